@@ -1,0 +1,261 @@
+"""The settings of a run: frozen dataclasses, validated when they are made.
+
+The defaults are the numbers that QARiB's authors published; `presets.py` holds the named departures from
+them. A field's title, help and limits stand here once: the trigger form in Airflow's UI, the command line
+and the error messages all read them from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from qarib_tasks.errors import ConfigError, InputError
+
+T = TypeVar("T")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SourceConfig:
+    """One corpus source: a file, or a glob of files, of text or gzipped text."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", title="Name")]
+    path: Annotated[str, Field(min_length=1, title="Path or glob")]
+    document: Annotated[
+        Literal["blank_line", "line", "file"],
+        Field(title="Document", description="What ends a document: a blank line, every line, the end of the file."),
+    ] = "blank_line"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CollectConfig:
+    """Step 0: source files to `data.txt` and a held-out part."""
+
+    sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources")] = ()
+    heldout_share: Annotated[
+        float,
+        Field(ge=0, lt=1, title="Held-out share", description="Share of the documents kept out of training, chosen by a hash of the document."),
+    ] = 0.001
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class VocabConfig:
+    """Step 1: `data.txt` to `vocab.txt`."""
+
+    vocab_size: Annotated[int, Field(ge=300, le=1_000_000, title="Vocabulary size", description="Lines of vocab.txt, special tokens and placeholders included.")] = 64_000
+    sample_lines: Annotated[int, Field(ge=1, title="Sample lines", description="Random lines, uniform over the corpus, that the vocabulary is learnt from.")] = 5_000_000
+    placeholders: Annotated[int, Field(ge=0, le=10_000, title="Placeholders", description="[UNUSED_i] entries left free for words added later.")] = 256
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SplitConfig:
+    """Step 2: `data.txt` to `shards/shard_0000` …, as GNU `split -a 4 -l N -d`."""
+
+    shard_lines: Annotated[int, Field(ge=1, title="Lines a shard")] = 512_000
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ConvertConfig:
+    """Step 3: a shard to TFRecords, the flags of google-research/bert's create_pretraining_data.py."""
+
+    max_seq_length: Annotated[int, Field(ge=8, le=4096, title="Sequence length", description="Wordpieces an example, [CLS] and [SEP] included.")] = 64
+    max_predictions_per_seq: Annotated[int, Field(ge=1, title="Predictions a sequence", description="Most wordpieces of an example that may be masked.")] = 20
+    masked_lm_prob: Annotated[float, Field(gt=0, lt=1, title="Masked share", description="Share of the wordpieces that are masked.")] = 0.15
+    random_seed: Annotated[int, Field(ge=0, title="Random seed", description="The one seed of the run: masking, shuffles, held-out choice, initial weights.")] = 34
+    dupe_factor: Annotated[int, Field(ge=1, le=100, title="Duplicates", description="Times the text is used, each time masked differently.")] = 5
+    short_seq_prob: Annotated[float, Field(ge=0, le=1, title="Short sequences", description="Share of the examples made shorter on purpose.")] = 0.1
+    do_lower_case: Annotated[bool, Field(title="Lower case", description="Lower-case Latin letters and strip diacritics and hamzas (NFD).")] = True
+    do_whole_word_mask: Annotated[bool, Field(title="Mask whole words", description="Mask all wordpieces of a word together.")] = False
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class UploadConfig:
+    """Step 4: where the run publishes, and the names of the folders in it."""
+
+    bucket: Annotated[str, Field(pattern=r"^$|^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", title="Bucket", description="Name of the bucket, without gs://.")] = ""
+    prefix: Annotated[str, Field(pattern=r"^$|^[^/].*/$", title="Prefix", description="Folder in the bucket, ending with a slash; empty for the bucket's root.")] = ""
+    pretraining_data: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the TFRecords")] = "pretraining_data/"
+    bert_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the checkpoints")] = "bert_model/"
+    bert_evals: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the evaluations")] = "bert_evals/"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ModelConfig:
+    """The shape of the BERT; with the vocabulary's size it is `bert_config.json`."""
+
+    num_hidden_layers: Annotated[int, Field(ge=1, title="Layers")] = 12
+    hidden_size: Annotated[int, Field(ge=1, title="Hidden size")] = 768
+    num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads")] = 12
+    intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size")] = 3072
+    max_position_embeddings: Annotated[int, Field(ge=8, title="Positions", description="Longest sequence the model can ever read.")] = 512
+    type_vocab_size: Annotated[int, Field(ge=2, title="Segment types")] = 2
+    hidden_act: Annotated[Literal["gelu"], Field(title="Activation")] = "gelu"
+    hidden_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Hidden dropout")] = 0.1
+    attention_probs_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Attention dropout")] = 0.1
+    initializer_range: Annotated[float, Field(gt=0, title="Initializer range")] = 0.02
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainConfig:
+    """Step 5: the flags of google-research/bert's run_pretraining.py."""
+
+    train_batch_size: Annotated[int, Field(ge=1, title="Batch size", description="Examples a step, over all cores.")] = 64
+    learning_rate: Annotated[float, Field(gt=0, lt=1, title="Learning rate", description="At the end of the warm-up; it then falls linearly to 0.")] = 8e-6
+    train_steps: Annotated[int, Field(ge=1, title="Training steps")] = 2_000_000
+    save_checkpoints_steps: Annotated[int, Field(ge=1, title="Steps between checkpoints")] = 100_000
+    keep_checkpoint_max: Annotated[int, Field(ge=1, title="Checkpoints kept")] = 20
+    num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps")] = 10
+    num_tpu_cores: Annotated[int, Field(ge=1, title="TPU cores", description="Cores of the TPU that the batch is divided over; a CPU ignores it.")] = 8
+    shuffle_window: Annotated[int, Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading.")] = 65_536
+    next_sentence: Annotated[bool, Field(title="Next sentence prediction")] = True
+
+    def __post_init__(self) -> None:
+        if self.num_warmup_steps >= self.train_steps:
+            raise ValueError(f"num_warmup_steps {self.num_warmup_steps} leaves nothing of train_steps {self.train_steps}")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class EvaluateConfig:
+    """Step 6: how much of the held-out part an evaluation reads."""
+
+    eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size")] = 64
+    max_eval_steps: Annotated[int, Field(ge=1, title="Evaluation steps", description="Most batches an evaluation reads.")] = 100
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RunConfig:
+    """Everything that a run is asked to do. `preset` is a name only: the values are already resolved."""
+
+    workspace: Annotated[str, Field(min_length=1, title="Workspace", description="Folder that the run works in.")]
+    preset: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", title="Preset")] = "custom"
+    collect: CollectConfig = CollectConfig()
+    vocab: VocabConfig = VocabConfig()
+    split: SplitConfig = SplitConfig()
+    convert: ConvertConfig = ConvertConfig()
+    upload: UploadConfig = UploadConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.convert.max_seq_length > self.model.max_position_embeddings:
+            faults.append(
+                f"convert.max_seq_length {self.convert.max_seq_length} is above "
+                f"model.max_position_embeddings {self.model.max_position_embeddings}"
+            )
+        if self.convert.max_predictions_per_seq > self.convert.max_seq_length:
+            faults.append(
+                f"convert.max_predictions_per_seq {self.convert.max_predictions_per_seq} is above "
+                f"convert.max_seq_length {self.convert.max_seq_length}"
+            )
+        if self.vocab.placeholders + 5 >= self.vocab.vocab_size:
+            faults.append(
+                f"vocab.placeholders {self.vocab.placeholders} and 5 special tokens leave nothing of "
+                f"vocab.vocab_size {self.vocab.vocab_size}"
+            )
+        names = [source.name for source in self.collect.sources]
+        faults += [f"collect.sources: the name {n!r} is used twice" for n in sorted(set(names)) if names.count(n) > 1]
+        if faults:
+            raise ValueError("; ".join(faults))
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainingJob:
+    """What the training process is given, complete: it knows of no run, no DAG and no dataset.
+
+    `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files; everything the
+    job makes goes below `output` and, where `publish_to` is set, to the same names below that gs:// address.
+    """
+
+    training_data: str
+    heldout_data: str
+    vocab_file: str
+    output: str
+    publish_to: str | None = None
+    cache: str | None = None
+    random_seed: int = 34
+    do_lower_case: bool = True
+    max_seq_length: int = 64
+    max_predictions_per_seq: int = 20
+    bert_model: str = "bert_model/"
+    bert_evals: str = "bert_evals/"
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+@cache
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: object = None) -> T:
+    """Make a config dataclass of plain values.
+
+    Raises:
+        ConfigError: with every fault at once, each with the setting's full name.
+    """
+    try:
+        return _adapter(cls).validate_python(dict(values))  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise ConfigError(_faults(error), where=where, do="Correct the settings named") from None
+
+
+def _faults(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        name = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+            message = "unknown setting"
+        elif fault["type"] in {"missing", "missing_argument"}:
+            message = "is missing"
+        elif fault["type"] != "value_error":
+            message = f"{message} (it is {fault['input']!r})"
+        lines.append(f"{name}: {message}" if name else message)
+    return "; ".join(lines)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain values of a config dataclass, as JSON and YAML hold them."""
+    return _adapter(type(config)).dump_python(config, mode="json")  # type: ignore[no-any-return]
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: the file is missing. ConfigError: it is not YAML, or not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such file", where=path) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=path) from None
+    if not isinstance(values, dict):
+        raise ConfigError("must hold settings as `name: value` lines", where=path)
+    return values
+
+
+def dump_yaml(config: Any) -> str:
+    """The YAML text of a config dataclass; `from_dict(type(config), yaml)` gives it back."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def fields_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    """The dataclass fields of a config class by name."""
+    return {f.name: f for f in dataclasses.fields(cls)}

@@ -1,0 +1,159 @@
+"""Files written whole or not at all, their checksums, and the bucket.
+
+Every file that a step makes goes through `atomic_path`: it is written under a hidden temporary name beside
+its place, flushed to the disk, and renamed. A process killed at any instant leaves at most such a hidden
+file, which no reader looks at and the next writer of the same file removes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from qarib_tasks.errors import StorageError
+
+CHUNK = 4 << 20
+DAY = 86_400
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path to write to, renamed to `path` if the block ends without an error.
+
+    Two processes may write the same file at once: each has its own temporary name, and the last to finish
+    wins with a whole file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files that killed writers of `path` left behind.
+
+    A writer on this machine is dead if its process is gone. Of a writer on another machine of a shared
+    volume nothing can be seen, so its file has to be a day old.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        pid = leftover.name.split(".")[-2]
+        if leftover.name.startswith(f".{path.name}.{platform.node()}."):
+            dead = not Path(f"/proc/{pid}").exists()
+        else:
+            dead = time.time() - leftover.stat().st_mtime > DAY
+        if dead:
+            leftover.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small UTF-8 file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """Size in bytes, SHA-256 (hex) and CRC32C (base64 of the big-endian value, as Cloud Storage gives it)."""
+
+    bytes: int
+    sha256: str
+    crc32c: str
+
+
+def checksums(path: Path) -> Checksums:
+    """Read a file once and give its size and checksums."""
+    sha, crc, size = hashlib.sha256(), google_crc32c.Checksum(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            sha.update(chunk)
+            crc.update(chunk)
+            size += len(chunk)
+    return Checksums(size, sha.hexdigest(), base64.b64encode(crc.digest()).decode())
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """`gs://bucket/some/name` → ("bucket", "some/name")."""
+    if not address.startswith("gs://"):
+        raise StorageError("not a gs:// address", where=address)
+    bucket, _, name = address.removeprefix("gs://").partition("/")
+    return bucket, name
+
+
+class Bucket:
+    """A bucket's objects below a prefix, over google-cloud-storage.
+
+    `STORAGE_EMULATOR_HOST` in the environment makes it an emulator's, without credentials.
+    """
+
+    def __init__(self, address: str) -> None:
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import storage
+
+        self.address = address
+        name, self.prefix = split_address(address)
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            client = storage.Client(project="emulator", credentials=AnonymousCredentials())
+        else:
+            client = storage.Client()
+        self._bucket: Any = client.bucket(name)
+
+    def get(self, name: str) -> Any | None:
+        """The object's metadata (`size`, `crc32c`, `generation` …), or None where there is none."""
+        return self._bucket.get_blob(self.prefix + name)
+
+    def list(self, below: str = "") -> dict[str, Any]:
+        """Every object below a folder by its name relative to the prefix, sorted."""
+        blobs = self._bucket.list_blobs(prefix=self.prefix + below)
+        return {b.name.removeprefix(self.prefix): b for b in sorted(blobs, key=lambda b: str(b.name))}
+
+    def upload(self, path: Path, name: str) -> bool:
+        """Upload a file and verify the object, unless the same bytes are there already.
+
+        Returns:
+            True if something was sent.
+        """
+        local = checksums(path)
+        if same(self.get(name), local):
+            return False
+        self._bucket.blob(self.prefix + name).upload_from_filename(str(path), checksum="crc32c")
+        if not same(self.get(name), local):
+            raise StorageError(
+                "the object is not what was sent", where=self.address + name, do="Run the step again"
+            )
+        return True
+
+    def download(self, name: str, path: Path) -> None:
+        """Download an object atomically; its CRC32C is verified before the file appears."""
+        blob = self.get(name)
+        if blob is None:
+            raise StorageError("no such object", where=self.address + name)
+        with atomic_path(path) as temporary:
+            blob.download_to_filename(str(temporary), checksum="crc32c")
+            if not same(blob, checksums(temporary)):
+                raise StorageError("the download is not what the bucket holds", where=self.address + name)
+
+    def delete(self, name: str) -> None:
+        """Delete an object; one that is not there is fine."""
+        if (blob := self.get(name)) is not None:
+            blob.delete()
+
+
+def same(blob: Any | None, local: Checksums) -> bool:
+    """Whether an object's size and CRC32C are those of the local bytes."""
+    return blob is not None and blob.size == local.bytes and blob.crc32c == local.crc32c

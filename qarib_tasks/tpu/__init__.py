@@ -1,0 +1,1 @@
+"""Where a training runs: one small interface, an implementation a file."""
