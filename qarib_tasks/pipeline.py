@@ -1,0 +1,241 @@
+"""The steps of a run, bound to the places of its files. The DAG's tasks and `qarib run` call these.
+
+Every function here is idempotent: called again after it finished, or after it was killed at any instant, it
+finds what is whole and redoes only the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks import corpus, shards, vocab
+from qarib_tasks.config import RunConfig, TrainingJob, dump_yaml, from_dict, to_dict
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.layout import DatasetLayout, ModelLayout, manifest_of
+from qarib_tasks.manifest import FileRecord, Manifest, finished
+from qarib_tasks.pretraining_data import convert_shard
+from qarib_tasks.storage import Bucket, write_text
+from qarib_tasks.tpu.backend import Work
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A resolved request: its settings, and the names its dataset and its model have because of them."""
+
+    config: RunConfig
+    dataset_id: str
+    model_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"config": to_dict(self.config), "dataset_id": self.dataset_id, "model_id": self.model_id}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Run:
+        return cls(from_dict(RunConfig, values["config"]), values["dataset_id"], values["model_id"])
+
+    @property
+    def dataset(self) -> DatasetLayout:
+        return DatasetLayout(Path(self.config.workspace), self.dataset_id, self.config.upload)
+
+    @property
+    def model(self) -> ModelLayout:
+        return ModelLayout(Path(self.config.workspace), self.model_id, self.config.upload)
+
+    @property
+    def address(self) -> str | None:
+        """`gs://bucket/prefix/`, or None for a run that publishes nowhere."""
+        upload = self.config.upload
+        return f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
+
+
+def prepare(config: RunConfig) -> Run:
+    """Check the sources and name the run's dataset and model by a hash of all that changes them.
+
+    Addresses are not part of the hash, contents are: the same text under another path is the same dataset.
+
+    Raises:
+        ConfigError: there is no source. InputError: a source names no file, or is empty.
+    """
+    settings = to_dict(config)
+    sources = corpus.source_files(config.collect)
+    data = {name: settings[name] for name in ("collect", "vocab", "split", "convert")}
+    data["collect"]["sources"] = [
+        [source.name, source.document, [FileRecord.of(path).sha256 for path in paths]]
+        for source, paths in sources.items()
+    ]
+    dataset_id = f"{config.preset}-{_short_hash(data)}"
+    model = {name: settings[name] for name in ("model", "train", "evaluate")}
+    run = Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}")
+    Path(config.workspace).mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def _short_hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def collect(run: Run) -> Manifest:
+    """Sources → `data.txt` and `heldout/data.txt`."""
+    return corpus.collect(
+        run.config.collect,
+        run.dataset.data,
+        heldout=run.dataset.heldout_data,
+        random_seed=run.config.convert.random_seed,
+    )
+
+
+def build_vocab(run: Run) -> Manifest:
+    """`data.txt` → `vocab.txt`, and `tokenizer.json`, `tokenizer_config.json`, `bert_config.json`."""
+    convert = run.config.convert
+    manifest = vocab.build_vocab(
+        run.dataset.data,
+        run.dataset.vocab,
+        run.config.vocab,
+        do_lower_case=convert.do_lower_case,
+        random_seed=convert.random_seed,
+    )
+    bert_config = {
+        key: value for key, value in to_dict(run.config.model).items()
+    } | {"vocab_size": run.config.vocab.vocab_size}
+    write_text(run.dataset.bert_config, json.dumps(bert_config, indent=2, sort_keys=True) + "\n")
+    return manifest
+
+
+def split(run: Run) -> list[str]:
+    """`data.txt` and `heldout/data.txt` → shards.
+
+    Returns:
+        the shards' names below the dataset's folder, those of the held-out part last.
+    """
+    names = []
+    for data in (run.dataset.data, run.dataset.heldout_data):
+        manifest = shards.split(data, run.dataset.shards(data), run.config.split)
+        folder = run.dataset.shards(data).relative_to(run.dataset.root).as_posix()
+        names += [f"{folder}/{Path(record.name).name}" for record in manifest.outputs]
+    return names
+
+
+def convert(run: Run, shard: str) -> Manifest:
+    """One shard → TFRecords and, beside them, the shard's manifest."""
+    dataset = run.dataset
+    return convert_shard(dataset.shard(shard), dataset.vocab, dataset.tfrecord(shard), run.config.convert)
+
+
+def shard_files(run: Run, shard: str) -> list[Path]:
+    """The files of a converted shard that are published: the TFRecords, then their manifest."""
+    tfrecord = run.dataset.tfrecord(shard)
+    return [tfrecord, manifest_of(tfrecord)]
+
+
+def finish_dataset(run: Run, names: list[str]) -> Manifest:
+    """Write the dataset's manifest, once every shard's manifest is complete.
+
+    Raises:
+        InputError: with every shard that is missing or failed, and why.
+    """
+    dataset = run.dataset
+    faults, totals, outputs = [], {"examples": 0, "bytes": 0}, []
+    for name in names:
+        path = manifest_of(dataset.tfrecord(name))
+        try:
+            shard = Manifest.read(path)
+        except (InputError, CorruptError) as error:
+            faults.append(f"{name}: {error}")
+            continue
+        if shard.state == "failed":
+            faults.append(f"{name}: {shard.reason}")
+            continue
+        record = shard.output(dataset.tfrecord(name).name)
+        outputs.append(FileRecord(dataset.tfrecord_name(name), record.bytes, record.sha256, record.crc32c))
+        if not name.startswith("heldout/"):
+            totals["examples"] += shard.statistics["examples"]
+            totals["bytes"] += record.bytes
+    if faults:
+        raise InputError("; ".join(faults), where=dataset.dataset_id, do="Convert the shards named again")
+    own = [dataset.vocab, dataset.bert_config, dataset.root / "tokenizer.json", dataset.root / "tokenizer_config.json"]
+    outputs = [FileRecord.of(path) for path in own] + outputs
+    settings = to_dict(run.config)
+    config = {key: settings[key] for key in ("preset", "collect", "vocab", "split", "convert", "model")}
+    inputs = Manifest.read(manifest_of(dataset.data)).inputs
+    if (done := finished(dataset.manifest, config=config, inputs=inputs)) and list(done.outputs) == outputs:
+        return done
+    manifest = Manifest(
+        kind="dataset",
+        id=dataset.dataset_id,
+        config=config,
+        inputs=inputs,
+        outputs=outputs,
+        statistics=totals | {"shards": sum(not name.startswith("heldout/") for name in names)},
+    )
+    manifest.write(dataset.manifest)
+    return manifest
+
+
+def dataset_files(run: Run) -> list[Path]:
+    """What is published of a dataset beside its shards, the manifest last."""
+    dataset = run.dataset
+    return [
+        *(dataset.root / record.name for record in Manifest.read(dataset.manifest).outputs if "/" not in record.name),
+        manifest_of(dataset.vocab),
+        manifest_of(dataset.data),
+        dataset.manifest,
+    ]
+
+
+def training_job(run: Run) -> TrainingJob:
+    """What the trainer is given. It reads the bucket where there is one, as it must on a TPU VM."""
+    dataset, model, convert = run.dataset, run.model, run.config.convert
+    at = (lambda path: run.address + path.relative_to(run.config.workspace).as_posix()) if run.address else str
+    return TrainingJob(
+        training_data=at(dataset.training_data),
+        heldout_data=at(dataset.heldout_training_data),
+        vocab_file=at(dataset.vocab),
+        output=str(model.root),
+        publish_to=run.address + model.name if run.address else None,
+        cache=str(Path(run.config.workspace) / "cache"),
+        random_seed=convert.random_seed,
+        do_lower_case=convert.do_lower_case,
+        max_seq_length=convert.max_seq_length,
+        max_predictions_per_seq=convert.max_predictions_per_seq,
+        bert_model=run.config.upload.bert_model,
+        bert_evals=run.config.upload.bert_evals,
+        model=run.config.model,
+        train=run.config.train,
+        evaluate=run.config.evaluate,
+    )
+
+
+def trainer_work(run: Run, command: str) -> Work:
+    """`train`, `evaluate` or `export` as work for a `TpuBackend`, its `config.yaml` written."""
+    write_text(run.model.config, dump_yaml(training_job(run)))
+    return Work(command, (command, "--config", str(run.model.config)), run.model.root)
+
+
+def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
+    """The whole way without Airflow; `work` runs a trainer command to its end.
+
+    Returns:
+        the manifest of the model.
+    """
+    collect(run)
+    build_vocab(run)
+    names = split(run)
+    for name in names:
+        convert(run, name)
+    finish_dataset(run, names)
+    if run.address:
+        bucket = Bucket(run.address)
+        published = [path for name in names for path in shard_files(run, name)] + dataset_files(run)
+        for path in published:
+            bucket.upload(path, path.relative_to(run.config.workspace).as_posix())
+    for command in ("train", "evaluate", "export"):
+        work(trainer_work(run, command))
+    return Manifest.read(run.model.manifest)
