@@ -31,7 +31,10 @@ class SourceConfig:
     path: Annotated[str, Field(min_length=1, title="Path or glob")]
     document: Annotated[
         Literal["blank_line", "line", "file"],
-        Field(title="Document", description="What ends a document: a blank line, every line, the end of the file."),
+        Field(
+            title="Document",
+            description="What ends a document: a blank line, every line, the end of the file.",
+        ),
     ] = "blank_line"
 
 
@@ -42,7 +45,12 @@ class CollectConfig:
     sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources")] = ()
     heldout_share: Annotated[
         float,
-        Field(ge=0, lt=1, title="Held-out share", description="Share of the documents kept out of training, chosen by a hash of the document."),
+        Field(
+            gt=0,
+            lt=1,
+            title="Held-out share",
+            description="Share of the documents kept out of training, chosen by a hash of the document.",
+        ),
     ] = 0.001
 
 
@@ -50,9 +58,32 @@ class CollectConfig:
 class VocabConfig:
     """Step 1: `data.txt` to `vocab.txt`."""
 
-    vocab_size: Annotated[int, Field(ge=300, le=1_000_000, title="Vocabulary size", description="Lines of vocab.txt, special tokens and placeholders included.")] = 64_000
-    sample_lines: Annotated[int, Field(ge=1, title="Sample lines", description="Random lines, uniform over the corpus, that the vocabulary is learnt from.")] = 5_000_000
-    placeholders: Annotated[int, Field(ge=0, le=10_000, title="Placeholders", description="[UNUSED_i] entries left free for words added later.")] = 256
+    vocab_size: Annotated[
+        int,
+        Field(
+            ge=32,
+            le=1_000_000,
+            title="Vocabulary size",
+            description="Lines of vocab.txt, special tokens and placeholders included.",
+        ),
+    ] = 64_000
+    sample_lines: Annotated[
+        int,
+        Field(
+            ge=1,
+            title="Sample lines",
+            description="Random lines, uniform over the corpus, that the vocabulary is learnt from.",
+        ),
+    ] = 5_000_000
+    placeholders: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000,
+            title="Placeholders",
+            description="[UNUSED_i] entries left free for words added later.",
+        ),
+    ] = 256
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -66,25 +97,89 @@ class SplitConfig:
 class ConvertConfig:
     """Step 3: a shard to TFRecords, the flags of google-research/bert's create_pretraining_data.py."""
 
-    max_seq_length: Annotated[int, Field(ge=8, le=4096, title="Sequence length", description="Wordpieces an example, [CLS] and [SEP] included.")] = 64
-    max_predictions_per_seq: Annotated[int, Field(ge=1, title="Predictions a sequence", description="Most wordpieces of an example that may be masked.")] = 20
-    masked_lm_prob: Annotated[float, Field(gt=0, lt=1, title="Masked share", description="Share of the wordpieces that are masked.")] = 0.15
-    random_seed: Annotated[int, Field(ge=0, title="Random seed", description="The one seed of the run: masking, shuffles, held-out choice, initial weights.")] = 34
-    dupe_factor: Annotated[int, Field(ge=1, le=100, title="Duplicates", description="Times the text is used, each time masked differently.")] = 5
-    short_seq_prob: Annotated[float, Field(ge=0, le=1, title="Short sequences", description="Share of the examples made shorter on purpose.")] = 0.1
-    do_lower_case: Annotated[bool, Field(title="Lower case", description="Lower-case Latin letters and strip diacritics and hamzas (NFD).")] = True
-    do_whole_word_mask: Annotated[bool, Field(title="Mask whole words", description="Mask all wordpieces of a word together.")] = False
+    max_seq_length: Annotated[
+        int,
+        Field(
+            ge=8,
+            le=4096,
+            title="Sequence length",
+            description="Wordpieces an example, [CLS] and [SEP] included.",
+        ),
+    ] = 64
+    max_predictions_per_seq: Annotated[
+        int,
+        Field(
+            ge=1,
+            title="Predictions a sequence",
+            description="Most wordpieces of an example that may be masked.",
+        ),
+    ] = 20
+    masked_lm_prob: Annotated[
+        float, Field(gt=0, lt=1, title="Masked share", description="Share of the wordpieces that are masked.")
+    ] = 0.15
+    random_seed: Annotated[
+        int,
+        Field(
+            ge=0,
+            title="Random seed",
+            description="The one seed of the run: masking, shuffles, held-out choice, initial weights.",
+        ),
+    ] = 34
+    dupe_factor: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            title="Duplicates",
+            description="Times the text is used, each time masked differently.",
+        ),
+    ] = 5
+    short_seq_prob: Annotated[
+        float,
+        Field(
+            ge=0, le=1, title="Short sequences", description="Share of the examples made shorter on purpose."
+        ),
+    ] = 0.1
+    do_lower_case: Annotated[
+        bool,
+        Field(
+            title="Lower case", description="Lower-case Latin letters and strip diacritics and hamzas (NFD)."
+        ),
+    ] = True
+    do_whole_word_mask: Annotated[
+        bool, Field(title="Mask whole words", description="Mask all wordpieces of a word together.")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class UploadConfig:
     """Step 4: where the run publishes, and the names of the folders in it."""
 
-    bucket: Annotated[str, Field(pattern=r"^$|^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", title="Bucket", description="Name of the bucket, without gs://.")] = ""
-    prefix: Annotated[str, Field(pattern=r"^$|^[^/].*/$", title="Prefix", description="Folder in the bucket, ending with a slash; empty for the bucket's root.")] = ""
-    pretraining_data: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the TFRecords")] = "pretraining_data/"
-    bert_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the checkpoints")] = "bert_model/"
-    bert_evals: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the evaluations")] = "bert_evals/"
+    bucket: Annotated[
+        str,
+        Field(
+            pattern=r"^$|^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$",
+            title="Bucket",
+            description="Name of the bucket, without gs://.",
+        ),
+    ] = ""
+    prefix: Annotated[
+        str,
+        Field(
+            pattern=r"^$|^[^/].*/$",
+            title="Prefix",
+            description="Folder in the bucket, ending with a slash; empty for the bucket's root.",
+        ),
+    ] = ""
+    pretraining_data: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the TFRecords")
+    ] = "pretraining_data/"
+    bert_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the checkpoints")] = (
+        "bert_model/"
+    )
+    bert_evals: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the evaluations")] = (
+        "bert_evals/"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -95,7 +190,9 @@ class ModelConfig:
     hidden_size: Annotated[int, Field(ge=1, title="Hidden size")] = 768
     num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads")] = 12
     intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size")] = 3072
-    max_position_embeddings: Annotated[int, Field(ge=8, title="Positions", description="Longest sequence the model can ever read.")] = 512
+    max_position_embeddings: Annotated[
+        int, Field(ge=8, title="Positions", description="Longest sequence the model can ever read.")
+    ] = 512
     type_vocab_size: Annotated[int, Field(ge=2, title="Segment types")] = 2
     hidden_act: Annotated[Literal["gelu"], Field(title="Activation")] = "gelu"
     hidden_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Hidden dropout")] = 0.1
@@ -104,26 +201,50 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}")
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainConfig:
     """Step 5: the flags of google-research/bert's run_pretraining.py."""
 
-    train_batch_size: Annotated[int, Field(ge=1, title="Batch size", description="Examples a step, over all cores.")] = 64
-    learning_rate: Annotated[float, Field(gt=0, lt=1, title="Learning rate", description="At the end of the warm-up; it then falls linearly to 0.")] = 8e-6
+    train_batch_size: Annotated[
+        int, Field(ge=1, title="Batch size", description="Examples a step, over all cores.")
+    ] = 64
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            title="Learning rate",
+            description="At the end of the warm-up; it then falls linearly to 0.",
+        ),
+    ] = 8e-6
     train_steps: Annotated[int, Field(ge=1, title="Training steps")] = 2_000_000
     save_checkpoints_steps: Annotated[int, Field(ge=1, title="Steps between checkpoints")] = 100_000
     keep_checkpoint_max: Annotated[int, Field(ge=1, title="Checkpoints kept")] = 20
     num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps")] = 10
-    num_tpu_cores: Annotated[int, Field(ge=1, title="TPU cores", description="Cores of the TPU that the batch is divided over; a CPU ignores it.")] = 8
-    shuffle_window: Annotated[int, Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading.")] = 65_536
+    num_tpu_cores: Annotated[
+        int,
+        Field(
+            ge=1,
+            title="TPU cores",
+            description="Cores of the TPU that the batch is divided over; a CPU ignores it.",
+        ),
+    ] = 8
+    shuffle_window: Annotated[
+        int, Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading.")
+    ] = 65_536
     next_sentence: Annotated[bool, Field(title="Next sentence prediction")] = True
 
     def __post_init__(self) -> None:
         if self.num_warmup_steps >= self.train_steps:
-            raise ValueError(f"num_warmup_steps {self.num_warmup_steps} leaves nothing of train_steps {self.train_steps}")
+            raise ValueError(
+                f"num_warmup_steps {self.num_warmup_steps} leaves nothing of train_steps {self.train_steps}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -131,14 +252,18 @@ class EvaluateConfig:
     """Step 6: how much of the held-out part an evaluation reads."""
 
     eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size")] = 64
-    max_eval_steps: Annotated[int, Field(ge=1, title="Evaluation steps", description="Most batches an evaluation reads.")] = 100
+    max_eval_steps: Annotated[
+        int, Field(ge=1, title="Evaluation steps", description="Most batches an evaluation reads.")
+    ] = 100
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RunConfig:
     """Everything that a run is asked to do. `preset` is a name only: the values are already resolved."""
 
-    workspace: Annotated[str, Field(min_length=1, title="Workspace", description="Folder that the run works in.")]
+    workspace: Annotated[
+        str, Field(min_length=1, title="Workspace", description="Folder that the run works in.")
+    ]
     preset: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", title="Preset")] = "custom"
     collect: CollectConfig = CollectConfig()
     vocab: VocabConfig = VocabConfig()
@@ -167,7 +292,9 @@ class RunConfig:
                 f"vocab.vocab_size {self.vocab.vocab_size}"
             )
         names = [source.name for source in self.collect.sources]
-        faults += [f"collect.sources: the name {n!r} is used twice" for n in sorted(set(names)) if names.count(n) > 1]
+        faults += [
+            f"collect.sources: the name {n!r} is used twice" for n in sorted(set(names)) if names.count(n) > 1
+        ]
         if faults:
             raise ValueError("; ".join(faults))
 

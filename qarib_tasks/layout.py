@@ -1,4 +1,4 @@
-"""Where everything that a run makes lies: the same names below the workspace and below the bucket's prefix."""
+"""Where everything that a run makes lies: the same names below the workspace and the bucket's prefix."""
 
 from __future__ import annotations
 

@@ -124,6 +124,10 @@ def finished(path: Path, *, config: Mapping[str, Any], inputs: Sequence[FileReco
     except (InputError, CorruptError):
         return None
     wanted = json.loads(json.dumps(dict(config)))
-    if manifest.state != "complete" or dict(manifest.config) != wanted or list(manifest.inputs) != list(inputs):
+    if (
+        manifest.state != "complete"
+        or dict(manifest.config) != wanted
+        or list(manifest.inputs) != list(inputs)
+    ):
         return None
     return None if manifest.faults(path.parent) else manifest

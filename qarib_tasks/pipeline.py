@@ -102,9 +102,9 @@ def build_vocab(run: Run) -> Manifest:
         do_lower_case=convert.do_lower_case,
         random_seed=convert.random_seed,
     )
-    bert_config = {
-        key: value for key, value in to_dict(run.config.model).items()
-    } | {"vocab_size": run.config.vocab.vocab_size}
+    bert_config = {key: value for key, value in to_dict(run.config.model).items()} | {
+        "vocab_size": run.config.vocab.vocab_size
+    }
     write_text(run.dataset.bert_config, json.dumps(bert_config, indent=2, sort_keys=True) + "\n")
     return manifest
 
@@ -160,7 +160,12 @@ def finish_dataset(run: Run, names: list[str]) -> Manifest:
             totals["bytes"] += record.bytes
     if faults:
         raise InputError("; ".join(faults), where=dataset.dataset_id, do="Convert the shards named again")
-    own = [dataset.vocab, dataset.bert_config, dataset.root / "tokenizer.json", dataset.root / "tokenizer_config.json"]
+    own = [
+        dataset.vocab,
+        dataset.bert_config,
+        dataset.root / "tokenizer.json",
+        dataset.root / "tokenizer_config.json",
+    ]
     outputs = [FileRecord.of(path) for path in own] + outputs
     settings = to_dict(run.config)
     config = {key: settings[key] for key in ("preset", "collect", "vocab", "split", "convert", "model")}
@@ -183,7 +188,11 @@ def dataset_files(run: Run) -> list[Path]:
     """What is published of a dataset beside its shards, the manifest last."""
     dataset = run.dataset
     return [
-        *(dataset.root / record.name for record in Manifest.read(dataset.manifest).outputs if "/" not in record.name),
+        *(
+            dataset.root / record.name
+            for record in Manifest.read(dataset.manifest).outputs
+            if "/" not in record.name
+        ),
         manifest_of(dataset.vocab),
         manifest_of(dataset.data),
         dataset.manifest,
@@ -193,7 +202,9 @@ def dataset_files(run: Run) -> list[Path]:
 def training_job(run: Run) -> TrainingJob:
     """What the trainer is given. It reads the bucket where there is one, as it must on a TPU VM."""
     dataset, model, convert = run.dataset, run.model, run.config.convert
-    at = (lambda path: run.address + path.relative_to(run.config.workspace).as_posix()) if run.address else str
+    at = (
+        (lambda path: run.address + path.relative_to(run.config.workspace).as_posix()) if run.address else str
+    )
     return TrainingJob(
         training_data=at(dataset.training_data),
         heldout_data=at(dataset.heldout_training_data),

@@ -54,7 +54,9 @@ def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:
     """
     name = values.get("preset", "qarib")
     if name not in PRESETS:
-        raise ConfigError(f"there is no preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}")
+        raise ConfigError(
+            f"there is no preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}"
+        )
     return from_dict(RunConfig, {**merged(PRESETS[name], values), "preset": name}, where)
 
 

@@ -17,7 +17,23 @@ FROM = ("office.txt", "udhr.txt", "classical.txt")
 THREADS = 500
 DIACRITICS = re.compile("[\u064b-\u065f\u0670\u0640]")
 WORDS = re.compile("[\u0621-\u064a]{2,}")
-EMOJI = "😂 ❤️ 😍 🌹 👍🏻 🙏 💔 🎉 🔥 😭 ✨ 🇶🇦 👨‍👩‍👧 🤲 ☕".split()
+EMOJI = [
+    "😂",
+    "❤️",
+    "😍",
+    "🌹",
+    "👍🏻",
+    "🙏",
+    "💔",
+    "🎉",
+    "🔥",
+    "😭",
+    "✨",
+    "🇶🇦",
+    "👨\u200d👩\u200d👧",
+    "🤲",
+    "☕",
+]
 
 
 def tweet(words: list[str], rng: random.Random) -> str:
@@ -50,7 +66,9 @@ def main() -> None:
     threads = []
     for _ in range(THREADS):
         start = rng.randrange(len(lines) - 6)
-        threads.append("\n".join(tweet(words[:20], rng) for words in lines[start : start + rng.randrange(3, 7)]))
+        threads.append(
+            "\n".join(tweet(words[:20], rng) for words in lines[start : start + rng.randrange(3, 7)])
+        )
     (HERE / "tweets.txt").write_text("\n\n".join(threads) + "\n", encoding="utf-8")
 
 
