@@ -8,10 +8,10 @@ and the error messages all read them from here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -325,7 +325,7 @@ class TrainingJob:
 
 
 @cache
-def _adapter(cls: type) -> TypeAdapter[Any]:
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
 
 
@@ -336,7 +336,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object = None) -> 
         ConfigError: with every fault at once, each with the setting's full name.
     """
     try:
-        return _adapter(cls).validate_python(dict(values))  # type: ignore[no-any-return]
+        adapter: TypeAdapter[T] = _adapter(cast(Hashable, cls))
+        return adapter.validate_python(dict(values))
     except ValidationError as error:
         raise ConfigError(_faults(error), where=where, do="Correct the settings named") from None
 
@@ -358,7 +359,8 @@ def _faults(error: ValidationError) -> str:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain values of a config dataclass, as JSON and YAML hold them."""
-    return _adapter(type(config)).dump_python(config, mode="json")  # type: ignore[no-any-return]
+    values: dict[str, Any] = _adapter(cast(Hashable, type(config))).dump_python(config, mode="json")
+    return values
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 200  # BERT's wordpiece tokenizer makes longer ones [UNK]
 SPACE = "\u2581"  # SentencePiece's mark of a word's beginning
+BLOCK = 1 << 20  # lines whose hashes are in memory at once
 COVERAGE = 0.99995  # share of the text's characters that get an entry of their own
 
 
@@ -106,33 +108,43 @@ def _count_words(data: Path, sample_lines: int, random_seed: int, size: int) -> 
     """
     with data.open("rb") as file:
         total = sum(1 for line in file if not line.isspace())
-    chosen = _sample(total, sample_lines, random_seed)
     words: Counter[str] = Counter()
-    number = 0
     with data.open("rb") as file, progress("count words", size, "bytes") as advance:
-        for line in file:
-            advance(len(line))
-            if line.isspace():
-                continue
-            if chosen is None or chosen[number]:
+        text = (line for line in file if not line.isspace())
+        for line, chosen in zip(text, _sample(total, sample_lines, random_seed), strict=True):
+            if chosen:
                 words.update(line.decode("utf-8", errors="replace").split())
-            number += 1
+            advance(len(line))
     return total, min(total, sample_lines), words
 
 
-def _sample(total: int, size: int, random_seed: int) -> Any:
-    """Which of `total` lines are in a uniform sample of `size`: a [total] bool array, None for all of them.
+def _sample(total: int, size: int, random_seed: int) -> Iterator[bool]:
+    """For each of `total` lines whether it is in a uniform sample of exactly `size` of them.
 
-    A function of the line's number and the seed only, so that any number of readers choose the same lines.
+    A line is in it if the hash of its number is among the `size` smallest: a function of the number and the
+    seed only, so that any number of readers choose the same lines, on any version of any library. The hash is
+    SplitMix64 (Steele et al. 2014), which gives no two numbers the same value. Memory grows with the sample.
     """
     if total <= size:
-        return None
+        yield from repeat(True, total)
+        return
     import numpy as np
 
-    chosen = np.zeros(total, dtype=bool)
-    generator = np.random.Generator(np.random.PCG64(random_seed))
-    chosen[generator.choice(total, size, replace=False, shuffle=False)] = True
-    return chosen
+    def hashes(start: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        x = np.arange(start, min(start + BLOCK, total), dtype=np.uint64)
+        x = (x + np.uint64(random_seed % 2**64)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+    smallest = np.empty(0, dtype=np.uint64)
+    for start in range(0, total, BLOCK):
+        smallest = np.concatenate([smallest, hashes(start)])
+        if len(smallest) > size:
+            smallest = np.partition(smallest, size - 1)[:size]
+    largest_chosen = smallest.max()
+    for start in range(0, total, BLOCK):
+        yield from (hashes(start) <= largest_chosen).tolist()
 
 
 def _normalize(raw: Counter[str], do_lower_case: bool) -> Counter[str]:

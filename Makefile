@@ -1,0 +1,75 @@
+# Everything is done in one virtual environment, made of requirements/dev.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock lock-check lint format format-check types check test test-slow demo bench docs clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Make the virtual environment from the lock
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is not complete: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements/dev.txt)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+  --no-annotate --custom-compile-command "make lock" pyproject.toml
+
+lock: ## Write requirements/*.txt anew from pyproject.toml (UPGRADE=1: with the newest versions)
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv; }
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra airflow --extra train --extra dev -o requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra airflow -o requirements/airflow.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra train -o requirements/train.txt
+
+lock-check: install ## Fail when requirements/*.txt do not follow from pyproject.toml
+	@mkdir -p build/lock && cp requirements/*.txt build/lock/
+	@$(COMPILE) --extra airflow --extra train --extra dev -o build/lock/dev.txt
+	@$(COMPILE) --constraint requirements/dev.txt --extra airflow -o build/lock/airflow.txt
+	@$(COMPILE) --constraint requirements/dev.txt --extra train -o build/lock/train.txt
+	@for f in dev airflow train; do diff -u requirements/$$f.txt build/lock/$$f.txt || \
+	  { echo "requirements/$$f.txt is stale: make lock"; exit 1; }; done
+
+lint: install ## Ruff's rules
+	$(BIN)/ruff check .
+
+format: install ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+
+format-check: install
+	$(BIN)/ruff format --check .
+
+types: install ## mypy, strict
+	$(BIN)/mypy
+
+check: lint format-check types lock-check ## All that does not run the code
+
+test: check ## Checks, unit tests, DAG tests and one end-to-end run of the DAG
+	$(BIN)/pytest -m "not slow" -n 2
+
+test-slow: install ## What needs longer: kill tests, servers, torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in
+	$(BIN)/pytest -m slow
+
+demo: install ## The whole way on the sample corpus, in Airflow (DETACH=1: stop everything at the end)
+	@$(BIN)/python scripts/demo.py $(if $(DETACH),--detach)
+
+bench: install ## The benchmarks that need nothing but the repository
+	$(BIN)/python benchmarks/convert.py
+
+docs: install ## Screenshots for the README, from a real run
+	$(BIN)/python scripts/screenshots.py
+
+clean: ## Remove everything that the targets above made
+	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
