@@ -98,18 +98,21 @@ def split_address(address: str) -> tuple[str, str]:
 class Bucket:
     """A bucket's objects below a prefix, over google-cloud-storage.
 
-    `STORAGE_EMULATOR_HOST` in the environment makes it an emulator's, without credentials.
+    Args:
+        address: `gs://bucket/prefix/`.
+        client: a `google.cloud.storage.Client`; without one, the machine's default credentials are used, or
+            none where `STORAGE_EMULATOR_HOST` in the environment names an emulator.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, client: Any = None) -> None:
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import storage
 
         self.address = address
         name, self.prefix = split_address(address)
-        if os.environ.get("STORAGE_EMULATOR_HOST"):
+        if client is None and os.environ.get("STORAGE_EMULATOR_HOST"):
             client = storage.Client(project="emulator", credentials=AnonymousCredentials())
-        else:
+        elif client is None:
             client = storage.Client()
         self._bucket: Any = client.bucket(name)
 

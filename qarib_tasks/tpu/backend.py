@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+from qarib_tasks.errors import TrainingError
+
+log = logging.getLogger(__name__)
 
 State = Literal["waiting", "running", "succeeded", "failed", "lost"]
 
@@ -51,3 +57,36 @@ class TpuBackend(Protocol):
     def log(self, work: Work, offset: int) -> tuple[str, int]:
         """What the work printed after `offset` (bytes), and the offset to go on from."""
         ...
+
+
+def run_to_end(
+    backend: TpuBackend, work: Work, *, on_line: Callable[[str], None] = log.info, poll: float = 0.5
+) -> None:
+    """Start the work (or adopt it), give its log line by line to `on_line`, and wait for its end.
+
+    A caller that is interrupted (an exception in `on_line`, Ctrl-C) stops the work.
+
+    Raises:
+        TrainingError: the work failed, or its machine was lost; with the last lines that it printed.
+    """
+    backend.start(work)
+    offset = 0
+    try:
+        while True:
+            # Asked before the log is read: what was printed before the end is then surely in it.
+            status = backend.status(work)
+            text, offset = backend.log(work, offset)
+            for line in text.splitlines():
+                on_line(line)
+            if status.state not in ("waiting", "running"):
+                break
+            time.sleep(poll)
+    except BaseException:
+        backend.stop(work)
+        raise
+    if status.state == "lost":
+        raise TrainingError(
+            status.message, where=work.name, do="Run it again: it continues from its last checkpoint"
+        )
+    if status.state == "failed":
+        raise TrainingError(f"ended with an error, its last lines:\n{status.message}", where=work.name)

@@ -1,0 +1,129 @@
+"""Raw Arabic text to a trained, evaluated and exported BERT.
+
+**To try it**, press *Trigger*, choose the preset `demo`, leave everything else empty. It takes some minutes.
+
+**For your own text**, choose the preset `qarib`, put your files under *Sources*, and a bucket under *Bucket*
+if your administrator has not set one. Every field that you leave empty has the preset's value; the log of
+`preflight` shows all of them.
+
+What happens, from left to right:
+
+1. `preflight` checks the settings, the sources and the bucket, before anything is made.
+2. `collect` joins the sources into one text and puts a small part of it aside for evaluation.
+3. `vocab` learns the vocabulary; `split` cuts the text into shards. Both at once.
+4. `shard` for each shard: `convert` makes the pre-training data, `upload` brings it to the bucket.
+5. `dataset` judges whether all shards are there and names those that are not; `publish` uploads the
+   vocabulary, `bert_config.json` and the dataset's manifest.
+6. `train`, `evaluate`, `export`: their logs show step and loss; the model ends up below `models/`.
+
+**If a task fails**, its log ends with what was wrong and what to do. Correct it and clear the task, or
+trigger the DAG again with the same settings: whatever is finished is found again and left alone.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import TriggerRule, dag, get_current_context, task, task_group
+from qarib_airflow.errors import fails_for_good
+from qarib_airflow.form import build_params
+from qarib_airflow.preflight import check_map_length
+from qarib_airflow.preflight import preflight as run_preflight
+from qarib_airflow.published import check_published
+from qarib_airflow.trainer import TrainerOperator
+from qarib_airflow.upload import VerifiedUploadOperator
+
+from qarib_tasks import pipeline
+from qarib_tasks.pipeline import Run
+
+CONNECTION = "google_cloud_default"
+CONFIG = "ti.xcom_pull(task_ids='preflight')['config']"
+TO_BUCKET = {
+    "bucket": f"{{{{ {CONFIG}['upload']['bucket'] }}}}",
+    "dst": f"{{{{ {CONFIG}['upload']['prefix'] }}}}",
+    "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
+    "gcp_conn_id": CONNECTION,
+}
+
+
+@task
+@fails_for_good
+def preflight() -> dict[str, Any]:
+    return run_preflight(get_current_context()["params"], CONNECTION).to_dict()
+
+
+@task
+@fails_for_good
+def collect(run: dict[str, Any]) -> None:
+    pipeline.collect(Run.from_dict(run))
+
+
+@task
+@fails_for_good
+def vocab(run: dict[str, Any]) -> None:
+    pipeline.build_vocab(Run.from_dict(run))
+
+
+@task
+@fails_for_good
+def split(run: dict[str, Any]) -> list[str]:
+    names = pipeline.split(Run.from_dict(run))
+    check_map_length(len(names))
+    return names
+
+
+@task(map_index_template="{{ task.op_kwargs['name'].replace('shards/', '') }}")
+@fails_for_good
+def convert(run: dict[str, Any], name: str) -> list[str]:
+    pipeline.convert(Run.from_dict(run), name)
+    return [str(path) for path in pipeline.shard_files(Run.from_dict(run), name)]
+
+
+@task_group
+def shard(run: dict[str, Any], name: str) -> None:
+    VerifiedUploadOperator(
+        task_id="upload",
+        src=convert(run, name),
+        map_index_template="{{ task.src[0].split('/')[-1] }}",
+        **TO_BUCKET,
+    )
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE)
+@fails_for_good
+def dataset(run: dict[str, Any], names: list[str]) -> list[str]:
+    pipeline.finish_dataset(Run.from_dict(run), names)
+    check_published(Run.from_dict(run), CONNECTION)
+    return [str(path) for path in pipeline.dataset_files(Run.from_dict(run))]
+
+
+@dag(
+    dag_display_name="QARiB: pre-train a BERT",
+    description="Raw Arabic text to a trained, evaluated and exported BERT",
+    doc_md=__doc__,
+    schedule=None,
+    params=build_params(),
+    max_active_runs=1,
+    tags=["qarib"],
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": True},
+)
+def qarib_pretrain() -> None:
+    run = preflight()
+    collected = collect(run)
+    vocabulary = vocab(run)
+    names = split(run)
+    shards = shard.partial(run=run).expand(name=names)
+    complete = dataset(run, names)
+    publish = VerifiedUploadOperator(task_id="publish", src=complete, **TO_BUCKET)
+    train, evaluate, export = (
+        TrainerOperator(task_id=command, run_values=run, command=command)
+        for command in ("train", "evaluate", "export")
+    )
+
+    collected >> [vocabulary, names]
+    [vocabulary, names] >> shards >> complete
+    publish >> train >> evaluate >> export
+
+
+qarib_pretrain()

@@ -1,0 +1,1 @@
+"""The bridge between Airflow and `qarib_tasks`."""

@@ -1,0 +1,139 @@
+"""The trigger form: Airflow `Param`s made of the config classes' own field metadata, and back.
+
+Each setting has one name over all sections, the one in the published scripts. Every override may be left
+empty: null means the preset's value, since a `Param` cannot tell a default from a typed value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from airflow.sdk import Param
+from pydantic import TypeAdapter
+
+from qarib_tasks.config import RunConfig, to_dict
+from qarib_tasks.errors import ConfigError
+from qarib_tasks.presets import PRESETS, merged, resolve
+
+SECTIONS = {
+    "upload": "Where it publishes",
+    "collect": "Corpus",
+    "vocab": "Vocabulary",
+    "split": "Shards",
+    "convert": "Pre-training data",
+    "model": "Model",
+    "train": "Training",
+    "evaluate": "Evaluation",
+}
+_PRESET_HELP = {
+    "qarib": "what QARiB's authors published; needs your own sources and weeks on a TPU",
+    "demo": "the sample corpus and a tiny model; minutes on two processor cores",
+}
+_SOURCES_HELP = (
+    'Text files to read, as JSON: [{"name": "tweets", "path": "/data/tweets/*.txt.gz", "document": "line"}]. '
+    "`document` says what ends a document: blank_line, line or file."
+)
+_BOOLEANS = {"true": True, "false": False}
+
+
+def build_params() -> dict[str, Param]:
+    """The form, in the order of the run: the preset, then a section a step."""
+    params = {
+        "preset": Param(
+            "qarib",
+            type="string",
+            enum=list(PRESETS),
+            title="Preset",
+            description_md="The set of values that every empty field below stands for.\n\n"
+            + "\n".join(f"- `{name}`: {text}" for name, text in _PRESET_HELP.items()),
+        ),
+        "workspace": Param(
+            None,
+            type=["null", "string"],
+            minLength=1,
+            title="Workspace",
+            section=SECTIONS["upload"],
+            description="Folder that every worker sees and the run works in. "
+            "Empty: the Airflow Variable qarib_workspace, or the environment's QARIB_WORKSPACE.",
+        ),
+    }
+    presets = {name: to_dict(resolve({"preset": name, "workspace": "-"})) for name in PRESETS}
+    for section, fields in settings().items():
+        for name, field in fields.items():
+            values = {preset: presets[preset][section][name] for preset in PRESETS}
+            params[name] = _param(name, field, SECTIONS[section], values)
+    return params
+
+
+@cache
+def settings() -> dict[str, dict[str, dict[str, Any]]]:
+    """The JSON schema of every setting, by config section and name."""
+    schema = TypeAdapter(RunConfig).json_schema()
+    classes = {section: schema["properties"][section]["$ref"].rpartition("/")[2] for section in SECTIONS}
+    return {section: schema["$defs"][name]["properties"] for section, name in classes.items()}
+
+
+def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[str, Any]) -> Param:
+    schema = {key: field[key] for key in _LIMITS if key in field}
+    schema |= {"title": field["title"], "section": section}
+    help_text = field.get("description", "")
+    if name == "sources":
+        item = {"type": "object", "required": ["name", "path"]}
+        schema |= {"type": ["null", "array"], "items": item}
+        return Param(None, description=_SOURCES_HELP, **schema)
+    if name == "bucket":
+        help_text += " Empty: the Airflow Variable qarib_bucket, or the environment's QARIB_BUCKET."
+    elif section == SECTIONS["upload"]:
+        help_text += f" Empty: {presets['qarib'] or 'none'}."
+    else:
+        help_text += f" QARiB: {_shown(presets['qarib'])}."
+        if presets["demo"] != presets["qarib"]:
+            help_text += f" Demo: {_shown(presets['demo'])}."
+    if field.get("type") == "boolean":
+        # A switch cannot be left empty in the form, a list of choices can.
+        schema |= {"type": ["null", "string"], "enum": [None, *_BOOLEANS]}
+    elif "enum" in field or "const" in field:
+        schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}
+    else:
+        schema |= {"type": ["null", field["type"]]}
+    return Param(None, description=help_text.strip(), **schema)
+
+
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunConfig:
+    """The settings that a filled-in form asks for.
+
+    Args:
+        params: the form's values by name.
+        defaults: the deployment's own, nested as a config file; they stand between preset and form.
+
+    Raises:
+        ConfigError: a name is no setting, or a setting is wrong.
+    """
+    section_of = {name: section for section, fields in settings().items() for name in fields}
+    values: dict[str, Any] = {section: {} for section in SECTIONS}
+    unknown = []
+    for name, value in params.items():
+        if name in ("preset", "workspace"):
+            values[name] = value
+        elif (section := section_of.get(name)) is None:
+            unknown.append(name)
+        elif settings()[section][name].get("type") == "boolean":
+            values[section][name] = _BOOLEANS.get(value, value)
+        else:
+            values[section][name] = value
+    if unknown:
+        raise ConfigError("unknown setting", where=", ".join(sorted(unknown)), do="See the trigger form's names")
+    return resolve(merged(defaults, values), where="trigger form")

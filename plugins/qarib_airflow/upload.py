@@ -1,0 +1,72 @@
+"""Uploads that leave alone what the bucket holds already, and verify what they send."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from airflow.providers.google.cloud.transfers.local_to_gcs import LocalFilesystemToGCSOperator
+
+from qarib_airflow.errors import failing_for_good
+from qarib_tasks.errors import InputError, StorageError
+from qarib_tasks.storage import checksums, same
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
+    """`LocalFilesystemToGCSOperator` for files whose bytes must arrive.
+
+    It differs in three ways. An object that has the file's size and CRC32C already is left alone, so that
+    its generation does not change. After an upload the object's size and CRC32C are compared with the
+    file's. And the files keep their place below `relative_to`. Files go up one after another in the order
+    given: name the manifest last, and it is never there without what it speaks of.
+
+    :param relative_to: folder that the object names start below: with `/work` and `dst="prefix/"`,
+        `/work/a/b.txt` becomes `prefix/a/b.txt`. Without it only the file's own name is kept. (templated)
+    """
+
+    template_fields: Sequence[str] = (*LocalFilesystemToGCSOperator.template_fields, "relative_to")
+
+    def __init__(self, *, relative_to: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.relative_to = relative_to
+
+    def execute(self, context: Context) -> None:
+        """Upload what is not there yet.
+
+        :raises AirflowFailException: a file is missing.
+        :raises StorageError: an object is not what was sent.
+        """
+        hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        bucket = hook.get_conn().bucket(self.bucket)
+        files = [self.src] if isinstance(self.src, str) else self.src
+        sent = 0
+        for file in files:
+            path = Path(file)
+            with failing_for_good():
+                if not path.is_file():
+                    raise InputError("no such file to upload", where=path, do="Clear the task that makes it")
+            local = checksums(path)
+            name = self.dst + os.path.relpath(path, self.relative_to or path.parent)
+            if same(bucket.get_blob(name), local):
+                self.log.info("gs://%s/%s holds the same bytes already: left alone", self.bucket, name)
+                continue
+            hook.upload(
+                bucket_name=self.bucket,
+                object_name=name,
+                filename=str(path),
+                mime_type=self.mime_type,
+                chunk_size=self.chunk_size,
+                num_max_attempts=1,
+            )
+            if not same(bucket.get_blob(name), local):
+                raise StorageError(
+                    "the object is not what was sent", where=f"gs://{self.bucket}/{name}", do="Clear this task"
+                )
+            sent += 1
+        self.log.info("%d of %d files sent, the others were there already", sent, len(files))
