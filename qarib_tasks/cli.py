@@ -104,7 +104,8 @@ def split(data: Path, folder: Path, lines: int) -> None:
 def run(config: Path) -> None:
     """Go the whole way without Airflow: collect, vocab, split, convert, upload, train, evaluate, export."""
     from qarib_tasks import pipeline, presets
-    from qarib_tasks.tpu.local import LocalProcessBackend, run_to_end
+    from qarib_tasks.tpu.backend import run_to_end
+    from qarib_tasks.tpu.local import LocalProcessBackend
 
     request = pipeline.prepare(presets.resolve(load_yaml(config), config))
     backend = LocalProcessBackend()

@@ -20,9 +20,14 @@ from qarib_tasks.storage import atomic_path, checksums, split_address, write_tex
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fail_half_way() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
 
