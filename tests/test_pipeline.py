@@ -1,0 +1,152 @@
+"""What a run is named by, and what its steps make of each other's files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qarib_tasks import pipeline
+from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.layout import manifest_of
+from qarib_tasks.manifest import Manifest
+from qarib_tasks.pipeline import Run
+from qarib_tasks.presets import SAMPLE, resolve
+
+
+def request(tmp_path: Path, source: Path = SAMPLE / "muwatta.txt", **overrides: Any) -> Run:
+    values = {
+        "preset": "demo",
+        "workspace": str(tmp_path / "work"),
+        "collect": {"sources": [{"name": "text", "path": str(source)}]},
+        "vocab": {"vocab_size": 800},
+        "split": {"shard_lines": 2000},
+        "convert": {"dupe_factor": 1},
+    }
+    return pipeline.prepare(resolve({**values, **overrides}))
+
+
+def test_the_same_request_has_the_same_name_wherever_it_runs(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "another name.txt"
+    elsewhere.parent.mkdir()
+    shutil.copy(SAMPLE / "muwatta.txt", elsewhere)
+    here, there = request(tmp_path / "a"), request(tmp_path / "b", elsewhere)
+    assert (here.dataset_id, here.model_id) == (there.dataset_id, there.model_id)
+    assert Run.from_dict(json.loads(json.dumps(here.to_dict()))) == here
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dataset_changes", "model_changes"),
+    [
+        ({"vocab": {"vocab_size": 801}}, True, True),
+        ({"split": {"shard_lines": 1000}}, True, True),
+        ({"convert": {"dupe_factor": 2}}, True, True),
+        ({"train": {"train_steps": 777}}, False, True),
+        ({"model": {"num_hidden_layers": 1}}, False, True),
+        ({"evaluate": {"max_eval_steps": 3}}, False, True),
+        ({"upload": {"bucket": "another"}}, False, False),
+    ],
+)
+def test_what_changes_the_data_changes_the_name(
+    tmp_path: Path, overrides: dict[str, Any], dataset_changes: bool, model_changes: bool
+) -> None:
+    plain, changed = request(tmp_path), request(tmp_path, **overrides)
+    assert (plain.dataset_id != changed.dataset_id) == dataset_changes
+    assert (plain.model_id != changed.model_id) == model_changes
+
+
+def test_other_text_is_another_dataset(tmp_path: Path) -> None:
+    source = tmp_path / "text.txt"
+    source.write_text("one\n")
+    one = request(tmp_path, source)
+    source.write_text("two\n")
+    assert request(tmp_path, source).dataset_id != one.dataset_id
+
+
+def test_a_run_without_sources_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no source of text is given"):
+        pipeline.prepare(resolve({"preset": "qarib", "workspace": str(tmp_path / "work")}))
+    with pytest.raises(InputError, match="no such file"):
+        request(tmp_path, tmp_path / "nowhere.txt")
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[str]]:
+    run = request(tmp_path_factory.mktemp("converted"))
+    pipeline.collect(run)
+    pipeline.build_vocab(run)
+    names = pipeline.split(run)
+    for name in names:
+        pipeline.convert(run, name)
+    return run, names
+
+
+def test_the_held_out_part_is_split_and_converted_like_the_rest(converted: tuple[Run, list[str]]) -> None:
+    run, names = converted
+    assert names == [
+        "shards/shard_0000",
+        "shards/shard_0001",
+        "shards/shard_0002",
+        "heldout/shards/shard_0000",
+    ]
+    for name in names:
+        assert all(path.is_file() for path in pipeline.shard_files(run, name))
+    assert run.dataset.tfrecord(names[-1]).parent == run.dataset.heldout_training_data
+    assert json.loads(run.dataset.bert_config.read_text())["vocab_size"] == 800
+
+
+def test_the_dataset_is_finished_only_when_every_shard_is(converted: tuple[Run, list[str]]) -> None:
+    run, names = converted
+    manifests = [manifest_of(run.dataset.tfrecord(name)) for name in names]
+    kept = [path.read_bytes() for path in manifests]
+    manifests[0].unlink()
+    Manifest(kind="shard", id="shard_0001", state="failed", reason="cannot be read").write(manifests[1])
+    with pytest.raises(InputError) as error:
+        pipeline.finish_dataset(run, names)
+    assert "shards/shard_0000" in str(error.value)
+    assert "shards/shard_0001: cannot be read" in str(error.value)
+    assert not run.dataset.manifest.exists()
+    for path, content in zip(manifests, kept, strict=True):
+        path.write_bytes(content)
+    manifest = pipeline.finish_dataset(run, names)
+    training = [Manifest.read(path).statistics["examples"] for path in manifests[:-1]]
+    assert manifest.statistics["examples"] == sum(training)
+    assert manifest.faults(run.dataset.root) == []
+    assert pipeline.finish_dataset(run, names).made_at == manifest.made_at
+
+
+def test_every_step_done_again_leaves_every_file_as_it_is(converted: tuple[Run, list[str]]) -> None:
+    run, names = converted
+    pipeline.finish_dataset(run, names)
+
+    def state() -> dict[str, tuple[int, int]]:
+        files = (
+            path for path in run.dataset.root.rglob("*") if path.is_file() and path != run.dataset.bert_config
+        )
+        return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+    before = state()
+    pipeline.collect(run)
+    pipeline.build_vocab(run)
+    assert pipeline.split(run) == names
+    for name in names:
+        pipeline.convert(run, name)
+    pipeline.finish_dataset(run, names)
+    assert state() == before
+
+
+def test_the_trainer_reads_the_bucket_where_there_is_one(tmp_path: Path) -> None:
+    local = pipeline.training_job(request(tmp_path))
+    assert local.training_data == str(request(tmp_path).dataset.training_data)
+    assert local.publish_to is None
+    run = request(tmp_path, upload={"bucket": "some-bucket", "prefix": "a/b/"})
+    job = pipeline.training_job(run)
+    base = f"gs://some-bucket/a/b/datasets/{run.dataset_id}"
+    assert job.training_data == f"{base}/pretraining_data"
+    assert job.heldout_data == f"{base}/heldout/pretraining_data"
+    assert job.vocab_file == f"{base}/vocab.txt"
+    assert job.publish_to == f"gs://some-bucket/a/b/models/{run.model_id}/"
