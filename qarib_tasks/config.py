@@ -149,6 +149,18 @@ class ConvertConfig:
     do_whole_word_mask: Annotated[
         bool, Field(title="Mask whole words", description="Mask all wordpieces of a word together.")
     ] = False
+    random_seed_per_shard: Annotated[
+        bool,
+        Field(
+            title="A seed a shard",
+            description="Derive each shard's seed from the random seed and the shard's name. "
+            "Without it all shards draw the same random numbers, as published.",
+        ),
+    ] = False
+    compression: Annotated[
+        Literal["none", "gzip"],
+        Field(title="Compression", description="Of the TFRecord files; gzip makes them 3.5 times smaller."),
+    ] = "none"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -317,6 +329,7 @@ class TrainingJob:
     do_lower_case: bool = True
     max_seq_length: int = 64
     max_predictions_per_seq: int = 20
+    masked_lm_prob: float = 0.15
     bert_model: str = "bert_model/"
     bert_evals: str = "bert_evals/"
     model: ModelConfig = ModelConfig()

@@ -26,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "vocab": {"vocab_size": 4_000, "placeholders": 16},
         "split": {"shard_lines": 5_000},
-        "convert": {"dupe_factor": 3},
+        "convert": {"dupe_factor": 3, "random_seed_per_shard": True},
         "model": {
             "num_hidden_layers": 2,
             "hidden_size": 128,

@@ -1,0 +1,199 @@
+"""TFRecord files of `tf.train.Example`, without TensorFlow.
+
+A TFRecord file is a sequence of records: length (8 bytes, little-endian), masked CRC32C of these 8 bytes,
+the data, masked CRC32C of the data (tensorflow/core/lib/io/record_writer.h). With GZIP the whole file is
+one gzip stream.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Literal, cast
+
+import google_crc32c
+
+from qarib_tasks.errors import CorruptError, InputError
+
+Feature = Sequence[int] | Sequence[float]
+GZIP_MAGIC = b"\x1f\x8b"
+MAX_RECORD = 1 << 30
+_MASK_DELTA = 0xA282EAD8
+
+
+def masked_crc32c(data: bytes) -> int:
+    """The CRC32C of `data`, rotated and offset, as TFRecord stores it."""
+    crc: int = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def frame(data: bytes) -> bytes:
+    """One record of a TFRecord file."""
+    length = struct.pack("<Q", len(data))
+    return b"".join(
+        (length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data)))
+    )
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file begins as a gzip stream does.
+
+    A TFRecord file could only do so if its first record had 35,615 bytes: none of ours is that long.
+    """
+    with path.open("rb") as file:
+        return file.read(2) == GZIP_MAGIC
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file, plain or gzip, each with its CRCs checked.
+
+    Raises:
+        InputError: there is no such file.
+        CorruptError: framing or CRC is wrong; the message has the record's number, from 0.
+    """
+    if not path.is_file():
+        raise InputError("no such file", where=path)
+    number = 0
+
+    def fault(what: str) -> CorruptError:
+        return CorruptError(what, where=f"{path}: record {number}", do="Convert the shard again")
+
+    compressed = is_gzip(path)
+    with cast(IO[bytes], gzip.open(path, "rb") if compressed else path.open("rb")) as file:
+        while True:
+            try:
+                head = file.read(12)
+                if not head:
+                    return
+                if len(head) < 12:
+                    raise fault("the file ends within the record's length")
+                length, length_crc = struct.unpack("<QI", head)
+                if masked_crc32c(head[:8]) != length_crc:
+                    raise fault("the CRC of the record's length is wrong")
+                if length > MAX_RECORD:
+                    raise fault(f"a record of {length} bytes")
+                body = file.read(length + 4)
+            except (EOFError, OSError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+                raise fault(f"cannot be read: {error}") from None
+            if len(body) < length + 4:
+                raise fault("the file ends within the record")
+            data = body[:length]
+            if masked_crc32c(data) != int.from_bytes(body[length:], "little"):
+                raise fault("the CRC of the record is wrong")
+            yield data
+            number += 1
+
+
+def encode_example(features: Mapping[str, tuple[Literal["int64", "float"], Feature]]) -> bytes:
+    """The bytes of a `tf.train.Example`, its features in the order given, its lists packed."""
+    return _field(
+        1,
+        b"".join(
+            _field(1, _field(1, name.encode()) + _field(2, _feature(kind, values)))
+            for name, (kind, values) in features.items()
+        ),
+    )
+
+
+def _feature(kind: str, values: Feature) -> bytes:
+    if kind == "float":
+        return _field(2, _field(1, struct.pack(f"<{len(values)}f", *values)))
+    return _field(3, _field(1, b"".join(_varint(int(value) & 0xFFFFFFFFFFFFFFFF) for value in values)))
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    result = bytearray()
+    while value > 0x7F:
+        result.append(value & 0x7F | 0x80)
+        value >>= 7
+    result.append(value)
+    return bytes(result)
+
+
+def decode_example(data: bytes) -> dict[str, list[int] | list[float]]:
+    """The features of a `tf.train.Example` by name: lists of int or of float, packed or not.
+
+    Raises:
+        ValueError: it is not an Example of such features.
+    """
+    features: dict[str, list[int] | list[float]] = {}
+    for _, entries in _fields(data):
+        for _, entry in _fields(_bytes(entries)):
+            pair = dict(_fields(_bytes(entry)))
+            name = _bytes(pair[1]).decode() if 1 in pair else ""
+            features[name] = _decode_feature(_bytes(pair.get(2, b"")))
+    return features
+
+
+def _decode_feature(data: bytes) -> list[int] | list[float]:
+    floats: list[float] = []
+    integers: list[int] = []
+    for kind, values in _fields(data):
+        for _, value in _fields(_bytes(values)):
+            if kind == 2:
+                packed = _bytes(value)
+                floats += struct.unpack(f"<{len(packed) // 4}f", packed)
+            elif kind == 3:
+                integers += _varints(value) if isinstance(value, bytes) else [_signed(value)]
+            else:
+                raise ValueError(f"a feature of kind {kind}, not a list of int64 or float")
+    return floats or integers
+
+
+def _bytes(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("a number where a message should be")
+    return value
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _varints(data: bytes) -> list[int]:
+    result, at = [], 0
+    while at < len(data):
+        value, at = _read_varint(data, at)
+        result.append(_signed(value))
+    return result
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(data) or shift > 63:
+            raise ValueError("the message ends within a number")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """(field number, value) of each field of a protobuf message."""
+    at = 0
+    while at < len(data):
+        tag, at = _read_varint(data, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == 0:
+            value, at = _read_varint(data, at)
+            yield number, value
+            continue
+        if wire == 2:
+            length, at = _read_varint(data, at)
+        elif wire == 5:
+            length = 4
+        else:
+            raise ValueError(f"a field of wire type {wire}")
+        if at + length > len(data):
+            raise ValueError("the message ends within a field")
+        yield number, data[at : at + length]
+        at += length
