@@ -216,6 +216,7 @@ def training_job(run: Run) -> TrainingJob:
         do_lower_case=convert.do_lower_case,
         max_seq_length=convert.max_seq_length,
         max_predictions_per_seq=convert.max_predictions_per_seq,
+        masked_lm_prob=convert.masked_lm_prob,
         bert_model=run.config.upload.bert_model,
         bert_evals=run.config.upload.bert_evals,
         model=run.config.model,

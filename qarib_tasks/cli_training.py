@@ -1,0 +1,60 @@
+"""The commands of the trainer's own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qarib_tasks.config import TrainingJob, from_dict, load_yaml
+
+_config = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="YAML: training_data, heldout_data, vocab_file, output and settings that are not the defaults.",
+)
+
+
+def _job(config: Path) -> TrainingJob:
+    """Read the job and choose the backend: before the first import of Keras."""
+    job = from_dict(TrainingJob, load_yaml(config), config)
+    from qarib_tasks.train import runtime
+
+    runtime.choose_backend()
+    return job
+
+
+def _epilog(command: str) -> str:
+    return f"Example: qarib {command} --config models/demo-0123456789/config.yaml"
+
+
+@click.command("train", epilog=_epilog("train"))
+@_config
+def train_command(config: Path) -> None:
+    """Train a BERT, or go on from its newest checkpoint."""
+    job = _job(config)
+    from qarib_tasks.train.loop import train
+
+    train(job)
+
+
+@click.command("evaluate", epilog=_epilog("evaluate"))
+@_config
+def evaluate_command(config: Path) -> None:
+    """Evaluate the newest checkpoint on the held-out examples."""
+    job = _job(config)
+    from qarib_tasks.train.evaluate import evaluate
+
+    for name, value in evaluate(job).items():
+        click.echo(f"{name} = {value}")
+
+
+@click.command("export", epilog=_epilog("export"))
+@_config
+def export_command(config: Path) -> None:
+    """Write the trained model as a Hugging Face folder, and the model's manifest."""
+    job = _job(config)
+    from qarib_tasks.train.export import export
+
+    click.echo(f"{job.output}/export: {len(export(job).outputs)} files")

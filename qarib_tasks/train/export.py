@@ -1,0 +1,176 @@
+"""The trained model as a Hugging Face folder, and the manifest that says the model is complete."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qarib_tasks import __version__
+from qarib_tasks.config import TrainingJob, to_dict
+from qarib_tasks.errors import TrainingError
+from qarib_tasks.manifest import FileRecord, Manifest, finished
+from qarib_tasks.storage import atomic_path, write_text
+from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
+from qarib_tasks.train.evaluate import evaluation_of, evaluation_path, read_evaluations
+from qarib_tasks.train.journal import read_history
+from qarib_tasks.train.model_card import model_card
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+PLACES = {"publish_to", "cache", "output", "training_data", "heldout_data", "vocab_file"}
+
+
+def export(job: TrainingJob) -> Manifest:
+    """Write `export/` from the last checkpoint and, when everything is there, `manifest.json`.
+
+    Returns:
+        the model's manifest. It names the exported files and the evaluation.
+
+    Raises:
+        TrainingError: the training is not at its end, or its last checkpoint is not evaluated.
+    """
+    output = Output(job)
+    with output.locked():
+        return _export(job, output)
+
+
+def _export(job: TrainingJob, output: Output) -> Manifest:
+    checkpoints = Checkpoints(output, keep=job.train.keep_checkpoint_max)
+    index = checkpoints.newest()
+    steps = index.step if index else 0
+    if index is None or steps < job.train.train_steps:
+        raise TrainingError(
+            f"the training stands at step {steps} of {job.train.train_steps}",
+            where=output.checkpoints,
+            do="Run `qarib train` to its end first",
+        )
+    output.fetch(output.history)
+    output.fetch_below(output.evaluations, ".json")
+    evaluation = evaluation_of(job, output, steps)
+    if evaluation is None:
+        raise TrainingError(
+            f"step {steps} is not evaluated", where=output.evaluations, do="Run `qarib evaluate`"
+        )
+    vocabulary = Vocabulary.read(job, output)
+    require_same_model(index, job, vocabulary.record)
+    config = {name: value for name, value in to_dict(job).items() if name not in PLACES}
+    inputs = [vocabulary.record, index.state]
+    if done := finished(output.manifest, config=config, inputs=inputs):
+        log.info("%s: already exported", output.export)
+        _publish(output, done)
+        return done
+    output.manifest.unlink(missing_ok=True)
+    statistics = _statistics(output, evaluation)
+    files = _write(job, output, vocabulary, checkpoints.weights(index), statistics)
+    records = [FileRecord.of(path, output.name(path)) for path in files]
+    records.append(FileRecord.of(path := evaluation_path(output, steps), output.name(path)))
+    manifest = Manifest(
+        kind="model", id=output.model_id, config=config, inputs=inputs, outputs=records, statistics=statistics
+    )
+    manifest.write(output.manifest)
+    _publish(output, manifest)
+    log.info("%s: %d files", output.export, len(files))
+    return manifest
+
+
+def _publish(output: Output, manifest: Manifest) -> None:
+    output.publish(
+        *(output.root / record.name for record in manifest.outputs), output.config, output.manifest
+    )
+
+
+def _statistics(output: Output, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of the training's first and last step and of its evaluations."""
+    lines = read_history(output.history)
+    first, last = lines[0], lines[-1]
+    evaluations = read_evaluations(output)
+    return {
+        "train_steps": last["step"],
+        "first_masked_lm_loss": first["masked_lm_loss"],
+        "first_masked_lm_accuracy": first["masked_lm_accuracy"],
+        "last_masked_lm_loss": last["masked_lm_loss"],
+        "last_masked_lm_accuracy": last["masked_lm_accuracy"],
+        "evaluation": dict(evaluation),
+        "evaluations": [
+            {name: e[name] for name in ("step", "masked_lm_loss", "masked_lm_accuracy", "perplexity")}
+            for e in evaluations
+        ],
+    }
+
+
+def _write(
+    job: TrainingJob,
+    output: Output,
+    vocabulary: Vocabulary,
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, Any],
+) -> list[Path]:
+    """Write the files of the folder; those of an earlier export that are no longer made are removed."""
+    from safetensors.numpy import save_file
+
+    from qarib_tasks.vocab import write_tokenizer
+
+    folder = output.export
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {hugging_face_name(name): hugging_face_value(name, value) for name, value in weights.items()}
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(dict(sorted(tensors.items())), temporary, metadata={"format": "pt"})
+        temporary.chmod(0o644)  # as other files: the library makes it private
+    write_text(folder / "vocab.txt", "".join(token + "\n" for token in vocabulary.tokens))
+    write_tokenizer(vocabulary.tokens, folder, do_lower_case=job.do_lower_case)
+    config = hugging_face_config(job, vocabulary)
+    write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_text(folder / "README.md", model_card(job, len(vocabulary), statistics))
+    names = {"model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json"}
+    names |= {"config.json", "README.md"}
+    for path in folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+    return [folder / name for name in sorted(names)]
+
+
+def hugging_face_config(job: TrainingJob, vocabulary: Vocabulary) -> dict[str, Any]:
+    """`config.json` of transformers' BertConfig."""
+    return to_dict(job.model) | {
+        "architectures": ["BertForPreTraining" if job.train.next_sentence else "BertForMaskedLM"],
+        "model_type": "bert",
+        # In transformers this is the exact GELU by "gelu"; BERT's is the tanh approximation.
+        "hidden_act": "gelu_pytorch_tanh",
+        "layer_norm_eps": 1e-12,
+        "position_embedding_type": "absolute",
+        "vocab_size": len(vocabulary),
+        "pad_token_id": vocabulary.id("[PAD]"),
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+        "made_by": f"qarib {__version__}",
+    }
+
+
+RENAMED = {
+    "cls/predictions/output_bias": "cls.predictions.bias",
+    "cls/seq_relationship/output_weights": "cls.seq_relationship.weight",
+    "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
+}
+
+
+def hugging_face_name(name: str) -> str:
+    """The name in transformers' BertForPreTraining of a variable of the reference's checkpoints."""
+    if name in RENAMED:
+        return RENAMED[name]
+    name = re.sub(r"/layer_(\d+)/", r"/layer.\1.", name)
+    name = re.sub(r"/(kernel|gamma)$", "/weight", name)
+    name = re.sub(r"/beta$", "/bias", name)
+    name = re.sub(r"(_embeddings)$", r"\1.weight", name)
+    return name.replace("/", ".")
+
+
+def hugging_face_value(name: str, value: np.ndarray) -> np.ndarray:
+    """torch keeps the weights of a dense layer as [outputs, inputs]."""
+    return np.ascontiguousarray(value.T if name.endswith("/kernel") else value)

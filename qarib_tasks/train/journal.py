@@ -1,0 +1,272 @@
+"""What a training tells while it runs: progress.json, a history, TensorBoard events, log lines and a bar.
+
+The history is the record; events are written anew from it after a restart, so that no step is counted twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from qarib_tasks.config import TrainingJob
+from qarib_tasks.errors import TrainingError
+from qarib_tasks.storage import write_text
+from qarib_tasks.tfrecord import frame
+from qarib_tasks.train.output import Output
+
+if TYPE_CHECKING:
+    from qarib_tasks.train.data import Prefetched
+
+log = logging.getLogger(__name__)
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_UPLOADS = 15.0
+FIRST = ("step", "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_accuracy")
+
+
+def log_interval(train_steps: int) -> int:
+    """Steps between two lines of the history: 100 lines or more, and every 100 steps at least."""
+    return min(100, max(1, train_steps // 100))
+
+
+def is_finished(output: Output) -> bool:
+    """Whether a training came to its end here and all its figures are written and published."""
+    if not output.progress.is_file():
+        return False
+    return bool(json.loads(output.progress.read_text(encoding="utf-8"))["state"] == "finished")
+
+
+def read_history(path: Path, until: int | None = None) -> list[dict[str, Any]]:
+    """The lines up to a step. A last line cut off by a kill is left out."""
+    lines = []
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                break
+            if until is not None and line["step"] > until:
+                break
+            lines.append(line)
+    return lines
+
+
+class Journal:
+    """Collects the figures of each step and writes them at the logged ones.
+
+    Args:
+        step: the step that the training goes on from.
+        evaluations: those made so far, by step.
+    """
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        output: Output,
+        batches: Prefetched,
+        step: int,
+        evaluations: list[dict[str, Any]],
+    ) -> None:
+        self.job = job
+        self.output = output
+        self.batches = batches
+        self.step = self.logged = step
+        self.interval = log_interval(job.train.train_steps)
+        output.fetch(output.history)
+        self.lines = read_history(output.history, until=step)
+        write_text(output.history, "".join(json.dumps(line) + "\n" for line in self.lines))
+        self._history = output.history.open("a", encoding="utf-8")
+        self._pending: list[Mapping[str, Any]] = []
+        self._evaluation = evaluations[-1] if evaluations else None
+        self._events = Events(output.checkpoints / "tensorboard", self.lines)
+        self._evaluation_events = Events(output.evaluations / "tensorboard", evaluations)
+        self._bar = _Bar(job.train.train_steps, step) if sys.stderr.isatty() else None
+        self._since = self._last_line = self._last_upload = time.monotonic()
+        self._waited = batches.waited
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._history.close()
+        self._events.close()
+        self._evaluation_events.close()
+        if self._bar:
+            self._bar.close()
+
+    def add(self, figures: Mapping[str, Any]) -> None:
+        """Take the scalars of one more step; write a line if this step is logged.
+
+        Raises:
+            TrainingError: a loss since the last line is not finite.
+        """
+        self._pending.append(figures)
+        self.step += 1
+        total, every = self.job.train.train_steps, self.job.train.save_checkpoints_steps
+        if self.step == 1 or not self.step % self.interval or not self.step % every or self.step == total:
+            self._write()
+
+    def _write(self) -> None:
+        steps = [{name: float(value) for name, value in figures.items()} for figures in self._pending]
+        for step, figures in enumerate(steps, start=self.logged + 1):
+            if not all(math.isfinite(figures[name]) for name in ("loss", "gradient_norm")):
+                raise TrainingError(
+                    f"the loss of step {step} is {figures['loss']}, "
+                    f"its gradient's norm {figures['gradient_norm']}",
+                    where=self.output.root,
+                    do="Lower the learning rate or lengthen the warm-up; earlier checkpoints are untouched",
+                )
+        now, waited = time.monotonic(), self.batches.waited
+        seconds = max(now - self._since, 1e-9)
+        examples = len(steps) * self.job.train.train_batch_size
+        line = {"step": self.step} | _means(steps)
+        line["learning_rate"] = steps[-1]["learning_rate"]
+        line["gradient_norm"] = steps[-1]["gradient_norm"]
+        line["examples_per_second"] = round(examples / seconds, 1)
+        line["data_wait_share"] = round((waited - self._waited) / seconds, 4)
+        self.lines.append(line)
+        self._history.write(json.dumps(line) + "\n")
+        self._history.flush()
+        self._events.write(line)
+        self._pending, self.logged, self._since, self._waited = [], self.step, now, waited
+        self._progress("training")
+        if self._bar:
+            self._bar.update(self.step, line)
+        if self.step == 1 or now - self._last_line > SECONDS_BETWEEN_LINES:
+            self._say(line)
+        if now - self._last_upload > SECONDS_BETWEEN_UPLOADS:
+            self._last_upload = now
+            self.output.try_to_publish(self.output.progress)
+
+    def evaluated(self, evaluation: dict[str, Any]) -> None:
+        """Take an evaluation that was made after the present step."""
+        self._evaluation = evaluation
+        self._evaluation_events.write(evaluation)
+        self._progress("training")
+        self._since, self._waited = time.monotonic(), self.batches.waited
+
+    def checkpoint(self) -> None:
+        """Before a checkpoint: have the history on the disk and in the bucket up to this step."""
+        os.fsync(self._history.fileno())
+        self._say(self.lines[-1])
+        self.output.publish(self.output.history)
+
+    def finish(self) -> None:
+        """The training is at its end: publish its figures, and say so last."""
+        for events in (self._events, self._evaluation_events):
+            self.output.publish_folder(events.folder)
+        self.output.publish(
+            self.output.history, *sorted(self.output.evaluations.glob("*.json")), self.output.config
+        )
+        self._progress("finished")
+        self.output.publish(self.output.progress)
+
+    def _say(self, line: Mapping[str, Any]) -> None:
+        self._last_line = time.monotonic()
+        log.info(
+            "step %d of %d: loss %.4f, masked-LM loss %.4f, accuracy %.4f, %.1f examples/s, "
+            "waited for data %.1f%%",
+            line["step"], self.job.train.train_steps, line["loss"], line["masked_lm_loss"],
+            line["masked_lm_accuracy"], line["examples_per_second"], 100 * line["data_wait_share"],
+        )  # fmt: skip
+
+    def _progress(self, state: str) -> None:
+        line = self.lines[-1] if self.lines else {}
+        progress = {
+            "state": state,
+            "model_id": self.output.model_id,
+            **line,
+            "step": self.step,
+            "train_steps": self.job.train.train_steps,
+            "first": {name: self.lines[0][name] for name in FIRST if name in self.lines[0]}
+            if self.lines
+            else None,
+            "evaluation": self._evaluation,
+            "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_text(self.output.progress, json.dumps(progress, indent=1) + "\n")
+
+
+def _means(steps: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the steps since the last line; accuracies over all their predictions."""
+    result = {
+        n: sum(s[n] for s in steps) / len(steps) for n in steps[0] if n == "loss" or n.endswith("_loss")
+    }
+    total = {name: sum(s[name] for s in steps) for name in steps[0]}
+    result["masked_lm_accuracy"] = total["right_predictions"] / max(total["predictions"], 1.0)
+    if "sentences" in total:
+        result["next_sentence_accuracy"] = total["right_sentences"] / max(total["sentences"], 1.0)
+    return result
+
+
+class Events:
+    """TensorBoard events of a folder, begun anew with the lines that are known already.
+
+    `tf.summary` would need the package tensorboard to write; the format is a TFRecord file of
+    `tensorflow.Event` (tensorflow/core/util/event.proto).
+    """
+
+    def __init__(self, folder: Path, lines: list[dict[str, Any]]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._file = (folder / f"events.out.tfevents.{int(time.time())}.qarib").open("wb")
+        self._append(file_version="brain.Event:2")
+        for line in lines:
+            self.write(line)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        from tensorflow.core.framework.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in line.items()
+            if name != "step" and isinstance(value, (int, float))
+        ]
+        self._append(step=line["step"], summary=Summary(value=values))
+
+    def _append(self, **fields: Any) -> None:
+        from tensorflow.core.util.event_pb2 import Event
+
+        self._file.write(frame(Event(wall_time=time.time(), **fields).SerializeToString()))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Bar:
+    """A bar on the terminal."""
+
+    def __init__(self, total: int, step: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("train"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("", total=total, completed=step)
+        self._progress.start()
+
+    def update(self, step: int, line: Mapping[str, Any]) -> None:
+        text = f"masked-LM loss {line['masked_lm_loss']:.3f}, accuracy {line['masked_lm_accuracy']:.3f}"
+        self._progress.update(self._task, completed=step, description=text)
+
+    def close(self) -> None:
+        self._progress.stop()

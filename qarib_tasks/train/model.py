@@ -1,0 +1,288 @@
+"""BERT for pre-training: encoder, pooler, masked-LM head and next-sentence head (Devlin et al., 2018).
+
+Built from Keras 3 layers after google-research/bert's `modeling.py` and `run_pretraining.py`. Every variable
+is known by its name in the reference's checkpoints, such as `bert/encoder/layer_0/output/dense/kernel`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from qarib_tasks.config import ModelConfig, TrainingJob
+
+# Added to the attention scores of padding, so that their share is 0 in float32.
+MASKED_SCORE = -10_000.0
+# Room for the draws of one step (three a layer and one more) in the counter of the random numbers.
+DRAWS_A_STEP = 256
+
+
+def gelu(x: Any) -> Any:
+    """The tanh approximation of GELU, which BERT uses."""
+    return ops.gelu(x, approximate=True)
+
+
+def normalization(name: str = "LayerNorm") -> layers.LayerNormalization:
+    return layers.LayerNormalization(epsilon=1e-12, name=name)
+
+
+class Dropout(layers.Layer):  # type: ignore[misc]
+    """Dropout whose random numbers come from a generator shared by the whole model.
+
+    keras.layers.Dropout keeps a generator each; with one, `[seed, step]` decides all random numbers of a
+    step, and a checkpoint has no random state to hold.
+    """
+
+    def __init__(self, rate: float, generator: keras.random.SeedGenerator) -> None:
+        super().__init__()
+        self.rate = rate
+        self.generator = generator
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training or not self.rate:
+            return inputs
+        return keras.random.dropout(inputs, self.rate, seed=self.generator)
+
+
+class EncoderLayer(layers.Layer):  # type: ignore[misc]
+    """Self-attention and feed-forward network, each followed by dropout, residual and LayerNorm."""
+
+    def __init__(self, config: ModelConfig, generator: keras.random.SeedGenerator, name: str) -> None:
+        super().__init__(name=name)
+        self.heads = config.num_attention_heads
+        self.head_size = config.hidden_size // config.num_attention_heads
+        self.query = layers.Dense(config.hidden_size)
+        self.key = layers.Dense(config.hidden_size)
+        self.value = layers.Dense(config.hidden_size)
+        self.attention_dropout = Dropout(config.attention_probs_dropout_prob, generator)
+        self.attention_output = layers.Dense(config.hidden_size)
+        self.attention_norm = normalization()
+        self.intermediate = layers.Dense(config.intermediate_size)
+        self.output_dense = layers.Dense(config.hidden_size)
+        self.output_norm = normalization()
+        self.hidden_dropout = Dropout(config.hidden_dropout_prob, generator)
+
+    def call(self, hidden: Any, scores_of_padding: Any, training: bool = False) -> Any:
+        """[batch, length, hidden], [batch, 1, 1, length] → [batch, length, hidden]."""
+        query, key, value = (self._heads(dense(hidden)) for dense in (self.query, self.key, self.value))
+        scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) * (self.head_size**-0.5) + scores_of_padding
+        shares = self.attention_dropout(ops.softmax(scores), training=training)
+        attended = ops.reshape(ops.swapaxes(ops.matmul(shares, value), 1, 2), ops.shape(hidden))
+        attended = self.hidden_dropout(self.attention_output(attended), training=training)
+        hidden = self.attention_norm(attended + hidden)
+        output = self.output_dense(gelu(self.intermediate(hidden)))
+        return self.output_norm(self.hidden_dropout(output, training=training) + hidden)
+
+    def _heads(self, x: Any) -> Any:
+        """[batch, length, hidden] → [batch, heads, length, head size]."""
+        batch, length = ops.shape(x)[:2]
+        return ops.swapaxes(ops.reshape(x, (batch, length, self.heads, self.head_size)), 1, 2)
+
+
+class PretrainingBert(keras.Model):  # type: ignore[misc]
+    """The model. Its call gives logits; `losses` and `counts` below make losses and accuracies of them."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, *, next_sentence: bool = True) -> None:
+        super().__init__(name="bert")
+        self.config = config
+        self.vocab_size = vocab_size
+        self.next_sentence = next_sentence
+        self.generator = keras.random.SeedGenerator(0)
+        hidden = config.hidden_size
+        self.word_embeddings = layers.Embedding(vocab_size, hidden)
+        self.token_type_embeddings = layers.Embedding(config.type_vocab_size, hidden)
+        self.position_embeddings = layers.Embedding(config.max_position_embeddings, hidden)
+        self.embeddings_norm = normalization()
+        self.embeddings_dropout = Dropout(config.hidden_dropout_prob, self.generator)
+        self.encoder = [
+            EncoderLayer(config, self.generator, f"layer_{number}")
+            for number in range(config.num_hidden_layers)
+        ]
+        self.transform = layers.Dense(hidden, activation=gelu)
+        self.transform_norm = normalization()
+        self.output_bias = self.add_weight(shape=(vocab_size,), initializer="zeros", name="output_bias")
+        if next_sentence:
+            self.pooler = layers.Dense(hidden, activation="tanh")
+            self.seq_weights = self.add_weight(shape=(2, hidden), initializer="zeros", name="seq_weights")
+            self.seq_bias = self.add_weight(shape=(2,), initializer="zeros", name="seq_bias")
+        ids = np.zeros((1, 2), "int32")
+        self(
+            {"input_ids": ids, "input_mask": ids, "segment_ids": ids, "masked_lm_positions": ids},
+        )
+
+    def call(self, batch: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """Logits of the positions that carry a prediction, and of the next sentence.
+
+        Args:
+            batch: integer tensors: input_ids, input_mask, segment_ids [batch, length] and
+                masked_lm_positions [batch, predictions].
+
+        Returns:
+            masked_lm [batch · predictions, vocabulary] and, unless left out, next_sentence [batch, 2].
+        """
+        hidden = self.encode(batch, training=training)
+        batch_size, length, size = ops.shape(hidden)
+        flat = ops.reshape(hidden, (-1, size))
+        first = ops.expand_dims(ops.arange(batch_size, dtype="int32") * length, 1)
+        positions = ops.reshape(ops.cast(batch["masked_lm_positions"], "int32") + first, (-1,))
+        masked = self.transform_norm(self.transform(ops.take(flat, positions, axis=0)))
+        embeddings = ops.cast(self.word_embeddings.embeddings, masked.dtype)
+        logits = ops.matmul(masked, ops.transpose(embeddings))
+        outputs = {"masked_lm": ops.cast(logits, "float32") + ops.cast(self.output_bias, "float32")}
+        if self.next_sentence:
+            pooled = ops.cast(self.pooler(hidden[:, 0]), "float32")
+            weights = ops.cast(self.seq_weights, "float32")
+            outputs["next_sentence"] = ops.matmul(pooled, ops.transpose(weights)) + ops.cast(
+                self.seq_bias, "float32"
+            )
+        return outputs
+
+    def encode(self, batch: Mapping[str, Any], training: bool = False) -> Any:
+        """The encoder's output [batch, length, hidden]."""
+        ids = batch["input_ids"]
+        length = ops.shape(ids)[1]
+        hidden = (
+            self.word_embeddings(ids)
+            + self.token_type_embeddings(batch["segment_ids"])
+            + self.position_embeddings(ops.arange(length))
+        )
+        hidden = self.embeddings_dropout(self.embeddings_norm(hidden), training=training)
+        mask = ops.cast(batch["input_mask"], hidden.dtype)[:, None, None, :]
+        for layer in self.encoder:
+            hidden = layer(hidden, (1.0 - mask) * MASKED_SCORE, training=training)
+        return hidden
+
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """Every trainable variable by its name in the reference's checkpoints, in a fixed order."""
+        named: dict[str, keras.Variable] = {}
+
+        def dense(name: str, layer: layers.Dense) -> None:
+            named[f"{name}/kernel"], named[f"{name}/bias"] = layer.kernel, layer.bias
+
+        def norm(name: str, layer: layers.LayerNormalization) -> None:
+            named[f"{name}/LayerNorm/beta"], named[f"{name}/LayerNorm/gamma"] = layer.beta, layer.gamma
+
+        for name in ("word_embeddings", "token_type_embeddings", "position_embeddings"):
+            named[f"bert/embeddings/{name}"] = getattr(self, name).embeddings
+        norm("bert/embeddings", self.embeddings_norm)
+        for number, layer in enumerate(self.encoder):
+            prefix = f"bert/encoder/layer_{number}"
+            for name in ("query", "key", "value"):
+                dense(f"{prefix}/attention/self/{name}", getattr(layer, name))
+            dense(f"{prefix}/attention/output/dense", layer.attention_output)
+            norm(f"{prefix}/attention/output", layer.attention_norm)
+            dense(f"{prefix}/intermediate/dense", layer.intermediate)
+            dense(f"{prefix}/output/dense", layer.output_dense)
+            norm(f"{prefix}/output", layer.output_norm)
+        if self.next_sentence:
+            dense("bert/pooler/dense", self.pooler)
+        dense("cls/predictions/transform/dense", self.transform)
+        norm("cls/predictions/transform", self.transform_norm)
+        named["cls/predictions/output_bias"] = self.output_bias
+        if self.next_sentence:
+            named["cls/seq_relationship/output_weights"] = self.seq_weights
+            named["cls/seq_relationship/output_bias"] = self.seq_bias
+        return named
+
+
+def initial_values(
+    shapes: Mapping[str, tuple[int, ...]], config: ModelConfig, seed: int
+) -> dict[str, np.ndarray]:
+    """BERT's initial weights: truncated normal, zeros for biases, ones for LayerNorm's gamma.
+
+    Drawn by numpy, each variable from the seed and its own name, so that every backend starts alike.
+
+    Returns:
+        float32 arrays by name.
+    """
+    values = {}
+    for name, shape in shapes.items():
+        if name.endswith("gamma"):
+            values[name] = np.ones(shape, np.float32)
+        elif name.endswith(("beta", "bias")):
+            values[name] = np.zeros(shape, np.float32)
+        else:
+            random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+            values[name] = truncated_normal(random, shape) * np.float32(config.initializer_range)
+    return values
+
+
+def truncated_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Float32 draws of a standard normal, those beyond two standard deviations drawn again."""
+    values = random.standard_normal(shape, np.float32)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = random.standard_normal(int(outside.sum()), np.float32)
+    return values
+
+
+def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
+    """The job's model with the initial weights of its seed."""
+    model = PretrainingBert(job.model, vocab_size, next_sentence=job.train.next_sentence)
+    variables = model.named_variables()
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    for name, value in initial_values(shapes, job.model, job.random_seed).items():
+        variables[name].assign(value)
+    return model
+
+
+def losses(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The losses of a batch as the reference defines them.
+
+    Args:
+        outputs: of the model. batch: also masked_lm_ids and masked_lm_weights [batch, predictions], and
+            next_sentence_labels [batch].
+
+    Returns:
+        float32 scalars: loss (the sum of the others), masked_lm_loss (a mean over the predictions, in nats)
+        and, unless left out, next_sentence_loss.
+    """
+    weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")
+    each = ops.sparse_categorical_crossentropy(
+        ops.reshape(batch["masked_lm_ids"], (-1,)), outputs["masked_lm"], from_logits=True
+    )
+    # The reference's own guard against a batch without predictions.
+    result = {"masked_lm_loss": ops.sum(each * weights) / (ops.sum(weights) + 1e-5)}
+    if "next_sentence" in outputs:
+        each = ops.sparse_categorical_crossentropy(
+            batch["next_sentence_labels"], outputs["next_sentence"], from_logits=True
+        )
+        result["next_sentence_loss"] = ops.mean(each)
+    return {"loss": sum(result.values()), **result}
+
+
+def counts(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Sums over a batch from which means over many batches are made. A label of -1 marks a padding example.
+
+    Returns:
+        float32 scalars: predictions, right_predictions, masked_lm_loss_sum; and, unless left out,
+        sentences, right_sentences, next_sentence_loss_sum.
+    """
+    weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")
+    ids = ops.cast(ops.reshape(batch["masked_lm_ids"], (-1,)), "int32")
+    logits = outputs["masked_lm"]
+    right = ops.cast(ops.cast(ops.argmax(logits, -1), "int32") == ids, "float32")
+    result = {
+        "predictions": ops.sum(weights),
+        "right_predictions": ops.sum(right * weights),
+        "masked_lm_loss_sum": ops.sum(
+            ops.sparse_categorical_crossentropy(ids, logits, from_logits=True) * weights
+        ),
+    }
+    if "next_sentence" in outputs:
+        labels = ops.cast(batch["next_sentence_labels"], "int32")
+        real = ops.cast(labels >= 0, "float32")
+        labels = ops.maximum(labels, 0)
+        logits = outputs["next_sentence"]
+        right = ops.cast(ops.cast(ops.argmax(logits, -1), "int32") == labels, "float32")
+        each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        result |= {
+            "sentences": ops.sum(real),
+            "right_sentences": ops.sum(right * real),
+            "next_sentence_loss_sum": ops.sum(each * real),
+        }
+    return result

@@ -1,0 +1,103 @@
+"""Where a training puts its files, and their way to the bucket and back."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qarib_tasks.config import TrainingJob
+from qarib_tasks.errors import TrainingError
+from qarib_tasks.storage import Bucket
+
+log = logging.getLogger(__name__)
+
+
+class Output:
+    """The folder `job.output` and, where `job.publish_to` is set, the same names in the bucket."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self.root = Path(job.output)
+        self.model_id = self.root.name
+        self.checkpoints = self.root / job.bert_model
+        self.evaluations = self.root / job.bert_evals
+        self.export = self.root / "export"
+        self.progress = self.root / "progress.json"
+        self.config = self.root / "config.yaml"
+        self.manifest = self.root / "manifest.json"
+        self.history = self.checkpoints / "history.jsonl"
+        self.cache = Path(job.cache) if job.cache else self.root / "cache"
+        self._address = job.publish_to
+        self._bucket: Bucket | None = None
+
+    @property
+    def bucket(self) -> Bucket | None:
+        if self._bucket is None and self._address:
+            self._bucket = Bucket(self._address.rstrip("/") + "/")
+        return self._bucket
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def publish(self, *paths: Path) -> None:
+        """Upload the files that exist, in this order, each verified; nothing where nothing is published."""
+        if self.bucket:
+            for path in paths:
+                if path.is_file():
+                    self.bucket.upload(path, self.name(path))
+
+    def try_to_publish(self, *paths: Path) -> None:
+        """As `publish`, for files that are soon published again: a bucket out of reach is only a warning."""
+        try:
+            self.publish(*paths)
+        except Exception as error:
+            log.warning("not published this time: %s", error)
+
+    def publish_folder(self, folder: Path) -> None:
+        """Publish a folder's files and remove those from the bucket that the folder no longer has."""
+        if self.bucket and folder.is_dir():
+            self.publish(*sorted(path for path in folder.iterdir() if not path.name.startswith(".")))
+            for name in self.bucket.list(self.name(folder) + "/"):
+                if not (self.root / name).exists():
+                    self.bucket.delete(name)
+
+    def unpublish(self, *paths: Path) -> None:
+        if self.bucket:
+            for path in paths:
+                self.bucket.delete(self.name(path))
+
+    def fetch(self, path: Path) -> bool:
+        """Have the file here: it is, or the bucket has it. False where neither does."""
+        if path.is_file():
+            return True
+        if self.bucket and self.bucket.get(self.name(path)):
+            self.bucket.download(self.name(path), path)
+            return True
+        return False
+
+    def fetch_below(self, folder: Path, suffix: str) -> None:
+        """Fetch what the bucket has directly in a folder and this machine lacks."""
+        if self.bucket:
+            prefix = self.name(folder) + "/"
+            for name in self.bucket.list(prefix):
+                if name.endswith(suffix) and "/" not in name.removeprefix(prefix):
+                    self.fetch(self.root / name)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second trainer out; the lock goes with the process, however that ends.
+
+        Raises:
+            TrainingError: another process has it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError(
+                    "another process trains here", where=self.root, do="Wait for it, or stop it"
+                ) from None
+            yield

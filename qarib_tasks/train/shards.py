@@ -1,0 +1,168 @@
+"""The shards of a folder or a bucket, and the records in them.
+
+TensorFlow's own gs:// client cannot be pointed at an emulator, so shards of a bucket are staged to a local
+folder, one ahead of the reader, and those read before make room when the folder grows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.storage import Bucket, split_address
+from qarib_tasks.tfrecord import masked_crc32c
+
+BUFFER = 1 << 20
+CACHE_BYTES = 20 << 30  # staged shards that were read are kept up to this
+
+
+def open_address(address: str, cache: Path) -> Path:
+    """A file, local or gs://, as a local path; one of a bucket is staged below `cache`.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    if not address.startswith("gs://"):
+        if not Path(address).is_file():
+            raise InputError("no such file", where=address)
+        return Path(address)
+    folder, _, name = address.rpartition("/")
+    return _stage(Bucket(folder + "/"), name, cache)
+
+
+def _stage(bucket: Bucket, name: str, cache: Path, blob: Any = None) -> Path:
+    """Download an object, verified, to a name that also holds its checksum, unless it is there."""
+    blob = blob or bucket.get(name)
+    if blob is None:
+        raise InputError("no such object", where=bucket.address + name)
+    below = "/".join(split_address(bucket.address))
+    tag = blob.crc32c.encode().hex()
+    path: Path = cache / below / tag / name
+    if not path.is_file():
+        bucket.download(name, path)
+    return path
+
+
+class Shards:
+    """The `*.tfrecord` files of a folder.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+
+    def __init__(self, address: str, cache: Path) -> None:
+        self.address = address
+        self.cache = cache
+        self._bucket: Bucket | None = None
+        self._blobs: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._read: list[Path] = []
+        self._ahead: threading.Thread | None = None
+        if address.startswith("gs://"):
+            self._bucket = Bucket(address.rstrip("/") + "/")
+            objects = self._bucket.list()
+            self._blobs = {n: b for n, b in objects.items() if n.endswith(".tfrecord") and "/" not in n}
+            self.names = list(self._blobs)
+        else:
+            self.names = sorted(path.name for path in Path(address).glob("*.tfrecord"))
+        if not self.names:
+            raise InputError("there is no *.tfrecord", where=address, do="Convert the shards first")
+
+    def path(self, name: str) -> Path:
+        """Where the shard can be read."""
+        if self._bucket is None:
+            return Path(self.address) / name
+        with self._lock:
+            path = _stage(self._bucket, name, self.cache, self._blobs[name])
+        return path
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Begin to stage shards that will be read next. A failure shows when they are."""
+        if self._bucket is None or not names or (self._ahead and self._ahead.is_alive()):
+            return
+
+        def stage() -> None:
+            try:
+                for name in names:
+                    self.path(name)
+            except Exception:
+                return
+
+        self._ahead = threading.Thread(target=stage, name="staging", daemon=True)
+        self._ahead.start()
+
+    def release(self, name: str) -> None:
+        """Say that a shard was read to its end; the ones longest unread give way when space is needed."""
+        if self._bucket is None:
+            return
+        path = self.path(name)
+        self._read = [other for other in self._read if other != path] + [path]
+        while sum(self._size(p) for p in self._read) > CACHE_BYTES:
+            self._read.pop(0).unlink(missing_ok=True)
+
+    @staticmethod
+    def _size(path: Path) -> int:
+        return path.stat().st_size if path.exists() else 0
+
+
+def read_records(path: Path, number: int = 0, offset: int = 0) -> Iterator[tuple[int, int, bytes]]:
+    """The records of a TFRecord file, plain or GZIP, from the record `number` at `offset` on.
+
+    Each is eight bytes of length, their masked CRC32C, the payload and its masked CRC32C, little-endian
+    (TensorFlow, `tensorflow/core/lib/io/record_writer.h`).
+
+    Args:
+        offset: bytes before the record, uncompressed.
+
+    Yields:
+        the number and the offset of the record behind, and the payload.
+
+    Raises:
+        CorruptError: a checksum is wrong, or the file ends within a record.
+    """
+
+    def corrupt(what: str) -> CorruptError:
+        return CorruptError(
+            f"record {number} {what}",
+            where=path,
+            do="Convert the shard again, or fetch it again from the bucket",
+        )
+
+    with _open(path) as file:
+        file.seek(offset)
+        while True:
+            try:
+                header = file.read(12)
+                if not header:
+                    return
+                if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
+                    raise corrupt("does not begin as a record does")
+                length = int.from_bytes(header[:8], "little")
+                payload, crc = file.read(length), file.read(4)
+            except (EOFError, gzip.BadGzipFile, OSError) as error:
+                raise corrupt(f"cannot be read: {error}") from None
+            if len(payload) < length or len(crc) < 4:
+                raise corrupt("is cut off")
+            if _masked_crc(payload) != crc:
+                raise corrupt("has a wrong checksum")
+            number += 1
+            offset += length + 16
+            yield number, offset, payload
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        head = file.read(12)
+    # The length of a plain record may begin like the mark of a GZIP file: only its checksum tells.
+    if head[:2] == b"\x1f\x8b" and _masked_crc(head[:8]) != head[8:]:
+        return io.BufferedReader(gzip.open(path), BUFFER)
+    return path.open("rb", buffering=BUFFER)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    return masked_crc32c(data).to_bytes(4, "little")

@@ -1,0 +1,46 @@
+"""The one thing Keras has no neutral form of: a training step. One adapter a backend, chosen here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from qarib_tasks.config import TrainConfig
+from qarib_tasks.errors import ConfigError
+from qarib_tasks.train.model import PretrainingBert
+
+
+class Steps(Protocol):
+    """A model with its optimizer's state on one backend.
+
+    A batch holds integer arrays: input_ids, input_mask, segment_ids [batch, length]; masked_lm_positions,
+    masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels [batch].
+    """
+
+    def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """One update. Scalars: those of `model.losses` and `model.counts`, gradient_norm, learning_rate."""
+        ...
+
+    def evaluate(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The scalars of `model.counts`, without dropout."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Weights by name, the optimizer's averages (`…/adam_m`, `…/adam_v`) and `global_step`."""
+        ...
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what `state` gave."""
+        ...
+
+
+def make_steps(model: PretrainingBert, config: TrainConfig, seed: int) -> Steps:
+    """The adapter of the backend that Keras runs on."""
+    if keras.backend.backend() == "tensorflow":
+        from qarib_tasks.train.steps_tensorflow import TensorFlowSteps
+
+        return TensorFlowSteps(model, config, seed)
+    raise ConfigError(f"the trainer has no steps for the Keras backend {keras.backend.backend()!r}")

@@ -1,0 +1,82 @@
+"""The training step on TensorFlow: gradients by a tape, one device, compiled with XLA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from qarib_tasks.config import TrainConfig
+from qarib_tasks.train import optimizer
+from qarib_tasks.train.model import DRAWS_A_STEP, PretrainingBert, counts, losses
+
+
+class TensorFlowSteps:
+    """See `steps.Steps`."""
+
+    def __init__(self, model: PretrainingBert, config: TrainConfig, seed: int) -> None:
+        self.model = model
+        self.config = config
+        self.seed = seed
+        self.variables = model.named_variables()
+        self.first, self.second = (
+            {name: tf.Variable(tf.zeros(v.shape), trainable=False) for name, v in self.variables.items()}
+            for _ in range(2)
+        )
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._train = tf.function(self._train_step, jit_compile=True)
+        self._evaluate = tf.function(self._evaluate_step, jit_compile=True)
+
+    def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return self._train({name: tf.constant(value) for name, value in batch.items()})  # type: ignore[no-any-return]
+
+    def evaluate(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return self._evaluate({name: tf.constant(value) for name, value in batch.items()})  # type: ignore[no-any-return]
+
+    def _train_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        random = self.model.generator.state
+        random.assign(tf.cast(tf.stack([self.seed, self.step * DRAWS_A_STEP]), random.dtype))
+        names = list(self.variables)
+        values = [self.variables[name].value for name in names]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            outputs = self.model(batch, training=True)
+            result = losses(outputs, batch)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(result["loss"], values)]
+        norm = optimizer.global_norm(gradients)
+        rate = optimizer.learning_rate_at(
+            self.step,
+            peak=self.config.learning_rate,
+            train_steps=self.config.train_steps,
+            num_warmup_steps=self.config.num_warmup_steps,
+        )
+        for name, gradient in zip(names, optimizer.clip_by_global_norm(gradients, norm), strict=True):
+            variable, first, second = self.variables[name], self.first[name], self.second[name]
+            new = optimizer.adamw(
+                variable.value, gradient, first, second, rate, decayed=optimizer.is_decayed(name)
+            )
+            for held, value in zip((variable, first, second), new, strict=True):
+                held.assign(value)
+        self.step.assign_add(1)
+        return {**result, **counts(outputs, batch), "gradient_norm": norm, "learning_rate": rate}
+
+    def _evaluate_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        return counts(self.model(batch, training=False), batch)
+
+    def state(self) -> dict[str, np.ndarray]:
+        state = {}
+        for name, variable in self.variables.items():
+            state[name] = variable.numpy()
+            state[f"{name}/adam_m"] = self.first[name].numpy()
+            state[f"{name}/adam_v"] = self.second[name].numpy()
+        state["global_step"] = np.asarray(self.step.numpy(), np.int64)
+        return state
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        for name, variable in self.variables.items():
+            variable.assign(state[name])
+            self.first[name].assign(state[f"{name}/adam_m"])
+            self.second[name].assign(state[f"{name}/adam_v"])
+        self.step.assign(int(state["global_step"]))
