@@ -23,6 +23,7 @@ trigger the DAG again with the same settings: whatever is finished is found agai
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import PurePath
 from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task, task_group
@@ -73,7 +74,7 @@ def split(run: dict[str, Any]) -> list[str]:
     return names
 
 
-@task(map_index_template="{{ task.op_kwargs['name'].replace('shards/', '') }}")
+@task(map_index_template="{{ shard_label(task.op_kwargs['name']) }}")
 @fails_for_good
 def convert(run: dict[str, Any], name: str) -> list[str]:
     pipeline.convert(Run.from_dict(run), name)
@@ -84,10 +85,16 @@ def convert(run: dict[str, Any], name: str) -> list[str]:
 def shard(run: dict[str, Any], name: str) -> None:
     VerifiedUploadOperator(
         task_id="upload",
-        src=convert(run, name),
-        map_index_template="{{ task.src[0].split('/')[-1] }}",
+        src=convert(run=run, name=name),
+        map_index_template="{{ shard_label(task.src[0]) }}",
         **TO_BUCKET,
     )
+
+
+def shard_label(path: str) -> str:
+    """`shard_0000`, or `heldout/shard_0000`, of a raw shard or of its TFRecords."""
+    shard = PurePath(path)
+    return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
@@ -106,6 +113,7 @@ def dataset(run: dict[str, Any], names: list[str]) -> list[str]:
     params=build_params(),
     max_active_runs=1,
     tags=["qarib"],
+    user_defined_macros={"shard_label": shard_label},
     default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": True},
 )
 def qarib_pretrain() -> None:

@@ -135,5 +135,7 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
         else:
             values[section][name] = value
     if unknown:
-        raise ConfigError("unknown setting", where=", ".join(sorted(unknown)), do="See the trigger form's names")
+        raise ConfigError(
+            "unknown setting", where=", ".join(sorted(unknown)), do="See the trigger form's names"
+        )
     return resolve(merged(defaults, values), where="trigger form")

@@ -36,15 +36,17 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
         super().__init__(**kwargs)
         self.relative_to = relative_to
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> list[str]:
         """Upload what is not there yet.
 
+        :return: the objects' addresses.
         :raises AirflowFailException: a file is missing.
         :raises StorageError: an object is not what was sent.
         """
         hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         bucket = hook.get_conn().bucket(self.bucket)
         files = [self.src] if isinstance(self.src, str) else self.src
+        addresses = []
         sent = 0
         for file in files:
             path = Path(file)
@@ -53,8 +55,9 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
                     raise InputError("no such file to upload", where=path, do="Clear the task that makes it")
             local = checksums(path)
             name = self.dst + os.path.relpath(path, self.relative_to or path.parent)
+            addresses.append(f"gs://{self.bucket}/{name}")
             if same(bucket.get_blob(name), local):
-                self.log.info("gs://%s/%s holds the same bytes already: left alone", self.bucket, name)
+                self.log.info("%s holds the same bytes already: left alone", addresses[-1])
                 continue
             hook.upload(
                 bucket_name=self.bucket,
@@ -66,7 +69,8 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
             )
             if not same(bucket.get_blob(name), local):
                 raise StorageError(
-                    "the object is not what was sent", where=f"gs://{self.bucket}/{name}", do="Clear this task"
+                    "the object is not what was sent", where=addresses[-1], do="Clear the task"
                 )
             sent += 1
         self.log.info("%d of %d files sent, the others were there already", sent, len(files))
+        return addresses

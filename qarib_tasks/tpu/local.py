@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,10 +65,12 @@ class LocalProcessBackend:
         lease: seconds that the work goes on while nobody asks for its status; a retried task has to be back
             by then to find it alive.
         grace: seconds between asking the work to end and killing it.
+        program: what the work's arguments are given to.
     """
 
     lease: float = 120.0
     grace: float = 30.0
+    program: Sequence[str] = (sys.executable, "-m", "qarib_tasks.cli")
 
     def start(self, work: Work) -> None:
         """Start the work, or adopt it where it is alive.
@@ -81,16 +83,15 @@ class LocalProcessBackend:
             if (record := _read(work)) and record.alive:
                 self._renew(work)
                 return
-            if record and record.exit_status is None and (left := _group(record.pid)):
-                # The runner was killed alone. Younger than it, in its group: these are its own.
-                if all((_start_time(pid) or record.started) >= record.started for pid in left):
-                    _end_group(record.pid, self.grace)
+            if record and record.exit_status is None and _is_left_of(record):
+                _end_group(record.pid, self.grace)
             self._renew(work)
-            command = [sys.executable, "-m", "qarib_tasks.cli", *work.arguments]
+            command = [*self.program, *work.arguments]
             with _path(work, "log").open("ab") as log:
                 log_start = log.tell()
+                arguments = [str(_path(work, "process.json")), str(self.lease), str(self.grace)]
                 runner = subprocess.Popen(
-                    [sys.executable, "-m", __name__, _path(work, "process.json"), str(self.lease), str(self.grace)],
+                    [sys.executable, "-m", "qarib_tasks.tpu.local", *arguments],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -210,6 +211,12 @@ def _group(leader: int) -> list[int]:
         if entry.name.isdigit() and (fields := _stat(entry.name)) and fields[0] not in "ZX":
             members += [int(entry.name)] if int(fields[2]) == leader else []
     return members
+
+
+def _is_left_of(record: _Record) -> bool:
+    """Whether the runner was killed alone: in its group are processes, and all are younger than it."""
+    left = _group(record.pid)
+    return bool(left) and all((_start_time(pid) or record.started) >= record.started for pid in left)
 
 
 def _end_group(leader: int, grace: float) -> None:

