@@ -14,76 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from qarib_tasks.corpus_config import STRICT as _STRICT
+from qarib_tasks.corpus_config import CollectConfig as CollectConfig
+from qarib_tasks.corpus_config import SourceConfig as SourceConfig
+from qarib_tasks.corpus_config import VocabConfig as VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
 
 T = TypeVar("T")
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class SourceConfig:
-    """One corpus source: a file, or a glob of files, of text or gzipped text."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", title="Name")]
-    path: Annotated[str, Field(min_length=1, title="Path or glob")]
-    document: Annotated[
-        Literal["blank_line", "line", "file"],
-        Field(
-            title="Document",
-            description="What ends a document: a blank line, every line, the end of the file.",
-        ),
-    ] = "blank_line"
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class CollectConfig:
-    """Step 0: source files to `data.txt` and a held-out part."""
-
-    sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources")] = ()
-    heldout_share: Annotated[
-        float,
-        Field(
-            gt=0,
-            lt=1,
-            title="Held-out share",
-            description="Share of the documents kept out of training, chosen by a hash of the document.",
-        ),
-    ] = 0.001
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class VocabConfig:
-    """Step 1: `data.txt` to `vocab.txt`."""
-
-    vocab_size: Annotated[
-        int,
-        Field(
-            ge=32,
-            le=1_000_000,
-            title="Vocabulary size",
-            description="Lines of vocab.txt, special tokens and placeholders included.",
-        ),
-    ] = 64_000
-    sample_lines: Annotated[
-        int,
-        Field(
-            ge=1,
-            title="Sample lines",
-            description="Random lines, uniform over the corpus, that the vocabulary is learnt from.",
-        ),
-    ] = 5_000_000
-    placeholders: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=10_000,
-            title="Placeholders",
-            description="[UNUSED_i] entries left free for words added later.",
-        ),
-    ] = 256
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

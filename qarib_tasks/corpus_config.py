@@ -1,0 +1,231 @@
+"""The settings of collecting and of the vocabulary; `config.py` joins them with those of the other steps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+RuleName = Literal[
+    "html_entities",
+    "presentation_forms",
+    "tatweel",
+    "remove_diacritics",
+    "lookalikes",
+    "western_digits",
+    "elongation",
+    "urls",
+    "mentions",
+    "emoji",
+    "published",
+    "sentences",
+    "minimum_length",
+    "maximum_length",
+    "arabic_share",
+]
+LINE_RULES = ("minimum_length", "maximum_length", "arabic_share")
+TEXT_RULES = tuple(rule for rule in get_args(RuleName) if rule not in (*LINE_RULES, "sentences"))
+DEFAULT_CLEANING: tuple[RuleName, ...] = (
+    "html_entities",
+    "presentation_forms",
+    "tatweel",
+    "lookalikes",
+    "elongation",
+    "urls",
+    "mentions",
+    "emoji",
+    "minimum_length",
+    "maximum_length",
+    "arabic_share",
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SourceConfig:
+    """One corpus source: a file, a glob of files, or an address in a bucket or on a web server."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", title="Name")]
+    path: Annotated[
+        str,
+        Field(
+            min_length=1, title="Address", description="Path or glob, gs://bucket/glob, http:// or https://."
+        ),
+    ]
+    format: Annotated[
+        Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses"],
+        Field(title="Format", description="auto: by the end of the file's name."),
+    ] = "auto"
+    compression: Annotated[
+        Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"],
+        Field(title="Compression", description="auto: by the end of the file's name."),
+    ] = "auto"
+    field: Annotated[
+        str,
+        Field(
+            min_length=1, title="Field", description="JSON field or column with the text; a.b is b inside a."
+        ),
+    ] = "text"
+    document: Annotated[
+        Literal["blank_line", "line", "file", "group"],
+        Field(
+            title="Document",
+            description="What ends a document: a blank line, every line, the end of the file, "
+            "or another value in the grouping field.",
+        ),
+    ] = "blank_line"
+    group: Annotated[
+        str,
+        Field(
+            title="Grouping field",
+            description="Field or column whose equal values, one after the other, make a document.",
+        ),
+    ] = ""
+    member: Annotated[
+        str,
+        Field(
+            title="Member",
+            description="Glob of the files to read in a zip. Empty: all; of a Moses zip, *.ar.",
+        ),
+    ] = ""
+    limit: Annotated[int, Field(ge=0, title="Limit", description="Most documents; 0 is no limit.")] = 0
+    share: Annotated[
+        float,
+        Field(gt=0, le=1, title="Share", description="Share of the documents, chosen by hash."),
+    ] = 1.0
+    skip_at_most: Annotated[
+        int,
+        Field(ge=0, title="Skip at most", description="Unreadable records that are skipped and counted."),
+    ] = 0
+    sha256: Annotated[
+        str,
+        Field(
+            pattern=r"^$|^[0-9a-f]{64}$",
+            title="SHA-256",
+            description="Of the one file named, as it is fetched.",
+        ),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if (self.document == "group") != bool(self.group):
+            raise ValueError("document: group and a grouping field need each other")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class CollectConfig:
+    """Step 0: source files to `data.txt` and a held-out part."""
+
+    sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources")] = ()
+    heldout_share: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            title="Held-out share",
+            description="Share of the documents kept out of training, chosen by a hash of the document.",
+        ),
+    ] = 0.001
+    cleaning: Annotated[
+        tuple[RuleName, ...],
+        Field(
+            title="Cleaning",
+            description="Rules in their order. Control characters and double spaces always go.",
+        ),
+    ] = DEFAULT_CLEANING
+    minimum_characters: Annotated[
+        int, Field(ge=1, title="Shortest line", description="Of the rule minimum_length, in characters.")
+    ] = 2
+    maximum_characters: Annotated[
+        int, Field(ge=1, title="Longest line", description="Of the rule maximum_length, in characters.")
+    ] = 10_000
+    arabic_share: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            title="Arabic share",
+            description="Least share of a line's letters that must be Arabic, of the rule arabic_share.",
+        ),
+    ] = 0.5
+    deduplicate: Annotated[
+        bool,
+        Field(
+            title="Deduplicate",
+            description="Keep the first of documents that differ only in diacritics, case, punctuation "
+            "and spaces.",
+        ),
+    ] = True
+    near_duplicates: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            title="Near-duplicates",
+            description="Also drop documents at least so similar (Jaccard, 0.8 is usual) to an earlier one. "
+            "0 is off; about 100 times slower than exact deduplication.",
+        ),
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        stages = [0 if rule in TEXT_RULES else 1 if rule == "sentences" else 2 for rule in self.cleaning]
+        if stages != sorted(stages):
+            raise ValueError(
+                "cleaning: rules that change text come first, then sentences, then rules that drop lines "
+                f"({', '.join(LINE_RULES)})"
+            )
+        twice = sorted({rule for rule in self.cleaning if self.cleaning.count(rule) > 1})
+        if twice:
+            raise ValueError(f"cleaning: {', '.join(twice)} twice")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class VocabConfig:
+    """Step 1: `data.txt` to `vocab.txt`."""
+
+    vocab_size: Annotated[
+        int,
+        Field(
+            ge=32,
+            le=1_000_000,
+            title="Vocabulary size",
+            description="Lines of vocab.txt, special tokens and placeholders included.",
+        ),
+    ] = 64_000
+    sample_lines: Annotated[
+        int,
+        Field(
+            ge=1,
+            title="Sample lines",
+            description="Random lines, uniform over the corpus, that the vocabulary is learnt from.",
+        ),
+    ] = 5_000_000
+    placeholders: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000,
+            title="Placeholders",
+            description="[UNUSED_i] entries left free for words added later.",
+        ),
+    ] = 256
+    recipe: Annotated[
+        Literal["normalized", "published"],
+        Field(
+            title="Recipe",
+            description="normalized: learnt from the words that the tokenizer sees. "
+            "published: what prepare_vocab.py does, for comparison.",
+        ),
+    ] = "normalized"
+    model_type: Annotated[
+        Literal["unigram", "bpe"],
+        Field(title="Model", description="What SentencePiece learns; the published recipe is unigram."),
+    ] = "unigram"
+    vocab_file: Annotated[
+        str,
+        Field(
+            title="Existing vocabulary",
+            description="A vocab.txt to use as it is, for training further on new data; nothing is learnt.",
+        ),
+    ] = ""
