@@ -26,7 +26,7 @@ from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
 
-from airflow.sdk import TriggerRule, dag, get_current_context, task, task_group
+from airflow.sdk import TriggerRule, WeightRule, dag, get_current_context, task, task_group
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.form import build_params
 from qarib_airflow.preflight import check_map_length
@@ -114,7 +114,13 @@ def dataset(run: dict[str, Any], names: list[str]) -> list[str]:
     max_active_runs=1,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": True},
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": True,
+        # A converted shard is uploaded before the next one is converted.
+        "weight_rule": WeightRule.UPSTREAM,
+    },
 )
 def qarib_pretrain() -> None:
     run = preflight()

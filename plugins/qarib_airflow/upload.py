@@ -34,6 +34,8 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
 
     def __init__(self, *, relative_to: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if self.gzip:
+            raise ValueError("gzip: the object's checksum could not be compared with the file's")
         self.relative_to = relative_to
 
     def execute(self, context: Context) -> list[str]:

@@ -1,0 +1,56 @@
+"""An Airflow home that is nobody's, and a Cloud Storage emulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPOSITORY / folder) for folder in ("plugins", "dags", "scripts")]
+
+# Before anything imports Airflow.
+for name in [name for name in os.environ if name.startswith(("AIRFLOW", "QARIB"))]:
+    del os.environ[name]
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="qarib-airflow-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+
+@pytest.fixture(scope="session")
+def emulator_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running Cloud Storage emulator; a folder made in its `buckets` is a bucket."""
+    from qarib_tasks.emulators import gcs
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = gcs.start(tmp_path_factory.mktemp("emulator") / "buckets", port)
+    yield f"http://127.0.0.1:{port}"
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def bucket_name(
+    emulator_address: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> str:
+    """A new, empty bucket; the environment and the connection google_cloud_default point to the emulator."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator_address)
+    extra = {"is_anonymous": True, "project": "emulator"}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT",
+        json.dumps({"conn_type": "google_cloud_platform", "extra": extra}),
+    )
+    client = storage.Client(project="emulator", credentials=AnonymousCredentials())
+    name = f"test-{abs(hash(request.node.nodeid)):x}"
+    client.create_bucket(name)
+    return name

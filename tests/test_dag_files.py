@@ -1,0 +1,92 @@
+"""The DAG files: what importing them costs, how they are wired, what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DAG_FILES = sorted(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
+
+# Airflow and the provider are imported first: their share is not ours.
+IMPORT = """
+import json, sys, time
+import airflow.sdk, airflow.sdk.configuration, airflow.sdk.exceptions
+import airflow.providers.google.cloud.hooks.gcs, airflow.providers.google.cloud.transfers.local_to_gcs
+before = set(sys.modules)
+started = time.process_time()
+for name in sys.argv[1:]:
+    __import__(name)
+seconds = time.process_time() - started
+print(json.dumps([seconds, sorted({name.partition(".")[0] for name in set(sys.modules) - before})]))
+"""
+HEAVY = {
+    *("tensorflow", "keras", "jax", "numba", "sentencepiece", "tokenizers", "transformers"),
+    *("numpy", "pyarrow", "safetensors"),
+}
+
+
+def import_all() -> tuple[float, set[str]]:
+    """Import every DAG file in a fresh interpreter: processor seconds, and the packages that it took."""
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    code = f"import sys; sys.path[:0] = {path!r}\n{IMPORT}"
+    command = [sys.executable, "-W", "error::DeprecationWarning:airflow", "-c", code, *DAG_FILES]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Deprecat" not in answer.stderr
+    assert "RemovedIn" not in answer.stderr
+    seconds, packages = json.loads(answer.stdout.splitlines()[-1])
+    return seconds, set(packages)
+
+
+def test_importing_every_dag_file_is_light() -> None:
+    """Under 0.5 seconds in total, in one of three runs: other tests may be busy on the same cores."""
+    for _ in range(3):
+        seconds, packages = import_all()
+        assert not packages & HEAVY
+        assert "qarib_tasks" in packages, "nothing was imported"
+        if seconds < 0.5:
+            return
+    pytest.fail(f"importing {DAG_FILES} took {seconds:.2f} s")
+
+
+@pytest.fixture(scope="module")
+def pretrain() -> Any:
+    import qarib_pretrain
+
+    return qarib_pretrain.qarib_pretrain()
+
+
+def test_the_order_of_the_steps(pretrain: Any) -> None:
+    upstream = {task.task_id: set(task.upstream_task_ids) for task in pretrain.tasks}
+    assert upstream == {
+        "preflight": set(),
+        "collect": {"preflight"},
+        "vocab": {"preflight", "collect"},
+        "split": {"preflight", "collect"},
+        "shard.convert": {"preflight", "split", "vocab"},
+        "shard.upload": {"shard.convert"},
+        "dataset": {"preflight", "split", "shard.upload"},
+        "publish": {"dataset"},
+        "train": {"preflight", "publish"},
+        "evaluate": {"preflight", "train"},
+        "export": {"preflight", "evaluate"},
+    }
+
+
+def test_a_person_can_read_what_it_does(pretrain: Any) -> None:
+    for task in pretrain.tasks:
+        assert task.task_id.rpartition(".")[2] in pretrain.doc_md, f"doc_md does not mention {task.task_id}"
+
+
+def test_shards_are_called_by_their_names() -> None:
+    from qarib_pretrain import shard_label
+
+    assert shard_label("shards/shard_0007") == "shard_0007"
+    assert shard_label("heldout/shards/shard_0000") == "heldout/shard_0000"
+    assert shard_label("/work/datasets/x/pretraining_data/shard_0007.tfrecord") == "shard_0007"
+    assert shard_label("/w/datasets/x/heldout/data/shard_0000.tfrecord") == "heldout/shard_0000"
