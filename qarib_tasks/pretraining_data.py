@@ -5,28 +5,46 @@ The same examples in the same order as google-research/bert's create_pretraining
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import google_crc32c
 
 from qarib_tasks.config import ConvertConfig, to_dict
-from qarib_tasks.errors import ConfigError, InputError, QaribError, StorageError
+from qarib_tasks.errors import ConfigError, CorruptError, QaribError, StorageError
+from qarib_tasks.examples import Examples, build_examples, encode_examples
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
-from qarib_tasks.plain_pretraining_data import Example, Wordpieces, create_instances, read_documents
+from qarib_tasks.readable import readable
+from qarib_tasks.shard_text import Progress, read_shard
 from qarib_tasks.storage import atomic_path
-from qarib_tasks.tfrecord import encode_example, frame
-from qarib_tasks.vocabulary_file import load_vocab
+from qarib_tasks.tokenizer import Tokenizer
+from qarib_tasks.vocabulary_file import SPECIAL_TOKENS, load_vocab
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 10
 
 
-def convert_shard(shard: Path, vocab: Path, out: Path, config: ConvertConfig) -> Manifest:
+def no_progress(phase: str, share: float) -> None:
+    """Show nothing."""
+
+
+def convert_shard(
+    shard: Path,
+    vocab: Path,
+    out: Path,
+    config: ConvertConfig,
+    *,
+    threads: int = 1,
+    progress: Progress = no_progress,
+) -> Manifest:
     """Write the examples of `shard` to `out` and then the shard's manifest beside it.
 
     Does nothing if the manifest says that it is done for this shard, vocabulary and config, and `out`
@@ -36,6 +54,8 @@ def convert_shard(shard: Path, vocab: Path, out: Path, config: ConvertConfig) ->
         shard: UTF-8 text, a sentence or tweet a line, an empty line between documents.
         vocab: one entry a line.
         out: the TFRecord file to write.
+        threads: cores to use; the bytes are the same for any number.
+        progress: called with a phase (read, build, write, verify) and the share of it that is done.
 
     Returns:
         the shard's manifest.
@@ -52,7 +72,7 @@ def convert_shard(shard: Path, vocab: Path, out: Path, config: ConvertConfig) ->
         return done
     try:
         try:
-            manifest = _convert(shard, vocab, out, config, inputs)
+            manifest = _convert(shard, vocab, out, config, inputs, threads, progress)
         except OSError as error:
             raise StorageError(
                 f"cannot be written: {error.strerror or error}", where=out, do="Make room, then convert again"
@@ -77,12 +97,17 @@ def shard_seed(shard: str, config: ConvertConfig) -> int:
     return int.from_bytes(hashlib.sha256(f"{config.random_seed} {shard}".encode()).digest()[:8], "little")
 
 
-def check_positions(vocab: Path, config: ConvertConfig) -> None:
-    """Compare the sequence length with the model's positions, where a bert_config.json lies beside `vocab`.
+def check_lengths(vocab: Path, config: ConvertConfig) -> None:
+    """Compare the lengths with each other, and with the model where its bert_config.json lies beside `vocab`.
 
     Raises:
-        ConfigError: the model has fewer positions.
+        ConfigError: more predictions than wordpieces, or the model has fewer positions.
     """
+    if config.max_predictions_per_seq > config.max_seq_length:
+        raise ConfigError(
+            f"max_predictions_per_seq {config.max_predictions_per_seq} is above "
+            f"max_seq_length {config.max_seq_length}"
+        )
     path = vocab.with_name("bert_config.json")
     if not path.is_file():
         return
@@ -94,51 +119,99 @@ def check_positions(vocab: Path, config: ConvertConfig) -> None:
 
 
 def _convert(
-    shard: Path, vocab: Path, out: Path, config: ConvertConfig, inputs: Sequence[FileRecord]
+    shard: Path,
+    vocab: Path,
+    out: Path,
+    config: ConvertConfig,
+    inputs: Sequence[FileRecord],
+    threads: int,
+    progress: Progress,
 ) -> Manifest:
-    check_positions(vocab, config)
-    entries = load_vocab(vocab)
-    text = shard.read_bytes().decode(errors="replace")
-    if not text:
-        raise InputError("the shard is empty", where=shard)
-    wordpieces = Wordpieces(entries, do_lower_case=config.do_lower_case)
-    documents = read_documents(text, wordpieces)
-    if not any(sum(map(len, document)) >= 2 for document in documents):
-        raise InputError("no document in the shard has two tokens", where=shard)
-    examples = create_instances(documents, entries, config, shard_seed(shard.name, config))
+    check_lengths(vocab, config)
+    tokenizer = Tokenizer(load_vocab(vocab), do_lower_case=config.do_lower_case)
+    text = read_shard(shard, tokenizer, threads, progress)
+    examples = build_examples(text, tokenizer, config, shard_seed(shard.name, config), progress)
+    statistics = {
+        **text.statistics,
+        **examples.statistics,
+        "vocab_size": len(tokenizer.entries),
+        "special_tokens": {token: tokenizer.id(token) for token in SPECIAL_TOKENS},
+    }
+    _warn(shard, statistics)
     with atomic_path(out) as temporary:
-        with temporary.open("wb") as file:
-            file.writelines(frame(record) for record in _records(examples, config))
-        output = FileRecord.of(temporary, out.name)
+        output = _write(temporary, out.name, encode_examples(examples, tokenizer, config, threads, progress))
+        if FileRecord.of(temporary, out.name) != output:
+            raise CorruptError("reads back otherwise than it was written", where=out, do="Check the disk")
     return Manifest(
         kind="shard",
         id=shard.name,
         config=to_dict(config),
         inputs=inputs,
         outputs=[output],
-        statistics={
-            "lines": text.count("\n") + (not text.endswith("\n")),
-            "documents": len(documents),
-            "examples": len(examples),
-        },
-        sample=[" ".join(entries[token] for token in example.tokens) for example in examples[:SAMPLES]],
+        statistics=statistics,
+        sample=_sample(examples, tokenizer, config),
     )
 
 
-def _records(examples: Sequence[Example], config: ConvertConfig) -> Iterator[bytes]:
-    def padded(values: Sequence[int], length: int) -> list[int]:
-        return [*values, *[0] * (length - len(values))]
+def _write(path: Path, name: str, pieces: Iterable[bytes]) -> FileRecord:
+    """Write a file and give its record, of the bytes as they are in memory."""
+    sha, crc, size = hashlib.sha256(), google_crc32c.Checksum(), 0
+    with path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            sha.update(piece)
+            crc.update(bytes(piece))
+            size += len(piece)
+    return FileRecord(name, size, sha.hexdigest(), base64.b64encode(crc.digest()).decode())
 
-    for example in examples:
-        length, predictions = config.max_seq_length, config.max_predictions_per_seq
-        yield encode_example(
+
+def _warn(shard: Path, statistics: dict[str, Any]) -> None:
+    """Say what is likely not meant."""
+    if statistics["next_sentence_shares"]["actual"] == 0:
+        log.warning(
+            "%s: every second part is from another document, as no document has two lines that fit: "
+            "the next-sentence task is void",
+            shard.name,
+        )
+    if statistics["documents"] == 1:
+        log.warning(
+            "%s: one document (no empty line): its random second parts are from the same document", shard.name
+        )
+    if statistics["replaced_bytes"]:
+        log.warning("%s: %d bytes are not UTF-8 and were replaced", shard.name, statistics["replaced_bytes"])
+
+
+def _sample(examples: Examples, tokenizer: Tokenizer, config: ConvertConfig) -> list[dict[str, Any]]:
+    """Readable examples, evenly spaced over the file."""
+    import numpy as np
+
+    from qarib_tasks.compiled.instances import MASKS, RANDOM_NEXT
+    from qarib_tasks.compiled.records import fill_example
+
+    samples = []
+    count = len(examples.order)
+    for place in sorted({i * count // SAMPLES for i in range(SAMPLES)}):
+        example = examples.order[place]
+        row, start = examples.rows[example], examples.mask_starts[example]
+        ids = np.zeros(config.max_seq_length, np.int64)
+        labels = np.zeros(config.max_predictions_per_seq, np.int64)
+        length = fill_example(
+            row,
+            examples.tokens,
+            examples.positions[start:],
+            examples.replacements[start:],
+            tokenizer.id("[CLS]"),
+            tokenizer.id("[SEP]"),
+            ids,
+            labels,
+        )
+        masks = int(row[MASKS])
+        positions = examples.positions[start : start + masks]
+        samples.append(
             {
-                "input_ids": ("int64", padded(example.tokens, length)),
-                "input_mask": ("int64", padded([1] * len(example.tokens), length)),
-                "segment_ids": ("int64", padded(example.segment_ids, length)),
-                "masked_lm_positions": ("int64", padded(example.positions, predictions)),
-                "masked_lm_ids": ("int64", padded(example.labels, predictions)),
-                "masked_lm_weights": ("float", padded([1] * len(example.positions), predictions)),
-                "next_sentence_labels": ("int64", [int(example.is_random_next)]),
+                "example": int(place),
+                "next_sentence": "random" if row[RANDOM_NEXT] else "actual",
+                "text": readable(ids[:length], positions, labels[:masks], tokenizer.entries),
             }
         )
+    return samples

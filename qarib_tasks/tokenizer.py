@@ -6,112 +6,147 @@ and with it the tokens. `unicode_tables.txt` holds what the pinned `tokenizers` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from qarib_tasks.compiled.text import Memory, Tables, Trie
 
 TABLES = Path(__file__).with_name("unicode_tables.txt")
 MAX_INPUT_CHARS_PER_WORD = 200
-HANGUL_FIRST = 0xAC00
+CODE_POINTS = 0x110000
 
 
-@dataclass(frozen=True)
-class CharacterTables:
-    """What becomes of each code point.
+def rules(*, do_lower_case: bool) -> Iterator[tuple[str, int, int, str]]:
+    """(rule, first and last code point, value) of each line of `unicode_tables.txt` that matters.
 
-    Attributes:
-        results: the text that a code point is replaced by; those not named stay.
-        space: code points that split words.
-        punctuation: code points that are words of their own.
-        reorder: canonical combining class of the marks that are sorted, and not stripped.
-        join: removed code points that such marks are sorted across.
+    The rules are described in the file's head; "cased" and "lower" come out as "result".
     """
-
-    results: Mapping[int, str]
-    space: frozenset[int]
-    punctuation: frozenset[int]
-    reorder: Mapping[int, int]
-    join: frozenset[int]
-
-    @classmethod
-    @cache
-    def load(cls, *, do_lower_case: bool) -> CharacterTables:
-        """Read `unicode_tables.txt`; the format is described in its head."""
-        mode = "lower" if do_lower_case else "cased"
-        results: dict[int, str] = {}
-        sets: dict[str, set[int]] = {"space": set(), "punctuation": set(), "join": set()}
-        reorder = {}
-        for line in TABLES.read_text(encoding="ascii").splitlines():
-            rule, _, rest = line.partition(" ")
+    mode = "lower" if do_lower_case else "cased"
+    wanted = {"space": "space", "punctuation": "punctuation", mode: "result"}
+    if do_lower_case:
+        # Only NFD sorts marks.
+        wanted |= {"reorder": "reorder", "join": "join"}
+    for line in TABLES.read_text(encoding="ascii").splitlines():
+        rule, _, rest = line.partition(" ")
+        if rule in wanted:
             codes, _, value = rest.partition(" ")
-            if rule not in {*sets, mode, "reorder"}:
-                continue
-            if rule == "reorder":
-                reorder[int(codes, 16)] = int(value)
-                continue
-            first, last = (int(code, 16) for code in codes.split("-"))
-            if rule in sets:
-                sets[rule].update(range(first, last + 1))
-                continue
-            for code in range(first, last + 1):
-                results[code] = _result(code, value)
-        if not do_lower_case:
-            reorder, sets["join"] = {}, set()
-        return cls(
-            results,
-            frozenset(sets["space"]),
-            frozenset(sets["punctuation"]),
-            reorder,
-            frozenset(sets["join"]),
-        )
-
-    def split(self, text: str) -> list[str]:
-        """Normalize a text and split it into words and punctuation marks, as BERT's BasicTokenizer does."""
-        if self.reorder:
-            text = self._sort_marks(text)
-        normalized = "".join([self.results.get(ord(char), char) for char in text])
-        words = [""]
-        for char in normalized:
-            if ord(char) in self.space:
-                words.append("")
-            elif ord(char) in self.punctuation:
-                words += [char, ""]
-            else:
-                words[-1] += char
-        return [word for word in words if word]
-
-    def _sort_marks(self, text: str) -> str:
-        """Canonical ordering, of the few marks that are there to be seen afterwards.
-
-        Runs are looked for in the text without removed control characters, as NFD comes after the clean-up.
-        """
-        if not any(ord(char) in self.reorder for char in text):
-            return text
-        result: list[str] = []
-        run: list[str] = []
-        for char in text:
-            code = ord(char)
-            if code in self.reorder:
-                run.append(char)
-            elif code not in self.join:
-                result += sorted(run, key=lambda mark: self.reorder[ord(mark)])
-                run = []
-                result.append(char)
-        return "".join(result + sorted(run, key=lambda mark: self.reorder[ord(mark)]))
+            first, _, last = codes.partition("-")
+            yield wanted[rule], int(first, 16), int(last or first, 16), value
 
 
-def _result(code: int, value: str) -> str:
+def result_of(code: int, value: str) -> list[int]:
+    """The code points that a "result" rule's value stands for."""
     if value == "-":
-        return ""
+        return []
     if value == "isolated":
-        return f" {chr(code)} "
+        return [0x20, code, 0x20]
     if value == "hangul":
         # Unicode 3.12: leading consonant, vowel and, for syllables that have one, trailing consonant.
-        syllable = code - HANGUL_FIRST
+        syllable = code - 0xAC00
         trailing = syllable % 28
-        jamo = [0x1100 + syllable // 588, 0x1161 + syllable % 588 // 28] + [0x11A7 + trailing] * (
+        return [0x1100 + syllable // 588, 0x1161 + syllable % 588 // 28] + [0x11A7 + trailing] * (
             trailing > 0
         )
-        return "".join(map(chr, jamo))
-    return "".join(chr(int(part, 16)) for part in value.split())
+    return [int(part, 16) for part in value.split()]
+
+
+class Tokenizer:
+    """The compiled tokenizer's tables for one vocabulary.
+
+    Attributes:
+        entries: the vocabulary.
+        continues: [entries] bool, whether an entry continues a word ("##").
+    """
+
+    def __init__(self, entries: Sequence[str], *, do_lower_case: bool) -> None:
+        self.entries = entries
+        self.continues = np.array([entry.startswith("##") for entry in entries])
+        self._places = {entry: number for number, entry in enumerate(entries)}
+        self.tables = _tables(do_lower_case)
+        self.trie = _trie(entries, self.continues)
+
+    def id(self, entry: str) -> int:
+        """The id of an entry that is there."""
+        return self._places[entry]
+
+    def new_memory(self) -> Memory:
+        """Room for a million words, 2**24 of their wordpieces and 32 MB of their bytes; used up as needed."""
+        from qarib_tasks.compiled.text import Memory
+
+        words = 1 << 20
+        return Memory(
+            np.zeros(2 * words, np.uint64),
+            np.empty((words, 5), np.int32),
+            np.empty(1 << 25, np.uint8),
+            np.empty(1 << 24, np.int32),
+        )
+
+    def ids(self, text: str) -> list[int]:
+        """The wordpiece ids of one line of text. Made for tests and looking at things, not for speed."""
+        from qarib_tasks.compiled.text import COUNTS, Memory, read_lines
+
+        line = np.frombuffer(text.replace("\n", " ").encode(errors="replace") + b"\n", np.uint8)
+        ids = np.empty(len(line), np.int32)
+        memory = Memory(np.zeros(2, np.uint64), np.empty((0, 5), np.int32), line[:0].copy(), ids[:0].copy())
+        one = np.empty(1, np.int32)
+        counts = np.zeros(COUNTS, np.int64)
+        found, _ = read_lines(line, self.tables, self.trie, memory, ids, one, np.empty(1, np.uint8), counts)
+        return [int(number) for number in ids[:found]]
+
+
+def _tables(do_lower_case: bool) -> Tables:
+    from qarib_tasks.compiled.text import BREAK, JOIN, MAPPED, MARK, PUNCTUATION, SPACE, WORD, Tables
+
+    plain = np.full(CODE_POINTS, WORD, np.uint8)
+    result = np.zeros(CODE_POINTS, np.int32)
+    joining = np.zeros(CODE_POINTS, bool)
+    results = []
+    for rule, first, last, value in rules(do_lower_case=do_lower_case):
+        span = slice(first, last + 1)
+        if rule == "result":
+            results.append((first, last, value))
+        elif rule == "join":
+            joining[span] = True
+        elif rule == "reorder":
+            plain[span] = MARK
+            result[span] = int(value)
+        else:
+            plain[span] = SPACE if rule == "space" else PUNCTUATION
+    kind = plain.copy()
+    pool: list[int] = []
+    for first, last, value in results:
+        span = slice(first, last + 1)
+        if value == "-":
+            kind[span] = np.where(joining[span], JOIN, BREAK)
+        elif value == "0020":
+            kind[span] = SPACE
+        else:
+            kind[span] = MAPPED
+            for code in range(first, last + 1):
+                codes = result_of(code, value)
+                result[code] = len(pool)
+                pool += [len(codes), *(int(plain[c]) << 24 | c for c in codes)]
+    # The reference's reader drops every CR, before the tokenizer could take it for a space.
+    kind[0x0D] = JOIN
+    return Tables(kind, result, np.array(pool or [0], np.int32))
+
+
+def _trie(entries: Sequence[str], continues: Any) -> Trie:
+    from qarib_tasks.compiled.text import Trie, build_trie
+
+    stripped = [entry[2:] if entry.startswith("##") else entry for entry in entries]
+    offsets = np.cumsum([0, *map(len, stripped)]).astype(np.int64)
+    codes = np.frombuffer("".join(stripped).encode("utf-32-le"), np.uint32).astype(np.int64)
+    size = 1 << int(2 * len(codes) + 2).bit_length()
+    trie = Trie(
+        np.full(size, -1, np.int64),
+        np.full(size, -1, np.int32),
+        np.full(len(codes) + 2, -1, np.int32),
+        np.array([list(entries).index("[UNK]")], np.int32),
+    )
+    build_trie(codes, offsets, continues, trie)
+    return trie

@@ -1,6 +1,6 @@
 """google-research/bert's create_pretraining_data.py in plain Python, draw for draw.
 
-Slow and simple: the fast version is held against it.
+Slow and simple: the fast version is held against it, and it against the reference's own output.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from qarib_tasks.config import ConvertConfig
-from qarib_tasks.tokenizer import MAX_INPUT_CHARS_PER_WORD, CharacterTables
+from qarib_tasks.tokenizer import MAX_INPUT_CHARS_PER_WORD, result_of, rules
 
 # What Python's str.strip removes, as it was in Python 3.7 and is today.
 WHITESPACE = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
@@ -38,12 +39,69 @@ class Example:
     is_random_next: bool
 
 
+@dataclass(frozen=True)
+class CharacterTables:
+    """What becomes of each code point; the rules are described in the head of unicode_tables.txt."""
+
+    results: dict[int, str]
+    space: frozenset[int]
+    punctuation: frozenset[int]
+    reorder: dict[int, int]
+    join: frozenset[int]
+
+    def split(self, text: str) -> list[str]:
+        """Normalize a text and split it into words and punctuation marks, as BERT's BasicTokenizer does."""
+        words = [""]
+        for char in self._normalize(text):
+            if ord(char) in self.space:
+                words.append("")
+            elif ord(char) in self.punctuation:
+                words += [char, ""]
+            else:
+                words[-1] += char
+        return [word for word in words if word]
+
+    def _normalize(self, text: str) -> str:
+        """Replace each code point, and sort runs of the marks that are there to be seen afterwards."""
+        result: list[str] = []
+        run: list[str] = []
+        for char in text:
+            parts = self.results.get(ord(char), char)
+            if not parts and ord(char) in self.join:
+                continue
+            for part in parts or [""]:
+                if part and ord(part) in self.reorder:
+                    run.append(part)
+                else:
+                    result += [*sorted(run, key=lambda mark: self.reorder[ord(mark)]), part]
+                    run = []
+        return "".join(result + sorted(run, key=lambda mark: self.reorder[ord(mark)]))
+
+
+@cache
+def load_tables(*, do_lower_case: bool) -> CharacterTables:
+    """The committed tables, as the compiled tokenizer reads them too."""
+    results: dict[int, str] = {}
+    sets: dict[str, set[int]] = {"space": set(), "punctuation": set(), "join": set()}
+    reorder: dict[int, int] = {}
+    for rule, first, last, value in rules(do_lower_case=do_lower_case):
+        codes = range(first, last + 1)
+        if rule == "result":
+            results |= {code: "".join(map(chr, result_of(code, value))) for code in codes}
+        elif rule == "reorder":
+            reorder[first] = int(value)
+        else:
+            sets[rule].update(codes)
+    space, punctuation, join = map(frozenset, sets.values())
+    return CharacterTables(results, space, punctuation, reorder, join)
+
+
 class Wordpieces:
     """A text's wordpiece ids: BERT's BasicTokenizer, then greedy longest match."""
 
     def __init__(self, vocab: Sequence[str], *, do_lower_case: bool) -> None:
         self.ids = {entry: number for number, entry in enumerate(vocab)}
-        self.tables = CharacterTables.load(do_lower_case=do_lower_case)
+        self.tables = load_tables(do_lower_case=do_lower_case)
         self._words: dict[str, list[int]] = {}
 
     def ids_of(self, text: str) -> list[int]:

@@ -1,0 +1,81 @@
+# mypy: disable-error-code="no-any-return"
+"""CPython's random numbers (Modules/_randommodule.c, Lib/random.py): Mersenne Twister, draw for draw.
+
+A generator is an array of uint32: 624 words of state, 624 numbers made of them, and the place of the next.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qarib_tasks.compiled import compiled, int64
+
+WORDS = 624
+
+
+def new_generator(seed: int) -> npt.NDArray[np.uint32]:
+    """The state of `random.Random(seed)`, as the functions here take it."""
+    _, state, _ = random.Random(seed).getstate()
+    generator = np.zeros(2 * WORDS + 1, np.uint32)
+    generator[:WORDS] = state[:WORDS]
+    generator[2 * WORDS] = state[WORDS]
+    return generator
+
+
+@compiled
+def _refill(generator: Any) -> None:
+    for i in range(WORDS):
+        y = (generator[i] & 0x80000000) | (generator[(i + 1) % WORDS] & 0x7FFFFFFF)
+        generator[i] = generator[(i + 397) % WORDS] ^ (y >> 1) ^ ((y & 1) * 0x9908B0DF)
+    for i in range(WORDS):
+        y = int64(generator[i])
+        y ^= y >> 11
+        y ^= (y << 7) & 0x9D2C5680
+        y ^= (y << 15) & 0xEFC60000
+        y ^= y >> 18
+        generator[WORDS + i] = y
+    generator[2 * WORDS] = 0
+
+
+@compiled
+def next_word(generator: Any) -> int:
+    """`getrandbits(32)`."""
+    if generator[2 * WORDS] >= WORDS:
+        _refill(generator)
+    place = int64(generator[2 * WORDS])
+    generator[2 * WORDS] = place + 1
+    return int64(generator[WORDS + place])
+
+
+@compiled
+def next_float(generator: Any) -> float:
+    """`random()`."""
+    a = next_word(generator) >> 5
+    b = next_word(generator) >> 6
+    return (a * 67108864.0 + b) * (1.0 / 9007199254740992.0)
+
+
+@compiled
+def next_below(generator: Any, n: int) -> int:
+    """`_randbelow(n)`, 0 < n < 2**32: bits are drawn until they are below n."""
+    shift = 32
+    m = n
+    while m > 0:
+        m >>= 1
+        shift -= 1
+    value = next_word(generator) >> shift
+    while value >= n:
+        value = next_word(generator) >> shift
+    return value
+
+
+@compiled
+def shuffle(generator: Any, values: Any, count: int) -> None:
+    """`shuffle` of the first `count` of `values`, in place."""
+    for i in range(count - 1, 0, -1):
+        j = next_below(generator, i + 1)
+        values[i], values[j] = values[j], values[i]

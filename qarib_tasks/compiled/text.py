@@ -1,0 +1,370 @@
+# mypy: disable-error-code="no-any-return"
+"""UTF-8 text to wordpiece ids: BERT's basic tokenizer as a table and a state machine, then longest match.
+
+Between spaces the tokenizer is free of context, so the ids of a space-separated word are remembered.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qarib_tasks.compiled import compiled, int64, uint64
+
+# What a code point is. JOIN and BREAK are removed; marks are sorted across the first and not the second.
+WORD, SPACE, PUNCTUATION, JOIN, BREAK, MAPPED, MARK = range(7)
+MAX_WORD = 200
+# Words longer than this, in bytes, are not remembered.
+MAX_REMEMBERED = 120
+LF, SPACE_BYTE = 10, 32
+INITIAL, CONTINUATION = 0, 1
+# Columns of a remembered word: where its bytes lie, their number, where its ids lie, their number, and the
+# number of words that BERT's basic tokenizer makes of it.
+KEY, KEY_LENGTH, IDS, IDS_LENGTH, WORDS = range(5)
+# Places in `counts`.
+LINES, WORD_COUNT, REPLACED_BYTES, DROPPED_LINES, PENDING, KNOWN, KNOWN_BYTES, KNOWN_IDS = range(8)
+COUNTS = 8
+
+_MULTIPLIER = uint64(0x9E3779B97F4A7C15)
+_OFFSET = uint64(0xCBF29CE484222325)
+_PRIME = uint64(0x100000001B3)
+_ENTRY_BITS = uint64(24)
+_ENTRY_MASK = uint64((1 << 24) - 1)
+_HALF = uint64(32)
+
+
+class Tables(NamedTuple):
+    """What becomes of each code point.
+
+    `kind` [0x110000] uint8; `result` [0x110000] int32, place in `pool` of a MAPPED code point's result: its
+    length, then for each code point `kind << 24 | code`; for a MARK its combining class.
+    """
+
+    kind: Any
+    result: Any
+    pool: Any
+
+
+class Trie(NamedTuple):
+    """The vocabulary: entry (node << 21 | code point) → child in an open hash table; id of each node or -1.
+
+    Node 0 is where words start, node 1 where "##" entries start. `unknown` [1] int32 is the id of [UNK].
+    """
+
+    keys: Any
+    children: Any
+    ids: Any
+    unknown: Any
+
+
+class Memory(NamedTuple):
+    """Words met before. Of fixed size: once full, words not in it are tokenized each time."""
+
+    slots: Any
+    words: Any
+    keys: Any
+    ids: Any
+
+
+@compiled
+def _slot(key: int, size: int) -> int:
+    mixed = uint64(key) * _MULTIPLIER
+    return int64((mixed >> _HALF) & uint64(size - 1))
+
+
+@compiled
+def _child(trie: Any, node: int, code: int) -> int:
+    key = int64(node) << 21 | int64(code)
+    keys = trie.keys
+    at = _slot(key, len(keys))
+    while keys[at] != key:
+        if keys[at] < 0:
+            return -1
+        at = (at + 1) & (len(keys) - 1)
+    return int64(trie.children[at])
+
+
+@compiled
+def build_trie(codes: Any, offsets: Any, continues: Any, trie: Any) -> int:
+    """Fill `trie` (keys and ids of -1) from the entries' code points, "##" taken off; gives its nodes."""
+    nodes = 2
+    for entry in range(len(offsets) - 1):
+        node = CONTINUATION if continues[entry] else INITIAL
+        for i in range(offsets[entry], offsets[entry + 1]):
+            key = int64(node) << 21 | int64(codes[i])
+            at = _slot(key, len(trie.keys))
+            while trie.keys[at] >= 0 and trie.keys[at] != key:
+                at = (at + 1) & (len(trie.keys) - 1)
+            if trie.keys[at] < 0:
+                trie.keys[at] = key
+                trie.children[at] = nodes
+                nodes += 1
+            node = int64(trie.children[at])
+        if offsets[entry + 1] > offsets[entry]:
+            trie.ids[node] = entry
+    return nodes
+
+
+@compiled
+def _match(word: Any, length: int, trie: Any, ids: Any, at: int) -> int:
+    """Write the wordpieces of a word to `ids[at:]`: the longest match from the left, or one [UNK]."""
+    if length > MAX_WORD:
+        ids[at] = trie.unknown[0]
+        return at + 1
+    begin = at
+    start = 0
+    while start < length:
+        node = INITIAL if start == 0 else CONTINUATION
+        best = -1
+        end = start
+        for i in range(start, length):
+            node = _child(trie, node, word[i])
+            if node < 0:
+                break
+            if trie.ids[node] >= 0:
+                best = trie.ids[node]
+                end = i + 1
+        if best < 0:
+            ids[begin] = trie.unknown[0]
+            return begin + 1
+        ids[at] = best
+        at += 1
+        start = end
+    return at
+
+
+@compiled
+def _decode(text: Any, at: int, end: int) -> tuple[int, int]:
+    """The code point at `text[at]` and its bytes; code -1 for bytes that Python's decoder would replace."""
+    first = int64(text[at])
+    if first < 0x80:
+        return first, 1
+    if first < 0xC2 or first > 0xF4:
+        return -1, 1
+    size = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    low, high = 0x80, 0xBF
+    if first == 0xE0:
+        low = 0xA0
+    elif first == 0xED:
+        high = 0x9F
+    elif first == 0xF0:
+        low = 0x90
+    elif first == 0xF4:
+        high = 0x8F
+    code = first & (0x3F >> (size - 1))
+    for i in range(1, size):
+        if at + i >= end:
+            return -1, i
+        byte = int64(text[at + i])
+        if byte < low or byte > high:
+            return -1, i
+        low, high = 0x80, 0xBF
+        code = code << 6 | (byte & 0x3F)
+    return code, size
+
+
+@compiled
+def _tokenize(
+    text: Any, start: int, end: int, tables: Any, trie: Any, word: Any, ids: Any, at: int
+) -> tuple[int, int, int]:
+    """Write the wordpieces of `text[start:end]` to `ids[at:]`.
+
+    Returns:
+        the place after the last, the number of words, the number of replaced bytes.
+    """
+    length = 0
+    run = 0
+    words = 0
+    replaced = 0
+    while start < end:
+        code, size = _decode(text, start, end)
+        start += size
+        if code < 0:
+            replaced += size
+            continue
+        kind = tables.kind[code]
+        parts = 1
+        place = 0
+        if kind == MAPPED:
+            place = int64(tables.result[code])
+            parts = int64(tables.pool[place])
+        elif kind == JOIN:
+            continue
+        elif kind == BREAK:
+            run = length
+            continue
+        for part in range(parts):
+            if kind == MAPPED or part > 0:
+                value = int64(tables.pool[place + 1 + part])
+                kind = value >> 24
+                code = value & 0xFFFFFF
+            if kind == WORD:
+                if length < MAX_WORD:
+                    word[length] = code
+                length += 1
+                run = length
+                continue
+            if kind == MARK:
+                if length < MAX_WORD:
+                    i = length
+                    while i > run and tables.result[word[i - 1]] > tables.result[code]:
+                        word[i] = word[i - 1]
+                        i -= 1
+                    word[i] = code
+                length += 1
+                continue
+            if length > 0:
+                at = _match(word, length, trie, ids, at)
+                words += 1
+                length = 0
+                run = 0
+            if kind == PUNCTUATION:
+                word[0] = code
+                at = _match(word, 1, trie, ids, at)
+                words += 1
+    if length > 0:
+        at = _match(word, length, trie, ids, at)
+        words += 1
+    return at, words, replaced
+
+
+@compiled
+def _is_blank(text: Any, start: int, end: int) -> bool:
+    """Whether nothing is left of a line that CR is removed from and that `str.strip` strips."""
+    while start < end:
+        code, size = _decode(text, start, end)
+        start += size
+        if not (
+            9 <= code <= 13
+            or 0x1C <= code <= 0x20
+            or code == 0x85
+            or code == 0xA0
+            or code == 0x1680
+            or 0x2000 <= code <= 0x200A
+            or code == 0x2028
+            or code == 0x2029
+            or code == 0x202F
+            or code == 0x205F
+            or code == 0x3000
+        ):
+            return False
+    return True
+
+
+@compiled
+def _find(text: Any, start: int, end: int, code: Any, memory: Any) -> tuple[int, int]:
+    """The number of a remembered word or -1, and its slot."""
+    slots = memory.slots
+    mixed = (code ^ (code >> _HALF)) * _MULTIPLIER
+    tag = mixed & ~_ENTRY_MASK
+    at = int64(mixed >> _HALF) & (len(slots) - 1)
+    size = end - start
+    while slots[at] != 0:
+        if slots[at] & ~_ENTRY_MASK == tag:
+            number = int64(slots[at] & _ENTRY_MASK) - 1
+            if memory.words[number, KEY_LENGTH] == size:
+                key = memory.words[number, KEY]
+                i = 0
+                while i < size and memory.keys[key + i] == text[start + i]:
+                    i += 1
+                if i == size:
+                    return number, at
+        at = (at + 1) & (len(slots) - 1)
+    return -1, at
+
+
+@compiled
+def _remember(
+    text: Any, start: int, end: int, code: Any, slot: int, ids: Any, words: int, memory: Any, counts: Any
+) -> None:
+    number = counts[KNOWN]
+    size = end - start
+    if (
+        number >= len(memory.words)
+        or counts[KNOWN_BYTES] + size > len(memory.keys)
+        or counts[KNOWN_IDS] + len(ids) > len(memory.ids)
+    ):
+        return
+    row = memory.words[number]
+    row[KEY] = counts[KNOWN_BYTES]
+    row[KEY_LENGTH] = size
+    row[IDS] = counts[KNOWN_IDS]
+    row[IDS_LENGTH] = len(ids)
+    row[WORDS] = words
+    for i in range(size):
+        memory.keys[row[KEY] + i] = text[start + i]
+    for i in range(len(ids)):
+        memory.ids[row[IDS] + i] = ids[i]
+    mixed = (code ^ (code >> _HALF)) * _MULTIPLIER
+    memory.slots[slot] = (mixed & ~_ENTRY_MASK) | uint64(number + 1)
+    counts[KNOWN] += 1
+    counts[KNOWN_BYTES] += size
+    counts[KNOWN_IDS] += len(ids)
+
+
+@compiled
+def read_lines(
+    text: Any, tables: Any, trie: Any, memory: Any, ids: Any, lengths: Any, starts: Any, counts: Any
+) -> tuple[int, int]:
+    """Tokenize a text of whole lines.
+
+    Args:
+        text: [bytes] uint8, ends with LF.
+        ids: [≥ bytes] int32, written: the wordpieces of the lines one after the other.
+        lengths: [≥ lines] int32, written: number of wordpieces of each line that has any.
+        starts: [≥ lines] uint8, written: 1 for such a line that an empty line stands before.
+        counts: [COUNTS] int64, added to and carried from call to call.
+
+    Returns:
+        the number of wordpieces and of lines written.
+    """
+    word = np.empty(MAX_WORD + 1, np.int32)
+    at = 0
+    found = 0
+    start = 0
+    while start < len(text):
+        line = start
+        line_at = at
+        while text[start] != LF:
+            if text[start] == SPACE_BYTE:
+                start += 1
+                continue
+            code = _OFFSET
+            end = start
+            while text[end] != LF and text[end] != SPACE_BYTE:
+                code = (code ^ uint64(text[end])) * _PRIME
+                end += 1
+            if end - start > MAX_REMEMBERED:
+                at, words, replaced = _tokenize(text, start, end, tables, trie, word, ids, at)
+                counts[REPLACED_BYTES] += replaced
+                counts[WORD_COUNT] += words
+                start = end
+                continue
+            number, slot = _find(text, start, end, code, memory)
+            if number >= 0:
+                row = memory.words[number]
+                for i in range(row[IDS], row[IDS] + row[IDS_LENGTH]):
+                    ids[at] = memory.ids[i]
+                    at += 1
+                counts[WORD_COUNT] += row[WORDS]
+            else:
+                begin = at
+                at, words, replaced = _tokenize(text, start, end, tables, trie, word, ids, at)
+                counts[REPLACED_BYTES] += replaced
+                counts[WORD_COUNT] += words
+                if replaced == 0:
+                    _remember(text, start, end, code, slot, ids[begin:at], words, memory, counts)
+            start = end
+        counts[LINES] += 1
+        if at > line_at:
+            lengths[found] = at - line_at
+            starts[found] = counts[PENDING]
+            counts[PENDING] = 0
+            found += 1
+        elif _is_blank(text, line, start):
+            counts[PENDING] = 1
+        else:
+            counts[DROPPED_LINES] += 1
+        start += 1
+    return at, found
