@@ -84,9 +84,10 @@ class LocalStack:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StackError(f"{self.home} is in use by another demo; stop that one first") from None
+        started = time.monotonic()
         self._start_guard(lock)
         ui, emulator, worker_log, trigger_log = free_ports(4, self._wanted_port)
-        self.url = f"http://localhost:{ui}"
+        self.url = f"http://127.0.0.1:{ui}"
         self.emulator = f"http://127.0.0.1:{emulator}"
         self.environment = self._environment(ui, worker_log, trigger_log)
         self._processes["emulator"] = gcs.start(
@@ -99,6 +100,7 @@ class LocalStack:
         for component in COMPONENTS:
             self._processes[component] = self._airflow(component)
         self._wait_until_healthy()
+        self.seconds_to_start = time.monotonic() - started
 
     def _start_guard(self, lock: IO[str]) -> None:
         """The guard keeps the lock open too: the folder is free only when everything is gone."""

@@ -1,0 +1,269 @@
+"""The whole way on the sample corpus, in a real Airflow: start, trigger, follow, show what it made.
+
+    python scripts/demo.py             the Airflow UI stays up until Ctrl-C
+    python scripts/demo.py --detach    everything is stopped at the end
+
+Exit status 1: the run failed, and its failing task's log was printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from local_stack import REPOSITORY, LocalStack, StackError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from qarib_tasks.manifest import Manifest
+from qarib_tasks.pipeline import Run
+from qarib_tasks.storage import Bucket
+
+DAG = "qarib_pretrain"
+HOME = REPOSITORY / ".demo"
+UI_PORT = 8080
+STEPS = {
+    "preflight": "check settings, sources and bucket",
+    "collect": "collect the corpus",
+    "vocab": "learn the vocabulary",
+    "split": "split into shards",
+    "shard.convert": "convert the shards",
+    "shard.upload": "upload the shards",
+    "dataset": "judge the dataset",
+    "publish": "publish vocabulary and manifest",
+    "train": "train",
+    "evaluate": "evaluate",
+    "export": "export",
+}
+LOG_TAIL = 40
+
+
+class RunFailed(Exception):
+    """The DAG run did not succeed; the message names the task and holds the end of its log."""
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--detach", action="store_true", help="stop everything when the run is over")
+    arguments.add_argument(
+        "--home", type=Path, default=HOME, help="folder for all that it makes  [%(default)s]"
+    )
+    arguments.add_argument("--conf", type=json.loads, default={}, help="JSON: values of the trigger form")
+    options = arguments.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    console = Console(highlight=False)
+    try:
+        demo(console, options.home, {"preset": "demo", **options.conf}, detach=options.detach)
+    except (StackError, RunFailed) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+    return 0
+
+
+def interrupted(*_: object) -> None:
+    """As if Ctrl-C was pressed."""
+    raise KeyboardInterrupt
+
+
+def demo(console: Console, home: Path, conf: dict[str, Any], *, detach: bool) -> None:
+    started = time.monotonic()
+    console.print("Starting Airflow and a Cloud Storage emulator ...")
+    with LocalStack(home, ui_port=UI_PORT) as stack:
+        console.print(f"Airflow UI: {stack.url}  user {stack.user}  password {stack.password}")
+        run_id = stack.trigger(DAG, conf)
+        times = follow(console, stack, run_id)
+        run = read_run(stack, run_id)
+        times = {"start of Airflow": stack.seconds_to_start, **times, "in all": time.monotonic() - started}
+        report(console, stack, run, times)
+        if not detach:
+            console.print("\nThe Airflow UI stays up until you press Ctrl-C.")
+            while True:
+                stack.check()
+                time.sleep(1)
+    console.print("Everything is stopped.")
+
+
+def follow(console: Console, stack: LocalStack, run_id: str) -> dict[str, float]:
+    """Show the run's progress until it ends.
+
+    Returns:
+        the seconds from each step's first start to its last end.
+
+    Raises:
+        RunFailed: it ended otherwise than well.
+    """
+    with display(console) as show:
+        while True:
+            state = stack.run(DAG, run_id)["state"]
+            tasks = stack.task_instances(DAG, run_id)
+            show(tasks, progress_of(stack, tasks))
+            if state in ("success", "failed"):
+                break
+            time.sleep(1)
+    if state == "failed":
+        raise RunFailed(failure(stack, tasks))
+    return {step: seconds(tasks, step) for step in STEPS}
+
+
+@contextmanager
+def display(console: Console) -> Iterator[Any]:
+    """A function that shows the state of the tasks: as bars on a terminal, else a line a change."""
+    if not console.is_terminal:
+        seen: dict[str, str] = {}
+
+        def lines(tasks: list[dict[str, Any]], training: dict[str, Any]) -> None:
+            for step in STEPS:
+                text = line_of(step, tasks, training)
+                if text and seen.get(step) != text:
+                    seen[step] = text
+                    console.print(text, soft_wrap=True)
+
+        yield lines
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=console) as progress:
+        bars = {s: progress.add_task(text, total=None, start=False, note="") for s, text in STEPS.items()}
+
+        def update(tasks: list[dict[str, Any]], training: dict[str, Any]) -> None:
+            for step, bar in bars.items():
+                states = Counter(task["state"] for task in tasks if task["task_id"] == step)
+                done, total, note = states["success"], sum(states.values()), ""
+                if step == "train" and training and states["running"]:
+                    done, total, note = training["step"], training["train_steps"], note_of(training)
+                if states["running"] or done:
+                    progress.start_task(bar)
+                if states["up_for_retry"] or states["failed"]:
+                    note = "[red]failed" + (", will be tried again" if states["up_for_retry"] else "")
+                progress.update(bar, completed=done, total=total or None, note=note)
+                if total and states["success"] == sum(states.values()):
+                    progress.stop_task(bar)
+
+        yield update
+
+
+def line_of(step: str, tasks: list[dict[str, Any]], training: dict[str, Any]) -> str | None:
+    states = Counter(task["state"] for task in tasks if task["task_id"] == step)
+    done, total = states["success"], sum(states.values())
+    if not (done or states["running"] or states["up_for_retry"] or states["failed"]):
+        return None
+    if step == "train" and training and states["running"]:
+        # A line each twentieth of the way.
+        whole, part = training["train_steps"], max(1, training["train_steps"] // 20)
+        return f"{step}: {training['step'] // part * part:,} of {whole:,} steps"
+    failed = f", {states['up_for_retry'] + states['failed']} failed"
+    return f"{step}: {done} of {total} done" + (failed if not failed.startswith(", 0") else "")
+
+
+def note_of(training: dict[str, Any]) -> str:
+    text = f"loss {training['loss']:.3f}" if "loss" in training else ""
+    evaluation = training.get("evaluation") or {}
+    if "masked_lm_loss" in evaluation:
+        text += f", held-out masked-LM loss {evaluation['masked_lm_loss']:.3f}"
+    return text
+
+
+def progress_of(stack: LocalStack, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The trainer's progress.json, while the training runs."""
+    started = [t["start_date"] for t in tasks if t["task_id"] == "train" and t["state"] == "running"]
+    files = sorted(stack.workspace.glob("models/*/progress.json"), key=lambda path: path.stat().st_mtime)
+    if not files or not started:
+        return {}
+    training: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
+    return training if training.get("updated_at", "") >= started[0][:19] else {}
+
+
+def seconds(tasks: list[dict[str, Any]], step: str) -> float:
+    starts = [datetime.fromisoformat(t["start_date"]) for t in tasks if t["task_id"] == step]
+    ends = [datetime.fromisoformat(t["end_date"]) for t in tasks if t["task_id"] == step]
+    return (max(ends) - min(starts)).total_seconds()
+
+
+def failure(stack: LocalStack, tasks: list[dict[str, Any]]) -> str:
+    """The first failed task and the end of its log."""
+    failed = sorted((t for t in tasks if t["state"] == "failed"), key=lambda t: str(t["end_date"]))
+    if not failed:
+        return "The run failed without a failed task: " + str(Counter(t["state"] for t in tasks))
+    task = failed[0]
+    name = task["task_id"] + (f" [{task['rendered_map_index']}]" if task["map_index"] >= 0 else "")
+    log = "\n".join(stack.task_log(task).splitlines()[-LOG_TAIL:])
+    return f"The task {name} failed. The end of its log:\n\n{log}\n\nThe task {name} failed, see above."
+
+
+def read_run(stack: LocalStack, run_id: str) -> Run:
+    """What the preflight resolved."""
+    path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/preflight/xcomEntries/return_value"
+    value = stack.api("GET", path, params={"deserialize": True})["value"]
+    return Run.from_dict(value)
+
+
+def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float]) -> None:
+    """Print what the run made, all of it read from what it made."""
+    assert run.address is not None
+    corpus = Manifest.read(run.dataset.data.with_suffix(".json"))
+    dataset = Manifest.read(run.dataset.manifest)
+    model = Manifest.read(run.model.manifest)
+    progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
+    evaluations = [
+        json.loads(path.read_text(encoding="utf-8")) for path in run.model.bert_evals.glob("*.json")
+    ]
+    evaluations.sort(key=lambda evaluation: int(evaluation["step"]))
+    first, last = evaluations[0], evaluations[-1]
+    vocabulary = run.dataset.vocab.read_text(encoding="utf-8").splitlines()
+    bucket = Bucket(run.address, emulator_client(stack))
+    objects = {name: len(bucket.list(name)) for name in (run.dataset.name, run.model.name)}
+    start, end = progress["first"], progress
+    rows = {
+        "Dataset": f"{run.dataset_id}",
+        "Lines collected": f"{corpus.statistics['lines']:,}",
+        "Vocabulary": f"{len(vocabulary):,} entries",
+        "Shards": f"{dataset.statistics['shards']:,}",
+        "Examples": f"{dataset.statistics['examples']:,}",
+        "Objects in the bucket": f"{sum(objects.values()):,} below {run.address}",
+        "Training steps": f"{progress['step']:,}",
+        "Masked-LM, first step": figures_text(start),
+        "Masked-LM, last steps": figures_text(end),
+        "Held-out part, first": evaluation_text(first),
+        "Held-out part, last": evaluation_text(last),
+        "Word frequencies alone": f"loss {last['unigram_entropy']:.3f} at best (held-out unigram entropy)",
+        "Model": f"{run.address}{run.model.name}export/",
+        "": str(run.model.export),
+        "Model's files": f"{len(model.outputs)}",
+        "Time": ", ".join(f"{name} {value:.0f} s" for name, value in times.items()),
+        "Airflow UI": f"{stack.url}  user {stack.user}  password {stack.password}",
+    }
+    console.print()
+    for name, text in rows.items():
+        console.print(f"{name:<23}{text}", soft_wrap=True, markup=False)
+
+
+def figures_text(figures: dict[str, Any]) -> str:
+    return f"loss {figures['masked_lm_loss']:.3f}, accuracy {figures['masked_lm_accuracy']:.3f}"
+
+
+def evaluation_text(evaluation: dict[str, Any]) -> str:
+    return f"{figures_text(evaluation)} after {evaluation['step']:,} steps"
+
+
+def emulator_client(stack: LocalStack) -> Any:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    options = {"api_endpoint": stack.emulator}
+    return storage.Client(project="emulator", credentials=AnonymousCredentials(), client_options=options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
