@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from qarib_tasks.config import ConvertConfig, from_dict
+
+log = logging.getLogger(__name__)
 
 FILE = click.Path(path_type=Path)
 Command = Callable[..., Any]
@@ -32,6 +36,32 @@ def convert_options(command: Command) -> Command:
     return command
 
 
+@contextlib.contextmanager
+def shown_progress(name: str) -> Iterator[Callable[[str, float], None]]:
+    """Progress as a bar on a terminal, and otherwise as a log line when a phase ends."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def log_phase(phase: str, share: float) -> None:
+            if share >= 1:
+                log.info("%s: %s: done", name, phase)
+
+        yield log_phase
+        return
+    with Progress(console=console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def move(phase: str, share: float) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(f"{name}: {phase}", total=1.0)
+            bars.update(tasks[phase], completed=share)
+
+        yield move
+
+
 @click.command(
     "convert", epilog="Example: qarib convert shard_0000 -o shard_0000.tfrecord --vocab data.txt.vocab"
 )
@@ -39,7 +69,8 @@ def convert_options(command: Command) -> Command:
 @click.option("-o", "--output", type=FILE, required=True, help="The TFRecord file to write.")
 @click.option("--vocab", type=FILE, required=True, help="The vocabulary, an entry a line.")
 @convert_options
-def convert_command(shard: Path, output: Path, vocab: Path, **settings: Any) -> None:
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Cores to use.")
+def convert_command(shard: Path, output: Path, vocab: Path, threads: int, **settings: Any) -> None:
     """Make a shard of text into BERT's pretraining examples.
 
     SHARD is UTF-8 text, a sentence or tweet a line, an empty line between documents. The same examples in
@@ -48,7 +79,10 @@ def convert_command(shard: Path, output: Path, vocab: Path, **settings: Any) -> 
     """
     from qarib_tasks.pretraining_data import convert_shard
 
-    manifest = convert_shard(shard, vocab, output, from_dict(ConvertConfig, settings))
+    with shown_progress(shard.name) as progress:
+        manifest = convert_shard(
+            shard, vocab, output, from_dict(ConvertConfig, settings), threads=threads, progress=progress
+        )
     click.echo(f"{output}: {manifest.statistics['examples']:,} examples")
 
 
@@ -74,8 +108,9 @@ def verify_command(files: tuple[Path, ...]) -> None:
 @click.option(
     "--skip", type=click.IntRange(min=0), default=0, show_default=True, help="Examples passed over."
 )
-def inspect_command(file: Path, vocab: Path | None, examples: int, skip: int) -> None:
-    """Show examples as text, masked words visible."""
+@click.option("--visual", is_flag=True, help="For a terminal that writes Arabic from left to right.")
+def inspect_command(file: Path, vocab: Path | None, examples: int, skip: int, visual: bool) -> None:
+    """Show examples as text, masked words as {original→shown}."""
     from qarib_tasks.inspect_pretraining_data import print_examples
 
-    print_examples(file, vocab, examples=examples, skip=skip)
+    print_examples(file, vocab, examples=examples, skip=skip, visual=visual)

@@ -147,7 +147,7 @@ def read_shard(path: Path, tokenizer: Tokenizer, threads: int, progress: Progres
         "documents": len(first_lines),
         "words": int(total[text.WORD_COUNT]),
         "wordpieces": len(tokens),
-        "unknown_share": round(float(np.mean(tokens == tokenizer.trie.unknown[0])), 6),
+        "unknown_share": round(float(np.mean(tokens == tokenizer.id("[UNK]"))), 6),
         "replaced_bytes": int(total[text.REPLACED_BYTES]),
         "dropped_lines": int(total[text.DROPPED_LINES]),
     }

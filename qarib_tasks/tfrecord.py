@@ -1,25 +1,25 @@
-"""TFRecord files of `tf.train.Example`, without TensorFlow.
+"""TFRecord files of `tf.train.Example`, read without TensorFlow and without knowing the features.
 
 A TFRecord file is a sequence of records: length (8 bytes, little-endian), masked CRC32C of these 8 bytes,
 the data, masked CRC32C of the data (tensorflow/core/lib/io/record_writer.h). With GZIP the whole file is
-one gzip stream.
+a gzip stream. `example_reader` is for reading many records of known features fast.
 """
 
 from __future__ import annotations
 
 import gzip
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, cast
 
 import google_crc32c
 
 from qarib_tasks.errors import CorruptError, InputError
 
-Feature = Sequence[int] | Sequence[float]
 GZIP_MAGIC = b"\x1f\x8b"
-MAX_RECORD = 1 << 30
+MAX_RECORD = 1 << 28
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -27,14 +27,6 @@ def masked_crc32c(data: bytes) -> int:
     """The CRC32C of `data`, rotated and offset, as TFRecord stores it."""
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
-
-
-def frame(data: bytes) -> bytes:
-    """One record of a TFRecord file."""
-    length = struct.pack("<Q", len(data))
-    return b"".join(
-        (length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data)))
-    )
 
 
 def is_gzip(path: Path) -> bool:
@@ -56,64 +48,38 @@ def read_records(path: Path) -> Iterator[bytes]:
     if not path.is_file():
         raise InputError("no such file", where=path)
     number = 0
-
-    def fault(what: str) -> CorruptError:
-        return CorruptError(what, where=f"{path}: record {number}", do="Convert the shard again")
-
     compressed = is_gzip(path)
     with cast(IO[bytes], gzip.open(path, "rb") if compressed else path.open("rb")) as file:
         while True:
             try:
-                head = file.read(12)
-                if not head:
-                    return
-                if len(head) < 12:
-                    raise fault("the file ends within the record's length")
-                length, length_crc = struct.unpack("<QI", head)
-                if masked_crc32c(head[:8]) != length_crc:
-                    raise fault("the CRC of the record's length is wrong")
-                if length > MAX_RECORD:
-                    raise fault(f"a record of {length} bytes")
-                body = file.read(length + 4)
-            except (EOFError, OSError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
-                raise fault(f"cannot be read: {error}") from None
-            if len(body) < length + 4:
-                raise fault("the file ends within the record")
-            data = body[:length]
-            if masked_crc32c(data) != int.from_bytes(body[length:], "little"):
-                raise fault("the CRC of the record is wrong")
+                data = _read_record(file)
+            except (ValueError, EOFError, OSError, zlib.error) as error:
+                raise CorruptError(
+                    str(error), where=f"{path}: record {number}", do="Convert the shard again"
+                ) from None
+            if data is None:
+                return
             yield data
             number += 1
 
 
-def encode_example(features: Mapping[str, tuple[Literal["int64", "float"], Feature]]) -> bytes:
-    """The bytes of a `tf.train.Example`, its features in the order given, its lists packed."""
-    return _field(
-        1,
-        b"".join(
-            _field(1, _field(1, name.encode()) + _field(2, _feature(kind, values)))
-            for name, (kind, values) in features.items()
-        ),
-    )
-
-
-def _feature(kind: str, values: Feature) -> bytes:
-    if kind == "float":
-        return _field(2, _field(1, struct.pack(f"<{len(values)}f", *values)))
-    return _field(3, _field(1, b"".join(_varint(int(value) & 0xFFFFFFFFFFFFFFFF) for value in values)))
-
-
-def _field(number: int, data: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    result = bytearray()
-    while value > 0x7F:
-        result.append(value & 0x7F | 0x80)
-        value >>= 7
-    result.append(value)
-    return bytes(result)
+def _read_record(file: IO[bytes]) -> bytes | None:
+    head = file.read(12)
+    if not head:
+        return None
+    if len(head) < 12:
+        raise ValueError("the file ends within the record")
+    length, length_crc = struct.unpack("<QI", head)
+    if masked_crc32c(head[:8]) != length_crc:
+        raise ValueError("the CRC of the record's length is wrong")
+    if length > MAX_RECORD:
+        raise ValueError("the record's length cannot be")
+    body = file.read(length + 4)
+    if len(body) < length + 4:
+        raise ValueError("the file ends within the record")
+    if masked_crc32c(body[:length]) != int.from_bytes(body[length:], "little"):
+        raise ValueError("the CRC of the record is wrong")
+    return body[:length]
 
 
 def decode_example(data: bytes) -> dict[str, list[int] | list[float]]:
@@ -126,8 +92,7 @@ def decode_example(data: bytes) -> dict[str, list[int] | list[float]]:
     for _, entries in _fields(data):
         for _, entry in _fields(_bytes(entries)):
             pair = dict(_fields(_bytes(entry)))
-            name = _bytes(pair[1]).decode() if 1 in pair else ""
-            features[name] = _decode_feature(_bytes(pair.get(2, b"")))
+            features[_bytes(pair.get(1, b"")).decode()] = _decode_feature(_bytes(pair.get(2, b"")))
     return features
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from qarib_tasks.compiled.text import Memory, Tables, Trie
 
 TABLES = Path(__file__).with_name("unicode_tables.txt")
 MAX_INPUT_CHARS_PER_WORD = 200
@@ -66,6 +63,7 @@ class Tokenizer:
         self.entries = entries
         self.continues = np.array([entry.startswith("##") for entry in entries])
         self._places = {entry: number for number, entry in enumerate(entries)}
+        # See compiled.text for what these are.
         self.tables = _tables(do_lower_case)
         self.trie = _trie(entries, self.continues)
 
@@ -73,12 +71,10 @@ class Tokenizer:
         """The id of an entry that is there."""
         return self._places[entry]
 
-    def new_memory(self) -> Memory:
+    def new_memory(self) -> tuple[Any, ...]:
         """Room for a million words, 2**24 of their wordpieces and 32 MB of their bytes; used up as needed."""
-        from qarib_tasks.compiled.text import Memory
-
         words = 1 << 20
-        return Memory(
+        return (
             np.zeros(2 * words, np.uint64),
             np.empty((words, 5), np.int32),
             np.empty(1 << 25, np.uint8),
@@ -87,19 +83,19 @@ class Tokenizer:
 
     def ids(self, text: str) -> list[int]:
         """The wordpiece ids of one line of text. Made for tests and looking at things, not for speed."""
-        from qarib_tasks.compiled.text import COUNTS, Memory, read_lines
+        from qarib_tasks.compiled.text import COUNTS, read_lines
 
         line = np.frombuffer(text.replace("\n", " ").encode(errors="replace") + b"\n", np.uint8)
         ids = np.empty(len(line), np.int32)
-        memory = Memory(np.zeros(2, np.uint64), np.empty((0, 5), np.int32), line[:0].copy(), ids[:0].copy())
+        memory = (np.zeros(2, np.uint64), np.empty((0, 5), np.int32), line[:0].copy(), ids[:0].copy())
         one = np.empty(1, np.int32)
         counts = np.zeros(COUNTS, np.int64)
         found, _ = read_lines(line, self.tables, self.trie, memory, ids, one, np.empty(1, np.uint8), counts)
         return [int(number) for number in ids[:found]]
 
 
-def _tables(do_lower_case: bool) -> Tables:
-    from qarib_tasks.compiled.text import BREAK, JOIN, MAPPED, MARK, PUNCTUATION, SPACE, WORD, Tables
+def _tables(do_lower_case: bool) -> tuple[Any, ...]:
+    from qarib_tasks.compiled.text import BREAK, JOIN, MAPPED, MARK, PUNCTUATION, SPACE, WORD
 
     plain = np.full(CODE_POINTS, WORD, np.uint8)
     result = np.zeros(CODE_POINTS, np.int32)
@@ -132,17 +128,17 @@ def _tables(do_lower_case: bool) -> Tables:
                 pool += [len(codes), *(int(plain[c]) << 24 | c for c in codes)]
     # The reference's reader drops every CR, before the tokenizer could take it for a space.
     kind[0x0D] = JOIN
-    return Tables(kind, result, np.array(pool or [0], np.int32))
+    return (kind, result, np.array(pool or [0], np.int32))
 
 
-def _trie(entries: Sequence[str], continues: Any) -> Trie:
-    from qarib_tasks.compiled.text import Trie, build_trie
+def _trie(entries: Sequence[str], continues: Any) -> tuple[Any, ...]:
+    from qarib_tasks.compiled.text import build_trie
 
     stripped = [entry[2:] if entry.startswith("##") else entry for entry in entries]
     offsets = np.cumsum([0, *map(len, stripped)]).astype(np.int64)
     codes = np.frombuffer("".join(stripped).encode("utf-32-le"), np.uint32).astype(np.int64)
     size = 1 << int(2 * len(codes) + 2).bit_length()
-    trie = Trie(
+    trie = (
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int32),
         np.full(len(codes) + 2, -1, np.int32),

@@ -6,7 +6,7 @@ Between spaces the tokenizer is free of context, so the ids of a space-separated
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -34,37 +34,17 @@ _ENTRY_MASK = uint64((1 << 24) - 1)
 _HALF = uint64(32)
 
 
-class Tables(NamedTuple):
-    """What becomes of each code point.
-
-    `kind` [0x110000] uint8; `result` [0x110000] int32, place in `pool` of a MAPPED code point's result: its
-    length, then for each code point `kind << 24 | code`; for a MARK its combining class.
-    """
-
-    kind: Any
-    result: Any
-    pool: Any
-
-
-class Trie(NamedTuple):
-    """The vocabulary: entry (node << 21 | code point) → child in an open hash table; id of each node or -1.
-
-    Node 0 is where words start, node 1 where "##" entries start. `unknown` [1] int32 is the id of [UNK].
-    """
-
-    keys: Any
-    children: Any
-    ids: Any
-    unknown: Any
-
-
-class Memory(NamedTuple):
-    """Words met before. Of fixed size: once full, words not in it are tokenized each time."""
-
-    slots: Any
-    words: Any
-    keys: Any
-    ids: Any
+# What the functions here take together, as plain tuples (numba cannot find a function of named ones again):
+#
+# tables   what becomes of each code point: `kind` [0x110000] uint8; `result` [0x110000] int32, the place in
+#          `pool` of what a MAPPED one becomes (its length, then `kind << 24 | code` each), or the combining
+#          class of a MARK; `pool` int32.
+# trie     the vocabulary: `keys` int64 (node << 21 | code point) and `children` int32, an open hash table;
+#          `ids` int32, the entry that ends at a node, or -1; `unknown` [1] int32, the id of [UNK]. Words
+#          start at node 0, "##" entries at node 1.
+# memory   words met before: `slots` uint64, an open hash table; `rows` [words, 5] int32; `keys` uint8 and
+#          `ids` int32, which the rows point into. Of fixed size: once it is full, other words are tokenized
+#          anew each time.
 
 
 @compiled
@@ -74,43 +54,44 @@ def _slot(key: int, size: int) -> int:
 
 
 @compiled
-def _child(trie: Any, node: int, code: int) -> int:
+def _child(keys: Any, children: Any, node: int, code: int) -> int:
     key = int64(node) << 21 | int64(code)
-    keys = trie.keys
     at = _slot(key, len(keys))
     while keys[at] != key:
         if keys[at] < 0:
             return -1
         at = (at + 1) & (len(keys) - 1)
-    return int64(trie.children[at])
+    return int64(children[at])
 
 
 @compiled
 def build_trie(codes: Any, offsets: Any, continues: Any, trie: Any) -> int:
     """Fill `trie` (keys and ids of -1) from the entries' code points, "##" taken off; gives its nodes."""
+    keys, children, ids, _ = trie
     nodes = 2
     for entry in range(len(offsets) - 1):
         node = CONTINUATION if continues[entry] else INITIAL
         for i in range(offsets[entry], offsets[entry + 1]):
             key = int64(node) << 21 | int64(codes[i])
-            at = _slot(key, len(trie.keys))
-            while trie.keys[at] >= 0 and trie.keys[at] != key:
-                at = (at + 1) & (len(trie.keys) - 1)
-            if trie.keys[at] < 0:
-                trie.keys[at] = key
-                trie.children[at] = nodes
+            at = _slot(key, len(keys))
+            while keys[at] >= 0 and keys[at] != key:
+                at = (at + 1) & (len(keys) - 1)
+            if keys[at] < 0:
+                keys[at] = key
+                children[at] = nodes
                 nodes += 1
-            node = int64(trie.children[at])
+            node = int64(children[at])
         if offsets[entry + 1] > offsets[entry]:
-            trie.ids[node] = entry
+            ids[node] = entry
     return nodes
 
 
 @compiled
 def _match(word: Any, length: int, trie: Any, ids: Any, at: int) -> int:
     """Write the wordpieces of a word to `ids[at:]`: the longest match from the left, or one [UNK]."""
+    keys, children, entries, unknown = trie
     if length > MAX_WORD:
-        ids[at] = trie.unknown[0]
+        ids[at] = unknown[0]
         return at + 1
     begin = at
     start = 0
@@ -119,14 +100,14 @@ def _match(word: Any, length: int, trie: Any, ids: Any, at: int) -> int:
         best = -1
         end = start
         for i in range(start, length):
-            node = _child(trie, node, word[i])
+            node = _child(keys, children, node, word[i])
             if node < 0:
                 break
-            if trie.ids[node] >= 0:
-                best = trie.ids[node]
+            if entries[node] >= 0:
+                best = entries[node]
                 end = i + 1
         if best < 0:
-            ids[begin] = trie.unknown[0]
+            ids[begin] = unknown[0]
             return begin + 1
         ids[at] = best
         at += 1
@@ -173,6 +154,7 @@ def _tokenize(
     Returns:
         the place after the last, the number of words, the number of replaced bytes.
     """
+    kinds, results, pool = tables
     length = 0
     run = 0
     words = 0
@@ -183,12 +165,12 @@ def _tokenize(
         if code < 0:
             replaced += size
             continue
-        kind = tables.kind[code]
+        kind = kinds[code]
         parts = 1
         place = 0
         if kind == MAPPED:
-            place = int64(tables.result[code])
-            parts = int64(tables.pool[place])
+            place = int64(results[code])
+            parts = int64(pool[place])
         elif kind == JOIN:
             continue
         elif kind == BREAK:
@@ -196,7 +178,7 @@ def _tokenize(
             continue
         for part in range(parts):
             if kind == MAPPED or part > 0:
-                value = int64(tables.pool[place + 1 + part])
+                value = int64(pool[place + 1 + part])
                 kind = value >> 24
                 code = value & 0xFFFFFF
             if kind == WORD:
@@ -208,7 +190,7 @@ def _tokenize(
             if kind == MARK:
                 if length < MAX_WORD:
                     i = length
-                    while i > run and tables.result[word[i - 1]] > tables.result[code]:
+                    while i > run and results[word[i - 1]] > results[code]:
                         word[i] = word[i - 1]
                         i -= 1
                     word[i] = code
@@ -255,7 +237,7 @@ def _is_blank(text: Any, start: int, end: int) -> bool:
 @compiled
 def _find(text: Any, start: int, end: int, code: Any, memory: Any) -> tuple[int, int]:
     """The number of a remembered word or -1, and its slot."""
-    slots = memory.slots
+    slots, rows, keys, _ = memory
     mixed = (code ^ (code >> _HALF)) * _MULTIPLIER
     tag = mixed & ~_ENTRY_MASK
     at = int64(mixed >> _HALF) & (len(slots) - 1)
@@ -263,10 +245,10 @@ def _find(text: Any, start: int, end: int, code: Any, memory: Any) -> tuple[int,
     while slots[at] != 0:
         if slots[at] & ~_ENTRY_MASK == tag:
             number = int64(slots[at] & _ENTRY_MASK) - 1
-            if memory.words[number, KEY_LENGTH] == size:
-                key = memory.words[number, KEY]
+            if rows[number, KEY_LENGTH] == size:
+                key = rows[number, KEY]
                 i = 0
-                while i < size and memory.keys[key + i] == text[start + i]:
+                while i < size and keys[key + i] == text[start + i]:
                     i += 1
                 if i == size:
                     return number, at
@@ -278,26 +260,27 @@ def _find(text: Any, start: int, end: int, code: Any, memory: Any) -> tuple[int,
 def _remember(
     text: Any, start: int, end: int, code: Any, slot: int, ids: Any, words: int, memory: Any, counts: Any
 ) -> None:
+    slots, rows, keys, all_ids = memory
     number = counts[KNOWN]
     size = end - start
     if (
-        number >= len(memory.words)
-        or counts[KNOWN_BYTES] + size > len(memory.keys)
-        or counts[KNOWN_IDS] + len(ids) > len(memory.ids)
+        number >= len(rows)
+        or counts[KNOWN_BYTES] + size > len(keys)
+        or counts[KNOWN_IDS] + len(ids) > len(all_ids)
     ):
         return
-    row = memory.words[number]
+    row = rows[number]
     row[KEY] = counts[KNOWN_BYTES]
     row[KEY_LENGTH] = size
     row[IDS] = counts[KNOWN_IDS]
     row[IDS_LENGTH] = len(ids)
     row[WORDS] = words
     for i in range(size):
-        memory.keys[row[KEY] + i] = text[start + i]
+        keys[row[KEY] + i] = text[start + i]
     for i in range(len(ids)):
-        memory.ids[row[IDS] + i] = ids[i]
+        all_ids[row[IDS] + i] = ids[i]
     mixed = (code ^ (code >> _HALF)) * _MULTIPLIER
-    memory.slots[slot] = (mixed & ~_ENTRY_MASK) | uint64(number + 1)
+    slots[slot] = (mixed & ~_ENTRY_MASK) | uint64(number + 1)
     counts[KNOWN] += 1
     counts[KNOWN_BYTES] += size
     counts[KNOWN_IDS] += len(ids)
@@ -319,6 +302,7 @@ def read_lines(
     Returns:
         the number of wordpieces and of lines written.
     """
+    _, rows, _, known_ids = memory
     word = np.empty(MAX_WORD + 1, np.int32)
     at = 0
     found = 0
@@ -343,9 +327,9 @@ def read_lines(
                 continue
             number, slot = _find(text, start, end, code, memory)
             if number >= 0:
-                row = memory.words[number]
+                row = rows[number]
                 for i in range(row[IDS], row[IDS] + row[IDS_LENGTH]):
-                    ids[at] = memory.ids[i]
+                    ids[at] = known_ids[i]
                     at += 1
                 counts[WORD_COUNT] += row[WORDS]
             else:
