@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any
 import click
 
 from qarib_tasks.config import ConvertConfig, from_dict
-
-log = logging.getLogger(__name__)
+from qarib_tasks.progress import progress
 
 FILE = click.Path(path_type=Path)
 Command = Callable[..., Any]
@@ -38,26 +36,17 @@ def convert_options(command: Command) -> Command:
 
 @contextlib.contextmanager
 def shown_progress(name: str) -> Iterator[Callable[[str, float], None]]:
-    """Progress as a bar on a terminal, and otherwise as a log line when a phase ends."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-
-        def log_phase(phase: str, share: float) -> None:
-            if share >= 1:
-                log.info("%s: %s: done", name, phase)
-
-        yield log_phase
-        return
-    with Progress(console=console, transient=True) as bars:
-        tasks: dict[str, Any] = {}
+    """The phases of a conversion on one bar of 100 percent, each given the share that it takes."""
+    spans = {"read": (0, 35), "build": (35, 25), "write": (60, 40)}
+    done = 0
+    with progress(name, 100, "%") as advance:
 
         def move(phase: str, share: float) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(f"{name}: {phase}", total=1.0)
-            bars.update(tasks[phase], completed=share)
+            nonlocal done
+            first, span = spans[phase]
+            now = int(first + share * span)
+            advance(now - done)
+            done = now
 
         yield move
 
@@ -79,10 +68,9 @@ def convert_command(shard: Path, output: Path, vocab: Path, threads: int, **sett
     """
     from qarib_tasks.pretraining_data import convert_shard
 
-    with shown_progress(shard.name) as progress:
-        manifest = convert_shard(
-            shard, vocab, output, from_dict(ConvertConfig, settings), threads=threads, progress=progress
-        )
+    config = from_dict(ConvertConfig, settings)
+    with shown_progress(shard.name) as move:
+        manifest = convert_shard(shard, vocab, output, config, threads=threads, progress=move)
     click.echo(f"{output}: {manifest.statistics['examples']:,} examples")
 
 

@@ -87,19 +87,12 @@ def find_vocab(file: Path) -> Path:
 
 
 def visual_order(line: str) -> str:
-    """A line of mostly right-to-left words in the order in which they are seen.
+    """A line of right-to-left text in the order in which it is seen, letters not joined.
 
-    A simple stand-in for the bidirectional algorithm: words from the right, their letters turned round,
-    runs of left-to-right words kept. Letters are not joined.
+    A simple stand-in for the bidirectional algorithm: all is turned round but Latin words and numbers.
     """
-    runs = itertools.groupby(line.split(), key=lambda word: RIGHT_TO_LEFT.search(word) is not None)
-    turned = [
-        " ".join(word.translate(_MIRROR)[::-1] for word in reversed(list(words)))
-        if right
-        else " ".join(words)
-        for right, words in runs
-    ]
-    return " ".join(reversed(turned))
+    return "".join(run.translate(_MIRROR) for run in reversed(_RUNS.findall(line)))
 
 
+_RUNS = re.compile("[A-Za-z0-9#\u0660-\u0669\u06f0-\u06f9]+(?: [A-Za-z0-9]+)*|.[\u064b-\u065f]*", re.DOTALL)
 _MIRROR = str.maketrans("{}[]()→", "}{][)(←")

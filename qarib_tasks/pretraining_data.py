@@ -55,7 +55,7 @@ def convert_shard(
         vocab: one entry a line.
         out: the TFRecord file to write.
         threads: cores to use; the bytes are the same for any number.
-        progress: called with a phase (read, build, write, verify) and the share of it that is done.
+        progress: called with a phase (read, build, write) and the share of it that is done.
 
     Returns:
         the shard's manifest.
