@@ -45,7 +45,7 @@ _ENTITY = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1
 _REST_OF_URL = r"[^\s<>\"«»،؛]+"
 _URLS = tuple(re.compile(start + _REST_OF_URL) for start in ("http://", "https://", r"www\."))
 # An address of e-mail is no mention: what stands before the @ decides.
-_MENTION = re.compile(r"@(?<![A-Za-z0-9_.+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
+_MENTION = re.compile(r"@(?<![A-Za-z0-9_+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
 _SENTENCE_END = re.compile(r"([.!?؟۔…][.!?؟۔…\"'”’»)\]]*) (?=\S)")
 # prepare_vocab.py: emoji set apart, then every run of other characters than word characters and these is a
 # space, then the low line.

@@ -1,185 +1,232 @@
-"""Step 0: source files to `data.txt`, a sentence a line and a blank line between documents."""
+"""Step 0: source files to `data.txt`, a sentence a line and a blank line between documents.
+
+Each source is collected on its own: read, cleaned, and written with a record for each document
+(`documents.py`). Then they are joined (`joining.py`).
+"""
 
 from __future__ import annotations
 
-import glob
-import gzip
-import hashlib
 import logging
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-from qarib_tasks.config import CollectConfig, SourceConfig
+from qarib_tasks.cleaning import Cleaner
+from qarib_tasks.config import CollectConfig, SourceConfig, to_dict
 from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.formats import read
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
 from qarib_tasks.progress import progress
+from qarib_tasks.sources import AllowedSources, SourceFile, fetch, list_files
 from qarib_tasks.storage import atomic_path
 
 log = logging.getLogger(__name__)
-LONGEST_LINE = 1 << 20  # bytes; a longer one is no sentence, and would be held in memory by every step
-HASHED_BYTES = 1 << 20  # of a document, to choose the held-out ones: a document may be larger than memory
 SAMPLE_LINES = 10
 
 
-def source_files(config: CollectConfig) -> dict[SourceConfig, list[Path]]:
+def list_sources(
+    config: CollectConfig, allowed: AllowedSources | None = None
+) -> dict[SourceConfig, list[SourceFile]]:
     """The files that each source names, sorted.
 
     Raises:
-        ConfigError: there is no source. InputError: a source names no file.
+        ConfigError: there is no source, or one may not be read. InputError: a source names no file.
+        StorageError: a bucket or web server does not answer as it should.
     """
     if not config.sources:
         raise ConfigError("no source of text is given", where="collect.sources", do="Name at least one file")
-    files = {}
-    for source in config.sources:
-        paths = sorted(Path(path) for path in glob.glob(source.path, recursive=True) if Path(path).is_file())
-        if not paths:
-            raise InputError(
-                "no such file", where=source.path, do=f"Correct the path of source {source.name!r}"
-            )
-        files[source] = paths
-    return files
+    return {source: list_files(source, allowed) for source in config.sources}
 
 
-def collect(config: CollectConfig, out: Path, *, heldout: Path | None, random_seed: int) -> Manifest:
-    """Copy every document of every source to `out`, or to `heldout` where its hash says so.
+def source_files(config: CollectConfig) -> dict[SourceConfig, list[Path]]:
+    """The files on this machine that each source names; see `list_sources`."""
+    return {
+        source: [file.path for file in files if file.path] for source, files in list_sources(config).items()
+    }
 
-    Lines are stripped; runs of blank lines become one; carriage returns and byte order marks go; invalid
-    UTF-8 is replaced by U+FFFD and counted. Memory does not grow with the corpus.
+
+def collect(
+    config: CollectConfig,
+    out: Path,
+    *,
+    heldout: Path | None,
+    random_seed: int,
+    cache: Path | None = None,
+    allowed: AllowedSources | None = None,
+) -> Manifest:
+    """Read, clean and deduplicate every source into `out`, or `heldout` where a document's hash says so.
+
+    Memory does not grow with the corpus. What `collect_source` made before is used.
 
     Args:
         heldout: file for the held-out part; None puts every document into `out`.
         random_seed: another seed holds other documents out; the same one holds the same documents out
             however the corpus grows.
+        cache: folder for files that are fetched; `out`'s own folder without it.
+        allowed: what sources may name; None for anything.
 
     Returns:
         the manifest, written last, beside `out`.
 
     Raises:
-        InputError: a file is missing, not text or has a line of over 1 MiB (with file and line), nothing
-            was found to collect, or no document fell to the held-out part.
+        ConfigError, InputError, StorageError, CorruptError: a source is not what it should be (with file and
+            line), nothing was found to collect, or no document fell to the held-out part.
     """
-    files = source_files(config)
-    inputs = [FileRecord.of(path, f"{s.name}/{path.name}") for s, paths in files.items() for path in paths]
-    settings = {
+    list_sources(config, allowed)
+    fetched = {source: _fetched(source, _cache(out, cache), allowed) for source in config.sources}
+    inputs = [record for files in fetched.values() for _, record in files]
+    settings = _settings(config) | {
         "heldout_share": config.heldout_share if heldout else 0.0,
         "random_seed": random_seed,
-        "sources": [{"name": s.name, "document": s.document} for s in config.sources],
     }
     if done := finished(manifest_of(out), config=settings, inputs=inputs):
         log.info("%s: already collected", out)
         return done
+    from qarib_tasks.joining import join
+
     manifest_of(out).unlink(missing_ok=True)
-    statistics: dict[str, Counter[str]] = {}
-    with ExitStack() as stack:
-        targets = [path for path in (out, heldout) if path]
-        writers = [stack.enter_context(stack.enter_context(atomic_path(p)).open("wb")) for p in targets]
-        writer = _DocumentWriter(writers, random_seed, config.heldout_share)
-        advance = stack.enter_context(progress("collect", sum(r.bytes for r in inputs), "bytes"))
-        for source, paths in files.items():
-            writer.counts = statistics[source.name] = Counter(files=len(paths))
-            for path in paths:
-                for line in _lines(path, writer.counts):
-                    if line:
-                        writer.line(line)
-                    if source.document == "line" or (not line and source.document == "blank_line"):
-                        writer.end_document()
-                writer.end_document()
-                advance(path.stat().st_size)
-        total = sum(statistics.values(), Counter[str]())
-        if not total["lines"]:
-            raise InputError(
-                "no text was found", where=", ".join(s.path for s in files), do="Check the sources"
-            )
-        if heldout and not total["heldout_lines"]:
-            raise InputError(
-                f"none of {total['documents']:,} documents fell to the held-out part",
-                where="collect.heldout_share",
-                do="Raise it, or collect more documents",
-            )
+    folder = _folder(out)
+    parts = {
+        source.name: _collect(config, source, files, folder / f"{source.name}.txt")
+        for source, files in fetched.items()
+    }
+    if not any(part.statistics["documents_read"] for part in parts.values()):
+        shutil.rmtree(folder)
+        raise InputError(
+            "no text was found",
+            where=", ".join(source.path for source in config.sources),
+            do="Check the sources, and what cleaning dropped",
+        )
+    manifest = join(config, parts, folder, out, heldout, random_seed, settings, inputs)
+    manifest.write(manifest_of(out))
+    shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def collect_source(
+    config: CollectConfig,
+    name: str,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    allowed: AllowedSources | None = None,
+) -> None:
+    """Do one source's part of `collect` beforehand, so that sources can be read at once on many machines.
+
+    Args:
+        name: the source's.
+        out, cache, allowed: as `collect` is given them.
+    """
+    source = next((source for source in config.sources if source.name == name), None)
+    if source is None:
+        raise ConfigError("there is no such source", where=name)
+    files = _fetched(source, _cache(out, cache), allowed)
+    if manifest_of(out).exists():
+        joined = Manifest.read(manifest_of(out))
+        same = all(joined.config.get(key) == value for key, value in _settings(config).items())
+        if same and all(record in joined.inputs for _, record in files):
+            log.info("%s: already collected into %s", name, out)
+            return
+    _collect(config, source, files, _folder(out) / f"{name}.txt")
+
+
+def _folder(out: Path) -> Path:
+    return out.parent / f"{out.stem}.sources"
+
+
+def _cache(out: Path, cache: Path | None) -> Path:
+    return cache or out.parent / "fetched"
+
+
+def _settings(config: CollectConfig) -> dict[str, Any]:
+    """Every setting that changes the text. A source's address does not: its files' checksums stand for it."""
+    settings = to_dict(config)
+    for source in settings["sources"]:
+        del source["path"], source["sha256"]
+    del settings["heldout_share"]
+    return settings
+
+
+def _fetched(
+    source: SourceConfig, cache: Path, allowed: AllowedSources | None
+) -> list[tuple[Path, FileRecord]]:
+    """The source's files, on this machine, with what is in them."""
+    files = []
+    for file in list_files(source, allowed):
+        path, record = fetch(file, cache, sha256=source.sha256, allowed=allowed)
+        name = f"{source.name}/{file.name}"
+        files.append((path, FileRecord(name, record.bytes, record.sha256, record.crc32c)))
+    return files
+
+
+def _collect(
+    config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord]], out: Path
+) -> Manifest:
+    """One source's files to `out`, its documents' records beside it, and its manifest last."""
+    from qarib_tasks.documents import DocumentWriter
+
+    inputs = [record for _, record in files]
+    settings = _settings(config)
+    settings["sources"] = [values for values in settings["sources"] if values["name"] == source.name]
+    if done := finished(manifest_of(out), config=settings, inputs=inputs):
+        log.info("source %s: already collected", source.name)
+        return done
+    manifest_of(out).unlink(missing_ok=True)
+    cleaner, counts = Cleaner(config), Counter[str]()
+    samples: list[tuple[str, str]] = []
+    records = out.with_suffix(".documents")
+    with (
+        atomic_path(out) as text_path,
+        atomic_path(records) as records_path,
+        text_path.open("wb") as text_file,
+        records_path.open("wb") as records_file,
+        progress(f"collect {source.name}", 0, "bytes") as advance,
+    ):
+        writer = DocumentWriter(text_file, records_file, source.limit)
+        for path, record in files:
+            inner = Counter[str](skipped=counts["skipped"])
+            for lines in read(source, path, record.name.partition("/")[2], inner):
+                if len(samples) < SAMPLE_LINES:
+                    samples += _samples(config, lines, SAMPLE_LINES - len(samples))
+                advance(writer.write(cleaner.clean(lines)))
+                if writer.full:
+                    break
+            writer.write([""])
+            counts.update(inner - Counter(skipped=counts["skipped"]))
+            if writer.full:
+                break
+        writer.close()
+    del counts["line"]
     manifest = Manifest(
         kind="corpus",
-        id=out.stem,
+        id=source.name,
         config=settings,
         inputs=inputs,
-        outputs=[FileRecord.of(path, path.relative_to(out.parent).as_posix()) for path in targets],
-        statistics={**total, "sources": {name: dict(counts) for name, counts in statistics.items()}},
-        sample=writer.sample,
+        outputs=[FileRecord.of(out), FileRecord.of(records)],
+        statistics={
+            "files": len(files),
+            "bytes_read": sum(record.bytes for record in inputs),
+            **counts,
+            "documents_read": writer.documents,
+            "changed": dict(cleaner.counts),
+            "dropped": dict(+cleaner.dropped),
+            "line_words": writer.line_words,
+            "samples": samples,
+        },
     )
     manifest.write(manifest_of(out))
     return manifest
 
 
-class _DocumentWriter:
-    """Writes documents, a blank line between two, each whole to the one or the other file.
-
-    Which one is known once the document's first HASHED_BYTES are: so much is held in memory, no more.
-    """
-
-    def __init__(self, files: Sequence[BinaryIO], random_seed: int, heldout_share: float) -> None:
-        self._files = files
-        self._started = [False] * len(files)
-        self._key = random_seed.to_bytes(16, "little")
-        self._limit = int(heldout_share * 2**64) if len(files) > 1 else 0
-        self._waiting: list[bytes] = []
-        self._size = 0
-        self._target: int | None = None
-        self.counts: Counter[str] = Counter()
-        self.sample: list[str] = []
-
-    def line(self, line: bytes) -> None:
-        """One line that is not blank, of the present document."""
-        self._size += len(line) + 1
-        self._waiting.append(line)
-        if self._target is not None or self._size >= HASHED_BYTES:
-            self._flush()
-
-    def end_document(self) -> None:
-        if self._size:
-            self._flush()
-        self._size, self._target = 0, None
-
-    def _flush(self) -> None:
-        if self._target is None:
-            self._target = self._choose()
-            if self._started[self._target]:
-                self._files[self._target].write(b"\n")
-            self._started[self._target] = True
-            self.counts["heldout_documents" if self._target else "documents"] += 1
-            if not self._target and len(self.sample) < SAMPLE_LINES:
-                self.sample.append(self._waiting[0].decode())
-        part = "heldout_" if self._target else ""
-        for line in self._waiting:
-            self._files[self._target].write(line + b"\n")
-            self.counts.update(
-                {f"{part}lines": 1, f"{part}words": len(line.split()), f"{part}bytes": len(line) + 1}
-            )
-        self._waiting.clear()
-
-    def _choose(self) -> int:
-        digest = hashlib.blake2b(b"\n".join(self._waiting), digest_size=8, key=self._key)
-        return int(int.from_bytes(digest.digest(), "big") < self._limit)
-
-
-def _lines(path: Path, counts: Counter[str]) -> Iterator[bytes]:
-    """The stripped lines of a text file, plain or gzipped, as valid UTF-8."""
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            while raw := file.readline(LONGEST_LINE + 1):
-                number += 1
-                if len(raw) > LONGEST_LINE:
-                    raise InputError(
-                        f"the line is longer than {LONGEST_LINE:,} bytes",
-                        where=f"{path}:{number}",
-                        do="Split it into sentences",
-                    )
-                text = raw.decode("utf-8", errors="replace")
-                if "\ufffd" in text:
-                    counts["replaced_characters"] += text.count("\ufffd") - raw.count(b"\xef\xbf\xbd")
-                yield text.replace("\r", "").replace("\ufeff", "").replace("\0", "").strip().encode()
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot be read: {error}", where=f"{path}:{number + 1}") from None
+def _samples(config: CollectConfig, lines: list[str], count: int) -> list[tuple[str, str]]:
+    """Lines before and after cleaning, those that it changes first."""
+    cleaner = Cleaner(config)
+    changed: list[tuple[str, str]] = []
+    same: list[tuple[str, str]] = []
+    for line in lines[:500]:
+        if line:
+            after = " ⏎ ".join(cleaner.clean([line]))
+            (changed if after != line else same).append((line[:500], after[:500]))
+    return (changed + same)[:count]

@@ -20,6 +20,7 @@ from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import DatasetLayout, ModelLayout, manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
 from qarib_tasks.pretraining_data import convert_shard
+from qarib_tasks.sources import AllowedSources
 from qarib_tasks.storage import Bucket, write_text
 from qarib_tasks.tpu.backend import Work
 
@@ -56,21 +57,32 @@ class Run:
         return f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
 
 
-def prepare(config: RunConfig) -> Run:
+def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
     """Check the sources and name the run's dataset and model by a hash of all that changes them.
 
-    Addresses are not part of the hash, contents are: the same text under another path is the same dataset.
+    Addresses are not part of the hash, contents are: the same text under another path is the same dataset. Of
+    a file far away its address, size and version stand for the content, which is not fetched yet.
+
+    Args:
+        allowed: what sources may name, where others than the machine's owner name them; None for anything.
 
     Raises:
-        ConfigError: there is no source. InputError: a source names no file, or is empty.
+        ConfigError: there is no source, or one may not be read. InputError: a source names no file.
+        StorageError: a bucket or web server does not answer as it should.
     """
     settings = to_dict(config)
-    sources = corpus.source_files(config.collect)
     data = {name: settings[name] for name in ("collect", "vocab", "split", "convert")}
-    data["collect"]["sources"] = [
-        [source.name, source.document, [FileRecord.of(path).sha256 for path in paths]]
-        for source, paths in sources.items()
-    ]
+    files = corpus.list_sources(config.collect, allowed)
+    for values, some in zip(data["collect"]["sources"], files.values(), strict=True):
+        del values["path"]
+        values["files"] = [
+            FileRecord.of(file.path).sha256 if file.path else [file.address, file.bytes, file.version]
+            for file in some
+        ]
+    if vocab_file := config.vocab.vocab_file:
+        if allowed:
+            allowed.check(vocab_file, "vocab.vocab_file")
+        data["vocab"]["vocab_file"] = FileRecord.of(Path(vocab_file)).sha256
     dataset_id = f"{config.preset}-{_short_hash(data)}"
     model = {name: settings[name] for name in ("model", "train", "evaluate")}
     run = Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}")
@@ -82,14 +94,27 @@ def _short_hash(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def collect(run: Run) -> Manifest:
-    """Sources → `data.txt` and `heldout/data.txt`."""
+def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -> None:
+    """One source's part of `collect`, which may be done beforehand: each source in a task of its own."""
+    corpus.collect_source(
+        run.config.collect, name, run.dataset.data, cache=_fetched_sources(run), allowed=allowed
+    )
+
+
+def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
+    """Sources → `data.txt`, `heldout/data.txt` and `report.html`."""
     return corpus.collect(
         run.config.collect,
         run.dataset.data,
         heldout=run.dataset.heldout_data,
         random_seed=run.config.convert.random_seed,
+        cache=_fetched_sources(run),
+        allowed=allowed,
     )
+
+
+def _fetched_sources(run: Run) -> Path:
+    return Path(run.config.workspace) / "cache" / "sources"
 
 
 def build_vocab(run: Run) -> Manifest:

@@ -1,39 +1,49 @@
-"""Collecting: what is kept, what is held out, what is refused."""
+"""Collecting: what is kept, what is held out, what is a repeat."""
 
 from __future__ import annotations
 
-import gzip
+import random
 from pathlib import Path
 
 import pytest
 
-from qarib_tasks.config import CollectConfig, SourceConfig
-from qarib_tasks.corpus import LONGEST_LINE, collect
+from qarib_tasks import corpus
+from qarib_tasks.config import CollectConfig, from_dict
+from qarib_tasks.corpus import collect, collect_source
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import Manifest
 
-
-def config(path: Path | str, *, document: str = "blank_line", share: float = 0.3) -> CollectConfig:
-    source = SourceConfig(name="source", path=str(path), document=document)  # type: ignore[arg-type]
-    return CollectConfig(sources=(source,), heldout_share=share)
+HELDOUT_SHARE = 0.3
 
 
-def collected(source: Path, tmp_path: Path, **settings: object) -> str:
+def config(
+    *paths: Path | str, share: float = HELDOUT_SHARE, source: object = (), **settings: object
+) -> CollectConfig:
+    sources = [{"name": f"source{i}", "path": str(path), **dict(source)} for i, path in enumerate(paths)]  # type: ignore[call-overload]
+    return from_dict(CollectConfig, {"sources": sources, "heldout_share": share, "cleaning": [], **settings})
+
+
+def collected(settings: CollectConfig, tmp_path: Path) -> str:
     out = tmp_path / "out" / "data.txt"
-    collect(config(source, **settings), out, heldout=None, random_seed=34)  # type: ignore[arg-type]
+    collect(settings, out, heldout=None, random_seed=34)
     return out.read_text(encoding="utf-8")
 
 
 def test_lines_are_stripped_and_blank_lines_become_one(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("\ufeff\n\n  قال \r\nثم\r\n\n \t\n\nمرحبا".encode())
-    assert collected(tmp_path / "a.txt", tmp_path) == "قال\nثم\n\nمرحبا\n"
+    assert collected(config(tmp_path / "a.txt"), tmp_path) == "قال\nثم\n\nمرحبا\n"
 
 
-def test_every_file_of_a_glob_in_order_plain_and_gzipped(tmp_path: Path) -> None:
-    (tmp_path / "b.txt").write_text("second\n", encoding="utf-8")
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"first\n"))
-    assert collected(tmp_path / "*.txt*", tmp_path) == "first\n\nsecond\n"
+def test_every_file_of_a_glob_in_order_and_every_source(tmp_path: Path) -> None:
+    for name, text in {"b.txt": "second\n", "a.txt": "first\n", "c.dat": "third\n"}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert collected(config(tmp_path / "*.txt", tmp_path / "c.dat"), tmp_path) == "first\n\nsecond\n\nthird\n"
+    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
+    assert {name: figures["sources"][name]["files"] for name in ("source0", "source1")} == {
+        "source0": 2,
+        "source1": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -42,12 +52,12 @@ def test_every_file_of_a_glob_in_order_plain_and_gzipped(tmp_path: Path) -> None
 )
 def test_what_a_document_is(tmp_path: Path, document: str, expected: str) -> None:
     (tmp_path / "a.txt").write_text("a\nb\n\nc\n", encoding="utf-8")
-    assert collected(tmp_path / "a.txt", tmp_path, document=document) == expected
+    assert collected(config(tmp_path / "a.txt", source={"document": document}), tmp_path) == expected
 
 
 def test_invalid_utf8_is_replaced_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"good \xff\xfe bad\n" + "\ufffd".encode())
-    assert collected(tmp_path / "a.txt", tmp_path) == "good \ufffd\ufffd bad\n\ufffd\n"
+    assert collected(config(tmp_path / "a.txt"), tmp_path) == "good \ufffd\ufffd bad\n\ufffd\n"
     manifest = Manifest.read(tmp_path / "out" / "data.json")
     assert manifest.statistics["replaced_characters"] == 2
 
@@ -55,12 +65,10 @@ def test_invalid_utf8_is_replaced_and_counted(tmp_path: Path) -> None:
 def held_out(text: str, tmp_path: Path, name: str) -> tuple[set[str], set[str]]:
     source, out = tmp_path / f"{name}.txt", tmp_path / name / "data.txt"
     source.write_text(text, encoding="utf-8")
-    collect(config(source), out, heldout=out.parent / "heldout" / "data.txt", random_seed=34)
-    kept, held = (
-        out.read_text().split("\n\n"),
-        (out.parent / "heldout" / "data.txt").read_text().split("\n\n"),
-    )
-    return {d.strip() for d in kept}, {d.strip() for d in held}
+    heldout = out.parent / "heldout" / "data.txt"
+    collect(config(source), out, heldout=heldout, random_seed=34)
+    parts = [path.read_text().split("\n\n") for path in (out, heldout)]
+    return {d.strip() for d in parts[0]}, {d.strip() for d in parts[1]}
 
 
 def test_a_document_stays_held_out_when_the_corpus_grows(tmp_path: Path) -> None:
@@ -73,57 +81,140 @@ def test_a_document_stays_held_out_when_the_corpus_grows(tmp_path: Path) -> None
     assert 30 <= len(more_held) <= 90
 
 
-def test_a_document_larger_than_the_hashed_part_is_written_once_and_whole(
+def test_documents_cut_by_the_reader_s_blocks_are_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qarib_tasks.corpus.HASHED_BYTES", 64)
-    text = "\n".join(f"line {i}" for i in range(100))
-    kept, held = held_out("\n\n".join(f"{i} {text}" for i in range(20)), tmp_path, "long")
-    assert kept | held == {f"{i} {text}" for i in range(20)}
+    random_words = random.Random(1)
+    documents = [
+        "\n".join(f"{i} {random_words.random()}" for _ in range(random_words.choice([1, 2, 30])))
+        for i in range(60)
+    ]
+    whole = held_out("\n\n".join(documents), tmp_path, "whole")
+    monkeypatch.setattr("qarib_tasks.formats.BLOCK", 50)
+    monkeypatch.setattr("qarib_tasks.joining.RECORDS", 7)
+    monkeypatch.setattr("qarib_tasks.joining.CHUNK", 11)
+    cut = held_out("\n\n".join(documents), tmp_path, "cut")
+    assert whole[0] | whole[1] == set(documents)
+    assert cut == whole
+    manifests = [Manifest.read(tmp_path / name / "data.json") for name in ("whole", "cut")]
+    ignored = ("samples",)
+    assert all(m.statistics["sources"]["source0"].pop(key) for m in manifests for key in ignored)
+    assert manifests[0].statistics == manifests[1].statistics
+
+
+def test_repeats_are_dropped_over_all_sources_and_the_first_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("قال الرجل\nنعم\n\nHello\n\nمرحبا\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_text(
+        "جديد\n\nقَالَ الرَّجُل، نعم!\n\nhello.\n\nمرحبا بك\n\nجديد\n", encoding="utf-8"
+    )
+    paths = tmp_path / "a.txt", tmp_path / "b.txt"
+    text = collected(config(*paths), tmp_path)
+    assert text == "قال الرجل\nنعم\n\nHello\n\nمرحبا\n\nجديد\n\nمرحبا بك\n"
+    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
+    assert (figures["duplicates"], figures["sources"]["source1"]["duplicates"]) == (3, 3)
+    assert figures["documents"] == 5
+    assert figures["words"] == len(text.split())
+    assert figures["lines"] == len(text.replace("\n\n", "\n").splitlines())
+    assert figures["bytes"] == len(text.encode()) - 4  # but the blank lines
+    kept = collected(config(*paths, deduplicate=False), tmp_path)
+    assert kept.count("\n\n") + 1 == 8
+
+
+def test_repeats_are_found_whatever_the_number_of_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [random.Random(2).randrange(2000) for _ in range(3000)]
+    (tmp_path / "a.txt").write_text("\n\n".join(f"text {n}" for n in numbers))
+    expected = "\n\n".join(f"text {n}" for n in dict.fromkeys(numbers)) + "\n"
+    assert collected(config(tmp_path / "a.txt"), tmp_path) == expected
+    monkeypatch.setattr("qarib_tasks.deduplication.PARTITION_BYTES", 1000)
+    (tmp_path / "out" / "data.json").unlink()
+    assert collected(config(tmp_path / "a.txt"), tmp_path) == expected
+
+
+def test_limit_and_share(tmp_path: Path) -> None:
+    documents = [f"text {i}\nmore {i}" for i in range(1000)]
+    (tmp_path / "a.txt").write_text("\n\n".join(documents))
+    settings = config(tmp_path / "a.txt", source={"limit": 10})
+    assert collected(settings, tmp_path) == "\n\n".join(documents[:10]) + "\n"
+    some = collected(config(tmp_path / "a.txt", source={"share": 0.25}), tmp_path).strip().split("\n\n")
+    assert 200 <= len(some) <= 300
+    assert some == [document for document in documents if document in set(some)]
+
+
+def test_cleaning_is_in_the_manifest_and_on_the_page(tmp_path: Path) -> None:
+    lines = ["مـرحبا بكم", "hello there", "<b> نعم https://a.b"]
+    (tmp_path / "a.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = collected(config(tmp_path / "a.txt", cleaning=["tatweel", "urls", "arabic_share"]), tmp_path)
+    assert text == "مرحبا بكم\n<b> نعم URL\n"
+    manifest = Manifest.read(tmp_path / "out" / "data.json")
+    assert manifest.statistics["changed"] == {"tatweel": 1, "urls": 1}
+    assert manifest.statistics["dropped"] == {"arabic_share": 1}
+    assert ["مـرحبا بكم", "مرحبا بكم"] in [
+        list(pair) for pair in manifest.statistics["sources"]["source0"]["samples"]
+    ]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "hello there" in page
+    assert "(dropped)" in page
+    assert "<b>" not in page
+    assert "&lt;b&gt; نعم URL" in page
 
 
 def test_collecting_again_does_nothing_until_an_input_changes(tmp_path: Path) -> None:
     source, out = tmp_path / "a.txt", tmp_path / "out" / "data.txt"
     source.write_text("first\n", encoding="utf-8")
-    collect(config(source), out, heldout=None, random_seed=34)
+    collected(config(source), tmp_path)
     before = out.stat().st_ino
-    collect(config(source), out, heldout=None, random_seed=34)
+    collected(config(source), tmp_path)
     assert out.stat().st_ino == before
     source.write_text("second\n", encoding="utf-8")
-    collect(config(source), out, heldout=None, random_seed=34)
-    assert out.read_text() == "second\n"
+    assert collected(config(source), tmp_path) == "second\n"
+    assert not list(out.parent.glob("*.sources"))
+
+
+def test_sources_collected_beforehand_are_used_and_a_damaged_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(f"text of {name}\n", encoding="utf-8")
+    settings = config(*(tmp_path / f"{name}.txt" for name in "abc"))
+    out = tmp_path / "out" / "data.txt"
+    for name in ("source2", "source0"):
+        collect_source(settings, name, out)
+    (tmp_path / "out" / "data.sources" / "source2.txt").write_text("damaged\n")
+    read: list[str] = []
+    real = corpus.read
+
+    def watched(source: object, path: Path, *rest: object) -> object:
+        read.append(path.name)
+        return real(source, path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(corpus, "read", watched)
+    assert collected(settings, tmp_path) == "text of a\n\ntext of b\n\ntext of c\n"
+    assert read == ["b.txt", "c.txt"]
+    collect_source(settings, "source1", out)
+    assert read == ["b.txt", "c.txt"]
+    with pytest.raises(ConfigError, match="no such source"):
+        collect_source(settings, "source9", out)
 
 
 def test_a_file_that_was_damaged_is_made_again(tmp_path: Path) -> None:
-    source, out = tmp_path / "a.txt", tmp_path / "out" / "data.txt"
-    source.write_text("first\n", encoding="utf-8")
-    collect(config(source), out, heldout=None, random_seed=34)
-    out.write_text("fir")
-    collect(config(source), out, heldout=None, random_seed=34)
-    assert out.read_text() == "first\n"
+    (tmp_path / "a.txt").write_text("first\n", encoding="utf-8")
+    collected(config(tmp_path / "a.txt"), tmp_path)
+    (tmp_path / "out" / "data.txt").write_text("fir")
+    assert collected(config(tmp_path / "a.txt"), tmp_path) == "first\n"
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "no text was found"),
-        (b" \n\n\t\n", "no text was found"),
-        (b"ok\n" + b"x" * (LONGEST_LINE + 1), r"a\.txt:2: the line is longer"),
-    ],
+    ("content", "cleaning"), [("", []), (" \n\n\t\n", []), ("hello\n", ["arabic_share"])]
 )
-def test_bad_input_is_one_clear_error_and_leaves_nothing(
-    tmp_path: Path, content: bytes, message: str
+def test_no_text_at_all_is_one_clear_error_and_leaves_no_corpus(
+    tmp_path: Path, content: str, cleaning: list[str]
 ) -> None:
-    (tmp_path / "a.txt").write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        collected(tmp_path / "a.txt", tmp_path)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_gzip_cut_short_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"first\nsecond\n" * 1000)[:-10])
-    with pytest.raises(InputError, match=r"a\.txt\.gz:\d+: cannot be read"):
-        collected(tmp_path / "a.txt.gz", tmp_path)
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(InputError, match="no text was found"):
+        collected(config(tmp_path / "a.txt", cleaning=cleaning), tmp_path)
+    assert not (tmp_path / "out" / "data.txt").exists()
     assert not manifest_of(tmp_path / "out" / "data.txt").exists()
 
 
@@ -131,15 +222,26 @@ def test_no_source_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no source"):
         collect(CollectConfig(), tmp_path / "data.txt", heldout=None, random_seed=34)
     with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
-        collected(tmp_path / "nowhere.txt", tmp_path)
+        collected(config(tmp_path / "nowhere.txt"), tmp_path)
 
 
-def test_a_held_out_part_that_stays_empty_is_an_error(tmp_path: Path) -> None:
+def test_a_part_that_stays_empty_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n\ntwo\n", encoding="utf-8")
+    out, heldout = tmp_path / "o" / "d.txt", tmp_path / "o" / "h.txt"
     with pytest.raises(InputError, match="none of 2 documents fell to the held-out part"):
-        collect(
-            config(tmp_path / "a.txt", share=1e-9),
-            tmp_path / "o" / "d.txt",
-            heldout=tmp_path / "o" / "h.txt",
-            random_seed=1,
-        )
+        collect(config(tmp_path / "a.txt", share=1e-9), out, heldout=heldout, random_seed=1)
+    with pytest.raises(InputError, match="all 2 documents fell to the held-out part"):
+        collect(config(tmp_path / "a.txt", share=1 - 1e-9), out, heldout=heldout, random_seed=1)
+
+
+def test_near_duplicates_are_left_out_when_asked(tmp_path: Path) -> None:
+    words = [f"كلمة{i}" for i in range(40)]
+    text = " ".join(words)
+    almost = text.replace("كلمة7 ", "شيء ")
+    other = " ".join(f"غير{i * i}" for i in range(40))
+    (tmp_path / "a.txt").write_text(f"{text}\n\n{other}\n\n{almost}\n\n{text}.\n\nا\n", encoding="utf-8")
+    settings = config(tmp_path / "a.txt", near_duplicates=0.7)
+    assert collected(settings, tmp_path) == f"{text}\n\n{other}\n\nا\n"
+    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
+    assert (figures["duplicates"], figures["near_duplicates"]) == (1, 1)
+    assert almost in collected(config(tmp_path / "a.txt"), tmp_path)

@@ -1,0 +1,94 @@
+"""A page that shows what was collected: one HTML file without scripts or anything from elsewhere."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
+table{border-collapse:collapse;width:100%}th,td{padding:.2rem .6rem;text-align:right;vertical-align:top}
+th:first-child,td:first-child{text-align:left}tr+tr{border-top:1px solid #ddd}
+td.text{direction:rtl;text-align:right;width:50%}td i{background:#4a7;display:block;height:.8rem}
+td.bar{width:55%}
+"""
+_COLUMNS = {
+    "files": "files",
+    "bytes_read": "bytes read",
+    "lines_read": "lines read",
+    "skipped": "records skipped",
+    "documents_read": "documents cleaned",
+    "duplicates": "duplicates",
+    "near_duplicates": "near-duplicates",
+    "documents": "documents",
+    "lines": "lines",
+    "words": "words",
+    "bytes": "bytes",
+    "heldout_documents": "held out",
+}
+
+
+def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The page.
+
+    Args:
+        figures: the statistics of the corpus's manifest.
+        settings: its config.
+    """
+    sources: Mapping[str, Mapping[str, Any]] = figures["sources"]
+    rows = [
+        [label, *(_number(source.get(key, 0)) for source in sources.values()), _number(figures.get(key, 0))]
+        for key, label in _COLUMNS.items()
+    ]
+    changed = [[name, _number(count)] for name, count in figures["changed"].items() if count]
+    dropped = [[name, _number(count)] for name, count in figures["dropped"].items() if count]
+    parts = [
+        "<h1>The corpus</h1>",
+        _table(["", *sources, "all"], rows),
+        "<h2>Documents by source</h2>",
+        _bars({name: source.get("documents", 0) for name, source in sources.items()}),
+        "<h2>Words in a line, before deduplication</h2>",
+        _bars(_ordered(figures["line_words"])),
+        "<h2>Lines in a document</h2>",
+        _bars(_ordered(figures["document_lines"])),
+        "<h2>Cleaning</h2>",
+        f"<p>Rules, in their order: {html.escape(', '.join(settings['cleaning'])) or 'none'}.</p>",
+        _table(["rule", "places changed"], changed),
+        _table(["rule", "lines dropped"], dropped),
+    ]
+    for name, source in sources.items():
+        parts.append(f"<h2>Lines of {html.escape(name)}, before and after</h2>")
+        pairs = [[before, after or "(dropped)"] for before, after in source["samples"]]
+        parts.append(_table(["before", "after"], pairs, text=True))
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>The corpus</title>'
+        f"<style>{_STYLE}</style>\n{body}\n</html>\n"
+    )
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}"
+
+
+def _ordered(bins: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(bins.items(), key=lambda item: int(item[0].split("-")[0].rstrip("+"))))
+
+
+def _bars(values: Mapping[str, int]) -> str:
+    """A bar for each value, the longest over the whole width."""
+    most = max(values.values(), default=0) or 1
+    rows = [
+        f"<tr><td>{html.escape(name)}<td>{value:,}<td class=bar>"
+        f'<i style="width:{100 * value / most:.1f}%"></i>'
+        for name, value in values.items()
+    ]
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]], *, text: bool = False) -> str:
+    mark = ' class="text" dir="auto"' if text else ""
+    lines = "".join("<tr>" + "".join(f"<td{mark}>{html.escape(cell)}" for cell in row) + "\n" for row in rows)
+    return f"<table><tr>{''.join(f'<th>{html.escape(name)}' for name in head)}\n{lines}</table>"
