@@ -191,6 +191,13 @@ class TrainConfig:
         int, Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading.")
     ] = 65_536
     next_sentence: Annotated[bool, Field(title="Next sentence prediction")] = True
+    xla: Annotated[
+        bool,
+        Field(
+            title="XLA",
+            description="Compile the training step: some ten seconds at the start, then faster and with less memory.",
+        ),
+    ] = True
 
     def __post_init__(self) -> None:
         if self.num_warmup_steps >= self.train_steps:

@@ -1,4 +1,4 @@
-"""The training step on TensorFlow: gradients by a tape, one device, compiled with XLA."""
+"""The training step on TensorFlow: gradients by a tape, one device, compiled with XLA unless that is off."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TensorFlowSteps:
             for _ in range(2)
         )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._train = tf.function(self._train_step, jit_compile=True)
-        self._evaluate = tf.function(self._evaluate_step, jit_compile=True)
+        self._train = tf.function(self._train_step, jit_compile=config.xla)
+        self._evaluate = tf.function(self._evaluate_step, jit_compile=config.xla)
 
     def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return self._train({name: tf.constant(value) for name, value in batch.items()})  # type: ignore[no-any-return]

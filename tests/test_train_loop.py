@@ -1,0 +1,215 @@
+"""The whole training, small: what it writes, how it goes on, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qarib_tasks.train.runtime import choose_backend
+
+choose_backend()
+
+from qarib_tasks.config import TrainingJob  # noqa: E402
+from qarib_tasks.errors import CorruptError, TrainingError  # noqa: E402
+from qarib_tasks.storage import checksums  # noqa: E402
+from qarib_tasks.tfrecord import read_records  # noqa: E402
+from qarib_tasks.train.evaluate import Unigram, evaluate  # noqa: E402
+from qarib_tasks.train.export import export  # noqa: E402
+from qarib_tasks.train.loop import train  # noqa: E402
+from qarib_tasks.train.output import Output  # noqa: E402
+from tests.training_examples import make_job, write_shard  # noqa: E402
+
+
+def job_like(job: TrainingJob, output: Path) -> TrainingJob:
+    return replace(job, output=str(output))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
+    """A training that ran to its end; the tests copy it before they change anything."""
+    job = make_job(tmp_path_factory.mktemp("loop"))
+    train(job)
+    return job
+
+
+@pytest.fixture
+def copy(trained: TrainingJob, tmp_path: Path) -> TrainingJob:
+    job = job_like(trained, tmp_path / "small")
+    shutil.copytree(trained.output, job.output)
+    return job
+
+
+def state(job: TrainingJob, step: int = 12) -> str:
+    return checksums(Output(job).checkpoints / f"checkpoint-{step}.safetensors").sha256
+
+
+def history(job: TrainingJob) -> list[dict[str, float]]:
+    return [json.loads(line) for line in Output(job).history.read_text().splitlines()]
+
+
+def test_progress_history_and_evaluations_are_written(trained: TrainingJob) -> None:
+    output = Output(trained)
+    progress = json.loads(output.progress.read_text())
+    assert (progress["state"], progress["step"], progress["train_steps"]) == ("finished", 12, 12)
+    assert progress["first"]["step"] == 1
+    assert progress["evaluation"]["step"] == 12
+    figures = {"loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_accuracy", "learning_rate"}
+    assert figures | {"examples_per_second", "updated_at"} <= set(progress)
+    assert [line["step"] for line in history(trained)] == list(range(1, 13))
+    evaluations = sorted(path.name for path in output.evaluations.glob("*.json"))
+    assert evaluations == [f"evaluation-{step}.json" for step in (0, 12, 4, 8)]
+    results = (output.evaluations / "eval_results.txt").read_text().splitlines()
+    assert [line.split(" = ")[0] for line in results] == [
+        "global_step",
+        "loss",
+        "masked_lm_accuracy",
+        "masked_lm_loss",
+        "next_sentence_accuracy",
+        "next_sentence_loss",
+    ]
+
+
+def test_events_hold_every_logged_step_once(copy: TrainingJob) -> None:
+    from tensorflow.core.util.event_pb2 import Event
+
+    for step in (8, 12):
+        for path in Output(copy).checkpoints.glob(f"checkpoint-{step}.*"):
+            path.unlink()
+    train(copy)  # steps 5 to 12 a second time
+    for folder, steps in (("checkpoints", list(range(1, 13))), ("evaluations", [0, 4, 8, 12])):
+        (file,) = (getattr(Output(copy), folder) / "tensorboard").iterdir()
+        events = [Event.FromString(record) for record in read_records(file)]
+        assert [event.step for event in events[1:]] == steps
+        assert all("masked_lm_loss" in {v.tag for v in event.summary.value} for event in events[1:])
+    assert [line["step"] for line in history(copy)] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("kept", [4, 8])
+def test_going_on_from_a_checkpoint_ends_with_the_same_bits(copy: TrainingJob, kept: int) -> None:
+    expected = state(copy)
+    for path in Output(copy).checkpoints.glob("checkpoint-*"):
+        if path.stem != f"checkpoint-{kept}":
+            path.unlink()
+    shutil.rmtree(Output(copy).evaluations)
+    train(copy)
+    assert state(copy) == expected
+
+
+def test_a_finished_training_is_left_alone(copy: TrainingJob, caplog: pytest.LogCaptureFixture) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path(copy.output).rglob("*") if path.name != ".lock"}
+    with caplog.at_level("INFO"):
+        train(copy)
+    assert "already trained, 12 steps" in caplog.text
+    assert before == {p: p.stat().st_mtime_ns for p in Path(copy.output).rglob("*") if p.name != ".lock"}
+
+
+def test_what_a_kill_after_the_last_checkpoint_left_out_is_made_up_for(copy: TrainingJob) -> None:
+    output = Output(copy)
+    expected = (output.evaluations / "evaluation-12.json").read_bytes()
+    (output.evaluations / "evaluation-12.json").unlink()
+    progress = json.loads(output.progress.read_text())
+    output.progress.write_text(json.dumps(progress | {"state": "training"}))
+    train(copy)
+    assert (output.evaluations / "evaluation-12.json").read_bytes() == expected
+    assert json.loads(output.progress.read_text())["state"] == "finished"
+
+
+def test_evaluation_is_made_once_and_again_for_other_settings(copy: TrainingJob) -> None:
+    path = Output(copy).evaluations / "evaluation-12.json"
+    before = path.stat().st_mtime_ns
+    result = evaluate(copy)
+    assert path.stat().st_mtime_ns == before
+    assert result["examples"] == 48
+    other = replace(copy, evaluate=replace(copy.evaluate, eval_batch_size=5, max_eval_steps=2))
+    assert evaluate(other)["examples"] == 10
+    again = evaluate(copy)
+    assert again == result
+
+
+def test_one_batch_size_of_the_evaluation_is_as_good_as_another(copy: TrainingJob) -> None:
+    result = evaluate(copy)
+    other = evaluate(replace(copy, evaluate=replace(copy.evaluate, eval_batch_size=48, max_eval_steps=1)))
+    assert other["masked_lm_loss"] == pytest.approx(result["masked_lm_loss"], rel=1e-5)
+    assert other["predictions"] == result["predictions"] == 48 * 2
+
+
+def test_unigram_entropy_is_of_the_original_wordpieces() -> None:
+    import numpy as np
+
+    batch = {
+        "input_ids": np.array([[2, 7, 4, 7, 3, 0], [2, 7, 8, 9, 4, 3]]),
+        "input_mask": np.array([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]]),
+        "masked_lm_positions": np.array([[2, 0], [4, 3]]),
+        "masked_lm_ids": np.array([[8, 0], [8, 8]]),
+        "masked_lm_weights": np.array([[1, 0], [1, 1]]),
+    }
+    unigram = Unigram.of(batch, [0, 2, 3])
+    # 7 8 7 | 7 8 8 8: three and four of seven
+    assert unigram.wordpieces == 7
+    assert unigram.entropy == pytest.approx(-(3 / 7 * np.log(3 / 7) + 4 / 7 * np.log(4 / 7)))
+    assert unigram.accuracy == pytest.approx(4 / 7)
+
+
+def test_export_is_whole_repeatable_and_last_of_all_the_manifest(copy: TrainingJob) -> None:
+    manifest = export(copy)
+    output = Output(copy)
+    assert (manifest.kind, manifest.id, manifest.state) == ("model", "small", "complete")
+    names = [record.name for record in manifest.outputs]
+    assert names == [
+        "export/README.md",
+        "export/config.json",
+        "export/model.safetensors",
+        "export/tokenizer.json",
+        "export/tokenizer_config.json",
+        "export/vocab.txt",
+        "bert_evals/evaluation-12.json",
+    ]
+    assert manifest.faults(output.root) == []
+    assert manifest.statistics["train_steps"] == 12
+    before = output.manifest.stat().st_mtime_ns
+    export(copy)
+    assert output.manifest.stat().st_mtime_ns == before
+    shutil.rmtree(output.export)
+    output.manifest.unlink()
+    assert list(export(copy).outputs) == list(manifest.outputs)
+
+
+def test_export_waits_for_the_end_of_the_training(copy: TrainingJob) -> None:
+    longer = replace(copy, train=replace(copy.train, train_steps=20))
+    with pytest.raises(TrainingError, match="stands at step 12 of 20"):
+        export(longer)
+    assert not Output(copy).manifest.exists()
+
+
+def test_a_second_trainer_is_kept_out(copy: TrainingJob) -> None:
+    with Output(copy).locked(), pytest.raises(TrainingError, match="another process"):
+        train(copy)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    wild = replace(job, model=replace(job.model, initializer_range=1e30))
+    with pytest.raises(TrainingError, match="the loss of step 1 is .* norm (nan|inf)"):
+        train(wild)
+    assert not list(Output(wild).checkpoints.glob("checkpoint-*"))
+
+
+def test_a_broken_record_stops_the_training(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    shard = Path(job.training_data) / "shard_0002.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-3])
+    with pytest.raises(CorruptError, match=r"shard_0002.tfrecord: record 49"):
+        train(job)
+
+
+def test_data_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    lines = Path(job.vocab_file).read_text().splitlines()[:20]
+    Path(job.vocab_file).write_text("".join(line + "\n" for line in lines))
+    write_shard(Path(job.heldout_data) / "shard_0000.tfrecord", [])
+    with pytest.raises(Exception, match="no example|vocabulary ends at 19"):
+        train(job)
