@@ -90,3 +90,16 @@ def test_shards_are_called_by_their_names() -> None:
     assert shard_label("heldout/shards/shard_0000") == "heldout/shard_0000"
     assert shard_label("/work/datasets/x/pretraining_data/shard_0007.tfrecord") == "shard_0007"
     assert shard_label("/w/datasets/x/heldout/data/shard_0000.tfrecord") == "heldout/shard_0000"
+
+
+@pytest.mark.parametrize(
+    ("process", "imported"), [("scheduler", True), ("celery", True), ("api-server", False)]
+)
+def test_only_processes_that_fork_tasks_import_the_provider_ahead(process: str, imported: bool) -> None:
+    code = (
+        f"import sys; sys.argv = ['airflow', {process!r}]; sys.path[:0] = [{str(REPOSITORY / 'plugins')!r}]\n"
+        "import qarib_plugin\n"
+        "print('airflow.providers.google.cloud.hooks.gcs' in sys.modules, 'qarib_airflow' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == [str(imported), "False"]

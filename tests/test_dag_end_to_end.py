@@ -1,0 +1,194 @@
+"""The whole DAG in a real Airflow (LocalExecutor) against a Cloud Storage emulator, with a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import demo
+import pytest
+from local_stack import LocalStack
+
+from qarib_tasks import pipeline
+from qarib_tasks.manifest import FileRecord, Manifest
+from qarib_tasks.pipeline import Run
+from qarib_tasks.presets import SAMPLE
+from qarib_tasks.storage import Bucket, same
+from qarib_tasks.tfrecord import decode_example, read_records
+from qarib_tasks.tpu.backend import Work, run_to_end
+from qarib_tasks.tpu.local import LocalProcessBackend
+
+TINY = {
+    "preset": "demo",
+    "sources": [{"name": "muwatta", "path": str(SAMPLE / "muwatta.txt")}],
+    "vocab_size": 800,
+    "shard_lines": 2000,
+    "dupe_factor": 1,
+    "num_hidden_layers": 1,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "train_batch_size": 16,
+    "train_steps": 30,
+    "num_warmup_steps": 3,
+    "save_checkpoints_steps": 10,
+    "eval_batch_size": 16,
+    "max_eval_steps": 4,
+}
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
+        yield stack
+
+
+def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """Trigger the DAG and wait for its end: the run_id and the task instances."""
+    run_id = stack.trigger(demo.DAG, conf)
+    while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
+        time.sleep(0.5)
+    return run_id, stack.task_instances(demo.DAG, run_id)
+
+
+def require_success(stack: LocalStack, tasks: list[dict[str, Any]]) -> None:
+    others = [(t["task_id"], t["map_index"], t["state"]) for t in tasks if t["state"] != "success"]
+    assert not others, demo.failure(stack, tasks)
+
+
+def objects(run: Run) -> dict[str, Any]:
+    assert run.address
+    return Bucket(run.address).list()
+
+
+def checksums_of(run: Run, below: str) -> dict[str, str]:
+    return {name: blob.crc32c for name, blob in objects(run).items() if name.startswith(below)}
+
+
+def examples(path: Path) -> list[Any]:
+    return [decode_example(record) for record in read_records(path)]
+
+
+def require_objects_as_in_manifests(run: Run) -> None:
+    """Every output of the dataset and the model is in the bucket with the bytes its manifest tells."""
+    held = objects(run)
+    records: list[tuple[str, FileRecord]] = []
+    for name, path in ((run.dataset.name, run.dataset.manifest), (run.model.name, run.model.manifest)):
+        assert name + "manifest.json" in held
+        records += [(name, record) for record in Manifest.read(path).outputs]
+    wrong = [name + r.name for name, r in records if not same(held.get(name + r.name), r.checksums)]
+    assert not wrong
+    names = {name + record.name for name, record in records}
+    assert {f"{run.dataset.name}{n}" for n in ("vocab.txt", "bert_config.json")} <= names
+    assert f"{run.dataset.name}pretraining_data/shard_0001.tfrecord" in names
+
+
+def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Path) -> None:
+    run_id, tasks = finish(stack, TINY)
+    require_success(stack, tasks)
+    run = demo.read_run(stack, run_id)
+    shards = {t["rendered_map_index"] for t in tasks if t["task_id"] == "shard.upload"}
+    assert shards == {t["rendered_map_index"] for t in tasks if t["task_id"] == "shard.convert"}
+    assert shards == {"shard_0000", "shard_0001", "heldout/shard_0000"}
+    require_objects_as_in_manifests(run)
+    evaluations = sorted(run.model.bert_evals.glob("evaluation-*.json"))
+    losses = {e["step"]: e["masked_lm_loss"] for e in (json.loads(path.read_text()) for path in evaluations)}
+    assert losses[30] < losses[0]
+    preflight = stack.task_log(next(t for t in tasks if t["task_id"] == "preflight"))
+    assert "vocab_size = 800   <- from the form" in preflight
+    assert "max_seq_length = 64\n" in preflight
+
+    # The same again: the same names, and not an object is written.
+    before = {name: blob.generation for name, blob in objects(run).items()}
+    again_id, again = finish(stack, TINY)
+    require_success(stack, again)
+    assert demo.read_run(stack, again_id) == run
+    assert {name: blob.generation for name, blob in objects(run).items()} == before
+    for task in again:
+        if task["task_id"] == "shard.upload":
+            assert "0 of 2 files sent" in stack.task_log(task)
+
+    # A wrong setting: the run fails at once, in words, without a retry.
+    failed_id, failed = finish(stack, TINY | {"max_seq_length": 600})
+    assert stack.run(demo.DAG, failed_id)["state"] == "failed"
+    preflight_task = next(t for t in failed if t["task_id"] == "preflight")
+    assert preflight_task["try_number"] == 1
+    assert "max_seq_length 600 is above model.max_position_embeddings 128" in demo.failure(stack, failed)
+
+    # Without Airflow, in another place: the same vocabulary, shards and examples.
+    upload = replace(run.config.upload, prefix="elsewhere/")
+    other = pipeline.prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
+    with pytest.raises(StopBeforeTraining):
+        pipeline.run_all(other, stop_before_training)
+    assert other.dataset_id == run.dataset_id
+    for path in [other.dataset.vocab, *other.dataset.root.rglob("shards/shard_*")]:
+        assert path.read_bytes() == (run.dataset.root / path.relative_to(other.dataset.root)).read_bytes()
+    records = sorted(other.dataset.root.rglob("*.tfrecord"))
+    assert len(records) == len(shards)
+    for path in records:
+        theirs = run.dataset.root / path.relative_to(other.dataset.root)
+        assert examples(path) == examples(theirs) != []
+    data = checksums_of(run, f"{run.dataset.name}pretraining_data/")
+    assert data == checksums_of(other, f"{run.dataset.name}pretraining_data/")
+
+    # Nothing in the log of a deprecated interface.
+    logs = [stack.task_log(task) for task in tasks]
+    logs += [path.read_text(errors="replace") for path in stack.logs.glob("*.log")]
+    warnings = [line for log in logs for line in log.splitlines() if "eprecat" in line or "RemovedIn" in line]
+    assert not warnings
+
+
+class StopBeforeTraining(Exception):
+    pass
+
+
+def stop_before_training(work: Work) -> None:
+    raise StopBeforeTraining
+
+
+@pytest.mark.slow
+def test_a_task_killed_in_each_step(stack: LocalStack, tmp_path: Path) -> None:
+    """The process of each step's first try is killed; the end result has the bytes of an undisturbed run."""
+    run_id = stack.trigger(demo.DAG, TINY)
+    killed: set[str] = set()
+    while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
+        for task in stack.task_instances(demo.DAG, run_id):
+            step = task["task_id"]
+            running = task["state"] == "running" and task["pid"]
+            if running and step not in killed and is_at_work(stack, step):
+                os.kill(task["pid"], signal.SIGKILL)
+                killed.add(step)
+        time.sleep(0.2)
+    tasks = stack.task_instances(demo.DAG, run_id)
+    require_success(stack, tasks)
+    assert killed == set(demo.STEPS)
+    assert {t["task_id"] for t in tasks if t["try_number"] > 1} == killed
+    again_id, again = finish(stack, TINY)
+    require_success(stack, again)
+    run = demo.read_run(stack, again_id)
+    require_objects_as_in_manifests(run)
+
+    upload = replace(run.config.upload, prefix="undisturbed/")
+    other = pipeline.prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
+    pipeline.run_all(other, lambda work: run_to_end(LocalProcessBackend(), work))
+    for name in (run.dataset.name, f"{run.model.name}export/"):
+        suffixes = (".tfrecord", ".txt", ".safetensors", "tokenizer.json", "config.json")
+        disturbed, undisturbed = (
+            {n: c for n, c in checksums_of(r, name).items() if n.endswith(suffixes)} for r in (run, other)
+        )
+        assert disturbed == undisturbed
+        assert disturbed
+
+
+def is_at_work(stack: LocalStack, step: str) -> bool:
+    """For the trainer: its own process is there, so that the retry has something to adopt."""
+    if step not in ("train", "evaluate", "export"):
+        return True
+    return any(stack.workspace.glob(f"models/*/{step}.process.json"))
