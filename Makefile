@@ -28,14 +28,14 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-e
 
 lock: ## Write requirements/*.txt anew from pyproject.toml (UPGRADE=1: with the newest versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv; }
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra airflow --extra train --extra dev -o requirements/dev.txt
-	$(COMPILE) --constraint requirements/dev.txt --extra airflow -o requirements/airflow.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra corpus --extra airflow --extra train --extra dev -o requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra corpus --extra airflow -o requirements/airflow.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra train -o requirements/train.txt
 
 lock-check: install ## Fail when requirements/*.txt do not follow from pyproject.toml
 	@mkdir -p build/lock && cp requirements/*.txt build/lock/
-	@$(COMPILE) --extra airflow --extra train --extra dev -o build/lock/dev.txt
-	@$(COMPILE) --constraint requirements/dev.txt --extra airflow -o build/lock/airflow.txt
+	@$(COMPILE) --extra corpus --extra airflow --extra train --extra dev -o build/lock/dev.txt
+	@$(COMPILE) --constraint requirements/dev.txt --extra corpus --extra airflow -o build/lock/airflow.txt
 	@$(COMPILE) --constraint requirements/dev.txt --extra train -o build/lock/train.txt
 	@for f in dev airflow train; do diff -u requirements/$$f.txt build/lock/$$f.txt || \
 	  { echo "requirements/$$f.txt is stale: make lock"; exit 1; }; done
