@@ -195,7 +195,7 @@ class TrainConfig:
         bool,
         Field(
             title="XLA",
-            description="Compile the training step: some ten seconds at the start, then faster and with less memory.",
+            description="Compile the training step: seconds at the start, then faster and with less memory.",
         ),
     ] = True
 

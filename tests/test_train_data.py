@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.tfrecord import frame
 from qarib_tasks.train.data import ExampleStream, Parser, Position, Prefetched, heldout_examples, padded
-from qarib_tasks.train.shards import Shards, read_records
+from qarib_tasks.train.shards import Shards, frame, read_records
 from tests.training_examples import USED, example, make_job, write_shard
 
 
@@ -69,7 +68,7 @@ def test_windows_are_shuffled(tmp_path: Path) -> None:
 def test_shards_without_examples_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no example"):
         numbers(stream(tmp_path, (0, 0), window=3), Position(), 1, 1)
-    with pytest.raises(InputError, match="no \\*.tfrecord"):
+    with pytest.raises(InputError, match=r"no \*.tfrecord"):
         Shards(str(tmp_path / "nothing"), tmp_path)
 
 

@@ -6,9 +6,10 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from qarib_tasks.config import EvaluateConfig, ModelConfig, TrainConfig, TrainingJob
-from qarib_tasks.tfrecord import encode_example, frame
+from qarib_tasks.train.shards import frame
 
 LENGTH = 16
 PREDICTIONS = 6  # places; at 15% of 16 only 2 are ever used
@@ -29,17 +30,20 @@ def example(random: np.random.Generator) -> bytes:
     def pad(values: list[int], size: int) -> list[int]:
         return values + [0] * (size - len(values))
 
-    return encode_example(
-        {
-            "input_ids": ("int64", pad(ids.tolist(), LENGTH)),
-            "input_mask": ("int64", pad([1] * length, LENGTH)),
-            "segment_ids": ("int64", pad([0] * half + [1] * (length - half), LENGTH)),
-            "masked_lm_positions": ("int64", pad(positions.tolist(), PREDICTIONS)),
-            "masked_lm_ids": ("int64", pad(labels, PREDICTIONS)),
-            "masked_lm_weights": ("float", [1.0] * USED + [0.0] * (PREDICTIONS - USED)),
-            "next_sentence_labels": ("int64", [int(random.integers(0, 2))]),
-        }
-    )
+    features = {
+        "input_ids": pad(ids.tolist(), LENGTH),
+        "input_mask": pad([1] * length, LENGTH),
+        "segment_ids": pad([0] * half + [1] * (length - half), LENGTH),
+        "masked_lm_positions": pad(positions.tolist(), PREDICTIONS),
+        "masked_lm_ids": pad(labels, PREDICTIONS),
+        "next_sentence_labels": [int(random.integers(0, 2))],
+    }
+    result = tf.train.Example()
+    for name, values in features.items():
+        result.features.feature[name].int64_list.value.extend(values)
+    weights = [1.0] * USED + [0.0] * (PREDICTIONS - USED)
+    result.features.feature["masked_lm_weights"].float_list.value.extend(weights)
+    return bytes(result.SerializeToString())
 
 
 def write_shard(path: Path, records: list[bytes], *, compressed: bool = False) -> None:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from qarib_tasks.config import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.storage import write_text
-from qarib_tasks.tfrecord import frame
 from qarib_tasks.train.output import Output
+from qarib_tasks.train.shards import frame
 
 if TYPE_CHECKING:
     from qarib_tasks.train.data import Prefetched

@@ -164,5 +164,11 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb", buffering=BUFFER)
 
 
+def frame(payload: bytes) -> bytes:
+    """One record of a TFRecord file."""
+    length = len(payload).to_bytes(8, "little")
+    return b"".join((length, _masked_crc(length), payload, _masked_crc(payload)))
+
+
 def _masked_crc(data: bytes) -> bytes:
     return masked_crc32c(data).to_bytes(4, "little")
