@@ -228,5 +228,7 @@ def _samples(config: CollectConfig, lines: list[str], count: int) -> list[tuple[
     for line in lines[:500]:
         if line:
             after = " ⏎ ".join(cleaner.clean([line]))
-            (changed if after != line else same).append((line[:500], after[:500]))
+            # JSON can hold half a surrogate pair, a manifest cannot.
+            before = line[:500].encode(errors="replace").decode()
+            (changed if after != line else same).append((before, after[:500]))
     return (changed + same)[:count]

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from qarib_tasks.config import SourceConfig
-from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.manifest import FileRecord, Manifest
 from qarib_tasks.storage import atomic_path, checksums
 
@@ -269,12 +269,16 @@ def _remote_errors(address: str) -> Iterator[None]:
 
     try:
         yield
-    except FileNotFoundError:
-        raise InputError("no such file", where=address) from None
-    except aiohttp.ClientResponseError as error:
-        raise StorageError(
-            f"the server answers {error.status} {error.message}", where=address, do="Try again later"
-        ) from None
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        what = str(error) or type(error).__name__
-        raise StorageError(f"cannot be fetched: {what}", where=address, do="Try again later") from None
+        # fsspec turns everything that a web server does wrong into a file that is not there.
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+        status = getattr(cause, "status", None)
+        if isinstance(cause, QaribError):
+            raise cause from None
+        if status in (404, 410) or isinstance(cause, FileNotFoundError):
+            raise InputError("no such file", where=address) from None
+        if status:
+            what = f"the server answers {status} {getattr(cause, 'message', '')}".strip()
+        else:
+            what = f"cannot be fetched: {str(cause) or type(cause).__name__}"
+        raise StorageError(what, where=address, do="Try again later") from None
