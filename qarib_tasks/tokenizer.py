@@ -7,6 +7,7 @@ and with it the tokens. `unicode_tables.txt` holds what the pinned `tokenizers` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ class Tokenizer:
         return [int(number) for number in ids[:found]]
 
 
+@cache
 def _tables(do_lower_case: bool) -> tuple[Any, ...]:
     from qarib_tasks.compiled.text import BREAK, JOIN, MAPPED, MARK, PUNCTUATION, SPACE, WORD
 
