@@ -43,7 +43,7 @@ def batch(folder: Path) -> Batch:
 
 def test_variables_have_the_names_and_shapes_of_the_reference(model: PretrainingBert) -> None:
     shapes = {name: tuple(variable.shape) for name, variable in model.named_variables().items()}
-    layer = "bert/encoder/layer_1"
+    layer = "bert/encoder/layer_0"
     expected = {
         "bert/embeddings/word_embeddings": (64, 16),
         "bert/embeddings/token_type_embeddings": (2, 16),
@@ -61,7 +61,7 @@ def test_variables_have_the_names_and_shapes_of_the_reference(model: Pretraining
         "cls/seq_relationship/output_bias": (2,),
     }
     assert expected.items() <= shapes.items()
-    assert len(shapes) == 5 + 2 * 16 + 2 + 5 + 2
+    assert len(shapes) == 5 + 16 + 2 + 5 + 2
 
 
 def test_every_weight_of_the_model_is_named(model: PretrainingBert) -> None:
