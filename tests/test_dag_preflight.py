@@ -1,0 +1,124 @@
+"""What the preflight finds out before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+from qarib_airflow.errors import fails_for_good
+from qarib_airflow.preflight import check_map_length, deployment_defaults, preflight
+from qarib_airflow.published import check_published
+
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
+from qarib_tasks.manifest import FileRecord, Manifest
+from qarib_tasks.pipeline import Run
+from qarib_tasks.storage import Bucket
+
+CONNECTION = "google_cloud_default"
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> dict[str, Any]:
+    source = tmp_path / "source.txt"
+    source.write_text("نص قصير\n" * 100, encoding="utf-8")
+    return {
+        "preset": "demo",
+        "workspace": str(tmp_path / "work"),
+        "sources": [{"name": "text", "path": str(source)}],
+    }
+
+
+def test_a_good_request_gets_its_names_and_leaves_nothing_in_the_bucket(
+    params: dict[str, Any], bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run = preflight(params | {"bucket": bucket_name, "vocab_size": 900}, CONNECTION)
+    assert run.address == f"gs://{bucket_name}/"
+    assert Bucket(run.address).list() == {}
+    assert "vocab_size = 900   <- from the form\n" in caplog.text
+    assert "max_seq_length = 64\n" in caplog.text
+    assert run.dataset_id in caplog.text
+
+
+def test_a_bucket_that_is_not_there_is_named(params: dict[str, Any], bucket_name: str) -> None:
+    with pytest.raises(StorageError, match=f"gs://{bucket_name}-not/datasets/.*cannot write.*{CONNECTION}"):
+        preflight(params | {"bucket": f"{bucket_name}-not"}, CONNECTION)
+
+
+def test_no_bucket_at_all(params: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="QARIB_BUCKET"):
+        preflight(params, CONNECTION)
+
+
+def test_a_missing_source_is_found_before_anything_is_made(params: dict[str, Any], bucket_name: str) -> None:
+    params["sources"] = [{"name": "text", "path": "/nowhere/*.txt"}]
+    with pytest.raises(InputError, match="/nowhere"):
+        preflight(params | {"bucket": bucket_name}, CONNECTION)
+    assert not Path(params["workspace"]).exists()
+
+
+def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deployment_defaults() == {"workspace": None, "upload": {"bucket": None}}
+    monkeypatch.setenv("QARIB_BUCKET", "from-environment")
+    monkeypatch.setenv("QARIB_WORKSPACE", "/from/environment")
+    expected = {"workspace": "/from/environment", "upload": {"bucket": "from-environment"}}
+    assert deployment_defaults() == expected
+    monkeypatch.setenv("AIRFLOW_VAR_QARIB_BUCKET", "from-variable")
+    assert deployment_defaults()["upload"] == {"bucket": "from-variable"}
+
+
+def test_too_many_shards_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_map_length(1024)
+    with pytest.raises(ConfigError, match=r"max_map_length.*AIRFLOW__CORE__MAX_MAP_LENGTH=10000"):
+        check_map_length(1172)
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "10000")
+    check_map_length(1172)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ConfigError("bad"), AirflowFailException),
+        (InputError("bad"), AirflowFailException),
+        (StorageError("bad"), StorageError),
+        (CorruptError("bad"), CorruptError),
+        (OSError("bad"), OSError),
+    ],
+)
+def test_only_what_may_help_is_tried_again(error: Exception, raised: type[Exception]) -> None:
+    @fails_for_good
+    def step() -> None:
+        raise error
+
+    with pytest.raises(raised, match="bad"):
+        step()
+
+
+def test_shards_that_the_bucket_lacks_are_named(params: dict[str, Any], bucket_name: str) -> None:
+    run = preflight(params | {"bucket": bucket_name}, CONNECTION)
+    records = []
+    for number in range(3):
+        path = run.dataset.tfrecord(f"shards/shard_000{number}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"records %d" % number)
+        records.append(FileRecord.of(path, run.dataset.tfrecord_name(f"shards/shard_000{number}")))
+    Manifest(kind="dataset", id=run.dataset_id, outputs=records).write(run.dataset.manifest)
+    put(run, 0, 1, 2)
+    check_published(run, CONNECTION)
+
+    Bucket(run.address or "").delete(f"{run.dataset.name}pretraining_data/shard_0001.tfrecord")
+    run.dataset.tfrecord("shards/shard_0002").write_bytes(b"records 9")
+    put(run, 2)
+    with pytest.raises(InputError) as error:
+        check_published(run, CONNECTION)
+    assert "shard_0001.tfrecord is missing; " in str(error.value)
+    assert "shard_0002.tfrecord has other bytes" in str(error.value)
+    assert "shard_0000" not in str(error.value)
+
+
+def put(run: Run, *numbers: int) -> None:
+    for number in numbers:
+        path = run.dataset.tfrecord(f"shards/shard_000{number}")
+        Bucket(run.address or "").upload(path, path.relative_to(run.config.workspace).as_posix())
