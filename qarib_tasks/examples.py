@@ -103,7 +103,7 @@ def build_examples(
     mask_counts = all_rows[:, instances.MASKS]
     lengths = all_rows[:, instances.A_LENGTH] + all_rows[:, instances.B_LENGTH] + 3
     random_next = round(float(all_rows[:, instances.RANDOM_NEXT].mean()), 6)
-    masked, kept, replaced = (round(float(count) / int(counts.sum()), 6) for count in counts)
+    masked, kept, replaced = (round(float(count) / max(1, int(counts.sum())), 6) for count in counts)
     return Examples(
         order,
         all_rows,
