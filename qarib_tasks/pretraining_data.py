@@ -66,12 +66,12 @@ def convert_shard(
         StorageError: `out` cannot be written.
     """
     settings = to_dict(config)
-    inputs = (FileRecord.of(shard), FileRecord.of(vocab))
-    if done := finished(manifest_of(out), config=settings, inputs=inputs):
-        log.info("%s: already converted", shard.name)
-        return done
+    inputs = [FileRecord.of(shard), FileRecord.of(vocab)]
     try:
         try:
+            if done := finished(manifest_of(out), config=settings, inputs=inputs):
+                log.info("%s: already converted", shard.name)
+                return done
             manifest = _convert(shard, vocab, out, config, inputs, threads, progress)
         except OSError as error:
             raise StorageError(
@@ -81,8 +81,8 @@ def convert_shard(
         failed = Manifest(
             kind="shard", id=shard.name, state="failed", reason=str(error), config=settings, inputs=inputs
         )
-        out.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
+            out.unlink(missing_ok=True)
             failed.write(manifest_of(out))
         raise
     manifest.write(manifest_of(out))

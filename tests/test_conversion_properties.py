@@ -89,6 +89,7 @@ def oracle_rows(text: bytes, config: ConvertConfig) -> list[list[int]]:
 @settings(max_examples=250, deadline=None)
 @given(text=SHARDS, values=configs(), threads=st.integers(1, 2))
 @example(text="ا ب\n\nت\n".encode(), values={"max_seq_length": 8, "max_predictions_per_seq": 8}, threads=1)
+@example(text=b"00", values={"do_whole_word_mask": True, "max_predictions_per_seq": 1}, threads=1)
 @example(text=b"a b \xe0\x80 c\xf0\x9f\n\xff\n\n\xc3\n", values={}, threads=2)
 def test_fast_equals_plain(text: bytes, values: dict[str, Any], threads: int) -> None:
     config = ConvertConfig(**values)

@@ -12,6 +12,7 @@ so that neither each process nor each machine compiles it again (docs/adr/0003-c
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -97,4 +98,13 @@ caching.CacheImpl._locator_classes.insert(0, Locator)
 
 def compiled(function: F) -> F:
     """Compile a function for any CPU, without holding Python's lock, kept on disk."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    dispatcher: Any = numba.njit(cache=True, nogil=True)(function)
+    save = dispatcher._cache.save_overload
+
+    def save_if_possible(signature: Any, code: Any) -> None:
+        # Not kept is not lost: a full disk or a folder that is complete and read-only must not stop the work.
+        with contextlib.suppress(OSError):
+            save(signature, code)
+
+    dispatcher._cache.save_overload = save_if_possible
+    return cast(F, dispatcher)
