@@ -10,7 +10,12 @@ import click
 
 from qarib_tasks import __version__
 from qarib_tasks.cli_conversion import convert_command, inspect_command, verify_command
-from qarib_tasks.cli_corpus import collect_command, split_command, vocab_command
+from qarib_tasks.cli_corpus import (
+    collect_command,
+    split_command,
+    vocab_command,
+    vocab_report_command,
+)
 from qarib_tasks.cli_training import evaluate_command, export_command, train_command
 from qarib_tasks.config import load_yaml
 from qarib_tasks.errors import QaribError
@@ -45,6 +50,7 @@ def run(config: Path) -> None:
 for command in (
     collect_command,
     vocab_command,
+    vocab_report_command,
     split_command,
     convert_command,
     verify_command,

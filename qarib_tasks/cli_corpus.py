@@ -101,6 +101,17 @@ def collect_command(
 @click.option("-o", "--output", type=FILE, help="The vocabulary.  [default: INPUT.vocab]")
 @click.option("--sample-lines", type=int, default=VocabConfig.sample_lines, show_default=True)
 @click.option("--placeholders", type=int, default=VocabConfig.placeholders, show_default=True)
+@click.option(
+    "--recipe",
+    type=click.Choice(["normalized", "published"]),
+    default=VocabConfig.recipe,
+    show_default=True,
+    help="published: what prepare_vocab.py does, for comparison.",
+)
+@click.option(
+    "--model-type", type=click.Choice(["unigram", "bpe"]), default=VocabConfig.model_type, show_default=True
+)
+@click.option("--replace", is_flag=True, help="Replace a vocabulary of other text or other settings.")
 @click.option("--random-seed", type=int, default=ConvertConfig.random_seed, show_default=True)
 @click.option("--do-lower-case/--no-do-lower-case", default=ConvertConfig.do_lower_case, show_default=True)
 def vocab_command(
@@ -109,18 +120,44 @@ def vocab_command(
     output: Path | None,
     sample_lines: int,
     placeholders: int,
+    recipe: str,
+    model_type: str,
+    replace: bool,
     random_seed: int,
     do_lower_case: bool,
 ) -> None:
     """Learn a BERT vocabulary; tokenizer.json and tokenizer_config.json are written beside it."""
     from qarib_tasks import vocab
 
-    config = from_dict(
-        VocabConfig, {"vocab_size": size, "sample_lines": sample_lines, "placeholders": placeholders}
-    )
+    values = {"vocab_size": size, "sample_lines": sample_lines, "placeholders": placeholders}
+    config = from_dict(VocabConfig, {**values, "recipe": recipe, "model_type": model_type})
     out = output or Path(f"{data}.vocab")
-    vocab.build_vocab(data, out, config, do_lower_case=do_lower_case, random_seed=random_seed)
+    vocab.build_vocab(
+        data, out, config, do_lower_case=do_lower_case, random_seed=random_seed, replace=replace
+    )
     click.echo(f"{out}: {size:,} entries")
+
+
+@click.command("vocab-report", epilog="Example: qarib vocab-report data.txt.vocab --text heldout.txt")
+@click.argument("vocab", nargs=-1, required=True, type=FILE)
+@click.option("--text", type=FILE, required=True, help="Text to tokenize, best text not learnt from.")
+@click.option(
+    "--do-lower-case/--no-do-lower-case",
+    default=None,
+    help="[default: what tokenizer_config.json beside the vocabulary says, else lower case]",
+)
+@click.option("--examples", type=int, default=10, show_default=True, help="Examples of each kind.")
+def vocab_report_command(
+    vocab: tuple[Path, ...], text: Path, do_lower_case: bool | None, examples: int
+) -> None:
+    """Show dead and unused entries, the share of [UNK] and wordpieces a word, of one VOCAB or several."""
+    from qarib_tasks import vocabulary_report
+
+    reports = []
+    for path in vocab:
+        lower = vocabulary_report.lower_case_of(path) if do_lower_case is None else do_lower_case
+        reports.append(vocabulary_report.report(path, text, do_lower_case=lower is not False))
+    click.echo(vocabulary_report.side_by_side(reports, [str(path)[-40:] for path in vocab], examples))
 
 
 @click.command("split", epilog="Example: qarib split data.txt shards/ --lines 512000")

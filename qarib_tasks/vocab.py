@@ -1,8 +1,8 @@
 """Step 1: `data.txt` to a BERT vocabulary, learnt by SentencePiece from the words the tokenizer will see.
 
-The text goes through BERT's own normalizer and pre-tokenizer first (Devlin et al. 2019; google-research/bert
-`tokenization.py`), so that every learnt entry is one the tokenizer can produce. Words are counted once and
-SentencePiece (Kudo & Richardson 2018, unigram) is given words with their frequencies, not text.
+The text goes through BERT's own normalizer and pre-tokenizer first (`words.py`), so that every learnt entry
+is one the tokenizer can produce. Words are counted once and SentencePiece (Kudo & Richardson 2018; unigram,
+or Sennrich et al.'s BPE) is given words with their frequencies, not text.
 """
 
 from __future__ import annotations
@@ -12,70 +12,83 @@ import logging
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from itertools import repeat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config import VocabConfig, to_dict
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
-from qarib_tasks.progress import progress
 from qarib_tasks.storage import write_text
+from qarib_tasks.vocabulary_file import SPECIAL_TOKENS, load_vocab
+from qarib_tasks.words import LONGEST_WORD, count_words, split
 
 log = logging.getLogger(__name__)
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-LONGEST_WORD = 200  # BERT's wordpiece tokenizer makes longer ones [UNK]
 SPACE = "\u2581"  # SentencePiece's mark of a word's beginning
-BLOCK = 1 << 20  # lines whose hashes are in memory at once
 COVERAGE = 0.99995  # share of the text's characters that get an entry of their own
+# A word seen once teaches little and costs as much as any other: with so many times the vocabulary's size of
+# others it is left out.
+ENOUGH_WORDS = 2
+THREADS = 16  # fixed: SentencePiece adds up in an order that depends on it
 
 
 def build_vocab(
-    data: Path, out: Path, config: VocabConfig, *, do_lower_case: bool, random_seed: int
+    data: Path,
+    out: Path,
+    config: VocabConfig,
+    *,
+    do_lower_case: bool,
+    random_seed: int,
+    replace: bool = False,
 ) -> Manifest:
     """Learn `out`, a vocabulary of exactly `config.vocab_size` lines, and write `tokenizer.json` and
     `tokenizer_config.json` beside it for `transformers`.
+
+    Args:
+        replace: whether another vocabulary at `out` may be replaced. Everything that was converted and
+            trained with it would mean something else by the same numbers.
 
     Returns:
         the manifest, written last, beside `out`.
 
     Raises:
         InputError: `data` is missing or empty, or too small for so large a vocabulary (the error names the
-            largest size that works).
+            largest size that works; small text is soon learnt from, so this does not take long); there is
+            another vocabulary already.
+        ConfigError: `config.vocab_file` has another size.
     """
-    source = FileRecord.of(data)
     settings = to_dict(config) | {"do_lower_case": do_lower_case, "random_seed": random_seed}
+    del settings["vocab_file"]
+    given = Path(config.vocab_file) if config.vocab_file else None
+    source = FileRecord.of(given, "vocab_file") if given else FileRecord.of(data)
     if done := finished(manifest_of(out), config=settings, inputs=[source]):
         log.info("%s: already built", out)
         return done
     if not source.bytes:
         raise InputError("the corpus is empty", where=data, do="Check what was collected into it")
+    if not replace:
+        _refuse_another(out)
     manifest_of(out).unlink(missing_ok=True)
-    total_lines, sampled_lines, raw = _count_words(data, config.sample_lines, random_seed, source.bytes)
-    words = _normalize(raw, do_lower_case)
-    if not words:
-        raise InputError("there is no word in the corpus", where=data)
-    alphabet = _alphabet(words)
-    fixed = [*SPECIAL_TOKENS, *(f"[UNUSED_{i}]" for i in range(config.placeholders))]
-    room = config.vocab_size - len(fixed)
-    characters = list(_alphabet_entries(alphabet))
-    if len(characters) > room:
-        raise InputError(
-            f"the {len(alphabet):,} characters of the corpus do not fit into {config.vocab_size:,} entries",
-            where=data,
-            do=f"Set vocab_size to {len(characters) + len(fixed)} or more",
-        )
-    entries = list(dict.fromkeys([*characters, *_learn(words, alphabet, config.vocab_size)]))
-    if len(entries) < room:
-        raise InputError(
-            f"the corpus gives a vocabulary of {len(entries) + len(fixed):,} entries at most, "
-            f"{config.vocab_size:,} were asked for",
-            where=data,
-            do=f"Set vocab_size to {len(entries) + len(fixed)} or less, or collect more text",
-        )
-    vocabulary = [*SPECIAL_TOKENS, *entries[:room], *fixed[len(SPECIAL_TOKENS) :]]
+    sample: Sequence[str]
+    if given:
+        vocabulary = load_vocab(given)
+        if len(vocabulary) != config.vocab_size:
+            raise ConfigError(
+                f"the vocabulary has {len(vocabulary):,} entries and vocab_size is {config.vocab_size:,}",
+                where=given,
+                do=f"Set vocab_size to {len(vocabulary)}",
+            )
+        figures: dict[str, Any] = {"reused": True}
+        sample = vocabulary[1000:1020]
+    elif config.recipe == "published":
+        from qarib_tasks.published_vocab import published_vocabulary
+
+        vocabulary, figures = published_vocabulary(data, config, out.parent)
+        sample = vocabulary[len(SPECIAL_TOKENS) :][:20]
+    else:
+        vocabulary, figures = _normalized_vocabulary(data, config, do_lower_case, random_seed)
+        sample = vocabulary[len(SPECIAL_TOKENS) + figures["character_entries"] :][:20]
     write_text(out, "".join(entry + "\n" for entry in vocabulary))
     write_tokenizer(vocabulary, out.parent, do_lower_case=do_lower_case)
     manifest = Manifest(
@@ -86,79 +99,66 @@ def build_vocab(
         outputs=[
             FileRecord.of(out.with_name(n)) for n in (out.name, "tokenizer.json", "tokenizer_config.json")
         ],
-        statistics={
-            "vocab_size": len(vocabulary),
-            "lines": total_lines,
-            "sampled_lines": sampled_lines,
-            "words": sum(words.values()),
-            "distinct_words": len(words),
-            "characters": len(alphabet),
-        },
-        sample=vocabulary[len(SPECIAL_TOKENS) + len(characters) :][:20],
+        statistics={"vocab_size": len(vocabulary), **figures},
+        sample=sample,
     )
     manifest.write(manifest_of(out))
     return manifest
 
 
-def _count_words(data: Path, sample_lines: int, random_seed: int, size: int) -> tuple[int, int, Counter[str]]:
-    """Count the space-separated words of a uniform sample of the non-blank lines.
-
-    Returns:
-        lines in all, lines in the sample, the words' counts.
-    """
-    with data.open("rb") as file:
-        total = sum(1 for line in file if not line.isspace())
-    words: Counter[str] = Counter()
-    with data.open("rb") as file, progress("count words", size, "bytes") as advance:
-        text = (line for line in file if not line.isspace())
-        for line, chosen in zip(text, _sample(total, sample_lines, random_seed), strict=True):
-            if chosen:
-                words.update(line.decode("utf-8", errors="replace").split())
-            advance(len(line))
-    return total, min(total, sample_lines), words
-
-
-def _sample(total: int, size: int, random_seed: int) -> Iterator[bool]:
-    """For each of `total` lines whether it is in a uniform sample of exactly `size` of them.
-
-    A line is in it if the hash of its number is among the `size` smallest: a function of the number and the
-    seed only, so that any number of readers choose the same lines, on any version of any library. The hash is
-    SplitMix64 (Steele et al. 2014), which gives no two numbers the same value. Memory grows with the sample.
-    """
-    if total <= size:
-        yield from repeat(True, total)
+def _refuse_another(out: Path) -> None:
+    """Raise InputError where a whole vocabulary of other text or other settings lies at `out`."""
+    try:
+        other = Manifest.read(manifest_of(out))
+    except (InputError, CorruptError):
         return
-    import numpy as np
-
-    def hashes(start: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        x = np.arange(start, min(start + BLOCK, total), dtype=np.uint64)
-        x = (x + np.uint64(random_seed % 2**64)) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-    smallest = np.empty(0, dtype=np.uint64)
-    for start in range(0, total, BLOCK):
-        smallest = np.concatenate([smallest, hashes(start)])
-        if len(smallest) > size:
-            smallest = np.partition(smallest, size - 1)[:size]
-    largest_chosen = smallest.max()
-    for start in range(0, total, BLOCK):
-        yield from (hashes(start) <= largest_chosen).tolist()
+    if other.state == "complete" and out.exists() and not other.faults(out.parent):
+        raise InputError(
+            "there is a vocabulary already, of other text or with other settings",
+            where=out,
+            do="Keep it for new data too (vocab_file), or replace it by saying so (--replace)",
+        )
 
 
-def _normalize(raw: Counter[str], do_lower_case: bool) -> Counter[str]:
-    """The counts of the words that BERT's tokenizer makes of the space-separated ones."""
-    from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-
-    normalizer, pre_tokenizer = BertNormalizer(lowercase=do_lower_case), BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for text, count in raw.items():
-        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text)):
-            if len(word) <= LONGEST_WORD and SPACE not in word:
-                words[word] += count
-    return words
+def _normalized_vocabulary(
+    data: Path, config: VocabConfig, do_lower_case: bool, random_seed: int
+) -> tuple[list[str], dict[str, Any]]:
+    """The entries in order, and figures for the manifest."""
+    total, sampled, words = count_words(
+        data, do_lower_case=do_lower_case, sample_lines=config.sample_lines, random_seed=random_seed
+    )
+    for word in [word for word in words if len(word) > LONGEST_WORD or SPACE in word]:
+        del words[word]
+    if not words:
+        raise InputError("there is no word in the corpus", where=data)
+    alphabet = _alphabet(words)
+    fixed = [*SPECIAL_TOKENS, *(f"[UNUSED_{i}]" for i in range(config.placeholders))]
+    room = config.vocab_size - len(fixed)
+    characters = list(_alphabet_entries(alphabet, do_lower_case))
+    if len(characters) > room:
+        raise InputError(
+            f"the {len(alphabet):,} characters of the corpus do not fit into {config.vocab_size:,} entries",
+            where=data,
+            do=f"Set vocab_size to {len(characters) + len(fixed)} or more",
+        )
+    learnt = _learn(words, alphabet, config.vocab_size, config.model_type)
+    entries = list(dict.fromkeys([*characters, *learnt]))
+    if len(entries) < room:
+        raise InputError(
+            f"the corpus gives a vocabulary of {len(entries) + len(fixed):,} entries at most, "
+            f"{config.vocab_size:,} were asked for",
+            where=data,
+            do=f"Set vocab_size to {len(entries) + len(fixed)} or less, or collect more text",
+        )
+    figures = {
+        "lines": total,
+        "sampled_lines": sampled,
+        "words": sum(words.values()),
+        "distinct_words": len(words),
+        "characters": len(alphabet),
+        "character_entries": len(characters),
+    }
+    return [*SPECIAL_TOKENS, *entries[:room], *fixed[len(SPECIAL_TOKENS) :]], figures
 
 
 def _alphabet(words: Counter[str]) -> list[str]:
@@ -177,48 +177,73 @@ def _alphabet(words: Counter[str]) -> list[str]:
     return sorted(kept)
 
 
-def _alphabet_entries(alphabet: list[str]) -> Iterator[str]:
+def _alphabet_entries(alphabet: list[str], do_lower_case: bool) -> Iterator[str]:
     """Every character as the beginning of a word and, where words can go on with it, as a continuation."""
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-
-    pre_tokenizer = BertPreTokenizer()
     yield from alphabet
     for character in alphabet:
-        if len(pre_tokenizer.pre_tokenize_str(f"a{character}")) == 1:
+        if split(f"a{character}", do_lower_case=do_lower_case) == [f"a{character}"]:
             yield f"##{character}"
 
 
-def _learn(words: Counter[str], alphabet: list[str], size: int) -> list[str]:
+def _learn(words: Counter[str], alphabet: list[str], size: int, model_type: str) -> list[str]:
     """Wordpieces that SentencePiece learns from word frequencies, the most likely first."""
-    import sentencepiece
-
     known = re.compile(f"[{re.escape(''.join(alphabet))}]+")
+    usable = [(word, count) for word, count in words.items() if len(word) > 1 and known.fullmatch(word)]
+    repeated = [(word, count) for word, count in usable if count > 1]
+    if len(repeated) >= ENOUGH_WORDS * size:
+        usable = repeated
+    if not usable:
+        return []
+    usable.sort()
     with tempfile.TemporaryDirectory() as folder:
         table, prefix = Path(folder) / "words.tsv", Path(folder) / "pieces"
-        lines = (f"{w}\t{n}\n" for w, n in sorted(words.items()) if len(w) > 1 and known.fullmatch(w))
-        table.write_text("".join(lines), encoding="utf-8")
-        if not table.stat().st_size:
-            return []
-        sentencepiece.SentencePieceTrainer.train(
+        table.write_text("".join(f"{word}\t{count}\n" for word, count in usable), encoding="utf-8")
+        train_sentencepiece(
             input=str(table),
             input_format="tsv",
             model_prefix=str(prefix),
-            model_type="unigram",
-            vocab_size=size,
+            model_type=model_type,
+            vocab_size=size if model_type == "unigram" else min(size, _most_pieces(usable)),
             hard_vocab_limit=False,
             character_coverage=1.0,
             normalization_rule_name="identity",
             split_by_unicode_script=False,
             split_by_number=False,
+            num_threads=THREADS,
             bos_id=-1,
             eos_id=-1,
             minloglevel=2,
         )
-        pieces = [
-            line.split("\t")[0] for line in prefix.with_suffix(".vocab").read_text("utf-8").splitlines()
-        ]
-    entries = (p.removeprefix(SPACE) if p.startswith(SPACE) else f"##{p}" for p in pieces if p != "<unk>")
-    return [entry for entry in entries if entry not in {"", "##"}]
+        pieces = read_pieces(prefix.with_suffix(".vocab"))
+    return [entry for entry in map(as_entry, pieces) if entry not in {"", "##"}]
+
+
+def _most_pieces(words: list[tuple[str, int]]) -> int:
+    """A size that BPE cannot exceed: it merges once for each character of a word but the first."""
+    return sum(len(word) for word, _ in words) + len({char for word, _ in words for char in word}) + 8
+
+
+def train_sentencepiece(**settings: Any) -> None:
+    """SentencePiece's trainer, its complaints as InputError."""
+    import sentencepiece
+
+    try:
+        sentencepiece.SentencePieceTrainer.train(**settings)
+    except RuntimeError as error:
+        raise InputError(
+            f"SentencePiece cannot learn so many pieces from the text: {' '.join(str(error).split())}",
+            do="Set a smaller vocab_size, or collect more text",
+        ) from None
+
+
+def read_pieces(path: Path) -> list[str]:
+    """The pieces in a SentencePiece `.vocab` file, without <unk>, the first."""
+    return [line.split("\t")[0] for line in path.read_text("utf-8").split("\n") if line][1:]
+
+
+def as_entry(piece: str) -> str:
+    """A SentencePiece piece as an entry: `▁word` → `word`, `end` → `##end`."""
+    return piece[1:] if piece.startswith(SPACE) else f"##{piece}"
 
 
 def write_tokenizer(vocabulary: list[str], folder: Path, *, do_lower_case: bool) -> None:

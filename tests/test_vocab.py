@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 from qarib_tasks.config import VocabConfig
 from qarib_tasks.errors import InputError
 from qarib_tasks.presets import SAMPLE
-from qarib_tasks.vocab import SPECIAL_TOKENS, _sample, build_vocab
+from qarib_tasks.vocab import SPECIAL_TOKENS, build_vocab
+from qarib_tasks.words import sample
 
 SIZE = 1500
 
@@ -107,17 +108,17 @@ def test_a_size_too_small_for_the_characters_and_an_empty_corpus_are_errors(
 def test_the_sample_has_exactly_its_size_spread_over_the_corpus(
     total: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qarib_tasks.vocab.BLOCK", 700)
-    chosen = list(_sample(total, 600, 34))
+    monkeypatch.setattr("qarib_tasks.words.BLOCK", 700)
+    chosen = list(sample(total, 600, 34))
     assert len(chosen) == total
     assert sum(chosen) == min(total, 600)
     if total == 3000:
         assert all(80 <= sum(chosen[at : at + 600]) <= 160 for at in range(0, 3000, 600))
-        assert list(_sample(3000, 600, 35)) != chosen
+        assert list(sample(3000, 600, 35)) != chosen
 
 
 def test_the_sample_is_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = list(_sample(5000, 100, 34))
-    monkeypatch.setattr("qarib_tasks.vocab.BLOCK", 33)
-    assert list(_sample(5000, 100, 34)) == whole
+    whole = list(sample(5000, 100, 34))
+    monkeypatch.setattr("qarib_tasks.words.BLOCK", 33)
+    assert list(sample(5000, 100, 34)) == whole
     assert [i for i, chosen in enumerate(whole) if chosen][:3] == [20, 170, 221]
