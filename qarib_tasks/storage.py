@@ -106,7 +106,7 @@ class Bucket:
 
     def __init__(self, address: str, client: Any = None) -> None:
         from google.auth.credentials import AnonymousCredentials
-        from google.cloud import storage
+        from google.cloud import storage  # type: ignore[attr-defined,unused-ignore]
 
         self.address = address
         name, self.prefix = split_address(address)
