@@ -16,7 +16,7 @@ def emulate_group() -> None:
 
 @emulate_group.command(
     "tpu",
-    epilog="Example: qarib emulate tpu --folder emulated-tpu --port 8476 --scale 0.01 --faults faults.yaml",
+    epilog="Example: qarib emulate tpu --folder emulated-tpu --port 9470 --scale 0.01 --faults faults.yaml",
 )
 @click.option(
     "--folder",
@@ -25,7 +25,7 @@ def emulate_group() -> None:
     help="Keeps the machines' disks and logs; emptied at the start.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65_535), default=8476, show_default=True, help="0: a free one."
+    "--port", type=click.IntRange(0, 65_535), default=9470, show_default=True, help="0: a free one."
 )
 @click.option(
     "--faults",
