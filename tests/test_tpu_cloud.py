@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -294,3 +296,10 @@ def test_names_and_labels_of_any_run_id_are_accepted(run_id: str, attempt: int, 
     assert name != resource_name(f"{run_id}_", attempt, prefix)
     check_labels({"run": label_value(run_id)})
     assert label_value(run_id) != label_value(run_id.swapcase()) or run_id == run_id.swapcase()
+
+
+def test_a_dag_file_may_import_it_without_google_s_libraries() -> None:
+    heavy = ("grpc", "google.api_core", "google.cloud.tpu_v2alpha1")
+    code = f"import sys, qarib_tasks.tpu.cloud; print([n for n in sys.modules if n in {heavy}])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output == "[]\n"
