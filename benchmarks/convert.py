@@ -80,9 +80,9 @@ def plain(shard: Path, vocab: Path) -> float:
         )
     entries = load_vocab(vocab)
     wordpieces = Wordpieces(entries, do_lower_case=config.do_lower_case)
-    started = time.process_time()
+    started = time.perf_counter()
     create_instances(read_documents(text, wordpieces), entries, config, config.random_seed)
-    return text.count("\n") / (time.process_time() - started)
+    return text.count("\n") / (time.perf_counter() - started)
 
 
 def main() -> None:
@@ -115,9 +115,10 @@ def main() -> None:
             out = folder / f"{cores}.tfrecord"
             seconds, cpu, memory = convert(shard, vocab, out, cores)
             statistics = json.loads(out.with_suffix(".json").read_text())["statistics"]
-            fast = fast or statistics["lines"] / seconds
+            rate = statistics["lines"] / seconds
+            fast = fast or rate
             print(
-                f"{cores} core{'s' * (cores > 1)}: {seconds:.2f} s, {statistics['lines'] / seconds:,.0f} lines/s, "
+                f"{cores} core{'s' * (cores > 1)}: {seconds:.2f} s, {rate:,.0f} lines/s, "
                 f"{statistics['examples'] / seconds:,.0f} examples/s, "
                 f"{out.stat().st_size / seconds / 1e6:,.0f} MB/s written, "
                 f"peak {memory:,.0f} MB resident, {cpu:.2f} CPU seconds",

@@ -7,6 +7,7 @@ from pathlib import Path
 from qarib_tasks.errors import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MAX_ENTRIES = 1_000_000
 
 
 def load_vocab(path: Path) -> list[str]:
@@ -27,6 +28,8 @@ def load_vocab(path: Path) -> list[str]:
         raise InputError("a folder, not a vocabulary", where=path) from None
     if lines == [b""]:
         raise InputError("the vocabulary is empty", where=path)
+    if len(lines) > MAX_ENTRIES:
+        raise InputError(f"the vocabulary has more than {MAX_ENTRIES:,} entries", where=path)
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         try:

@@ -102,16 +102,10 @@ class Wordpieces:
     def __init__(self, vocab: Sequence[str], *, do_lower_case: bool) -> None:
         self.ids = {entry: number for number, entry in enumerate(vocab)}
         self.tables = load_tables(do_lower_case=do_lower_case)
-        self._words: dict[str, list[int]] = {}
 
     def ids_of(self, text: str) -> list[int]:
         """The ids of a line's wordpieces."""
-        return [piece for word in self.tables.split(text) for piece in self._pieces(word)]
-
-    def _pieces(self, word: str) -> list[int]:
-        if word not in self._words:
-            self._words[word] = self._match(word)
-        return self._words[word]
+        return [piece for word in self.tables.split(text) for piece in self._match(word)]
 
     def _match(self, word: str) -> list[int]:
         unknown = [self.ids["[UNK]"]]

@@ -28,9 +28,15 @@ def new_generator(seed: int) -> npt.NDArray[np.uint32]:
 
 @compiled
 def _refill(generator: Any) -> None:
-    for i in range(WORDS):
-        y = (generator[i] & 0x80000000) | (generator[(i + 1) % WORDS] & 0x7FFFFFFF)
-        generator[i] = generator[(i + 397) % WORDS] ^ (y >> 1) ^ ((y & 1) * 0x9908B0DF)
+    # 397 words on, then back from the end: three loops, so that no remainder has to be taken.
+    for i in range(WORDS - 397):
+        y = (generator[i] & 0x80000000) | (generator[i + 1] & 0x7FFFFFFF)
+        generator[i] = generator[i + 397] ^ (y >> 1) ^ ((y & 1) * 0x9908B0DF)
+    for i in range(WORDS - 397, WORDS - 1):
+        y = (generator[i] & 0x80000000) | (generator[i + 1] & 0x7FFFFFFF)
+        generator[i] = generator[i + 397 - WORDS] ^ (y >> 1) ^ ((y & 1) * 0x9908B0DF)
+    y = (generator[WORDS - 1] & 0x80000000) | (generator[0] & 0x7FFFFFFF)
+    generator[WORDS - 1] = generator[396] ^ (y >> 1) ^ ((y & 1) * 0x9908B0DF)
     for i in range(WORDS):
         y = int64(generator[i])
         y ^= y >> 11
@@ -75,7 +81,26 @@ def next_below(generator: Any, n: int) -> int:
 
 @compiled
 def shuffle(generator: Any, values: Any, count: int) -> None:
-    """`shuffle` of the first `count` of `values`, in place."""
+    """`shuffle` of the first `count` of `values`, in place.
+
+    Written out, as most of the random numbers are drawn here.
+    """
+    place = int64(generator[2 * WORDS])
+    shift = 32
+    m = count
+    while m > 0:
+        m >>= 1
+        shift -= 1
     for i in range(count - 1, 0, -1):
-        j = next_below(generator, i + 1)
+        # The bits of i + 1, which become one fewer at each power of two.
+        if (i + 1) >> (31 - shift) == 0:
+            shift += 1
+        j = i + 1
+        while j > i:
+            if place >= WORDS:
+                _refill(generator)
+                place = 0
+            j = int64(generator[WORDS + place]) >> shift
+            place += 1
         values[i], values[j] = values[j], values[i]
+    generator[2 * WORDS] = place

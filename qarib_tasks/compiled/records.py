@@ -117,9 +117,7 @@ def _head(out: Any, at: int, feature: int, packed: int) -> int:
     at = _varint(out, at + 1, _entry_size(feature, packed))
     out[at] = 0x0A
     at = _varint(out, at + 1, name)
-    for i in range(NAME_OFFSETS[feature], NAME_OFFSETS[feature + 1]):
-        out[at] = NAMES[i]
-        at += 1
+    at = _copy(out, at, NAMES[NAME_OFFSETS[feature] : NAME_OFFSETS[feature + 1]])
     out[at] = 0x12
     at = _varint(out, at + 1, message)
     # Feature: field 2 is a list of float, field 3 of int64; both have their values in field 1.
@@ -130,10 +128,38 @@ def _head(out: Any, at: int, feature: int, packed: int) -> int:
 
 
 @compiled
-def _zeros(out: Any, at: int, count: int) -> int:
-    for i in range(count):
-        out[at + i] = 0
+def _fill(out: Any, at: int, count: int, value: int) -> int:
+    """Write a value `count` times; over a part of its own, for which the compiler finds a fast loop."""
+    part = out[at : at + count]
+    for i in range(len(part)):
+        part[i] = value
     return at + count
+
+
+@compiled
+def _copy(out: Any, at: int, source: Any) -> int:
+    part = out[at : at + len(source)]
+    for i in range(len(part)):
+        part[i] = source[i]
+    return at + len(source)
+
+
+@compiled
+def _id_size(value: int) -> int:
+    """Bytes of an id below 2**21 as a varint, without a branch."""
+    return 1 + (value > 0x7F) + (value > 0x3FFF)
+
+
+@compiled
+def _put_ids(out: Any, at: int, ids: Any) -> int:
+    """Write ids below 2**21 as varints: always three bytes, of which the next id covers those too many."""
+    for i in range(len(ids)):
+        value = int64(ids[i])
+        out[at] = (value & 0x7F) | (value > 0x7F) << 7
+        out[at + 1] = ((value >> 7) & 0x7F) | (value > 0x3FFF) << 7
+        out[at + 2] = value >> 14
+        at += _id_size(value)
+    return at
 
 
 @compiled
@@ -148,23 +174,16 @@ def fill_example(
     labels: Any,
 ) -> int:
     """Write the masked ids of an example to `ids` and the original ones to `labels`; gives its length."""
-    length = row[A_LENGTH] + row[B_LENGTH] + 3
     ids[0] = classification
-    at = 1
-    for i in range(row[A_START], row[A_START] + row[A_LENGTH]):
-        ids[at] = tokens[i]
-        at += 1
+    at = _copy(ids, 1, tokens[row[A_START] : row[A_START] + row[A_LENGTH]])
     ids[at] = separator
-    at += 1
-    for i in range(row[B_START], row[B_START] + row[B_LENGTH]):
-        ids[at] = tokens[i]
-        at += 1
+    at = _copy(ids, at + 1, tokens[row[B_START] : row[B_START] + row[B_LENGTH]])
     ids[at] = separator
     for i in range(row[MASKS]):
         position = positions[i]
         labels[i] = ids[position]
         ids[position] = replacements[i]
-    return length
+    return row[A_LENGTH] + row[B_LENGTH] + 3
 
 
 @compiled
@@ -206,17 +225,17 @@ def encode(
         )
         size = width - length
         for i in range(length):
-            size += _varint_size(ids[i])
+            size += _id_size(ids[i])
         sizes[INPUT_IDS] = size
         sizes[INPUT_MASK] = width
         sizes[SEGMENT_IDS] = width
         size = predictions - masks
         for i in range(masks):
-            size += _varint_size(int64(positions[start + i]))
+            size += _id_size(int64(positions[start + i]))
         sizes[POSITIONS] = size
         size = predictions - masks
         for i in range(masks):
-            size += _varint_size(labels[i])
+            size += _id_size(labels[i])
         sizes[LABELS] = size
         sizes[WEIGHTS] = 4 * predictions
         sizes[NEXT] = 1
@@ -232,30 +251,25 @@ def encode(
         out[at] = 0x0A
         at = _varint(out, at + 1, features)
         at = _head(out, at, INPUT_IDS, sizes[INPUT_IDS])
-        for i in range(length):
-            at = _varint(out, at, ids[i])
-        at = _zeros(out, at, width - length)
+        at = _put_ids(out, at, ids[:length])
+        at = _fill(out, at, width - length, 0)
         at = _head(out, at, INPUT_MASK, width)
-        for i in range(length):
-            out[at + i] = 1
-        at = _zeros(out, at + length, width - length)
+        at = _fill(out, at, length, 1)
+        at = _fill(out, at, width - length, 0)
         at = _head(out, at, SEGMENT_IDS, width)
-        at = _zeros(out, at, row[A_LENGTH] + 2)
-        for i in range(row[B_LENGTH] + 1):
-            out[at + i] = 1
-        at = _zeros(out, at + row[B_LENGTH] + 1, width - length)
+        at = _fill(out, at, row[A_LENGTH] + 2, 0)
+        at = _fill(out, at, row[B_LENGTH] + 1, 1)
+        at = _fill(out, at, width - length, 0)
         at = _head(out, at, POSITIONS, sizes[POSITIONS])
-        for i in range(masks):
-            at = _varint(out, at, int64(positions[start + i]))
-        at = _zeros(out, at, predictions - masks)
+        at = _put_ids(out, at, positions[start : start + masks])
+        at = _fill(out, at, predictions - masks, 0)
         at = _head(out, at, LABELS, sizes[LABELS])
-        for i in range(masks):
-            at = _varint(out, at, labels[i])
-        at = _zeros(out, at, predictions - masks)
+        at = _put_ids(out, at, labels[:masks])
+        at = _fill(out, at, predictions - masks, 0)
         at = _head(out, at, WEIGHTS, 4 * predictions)
         for _ in range(masks):
             at = _fixed(out, at, _ONE, 4)
-        at = _zeros(out, at, 4 * (predictions - masks))
+        at = _fill(out, at, 4 * (predictions - masks), 0)
         at = _head(out, at, NEXT, 1)
         out[at] = row[RANDOM_NEXT]
         at += 1
