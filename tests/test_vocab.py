@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import AutoTokenizer
 
 from qarib_tasks.config import VocabConfig
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.presets import SAMPLE
 from qarib_tasks.vocab import SPECIAL_TOKENS, build_vocab
-from qarib_tasks.words import sample
+from qarib_tasks.vocabulary_file import load_vocab
+from qarib_tasks.vocabulary_report import dead_entries, report, wordpieces
+from qarib_tasks.words import normalized, sample
 
 SIZE = 1500
 
@@ -122,3 +126,122 @@ def test_the_sample_is_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("qarib_tasks.words.BLOCK", 33)
     assert list(sample(5000, 100, 34)) == whole
     assert [i for i, chosen in enumerate(whole) if chosen][:3] == [20, 170, 221]
+
+
+def counted(text: str, *, lower: bool = True) -> Counter[str]:
+    return normalized(Counter(text.split()), do_lower_case=lower)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_words_are_those_of_the_tokenizers_library(corpus: Path, lower: bool) -> None:
+    hostile = "İstanbul ﷺ a\u0301\u0302b ก\u0e39\u0e38 가각 你好 a\u00adb x\u0483\u0484 \u0345\u0301 e\u0f71\u0f72 ÅΣς 👍🏻"
+    text = corpus.read_text(encoding="utf-8") + hostile
+    normalizer, pre_tokenizer = BertNormalizer(lowercase=lower), BertPreTokenizer()
+    expected: Counter[str] = Counter()
+    for word, count in Counter(text.split()).items():
+        for part, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(word)):
+            expected[part] += count
+    assert counted(text, lower=lower) == expected
+
+
+def test_bpe_is_an_option_with_no_dead_entry_either(corpus: Path, tmp_path: Path) -> None:
+    config = VocabConfig(vocab_size=SIZE, placeholders=16, model_type="bpe")
+    build_vocab(corpus, tmp_path / "vocab.txt", config, do_lower_case=True, random_seed=34)
+    entries = load_vocab(tmp_path / "vocab.txt")
+    assert len(entries) == SIZE
+    assert dead_entries(entries, do_lower_case=True) == []
+
+
+def test_the_report_knows_dead_unused_and_unknown(corpus: Path, tmp_path: Path) -> None:
+    vocab = tmp_path / "vocab.txt"
+    own = [
+        "ق",
+        "##ال",
+        "قال",
+        "##ق",
+        "##قل",
+        "Big",
+        "قَال",
+        "أب",
+        "##أب",
+        "a.b",
+        "##.",
+        "never",
+        "ab",
+        "##b",
+        "[UNUSED_0]",
+    ]
+    vocab.write_text("\n".join([*SPECIAL_TOKENS, *own]) + "\n", encoding="utf-8")
+    text = tmp_path / "text.txt"
+    text.write_text("قَالَ ققل قال! a\nab. مرحبا مرحبا\n", encoding="utf-8")
+    found = report(vocab, text, do_lower_case=True)
+    assert found.dead == ["Big", "قَال", "أب", "##أب", "a.b", "##."]
+    assert (found.entries, found.placeholders) == (20, 1)
+    assert found.words == 9
+    assert found.unknown_words == [("مرحبا", 2), ("!", 1), (".", 1), ("a", 1)]
+    assert found.wordpieces == 2 + 2 + 1 + 5
+    assert found.unknown_share == 0.5
+    assert found.wordpieces_a_word == pytest.approx(10 / 9)
+    assert found.never_used == ["##ال", "##ق", "never", "##b"]
+    cased = report(vocab, text, do_lower_case=False)
+    assert cased.dead == ["a.b", "##."]
+
+
+def test_an_entry_that_a_longer_one_always_hides_is_dead(tmp_path: Path) -> None:
+    # Every word that could lead to ##b begins with "ab", which is an entry.
+    assert dead_entries([*SPECIAL_TOKENS, "a", "ab", "##b"], do_lower_case=True) == ["##b"]
+    assert dead_entries([*SPECIAL_TOKENS, "a", "ab", "##b", "c"], do_lower_case=True) == []
+
+
+def test_wordpieces_are_those_of_the_tokenizers_library(corpus: Path, tmp_path: Path) -> None:
+    build(corpus, tmp_path / "vocab.txt")
+    entries = set(load_vocab(tmp_path / "vocab.txt"))
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for word in [*counted(corpus.read_text(encoding="utf-8")), "x" * 200, "x" * 201, "漢"]:
+        mine = wordpieces(word, entries, max(map(len, entries)))
+        assert (mine or ["[UNK]"]) == tokenizer.encode(word, add_special_tokens=False).tokens
+
+
+def test_the_published_recipe_has_the_faults_that_ours_has_not(corpus: Path, tmp_path: Path) -> None:
+    """design.md, section 6: punctuation is [UNK], and entries with hamza and madda are dead."""
+    config = VocabConfig(vocab_size=SIZE, placeholders=16, recipe="published")
+    build_vocab(corpus, tmp_path / "published" / "vocab.txt", config, do_lower_case=True, random_seed=34)
+    build(corpus, tmp_path / "ours" / "vocab.txt")
+    published, ours = (
+        report(tmp_path / name / "vocab.txt", corpus, do_lower_case=True) for name in ("published", "ours")
+    )
+    assert published.entries == ours.entries == SIZE
+    assert (len(ours.dead), ours.unknown_share < 0.002) == (0, True)
+    assert len(published.dead) > 0.05 * SIZE
+    assert any("أ" in entry for entry in published.dead)
+    assert published.unknown_share > 0.1
+    unknown = dict(published.unknown_words)
+    assert all(unknown.get(mark) for mark in ".،:/#@؟!")
+
+
+def test_a_vocabulary_is_only_replaced_by_saying_so(corpus: Path, tmp_path: Path) -> None:
+    build(corpus, tmp_path / "vocab.txt")
+    before = (tmp_path / "vocab.txt").read_bytes()
+    more = tmp_path / "more.txt"
+    more.write_bytes(corpus.read_bytes() + "نص جديد تماما\n".encode() * 100)
+    with pytest.raises(InputError, match="there is a vocabulary already"):
+        build(more, tmp_path / "vocab.txt")
+    with pytest.raises(InputError, match="there is a vocabulary already"):
+        build(corpus, tmp_path / "vocab.txt", size=SIZE - 1)
+    assert (tmp_path / "vocab.txt").read_bytes() == before
+    config = VocabConfig(vocab_size=SIZE - 1, placeholders=16)
+    build_vocab(more, tmp_path / "vocab.txt", config, do_lower_case=True, random_seed=34, replace=True)
+    assert len(load_vocab(tmp_path / "vocab.txt")) == SIZE - 1
+
+
+def test_new_data_can_take_the_old_vocabulary(corpus: Path, tmp_path: Path) -> None:
+    build(corpus, tmp_path / "old" / "vocab.txt")
+    more = tmp_path / "more.txt"
+    more.write_text("نص آخر\n", encoding="utf-8")
+    settings = {"vocab_file": str(tmp_path / "old" / "vocab.txt"), "placeholders": 16}
+    new = tmp_path / "new" / "vocab.txt"
+    build_vocab(more, new, VocabConfig(vocab_size=SIZE, **settings), do_lower_case=True, random_seed=34)  # type: ignore[arg-type]
+    assert new.read_bytes() == (tmp_path / "old" / "vocab.txt").read_bytes()
+    assert AutoTokenizer.from_pretrained(new.parent).vocab_size == SIZE
+    with pytest.raises(ConfigError, match="Set vocab_size to 1500"):
+        build_vocab(more, tmp_path / "x", VocabConfig(**settings), do_lower_case=True, random_seed=34)  # type: ignore[arg-type]

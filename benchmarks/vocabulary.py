@@ -1,0 +1,139 @@
+"""Measure collecting, and both recipes of the vocabulary on the same lines, each in a process of its own.
+
+    python benchmarks/vocabulary.py [INPUT …] [--lines 1000000] [--size 64000]
+
+INPUT is what `qarib collect` reads; without it synthetic tweets are made first (benchmarks/make_tweets.py).
+The published side is what prepare_vocab.py does: its normalizer, line by line, and SentencePieceTrainer with
+its arguments and no others. Ours is `qarib vocab`. Seconds are wall time from a process's start to its end,
+so Python's and the libraries' own start is in them; the peak is the largest resident set of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from make_tweets import Tweets  # noqa: E402
+
+from qarib_tasks.published_vocab import published_arguments  # noqa: E402
+
+EMOJI = "\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\u2600-\u26ff\u2700-\u27bf"
+APART = re.compile(f"[{EMOJI}]")
+OTHER = re.compile(f"[^\\w{EMOJI}]+")
+LOW_LINE = re.compile("[_]")
+
+
+def published_normalizer(line: str) -> str:
+    """What prepare_vocab.py's normalize_text makes of a line."""
+    text = line.lower().encode("utf-8", "ignore").decode()
+    text = APART.sub(r" \g<0> ", text)
+    return LOW_LINE.sub(" ", OTHER.sub(" ", text))
+
+
+def published(data: Path, folder: Path, pieces: int) -> None:
+    """The published side, in a process of its own."""
+    import sentencepiece
+
+    text = folder / "data.txt.proc"
+    started = time.perf_counter()
+    with data.open(encoding="utf-8") as lines, text.open("w", encoding="utf-8") as out:
+        for line in lines:
+            out.write(published_normalizer(line.rstrip("\n")) + "\n")
+    print(f"normalizer {time.perf_counter() - started:.1f} s", flush=True)
+    arguments = published_arguments(text, folder / "tokenizer", pieces)
+    given = {name: str(value).lower() if value is True else value for name, value in arguments.items()}
+    sentencepiece.SentencePieceTrainer.Train(" ".join(f"--{name}={value}" for name, value in given.items()))
+
+
+def timed(*command: object) -> tuple[float, float, float]:
+    """Run a command; gives seconds, CPU seconds and peak resident MB."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    started = time.perf_counter()
+    with subprocess.Popen(
+        list(map(str, command)),
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"failed: {' '.join(map(str, command))}")
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input", nargs="*", type=Path)
+    parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--size", type=int, default=64_000)
+    parser.add_argument("--json", type=Path, help="Also write the figures here.")
+    parser.add_argument("--published", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.published:
+        data, folder, pieces = arguments.published
+        published(Path(data), Path(folder), int(pieces))
+        return
+    qarib = [sys.executable, "-m", "qarib_tasks.cli"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs = arguments.input
+        if not inputs:
+            inputs = [folder / "tweets.txt"]
+            with inputs[0].open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(line + "\n" for line in Tweets(1).lines(arguments.lines * 8 // 7))
+        size = sum(path.stat().st_size for path in inputs) / 1e6
+        collected = folder / "collected.txt"
+        wall, cpu, peak = timed(*qarib, "collect", *inputs, "-o", collected)
+        figures = {
+            "collect": {
+                "MB": size,
+                "seconds": wall,
+                "cpu_seconds": cpu,
+                "MB_a_core": size / cpu,
+                "peak_MB": peak,
+            }
+        }
+        print(
+            f"collect      {size:.0f} MB in {wall:.1f} s, {cpu:.1f} s of one core: "
+            f"{size / cpu:.1f} MB/s a core; peak {peak:.0f} MB",
+            flush=True,
+        )
+        data = folder / "data.txt"
+        with collected.open(encoding="utf-8") as file, data.open("w", encoding="utf-8") as out:
+            lines = list(islice((line for line in file if line != "\n"), arguments.lines))
+            out.writelines(lines)
+        print(
+            f"vocabulary   {len(lines):,} lines, {data.stat().st_size / 1e6:.0f} MB, "
+            f"{arguments.size:,} entries",
+            flush=True,
+        )
+        del lines
+        for side, command in {
+            "ours": [*qarib, "vocab", "-i", data, "-s", arguments.size, "-o", folder / "ours" / "vocab.txt"],
+            "published": [sys.executable, __file__, "--published", data, folder, arguments.size - 256],
+        }.items():
+            wall, cpu, peak = timed(*command)
+            figures[side] = {"seconds": wall, "cpu_seconds": cpu, "peak_MB": peak}
+            print(f"{side:12} {wall:.1f} s, {cpu:.1f} s of CPU, peak {peak:.0f} MB", flush=True)
+        times = figures["published"]["seconds"] / figures["ours"]["seconds"]
+        print(f"ours is {times:.1f} times as fast")
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
