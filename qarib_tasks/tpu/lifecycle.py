@@ -1,0 +1,340 @@
+"""What to do next with a run's TPU, decided from what can be seen: a pure function, and a memory to save.
+
+    asking → queueing → booting → running → deleting → asking again, succeeded or failed
+                                     ↓
+                                  stopping
+
+`decide` is called at each look. Its memory is plain values: whoever is killed saves it before it acts, and
+who takes over goes on from it. Asking and deleting can be repeated at will, so nothing is made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from qarib_tasks.tpu.cloud_errors import (
+    TpuConflictError,
+    TpuError,
+    TpuPermissionError,
+    TpuQuotaError,
+    TpuRequestError,
+    TpuStockOutError,
+)
+from qarib_tasks.tpu.cloud_request import resource_name
+
+Phase = Literal["asking", "queueing", "booting", "running", "stopping", "deleting", "succeeded", "failed"]
+Action = Literal["ask", "wait", "stop", "delete", "succeed", "fail"]
+After = Literal["same_zone", "next_zone", "succeed", "fail"]
+
+QUEUED_STATES = ("CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "STATE_UNSPECIFIED")
+# Of a node whose machines are gone or will be, for good or for too long. In all other states but READY it
+# may come back by itself, and the heartbeat's limit decides.
+LOST_STATES = (
+    "PREEMPTED", "TERMINATED", "STOPPED", "STOPPING", "REPAIRING", "DELETING", "HIDING", "HIDDEN",
+)  # fmt: skip
+# A single NOT_FOUND may be a slow replica's.
+MISSING_LOOKS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Seconds, but for what says otherwise.
+
+    Attributes:
+        queueing: in each zone, from asking to being granted.
+        booting: from being granted to the first heartbeat.
+        running: of all attempts together, from the first heartbeat of the run; None: none.
+        heartbeat: without a new one a READY node is taken for lost.
+        stopping: between asking the training to save and end, and deleting its TPU.
+        deleting: until the run fails with the TPU still there.
+        max_preemptions: lost TPUs that are replaced.
+        price: of the TPU, an hour. max_cost: in the same currency.
+    """
+
+    queueing: float = 4 * 3600.0
+    booting: float = 3600.0
+    running: float | None = None
+    heartbeat: float = 600.0
+    stopping: float = 600.0
+    deleting: float = 1800.0
+    max_preemptions: int = 20
+    price: float | None = None
+    max_cost: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What is to be saved between two looks; times in seconds since 1970.
+
+    Attributes:
+        run_id: names the TPUs.
+        attempt: of the run, from 1; the TPU's name follows from it.
+        zone: number in the list of zones. tried: those that this search for a TPU has been through.
+        since: when the phase began.
+        operation: of the create call.
+        first_heartbeat: of the run.
+        heartbeat, heartbeat_at: the mark of this attempt's newest, and when it was first seen.
+        spent: seconds of TPU of the attempts before.
+        granted: when this attempt's TPU was.
+        after: what follows the deletion. reason: why.
+        history: for a person, an entry for each end of an attempt.
+    """
+
+    run_id: str
+    phase: Phase = "asking"
+    attempt: int = 1
+    zone: int = 0
+    tried: tuple[int, ...] = ()
+    since: float = 0.0
+    operation: str | None = None
+    preemptions: int = 0
+    missing: int = 0
+    first_heartbeat: float | None = None
+    heartbeat: str = ""
+    heartbeat_at: float = 0.0
+    spent: float = 0.0
+    granted: float | None = None
+    after: After = "fail"
+    reason: str = ""
+    history: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the queued resource and the node."""
+        return resource_name(self.run_id, self.attempt)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Memory:
+        lists = {key: tuple(values[key]) for key in ("tried", "history")}
+        return cls(**{**values, **lists})
+
+    def cost(self, now: float, price: float) -> float:
+        """The estimate so far, on the high side: charged from the grant on."""
+        seconds = self.spent + (now - self.granted if self.granted is not None else 0.0)
+        return seconds / 3600 * price
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """What the training says of itself.
+
+    Attributes:
+        name: of the TPU that it runs on: of another one it does not count.
+        mark: differs from heartbeat to heartbeat.
+        state: `preempted`: it was told to go, and has saved. `stopped`: it was asked to save and end.
+        message: of a failure, the last lines of the log.
+    """
+
+    name: str
+    mark: str
+    state: Literal["running", "succeeded", "failed", "preempted", "stopped"] = "running"
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A look at an attempt's TPU.
+
+    Attributes:
+        queued: state of the queued resource; None: NOT_FOUND.
+        nodes: state of each of its nodes; None: NOT_FOUND.
+        error: of the create operation, or what a FAILED queued resource says.
+        gone: the deletion is complete.
+    """
+
+    time: float
+    queued: str | None = None
+    nodes: Sequence[str | None] = ()
+    error: TpuError | None = None
+    heartbeat: Heartbeat | None = None
+    gone: bool = False
+
+
+def decide(memory: Memory, seen: Observation, limits: Limits, zones: Sequence[str]) -> tuple[Memory, Action]:
+    """The next action, and the memory to save before it is done."""
+    if memory.phase in ("succeeded", "failed"):
+        return memory, "succeed" if memory.phase == "succeeded" else "fail"
+    if memory.phase == "asking":
+        return memory, "ask"
+    if memory.phase == "deleting":
+        return _deleting(memory, seen, limits, zones)
+    memory = _with_heartbeat(memory, seen)
+    if memory.phase == "queueing":
+        return _queueing(memory, seen, limits)
+    return _granted(memory, seen, limits)
+
+
+def asked(memory: Memory, operation: str | None, now: float) -> Memory:
+    """The memory after a request was accepted, or found to have been made before."""
+    return replace(memory, phase="queueing", operation=operation, since=now, missing=0)
+
+
+def refused(memory: Memory, error: TpuError, now: float, zones: Sequence[str]) -> tuple[Memory, Action]:
+    """The memory after a request was refused.
+
+    A zone that has no quota, capacity or such type, or is not open to the project, is followed by the next.
+
+    Raises:
+        TpuError: the error itself, where it says nothing about the zone.
+    """
+    if isinstance(error, TpuConflictError):
+        # Somebody else's, or one's own that is being deleted: never adopted, the next name is free.
+        return replace(memory, attempt=memory.attempt + 1), "ask"
+    about_the_zone = (TpuQuotaError, TpuStockOutError, TpuRequestError, TpuPermissionError)
+    if not isinstance(error, about_the_zone):
+        raise error
+    return _next_zone(_noted(memory, str(error)), now, zones)
+
+
+def _noted(memory: Memory, reason: str) -> Memory:
+    text = f"attempt {memory.attempt} ({memory.name}): {reason}"
+    return replace(memory, reason=reason, history=(*memory.history, text))
+
+
+def _delete(memory: Memory, now: float, after: After, reason: str) -> tuple[Memory, Action]:
+    """Whatever comes next, the TPU goes first."""
+    return replace(_noted(memory, reason), phase="deleting", since=now, after=after), "delete"
+
+
+def _lost(memory: Memory, now: float, limits: Limits, reason: str) -> tuple[Memory, Action]:
+    memory = replace(memory, preemptions=memory.preemptions + 1)
+    if memory.preemptions > limits.max_preemptions:
+        reason = f"{reason}; {memory.preemptions} TPUs lost, {limits.max_preemptions} are replaced"
+        return _delete(memory, now, "fail", reason)
+    return _delete(memory, now, "same_zone", reason)
+
+
+def _with_heartbeat(memory: Memory, seen: Observation) -> Memory:
+    """Heartbeats are told apart by their marks and timed by our own clock: the machine's may be wrong."""
+    beat = seen.heartbeat
+    if beat is None or beat.name != memory.name or beat.mark == memory.heartbeat:
+        return memory
+    first = memory.first_heartbeat if memory.first_heartbeat is not None else seen.time
+    return replace(memory, heartbeat=beat.mark, heartbeat_at=seen.time, first_heartbeat=first)
+
+
+def _queueing(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory, Action]:
+    now = seen.time
+    if seen.error is not None:
+        return _delete(memory, now, "next_zone", str(seen.error))
+    if seen.queued is None:
+        memory = replace(memory, missing=memory.missing + 1)
+        if memory.missing < MISSING_LOOKS:
+            return memory, "wait"
+        return _lost(memory, now, limits, "the queued resource is gone")
+    if seen.queued in ("SUSPENDED", "DELETING"):
+        return _lost(memory, now, limits, f"the queued resource is {seen.queued}")
+    # SUSPENDING says too little yet: it ends in FAILED (nothing was granted) or in SUSPENDED (preempted).
+    if seen.queued in (*QUEUED_STATES, "SUSPENDING"):
+        if now - memory.since <= limits.queueing:
+            return replace(memory, missing=0), "wait"
+        reason = f"not granted within {limits.queueing:g} s (limit of queueing)"
+        return _delete(memory, now, "next_zone", reason)
+    memory = replace(memory, phase="booting", since=now, granted=now, missing=0)
+    return _granted(memory, seen, limits)
+
+
+def _granted(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory, Action]:
+    """Booting, running or stopping."""
+    now, beat = seen.time, seen.heartbeat
+    if beat is not None and beat.name == memory.name:
+        # What the training says of its end comes first: its machines may be gone by now, and that is fine.
+        if beat.state == "succeeded":
+            return _delete(memory, now, "succeed", "the training has ended well")
+        if beat.state == "failed":
+            return _delete(memory, now, "fail", f"the training failed, its last lines:\n{beat.message}")
+        if beat.state == "stopped":
+            why = memory.reason if memory.phase == "stopping" else "the training was asked to stop"
+            return _delete(memory, now, "fail", why)
+        if beat.state == "preempted" and memory.phase != "stopping":
+            return _lost(memory, now, limits, "the machine was told that it is preempted")
+        if memory.phase == "booting":
+            memory = replace(memory, phase="running", since=now)
+    lost, memory = _what_is_lost(memory, seen)
+    if memory.phase == "stopping":
+        if lost or now - memory.since > limits.stopping:
+            return _delete(memory, now, "fail", memory.reason)
+        return memory, "wait"
+    if memory.phase == "booting" and seen.queued == "FAILED":
+        return _delete(memory, now, "next_zone", str(seen.error))
+    # See `_queueing`; a node that is lost is certain already.
+    unsettled = memory.phase == "booting" and seen.queued == "SUSPENDING" and not _lost_node(seen)
+    if lost and not unsettled:
+        return _lost(memory, now, limits, lost)
+    if memory.phase == "booting" and now - memory.since > limits.booting:
+        return _lost(memory, now, limits, f"no heartbeat within {limits.booting:g} s (limit of booting)")
+    if memory.phase == "running" and now - memory.heartbeat_at > limits.heartbeat:
+        return _lost(memory, now, limits, f"no heartbeat for {limits.heartbeat:g} s (limit of the heartbeat)")
+    return _within_budget(memory, now, limits)
+
+
+def _what_is_lost(memory: Memory, seen: Observation) -> tuple[str, Memory]:
+    if state := _lost_node(seen):
+        return f"the node is {state}", memory
+    if seen.queued in ("SUSPENDING", "SUSPENDED", "FAILED", "DELETING"):
+        return f"the queued resource is {seen.queued}", memory
+    # Until it is ACTIVE a node may not be there yet.
+    missing = seen.queued is None or (seen.queued == "ACTIVE" and (not seen.nodes or None in seen.nodes))
+    memory = replace(memory, missing=memory.missing + 1 if missing else 0)
+    return ("the TPU is not found" if memory.missing >= MISSING_LOOKS else ""), memory
+
+
+def _lost_node(seen: Observation) -> str | None:
+    return next((state for state in seen.nodes if state in LOST_STATES), None)
+
+
+def _within_budget(memory: Memory, now: float, limits: Limits) -> tuple[Memory, Action]:
+    """Ask the training to save and end where time or money are spent."""
+    reason = ""
+    started = memory.first_heartbeat
+    if limits.running is not None and started is not None and now - started > limits.running:
+        reason = f"not finished within {limits.running:g} s (limit of running)"
+    if limits.max_cost is not None and limits.price is not None:
+        cost = memory.cost(now, limits.price)
+        if cost > limits.max_cost:
+            reason = f"stopped: about {cost:.2f} spent, max_cost is {limits.max_cost:.2f}"
+    if not reason:
+        return memory, "wait"
+    return replace(memory, phase="stopping", since=now, reason=reason), "stop"
+
+
+def _deleting(
+    memory: Memory, seen: Observation, limits: Limits, zones: Sequence[str]
+) -> tuple[Memory, Action]:
+    now = seen.time
+    if not seen.gone:
+        if now - memory.since > limits.deleting:
+            reason = (
+                f"still there after {limits.deleting:g} s of deleting: it may cost money; {memory.reason}"
+            )
+            return replace(_noted(memory, reason), phase="failed"), "fail"
+        return memory, "delete"
+    spent = memory.spent + (now - memory.granted if memory.granted is not None else 0.0)
+    memory = replace(memory, spent=spent, granted=None, heartbeat="", missing=0, operation=None)
+    if memory.after == "succeed":
+        return replace(memory, phase="succeeded"), "succeed"
+    if memory.after == "fail":
+        return replace(memory, phase="failed"), "fail"
+    if memory.after == "next_zone":
+        return _next_zone(memory, now, zones)
+    # The zone that has worked comes first again, and every zone has its turn.
+    return replace(memory, phase="asking", attempt=memory.attempt + 1, tried=(), since=now), "ask"
+
+
+def _next_zone(memory: Memory, now: float, zones: Sequence[str]) -> tuple[Memory, Action]:
+    tried = (*memory.tried, memory.zone)
+    order = [(memory.zone + i) % len(zones) for i in range(len(zones))]
+    left = [zone for zone in order if zone not in tried]
+    if not left:
+        names = ", ".join(zones[zone] for zone in dict.fromkeys(tried))
+        reason = f"no TPU in any of the zones tried ({names}): {memory.reason}"
+        return replace(memory, phase="failed", tried=tried, reason=reason), "fail"
+    changed = replace(
+        memory, phase="asking", attempt=memory.attempt + 1, zone=left[0], tried=tried, since=now
+    )
+    return changed, "ask"
