@@ -29,7 +29,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, WeightRule, dag, get_current_context, task, task_group
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.form import build_params
-from qarib_airflow.preflight import check_map_length
+from qarib_airflow.preflight import allowed_sources, check_map_length
 from qarib_airflow.preflight import preflight as run_preflight
 from qarib_airflow.published import check_published
 from qarib_airflow.trainer import TrainerOperator
@@ -57,7 +57,7 @@ def preflight() -> dict[str, Any]:
 @task
 @fails_for_good
 def collect(run: dict[str, Any]) -> None:
-    pipeline.collect(Run.from_dict(run))
+    pipeline.collect(Run.from_dict(run), allowed_sources(Run.from_dict(run).config))
 
 
 @task

@@ -96,7 +96,7 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     run = demo.read_run(stack, run_id)
     shards = {t["rendered_map_index"] for t in tasks if t["task_id"] == "shard.upload"}
     assert shards == {t["rendered_map_index"] for t in tasks if t["task_id"] == "shard.convert"}
-    assert shards == {"shard_0000", "shard_0001", "heldout/shard_0000"}
+    assert shards == {"shard_0000", "shard_0001", "shard_0002", "heldout/shard_0000"}
     require_objects_as_in_manifests(run)
     evaluations = sorted(run.model.bert_evals.glob("evaluation-*.json"))
     losses = {e["step"]: e["masked_lm_loss"] for e in (json.loads(path.read_text()) for path in evaluations)}
@@ -192,3 +192,26 @@ def is_at_work(stack: LocalStack, step: str) -> bool:
     if step not in ("train", "evaluate", "export"):
         return True
     return any(stack.workspace.glob(f"models/*/{step}.process.json"))
+
+
+@pytest.mark.slow
+def test_a_training_marked_failed_is_stopped(stack: LocalStack) -> None:
+    """As when a person clicks "mark as failed": the trainer is gone before the run is over."""
+    run_id = stack.trigger(demo.DAG, TINY | {"train_steps": 1_000_000})
+    while not (progress := sorted(stack.workspace.glob("models/*/progress.json"))):
+        assert stack.run(demo.DAG, run_id)["state"] in ("queued", "running")
+        time.sleep(0.5)
+    work = Work("train", (), progress[0].parent)
+    backend = LocalProcessBackend()
+    assert backend.status(work).state == "running"
+    path = f"dags/{demo.DAG}/dagRuns/{run_id}/taskInstances/train"
+    stack.api("PATCH", path, json={"new_state": "failed"})
+    while backend.status(work).state == "running":
+        time.sleep(0.2)
+    # Ended from outside, and not for want of a follower: this test is one.
+    assert backend.status(work).state == "lost"
+    while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
+        time.sleep(0.5)
+    states = {t["task_id"]: t["state"] for t in stack.task_instances(demo.DAG, run_id)}
+    assert states["train"] == "failed"
+    assert states["evaluate"] == "upstream_failed"

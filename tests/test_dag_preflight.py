@@ -20,7 +20,8 @@ CONNECTION = "google_cloud_default"
 
 
 @pytest.fixture
-def params(tmp_path: Path) -> dict[str, Any]:
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("QARIB_ALLOWED_SOURCES", f"{tmp_path}, /nowhere")
     source = tmp_path / "source.txt"
     source.write_text("نص قصير\n" * 100, encoding="utf-8")
     return {
@@ -57,6 +58,16 @@ def test_a_missing_source_is_found_before_anything_is_made(params: dict[str, Any
     with pytest.raises(InputError, match="/nowhere"):
         preflight(params | {"bucket": bucket_name}, CONNECTION)
     assert not Path(params["workspace"]).exists()
+
+
+def test_a_form_does_not_open_the_machine(
+    params: dict[str, Any], bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by a source, and not by a workspace that would make it allowed."""
+    monkeypatch.setenv("QARIB_ALLOWED_SOURCES", "")
+    monkeypatch.setenv("QARIB_WORKSPACE", str(tmp_path / "deployment"))
+    with pytest.raises(ConfigError, match=r"source\.txt"):
+        preflight(params | {"bucket": bucket_name, "workspace": str(tmp_path)}, CONNECTION)
 
 
 def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatch) -> None:

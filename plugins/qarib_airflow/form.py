@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk import Param
 from pydantic import TypeAdapter
 
-from qarib_tasks.config import RunConfig, to_dict
+from qarib_tasks.config import RunConfig, SourceConfig, to_dict
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.presets import PRESETS, merged, resolve
 
@@ -31,10 +31,13 @@ _PRESET_HELP = {
     "qarib": "what QARiB's authors published; needs your own sources and weeks on a TPU",
     "demo": "the sample corpus and a tiny model; minutes on two processor cores",
 }
-_SOURCES_HELP = (
-    'Text files to read, as JSON: [{"name": "tweets", "path": "/data/tweets/*.txt.gz", "document": "line"}]. '
-    "`document` says what ends a document: blank_line, line or file."
-)
+_SOURCES_HELP = """Text to read, as JSON, for example
+
+    [{"name": "tweets", "path": "/data/tweets/*.txt.gz", "document": "line"}]
+
+A source may have:
+
+"""
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -80,9 +83,10 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
     schema |= {"title": field["title"], "section": section}
     help_text = field.get("description", "")
     if name == "sources":
-        item = {"type": "object", "required": ["name", "path"]}
-        schema |= {"type": ["null", "array"], "items": item}
-        return Param(None, description=_SOURCES_HELP, **schema)
+        keys = TypeAdapter(SourceConfig).json_schema()["properties"]
+        lines = [f"- `{key}`: {value.get('description') or value['title']}" for key, value in keys.items()]
+        schema |= {"type": ["null", "array"], "items": {"type": "object", "required": ["name", "path"]}}
+        return Param(None, description_md=_SOURCES_HELP + "\n".join(lines), **schema)
     if name == "bucket":
         help_text += " Empty: the Airflow Variable qarib_bucket, or the environment's QARIB_BUCKET."
     elif section == SECTIONS["upload"]:
@@ -96,6 +100,9 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
         schema |= {"type": ["null", "string"], "enum": [None, *_BOOLEANS]}
     elif "enum" in field or "const" in field:
         schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}
+    elif field["type"] == "array":
+        # With examples the form shows a list to choose from.
+        schema |= {"type": ["null", "array"], "items": field["items"], "examples": field["items"]["enum"]}
     else:
         schema |= {"type": ["null", field["type"]]}
     return Param(None, description=help_text.strip(), **schema)
@@ -107,6 +114,8 @@ _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "patter
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(value)
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)

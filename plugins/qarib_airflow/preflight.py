@@ -18,6 +18,7 @@ from qarib_airflow.form import SECTIONS, read_params
 from qarib_tasks import corpus, pipeline
 from qarib_tasks.config import RunConfig, to_dict
 from qarib_tasks.errors import ConfigError, StorageError
+from qarib_tasks.sources import AllowedSources
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
     """Resolve the form, log the settings, check bucket and deployment, name the dataset and the model.
 
     Raises:
-        ConfigError: a setting is wrong or missing. InputError: a source is missing or empty.
+        ConfigError: a setting is wrong or missing, or a source may not be read here.
+        InputError: a source is missing or empty.
         StorageError: the bucket does not exist, or the connection may not write to it.
     """
     config = read_params(params, deployment_defaults())
@@ -40,9 +42,9 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
             where="bucket",
             do="Fill it in, or set the Airflow Variable qarib_bucket or the environment's QARIB_BUCKET",
         )
-    run = pipeline.prepare(config)
-    sources = corpus.source_files(config.collect)
-    size = sum(path.stat().st_size for paths in sources.values() for path in paths)
+    allowed = allowed_sources(config)
+    run = pipeline.prepare(config, allowed)
+    size = sum(f.bytes for files in corpus.list_sources(config.collect, allowed).values() for f in files)
     check_map_length(size // BYTES_A_LINE // config.split.shard_lines)
     check_bucket(run, gcp_conn_id)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)
@@ -58,6 +60,17 @@ def deployment_defaults() -> dict[str, Any]:
     if values["workspace"]:
         values["workspace"] = str(Path(values["workspace"]).absolute())
     return {"workspace": values["workspace"], "upload": {"bucket": values["bucket"]}}
+
+
+def allowed_sources(config: RunConfig) -> AllowedSources:
+    """What a run's sources may name: a person at the form must not read every file that Airflow can.
+
+    The deployment's workspace and bucket count, not those that the form names beside them.
+    """
+    defaults = deployment_defaults()
+    return AllowedSources.of_deployment(
+        defaults["workspace"] or config.workspace, defaults["upload"]["bucket"] or config.upload.bucket
+    )
 
 
 def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
