@@ -19,7 +19,6 @@ from qarib_tasks.config import RunConfig, TrainingJob, dump_yaml, from_dict, to_
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import DatasetLayout, ModelLayout, manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
-from qarib_tasks.pretraining_data import convert_shard
 from qarib_tasks.sources import AllowedSources
 from qarib_tasks.storage import Bucket, write_text
 from qarib_tasks.tpu.backend import Work
@@ -150,6 +149,9 @@ def split(run: Run) -> list[str]:
 
 def convert(run: Run, shard: str) -> Manifest:
     """One shard → TFRecords and, beside them, the shard's manifest."""
+    # numpy, which it brings along, is a good part of what importing a DAG file costs.
+    from qarib_tasks.pretraining_data import convert_shard
+
     dataset = run.dataset
     return convert_shard(dataset.shard(shard), dataset.vocab, dataset.tfrecord(shard), run.config.convert)
 

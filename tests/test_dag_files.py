@@ -27,7 +27,7 @@ print(json.dumps([seconds, sorted({name.partition(".")[0] for name in set(sys.mo
 """
 HEAVY = {
     *("tensorflow", "keras", "jax", "numba", "sentencepiece", "tokenizers", "transformers"),
-    *("pyarrow", "safetensors"),
+    *("numpy", "pyarrow", "safetensors"),
 }
 
 
