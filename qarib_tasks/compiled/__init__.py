@@ -29,6 +29,9 @@ os.environ.setdefault("NUMBA_CPU_NAME", "generic")
 import numba  # noqa: TID253
 from numba.core import caching  # noqa: TID253
 
+# Where something else imported numba first, it has not seen the variable yet.
+numba.config.reload_config()  # type: ignore[no-untyped-call]
+
 F = TypeVar("F", bound=Callable[..., Any])
 # What a compiled function makes of them; to a type checker they are numbers like any other.
 int64: Any = np.int64
@@ -52,11 +55,14 @@ def cache_folder() -> str:
     folder = PREPARED / f"compiled-{source_stamp()}"
     if (folder / "complete").is_file():
         return str(folder)
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qarib"
-    given = [Path(os.environ["NUMBA_CACHE_DIR"])] if os.environ.get("NUMBA_CACHE_DIR") else []
-    for candidate in [*given, PREPARED, user]:
+    given = os.environ.get("NUMBA_CACHE_DIR", "")
+    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    for candidate in (given, str(PREPARED), os.path.join(user, "qarib")):
+        # Not set, or a user without a home.
+        if not candidate or candidate.startswith("~"):
+            continue
         try:
-            folder = candidate / f"compiled-{source_stamp()}"
+            folder = Path(candidate) / f"compiled-{source_stamp()}"
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError:
