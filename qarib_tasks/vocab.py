@@ -30,6 +30,7 @@ COVERAGE = 0.99995  # share of the text's characters that get an entry of their 
 # A word seen once teaches little and costs as much as any other: with so many times the vocabulary's size of
 # others it is left out.
 ENOUGH_WORDS = 2
+SEEDS = 4  # times the vocabulary's size: pieces that the unigram model starts from
 THREADS = 16  # fixed: SentencePiece adds up in an order that depends on it
 
 
@@ -198,6 +199,14 @@ def _learn(words: Counter[str], alphabet: list[str], size: int, model_type: str)
     with tempfile.TemporaryDirectory() as folder:
         table, prefix = Path(folder) / "words.tsv", Path(folder) / "pieces"
         table.write_text("".join(f"{word}\t{count}\n" for word, count in usable), encoding="utf-8")
+        extra: dict[str, Any] = {}
+        if model_type == "unigram":
+            from qarib_tasks.seed_pieces import seed_pieces
+
+            seeds = seed_pieces(usable, SPACE, SEEDS * size)
+            extra["seed_sentencepieces_file"] = str(Path(folder) / "seeds.tsv")
+            text = "".join(f"{piece}\t{count}\n" for piece, count in seeds)
+            Path(extra["seed_sentencepieces_file"]).write_text(text, encoding="utf-8")
         train_sentencepiece(
             input=str(table),
             input_format="tsv",
@@ -213,6 +222,7 @@ def _learn(words: Counter[str], alphabet: list[str], size: int, model_type: str)
             bos_id=-1,
             eos_id=-1,
             minloglevel=2,
+            **extra,
         )
         pieces = read_pieces(prefix.with_suffix(".vocab"))
     return [entry for entry in map(as_entry, pieces) if entry not in {"", "##"}]

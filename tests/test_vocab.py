@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from qarib_tasks.config import VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.presets import SAMPLE
+from qarib_tasks.seed_pieces import seed_pieces
 from qarib_tasks.vocab import SPECIAL_TOKENS, build_vocab
 from qarib_tasks.vocabulary_file import load_vocab
 from qarib_tasks.vocabulary_report import dead_entries, report, wordpieces
@@ -39,8 +40,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_exactly_so_many_entries_and_no_two_alike(corpus: Path, tmp_path: Path) -> None:
-    vocabulary = build(corpus, tmp_path / "vocab.txt")
+@pytest.fixture(scope="module")
+def built(corpus: Path) -> Path:
+    """The folder of a vocabulary of the corpus."""
+    build(corpus, corpus.parent / "built" / "vocab.txt")
+    return corpus.parent / "built"
+
+
+def test_exactly_so_many_entries_and_no_two_alike(built: Path) -> None:
+    vocabulary = load_vocab(built / "vocab.txt")
     assert len(vocabulary) == SIZE == len(set(vocabulary))
     assert tuple(vocabulary[:5]) == SPECIAL_TOKENS
     assert vocabulary[-16:] == [f"[UNUSED_{i}]" for i in range(16)]
@@ -61,23 +69,20 @@ def test_the_tokenizer_can_produce_every_entry(corpus: Path, tmp_path: Path, low
     assert dead == []
 
 
-def test_little_of_the_text_is_unknown(corpus: Path, tmp_path: Path) -> None:
-    build(corpus, tmp_path / "vocab.txt")
-    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+def test_little_of_the_text_is_unknown(corpus: Path, built: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(built / "tokenizer.json"))
     tokens = Counter(tokenizer.encode(corpus.read_text(encoding="utf-8"), add_special_tokens=False).tokens)
     assert tokens["[UNK]"] / tokens.total() < 0.002
 
 
-def test_the_same_bytes_at_each_run(corpus: Path, tmp_path: Path) -> None:
-    build(corpus, tmp_path / "one" / "vocab.txt")
-    build(corpus, tmp_path / "two" / "vocab.txt")
-    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-
-
-def test_transformers_loads_it(corpus: Path, tmp_path: Path) -> None:
+def test_the_same_bytes_at_each_run(corpus: Path, built: Path, tmp_path: Path) -> None:
     build(corpus, tmp_path / "vocab.txt")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
+        assert (built / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_transformers_loads_it(built: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(built)
     ids = tokenizer("قَالَ @USER [MASK] 😂!")["input_ids"]
     tokens = tokenizer.convert_ids_to_tokens(ids)
     assert (tokens[0], tokens[1], tokens[-1]) == ("[CLS]", "قال", "[SEP]")
@@ -134,7 +139,9 @@ def counted(text: str, *, lower: bool = True) -> Counter[str]:
 
 @pytest.mark.parametrize("lower", [True, False])
 def test_words_are_those_of_the_tokenizers_library(corpus: Path, lower: bool) -> None:
-    hostile = "İstanbul ﷺ a\u0301\u0302b ก\u0e39\u0e38 가각 你好 a\u00adb x\u0483\u0484 \u0345\u0301 e\u0f71\u0f72 ÅΣς 👍🏻"
+    hostile = (
+        "İstanbul ﷺ a\u0301\u0302b ก\u0e39\u0e38 가각 你好 a\u00adb x\u0483\u0484 e\u0f71\u0f72 ÅΣς 👍🏻"
+    )
     text = corpus.read_text(encoding="utf-8") + hostile
     normalizer, pre_tokenizer = BertNormalizer(lowercase=lower), BertPreTokenizer()
     expected: Counter[str] = Counter()
@@ -193,23 +200,21 @@ def test_an_entry_that_a_longer_one_always_hides_is_dead(tmp_path: Path) -> None
     assert dead_entries([*SPECIAL_TOKENS, "a", "ab", "##b", "c"], do_lower_case=True) == []
 
 
-def test_wordpieces_are_those_of_the_tokenizers_library(corpus: Path, tmp_path: Path) -> None:
-    build(corpus, tmp_path / "vocab.txt")
-    entries = set(load_vocab(tmp_path / "vocab.txt"))
-    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    for word in [*counted(corpus.read_text(encoding="utf-8")), "x" * 200, "x" * 201, "漢"]:
+def test_wordpieces_are_those_of_the_tokenizers_library(corpus: Path, built: Path) -> None:
+    entries = set(load_vocab(built / "vocab.txt"))
+    tokenizer = Tokenizer.from_file(str(built / "tokenizer.json"))
+    for word in [*list(counted(corpus.read_text(encoding="utf-8")))[::10], "x" * 200, "x" * 201, "漢"]:
         mine = wordpieces(word, entries, max(map(len, entries)))
         assert (mine or ["[UNK]"]) == tokenizer.encode(word, add_special_tokens=False).tokens
 
 
-def test_the_published_recipe_has_the_faults_that_ours_has_not(corpus: Path, tmp_path: Path) -> None:
+def test_the_published_recipe_has_the_faults_that_ours_has_not(
+    corpus: Path, built: Path, tmp_path: Path
+) -> None:
     """design.md, section 6: punctuation is [UNK], and entries with hamza and madda are dead."""
     config = VocabConfig(vocab_size=SIZE, placeholders=16, recipe="published")
-    build_vocab(corpus, tmp_path / "published" / "vocab.txt", config, do_lower_case=True, random_seed=34)
-    build(corpus, tmp_path / "ours" / "vocab.txt")
-    published, ours = (
-        report(tmp_path / name / "vocab.txt", corpus, do_lower_case=True) for name in ("published", "ours")
-    )
+    build_vocab(corpus, tmp_path / "vocab.txt", config, do_lower_case=True, random_seed=34)
+    published, ours = (report(at / "vocab.txt", corpus, do_lower_case=True) for at in (tmp_path, built))
     assert published.entries == ours.entries == SIZE
     assert (len(ours.dead), ours.unknown_share < 0.002) == (0, True)
     assert len(published.dead) > 0.05 * SIZE
@@ -219,8 +224,9 @@ def test_the_published_recipe_has_the_faults_that_ours_has_not(corpus: Path, tmp
     assert all(unknown.get(mark) for mark in ".،:/#@؟!")
 
 
-def test_a_vocabulary_is_only_replaced_by_saying_so(corpus: Path, tmp_path: Path) -> None:
-    build(corpus, tmp_path / "vocab.txt")
+def test_a_vocabulary_is_only_replaced_by_saying_so(corpus: Path, built: Path, tmp_path: Path) -> None:
+    for path in built.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     before = (tmp_path / "vocab.txt").read_bytes()
     more = tmp_path / "more.txt"
     more.write_bytes(corpus.read_bytes() + "نص جديد تماما\n".encode() * 100)
@@ -234,14 +240,29 @@ def test_a_vocabulary_is_only_replaced_by_saying_so(corpus: Path, tmp_path: Path
     assert len(load_vocab(tmp_path / "vocab.txt")) == SIZE - 1
 
 
-def test_new_data_can_take_the_old_vocabulary(corpus: Path, tmp_path: Path) -> None:
-    build(corpus, tmp_path / "old" / "vocab.txt")
+def test_new_data_can_take_the_old_vocabulary(built: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.txt"
     more.write_text("نص آخر\n", encoding="utf-8")
-    settings = {"vocab_file": str(tmp_path / "old" / "vocab.txt"), "placeholders": 16}
+    settings = {"vocab_file": str(built / "vocab.txt"), "placeholders": 16}
     new = tmp_path / "new" / "vocab.txt"
     build_vocab(more, new, VocabConfig(vocab_size=SIZE, **settings), do_lower_case=True, random_seed=34)  # type: ignore[arg-type]
-    assert new.read_bytes() == (tmp_path / "old" / "vocab.txt").read_bytes()
+    assert new.read_bytes() == (built / "vocab.txt").read_bytes()
     assert AutoTokenizer.from_pretrained(new.parent).vocab_size == SIZE
     with pytest.raises(ConfigError, match="Set vocab_size to 1500"):
         build_vocab(more, tmp_path / "x", VocabConfig(**settings), do_lower_case=True, random_seed=34)  # type: ignore[arg-type]
+
+
+def test_seed_pieces_are_the_substrings_that_are_there_twice() -> None:
+    words = [("aba", 3), ("ab", 1), ("cabab", 1), ("once", 1)]
+    expected: Counter[str] = Counter()
+    for word, count in words:
+        marked = "_" + word
+        for start in range(len(marked)):
+            for end in range(start + 2, len(marked) + 1):
+                expected[marked[start:end]] += count
+    found = seed_pieces(words, "_", 1000)
+    assert dict(found) == {piece: count for piece, count in expected.items() if count > 1}
+    scores = [len(piece) * count for piece, count in found]
+    assert scores == sorted(scores, reverse=True)
+    assert seed_pieces(words, "_", 3) == found[:3]
+    assert seed_pieces([("a", 1)], "_", 3) == []
