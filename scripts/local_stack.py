@@ -28,7 +28,8 @@ from qarib_tasks.emulators import gcs  # noqa: E402
 
 MARKER = "QARIB_LOCAL_STACK"
 COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
-START_SECONDS = 180.0
+# Generous: a part that ended is noticed at once, this is for a machine that is busy otherwise.
+START_SECONDS = 600.0
 TERM_SECONDS = 5.0
 
 
