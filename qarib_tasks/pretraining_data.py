@@ -23,7 +23,7 @@ from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
 from qarib_tasks.readable import readable
 from qarib_tasks.shard_text import Progress, read_shard
-from qarib_tasks.storage import atomic_path
+from qarib_tasks.storage import CHUNK, atomic_path
 from qarib_tasks.tokenizer import Tokenizer
 from qarib_tasks.vocabulary_file import SPECIAL_TOKENS, load_vocab
 
@@ -140,7 +140,7 @@ def _convert(
     _warn(shard, statistics)
     with atomic_path(out) as temporary:
         output = _write(temporary, out.name, encode_examples(examples, tokenizer, config, threads, progress))
-        if FileRecord.of(temporary, out.name) != output:
+        if _crc32c(temporary) != output.crc32c:
             raise CorruptError("reads back otherwise than it was written", where=out, do="Check the disk")
     return Manifest(
         kind="shard",
@@ -163,6 +163,15 @@ def _write(path: Path, name: str, pieces: Iterable[bytes]) -> FileRecord:
             crc.update(bytes(piece))
             size += len(piece)
     return FileRecord(name, size, sha.hexdigest(), base64.b64encode(crc.digest()).decode())
+
+
+def _crc32c(path: Path) -> str:
+    """The checksum of a file as it is on the disk, in the form of `FileRecord`."""
+    crc = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            crc.update(chunk)
+    return base64.b64encode(crc.digest()).decode()
 
 
 def _warn(shard: Path, statistics: dict[str, Any]) -> None:
