@@ -188,7 +188,7 @@ class LocalStack:
     def _wait_until_healthy(self) -> None:
         import httpx
 
-        self._client = self._exit.enter_context(httpx.Client(base_url=self.url, timeout=60))
+        self._client = self._exit.enter_context(httpx.Client(base_url=self.url, timeout=300))
         deadline = time.monotonic() + START_SECONDS
         while True:
             self.check()
