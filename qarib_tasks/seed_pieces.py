@@ -1,8 +1,8 @@
 """Where SentencePiece's unigram training starts from: the most promising pieces of words.
 
 SentencePiece itself (Kudo 2018) finds them with a suffix array of the text, each word as often as it is
-there: gigabytes of memory and most of its time, and of overlapping pieces it keeps few. Over distinct words it
-is one sort for each length of a piece.
+there: gigabytes of memory and most of its time, and of overlapping pieces it keeps few. Over distinct words
+it is one sort for each length of a piece.
 """
 
 from __future__ import annotations

@@ -266,3 +266,12 @@ def test_seed_pieces_are_the_substrings_that_are_there_twice() -> None:
     assert scores == sorted(scores, reverse=True)
     assert seed_pieces(words, "_", 3) == found[:3]
     assert seed_pieces([("a", 1)], "_", 3) == []
+
+
+def test_frequent_emoji_punctuation_and_digits_have_entries(corpus: Path, built: Path) -> None:
+    entries = set(load_vocab(built / "vocab.txt"))
+    text = Counter(corpus.read_text(encoding="utf-8"))
+    emoji = {char for char, count in text.items() if count >= 20 and ord(char) >= 0x1F300}
+    assert emoji
+    assert emoji <= entries
+    assert set(".،:/#@؟!؛0123456789٠١٢٣٤٥٦٧٨٩") <= entries
