@@ -36,6 +36,7 @@ from qarib_airflow.trainer import TrainerOperator
 from qarib_airflow.upload import VerifiedUploadOperator
 
 from qarib_tasks import pipeline
+from qarib_tasks.errors import InputError
 from qarib_tasks.pipeline import Run
 
 CONNECTION = "google_cloud_default"
@@ -99,7 +100,9 @@ def shard_label(path: str) -> str:
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
 @fails_for_good
-def dataset(run: dict[str, Any], names: list[str]) -> list[str]:
+def dataset(run: dict[str, Any] | None, names: list[str] | None) -> list[str]:
+    if run is None or names is None:
+        raise InputError("there are no shards to judge", do="See the log of the first task that failed")
     pipeline.finish_dataset(Run.from_dict(run), names)
     check_published(Run.from_dict(run), CONNECTION)
     return [str(path) for path in pipeline.dataset_files(Run.from_dict(run))]

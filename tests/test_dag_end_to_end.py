@@ -119,8 +119,10 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     # A wrong setting: the run fails at once, in words, without a retry.
     failed_id, failed = finish(stack, TINY | {"max_seq_length": 600})
     assert stack.run(demo.DAG, failed_id)["state"] == "failed"
-    preflight_task = next(t for t in failed if t["task_id"] == "preflight")
-    assert preflight_task["try_number"] == 1
+    assert {t["task_id"]: t["try_number"] for t in failed if t["state"] == "failed"} == {
+        "preflight": 1,
+        "dataset": 1,
+    }
     assert "max_seq_length 600 is above model.max_position_embeddings 128" in demo.failure(stack, failed)
 
     # Without Airflow, in another place: the same vocabulary, shards and examples.
