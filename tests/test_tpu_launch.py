@@ -160,6 +160,7 @@ def test_every_worker_of_a_slice_runs_it(bench: Bench, pipe: Path) -> None:
         assert f"worker {worker} of {NAME}\n" in bench.report(worker)["message"]
 
 
+@pytest.mark.slow
 def test_it_brings_its_own_environment(bench: Bench, pipe: Path, tmp_path: Path) -> None:
     """With the real uv, from a wheelhouse in the bucket, without a package index."""
     wheel = tmp_path / "tiny_qarib-1.0-py3-none-any.whl"
@@ -198,7 +199,7 @@ for step in range(100_000):
 """
 
 
-@pytest.mark.parametrize("by", ["stop", "notice", "metadata"])
+@pytest.mark.parametrize("by", ["stop", "notice", pytest.param("metadata", marks=pytest.mark.slow)])
 def test_work_that_is_told_to_end_saves_first(bench: Bench, pipe: Path, by: str) -> None:
     launch = bench.launch(["-c", WORKS], report_every=0.1)
 
