@@ -73,14 +73,8 @@ class Tokenizer:
         return self._places[entry]
 
     def new_memory(self) -> tuple[Any, ...]:
-        """Room for a million words, 2**24 of their wordpieces and 32 MB of their bytes; used up as needed."""
-        words = 1 << 20
-        return (
-            np.zeros(2 * words, np.uint64),
-            np.empty((words, 5), np.int32),
-            np.empty(1 << 25, np.uint8),
-            np.empty(1 << 24, np.int32),
-        )
+        """Room for a million words, in 48 MB of their bytes and ids; used up as needed."""
+        return np.zeros(1 << 21, np.uint64), np.empty(48 << 20, np.uint8)
 
     def ids(self, text: str) -> list[int]:
         """The wordpiece ids of one line of text. Made for tests and looking at things, not for speed."""
@@ -88,7 +82,7 @@ class Tokenizer:
 
         line = np.frombuffer(text.replace("\n", " ").encode(errors="replace") + b"\n", np.uint8)
         ids = np.empty(len(line), np.int32)
-        memory = (np.zeros(2, np.uint64), np.empty((0, 5), np.int32), line[:0].copy(), ids[:0].copy())
+        memory = (np.zeros(2, np.uint64), np.empty(0, np.uint8))
         one = np.empty(1, np.int32)
         counts = np.zeros(COUNTS, np.int64)
         found, _ = read_lines(line, self.tables, self.trie, memory, ids, one, np.empty(1, np.uint8), counts)

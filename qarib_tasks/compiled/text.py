@@ -19,22 +19,21 @@ MAX_WORD = 200
 MAX_REMEMBERED = 120
 LF, SPACE_BYTE = 10, 32
 INITIAL, CONTINUATION = 0, 1
-# Columns of a remembered word: where its bytes lie, their number, where its ids lie, their number, and the
-# number of words that BERT's basic tokenizer makes of it.
-KEY, KEY_LENGTH, IDS, IDS_LENGTH, WORDS = range(5)
+# A remembered word: the number of its bytes, of its ids, and of the words that BERT's basic tokenizer makes
+# of it; then its bytes, and three bytes an id. All in one place, as each place costs a wait for the memory.
+HEAD = 3
 # Places in `counts`.
-LINES, WORD_COUNT, REPLACED_BYTES, DROPPED_LINES, PENDING, KNOWN, KNOWN_BYTES, KNOWN_IDS = range(8)
-COUNTS = 8
+LINES, WORD_COUNT, REPLACED_BYTES, DROPPED_LINES, PENDING, KNOWN, KNOWN_BYTES = range(7)
+COUNTS = 7
 
 _MULTIPLIER = uint64(0x9E3779B97F4A7C15)
 _OFFSET = uint64(0xCBF29CE484222325)
 _PRIME = uint64(0x100000001B3)
-_ENTRY_BITS = uint64(24)
-_ENTRY_MASK = uint64((1 << 24) - 1)
+_PLACE_MASK = uint64((1 << 28) - 1)
 _HALF = uint64(32)
 
 
-# What the functions here take together, as plain tuples (numba cannot find a function of named ones again):
+# What the functions here take together, as tuples:
 #
 # tables   what becomes of each code point: `kind` [0x110000] uint8; `result` [0x110000] int32, the place in
 #          `pool` of what a MAPPED one becomes (its length, then `kind << 24 | code` each), or the combining
@@ -42,9 +41,8 @@ _HALF = uint64(32)
 # trie     the vocabulary: `keys` int64 (node << 21 | code point) and `children` int32, an open hash table;
 #          `ids` int32, the entry that ends at a node, or -1; `unknown` [1] int32, the id of [UNK]. Words
 #          start at node 0, "##" entries at node 1.
-# memory   words met before: `slots` uint64, an open hash table; `rows` [words, 5] int32; `keys` uint8 and
-#          `ids` int32, which the rows point into. Of fixed size: once it is full, other words are tokenized
-#          anew each time.
+# memory   words met before: `slots` uint64, an open hash table of the upper bits of a word's hash and its
+#          place in `words` uint8. Of fixed size: once it is full, other words are tokenized anew each time.
 
 
 @compiled
@@ -236,54 +234,50 @@ def _is_blank(text: Any, start: int, end: int) -> bool:
 
 @compiled
 def _find(text: Any, start: int, end: int, code: Any, memory: Any) -> tuple[int, int]:
-    """The number of a remembered word or -1, and its slot."""
-    slots, rows, keys, _ = memory
+    """The place of a remembered word or -1, and its slot."""
+    slots, words = memory
     mixed = (code ^ (code >> _HALF)) * _MULTIPLIER
-    tag = mixed & ~_ENTRY_MASK
+    tag = mixed & ~_PLACE_MASK
     at = int64(mixed >> _HALF) & (len(slots) - 1)
     size = end - start
     while slots[at] != 0:
-        if slots[at] & ~_ENTRY_MASK == tag:
-            number = int64(slots[at] & _ENTRY_MASK) - 1
-            if rows[number, KEY_LENGTH] == size:
-                key = rows[number, KEY]
+        if slots[at] & ~_PLACE_MASK == tag:
+            place = int64(slots[at] & _PLACE_MASK) - 1
+            if words[place] == size:
                 i = 0
-                while i < size and keys[key + i] == text[start + i]:
+                while i < size and words[place + HEAD + i] == text[start + i]:
                     i += 1
                 if i == size:
-                    return number, at
+                    return place, at
         at = (at + 1) & (len(slots) - 1)
     return -1, at
 
 
 @compiled
 def _remember(
-    text: Any, start: int, end: int, code: Any, slot: int, ids: Any, words: int, memory: Any, counts: Any
+    text: Any, start: int, end: int, code: Any, slot: int, ids: Any, count: int, memory: Any, counts: Any
 ) -> None:
-    slots, rows, keys, all_ids = memory
-    number = counts[KNOWN]
+    slots, words = memory
     size = end - start
-    if (
-        number >= len(rows)
-        or counts[KNOWN_BYTES] + size > len(keys)
-        or counts[KNOWN_IDS] + len(ids) > len(all_ids)
-    ):
+    place = counts[KNOWN_BYTES]
+    if 2 * (counts[KNOWN] + 1) > len(slots) or place + HEAD + size + 3 * len(ids) > len(words):
         return
-    row = rows[number]
-    row[KEY] = counts[KNOWN_BYTES]
-    row[KEY_LENGTH] = size
-    row[IDS] = counts[KNOWN_IDS]
-    row[IDS_LENGTH] = len(ids)
-    row[WORDS] = words
+    words[place] = size
+    words[place + 1] = len(ids)
+    words[place + 2] = count
+    place += HEAD
     for i in range(size):
-        keys[row[KEY] + i] = text[start + i]
-    for i in range(len(ids)):
-        all_ids[row[IDS] + i] = ids[i]
+        words[place + i] = text[start + i]
+    place += size
+    for number in ids:
+        words[place] = number & 0xFF
+        words[place + 1] = (number >> 8) & 0xFF
+        words[place + 2] = number >> 16
+        place += 3
     mixed = (code ^ (code >> _HALF)) * _MULTIPLIER
-    slots[slot] = (mixed & ~_ENTRY_MASK) | uint64(number + 1)
+    slots[slot] = (mixed & ~_PLACE_MASK) | uint64(counts[KNOWN_BYTES] + 1)
     counts[KNOWN] += 1
-    counts[KNOWN_BYTES] += size
-    counts[KNOWN_IDS] += len(ids)
+    counts[KNOWN_BYTES] = place
 
 
 @compiled
@@ -302,7 +296,7 @@ def read_lines(
     Returns:
         the number of wordpieces and of lines written.
     """
-    _, rows, _, known_ids = memory
+    _, known = memory
     word = np.empty(MAX_WORD + 1, np.int32)
     at = 0
     found = 0
@@ -325,13 +319,14 @@ def read_lines(
                 counts[WORD_COUNT] += words
                 start = end
                 continue
-            number, slot = _find(text, start, end, code, memory)
-            if number >= 0:
-                row = rows[number]
-                for i in range(row[IDS], row[IDS] + row[IDS_LENGTH]):
-                    ids[at] = known_ids[i]
+            place, slot = _find(text, start, end, code, memory)
+            if place >= 0:
+                first = place + HEAD + end - start
+                for i in range(int64(known[place + 1])):
+                    part = first + 3 * i
+                    ids[at] = int64(known[part]) | int64(known[part + 1]) << 8 | int64(known[part + 2]) << 16
                     at += 1
-                counts[WORD_COUNT] += row[WORDS]
+                counts[WORD_COUNT] += int64(known[place + 2])
             else:
                 begin = at
                 at, words, replaced = _tokenize(text, start, end, tables, trie, word, ids, at)
