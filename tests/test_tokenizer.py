@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from qarib_tasks.shard_text import read_shard
 from qarib_tasks.tokenizer import MAX_INPUT_CHARS_PER_WORD, Tokenizer
 from qarib_tasks.vocabulary_file import load_vocab
 
@@ -179,3 +181,16 @@ def test_committed_tables_are_what_the_pinned_library_does() -> None:
 
     committed = [line for line in TABLES.read_text().splitlines() if not line.startswith("#")]
     assert list(tables()) == committed
+
+
+@pytest.mark.parametrize(("slots", "size"), [(4, 1000), (1 << 12, 700), (1 << 12, 0)])
+def test_a_full_memory_changes_nothing(slots: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = DATA / "pretraining_data" / "hostile.txt"
+    tokenizer = Tokenizer(VOCAB, do_lower_case=True)
+    whole = read_shard(shard, tokenizer, 1, lambda phase, share: None)
+    small = (np.zeros(slots, np.uint64), np.empty(size, np.uint8))
+    monkeypatch.setattr(tokenizer, "new_memory", lambda: small)
+    again = read_shard(shard, tokenizer, 1, lambda phase, share: None)
+    assert np.array_equal(again.tokens, whole.tokens)
+    assert again.statistics == whole.statistics
+    assert np.count_nonzero(small[0]) <= slots / 2
