@@ -29,6 +29,19 @@ ZONE = "projects/test/locations/us-west4-a"
 QUEUED, NODE = f"{ZONE}/queuedResources/a", f"{ZONE}/nodes/a"
 
 
+@pytest.fixture(autouse=True)
+def _no_test_waits_for_ever() -> Iterator[None]:
+    """A pipe's end that never comes must be a failure."""
+
+    def fail(*_: object) -> None:
+        raise TimeoutError("waited for two minutes")
+
+    signal.signal(signal.SIGALRM, fail)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+
+
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[TpuEmulator]:
     with TpuEmulator(tmp_path / "tpu", clock=ManualClock()) as running:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ NAME, ZONE = "qarib-run-1", "us-west4-a"
 HOSTILE = """a b'c"d $(touch CANARY) `touch CANARY` ${HOME} \\ ; touch CANARY & | > x * ? ~ # برت 🤗 ' -rf"""
 # Says what it was given, and lets the reader of a pipe know that it ended.
 SAYS = "import json, os, sys; json.dump([sys.argv[2:], sorted(os.listdir())], open(sys.argv[1], 'w'))"
+
+
+@pytest.fixture(autouse=True)
+def _no_test_waits_for_ever() -> Iterator[None]:
+    """A pipe's end that never comes must be a failure."""
+
+    def fail(*_: object) -> None:
+        raise TimeoutError("waited for two minutes")
+
+    signal.signal(signal.SIGALRM, fail)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
 
 
 @pytest.fixture

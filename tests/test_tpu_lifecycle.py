@@ -17,7 +17,7 @@ from qarib_tasks.tpu.cloud import Backoff, CloudTpuClient
 from qarib_tasks.tpu.cloud_errors import TpuUnavailableError
 from qarib_tasks.tpu.cloud_request import TpuRequest
 from qarib_tasks.tpu.cloud_run import TpuRun
-from qarib_tasks.tpu.lifecycle import Heartbeat, Limits, Memory
+from qarib_tasks.tpu.lifecycle import Heartbeat, Limits, Memory, Observation, decide
 
 ZONES = ("us-west4-a", "us-central1-a")
 POLL = 15.0
@@ -139,6 +139,20 @@ LOSSES: dict[str, Callable[[Bench, Memory], None]] = {
 }
 
 
+REASONS = {
+    "preempted": "node is PREEMPTED",
+    "vanished": "not found",
+    "terminated": "node is TERMINATED",
+    "repairing": "node is REPAIRING",
+    "told": "told that it is preempted",
+    "stopped": "node is STOPPED",
+    "silent": "no heartbeat for 120 s",
+    "suspended": "resource is SUSPENDED",
+    "deleted by hand": "node is DELETING",
+    "gone": "not found",
+}
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_lost_tpu_is_replaced(bench: Bench, loss: str) -> None:
     first = bench.until(NEW, "running")
@@ -146,6 +160,7 @@ def test_a_lost_tpu_is_replaced(bench: Bench, loss: str) -> None:
     second = bench.until(first, "booting")
     assert (second.attempt, second.preemptions, second.zone) == (2, 1, 0)
     assert second.name != first.name
+    assert REASONS[loss] in second.history[-1]
     assert bench.emulator.queued_resource_ids == [second.name]
     # What the first one says now is nobody's.
     bench.beat(first, state="succeeded")
@@ -305,3 +320,11 @@ def test_a_delete_without_end_says_so(bench: Bench) -> None:
     bench.beat(memory, state="succeeded")
     memory = bench.until(memory, "failed")
     assert "still there after 600 s of deleting: it may cost money" in memory.reason
+
+
+def test_another_tpu_s_heartbeat_does_not_count() -> None:
+    memory = replace(NEW, phase="running", heartbeat_at=100.0)
+    beat = Heartbeat(name=replace(NEW, attempt=2).name, mark="1", state="succeeded")
+    seen = Observation(time=150.0, queued="ACTIVE", nodes=["READY"], heartbeat=beat)
+    after, action = decide(memory, seen, LIMITS, ZONES)
+    assert (after.phase, after.heartbeat_at, action) == ("running", 100.0, "wait")
