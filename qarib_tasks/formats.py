@@ -7,10 +7,7 @@ what it says it is, unpacking to absurd size) is always an error.
 
 from __future__ import annotations
 
-import bz2
 import fnmatch
-import gzip
-import io
 import json
 import lzma
 import zipfile
@@ -20,17 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from qarib_tasks.config import SourceConfig
 from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.unpacking import BLOCK, limited, unpacked
 
-BLOCK = 1 << 19  # bytes read at once
 LONGEST_LINE = 1 << 20  # bytes; a longer one is no sentence, and would be held in memory by every step
 LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
 ROWS = 1000  # of a table, read at once
-MOST_EXPANSION = 200  # times its size that a file may unpack to; text packs 3 to 30 times
-FREE_EXPANSION = 16 << 20  # bytes that any file may unpack to
 _FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -125,15 +120,15 @@ def _read_stream(
                 raise ConfigError("a compressed Parquet file", where=name, do="Unpack it")
             yield from _parquet(reading, raw)
             return
-        stream = _unpacked(raw, packed)
+        stream = unpacked(raw, packed)
         # What is not packed cannot expand.
-        limited = stream if stream is raw else _limited(stream, size, name)
+        bounded = stream if stream is raw else limited(stream, size, name)
         readers: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
             "jsonl": _json_lines,
             "csv": _csv,
             "tsv": _csv,
         }
-        yield from readers.get(form, _text)(reading, limited)
+        yield from readers.get(form, _text)(reading, bounded)
 
 
 @contextmanager
@@ -159,50 +154,6 @@ def _file_errors(reading: Reading) -> Iterator[None]:
         ) from None
 
 
-def _unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
-    if packed == "gz":
-        return cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))
-    if packed == "bz2":
-        return bz2.BZ2File(raw)
-    if packed == "xz":
-        return lzma.LZMAFile(raw)
-    if packed == "zst":
-        import pyarrow
-
-        stream: IO[bytes] = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd")
-        return stream
-    return raw
-
-
-class _Limited(io.RawIOBase):
-    """A stream that ends with an error when more comes out of it than can be true."""
-
-    def __init__(self, stream: IO[bytes], packed_bytes: int, name: str) -> None:
-        self._stream = stream
-        self._left = max(FREE_EXPANSION, MOST_EXPANSION * packed_bytes)
-        self._packed_bytes = packed_bytes
-        self._name = name
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        self._left -= len(data)
-        if self._left < 0:
-            raise InputError(
-                f"unpacks to more than {MOST_EXPANSION} times its {self._packed_bytes:,} bytes",
-                where=self._name,
-                do="If that is right, unpack it yourself",
-            )
-        return len(data)
-
-
-def _limited(stream: IO[bytes], packed_bytes: int, name: str) -> IO[bytes]:
-    return io.BufferedReader(_Limited(stream, packed_bytes, name), BLOCK)
-
-
 def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str]) -> Batches:
     """Every member that the source wants, in the order of their names; each ends a document."""
     wanted = source.member or ("*.ar" if source.format == "moses" else "*")
@@ -226,8 +177,8 @@ def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str])
                 raise InputError("the archive is encrypted", where=name, do="Decrypt it")
             inner = f"{name}/{member.filename}"
             with archive.open(member) as raw:
-                limited = _limited(raw, member.compress_size, inner)
-                yield from _read_stream(source, inner, limited, member.compress_size, counts, "none")
+                bounded = limited(raw, member.compress_size, inner)
+                yield from _read_stream(source, inner, bounded, member.compress_size, counts, "none")
                 yield [""]
 
 

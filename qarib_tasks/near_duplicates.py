@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.deduplication import Bits, Keys, digest, key_texts, repeats, unpacked
-from qarib_tasks.formats import BLOCK
+from qarib_tasks.unpacking import BLOCK
 
 PERMUTATIONS = 128
 SHINGLE = 5  # characters of the key's text
