@@ -18,7 +18,7 @@ import google_crc32c
 
 from qarib_tasks.errors import CorruptError, InputError
 
-GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b\x08"
 MAX_RECORD = 1 << 28
 _MASK_DELTA = 0xA282EAD8
 
@@ -32,10 +32,10 @@ def masked_crc32c(data: bytes) -> int:
 def is_gzip(path: Path) -> bool:
     """Whether the file begins as a gzip stream does.
 
-    A TFRecord file could only do so if its first record had 35,615 bytes: none of ours is that long.
+    A TFRecord file could only do so if its first record were longer than half a megabyte: none of ours is.
     """
     with path.open("rb") as file:
-        return file.read(2) == GZIP_MAGIC
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
 
 
 def read_records(path: Path) -> Iterator[bytes]:
