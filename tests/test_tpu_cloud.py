@@ -179,6 +179,14 @@ def test_deleted_from_every_state(
         client.close()
 
 
+def test_no_delete_while_it_is_being_suspended(emulator: TpuEmulator, client: CloudTpuClient) -> None:
+    client.create_queued_resource(request())
+    preempted(emulator)
+    assert state(client) == "SUSPENDING"
+    assert not client.delete_step(ZONE, "a")
+    assert "DeleteQueuedResource" not in emulator.calls
+
+
 def test_a_delete_without_end_says_how_to_go_on(emulator: TpuEmulator, client: CloudTpuClient) -> None:
     client.create_queued_resource(request())
     with pytest.raises(cloud_errors.TpuUnavailableError, match="queued-resources delete a --zone=us-west4-a"):
