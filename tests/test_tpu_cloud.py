@@ -286,6 +286,13 @@ def test_a_reserved_tpu_of_an_own_account(emulator: TpuEmulator, client: CloudTp
         request(reservation=reservation)
 
 
+def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CLOUD_TPU_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    with pytest.raises(cloud_errors.TpuPermissionError, match=r"missing\.json.*CLOUD_TPU_EMULATOR_HOST"):
+        CloudTpuClient("test")
+
+
 @pytest.mark.parametrize("bad", [{"name": "A"}, {"name": "a" * 64}, {"zone": "us-central1"}])
 def test_names_are_checked_before_the_call(bad: dict[str, str]) -> None:
     with pytest.raises(cloud_errors.TpuRequestError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from qarib_tasks.tpu.cloud_errors import (
     TpuConflictError,
     TpuError,
+    TpuPermissionError,
     TpuRequestError,
     TpuStateError,
     TpuUnavailableError,
@@ -285,6 +286,7 @@ class CloudTpuClient:
 
 
 def _connect(endpoint: str, credentials: Any, client_info: Any) -> TpuClient:
+    from google.auth.exceptions import GoogleAuthError
     from google.cloud.tpu_v2alpha1 import TpuClient
     from google.cloud.tpu_v2alpha1.services.tpu.transports import TpuGrpcTransport
 
@@ -295,7 +297,14 @@ def _connect(endpoint: str, credentials: Any, client_info: Any) -> TpuClient:
         channel = grpc.insecure_channel(endpoint.removeprefix("http://"))
         return TpuClient(transport=TpuGrpcTransport(channel=channel, **more), **more)
     options = {"api_endpoint": endpoint.removeprefix("https://")} if endpoint else None
-    return TpuClient(credentials=credentials, client_options=options, **more)
+    try:
+        return TpuClient(credentials=credentials, client_options=options, **more)
+    except GoogleAuthError as error:
+        raise TpuPermissionError(
+            f"no credentials for the Cloud TPU API: {error}",
+            do=f"Set the connection's key, run `gcloud auth application-default login`, or set "
+            f"{EMULATOR_ENVIRONMENT} to an emulator's host:port",
+        ) from None
 
 
 def _labels(resource: Any) -> Mapping[str, str]:
