@@ -61,6 +61,7 @@ class Tweets:
     def __init__(self, seed: int, words: int = WORDS) -> None:
         self.dice = random.Random(seed)
         self.words = vocabulary(self.dice, words)
+        self.tags = self.words[:20_000]
         # Zipf's law with Mandelbrot's shift.
         self.weights = list(itertools.accumulate(1 / (rank + 2.7) for rank in range(words)))
 
@@ -70,7 +71,7 @@ class Tweets:
         tokens = [self._decorated(token) if dice.random() < 0.06 else token for token in tokens]
         for chance, make in (
             (0.25, lambda: "@USER"),
-            (0.2, lambda: "#" + "_".join(dice.choices(self.words[:20_000], k=dice.randint(1, 3)))),
+            (0.2, lambda: "#" + "_".join(dice.choices(self.tags, k=dice.randint(1, 3)))),
             (0.15, lambda: "https://t.co/" + "".join(dice.choices(BASE62, k=10))),
             (0.3, lambda: "".join(dice.choices(EMOJI, k=dice.randint(1, 4)))),
             (0.12, lambda: dice.choice(["", "", "٪", "%"]).join([self._number(), ""])),
