@@ -57,7 +57,7 @@ def take_pictures(page: Page, stack: LocalStack, run_id: str) -> None:
     picture(page, "grid")
     page.goto(f"{stack.url}/dags/{DAG}")
     page.get_by_role("button", name="Trigger", exact=False).first.click()
-    page.get_by_text("Preset", exact=True).first.wait_for()
+    page.locator("#element_preset").wait_for()
     picture(page, "form")
 
 
