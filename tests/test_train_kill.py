@@ -64,7 +64,7 @@ def kill_at_line(config: Path, text: str, skip: int) -> bool:
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_files(tmp_path: Path) -> None:
     job = replace(
-        make_job(tmp_path, train_steps=40, save_checkpoints_steps=5, keep_checkpoint_max=2, xla=True),
+        make_job(tmp_path, train_steps=40, save_checkpoints_steps=5, keep_checkpoint_max=2),
         model=replace(make_job(tmp_path).model, hidden_dropout_prob=0.1, num_hidden_layers=2),
     )
     undisturbed = replace(job, output=str(tmp_path / "undisturbed" / "small"))

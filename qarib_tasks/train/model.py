@@ -222,6 +222,9 @@ def truncated_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.
 
 def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
     """The job's model with the initial weights of its seed."""
+    # Keras numbers its layers through the process (dense_9, dense_10), and TensorFlow's graph optimizer
+    # orders sums by such names: without a fresh count a second model would differ in the last bits.
+    keras.utils.clear_session()
     model = PretrainingBert(job.model, vocab_size, next_sentence=job.train.next_sentence)
     variables = model.named_variables()
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
