@@ -213,7 +213,9 @@ for step in range(100_000):
 """
 
 
-@pytest.mark.parametrize("by", ["stop", "notice", pytest.param("metadata", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "by", ["notice", *(pytest.param(by, marks=pytest.mark.slow) for by in ("stop", "metadata"))]
+)
 def test_work_that_is_told_to_end_saves_first(bench: Bench, pipe: Path, by: str) -> None:
     launch = bench.launch(["-c", WORKS], report_every=0.1)
 
