@@ -100,7 +100,9 @@ def join(
             )
     figures: dict[str, Any] = {**totals, "document_lines": dict(lengths)}
     for name in ("changed", "dropped", "line_words"):
-        figures[name] = dict(sum((Counter(values[name]) for values in statistics.values()), Counter[str]()))
+        # Sorted, as those of a source that was collected in an earlier process are.
+        both = sum((Counter(values[name]) for values in statistics.values()), Counter[str]())
+        figures[name] = dict(sorted(both.items()))
     figures["sources"] = statistics
     page = out.with_name("report.html")
     write_text(page, report(figures, settings))
