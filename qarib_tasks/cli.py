@@ -16,6 +16,7 @@ from qarib_tasks.cli_corpus import (
     vocab_command,
     vocab_report_command,
 )
+from qarib_tasks.cli_emulators import emulate_group
 from qarib_tasks.cli_training import evaluate_command, export_command, train_command
 from qarib_tasks.config import load_yaml
 from qarib_tasks.errors import QaribError
@@ -51,6 +52,7 @@ for command in (
     collect_command,
     vocab_command,
     vocab_report_command,
+    emulate_group,
     split_command,
     convert_command,
     verify_command,
