@@ -602,3 +602,13 @@ def test_it_follows_the_time_by_itself(tmp_path: Path) -> None:
             deadline = time.monotonic() + 60
             while node_state(client) != "READY":
                 assert time.monotonic() < deadline
+
+
+def test_a_folder_of_something_else_is_not_emptied(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="holds files that no emulator made"):
+        TpuEmulator(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+    for _ in range(2):
+        with TpuEmulator(tmp_path / "tpu", clock=ManualClock()):
+            assert (tmp_path / "tpu").is_dir()

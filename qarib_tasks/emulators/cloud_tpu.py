@@ -29,19 +29,32 @@ from qarib_tasks.emulators.cloud_tpu_nodes import NodeRecord
 from qarib_tasks.emulators.cloud_tpu_server import Api, handlers
 from qarib_tasks.emulators.cloud_tpu_state import Bill, ManualClock, State, Timeline, id_of
 from qarib_tasks.emulators.cloud_tpu_vm import Machine
-from qarib_tasks.errors import StorageError
+from qarib_tasks.errors import ConfigError, StorageError
 
 ENVIRONMENT_NAME = "CLOUD_TPU_EMULATOR_HOST"
 _TICK_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
+MARK = ".cloud-tpu-emulator"
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder anew; one that holds anything but an emulator's machines is not touched."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise ConfigError(
+            "holds files that no emulator made", where=folder, do="Name another folder; it is emptied"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+
 
 class TpuEmulator:
     """The running service. A context manager: at its end every machine is gone.
 
     Args:
-        folder: of the machines; emptied at the start.
+        folder: of the machines; emptied at the start, if an emulator made what is in it.
         port: of 127.0.0.1; 0 takes a free one.
         behaviour: delays, switches and faults, or the YAML file that holds them and is read again when it
             changes.
@@ -50,7 +63,7 @@ class TpuEmulator:
 
     Raises:
         StorageError: the port is taken.
-        ConfigError: the file of faults is wrong.
+        ConfigError: the file of faults is wrong, or the folder holds something else.
     """
 
     def __init__(
@@ -64,8 +77,7 @@ class TpuEmulator:
     ) -> None:
         import grpc  # type: ignore[import-untyped,unused-ignore]
 
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        _empty(folder)
         self._clock = clock
         state = State(folder.absolute(), Timeline(clock or time.time), Faults(behaviour))
         self.api = Api(state)
