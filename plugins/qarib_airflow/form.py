@@ -50,7 +50,7 @@ def build_params() -> dict[str, Param]:
             enum=list(PRESETS),
             title="Preset",
             description_md="The set of values that every empty field below stands for.\n\n"
-            + "\n".join(f"- `{name}`: {text}" for name, text in _PRESET_HELP.items()),
+            + "\n".join(f"- **{name}**: {text}" for name, text in _PRESET_HELP.items()),
         ),
         "workspace": Param(
             None,
@@ -84,7 +84,7 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
     help_text = field.get("description", "")
     if name == "sources":
         keys = TypeAdapter(SourceConfig).json_schema()["properties"]
-        lines = [f"- `{key}`: {value.get('description') or value['title']}" for key, value in keys.items()]
+        lines = [f"- **{key}**: {value.get('description') or value['title']}" for key, value in keys.items()]
         schema |= {"type": ["null", "array"], "items": {"type": "object", "required": ["name", "path"]}}
         return Param(None, description_md=_SOURCES_HELP + "\n".join(lines), **schema)
     if name == "bucket":
