@@ -33,7 +33,9 @@ HOME = REPOSITORY / ".demo"
 UI_PORT = 8080
 STEPS = {
     "preflight": "check settings, sources and bucket",
-    "collect": "collect the corpus",
+    "sources": "list the sources",
+    "collect_source": "read and clean the sources",
+    "collect": "join the sources",
     "vocab": "learn the vocabulary",
     "split": "split into shards",
     "shard.convert": "convert the shards",
@@ -115,7 +117,7 @@ def follow(console: Console, stack: LocalStack, run_id: str) -> dict[str, float]
             time.sleep(1)
     if state == "failed":
         raise RunFailed(failure(stack, tasks))
-    return {step: seconds(tasks, step) for step in STEPS}
+    return {step: seconds(tasks, step) for step in STEPS if any(t["task_id"] == step for t in tasks)}
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def test_a_task_killed_in_each_step(stack: LocalStack, tmp_path: Path) -> None:
         time.sleep(0.2)
     tasks = stack.task_instances(demo.DAG, run_id)
     require_success(stack, tasks)
-    assert killed == set(demo.STEPS)
+    assert killed == {t["task_id"] for t in tasks} <= set(demo.STEPS)
     assert {t["task_id"] for t in tasks if t["try_number"] > 1} == killed
     again_id, again = finish(stack, TINY)
     require_success(stack, again)
