@@ -290,7 +290,7 @@ def marked(marker: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and needle in (entry / "environ").read_bytes():
+            if entry.name.isdigit() and needle in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
         except OSError:  # It has ended meanwhile, or is somebody else's.
             continue
