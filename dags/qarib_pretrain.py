@@ -58,7 +58,7 @@ def preflight() -> dict[str, Any]:
 @task
 @fails_for_good
 def collect(run: dict[str, Any]) -> None:
-    pipeline.collect(Run.from_dict(run), allowed_sources(Run.from_dict(run).config))
+    pipeline.collect(Run.from_dict(run), allowed_sources())
 
 
 @task

@@ -65,9 +65,10 @@ def test_a_form_does_not_open_the_machine(
 ) -> None:
     """Not by a source, and not by a workspace that would make it allowed."""
     monkeypatch.setenv("QARIB_ALLOWED_SOURCES", "")
-    monkeypatch.setenv("QARIB_WORKSPACE", str(tmp_path / "deployment"))
-    with pytest.raises(ConfigError, match=r"source\.txt"):
-        preflight(params | {"bucket": bucket_name, "workspace": str(tmp_path)}, CONNECTION)
+    for workspace in ("", str(tmp_path / "deployment")):
+        monkeypatch.setenv("QARIB_WORKSPACE", workspace)
+        with pytest.raises(ConfigError, match=r"source\.txt"):
+            preflight(params | {"bucket": bucket_name, "workspace": str(tmp_path)}, CONNECTION)
 
 
 def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatch) -> None:

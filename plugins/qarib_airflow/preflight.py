@@ -42,7 +42,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
             where="bucket",
             do="Fill it in, or set the Airflow Variable qarib_bucket or the environment's QARIB_BUCKET",
         )
-    allowed = allowed_sources(config)
+    allowed = allowed_sources()
     run = pipeline.prepare(config, allowed)
     size = sum(f.bytes for files in corpus.list_sources(config.collect, allowed).values() for f in files)
     check_map_length(size // BYTES_A_LINE // config.split.shard_lines)
@@ -62,15 +62,13 @@ def deployment_defaults() -> dict[str, Any]:
     return {"workspace": values["workspace"], "upload": {"bucket": values["bucket"]}}
 
 
-def allowed_sources(config: RunConfig) -> AllowedSources:
+def allowed_sources() -> AllowedSources:
     """What a run's sources may name: a person at the form must not read every file that Airflow can.
 
-    The deployment's workspace and bucket count, not those that the form names beside them.
+    The deployment's workspace and bucket count, never those that the form names.
     """
     defaults = deployment_defaults()
-    return AllowedSources.of_deployment(
-        defaults["workspace"] or config.workspace, defaults["upload"]["bucket"] or config.upload.bucket
-    )
+    return AllowedSources.of_deployment(defaults["workspace"] or "", defaults["upload"]["bucket"] or "")
 
 
 def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
