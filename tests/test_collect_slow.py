@@ -35,7 +35,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_files(tmp_path: Path) -> No
     sources = [SAMPLE / f"{name}.txt" for name in ("classical", "tweets", "office", "muwatta")]
 
     def run(folder: Path, seconds: float | None) -> bool:
-        """Whether it came to its end; else it was killed after so many seconds."""
+        """Whether it came to its end before it was killed, after so many seconds."""
         command = [sys.executable, "-m", "qarib_tasks.cli", "collect", *map(str, sources)]
         command += [
             "-o",
@@ -49,8 +49,8 @@ def test_killed_at_any_instant_it_ends_with_the_same_files(tmp_path: Path) -> No
         try:
             subprocess.run(command, env=environment, capture_output=True, check=True, timeout=seconds)
         except subprocess.TimeoutExpired:
-            assert not (folder / "data.json").exists()
-            return False
+            # Killed between its last act, the manifest, and its exit, it is done all the same.
+            return (folder / "data.json").exists()
         return True
 
     assert run(tmp_path / "whole", None)
