@@ -68,9 +68,10 @@ demo: install ## The whole way on the sample corpus, in Airflow (DETACH=1: stop 
 
 bench: install ## The benchmarks that need nothing but the repository
 	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/vocabulary.py
 
 docs: install ## Screenshots for the README, from a real run
 	$(BIN)/python scripts/screenshots.py
 
 clean: ## Remove everything that the targets above made
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo build dist *.egg-info qarib_tasks/compiled/__pycache__ .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -74,5 +74,5 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
                     "the object is not what was sent", where=addresses[-1], do="Clear the task"
                 )
             sent += 1
-        self.log.info("%d of %d files sent, the others were there already", sent, len(files))
+        self.log.info("%d files sent, %d were there already", sent, len(files) - sent)
         return addresses
