@@ -222,8 +222,9 @@ def truncated_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.
 
 def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
     """The job's model with the initial weights of its seed."""
-    # Keras numbers its layers through the process (dense_9, dense_10), and TensorFlow's graph optimizer
-    # orders sums by such names: without a fresh count a second model would differ in the last bits.
+    # Without this a second model in the same process differed from the first in the last bits (measured).
+    # Keras numbers its layers through the process, dense_9 before dense_10: the order of sums by such names
+    # in TensorFlow's graph optimizer is the likely reason.
     keras.utils.clear_session()
     model = PretrainingBert(job.model, vocab_size, next_sentence=job.train.next_sentence)
     variables = model.named_variables()
