@@ -56,7 +56,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_files(tmp_path: Path) -> No
     assert run(tmp_path / "whole", None)
     kills, ended = 0, False
     while not ended:
-        ended = run(tmp_path / "killed", 0.3 * 1.4**kills)
+        ended = run(tmp_path / "killed", 0.15 * 1.15**kills)
         kills += not ended
     assert kills > 3
     for name in ("data.txt", "heldout.txt", "report.html"):
