@@ -114,7 +114,7 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     assert {name: blob.generation for name, blob in objects(run).items()} == before
     for task in again:
         if task["task_id"] == "shard.upload":
-            assert "0 of 2 files sent" in stack.task_log(task)
+            assert "0 files sent, 2 were" in stack.task_log(task)
 
     # A wrong setting: the run fails at once, in words, without a retry.
     failed_id, failed = finish(stack, TINY | {"max_seq_length": 600})

@@ -58,7 +58,7 @@ def test_the_same_bytes_are_left_alone_and_others_are_not(
     upload(bucket_name, tmp_path, *files)
     assert generations(bucket_name) == before
     log = capsys.readouterr().out
-    assert "0 of 2 files sent" in log
+    assert "0 files sent, 2 were" in log
     assert f"gs://{bucket_name}/prefix/pretraining_data/shard_0000.json holds the same bytes" in log
 
     # The same size, other bytes.
