@@ -88,7 +88,7 @@ def test_shards_are_called_by_their_names() -> None:
 
     assert shard_label("shards/shard_0007") == "shard_0007"
     assert shard_label("heldout/shards/shard_0000") == "heldout/shard_0000"
-    assert shard_label("/work/datasets/x/pretraining_data/shard_0007.tfrecord") == "shard_0007"
+    assert shard_label("/srv/datasets/x/pretraining_data/shard_0007.tfrecord") == "shard_0007"
     assert shard_label("/w/datasets/x/heldout/data/shard_0000.tfrecord") == "heldout/shard_0000"
 
 

@@ -26,8 +26,8 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
     file's. And the files keep their place below `relative_to`. Files go up one after another in the order
     given: name the manifest last, and it is never there without what it speaks of.
 
-    :param relative_to: folder that the object names start below: with `/work` and `dst="prefix/"`,
-        `/work/a/b.txt` becomes `prefix/a/b.txt`. Without it only the file's own name is kept. (templated)
+    :param relative_to: folder that the object names start below: with `/srv` and `dst="prefix/"`,
+        `/srv/a/b.txt` becomes `prefix/a/b.txt`. Without it only the file's own name is kept. (templated)
     """
 
     template_fields: Sequence[str] = (*LocalFilesystemToGCSOperator.template_fields, "relative_to")
