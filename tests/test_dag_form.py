@@ -14,7 +14,7 @@ from qarib_tasks.config import RunConfig, SourceConfig, fields_of, from_dict, to
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.presets import PRESETS, resolve
 
-DEFAULTS = {"workspace": "/work", "upload": {"bucket": "a-bucket"}}
+DEFAULTS = {"workspace": "/srv", "upload": {"bucket": "a-bucket"}}
 SOURCES = [{"name": "tweets", "path": "/data/*.txt.gz", "document": "line"}]
 
 
@@ -41,10 +41,10 @@ def test_an_empty_form_is_the_preset() -> None:
 
 def test_every_value_comes_back() -> None:
     """Each setting of the demo typed into the form gives the demo's settings, whatever the preset."""
-    demo = to_dict(resolve({"preset": "demo", "workspace": "/work", "upload": {"bucket": "other-bucket"}}))
+    demo = to_dict(resolve({"preset": "demo", "workspace": "/srv", "upload": {"bucket": "other-bucket"}}))
     typed = {name: value for section in SECTIONS for name, value in demo[section].items()}
     typed = {name: str(value).lower() if isinstance(value, bool) else value for name, value in typed.items()}
-    config = read_params(filled_in(preset="qarib", workspace="/work", **typed), DEFAULTS)
+    config = read_params(filled_in(preset="qarib", workspace="/srv", **typed), DEFAULTS)
     assert to_dict(config) == {**demo, "preset": "qarib"}
 
 
