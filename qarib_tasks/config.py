@@ -22,6 +22,7 @@ from qarib_tasks.corpus_config import CollectConfig as CollectConfig
 from qarib_tasks.corpus_config import SourceConfig as SourceConfig
 from qarib_tasks.corpus_config import VocabConfig as VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.tpu_config import TpuConfig as TpuConfig
 
 T = TypeVar("T")
 
@@ -190,12 +191,33 @@ class TrainConfig:
     shuffle_window: Annotated[
         int, Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading.")
     ] = 65_536
+    max_corrupt_records: Annotated[
+        int,
+        Field(
+            ge=0,
+            title="Corrupt records",
+            description="Corrupt records that are passed over before the training stops; 0 stops at the first.",
+        ),
+    ] = 0
     next_sentence: Annotated[bool, Field(title="Next sentence prediction")] = True
+    backend: Annotated[
+        Literal["auto", "tensorflow", "jax"],
+        Field(title="Backend", description="auto is jax where there is a TPU, tensorflow elsewhere."),
+    ] = "auto"
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(
+            title="Precision",
+            description="bfloat16 is mixed: matrix products in bfloat16, weights and the rest in float32. "
+            "For TPUs; most CPUs are slower with it.",
+        ),
+    ] = "float32"
     xla: Annotated[
         bool,
         Field(
             title="XLA",
-            description="Compile the training step: seconds at the start, then faster and with less memory.",
+            description="Compile the training step: seconds at the start, then faster and with less memory. "
+            "The backend jax always does.",
         ),
     ] = True
 
@@ -232,6 +254,7 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    tpu: TpuConfig = TpuConfig()
 
     def __post_init__(self) -> None:
         faults = []

@@ -72,10 +72,15 @@ def test_a_form_does_not_open_the_machine(
 
 
 def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert deployment_defaults() == {"workspace": None, "upload": {"bucket": None}}
+    assert deployment_defaults() == {"workspace": None, "upload": {"bucket": None}, "tpu": {}}
     monkeypatch.setenv("QARIB_BUCKET", "from-environment")
     monkeypatch.setenv("QARIB_WORKSPACE", "/from/environment")
-    expected = {"workspace": "/from/environment", "upload": {"bucket": "from-environment"}}
+    monkeypatch.setenv("QARIB_TPU", "zones: [us-west4-a]")
+    expected = {
+        "workspace": "/from/environment",
+        "upload": {"bucket": "from-environment"},
+        "tpu": {"zones": ["us-west4-a"]},
+    }
     assert deployment_defaults() == expected
     monkeypatch.setenv("AIRFLOW_VAR_QARIB_BUCKET", "from-variable")
     assert deployment_defaults()["upload"] == {"bucket": "from-variable"}

@@ -26,6 +26,7 @@ SECTIONS = {
     "model": "Model",
     "train": "Training",
     "evaluate": "Evaluation",
+    "tpu": "Where it trains",
 }
 _PRESET_HELP = {
     "qarib": "what QARiB's authors published; needs your own sources and weeks on a TPU",
@@ -79,6 +80,8 @@ def settings() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[str, Any]) -> Param:
+    if "anyOf" in field:  # A setting that may be without a value: the empty field is that.
+        field = {**next(kind for kind in field["anyOf"] if kind["type"] != "null"), **field}
     schema = {key: field[key] for key in _LIMITS if key in field}
     schema |= {"title": field["title"], "section": section}
     help_text = field.get("description", "")
@@ -101,8 +104,10 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
     elif "enum" in field or "const" in field:
         schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}
     elif field["type"] == "array":
-        # With examples the form shows a list to choose from.
-        schema |= {"type": ["null", "array"], "items": field["items"], "examples": field["items"]["enum"]}
+        schema |= {"type": ["null", "array"], "items": field["items"]}
+        if choices := field["items"].get("enum"):
+            # With examples the form shows a list to choose from.
+            schema["examples"] = choices
     else:
         schema |= {"type": ["null", field["type"]]}
     return Param(None, description=help_text.strip(), **schema)
@@ -116,6 +121,8 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return ", ".join(value)
+    if value is None or value == "":
+        return "none"
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)

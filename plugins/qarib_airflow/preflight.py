@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import Variable
 from airflow.sdk.configuration import conf
@@ -59,7 +60,27 @@ def deployment_defaults() -> dict[str, Any]:
     }
     if values["workspace"]:
         values["workspace"] = str(Path(values["workspace"]).absolute())
-    return {"workspace": values["workspace"], "upload": {"bucket": values["bucket"]}}
+    return {
+        "workspace": values["workspace"],
+        "upload": {"bucket": values["bucket"]},
+        "tpu": yaml_mapping("qarib_tpu"),
+    }
+
+
+def yaml_mapping(variable: str) -> dict[str, Any]:
+    """The settings in an Airflow Variable, or in the environment's variable of that name, as YAML or JSON.
+
+    Raises:
+        ConfigError: it holds anything but a mapping.
+    """
+    text = Variable.get(variable, default=None) or os.environ.get(variable.upper(), "")
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=variable) from None
+    if not isinstance(values, dict):
+        raise ConfigError("must hold settings as `name: value`", where=variable)
+    return values
 
 
 def allowed_sources() -> AllowedSources:
