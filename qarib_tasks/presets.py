@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "xla": False,
         },
         "evaluate": {"max_eval_steps": 20},
-        "tpu": {"backend": "local"},
+        "tpu": {"machine": "local"},
     },
 }
 

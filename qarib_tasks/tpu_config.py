@@ -19,11 +19,11 @@ Zone = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
 class TpuConfig:
     """Where step 5 runs, and what that may cost."""
 
-    backend: Annotated[
+    machine: Annotated[
         Literal["cloud_tpu", "local"],
         Field(
-            title="Where to train",
-            description="cloud_tpu makes a Cloud TPU for the training and removes it; local is the machine "
+            title="Machine",
+            description="Where it trains. cloud_tpu makes a Cloud TPU for the training and removes it; local is the machine "
             "of the Airflow worker.",
         ),
     ] = "cloud_tpu"

@@ -29,7 +29,7 @@ from qarib_tasks.presets import resolve
         ({"max_cost": 0}, "max_cost"),
         ({"poll_seconds": 0}, "poll_seconds"),
         ({"running_hours": 0}, "running_hours"),
-        ({"backend": "gpu"}, "backend"),
+        ({"machine": "gpu"}, "machine"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(values: dict[str, Any], message: str) -> None:
@@ -39,7 +39,7 @@ def test_what_cannot_be_meant_is_refused(values: dict[str, Any], message: str) -
 
 def test_the_presets() -> None:
     assert resolve({"preset": "qarib", "workspace": "w"}).tpu == TpuConfig()
-    assert resolve({"preset": "demo", "workspace": "w"}).tpu.backend == "local"
+    assert resolve({"preset": "demo", "workspace": "w"}).tpu.machine == "local"
     assert from_dict(TpuConfig, to_dict(TpuConfig())) == TpuConfig()
 
 
@@ -59,9 +59,9 @@ def test_the_form_comes_before_the_deployment_before_the_preset() -> None:
     for name, value in {"preset": "demo", "zones": ["us-east5-b"], "max_cost": 12.5}.items():
         build_params()[name].resolve(value)
         params[name] = value
-    deployment = {"workspace": "w", "tpu": {"backend": "cloud_tpu", "zones": ["us-west4-a"]}}
+    deployment = {"workspace": "w", "tpu": {"machine": "cloud_tpu", "zones": ["us-west4-a"]}}
     tpu = read_params(params, deployment).tpu
-    assert (tpu.backend, tpu.zones, tpu.max_cost) == ("cloud_tpu", ("us-east5-b",), 12.5)
+    assert (tpu.machine, tpu.zones, tpu.max_cost) == ("cloud_tpu", ("us-east5-b",), 12.5)
 
 
 def test_a_deployment_that_is_no_mapping_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
