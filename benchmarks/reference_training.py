@@ -1,6 +1,8 @@
 """Compare the trainer with the reference, step by step.
 
-    python benchmarks/reference_training.py PREFIX EXAMPLES.npz
+    python benchmarks/reference_training.py PREFIX EXAMPLES.npz [--backend tensorflow|jax]
+
+Without --backend on each backend that is installed, one after the other.
 
 `PREFIX.json` holds a configuration and, for each step, what google-research/bert's run_pretraining.py had:
 learning rate, losses and the gradient's norm before clipping. `PREFIX-init.npz` and `PREFIX-final.npz` hold
@@ -14,13 +16,16 @@ for the gradient's norm, 1e-4 for the final variables (norm of the difference ov
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
+BACKENDS = ("tensorflow", "jax")
 LIMITS = {
     "loss": 1e-4,
     "masked_lm_loss": 1e-4,
@@ -36,11 +41,16 @@ def main() -> int:
     )
     parser.add_argument("prefix", metavar="PREFIX")
     parser.add_argument("examples", metavar="EXAMPLES.npz", type=Path)
-    parser.add_argument("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
+    parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND"))
     arguments = parser.parse_args()
+    if arguments.backend is None:
+        # A process holds one backend.
+        installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+        command = [sys.executable, __file__, arguments.prefix, str(arguments.examples)]
+        return max(subprocess.run([*command, "--backend", name]).returncode for name in installed)
     from qarib_tasks.train import runtime
 
-    runtime.choose_backend(arguments.backend)
+    print(f"backend {runtime.choose_backend(arguments.backend)}", flush=True)
     worst = differences(Path(arguments.prefix), arguments.examples)
     for name, value in worst.items():
         verdict = "ok" if value <= LIMITS[name] else "ABOVE"

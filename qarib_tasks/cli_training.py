@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from qarib_tasks.config import TrainingJob, from_dict, load_yaml
+from qarib_tasks.errors import StoppedError
 
 _config = click.option(
     "--config",
@@ -21,7 +23,7 @@ def _job(config: Path) -> TrainingJob:
     job = from_dict(TrainingJob, load_yaml(config), config)
     from qarib_tasks.train import runtime
 
-    runtime.choose_backend()
+    runtime.choose_backend(job.train.backend)
     return job
 
 
@@ -32,11 +34,19 @@ def _epilog(command: str) -> str:
 @click.command("train", epilog=_epilog("train"))
 @_config
 def train_command(config: Path) -> None:
-    """Train a BERT, or go on from its newest checkpoint."""
+    """Train a BERT, or go on from its newest checkpoint.
+
+    SIGTERM or Ctrl-C has it save its state and end with status 75: run it again and it goes on.
+    """
     job = _job(config)
     from qarib_tasks.train.loop import train
+    from qarib_tasks.train.termination import STOPPED
 
-    train(job)
+    try:
+        train(job)
+    except StoppedError as error:
+        click.echo(f"qarib: {error}", err=True)
+        sys.exit(STOPPED)
 
 
 @click.command("evaluate", epilog=_epilog("evaluate"))

@@ -179,6 +179,14 @@ class TrainConfig:
     train_steps: Annotated[int, Field(ge=1, title="Training steps")] = 2_000_000
     save_checkpoints_steps: Annotated[int, Field(ge=1, title="Steps between checkpoints")] = 100_000
     keep_checkpoint_max: Annotated[int, Field(ge=1, title="Checkpoints kept")] = 20
+    recovery_minutes: Annotated[
+        float,
+        Field(
+            ge=0,
+            title="Minutes between recovery checkpoints",
+            description="What a lost machine loses at most. One is kept beside the others; 0 for none.",
+        ),
+    ] = 10
     num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps")] = 10
     num_tpu_cores: Annotated[
         int,
@@ -196,7 +204,7 @@ class TrainConfig:
         Field(
             ge=0,
             title="Corrupt records",
-            description="Corrupt records that are passed over before the training stops; 0 stops at the first.",
+            description="Corrupt records passed over before the training stops; 0 stops at the first.",
         ),
     ] = 0
     next_sentence: Annotated[bool, Field(title="Next sentence prediction")] = True

@@ -27,8 +27,9 @@ def gelu(x: Any) -> Any:
     return ops.gelu(x, approximate=True)
 
 
-def normalization(name: str = "LayerNorm") -> layers.LayerNormalization:
-    return layers.LayerNormalization(epsilon=1e-12, name=name)
+def normalization(policy: str) -> layers.LayerNormalization:
+    """LayerNorm, which computes in float32 whatever the precision of its input and output."""
+    return layers.LayerNormalization(epsilon=1e-12, name="LayerNorm", dtype=policy)
 
 
 class Dropout(layers.Layer):  # type: ignore[misc]
@@ -38,8 +39,8 @@ class Dropout(layers.Layer):  # type: ignore[misc]
     step, and a checkpoint has no random state to hold.
     """
 
-    def __init__(self, rate: float, generator: keras.random.SeedGenerator) -> None:
-        super().__init__()
+    def __init__(self, rate: float, generator: keras.random.SeedGenerator, policy: str) -> None:
+        super().__init__(dtype=policy)
         self.rate = rate
         self.generator = generator
 
@@ -52,26 +53,29 @@ class Dropout(layers.Layer):  # type: ignore[misc]
 class EncoderLayer(layers.Layer):  # type: ignore[misc]
     """Self-attention and feed-forward network, each followed by dropout, residual and LayerNorm."""
 
-    def __init__(self, config: ModelConfig, generator: keras.random.SeedGenerator, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self, config: ModelConfig, generator: keras.random.SeedGenerator, policy: str, name: str
+    ) -> None:
+        super().__init__(name=name, dtype=policy)
         self.heads = config.num_attention_heads
         self.head_size = config.hidden_size // config.num_attention_heads
-        self.query = layers.Dense(config.hidden_size)
-        self.key = layers.Dense(config.hidden_size)
-        self.value = layers.Dense(config.hidden_size)
-        self.attention_dropout = Dropout(config.attention_probs_dropout_prob, generator)
-        self.attention_output = layers.Dense(config.hidden_size)
-        self.attention_norm = normalization()
-        self.intermediate = layers.Dense(config.intermediate_size)
-        self.output_dense = layers.Dense(config.hidden_size)
-        self.output_norm = normalization()
-        self.hidden_dropout = Dropout(config.hidden_dropout_prob, generator)
+        self.query = layers.Dense(config.hidden_size, dtype=policy)
+        self.key = layers.Dense(config.hidden_size, dtype=policy)
+        self.value = layers.Dense(config.hidden_size, dtype=policy)
+        self.attention_dropout = Dropout(config.attention_probs_dropout_prob, generator, policy)
+        self.attention_output = layers.Dense(config.hidden_size, dtype=policy)
+        self.attention_norm = normalization(policy)
+        self.intermediate = layers.Dense(config.intermediate_size, dtype=policy)
+        self.output_dense = layers.Dense(config.hidden_size, dtype=policy)
+        self.output_norm = normalization(policy)
+        self.hidden_dropout = Dropout(config.hidden_dropout_prob, generator, policy)
 
     def call(self, hidden: Any, scores_of_padding: Any, training: bool = False) -> Any:
-        """[batch, length, hidden], [batch, 1, 1, length] → [batch, length, hidden]."""
+        """[batch, length, hidden], [batch, 1, 1, length] float32 → [batch, length, hidden]."""
         query, key, value = (self._heads(dense(hidden)) for dense in (self.query, self.key, self.value))
-        scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) * (self.head_size**-0.5) + scores_of_padding
-        shares = self.attention_dropout(ops.softmax(scores), training=training)
+        scores = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
+        shares = ops.softmax(scores * (self.head_size**-0.5) + scores_of_padding)
+        shares = self.attention_dropout(ops.cast(shares, value.dtype), training=training)
         attended = ops.reshape(ops.swapaxes(ops.matmul(shares, value), 1, 2), ops.shape(hidden))
         attended = self.hidden_dropout(self.attention_output(attended), training=training)
         hidden = self.attention_norm(attended + hidden)
@@ -85,29 +89,40 @@ class EncoderLayer(layers.Layer):  # type: ignore[misc]
 
 
 class PretrainingBert(keras.Model):  # type: ignore[misc]
-    """The model. Its call gives logits; `losses` and `counts` below make losses and accuracies of them."""
+    """The model. Its call gives logits; `losses` and `counts` below make losses and accuracies of them.
 
-    def __init__(self, config: ModelConfig, vocab_size: int, *, next_sentence: bool = True) -> None:
+    Args:
+        precision: "bfloat16" multiplies matrices in bfloat16 (mixed precision, as on TPUs); the variables,
+            softmax, LayerNorm, logits and losses stay float32.
+    """
+
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, *, next_sentence: bool = True, precision: str = "float32"
+    ) -> None:
         super().__init__(name="bert")
         self.config = config
         self.vocab_size = vocab_size
         self.next_sentence = next_sentence
         self.generator = keras.random.SeedGenerator(0)
+        policy = "mixed_bfloat16" if precision == "bfloat16" else precision
         hidden = config.hidden_size
-        self.word_embeddings = layers.Embedding(vocab_size, hidden)
-        self.token_type_embeddings = layers.Embedding(config.type_vocab_size, hidden)
-        self.position_embeddings = layers.Embedding(config.max_position_embeddings, hidden)
-        self.embeddings_norm = normalization()
-        self.embeddings_dropout = Dropout(config.hidden_dropout_prob, self.generator)
+        for name, rows in (
+            ("word_embeddings", vocab_size),
+            ("token_type_embeddings", config.type_vocab_size),
+            ("position_embeddings", config.max_position_embeddings),
+        ):
+            setattr(self, name, self.add_weight(shape=(rows, hidden), initializer="zeros", name=name))
+        self.embeddings_norm = normalization(policy)
+        self.embeddings_dropout = Dropout(config.hidden_dropout_prob, self.generator, policy)
         self.encoder = [
-            EncoderLayer(config, self.generator, f"layer_{number}")
+            EncoderLayer(config, self.generator, policy, f"layer_{number}")
             for number in range(config.num_hidden_layers)
         ]
-        self.transform = layers.Dense(hidden, activation=gelu)
-        self.transform_norm = normalization()
+        self.transform = layers.Dense(hidden, activation=gelu, dtype=policy)
+        self.transform_norm = normalization(policy)
         self.output_bias = self.add_weight(shape=(vocab_size,), initializer="zeros", name="output_bias")
         if next_sentence:
-            self.pooler = layers.Dense(hidden, activation="tanh")
+            self.pooler = layers.Dense(hidden, activation="tanh", dtype=policy)
             self.seq_weights = self.add_weight(shape=(2, hidden), initializer="zeros", name="seq_weights")
             self.seq_bias = self.add_weight(shape=(2,), initializer="zeros", name="seq_bias")
         ids = np.zeros((1, 2), "int32")
@@ -123,36 +138,35 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
                 masked_lm_positions [batch, predictions].
 
         Returns:
-            masked_lm [batch · predictions, vocabulary] and, unless left out, next_sentence [batch, 2].
+            float32: masked_lm [batch · predictions, vocabulary]; unless left out, next_sentence [batch, 2].
         """
         hidden = self.encode(batch, training=training)
-        batch_size, length, size = ops.shape(hidden)
-        flat = ops.reshape(hidden, (-1, size))
-        first = ops.expand_dims(ops.arange(batch_size, dtype="int32") * length, 1)
-        positions = ops.reshape(ops.cast(batch["masked_lm_positions"], "int32") + first, (-1,))
-        masked = self.transform_norm(self.transform(ops.take(flat, positions, axis=0)))
-        embeddings = ops.cast(self.word_embeddings.embeddings, masked.dtype)
+        length, size = ops.shape(hidden)[1:]
+        # A product with one-hot rows picks exactly the same numbers as an index does; its gradient is a
+        # product too, and it stays within each example, so that a batch divided over chips stays divided.
+        picked = ops.one_hot(batch["masked_lm_positions"], length, dtype=hidden.dtype)
+        masked = ops.reshape(ops.matmul(picked, hidden), (-1, size))
+        masked = self.transform_norm(self.transform(masked))
+        embeddings = ops.cast(self.word_embeddings, masked.dtype)
         logits = ops.matmul(masked, ops.transpose(embeddings))
-        outputs = {"masked_lm": ops.cast(logits, "float32") + ops.cast(self.output_bias, "float32")}
+        outputs = {"masked_lm": ops.cast(logits, "float32") + self.output_bias}
         if self.next_sentence:
             pooled = ops.cast(self.pooler(hidden[:, 0]), "float32")
-            weights = ops.cast(self.seq_weights, "float32")
-            outputs["next_sentence"] = ops.matmul(pooled, ops.transpose(weights)) + ops.cast(
-                self.seq_bias, "float32"
-            )
+            outputs["next_sentence"] = ops.matmul(pooled, ops.transpose(self.seq_weights)) + self.seq_bias
         return outputs
 
     def encode(self, batch: Mapping[str, Any], training: bool = False) -> Any:
         """The encoder's output [batch, length, hidden]."""
         ids = batch["input_ids"]
         length = ops.shape(ids)[1]
+        types = ops.one_hot(batch["segment_ids"], self.config.type_vocab_size, dtype="float32")
         hidden = (
-            self.word_embeddings(ids)
-            + self.token_type_embeddings(batch["segment_ids"])
-            + self.position_embeddings(ops.arange(length))
+            ops.take(self.word_embeddings, ids, axis=0)
+            + ops.matmul(types, self.token_type_embeddings)
+            + self.position_embeddings[:length]
         )
         hidden = self.embeddings_dropout(self.embeddings_norm(hidden), training=training)
-        mask = ops.cast(batch["input_mask"], hidden.dtype)[:, None, None, :]
+        mask = ops.cast(batch["input_mask"], "float32")[:, None, None, :]
         for layer in self.encoder:
             hidden = layer(hidden, (1.0 - mask) * MASKED_SCORE, training=training)
         return hidden
@@ -168,7 +182,7 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
             named[f"{name}/LayerNorm/beta"], named[f"{name}/LayerNorm/gamma"] = layer.beta, layer.gamma
 
         for name in ("word_embeddings", "token_type_embeddings", "position_embeddings"):
-            named[f"bert/embeddings/{name}"] = getattr(self, name).embeddings
+            named[f"bert/embeddings/{name}"] = getattr(self, name)
         norm("bert/embeddings", self.embeddings_norm)
         for number, layer in enumerate(self.encoder):
             prefix = f"bert/encoder/layer_{number}"
@@ -226,7 +240,9 @@ def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
     # Keras numbers its layers through the process, dense_9 before dense_10: the order of sums by such names
     # in TensorFlow's graph optimizer is the likely reason.
     keras.utils.clear_session()
-    model = PretrainingBert(job.model, vocab_size, next_sentence=job.train.next_sentence)
+    model = PretrainingBert(
+        job.model, vocab_size, next_sentence=job.train.next_sentence, precision=job.train.precision
+    )
     variables = model.named_variables()
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     for name, value in initial_values(shapes, job.model, job.random_seed).items():

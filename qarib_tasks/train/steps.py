@@ -43,4 +43,8 @@ def make_steps(model: PretrainingBert, config: TrainConfig, seed: int) -> Steps:
         from qarib_tasks.train.steps_tensorflow import TensorFlowSteps
 
         return TensorFlowSteps(model, config, seed)
+    if keras.backend.backend() == "jax":
+        from qarib_tasks.train.steps_jax import JaxSteps
+
+        return JaxSteps(model, config, seed)
     raise ConfigError(f"the trainer has no steps for the Keras backend {keras.backend.backend()!r}")

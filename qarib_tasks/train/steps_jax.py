@@ -1,0 +1,181 @@
+"""The training step on JAX: a pure function, compiled once, its batch divided over all devices.
+
+Weights and optimizer are copied to every device (data parallelism); the compiler sees one program over the
+whole batch and puts the sums over devices where they are needed, so that the result does not depend on the
+number of devices but for the order of sums. So it is with dropout: its random numbers are those of the whole
+batch (`jax_threefry_partitionable`), drawn from (seed, step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from qarib_tasks.config import TrainConfig
+from qarib_tasks.errors import ConfigError
+from qarib_tasks.train import optimizer
+from qarib_tasks.train.model import DRAWS_A_STEP, PretrainingBert, counts, losses
+
+Tree = dict[str, Any]
+# The names of a batch's arrays and the shape of each behind the first axis, in the order of the columns.
+Layout = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class JaxSteps:
+    """See `steps.Steps`.
+
+    Args:
+        devices: those to compute on; all of them, of all hosts, unless given.
+
+    Raises:
+        ConfigError: the batch cannot be divided by the devices.
+    """
+
+    def __init__(
+        self,
+        model: PretrainingBert,
+        config: TrainConfig,
+        seed: int,
+        devices: Sequence[jax.Device] | None = None,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.seed = seed
+        self.devices = list(devices if devices is not None else jax.devices())
+        require_divisible("train.train_batch_size", config.train_batch_size, len(self.devices))
+        mesh = Mesh(np.array(self.devices), ("data",))
+        self.replicated = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
+        self.divided = NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
+        self.variables = model.named_variables()
+        self._train = jax.jit(
+            self.train_step,
+            static_argnums=2,
+            donate_argnums=0,
+            in_shardings=(self.replicated, self.divided),
+            out_shardings=(self.replicated, self.replicated),
+        )
+        self._evaluate = jax.jit(
+            self.evaluate_step,
+            static_argnums=2,
+            in_shardings=(self.replicated, self.divided),
+            out_shardings=self.replicated,
+        )
+        weights = {name: np.asarray(variable.value) for name, variable in self.variables.items()}
+        zeros = {name: np.zeros_like(value) for name, value in weights.items()}
+        self._state = self._place({"weights": weights, "first": zeros, "second": zeros, "step": np.int32(0)})
+
+    def _place(self, tree: Tree) -> Tree:
+        """Copy arrays to every device. Each copy is a new one: a step overwrites them in place."""
+        return jax.tree.map(lambda value: jax.device_put(np.array(value), self.replicated), tree)  # type: ignore[no-any-return]
+
+    def _feed(self, batch: Mapping[str, np.ndarray]) -> tuple[Any, Layout]:
+        """This host's part of a batch as one array over all devices: one transfer instead of seven."""
+        names = sorted(batch)
+        rows = [batch[name].reshape(len(batch[name]), -1) for name in names]
+        layout = tuple((name, batch[name].shape[1:]) for name in names)
+        packed = np.concatenate(rows, axis=1).astype(np.int32)
+        return jax.make_array_from_process_local_data(self.divided, packed), layout  # type: ignore[no-untyped-call]
+
+    def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        packed, layout = self._feed(batch)
+        self._state, figures = self._train(self._state, packed, layout)
+        return figures  # type: ignore[no-any-return]
+
+    def evaluate(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        packed, layout = self._feed(batch)
+        return self._evaluate(self._state["weights"], packed, layout)  # type: ignore[no-any-return]
+
+    def train_step(self, state: Tree, packed: Any, layout: Layout) -> tuple[Tree, Tree]:
+        """One update as a pure function: (state, batch) → (state, figures)."""
+        batch = unpacked(packed, layout)
+        step = state["step"]
+        random = jnp.stack([jnp.uint32(self.seed), step.astype(jnp.uint32) * DRAWS_A_STEP])
+
+        def loss_of(weights: Tree) -> tuple[Any, Tree]:
+            outputs = self._call(weights, batch, random)
+            result = losses(outputs, batch)
+            return result["loss"], result | counts(outputs, batch)
+
+        gradients, figures = jax.grad(loss_of, has_aux=True)(state["weights"])
+        names = list(self.variables)
+        each = [gradients[name] for name in names]
+        norm = optimizer.global_norm(each)
+        rate = optimizer.learning_rate_at(
+            step,
+            peak=self.config.learning_rate,
+            train_steps=self.config.train_steps,
+            num_warmup_steps=self.config.num_warmup_steps,
+        )
+        new: Tree = {"weights": {}, "first": {}, "second": {}, "step": step + 1}
+        for name, gradient in zip(names, optimizer.clip_by_global_norm(each, norm), strict=True):
+            new["weights"][name], new["first"][name], new["second"][name] = optimizer.adamw(
+                state["weights"][name],
+                gradient,
+                state["first"][name],
+                state["second"][name],
+                rate,
+                decayed=optimizer.is_decayed(name),
+            )
+        return new, {**figures, "gradient_norm": norm, "learning_rate": rate}
+
+    def evaluate_step(self, weights: Tree, packed: Any, layout: Layout) -> Tree:
+        batch = unpacked(packed, layout)
+        return counts(self._call(weights, batch, None), batch)
+
+    def _call(self, weights: Tree, batch: Tree, random: Any) -> Tree:
+        """The model's outputs with these weights as its variables; with dropout where `random` is given."""
+        places = [(self.variables[name], value) for name, value in weights.items()]
+        if random is not None:
+            places.append((self.model.generator.state, random))
+        with keras.StatelessScope(state_mapping=places):
+            return self.model(batch, training=random is not None)  # type: ignore[no-any-return]
+
+    def state(self) -> dict[str, np.ndarray]:
+        state = {}
+        for name in self.variables:
+            state[name] = np.asarray(self._state["weights"][name])
+            state[f"{name}/adam_m"] = np.asarray(self._state["first"][name])
+            state[f"{name}/adam_v"] = np.asarray(self._state["second"][name])
+        state["global_step"] = np.asarray(self._state["step"], np.int64)
+        return state
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        names = list(self.variables)
+        self._state = self._place(
+            {
+                "weights": {name: state[name] for name in names},
+                "first": {name: state[f"{name}/adam_m"] for name in names},
+                "second": {name: state[f"{name}/adam_v"] for name in names},
+                "step": np.int32(state["global_step"]),
+            }
+        )
+
+
+def unpacked(packed: Any, layout: Layout) -> Tree:
+    """[examples, columns] int32 → the batch's arrays by name."""
+    batch, start = {}, 0
+    for name, shape in layout:
+        width = int(np.prod(shape, dtype=int))
+        batch[name] = packed[:, start : start + width].reshape(len(packed), *shape)
+        start += width
+    return batch
+
+
+def require_divisible(setting: str, size: int, devices: int) -> None:
+    """Refuse a batch that cannot be divided evenly.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if size % devices:
+        raise ConfigError(
+            f"a batch of {size} cannot be divided over {devices} devices",
+            where=setting,
+            do=f"Set a multiple of {devices}",
+        )

@@ -1,0 +1,67 @@
+"""Which backend is chosen, and how a TPU is recognized."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qarib_tasks.errors import ConfigError
+from qarib_tasks.train.runtime import choose_backend, has_tpu
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Restored afterwards: other tests of the process run on TensorFlow.
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+
+
+def pci_device(root: Path, name: str, vendor: str, kind: str) -> None:
+    folder = root / "sys/bus/pci/devices" / name
+    folder.mkdir(parents=True)
+    (folder / "vendor").write_text(vendor + "\n")
+    (folder / "class").write_text(kind + "\n")
+
+
+def device(root: Path, name: str) -> None:
+    (root / "dev" / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / "dev" / name).touch()
+
+
+def test_chips_of_early_generations_are_accel_devices(tmp_path: Path) -> None:
+    assert not has_tpu(tmp_path)
+    device(tmp_path, "accel/accel0")  # another maker's, in a folder
+    assert not has_tpu(tmp_path)
+    device(tmp_path, "accel0")
+    assert has_tpu(tmp_path)
+
+
+def test_chips_of_later_generations_are_vfio_groups_of_google_s_devices(tmp_path: Path) -> None:
+    device(tmp_path, "vfio/vfio")
+    pci_device(tmp_path, "0000:00:04.0", "0x1ae0", "0x020000")  # the network card
+    assert not has_tpu(tmp_path)
+    device(tmp_path, "vfio/0")
+    assert not has_tpu(tmp_path)
+    pci_device(tmp_path, "0000:00:05.0", "0x1ae0", "0x0b4000")
+    assert has_tpu(tmp_path)
+
+
+def test_a_tpu_that_jax_may_not_use_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device(tmp_path, "accel0")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert not has_tpu(tmp_path)
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu,cpu")
+    assert has_tpu(tmp_path)
+
+
+def test_keras_is_told_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert choose_backend("auto") == "tensorflow" == os.environ["KERAS_BACKEND"]
+    assert choose_backend("jax") == "jax" == os.environ["KERAS_BACKEND"]
+
+
+def test_a_backend_that_is_not_installed_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="no_such_backend is not installed"):
+        choose_backend("no_such_backend")
