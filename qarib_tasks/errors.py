@@ -39,5 +39,9 @@ class TrainingError(QaribError):
     """The training cannot go on, or its process ended without finishing."""
 
 
+class StoppedError(QaribError):
+    """The work was asked to end and did: what it had is saved, running it again continues it."""
+
+
 class StorageError(QaribError):
     """A bucket does not exist, does not answer, or holds other bytes than were sent."""

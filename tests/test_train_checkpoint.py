@@ -10,11 +10,12 @@ import pytest
 
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.manifest import FileRecord
-from qarib_tasks.train.checkpoint import Checkpoints, model_settings, require_same_model
+from qarib_tasks.train.checkpoint import Checkpoints, Index, model_settings, require_same_model
 from qarib_tasks.train.output import Output
 from tests.training_examples import make_job
 
 POSITION = {"epoch": 1, "window": 0, "shard": 0, "record": 0, "offset": 0, "used": 3}
+NEWEST = "checkpoint-12"
 
 
 def state(step: int) -> dict[str, np.ndarray]:
@@ -30,23 +31,27 @@ def state(step: int) -> dict[str, np.ndarray]:
 def checkpoints(tmp_path: Path) -> Checkpoints:
     result = Checkpoints(Output(make_job(tmp_path)), keep=2)
     for step in (4, 8, 12):
-        result.save(step, state(step), POSITION, {})
+        result.save(index(step), state(step))
     return result
 
 
+def index(step: int, *, recovery: bool = False) -> Index:
+    return Index(step=step, position=POSITION, model={}, recovery=recovery)
+
+
 def test_the_newest_is_found_with_all_that_it_holds(checkpoints: Checkpoints) -> None:
-    index = checkpoints.newest()
-    assert index is not None
-    assert (index.step, index.position) == (12, POSITION)
-    loaded = checkpoints.load(index)
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert (newest.step, newest.position) == (12, POSITION)
+    loaded = checkpoints.load(newest)
     assert set(loaded) == set(state(12))
     for name, value in state(12).items():
         np.testing.assert_array_equal(loaded[name], value)
-    assert set(checkpoints.weights(index)) == {"a/kernel"}
+    assert set(checkpoints.weights(newest)) == {"a/kernel"}
 
 
 def test_only_as_many_as_asked_for_are_kept(checkpoints: Checkpoints) -> None:
-    assert checkpoints.steps() == [12, 8]
+    assert checkpoints.names() == ["checkpoint-12", "checkpoint-8"]
     assert sorted(path.name for path in checkpoints.folder.iterdir()) == [
         "checkpoint-12.json",
         "checkpoint-12.safetensors",
@@ -57,8 +62,8 @@ def test_only_as_many_as_asked_for_are_kept(checkpoints: Checkpoints) -> None:
 
 @pytest.mark.parametrize("fault", ["no index", "half an index", "no state", "half a state", "flipped state"])
 def test_one_that_is_not_whole_is_passed_over(checkpoints: Checkpoints, fault: str) -> None:
-    index, tensors = checkpoints.index_path(12), checkpoints.state_path(12)
-    path = index if "index" in fault else tensors
+    index_file, tensors = checkpoints.index_path(NEWEST), checkpoints.state_path(NEWEST)
+    path = index_file if "index" in fault else tensors
     data = path.read_bytes()
     if fault.startswith("no"):
         path.unlink()
@@ -71,25 +76,49 @@ def test_one_that_is_not_whole_is_passed_over(checkpoints: Checkpoints, fault: s
     assert newest.step == 8
 
 
+def test_one_recovery_checkpoint_is_kept_beside_the_others(checkpoints: Checkpoints) -> None:
+    for step in (13, 14):
+        checkpoints.save(index(step, recovery=True), state(step))
+    assert checkpoints.names() == ["recovery-14", "checkpoint-12", "checkpoint-8"]
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert (newest.step, newest.recovery) == (14, True)
+    checkpoints.state_path("recovery-14").write_bytes(b"")
+    older = checkpoints.newest()
+    assert older is not None
+    assert older.name == "checkpoint-12"
+    checkpoints.save(index(16), state(16))
+    assert checkpoints.names() == ["checkpoint-16", "checkpoint-12"]
+    assert not list(checkpoints.folder.glob("recovery*"))
+
+
+def test_a_recovery_checkpoint_is_due_by_time_alone(tmp_path: Path) -> None:
+    output = Output(make_job(tmp_path))
+    assert not Checkpoints(output, keep=1, recovery_minutes=0).recovery_is_due()
+    assert not Checkpoints(output, keep=1, recovery_minutes=60).recovery_is_due()
+    assert Checkpoints(output, keep=1, recovery_minutes=1e-12).recovery_is_due()
+
+
 def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
     assert Checkpoints(Output(make_job(tmp_path)), keep=2).newest() is None
 
 
 def test_writing_is_repeatable(checkpoints: Checkpoints) -> None:
-    before = checkpoints.state_path(12).read_bytes(), checkpoints.index_path(12).read_bytes()
-    checkpoints.save(12, state(12), POSITION, {})
-    assert before == (checkpoints.state_path(12).read_bytes(), checkpoints.index_path(12).read_bytes())
+    paths = checkpoints.state_path(NEWEST), checkpoints.index_path(NEWEST)
+    before = [path.read_bytes() for path in paths]
+    checkpoints.save(index(12), state(12))
+    assert before == [path.read_bytes() for path in paths]
 
 
 def test_another_model_is_refused_by_name(checkpoints: Checkpoints, tmp_path: Path) -> None:
     job = make_job(tmp_path)
     vocab = FileRecord.of(Path(job.vocab_file))
-    checkpoints.save(16, state(16), POSITION, model_settings(job, vocab))
-    index = checkpoints.newest()
-    assert index is not None
-    require_same_model(index, job, vocab)
+    checkpoints.save(replace(index(16), model=model_settings(job, vocab)), state(16))
+    newest = checkpoints.newest()
+    assert newest is not None
+    require_same_model(newest, job, vocab)
     other = replace(job, model=replace(job.model, intermediate_size=64))
     with pytest.raises(ConfigError, match="intermediate_size differ"):
-        require_same_model(index, other, vocab)
+        require_same_model(newest, other, vocab)
     with pytest.raises(ConfigError, match="vocabulary differ"):
-        require_same_model(index, job, replace(vocab, sha256="0" * 64))
+        require_same_model(newest, job, replace(vocab, sha256="0" * 64))

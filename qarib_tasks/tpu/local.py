@@ -29,6 +29,7 @@ from pathlib import Path
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.storage import write_text
 from qarib_tasks.tpu.backend import Status, Work
+from qarib_tasks.train.termination import STOPPED
 
 TAIL_LINES = 20
 _POLL = 0.1
@@ -121,8 +122,9 @@ class LocalProcessBackend:
         end = _end_of_log(work, record)
         if record.exit_status is None:
             return Status("lost", f"the process {record.pid} is gone and left no exit status\n{end}".rstrip())
-        if -record.exit_status in _FROM_OUTSIDE or record.reason:
-            why = record.reason or f"ended by {signal.Signals(-record.exit_status).name}"
+        if record.exit_status == STOPPED or -record.exit_status in _FROM_OUTSIDE or record.reason:
+            asked = "asked to end, its state is saved" if record.exit_status == STOPPED else None
+            why = record.reason or asked or f"ended by {signal.Signals(-record.exit_status).name}"
             return Status("lost", f"the process {record.pid} was stopped: {why}\n{end}".rstrip())
         return Status("failed", end or f"exit status {record.exit_status}")
 

@@ -2,14 +2,19 @@
 
 `checkpoint-500.safetensors` holds weights and optimizer, `checkpoint-500.json`, its index, the step, the
 data's position and the checksum. There is no random state: the numbers of step n come from (seed, n).
+
+`recovery-537.*` is the same, written every few minutes so that a machine that is lost takes little with it.
+There is one, until the next of either kind is whole.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +32,44 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 
 
-@dataclass(frozen=True)
+NAME = re.compile(r"(?P<kind>checkpoint|recovery)-(?P<step>\d+)\.json")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Index:
     """What is known of a checkpoint without reading its tensors.
 
     Attributes:
         position: of the data, as `asdict(data.Position)`.
         model: the settings that decide the tensors' names and shapes, and the vocabulary's checksum.
+        figures: of the steps since the last line of the history, which the next line is the mean of.
+        recovery: whether it was written because of the time, not because of the step.
+        state: the file of the tensors; None only before it is written.
     """
 
     step: int
     position: Mapping[str, int]
     model: Mapping[str, Any]
-    state: FileRecord
+    figures: Sequence[Mapping[str, float]] = ()
+    recovery: bool = False
+    state: FileRecord | None = None
     format: int = FORMAT
+
+    @property
+    def name(self) -> str:
+        """Of its files, without what follows the dot."""
+        return f"{'recovery' if self.recovery else 'checkpoint'}-{self.step}"
+
+    def at(
+        self,
+        step: int,
+        position: Mapping[str, int],
+        figures: Sequence[Mapping[str, float]],
+        *,
+        recovery: bool,
+    ) -> Index:
+        """The index of a later checkpoint of the same training."""
+        return replace(self, step=step, position=position, figures=figures, recovery=recovery, state=None)
 
 
 def model_settings(job: TrainingJob, vocab: FileRecord) -> dict[str, Any]:
@@ -48,96 +77,114 @@ def model_settings(job: TrainingJob, vocab: FileRecord) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of one training, the newest `keep` of them."""
+    """The checkpoints of one training: the newest `keep` of them, and the recovery checkpoint.
 
-    def __init__(self, output: Output, *, keep: int) -> None:
+    Args:
+        recovery_minutes: between two checkpoints of either kind; 0 for no recovery checkpoint.
+    """
+
+    def __init__(self, output: Output, keep: int, recovery_minutes: float = 0) -> None:
         self.output = output
         self.folder = output.checkpoints
         self.keep = keep
+        self.recovery_minutes = recovery_minutes
+        self._saved = time.monotonic()
 
-    def index_path(self, step: int) -> Path:
-        return self.folder / f"checkpoint-{step}.json"
+    def index_path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
 
-    def state_path(self, step: int) -> Path:
-        return self.folder / f"checkpoint-{step}.safetensors"
+    def state_path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
 
-    def steps(self) -> list[int]:
-        """The steps of the checkpoints here and in the bucket, the newest first."""
-        names = {path.name for path in self.folder.glob("checkpoint-*.json")}
+    def names(self) -> list[str]:
+        """The checkpoints here and in the bucket, the newest first."""
+        files = {path.name for path in self.folder.glob("*.json")}
         if self.output.bucket:
-            names |= {
-                name.rpartition("/")[2]
-                for name in self.output.bucket.list(self.output.name(self.folder) + "/")
-            }
-        steps = {name.removeprefix("checkpoint-").removesuffix(".json") for name in names}
-        return sorted((int(step) for step in steps if step.isdigit()), reverse=True)
+            below = self.output.bucket.list(self.output.name(self.folder) + "/")
+            files |= {name.rpartition("/")[2] for name in below}
+        found = [match for match in map(NAME.fullmatch, files) if match]
+        found.sort(key=lambda match: (-int(match["step"]), match["kind"]))
+        return [match[0].removesuffix(".json") for match in found]
 
-    def save(
-        self,
-        step: int,
-        state: Mapping[str, np.ndarray],
-        position: Mapping[str, int],
-        model: Mapping[str, Any],
-    ) -> None:
+    def recovery_is_due(self) -> bool:
+        """Whether enough time has passed since the last checkpoint."""
+        return 0 < self.recovery_minutes * 60 <= time.monotonic() - self._saved
+
+    def save(self, index: Index, state: Mapping[str, np.ndarray]) -> None:
         """Write a checkpoint, publish it, and remove those that are too many.
 
         Raises:
             CorruptError: what was read back is not what was written.
         """
-        path = self.state_path(step)
+        path = self.state_path(index.name)
         # An index of the same step from an earlier life must not vouch for a half-written state.
-        self.index_path(step).unlink(missing_ok=True)
+        self.index_path(index.name).unlink(missing_ok=True)
         with atomic_path(path) as temporary:
             save_file(dict(state), temporary)
             temporary.chmod(0o644)  # as other files: the library makes it private
             _verify(temporary, state)
-        index = Index(step, position, model, FileRecord.of(path))
-        write_text(self.index_path(step), json.dumps(asdict(index), indent=1, sort_keys=True) + "\n")
-        self.publish(step)
-        for old in self.steps()[self.keep :]:
-            files = (self.index_path(old), self.state_path(old))
-            for file in files:
-                file.unlink(missing_ok=True)
-            self.output.unpublish(*files)
-        for orphan in self.folder.glob("checkpoint-*.safetensors"):
+        index = replace(index, state=FileRecord.of(path))
+        write_text(self.index_path(index.name), json.dumps(asdict(index), indent=1, sort_keys=True) + "\n")
+        try:
+            self.publish(index)
+        except Exception as error:
+            if not index.recovery:
+                raise
+            # The next one follows in minutes, and until then the one before stays.
+            log.warning("%s: not published this time: %s", index.name, error)
+        else:
+            self._remove_old(index)
+        self._saved = time.monotonic()
+
+    def _remove_old(self, new: Index) -> None:
+        names = [name for name in self.names() if name != new.name]
+        kept = [name for name in names if name.startswith("checkpoint")][: self.keep - (not new.recovery)]
+        for old in names:
+            if old not in kept:
+                files = (self.index_path(old), self.state_path(old))
+                for file in files:
+                    file.unlink(missing_ok=True)
+                self.output.unpublish(*files)
+        for orphan in self.folder.glob("*.safetensors"):
             if not orphan.with_suffix(".json").exists():
                 orphan.unlink()
 
-    def publish(self, step: int) -> None:
+    def publish(self, index: Index) -> None:
         """Have a checkpoint in the bucket, its index last; one that is there already is not sent again."""
-        self.output.publish(self.state_path(step), self.index_path(step))
+        self.output.publish(self.state_path(index.name), self.index_path(index.name))
 
     def newest(self) -> Index | None:
         """The newest checkpoint that is whole, its files on this machine; None where there is none."""
-        for step in self.steps():
+        for name in self.names():
             try:
-                return self._check(step)
+                return self._check(name)
             except (QaribError, ValueError, KeyError, TypeError) as error:
-                log.warning("checkpoint %d is not whole and is passed over: %s", step, error)
+                log.warning("%s is not whole and is passed over: %s", name, error)
         return None
 
-    def _check(self, step: int) -> Index:
-        index_path, state_path = self.index_path(step), self.state_path(step)
+    def _check(self, name: str) -> Index:
+        index_path, state_path = self.index_path(name), self.state_path(name)
         if not self.output.fetch(index_path) or not self.output.fetch(state_path):
             raise CorruptError("a file of the checkpoint is missing", where=state_path)
         values = json.loads(index_path.read_text(encoding="utf-8"))
-        index = Index(**values | {"state": FileRecord(**values["state"])})
-        if index.format != FORMAT or index.step != step:
+        state = FileRecord(**values["state"])
+        index = Index(**values | {"state": state})
+        if index.format != FORMAT or index.name != name:
             raise CorruptError("not an index of this format", where=index_path)
-        if checksums(state_path) != index.state.checksums:
+        if checksums(state_path) != state.checksums:
             # Only a bucket can have a better one.
             state_path.unlink()
-            if not self.output.fetch(state_path) or checksums(state_path) != index.state.checksums:
+            if not self.output.fetch(state_path) or checksums(state_path) != state.checksums:
                 raise CorruptError("not what its index says", where=state_path)
         return index
 
     def load(self, index: Index) -> dict[str, np.ndarray]:
-        return load_file(self.state_path(index.step))
+        return load_file(self.state_path(index.name))
 
     def weights(self, index: Index) -> dict[str, np.ndarray]:
         """The model's variables alone, by their TF 1 names."""
         weights = {}
-        with safe_open(self.state_path(index.step), framework="numpy") as file:
+        with safe_open(self.state_path(index.name), framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
                 if not name.endswith(("/adam_m", "/adam_v")) and name != "global_step":
                     weights[name] = file.get_tensor(name)

@@ -51,6 +51,7 @@ class ExampleStream:
         self.shards = shards
         self.window = window
         self.seed = seed
+        self._last_shard: dict[tuple[int, int], int] = {}  # of each window that was read, by its place
 
     def batches(self, position: Position, size: int) -> Iterator[tuple[list[bytes], Position]]:
         """Batches from `position` on, each with the position behind it; an epoch's end does not cut one."""
@@ -68,10 +69,12 @@ class ExampleStream:
     def _windows(self, position: Position) -> Iterator[tuple[Position, Position, list[bytes]]]:
         """Shuffled windows with their own position and the next one's."""
         while True:
-            order = np.random.default_rng([self.seed, position.epoch]).permutation(len(self.shards.names))
+            names = self._order(position.epoch)
             found = False
-            for after, records in self._fill(position, [self.shards.names[i] for i in order]):
+            for after, records in self._fill(position, names):
                 found = True
+                last = after.shard if after.epoch == position.epoch else len(names) - 1
+                self._last_shard[position.epoch, position.window] = last
                 shuffled = np.random.default_rng([self.seed, position.epoch, position.window])
                 yield position, after, [records[i] for i in shuffled.permutation(len(records))]
                 position = after
@@ -79,6 +82,18 @@ class ExampleStream:
                 raise InputError("there is no example in the shards", where=self.shards.address)
             if position.window:  # the last window ended with the last record
                 position = Position(position.epoch + 1)
+
+    def _order(self, epoch: int) -> list[str]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.shards.names))
+        return [self.shards.names[i] for i in order]
+
+    def shards_of(self, before: Position, after: Position) -> list[str]:
+        """The shards that a batch between two positions can have come from: those of its windows."""
+        found = []
+        for position in (before, after) if after.used else (before,):
+            last = self._last_shard[position.epoch, position.window]
+            found += self._order(position.epoch)[position.shard : last + 1]
+        return sorted(set(found))
 
     def _fill(self, position: Position, names: list[str]) -> Iterator[tuple[Position, list[bytes]]]:
         """The windows of one epoch in the order of the shards, each with the position behind it."""
@@ -199,6 +214,7 @@ class Prefetched:
     AHEAD = 4
 
     def __init__(self, stream: ExampleStream, parse: Parser, position: Position, size: int) -> None:
+        self.stream = stream
         self._queue: queue.Queue[Any] = queue.Queue(self.AHEAD)
         self._stop = threading.Event()
         self.waited = 0.0  # seconds that `next` stood still
@@ -232,6 +248,12 @@ class Prefetched:
         if isinstance(item, BaseException):
             raise item
         return item  # type: ignore[no-any-return]
+
+    def __enter__(self) -> Prefetched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._stop.set()

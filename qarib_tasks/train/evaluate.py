@@ -45,7 +45,7 @@ def evaluate(job: TrainingJob) -> dict[str, Any]:
     """
     output = Output(job)
     with output.locked():
-        checkpoints = Checkpoints(output, keep=job.train.keep_checkpoint_max)
+        checkpoints = Checkpoints(output, job.train.keep_checkpoint_max)
         index = checkpoints.newest()
         if index is None:
             raise TrainingError(

@@ -42,7 +42,7 @@ def export(job: TrainingJob) -> Manifest:
 
 
 def _export(job: TrainingJob, output: Output) -> Manifest:
-    checkpoints = Checkpoints(output, keep=job.train.keep_checkpoint_max)
+    checkpoints = Checkpoints(output, job.train.keep_checkpoint_max)
     index = checkpoints.newest()
     steps = index.step if index else 0
     if index is None or steps < job.train.train_steps:
@@ -61,6 +61,7 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
     vocabulary = Vocabulary.read(job, output)
     require_same_model(index, job, vocabulary.record)
     config = {name: value for name, value in to_dict(job).items() if name not in PLACES}
+    assert index.state is not None
     inputs = [vocabulary.record, index.state]
     if done := finished(output.manifest, config=config, inputs=inputs):
         log.info("%s: already exported", output.export)

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from qarib_tasks.train.output import Output
 from qarib_tasks.train.shards import frame
 
 if TYPE_CHECKING:
-    from qarib_tasks.train.data import Prefetched
+    from qarib_tasks.train.data import Position, Prefetched
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
@@ -65,6 +65,7 @@ class Journal:
     Args:
         step: the step that the training goes on from.
         evaluations: those made so far, by step.
+        figures: of the steps before `step` that are in no line yet, as `checkpoint` gave them.
     """
 
     def __init__(
@@ -74,17 +75,19 @@ class Journal:
         batches: Prefetched,
         step: int,
         evaluations: list[dict[str, Any]],
+        figures: Sequence[Mapping[str, float]] = (),
     ) -> None:
         self.job = job
         self.output = output
         self.batches = batches
-        self.step = self.logged = step
+        self.step, self.logged = step, step - len(figures)
         self.interval = log_interval(job.train.train_steps)
         output.fetch(output.history)
         self.lines = read_history(output.history, until=step)
         write_text(output.history, "".join(json.dumps(line) + "\n" for line in self.lines))
         self._history = output.history.open("a", encoding="utf-8")
-        self._pending: list[Mapping[str, Any]] = []
+        self._pending: list[Mapping[str, Any]] = list(figures)
+        self._positions: dict[int, tuple[Position, Position]] = {}
         self._evaluation = evaluations[-1] if evaluations else None
         self._events = Events(output.checkpoints / "tensorboard", self.lines)
         self._evaluation_events = Events(output.evaluations / "tensorboard", evaluations)
@@ -104,28 +107,42 @@ class Journal:
         if self._bar:
             self._bar.close()
 
-    def add(self, figures: Mapping[str, Any]) -> None:
+    def add(self, figures: Mapping[str, Any], before: Position, after: Position) -> None:
         """Take the scalars of one more step; write a line if this step is logged.
+
+        Args:
+            before, after: the positions around the step's batch.
 
         Raises:
             TrainingError: a loss since the last line is not finite.
         """
         self._pending.append(figures)
         self.step += 1
+        self._positions[self.step] = before, after
         total, every = self.job.train.train_steps, self.job.train.save_checkpoints_steps
         if self.step == 1 or not self.step % self.interval or not self.step % every or self.step == total:
             self._write()
 
-    def _write(self) -> None:
+    def _finite(self) -> list[dict[str, float]]:
+        """The figures of the steps since the last line.
+
+        Raises:
+            TrainingError: a loss among them is not finite.
+        """
         steps = [{name: float(value) for name, value in figures.items()} for figures in self._pending]
         for step, figures in enumerate(steps, start=self.logged + 1):
             if not all(math.isfinite(figures[name]) for name in ("loss", "gradient_norm")):
+                shards = self.batches.stream.shards_of(*self._positions[step])
                 raise TrainingError(
-                    f"the loss of step {step} is {figures['loss']}, "
-                    f"its gradient's norm {figures['gradient_norm']}",
+                    f"the loss of step {step} is {figures['loss']}, its gradient's norm "
+                    f"{figures['gradient_norm']}; its examples are of {', '.join(shards)}",
                     where=self.output.root,
                     do="Lower the learning rate or lengthen the warm-up; earlier checkpoints are untouched",
                 )
+        return steps
+
+    def _write(self) -> None:
+        steps = self._finite()
         now, waited = time.monotonic(), self.batches.waited
         seconds = max(now - self._since, 1e-9)
         examples = len(steps) * self.job.train.train_batch_size
@@ -139,6 +156,7 @@ class Journal:
         self._history.flush()
         self._events.write(line)
         self._pending, self.logged, self._since, self._waited = [], self.step, now, waited
+        self._positions.clear()
         self._progress("training")
         if self._bar:
             self._bar.update(self.step, line)
@@ -155,11 +173,21 @@ class Journal:
         self._progress("training")
         self._since, self._waited = time.monotonic(), self.batches.waited
 
-    def checkpoint(self) -> None:
-        """Before a checkpoint: have the history on the disk and in the bucket up to this step."""
+    def checkpoint(self) -> list[dict[str, float]]:
+        """Before a checkpoint: have the history on the disk and in the bucket up to this step.
+
+        Returns:
+            the figures of the steps since its last line.
+
+        Raises:
+            TrainingError: a loss among them is not finite.
+        """
+        pending = self._finite()
         os.fsync(self._history.fileno())
-        self._say(self.lines[-1])
+        if not pending:
+            self._say(self.lines[-1])
         self.output.publish(self.output.history)
+        return pending
 
     def finish(self) -> None:
         """The training is at its end: publish its figures, and say so last."""

@@ -1,21 +1,16 @@
-"""The training loop."""
+"""The training loop. TensorFlow and Keras are imported only where there is something to train."""
 
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from dataclasses import asdict
 
 from qarib_tasks.config import TrainingJob
-from qarib_tasks.train import runtime
-from qarib_tasks.train.checkpoint import Checkpoints, model_settings, require_same_model
-from qarib_tasks.train.data import ExampleStream, Parser, Position, Prefetched
-from qarib_tasks.train.evaluate import Evaluator, evaluation_of, read_evaluations
-from qarib_tasks.train.journal import Journal, is_finished
-from qarib_tasks.train.model import build_model
+from qarib_tasks.train.checkpoint import Checkpoints, Index, require_same_model
+from qarib_tasks.train.evaluate import evaluation_of
+from qarib_tasks.train.journal import is_finished
 from qarib_tasks.train.output import Output
-from qarib_tasks.train.shards import Shards
-from qarib_tasks.train.steps import make_steps
+from qarib_tasks.train.termination import Termination
 from qarib_tasks.train.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -28,48 +23,52 @@ def train(job: TrainingJob) -> None:
         InputError, CorruptError: the data or the vocabulary is missing, broken, or not the job's.
         ConfigError: the checkpoint that is there is of another model.
         TrainingError: the loss is not finite, or another process trains here.
+        StoppedError: SIGTERM or SIGINT came; the state is saved.
     """
-    output = Output(job)
-    with output.locked():
+    output, config = Output(job), job.train
+    with Termination() as termination, output.locked():
+        vocabulary = Vocabulary.read(job, output)
+        checkpoints = Checkpoints(output, config.keep_checkpoint_max, config.recovery_minutes)
         output.fetch_below(output.evaluations, ".json")
-        _train(job, output)
+        newest = checkpoints.newest()
+        if newest:
+            require_same_model(newest, job, vocabulary.record)
+            checkpoints.publish(newest)
+            ended = newest.step >= config.train_steps and is_finished(output)
+            if ended and evaluation_of(job, output, newest.step):
+                log.info("%s: already trained, %d steps", output.root, newest.step)
+                return
+        _train(job, output, vocabulary, checkpoints, newest, termination)
 
 
-def _train(job: TrainingJob, output: Output) -> None:
-    config = job.train
-    vocabulary = Vocabulary.read(job, output)
-    checkpoints = Checkpoints(output, keep=config.keep_checkpoint_max)
-    newest = checkpoints.newest()
-    step, position = 0, Position()
-    if newest:
-        require_same_model(newest, job, vocabulary.record)
-        step, position = newest.step, Position(**newest.position)
-        checkpoints.publish(step)
-    if step >= config.train_steps and is_finished(output) and evaluation_of(job, output, step):
-        log.info("%s: already trained, %d steps", output.root, step)
-        return
-    runtime.make_deterministic()
-    steps = make_steps(build_model(job, len(vocabulary)), config, job.random_seed)
-    if newest:
-        steps.restore(checkpoints.load(newest))
-        log.info("going on from the checkpoint of step %d", step)
-    stream = ExampleStream(
-        Shards(job.training_data, output.cache), window=config.shuffle_window, seed=job.random_seed
-    )
-    evaluator = Evaluator(job, output, vocabulary, steps)
-    batches = Prefetched(stream, Parser(job, len(vocabulary)), position, config.train_batch_size)
-    evaluations = [e for e in read_evaluations(output) if e["step"] <= step]
-    with closing(batches), Journal(job, output, batches, step, evaluations) as journal:
-        if not evaluation_of(job, output, step):
+def _train(
+    job: TrainingJob,
+    output: Output,
+    vocabulary: Vocabulary,
+    checkpoints: Checkpoints,
+    newest: Index | None,
+    termination: Termination,
+) -> None:
+    from qarib_tasks.train.start import first_index, start
+
+    config, index = job.train, newest or first_index(job, vocabulary)
+    parts = start(job, output, vocabulary, index, checkpoints.load(newest) if newest else None)
+    steps, batches, evaluator, journal = parts.steps, parts.batches, parts.evaluator, parts.journal
+    step, position = index.step, parts.position
+    with batches, journal, termination.held():
+        if not index.recovery and not evaluation_of(job, output, step):
             journal.evaluated(evaluator.run(step))
         while step < config.train_steps:
+            before = position
             batch, position = batches.next()
-            journal.add(steps.train(batch))
+            journal.add(steps.train(batch), before, position)
             step += 1
-            if step % config.save_checkpoints_steps == 0 or step == config.train_steps:
-                journal.checkpoint()
-                checkpoints.save(
-                    step, steps.state(), asdict(position), model_settings(job, vocabulary.record)
-                )
+            planned = step % config.save_checkpoints_steps == 0 or step == config.train_steps
+            if planned or termination.asked_by or checkpoints.recovery_is_due():
+                figures = journal.checkpoint()
+                state = steps.state()
+                checkpoints.save(index.at(step, asdict(position), figures, recovery=not planned), state)
+            termination.raise_if_asked(step)
+            if planned:
                 journal.evaluated(evaluator.run(step))
-        journal.finish()
+    journal.finish()
