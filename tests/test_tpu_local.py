@@ -13,6 +13,7 @@ import pytest
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.tpu.backend import Work, run_to_end
 from qarib_tasks.tpu.local import LocalProcessBackend
+from qarib_tasks.train.termination import STOPPED
 
 # Says who it is through a named pipe and holds it open: the pipe's reader meets its end when the last
 # process that holds it is gone.
@@ -67,6 +68,15 @@ def test_work_killed_from_outside_is_lost_not_failed(
         os.kill(int(reader.readline()), signal.SIGKILL)
         with pytest.raises(TrainingError, match="SIGKILL"):
             run_to_end(FollowOnly(backend), work)
+    assert backend.status(work).state == "lost"
+
+
+def test_a_training_that_saved_and_left_when_asked_is_lost_not_failed(
+    tmp_path: Path, backend: LocalProcessBackend
+) -> None:
+    work = work_of(tmp_path, f"raise SystemExit({STOPPED})")
+    with pytest.raises(TrainingError, match=r"its state is saved.*\n?.* Run it again"):
+        run_to_end(backend, work)
     assert backend.status(work).state == "lost"
 
 
