@@ -68,7 +68,7 @@ def build_examples(
     ends = _range_ends(lines)
     most = int(max(np.diff([0, *lines[np.array(ends) - 1]])))
     rows = np.empty((most, instances.COLUMNS), np.int64)
-    positions = np.empty(most * int(predictions.max()), np.uint16)
+    positions = np.empty(most * int(predictions.max()) + 1, np.uint16)
     replacements = np.empty(len(positions), np.int32)
     settings = np.array([config.max_seq_length, tokenizer.id("[MASK]"), len(tokenizer.entries)], np.int64)
     continues = tokenizer.continues if config.do_whole_word_mask else tokenizer.continues[:0]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qarib_tasks.errors import InputError
-from qarib_tasks.tokenizer import Tokenizer
+from qarib_tasks.tokenizer import Tokenizer, in_units
 
 BLOCK = 4 << 20
 MAX_LINE = 16 << 20
@@ -112,12 +112,12 @@ def read_shard(path: Path, tokenizer: Tokenizer, threads: int, progress: Progres
         memory, counts = idle.get()
         try:
             counts[text.PENDING] = 0
-            data = np.frombuffer(block, np.uint8)
+            data, units = in_units(block)
             lines = block.count(b"\n")
-            ids, lengths = np.empty(len(data), np.int32), np.empty(lines, np.int32)
+            ids, lengths = np.empty(len(data) + 3, np.int32), np.empty(lines, np.int32)
             starts = np.empty(lines, np.uint8)
             made, found = text.read_lines(
-                data, tokenizer.tables, tokenizer.trie, memory, ids, lengths, starts, counts
+                data, units, tokenizer.tables, tokenizer.trie, memory, ids, lengths, starts, counts
             )
             return ids[:made].copy(), lengths[:found], starts[:found], bool(counts[text.PENDING])
         finally:

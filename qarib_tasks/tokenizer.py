@@ -52,6 +52,13 @@ def result_of(code: int, value: str) -> list[int]:
     return [int(part, 16) for part in value.split()]
 
 
+def in_units(text: bytes) -> tuple[Any, Any]:
+    """A copy of the text, as [bytes] uint8 and, with zeros after it, as uint64."""
+    units = np.zeros(len(text) // 8 + 2, np.uint64)
+    units.view(np.uint8)[: len(text)] = np.frombuffer(text, np.uint8)
+    return units.view(np.uint8)[: len(text)], units
+
+
 class Tokenizer:
     """The compiled tokenizer's tables for one vocabulary.
 
@@ -74,18 +81,18 @@ class Tokenizer:
 
     def new_memory(self) -> tuple[Any, ...]:
         """Room for a million words, in 48 MB of their bytes and ids; used up as needed."""
-        return np.zeros(1 << 21, np.uint64), np.empty(48 << 20, np.uint8)
+        return np.zeros(1 << 21, np.uint64), np.zeros(6 << 20, np.uint64)
 
     def ids(self, text: str) -> list[int]:
         """The wordpiece ids of one line of text. Made for tests and looking at things, not for speed."""
         from qarib_tasks.compiled.text import COUNTS, read_lines
 
-        line = np.frombuffer(text.replace("\n", " ").encode(errors="replace") + b"\n", np.uint8)
-        ids = np.empty(len(line), np.int32)
-        memory = (np.zeros(2, np.uint64), np.empty(0, np.uint8))
-        one = np.empty(1, np.int32)
+        line, units = in_units(text.replace("\n", " ").encode(errors="replace") + b"\n")
+        ids = np.empty(len(line) + 3, np.int32)
+        memory = (np.zeros(2, np.uint64), np.zeros(1, np.uint64))
+        lengths, starts = np.empty(1, np.int32), np.empty(1, np.uint8)
         counts = np.zeros(COUNTS, np.int64)
-        found, _ = read_lines(line, self.tables, self.trie, memory, ids, one, np.empty(1, np.uint8), counts)
+        found, _ = read_lines(line, units, self.tables, self.trie, memory, ids, lengths, starts, counts)
         return [int(number) for number in ids[:found]]
 
 
@@ -116,6 +123,9 @@ def _tables(do_lower_case: bool) -> tuple[Any, ...]:
             kind[span] = np.where(joining[span], JOIN, BREAK)
         elif value == "0020":
             kind[span] = SPACE
+        elif value == "isolated" and (plain[span] == WORD).all():
+            # A word by itself, as punctuation is.
+            kind[span] = PUNCTUATION
         else:
             kind[span] = MAPPED
             for code in range(first, last + 1):

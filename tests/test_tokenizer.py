@@ -183,12 +183,12 @@ def test_committed_tables_are_what_the_pinned_library_does() -> None:
     assert list(tables()) == committed
 
 
-@pytest.mark.parametrize(("slots", "size"), [(4, 1000), (1 << 12, 700), (1 << 12, 0)])
-def test_a_full_memory_changes_nothing(slots: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("slots", "units"), [(4, 1000), (1 << 12, 90), (1 << 12, 1)])
+def test_a_full_memory_changes_nothing(slots: int, units: int, monkeypatch: pytest.MonkeyPatch) -> None:
     shard = DATA / "pretraining_data" / "hostile.txt"
     tokenizer = Tokenizer(VOCAB, do_lower_case=True)
     whole = read_shard(shard, tokenizer, 1, lambda phase, share: None)
-    small = (np.zeros(slots, np.uint64), np.empty(size, np.uint8))
+    small = (np.zeros(slots, np.uint64), np.zeros(units, np.uint64))
     monkeypatch.setattr(tokenizer, "new_memory", lambda: small)
     again = read_shard(shard, tokenizer, 1, lambda phase, share: None)
     assert np.array_equal(again.tokens, whole.tokens)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.compiled import compiled, int64
-from qarib_tasks.compiled.random_numbers import next_below, next_float, shuffle
+from qarib_tasks.compiled.random_numbers import next_below, next_float, next_half, shuffle
 
 # Columns of an example's row: first token and number of tokens of both parts, next-sentence label (1 =
 # random), and the number of its masks.
@@ -53,7 +53,7 @@ def build(
         settings: [3] int64: max_seq_length, id of [MASK], number of entries.
         generator: see `random_numbers`.
         rows: [≥ lines of these documents, COLUMNS] int64, written.
-        positions, replacements: [≥ rows * most predictions] uint16 and int32, written.
+        positions, replacements: [> rows * most predictions] uint16 and int32, written.
         counts: [3] int64, added to.
 
     Returns:
@@ -62,7 +62,7 @@ def build(
     max_tokens = settings[0] - 3
     order = np.empty(settings[0], np.int64)
     starts = np.empty(settings[0] + 1, np.int64)
-    chosen = np.empty(settings[0], np.int64)
+    chosen = np.full(settings[0], -1, np.int64)
     made = 0
     masks = 0
     for index in range(first, last):
@@ -102,17 +102,14 @@ def build(
                 else:
                     b_start = a_stop
                     b_stop = line_tokens[i + 1]
-                while (a_stop - a_start) + (b_stop - b_start) > max_tokens:
-                    front = next_float(generator) < 0.5
-                    if a_stop - a_start > b_stop - b_start:
-                        if front:
-                            a_start += 1
-                        else:
-                            a_stop -= 1
-                    elif front:
-                        b_start += 1
-                    else:
-                        b_stop -= 1
+                # Without branches, which would be guessed wrong every second time.
+                for _ in range((a_stop - a_start) + (b_stop - b_start) - max_tokens):
+                    front = next_half(generator)
+                    longer = int64(a_stop - a_start > b_stop - b_start)
+                    a_start += longer & front
+                    a_stop -= longer & (1 - front)
+                    b_start += (1 - longer) & front
+                    b_stop -= (1 - longer) & (1 - front)
                 row = rows[made]
                 row[A_START] = a_start
                 row[A_LENGTH] = a_stop - a_start
@@ -203,14 +200,13 @@ def _mask(
             else:
                 replacement = next_below(generator, settings[2])
                 counts[REPLACED] += 1
-            at = count
-            while at > 0 and chosen[at - 1] > position:
-                chosen[at] = chosen[at - 1]
-                replacements[at] = replacements[at - 1]
-                at -= 1
-            chosen[at] = position
-            replacements[at] = replacement
+            chosen[position] = replacement
             count += 1
-    for at in range(count):
-        positions[at] = chosen[at]
+    at = 0
+    for position in range(1, length - 1):
+        # Written at each position and kept at the chosen ones.
+        positions[at] = position
+        replacements[at] = chosen[position]
+        at += int64(chosen[position] >= 0)
+        chosen[position] = -1
     return count

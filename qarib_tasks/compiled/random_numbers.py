@@ -66,6 +66,14 @@ def next_float(generator: Any) -> float:
 
 
 @compiled
+def next_half(generator: Any) -> int:
+    """`random() < 0.5` as 0 or 1: the first bit of the first of the two words that `random` takes."""
+    first = next_word(generator)
+    next_word(generator)
+    return 1 - (first >> 31)
+
+
+@compiled
 def next_below(generator: Any, n: int) -> int:
     """`_randbelow(n)`, 0 < n < 2**32: bits are drawn until they are below n."""
     shift = 32
@@ -86,21 +94,27 @@ def shuffle(generator: Any, values: Any, count: int) -> None:
     Written out, as most of the random numbers are drawn here.
     """
     place = int64(generator[2 * WORDS])
-    shift = 32
-    m = count
-    while m > 0:
-        m >>= 1
-        shift -= 1
-    for i in range(count - 1, 0, -1):
-        # The bits of i + 1, which become one fewer at each power of two.
-        if (i + 1) >> (31 - shift) == 0:
-            shift += 1
-        j = i + 1
-        while j > i:
+    i = count - 1
+    while i > 0:
+        shift = 32
+        m = i + 1
+        while m > 0:
+            m >>= 1
+            shift -= 1
+        # Down to here, i + 1 has as many bits.
+        last = max(1, (1 << (31 - shift)) - 1)
+        while i >= last:
             if place >= WORDS:
                 _refill(generator)
                 place = 0
-            j = int64(generator[WORDS + place]) >> shift
-            place += 1
-        values[i], values[j] = values[j], values[i]
+            stop = min(WORDS, place + i - last + 1)
+            # A number that is too large is drawn again: here i is exchanged with itself and stays, as which
+            # numbers are too large is not to be foreseen, and a branch on it would mostly be guessed wrong.
+            for at in range(WORDS + place, WORDS + stop):
+                j = int64(generator[at]) >> shift
+                fits = j <= i
+                other = j if fits else i
+                values[i], values[other] = values[other], values[i]
+                i -= int64(fits)
+            place = stop
     generator[2 * WORDS] = place

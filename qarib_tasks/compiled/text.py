@@ -19,18 +19,20 @@ MAX_WORD = 200
 MAX_REMEMBERED = 120
 LF, SPACE_BYTE = 10, 32
 INITIAL, CONTINUATION = 0, 1
-# A remembered word: the number of its bytes, of its ids, and of the words that BERT's basic tokenizer makes
-# of it; then its bytes, and three bytes an id. All in one place, as each place costs a wait for the memory.
-HEAD = 3
 # Places in `counts`.
-LINES, WORD_COUNT, REPLACED_BYTES, DROPPED_LINES, PENDING, KNOWN, KNOWN_BYTES = range(7)
-COUNTS = 7
+LINES, WORD_COUNT, REPLACED_BYTES, DROPPED_LINES, PENDING, KNOWN, KNOWN_UNITS, NEAR = range(8)
+COUNTS = 8
+# Space-separated words that are looked up together, so that their waits for the memory overlap.
+TOGETHER = 256
 
 _MULTIPLIER = uint64(0x9E3779B97F4A7C15)
-_OFFSET = uint64(0xCBF29CE484222325)
-_PRIME = uint64(0x100000001B3)
-_PLACE_MASK = uint64((1 << 28) - 1)
-_HALF = uint64(32)
+_PLACE_MASK = uint64((1 << 24) - 1)
+_HALF, _BYTE, _TOP = uint64(32), uint64(8), uint64(56)
+_ONE, _SEVEN, _SIXTY_THREE = uint64(1), uint64(7), uint64(63)
+_ALL_SPACES, _ALL_LFS = uint64(0x2020202020202020), uint64(0x0A0A0A0A0A0A0A0A)
+_ONES, _TOPS = uint64(0x0101010101010101), uint64(0x8080808080808080)
+# Times 1 << 8n, its highest byte is n.
+_COUNTER = uint64(0x0001020304050607)
 
 
 # What the functions here take together, as tuples:
@@ -42,7 +44,10 @@ _HALF = uint64(32)
 #          `ids` int32, the entry that ends at a node, or -1; `unknown` [1] int32, the id of [UNK]. Words
 #          start at node 0, "##" entries at node 1.
 # memory   words met before: `slots` uint64, an open hash table of the upper bits of a word's hash and its
-#          place in `words` uint8. Of fixed size: once it is full, other words are tokenized anew each time.
+#          place in `words` uint64. There it has a unit that holds the number of its bytes, of its ids, and of
+#          the words that BERT's basic tokenizer makes of it, a byte each; its bytes, eight a unit; its ids,
+#          three a unit. At least one slot and one unit, zeros at first. Of fixed size: once it is full,
+#          other words are tokenized anew each time.
 
 
 @compiled
@@ -233,21 +238,58 @@ def _is_blank(text: Any, start: int, end: int) -> bool:
 
 
 @compiled
-def _find(text: Any, start: int, end: int, code: Any, memory: Any) -> tuple[int, int]:
+def _unit(units: Any, at: int) -> Any:
+    """Eight bytes from byte `at` on, the first of them lowest."""
+    shift = uint64(at & 7) << uint64(3)
+    upper = (units[(at >> 3) + 1] << _ONE) << (_SIXTY_THREE - shift)
+    return (units[at >> 3] >> shift) | upper
+
+
+@compiled
+def _scan(units: Any, at: int) -> tuple[int, Any]:
+    """The end of the word that begins at byte `at` (a space or LF), and the word's hash.
+
+    Eight bytes at a time. Subtracting 1 from each byte borrows at a zero; only bytes above the first
+    zero can seem to be one wrongly.
+    """
+    code = _MULTIPLIER
+    while True:
+        unit = _unit(units, at)
+        spaces = unit ^ _ALL_SPACES
+        lfs = unit ^ _ALL_LFS
+        ends = (((spaces - _ONES) & ~spaces) | ((lfs - _ONES) & ~lfs)) & _TOPS
+        if ends == 0:
+            code = (code ^ unit) * _MULTIPLIER
+            code ^= code >> _HALF
+            at += 8
+            continue
+        first = (ends & (~ends + _ONE)) >> _SEVEN
+        code = (code ^ (unit & (first - _ONE))) * _MULTIPLIER
+        return at + int64((first * _COUNTER) >> _TOP), code ^ (code >> _HALF)
+
+
+@compiled
+def _part(units: Any, at: int, size: int) -> Any:
+    """The unit of a word at byte `at`, of which `size` bytes are left."""
+    unit = _unit(units, at)
+    if size < 8:
+        unit &= (_ONE << uint64(8 * size)) - _ONE
+    return unit
+
+
+@compiled
+def _find(units: Any, start: int, size: int, code: Any, memory: Any) -> tuple[int, int]:
     """The place of a remembered word or -1, and its slot."""
     slots, words = memory
-    mixed = (code ^ (code >> _HALF)) * _MULTIPLIER
-    tag = mixed & ~_PLACE_MASK
-    at = int64(mixed >> _HALF) & (len(slots) - 1)
-    size = end - start
+    at = int64(code >> _HALF) & (len(slots) - 1)
     while slots[at] != 0:
-        if slots[at] & ~_PLACE_MASK == tag:
-            place = int64(slots[at] & _PLACE_MASK) - 1
-            if words[place] == size:
+        if (slots[at] ^ code) & ~_PLACE_MASK == 0:
+            place = int64(slots[at] & _PLACE_MASK)
+            if int64(words[place] & uint64(255)) == size:
                 i = 0
-                while i < size and words[place + HEAD + i] == text[start + i]:
-                    i += 1
-                if i == size:
+                while i < size and words[place + 1 + (i >> 3)] == _part(units, start + i, size - i):
+                    i += 8
+                if i >= size:
                     return place, at
         at = (at + 1) & (len(slots) - 1)
     return -1, at
@@ -255,39 +297,46 @@ def _find(text: Any, start: int, end: int, code: Any, memory: Any) -> tuple[int,
 
 @compiled
 def _remember(
-    text: Any, start: int, end: int, code: Any, slot: int, ids: Any, count: int, memory: Any, counts: Any
+    units: Any, start: int, size: int, code: Any, slot: int, ids: Any, count: int, memory: Any, counts: Any
 ) -> None:
     slots, words = memory
-    size = end - start
-    place = counts[KNOWN_BYTES]
-    if 2 * (counts[KNOWN] + 1) > len(slots) or place + HEAD + size + 3 * len(ids) > len(words):
+    place = max(1, counts[KNOWN_UNITS])
+    end = place + 1 + (size + 7) // 8 + (len(ids) + 2) // 3
+    if 2 * (counts[KNOWN] + 1) > len(slots) or end > len(words):
         return
-    words[place] = size
-    words[place + 1] = len(ids)
-    words[place + 2] = count
-    place += HEAD
-    for i in range(size):
-        words[place + i] = text[start + i]
-    place += size
-    for number in ids:
-        words[place] = number & 0xFF
-        words[place + 1] = (number >> 8) & 0xFF
-        words[place + 2] = number >> 16
-        place += 3
-    mixed = (code ^ (code >> _HALF)) * _MULTIPLIER
-    slots[slot] = (mixed & ~_PLACE_MASK) | uint64(counts[KNOWN_BYTES] + 1)
+    words[place] = uint64(size | len(ids) << 8 | count << 16)
+    slots[slot] = (code & ~_PLACE_MASK) | uint64(place)
+    place += 1
+    for i in range(0, size, 8):
+        words[place] = _part(units, start + i, size - i)
+        place += 1
+    for i in range(0, len(ids), 3):
+        unit = int64(0)
+        for j in range(i, min(i + 3, len(ids))):
+            unit |= int64(ids[j]) << (21 * (j - i))
+        words[place] = uint64(unit)
+        place += 1
     counts[KNOWN] += 1
-    counts[KNOWN_BYTES] = place
+    counts[KNOWN_UNITS] = place
 
 
 @compiled
 def read_lines(
-    text: Any, tables: Any, trie: Any, memory: Any, ids: Any, lengths: Any, starts: Any, counts: Any
+    text: Any,
+    units: Any,
+    tables: Any,
+    trie: Any,
+    memory: Any,
+    ids: Any,
+    lengths: Any,
+    starts: Any,
+    counts: Any,
 ) -> tuple[int, int]:
     """Tokenize a text of whole lines.
 
     Args:
         text: [bytes] uint8, ends with LF.
+        units: [> bytes / 8 + 1] uint64, the same memory; what follows the text does not matter.
         ids: [≥ bytes] int32, written: the wordpieces of the lines one after the other.
         lengths: [≥ lines] int32, written: number of wordpieces of each line that has any.
         starts: [≥ lines] uint8, written: 1 for such a line that an empty line stands before.
@@ -296,54 +345,76 @@ def read_lines(
     Returns:
         the number of wordpieces and of lines written.
     """
-    _, known = memory
+    slots, words = memory
     word = np.empty(MAX_WORD + 1, np.int32)
+    # Of the words that are looked up together; the end of a line is one of size 0.
+    word_starts = np.empty(TOGETHER, np.int64)
+    word_sizes = np.empty(TOGETHER, np.int64)
+    codes = np.empty(TOGETHER, np.uint64)
+    near = uint64(0)
     at = 0
     found = 0
     start = 0
+    line = 0
+    line_at = 0
     while start < len(text):
-        line = start
-        line_at = at
-        while text[start] != LF:
+        together = 0
+        while together < TOGETHER and start < len(text):
             if text[start] == SPACE_BYTE:
                 start += 1
                 continue
-            code = _OFFSET
-            end = start
-            while text[end] != LF and text[end] != SPACE_BYTE:
-                code = (code ^ uint64(text[end])) * _PRIME
-                end += 1
-            if end - start > MAX_REMEMBERED:
-                at, words, replaced = _tokenize(text, start, end, tables, trie, word, ids, at)
-                counts[REPLACED_BYTES] += replaced
-                counts[WORD_COUNT] += words
-                start = end
+            end, code = _scan(units, start)
+            word_starts[together] = start
+            word_sizes[together] = end - start
+            codes[together] = code
+            together += 1
+            start = end if end > start else start + 1
+        # Bring the slots near, then what they point at.
+        for i in range(together):
+            near ^= slots[int64(codes[i] >> _HALF) & (len(slots) - 1)]
+        for i in range(together):
+            near ^= words[int64(slots[int64(codes[i] >> _HALF) & (len(slots) - 1)] & _PLACE_MASK)]
+        for i in range(together):
+            begin = word_starts[i]
+            size = word_sizes[i]
+            if size == 0:
+                counts[LINES] += 1
+                if at > line_at:
+                    lengths[found] = at - line_at
+                    starts[found] = counts[PENDING]
+                    counts[PENDING] = 0
+                    found += 1
+                elif _is_blank(text, line, begin):
+                    counts[PENDING] = 1
+                else:
+                    counts[DROPPED_LINES] += 1
+                line = begin + 1
+                line_at = at
                 continue
-            place, slot = _find(text, start, end, code, memory)
+            place = slot = -1
+            if size <= MAX_REMEMBERED:
+                place, slot = _find(units, begin, size, codes[i], memory)
             if place >= 0:
-                first = place + HEAD + end - start
-                for i in range(int64(known[place + 1])):
-                    part = first + 3 * i
-                    ids[at] = int64(known[part]) | int64(known[part + 1]) << 8 | int64(known[part + 2]) << 16
-                    at += 1
-                counts[WORD_COUNT] += int64(known[place + 2])
-            else:
-                begin = at
-                at, words, replaced = _tokenize(text, start, end, tables, trie, word, ids, at)
-                counts[REPLACED_BYTES] += replaced
-                counts[WORD_COUNT] += words
-                if replaced == 0:
-                    _remember(text, start, end, code, slot, ids[begin:at], words, memory, counts)
-            start = end
-        counts[LINES] += 1
-        if at > line_at:
-            lengths[found] = at - line_at
-            starts[found] = counts[PENDING]
-            counts[PENDING] = 0
-            found += 1
-        elif _is_blank(text, line, start):
-            counts[PENDING] = 1
-        else:
-            counts[DROPPED_LINES] += 1
-        start += 1
+                head = int64(words[place])
+                place += 1 + ((size + 7) >> 3)
+                last = at + ((head >> 8) & 255)
+                counts[WORD_COUNT] += head >> 16
+                while at < last:
+                    unit = int64(words[place])
+                    place += 1
+                    # Always three, of which the next word covers those too many.
+                    ids[at] = unit & 0x1FFFFF
+                    ids[at + 1] = (unit >> 21) & 0x1FFFFF
+                    ids[at + 2] = unit >> 42
+                    at += 3
+                at = last
+                continue
+            before = at
+            at, split, replaced = _tokenize(text, begin, begin + size, tables, trie, word, ids, at)
+            counts[REPLACED_BYTES] += replaced
+            counts[WORD_COUNT] += split
+            if replaced == 0 and slot >= 0:
+                _remember(units, begin, size, codes[i], slot, ids[before:at], split, memory, counts)
+    # Kept somewhere, or the compiler would leave the reading out.
+    counts[NEAR] = int64(near)
     return at, found
