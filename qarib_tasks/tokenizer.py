@@ -81,7 +81,7 @@ class Tokenizer:
 
     def new_memory(self) -> tuple[Any, ...]:
         """Room for a million words, in 48 MB of their bytes and ids; used up as needed."""
-        return np.zeros(1 << 21, np.uint64), np.zeros(6 << 20, np.uint64)
+        return np.zeros(1 << 21, np.uint64), np.zeros(6 << 20, np.uint64), np.zeros(2, np.int64)
 
     def ids(self, text: str) -> list[int]:
         """The wordpiece ids of one line of text. Made for tests and looking at things, not for speed."""
@@ -89,7 +89,7 @@ class Tokenizer:
 
         line, units = in_units(text.replace("\n", " ").encode(errors="replace") + b"\n")
         ids = np.empty(len(line) + 3, np.int32)
-        memory = (np.zeros(2, np.uint64), np.zeros(1, np.uint64))
+        memory = (np.zeros(2, np.uint64), np.zeros(1, np.uint64), np.zeros(2, np.int64))
         lengths, starts = np.empty(1, np.int32), np.empty(1, np.uint8)
         counts = np.zeros(COUNTS, np.int64)
         found, _ = read_lines(line, units, self.tables, self.trie, memory, ids, lengths, starts, counts)

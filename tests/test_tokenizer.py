@@ -188,7 +188,7 @@ def test_a_full_memory_changes_nothing(slots: int, units: int, monkeypatch: pyte
     shard = DATA / "pretraining_data" / "hostile.txt"
     tokenizer = Tokenizer(VOCAB, do_lower_case=True)
     whole = read_shard(shard, tokenizer, 1, lambda phase, share: None)
-    small = (np.zeros(slots, np.uint64), np.zeros(units, np.uint64))
+    small = (np.zeros(slots, np.uint64), np.zeros(units, np.uint64), np.zeros(2, np.int64))
     monkeypatch.setattr(tokenizer, "new_memory", lambda: small)
     again = read_shard(shard, tokenizer, 1, lambda phase, share: None)
     assert np.array_equal(again.tokens, whole.tokens)

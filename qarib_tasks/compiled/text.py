@@ -11,6 +11,14 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.compiled import compiled, int64, uint64
+from qarib_tasks.compiled.word_memory import (
+    HALF,
+    MULTIPLIER,
+    PLACE_MASK,
+    find,
+    remember,
+    scan,
+)
 
 # What a code point is. JOIN and BREAK are removed; marks are sorted across the first and not the second.
 WORD, SPACE, PUNCTUATION, JOIN, BREAK, MAPPED, MARK = range(7)
@@ -20,19 +28,10 @@ MAX_REMEMBERED = 120
 LF, SPACE_BYTE = 10, 32
 INITIAL, CONTINUATION = 0, 1
 # Places in `counts`.
-LINES, WORD_COUNT, REPLACED_BYTES, DROPPED_LINES, PENDING, KNOWN, KNOWN_UNITS, NEAR = range(8)
-COUNTS = 8
+LINES, WORD_COUNT, REPLACED_BYTES, DROPPED_LINES, PENDING, NEAR = range(6)
+COUNTS = 6
 # Space-separated words that are looked up together, so that their waits for the memory overlap.
 TOGETHER = 256
-
-_MULTIPLIER = uint64(0x9E3779B97F4A7C15)
-_PLACE_MASK = uint64((1 << 24) - 1)
-_HALF, _BYTE, _TOP = uint64(32), uint64(8), uint64(56)
-_ONE, _SEVEN, _SIXTY_THREE = uint64(1), uint64(7), uint64(63)
-_ALL_SPACES, _ALL_LFS = uint64(0x2020202020202020), uint64(0x0A0A0A0A0A0A0A0A)
-_ONES, _TOPS = uint64(0x0101010101010101), uint64(0x8080808080808080)
-# Times 1 << 8n, its highest byte is n.
-_COUNTER = uint64(0x0001020304050607)
 
 
 # What the functions here take together, as tuples:
@@ -43,17 +42,13 @@ _COUNTER = uint64(0x0001020304050607)
 # trie     the vocabulary: `keys` int64 (node << 21 | code point) and `children` int32, an open hash table;
 #          `ids` int32, the entry that ends at a node, or -1; `unknown` [1] int32, the id of [UNK]. Words
 #          start at node 0, "##" entries at node 1.
-# memory   words met before: `slots` uint64, an open hash table of the upper bits of a word's hash and its
-#          place in `words` uint64. There it has a unit that holds the number of its bytes, of its ids, and of
-#          the words that BERT's basic tokenizer makes of it, a byte each; its bytes, eight a unit; its ids,
-#          three a unit. At least one slot and one unit, zeros at first. Of fixed size: once it is full,
-#          other words are tokenized anew each time.
+# memory   words met before, see `word_memory`.
 
 
 @compiled
 def _slot(key: int, size: int) -> int:
-    mixed = uint64(key) * _MULTIPLIER
-    return int64((mixed >> _HALF) & uint64(size - 1))
+    mixed = uint64(key) * MULTIPLIER
+    return int64((mixed >> HALF) & uint64(size - 1))
 
 
 @compiled
@@ -238,89 +233,6 @@ def _is_blank(text: Any, start: int, end: int) -> bool:
 
 
 @compiled
-def _unit(units: Any, at: int) -> Any:
-    """Eight bytes from byte `at` on, the first of them lowest."""
-    shift = uint64(at & 7) << uint64(3)
-    upper = (units[(at >> 3) + 1] << _ONE) << (_SIXTY_THREE - shift)
-    return (units[at >> 3] >> shift) | upper
-
-
-@compiled
-def _scan(units: Any, at: int) -> tuple[int, Any]:
-    """The end of the word that begins at byte `at` (a space or LF), and the word's hash.
-
-    Eight bytes at a time. Subtracting 1 from each byte borrows at a zero; only bytes above the first
-    zero can seem to be one wrongly.
-    """
-    code = _MULTIPLIER
-    while True:
-        unit = _unit(units, at)
-        spaces = unit ^ _ALL_SPACES
-        lfs = unit ^ _ALL_LFS
-        ends = (((spaces - _ONES) & ~spaces) | ((lfs - _ONES) & ~lfs)) & _TOPS
-        if ends == 0:
-            code = (code ^ unit) * _MULTIPLIER
-            code ^= code >> _HALF
-            at += 8
-            continue
-        first = (ends & (~ends + _ONE)) >> _SEVEN
-        code = (code ^ (unit & (first - _ONE))) * _MULTIPLIER
-        return at + int64((first * _COUNTER) >> _TOP), code ^ (code >> _HALF)
-
-
-@compiled
-def _part(units: Any, at: int, size: int) -> Any:
-    """The unit of a word at byte `at`, of which `size` bytes are left."""
-    unit = _unit(units, at)
-    if size < 8:
-        unit &= (_ONE << uint64(8 * size)) - _ONE
-    return unit
-
-
-@compiled
-def _find(units: Any, start: int, size: int, code: Any, memory: Any) -> tuple[int, int]:
-    """The place of a remembered word or -1, and its slot."""
-    slots, words = memory
-    at = int64(code >> _HALF) & (len(slots) - 1)
-    while slots[at] != 0:
-        if (slots[at] ^ code) & ~_PLACE_MASK == 0:
-            place = int64(slots[at] & _PLACE_MASK)
-            if int64(words[place] & uint64(255)) == size:
-                i = 0
-                while i < size and words[place + 1 + (i >> 3)] == _part(units, start + i, size - i):
-                    i += 8
-                if i >= size:
-                    return place, at
-        at = (at + 1) & (len(slots) - 1)
-    return -1, at
-
-
-@compiled
-def _remember(
-    units: Any, start: int, size: int, code: Any, slot: int, ids: Any, count: int, memory: Any, counts: Any
-) -> None:
-    slots, words = memory
-    place = max(1, counts[KNOWN_UNITS])
-    end = place + 1 + (size + 7) // 8 + (len(ids) + 2) // 3
-    if 2 * (counts[KNOWN] + 1) > len(slots) or end > len(words):
-        return
-    words[place] = uint64(size | len(ids) << 8 | count << 16)
-    slots[slot] = (code & ~_PLACE_MASK) | uint64(place)
-    place += 1
-    for i in range(0, size, 8):
-        words[place] = _part(units, start + i, size - i)
-        place += 1
-    for i in range(0, len(ids), 3):
-        unit = int64(0)
-        for j in range(i, min(i + 3, len(ids))):
-            unit |= int64(ids[j]) << (21 * (j - i))
-        words[place] = uint64(unit)
-        place += 1
-    counts[KNOWN] += 1
-    counts[KNOWN_UNITS] = place
-
-
-@compiled
 def read_lines(
     text: Any,
     units: Any,
@@ -345,7 +257,7 @@ def read_lines(
     Returns:
         the number of wordpieces and of lines written.
     """
-    slots, words = memory
+    slots, words, _ = memory
     word = np.empty(MAX_WORD + 1, np.int32)
     # Of the words that are looked up together; the end of a line is one of size 0.
     word_starts = np.empty(TOGETHER, np.int64)
@@ -363,7 +275,7 @@ def read_lines(
             if text[start] == SPACE_BYTE:
                 start += 1
                 continue
-            end, code = _scan(units, start)
+            end, code = scan(units, start)
             word_starts[together] = start
             word_sizes[together] = end - start
             codes[together] = code
@@ -371,9 +283,9 @@ def read_lines(
             start = end if end > start else start + 1
         # Bring the slots near, then what they point at.
         for i in range(together):
-            near ^= slots[int64(codes[i] >> _HALF) & (len(slots) - 1)]
+            near ^= slots[int64(codes[i] >> HALF) & (len(slots) - 1)]
         for i in range(together):
-            near ^= words[int64(slots[int64(codes[i] >> _HALF) & (len(slots) - 1)] & _PLACE_MASK)]
+            near ^= words[int64(slots[int64(codes[i] >> HALF) & (len(slots) - 1)] & PLACE_MASK)]
         for i in range(together):
             begin = word_starts[i]
             size = word_sizes[i]
@@ -393,7 +305,7 @@ def read_lines(
                 continue
             place = slot = -1
             if size <= MAX_REMEMBERED:
-                place, slot = _find(units, begin, size, codes[i], memory)
+                place, slot = find(units, begin, size, codes[i], memory)
             if place >= 0:
                 head = int64(words[place])
                 place += 1 + ((size + 7) >> 3)
@@ -414,7 +326,7 @@ def read_lines(
             counts[REPLACED_BYTES] += replaced
             counts[WORD_COUNT] += split
             if replaced == 0 and slot >= 0:
-                _remember(units, begin, size, codes[i], slot, ids[before:at], split, memory, counts)
+                remember(units, begin, size, codes[i], slot, ids[before:at], split, memory)
     # Kept somewhere, or the compiler would leave the reading out.
     counts[NEAR] = int64(near)
     return at, found
