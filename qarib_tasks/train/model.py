@@ -18,6 +18,7 @@ from qarib_tasks.config import ModelConfig, TrainingJob
 
 # Added to the attention scores of padding, so that their share is 0 in float32.
 MASKED_SCORE = -10_000.0
+INPUTS = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
 # Room for the draws of one step (three a layer and one more) in the counter of the random numbers.
 DRAWS_A_STEP = 256
 
@@ -56,7 +57,7 @@ class EncoderLayer(layers.Layer):  # type: ignore[misc]
     def __init__(
         self, config: ModelConfig, generator: keras.random.SeedGenerator, policy: str, name: str
     ) -> None:
-        super().__init__(name=name, dtype=policy)
+        super().__init__(name=name, dtype=policy, autocast=False)
         self.heads = config.num_attention_heads
         self.head_size = config.hidden_size // config.num_attention_heads
         self.query = layers.Dense(config.hidden_size, dtype=policy)
@@ -125,10 +126,8 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
             self.pooler = layers.Dense(hidden, activation="tanh", dtype=policy)
             self.seq_weights = self.add_weight(shape=(2, hidden), initializer="zeros", name="seq_weights")
             self.seq_bias = self.add_weight(shape=(2,), initializer="zeros", name="seq_bias")
-        ids = np.zeros((1, 2), "int32")
-        self(
-            {"input_ids": ids, "input_mask": ids, "segment_ids": ids, "masked_lm_positions": ids},
-        )
+        # Calling the model makes its variables; on a symbolic batch nothing is computed.
+        self({name: keras.KerasTensor((1, 2), "int32", name=name) for name in INPUTS})
 
     def call(self, batch: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """Logits of the positions that carry a prediction, and of the next sentence.
