@@ -3,7 +3,7 @@
     python benchmarks/convert.py [INPUT VOCAB]
 
 Without arguments a shard of 512,000 synthetic tweets is made first (benchmarks/make_tweets.py), and a
-vocabulary of 32,000 of its words. INPUT may be packed, as .xz. Flags are the published ones.
+vocabulary of 64,000 of its words. INPUT may be packed, as .xz. Flags are the published ones.
 
 The plain-Python version is the oracle of the tests (tests/oracle_pretraining_data.py), run on the shard's
 first lines and without writing records; its rate is that of lines, as the fast version's.
@@ -35,7 +35,7 @@ SHARD_LINES = 512_000
 PLAIN_LINES = 10_000
 
 
-def make_vocab(shard: Path, path: Path, size: int = 32_000) -> None:
+def make_vocab(shard: Path, path: Path, size: int = 64_000) -> None:
     """The most frequent words and word ends of the shard's beginning, and all its characters."""
     tables = load_tables(do_lower_case=True)
     with shard.open(encoding="utf-8") as file:

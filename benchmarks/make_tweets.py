@@ -6,7 +6,7 @@ Words are made of roots and patterns, so nothing here is anybody's text: three o
 into common noun and verb patterns with prefixes and suffixes, and drawn with Zipf-like frequencies. Tweets
 have what tweets have (mentions, hashtags, links, emoji, digits, Latin words, diacritics, tatweel, letters
 repeated for emphasis) and stand 6 to 14 to a document, documents apart by an empty line, which counts as one
-of the lines. Good for speed and size, useless for judging what a model learns.
+of the lines. A line has about 150 bytes. Good for speed and size, useless for judging what a model learns.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Tweets:
 
     def tweet(self) -> str:
         dice = self.dice
-        tokens = dice.choices(self.words, cum_weights=self.weights, k=dice.randint(4, 28))
+        tokens = dice.choices(self.words, cum_weights=self.weights, k=dice.randint(2, 20))
         tokens = [self._decorated(token) if dice.random() < 0.06 else token for token in tokens]
         for chance, make in (
             (0.25, lambda: "@USER"),
