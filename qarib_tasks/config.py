@@ -164,6 +164,14 @@ class ModelConfig:
 class TrainConfig:
     """Step 5: the flags of google-research/bert's run_pretraining.py."""
 
+    start_from: Annotated[
+        str,
+        Field(
+            title="Start from",
+            description="Weights to train further, by path or gs:// address: one of our model folders or "
+            "checkpoints, a TF 1 BERT checkpoint, or a Hugging Face folder. Empty: from the beginning.",
+        ),
+    ] = ""
     train_batch_size: Annotated[
         int, Field(ge=1, title="Batch size", description="Examples a step, over all cores.")
     ] = 64
@@ -295,6 +303,7 @@ class TrainingJob:
 
     `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files; everything the
     job makes goes below `output` and, where `publish_to` is set, to the same names below that gs:// address.
+    `start_from_digest` is what `train.start_from` held when the run was prepared; empty: anything.
     """
 
     training_data: str
@@ -303,6 +312,7 @@ class TrainingJob:
     output: str
     publish_to: str | None = None
     cache: str | None = None
+    start_from_digest: str = ""
     random_seed: int = 34
     do_lower_case: bool = True
     max_seq_length: int = 64

@@ -19,6 +19,7 @@ from qarib_tasks.config import RunConfig, TrainingJob, dump_yaml, from_dict, to_
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import DatasetLayout, ModelLayout, manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
+from qarib_tasks.pretrained import find
 from qarib_tasks.sources import AllowedSources
 from qarib_tasks.storage import Bucket, write_text
 from qarib_tasks.tpu.backend import Work
@@ -33,13 +34,15 @@ class Run:
     config: RunConfig
     dataset_id: str
     model_id: str
+    start_from_digest: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"config": to_dict(self.config), "dataset_id": self.dataset_id, "model_id": self.model_id}
+        names = ("dataset_id", "model_id", "start_from_digest")
+        return {"config": to_dict(self.config)} | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Run:
-        return cls(from_dict(RunConfig, values["config"]), values["dataset_id"], values["model_id"])
+        return cls(**{**values, "config": from_dict(RunConfig, values["config"])})
 
     @property
     def dataset(self) -> DatasetLayout:
@@ -84,7 +87,13 @@ def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
         data["vocab"]["vocab_file"] = FileRecord.of(Path(vocab_file)).sha256
     dataset_id = f"{config.preset}-{_short_hash(data)}"
     model = {name: settings[name] for name in ("model", "train", "evaluate")}
-    run = Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}")
+    del model["train"]["recovery_minutes"]  # nothing in the model depends on it
+    digest = ""
+    if start_from := model["train"].pop("start_from"):
+        if allowed:
+            allowed.check(start_from, "train.start_from")
+        digest = model["train"]["start_from"] = find(start_from).digest
+    run = Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}", digest)
     Path(config.workspace).mkdir(parents=True, exist_ok=True)
     return run
 
@@ -239,6 +248,7 @@ def training_job(run: Run) -> TrainingJob:
         output=str(model.root),
         publish_to=run.address + model.name if run.address else None,
         cache=str(Path(run.config.workspace) / "cache"),
+        start_from_digest=run.start_from_digest,
         random_seed=convert.random_seed,
         do_lower_case=convert.do_lower_case,
         max_seq_length=convert.max_seq_length,

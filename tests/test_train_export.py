@@ -14,7 +14,8 @@ choose_backend()
 from qarib_tasks.train.checkpoint import Checkpoints  # noqa: E402
 from qarib_tasks.train.data import Parser, heldout_examples  # noqa: E402
 from qarib_tasks.train.evaluate import evaluate  # noqa: E402
-from qarib_tasks.train.export import export, hugging_face_name  # noqa: E402
+from qarib_tasks.train.export import export  # noqa: E402
+from qarib_tasks.train.hugging_face import hugging_face_name, tensorflow1_name  # noqa: E402
 from qarib_tasks.train.loop import train  # noqa: E402
 from qarib_tasks.train.model import build_model, losses  # noqa: E402
 from qarib_tasks.train.output import Output  # noqa: E402
@@ -40,6 +41,7 @@ from tests.training_examples import make_job  # noqa: E402
 )
 def test_names_are_those_of_transformers(ours: str, theirs: str) -> None:
     assert hugging_face_name(ours) == theirs
+    assert tensorflow1_name(theirs) == ours
 
 
 @pytest.mark.slow

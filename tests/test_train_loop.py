@@ -164,6 +164,9 @@ def test_export_is_whole_repeatable_and_last_of_all_the_manifest(copy: TrainingJ
     names = [record.name for record in manifest.outputs]
     assert names == [
         "export/README.md",
+        "export/bert_config.json",
+        "export/bert_model.ckpt.data-00000-of-00001",
+        "export/bert_model.ckpt.index",
         "export/config.json",
         "export/model.safetensors",
         "export/tokenizer.json",

@@ -43,6 +43,7 @@ class Index:
         position: of the data, as `asdict(data.Position)`.
         model: the settings that decide the tensors' names and shapes, and the vocabulary's checksum.
         figures: of the steps since the last line of the history, which the next line is the mean of.
+        started_from: the files of the weights that the training began with, where they were not drawn.
         recovery: whether it was written because of the time, not because of the step.
         state: the file of the tensors; None only before it is written.
     """
@@ -51,6 +52,7 @@ class Index:
     position: Mapping[str, int]
     model: Mapping[str, Any]
     figures: Sequence[Mapping[str, float]] = ()
+    started_from: Sequence[FileRecord] = ()
     recovery: bool = False
     state: FileRecord | None = None
     format: int = FORMAT
@@ -73,7 +75,10 @@ class Index:
 
 
 def model_settings(job: TrainingJob, vocab: FileRecord) -> dict[str, Any]:
-    return to_dict(job.model) | {"next_sentence": job.train.next_sentence, "vocabulary": vocab.sha256}
+    settings = {"next_sentence": job.train.next_sentence, "vocabulary": vocab.sha256}
+    if job.train.start_from:
+        settings["start_from"] = job.start_from_digest or job.train.start_from
+    return to_dict(job.model) | settings
 
 
 class Checkpoints:
@@ -168,7 +173,8 @@ class Checkpoints:
             raise CorruptError("a file of the checkpoint is missing", where=state_path)
         values = json.loads(index_path.read_text(encoding="utf-8"))
         state = FileRecord(**values["state"])
-        index = Index(**values | {"state": state})
+        started_from = [FileRecord(**record) for record in values.get("started_from", ())]
+        index = Index(**values | {"state": state, "started_from": started_from})
         if index.format != FORMAT or index.name != name:
             raise CorruptError("not an index of this format", where=index_path)
         if checksums(state_path) != state.checksums:
@@ -198,7 +204,8 @@ def require_same_model(index: Index, job: TrainingJob, vocab: FileRecord) -> Non
         ConfigError: naming the settings that differ.
     """
     wanted = model_settings(job, vocab)
-    differ = [name for name in wanted if index.model.get(name) != wanted[name]]
+    names = sorted({*wanted, *index.model})
+    differ = [name for name in names if index.model.get(name) != wanted.get(name)]
     if differ:
         raise ConfigError(
             f"the checkpoint of step {index.step} is of another model: {', '.join(differ)} differ",

@@ -1,29 +1,34 @@
-"""The trained model as a Hugging Face folder, and the manifest that says the model is complete."""
+"""The trained model as a Hugging Face folder and a TF 1 checkpoint, and the model's manifest."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qarib_tasks import __version__
 from qarib_tasks.config import TrainingJob, to_dict
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.manifest import FileRecord, Manifest, finished
 from qarib_tasks.storage import atomic_path, write_text
+from qarib_tasks.train import tensorflow1
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
 from qarib_tasks.train.evaluate import evaluation_of, evaluation_path, read_evaluations
+from qarib_tasks.train.hugging_face import hugging_face_config, hugging_face_name, hugging_face_value
 from qarib_tasks.train.journal import read_history
 from qarib_tasks.train.model_card import model_card
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
+FILES = {
+    *("README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer.json"),
+    *("tokenizer_config.json", "bert_config.json", *tensorflow1.FILES),
+}
 PLACES = {"publish_to", "cache", "output", "training_data", "heldout_data", "vocab_file"}
 
 
@@ -62,7 +67,7 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
     require_same_model(index, job, vocabulary.record)
     config = {name: value for name, value in to_dict(job).items() if name not in PLACES}
     assert index.state is not None
-    inputs = [vocabulary.record, index.state]
+    inputs = [vocabulary.record, index.state, *index.started_from]
     if done := finished(output.manifest, config=config, inputs=inputs):
         log.info("%s: already exported", output.export)
         _publish(output, done)
@@ -129,49 +134,12 @@ def _write(
     config = hugging_face_config(job, vocabulary)
     write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
     write_text(folder / "README.md", model_card(job, len(vocabulary), statistics))
-    names = {"model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json"}
-    names |= {"config.json", "README.md"}
+    config = tensorflow1.bert_config(job, len(vocabulary))
+    write_text(folder / "bert_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    tensorflow1.write_checkpoint(folder, weights)
     for path in folder.iterdir():
-        if path.name not in names:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in FILES:
             path.unlink()
-    return [folder / name for name in sorted(names)]
-
-
-def hugging_face_config(job: TrainingJob, vocabulary: Vocabulary) -> dict[str, Any]:
-    """`config.json` of transformers' BertConfig."""
-    return to_dict(job.model) | {
-        "architectures": ["BertForPreTraining" if job.train.next_sentence else "BertForMaskedLM"],
-        "model_type": "bert",
-        # In transformers this is the exact GELU by "gelu"; BERT's is the tanh approximation.
-        "hidden_act": "gelu_pytorch_tanh",
-        "layer_norm_eps": 1e-12,
-        "position_embedding_type": "absolute",
-        "vocab_size": len(vocabulary),
-        "pad_token_id": vocabulary.id("[PAD]"),
-        "tie_word_embeddings": True,
-        "dtype": "float32",
-        "made_by": f"qarib {__version__}",
-    }
-
-
-RENAMED = {
-    "cls/predictions/output_bias": "cls.predictions.bias",
-    "cls/seq_relationship/output_weights": "cls.seq_relationship.weight",
-    "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
-}
-
-
-def hugging_face_name(name: str) -> str:
-    """The name in transformers' BertForPreTraining of a variable of the reference's checkpoints."""
-    if name in RENAMED:
-        return RENAMED[name]
-    name = re.sub(r"/layer_(\d+)/", r"/layer.\1.", name)
-    name = re.sub(r"/(kernel|gamma)$", "/weight", name)
-    name = re.sub(r"/beta$", "/bias", name)
-    name = re.sub(r"(_embeddings)$", r"\1.weight", name)
-    return name.replace("/", ".")
-
-
-def hugging_face_value(name: str, value: np.ndarray) -> np.ndarray:
-    """torch keeps the weights of a dense layer as [outputs, inputs]."""
-    return np.ascontiguousarray(value.T if name.endswith("/kernel") else value)
+    return [folder / name for name in sorted(FILES)]

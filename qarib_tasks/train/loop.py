@@ -49,12 +49,11 @@ def _train(
     newest: Index | None,
     termination: Termination,
 ) -> None:
-    from qarib_tasks.train.start import first_index, start
+    from qarib_tasks.train.start import start
 
-    config, index = job.train, newest or first_index(job, vocabulary)
-    parts = start(job, output, vocabulary, index, checkpoints.load(newest) if newest else None)
+    parts = start(job, output, vocabulary, checkpoints, newest)
     steps, batches, evaluator, journal = parts.steps, parts.batches, parts.evaluator, parts.journal
-    step, position = index.step, parts.position
+    config, index, step, position = job.train, parts.index, parts.index.step, parts.position
     with batches, journal, termination.held():
         if not index.recovery and not evaluation_of(job, output, step):
             journal.evaluated(evaluator.run(step))

@@ -40,6 +40,7 @@ def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any])
         f"| {e['step']:,} | {e['masked_lm_loss']:.4f} | {e['masked_lm_accuracy']:.4f} |\n"
         for e in statistics["evaluations"]
     )
+    origin = f"from the weights of `{train.start_from}`" if train.start_from else "from the beginning"
     names = "BertForPreTraining" if train.next_sentence else "BertForMaskedLM"
     return f"""---
 language: ar
@@ -50,7 +51,7 @@ tags: [bert, masked-lm, arabic]
 
 # Arabic BERT
 
-A BERT (Devlin et al., 2018) for Arabic, trained from the beginning by qarib {__version__} with the masked-LM
+A BERT (Devlin et al., 2018) for Arabic, trained {origin} by qarib {__version__} with the masked-LM
 objective{" and next sentence prediction" if train.next_sentence else ""}.
 The license is for you to choose: it depends on the text that the model was trained on.
 
@@ -60,6 +61,8 @@ from transformers import {names}, AutoTokenizer
 model = {names}.from_pretrained("path/of/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
 ```
+
+`bert_model.ckpt` and `bert_config.json` are the same model for google-research/bert and its like.
 
 ## Training
 
