@@ -226,6 +226,7 @@ class VocabConfig:
         str,
         Field(
             title="Existing vocabulary",
-            description="A vocab.txt to use as it is, for training further on new data; nothing is learnt.",
+            description="A vocab.txt (path or gs://) to use as it is, for training further on new data; "
+            "nothing is learnt.",
         ),
     ] = ""

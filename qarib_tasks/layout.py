@@ -38,6 +38,11 @@ class DatasetLayout:
         return self.root / "data.txt"
 
     @property
+    def report(self) -> Path:
+        """The page about the corpus that stands beside `data`."""
+        return self.data.with_name("report.html")
+
+    @property
     def heldout(self) -> Path:
         return self.root / "heldout"
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.deduplication import Bits, Keys, digest, key_texts, repeats, unpacked
+from qarib_tasks.errors import ConfigError
 from qarib_tasks.unpacking import BLOCK
 
 PERMUTATIONS = 128
@@ -38,9 +39,16 @@ def near_repeats(texts: Iterable[Path], documents: int, exact: Bits, similarity:
         uint8 [ceil(documents / 8)]: a bit a document, as `deduplication.repeats`.
 
     Raises:
-        ImportError: datasketch is not installed.
+        ConfigError: datasketch is not installed.
     """
-    from datasketch import MinHashLSH
+    try:
+        from datasketch import MinHashLSH
+    except ImportError:
+        raise ConfigError(
+            "finding near repeats needs the package datasketch",
+            where="collect.near_duplicates",
+            do="Install it (pip install 'qarib[corpus]'), or set near_duplicates to 0",
+        ) from None
 
     index = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS)
     bands, rows = index.b, index.r

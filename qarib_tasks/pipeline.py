@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
     if vocab_file := config.vocab.vocab_file:
         if allowed:
             allowed.check(vocab_file, "vocab.vocab_file")
-        data["vocab"]["vocab_file"] = FileRecord.of(Path(vocab_file)).sha256
+        data["vocab"]["vocab_file"] = FileRecord.of(_vocab_file(config)).sha256
     dataset_id = f"{config.preset}-{_short_hash(data)}"
     model = {name: settings[name] for name in ("model", "train", "evaluate")}
     del model["train"]["recovery_minutes"]  # nothing in the model depends on it
@@ -125,13 +125,29 @@ def _fetched_sources(run: Run) -> Path:
     return Path(run.config.workspace) / "cache" / "sources"
 
 
+def _vocab_file(config: RunConfig) -> Path:
+    """The vocabulary that is to be kept, on this machine: one in a bucket is fetched once a version."""
+    address = config.vocab.vocab_file
+    if not address.startswith("gs://"):
+        return Path(address)
+    folder, _, name = address.rpartition("/")
+    bucket = Bucket(folder + "/")
+    if (blob := bucket.get(name)) is None:
+        raise InputError("no such object", where=address, do="Correct vocab.vocab_file")
+    path = Path(config.workspace) / "cache" / "vocab" / f"{_short_hash([address, blob.generation])}.txt"
+    if not path.exists():
+        bucket.download(name, path)
+    return path
+
+
 def build_vocab(run: Run) -> Manifest:
     """`data.txt` → `vocab.txt`, and `tokenizer.json`, `tokenizer_config.json`, `bert_config.json`."""
     convert = run.config.convert
+    given = str(_vocab_file(run.config)) if run.config.vocab.vocab_file else ""
     manifest = vocab.build_vocab(
         run.dataset.data,
         run.dataset.vocab,
-        run.config.vocab,
+        replace(run.config.vocab, vocab_file=given),
         do_lower_case=convert.do_lower_case,
         random_seed=convert.random_seed,
     )
@@ -230,6 +246,7 @@ def dataset_files(run: Run) -> list[Path]:
             if "/" not in record.name
         ),
         manifest_of(dataset.vocab),
+        dataset.report,
         manifest_of(dataset.data),
         dataset.manifest,
     ]

@@ -15,6 +15,7 @@ from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import Manifest
 from qarib_tasks.pipeline import Run
 from qarib_tasks.presets import SAMPLE, resolve
+from qarib_tasks.storage import Bucket
 
 
 def request(tmp_path: Path, source: Path = SAMPLE / "muwatta.txt", **overrides: Any) -> Run:
@@ -150,3 +151,28 @@ def test_the_trainer_reads_the_bucket_where_there_is_one(tmp_path: Path) -> None
     assert job.heldout_data == f"{base}/heldout/pretraining_data"
     assert job.vocab_file == f"{base}/vocab.txt"
     assert job.publish_to == f"gs://some-bucket/a/b/models/{run.model_id}/"
+
+
+def test_a_vocabulary_in_a_bucket_is_kept_as_it_is(
+    converted: tuple[Run, list[str]], bucket_name: str, tmp_path: Path
+) -> None:
+    first, _ = converted
+    address = f"gs://{bucket_name}/vocabularies/vocab.txt"
+    Bucket(f"gs://{bucket_name}/vocabularies/").upload(first.dataset.vocab, "vocab.txt")
+    again = request(tmp_path, vocab={"vocab_size": 800, "vocab_file": address})
+    here = request(tmp_path, vocab={"vocab_size": 800, "vocab_file": str(first.dataset.vocab)})
+    assert again.dataset_id == here.dataset_id != first.dataset_id
+    pipeline.collect(again)
+    pipeline.build_vocab(again)
+    assert again.dataset.vocab.read_bytes() == first.dataset.vocab.read_bytes()
+    with pytest.raises(InputError, match="no such object"):
+        request(tmp_path, vocab={"vocab_size": 800, "vocab_file": address + "x"})
+
+
+def test_the_report_is_published_before_the_manifest(converted: tuple[Run, list[str]]) -> None:
+    run, names = converted
+    pipeline.finish_dataset(run, names)
+    files = pipeline.dataset_files(run)
+    assert all(path.is_file() for path in files)
+    assert files[-1] == run.dataset.manifest
+    assert run.dataset.report in files
