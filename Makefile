@@ -59,8 +59,8 @@ check: lint format-check types lock-check ## All that does not run the code
 test: check ## Checks, unit tests, DAG tests and one end-to-end run of the DAG
 	$(BIN)/pytest -m "not slow" -n 2
 
-test-slow: install ## What needs longer: kill tests, servers, torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in
+test-slow: install ## What needs longer: kill tests, servers, torch, the compiler of the TPU
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in -r requirements/tpu_compile.in
 	$(BIN)/pytest -m slow
 
 demo: install ## The whole way on the sample corpus, in Airflow (DETACH=1: stop everything at the end)
