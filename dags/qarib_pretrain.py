@@ -9,12 +9,16 @@ if your administrator has not set one. Every field that you leave empty has the 
 What happens, from left to right:
 
 1. `preflight` checks the settings, the sources and the bucket, before anything is made.
-2. `collect` joins the sources into one text and puts a small part of it aside for evaluation.
+2. `sources` names the sources, `collect_source` reads and cleans each of them, and `collect` joins them into
+   one text without repeats and puts a small part of it aside for evaluation; `report.html` beside the text
+   shows what came of it.
 3. `vocab` learns the vocabulary; `split` cuts the text into shards. Both at once.
 4. `shard` for each shard: `convert` makes the pre-training data, `upload` brings it to the bucket.
 5. `dataset` judges whether all shards are there and names those that are not; `publish` uploads the
    vocabulary, `bert_config.json` and the dataset's manifest.
-6. `train`, `evaluate`, `export`: their logs show step and loss; the model ends up below `models/`.
+6. `train`: on a Cloud TPU that `prepare_tpu` prepares and `delete_tpu` removes, whatever happens; or on the
+   worker's machine (*Machine*: `local`). Its log shows step and loss. A TPU that is lost is replaced.
+7. `evaluate`, `export`: the model ends up below `models/`.
 
 **If a task fails**, its log ends with what was wrong and what to do. Correct it and clear the task, or
 trigger the DAG again with the same settings: whatever is finished is found again and left alone.
@@ -26,13 +30,15 @@ from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
 
-from airflow.sdk import TriggerRule, WeightRule, dag, get_current_context, task, task_group
+from airflow.sdk import TriggerRule, WeightRule, dag, get_current_context, setup, task, task_group
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.form import build_params
 from qarib_airflow.preflight import allowed_sources, check_map_length
 from qarib_airflow.preflight import preflight as run_preflight
 from qarib_airflow.published import check_published
-from qarib_airflow.trainer import TrainerOperator
+from qarib_airflow.tpu_operator import CloudTPUDeleteRunOperator
+from qarib_airflow.tpu_preflight import prepare_tpu as run_prepare_tpu
+from qarib_airflow.trainer import TrainerOperator, TrainOperator
 from qarib_airflow.upload import VerifiedUploadOperator
 
 from qarib_tasks import pipeline
@@ -53,6 +59,20 @@ TO_BUCKET = {
 @fails_for_good
 def preflight() -> dict[str, Any]:
     return run_preflight(get_current_context()["params"], CONNECTION).to_dict()
+
+
+@task
+@fails_for_good
+def sources(run: dict[str, Any]) -> list[str]:
+    names = [source.name for source in Run.from_dict(run).config.collect.sources]
+    check_map_length(len(names))
+    return names
+
+
+@task(map_index_template="{{ task.op_kwargs['name'] }}")
+@fails_for_good
+def collect_source(run: dict[str, Any], name: str) -> None:
+    pipeline.collect_source(Run.from_dict(run), name, allowed_sources())
 
 
 @task
@@ -108,6 +128,14 @@ def dataset(run: dict[str, Any] | None, names: list[str] | None) -> list[str]:
     return [str(path) for path in pipeline.dataset_files(Run.from_dict(run))]
 
 
+@setup
+@task
+@fails_for_good
+def prepare_tpu(run: dict[str, Any]) -> dict[str, Any] | None:
+    context = get_current_context()
+    return run_prepare_tpu(Run.from_dict(run), context["run_id"], context["dag"].owner, CONNECTION)
+
+
 @dag(
     dag_display_name="QARiB: pre-train a BERT",
     description="Raw Arabic text to a trained, evaluated and exported BERT",
@@ -127,20 +155,25 @@ def dataset(run: dict[str, Any] | None, names: list[str] | None) -> list[str]:
 )
 def qarib_pretrain() -> None:
     run = preflight()
+    read = collect_source.partial(run=run).expand(name=sources(run))
     collected = collect(run)
     vocabulary = vocab(run)
     names = split(run)
     shards = shard.partial(run=run).expand(name=names)
     complete = dataset(run, names)
     publish = VerifiedUploadOperator(task_id="publish", src=complete, **TO_BUCKET)
-    train, evaluate, export = (
+    tpu = prepare_tpu(run)
+    train = TrainOperator(task_id="train", run_values=run, job=tpu)
+    delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=tpu)
+    evaluate, export = (
         TrainerOperator(task_id=command, run_values=run, command=command)
-        for command in ("train", "evaluate", "export")
+        for command in ("evaluate", "export")
     )
 
-    collected >> [vocabulary, names]
+    read >> collected >> [vocabulary, names]
     [vocabulary, names] >> shards >> complete
-    publish >> train >> evaluate >> export
+    publish >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
+    train >> evaluate >> export
 
 
 qarib_pretrain()

@@ -151,6 +151,19 @@ class Bucket:
             if not same(blob, checksums(temporary)):
                 raise StorageError("the download is not what the bucket holds", where=self.address + name)
 
+    def read_text(self, name: str) -> str | None:
+        """A small UTF-8 object as it is now; None where there is none."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return str(self._bucket.blob(self.prefix + name).download_as_text(encoding="utf-8"))
+        except NotFound:
+            return None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a small UTF-8 object whole."""
+        self._bucket.blob(self.prefix + name).upload_from_string(text.encode(), checksum="crc32c")
+
     def delete(self, name: str) -> None:
         """Delete an object; one that is not there is fine."""
         if (blob := self.get(name)) is not None:

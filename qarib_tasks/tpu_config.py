@@ -23,8 +23,8 @@ class TpuConfig:
         Literal["cloud_tpu", "local"],
         Field(
             title="Machine",
-            description="Where it trains. cloud_tpu makes a Cloud TPU for the training and removes it; local is the machine "
-            "of the Airflow worker.",
+            description="Where it trains. cloud_tpu makes a Cloud TPU for the training and removes it; "
+            "local is the machine of the Airflow worker.",
         ),
     ] = "cloud_tpu"
     accelerator_type: Annotated[

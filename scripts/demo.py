@@ -42,11 +42,14 @@ STEPS = {
     "shard.upload": "upload the shards",
     "dataset": "judge the dataset",
     "publish": "publish vocabulary and manifest",
-    "train": "train",
+    "prepare_tpu": "prepare the TPU",
+    "train": "train on the TPU",
+    "delete_tpu": "delete the TPU",
     "evaluate": "evaluate",
     "export": "export",
 }
 LOG_TAIL = 40
+AT_WORK = ("running", "deferred")  # The triggerer follows a deferred task.
 
 
 class RunFailed(Exception):
@@ -82,7 +85,7 @@ def interrupted(*_: object) -> None:
 
 def demo(console: Console, home: Path, conf: dict[str, Any], *, detach: bool) -> None:
     started = time.monotonic()
-    console.print("Starting Airflow and a Cloud Storage emulator ...")
+    console.print("Starting Airflow and emulators of Cloud Storage and Cloud TPU ...")
     with LocalStack(home, ui_port=UI_PORT) as stack:
         console.print(f"Airflow UI: {stack.url}  user {stack.user}  password {stack.password}")
         run_id = stack.trigger(DAG, conf)
@@ -143,9 +146,10 @@ def display(console: Console) -> Iterator[Any]:
             for step, bar in bars.items():
                 states = Counter(task["state"] for task in tasks if task["task_id"] == step)
                 done, total, note = states["success"], sum(states.values()), ""
-                if step == "train" and training and states["running"]:
+                running = sum(states[state] for state in AT_WORK)
+                if step == "train" and training and running:
                     done, total, note = training["step"], training["train_steps"], note_of(training)
-                if states["running"] or done:
+                if running or done:
                     progress.start_task(bar)
                 if states["up_for_retry"] or states["failed"]:
                     note = "[red]failed" + (", will be tried again" if states["up_for_retry"] else "")
@@ -159,9 +163,10 @@ def display(console: Console) -> Iterator[Any]:
 def line_of(step: str, tasks: list[dict[str, Any]], training: dict[str, Any]) -> str | None:
     states = Counter(task["state"] for task in tasks if task["task_id"] == step)
     done, total = states["success"], sum(states.values())
-    if not (done or states["running"] or states["up_for_retry"] or states["failed"]):
+    running = sum(states[state] for state in AT_WORK)
+    if not (done or running or states["up_for_retry"] or states["failed"]):
         return None
-    if step == "train" and training and states["running"]:
+    if step == "train" and training and running:
         # A line each twentieth of the way.
         whole, part = training["train_steps"], max(1, training["train_steps"] // 20)
         return f"{step}: {training['step'] // part * part:,} of {whole:,} steps"
@@ -178,12 +183,14 @@ def note_of(training: dict[str, Any]) -> str:
 
 
 def progress_of(stack: LocalStack, tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The trainer's progress.json, while the training runs."""
-    started = [t["start_date"] for t in tasks if t["task_id"] == "train" and t["state"] == "running"]
-    files = sorted(stack.workspace.glob("models/*/progress.json"), key=lambda path: path.stat().st_mtime)
-    if not files or not started:
+    """The trainer's progress.json in the bucket, while the training runs."""
+    started = [t["start_date"] for t in tasks if t["task_id"] == "train" and t["state"] in AT_WORK]
+    files = Bucket(f"gs://{stack.bucket}/", emulator_client(stack)).list("models/") if started else {}
+    files = {name: blob for name, blob in files.items() if name.endswith("/progress.json")}
+    if not files:
         return {}
-    training: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
+    newest = max(files.values(), key=lambda blob: blob.updated)
+    training: dict[str, Any] = json.loads(newest.bucket.blob(newest.name).download_as_bytes())
     return training if training.get("updated_at", "") >= started[0][:19] else {}
 
 

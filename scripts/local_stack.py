@@ -1,4 +1,4 @@
-"""A whole Airflow and a Cloud Storage emulator on this machine, that vanish with whoever started them.
+"""A whole Airflow with emulators of Cloud Storage and Cloud TPU, that vanish with whoever started them.
 
 Everything is below one folder and configured through environment variables alone. Each process carries a
 marker in its environment. A guard in a session of its own holds the reading end of a pipe whose writing end
@@ -25,12 +25,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from qarib_tasks.emulators import gcs  # noqa: E402
+from qarib_tasks.storage import write_text  # noqa: E402
 
 MARKER = "QARIB_LOCAL_STACK"
 COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
 # Generous: a part that ended is noticed at once, this is for a machine that is busy otherwise.
 START_SECONDS = 600.0
 TERM_SECONDS = 5.0
+# Delays of the TPU emulator, as a share of the real service's.
+TPU_SCALE = 0.01
 
 
 class StackError(Exception):
@@ -87,14 +90,15 @@ class LocalStack:
             raise StackError(f"{self.home} is in use by another demo; stop that one first") from None
         started = time.monotonic()
         self._start_guard(lock)
-        ui, emulator, worker_log, trigger_log = free_ports(4, self._wanted_port)
+        ui, emulator, tpu, worker_log, trigger_log = free_ports(5, self._wanted_port)
         self.url = f"http://127.0.0.1:{ui}"
         self.emulator = f"http://127.0.0.1:{emulator}"
-        self.environment = self._environment(ui, worker_log, trigger_log)
+        self.environment = self._environment(ui, tpu, worker_log, trigger_log)
         self._processes["emulator"] = gcs.start(
             self.home / "buckets", emulator, environment=self.environment, log=self.logs / "emulator.log"
         )
         (self.home / "buckets" / self.bucket).mkdir(exist_ok=True)
+        self._processes["tpu"] = self._start_tpu_emulator(tpu)
         migrate = self._airflow("db", "migrate")
         if migrate.wait() != 0:
             raise StackError(f"the database could not be made, see {self.logs / 'db.log'}")
@@ -126,7 +130,29 @@ class LocalStack:
 
         self._exit.callback(stop)
 
-    def _environment(self, ui: int, worker_log: int, trigger_log: int) -> dict[str, str]:
+    @property
+    def tpu_faults(self) -> Path:
+        """The TPU emulator's delays and faults; whatever is written to it is in force at once."""
+        return self.home / "tpu-faults.yaml"
+
+    def _start_tpu_emulator(self, port: int) -> subprocess.Popen[bytes]:
+        """Its machines are processes here, with this Python instead of one of their own."""
+        write_text(self.tpu_faults, f"scale: {TPU_SCALE}\n")
+        machines = {
+            "QARIB_PYTHON": sys.executable,
+            "STORAGE_EMULATOR_HOST": self.emulator,
+            "PYTHONPATH": self.environment["PYTHONPATH"],
+        }
+        command = [sys.executable, "-m", "qarib_tasks.cli", "emulate", "tpu", "--port", str(port)]
+        command += ["--folder", str(self.home / "tpu"), "--faults", str(self.tpu_faults)]
+        for name, value in machines.items():
+            command += ["--environment", f"{name}={value}"]
+        with (self.logs / "tpu.log").open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.environment
+            )
+
+    def _environment(self, ui: int, tpu: int, worker_log: int, trigger_log: int) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "_AIRFLOW"))}
         connection = {
             "conn_type": "google_cloud_platform",
@@ -163,6 +189,8 @@ class LocalStack:
             "AIRFLOW_HOME": str(self.home / "airflow"),
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
             "STORAGE_EMULATOR_HOST": self.emulator,
+            "CLOUD_TPU_EMULATOR_HOST": f"127.0.0.1:{tpu}",
+            "QARIB_TPU": json.dumps({"machine": "cloud_tpu", "poll_seconds": 1.0}),
             "QARIB_BUCKET": self.bucket,
             "QARIB_WORKSPACE": str(self.workspace),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), inherited.get("PYTHONPATH")])),

@@ -65,14 +65,18 @@ def test_the_order_of_the_steps(pretrain: Any) -> None:
     upstream = {task.task_id: set(task.upstream_task_ids) for task in pretrain.tasks}
     assert upstream == {
         "preflight": set(),
-        "collect": {"preflight"},
+        "sources": {"preflight"},
+        "collect_source": {"preflight", "sources"},
+        "collect": {"preflight", "collect_source"},
         "vocab": {"preflight", "collect"},
         "split": {"preflight", "collect"},
         "shard.convert": {"preflight", "split", "vocab"},
         "shard.upload": {"shard.convert"},
         "dataset": {"preflight", "split", "shard.upload"},
         "publish": {"dataset"},
-        "train": {"preflight", "publish"},
+        "prepare_tpu": {"preflight", "publish"},
+        "train": {"preflight", "prepare_tpu"},
+        "delete_tpu": {"prepare_tpu", "train"},
         "evaluate": {"preflight", "train"},
         "export": {"preflight", "evaluate"},
     }

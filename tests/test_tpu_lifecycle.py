@@ -54,12 +54,12 @@ class Bench:
         return TpuRun(
             client=self.client,
             training=self,
-            request=lambda name, zone: TpuRequest(
-                name=name,
+            request=lambda memory, zone: TpuRequest(
+                name=memory.name,
                 zone=zone,
                 accelerator_type="v5litepod-4",
                 runtime_version="v2-alpha-tpuv5-lite",
-                labels={"run": "r1", "attempt": name},
+                labels={"run": "r1", "attempt": memory.name},
             ),
             zones=self.zones,
             limits=self.limits,
@@ -279,7 +279,7 @@ def test_killed_between_asking_and_knowing(bench: Bench) -> None:
 
 
 def test_the_name_is_somebody_else_s(bench: Bench) -> None:
-    bench.client.create_queued_resource(replace(bench.run().request(NEW.name, ZONES[0]), labels={}))
+    bench.client.create_queued_resource(replace(bench.run().request(NEW, ZONES[0]), labels={}))
     memory = bench.until(NEW, "running")
     assert memory.attempt == 2
     finish_with = bench.emulator.queued_resource_ids

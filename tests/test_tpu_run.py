@@ -63,7 +63,8 @@ def run(
     reports = BucketReports(f"gs://{bucket_name}/reports", client)
 
     def drive(emulator: TpuEmulator, code: str, limits: Limits) -> tuple[Memory, BucketReports]:
-        def request(name: str, zone: str) -> TpuRequest:
+        def request(memory: Memory, zone: str) -> TpuRequest:
+            name = memory.name
             launch = Launch(
                 name=name,
                 bucket=bucket_name,

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 from airflow.sdk.exceptions import AirflowFailException
 
 from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.tpu.cloud_errors import TpuPermissionError, TpuRequestError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,7 +21,7 @@ def failing_for_good() -> Iterator[None]:
     """Turn an error that trying again cannot help into one that Airflow does not retry."""
     try:
         yield
-    except (ConfigError, InputError) as error:
+    except (ConfigError, InputError, TpuPermissionError, TpuRequestError) as error:
         raise AirflowFailException(str(error)) from error
 
 

@@ -16,6 +16,7 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.form import SECTIONS, read_params
+from qarib_airflow.tpu_preflight import check_tpu
 from qarib_tasks import corpus, pipeline
 from qarib_tasks.config import RunConfig, to_dict
 from qarib_tasks.errors import ConfigError, StorageError
@@ -34,6 +35,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
         ConfigError: a setting is wrong or missing, or a source may not be read here.
         InputError: a source is missing or empty.
         StorageError: the bucket does not exist, or the connection may not write to it.
+        TpuError: no zone has the TPU that the training asks for.
     """
     config = read_params(params, deployment_defaults())
     log.info("Settings, preset %s:\n%s", config.preset, settings_table(config, params))
@@ -48,6 +50,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
     size = sum(f.bytes for files in corpus.list_sources(config.collect, allowed).values() for f in files)
     check_map_length(size // BYTES_A_LINE // config.split.shard_lines)
     check_bucket(run, gcp_conn_id)
+    check_tpu(run, gcp_conn_id)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)
     return run
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from qarib_airflow.errors import failing_for_good
+from qarib_airflow.tpu_operator import CloudTPUTrainOperator
 from qarib_tasks import pipeline
+from qarib_tasks.storage import Bucket
 from qarib_tasks.tpu.backend import TpuBackend, Work, run_to_end
 from qarib_tasks.tpu.local import LocalProcessBackend
 
@@ -20,7 +22,7 @@ STOP_WITHIN = 4.0
 
 
 class TrainerOperator(BaseOperator):
-    """Runs `qarib train`, `evaluate` or `export` on a `TpuBackend`, its log line by line in the task's log.
+    """Runs `qarib evaluate` or `export` on a `TpuBackend`, its log line by line in the task's log.
 
     A task that is killed without notice leaves the trainer running; its retry finds it and follows on. A
     task that is marked failed or cleared stops it, and a trainer that nobody follows ends by itself.
@@ -37,16 +39,55 @@ class TrainerOperator(BaseOperator):
         self.command = command
         self._work: Work | None = None
 
-    @property
-    def backend(self) -> TpuBackend:
-        return LocalProcessBackend(grace=STOP_WITHIN)
-
     def execute(self, context: Context) -> None:
         with failing_for_good():
             run = pipeline.Run.from_dict(self.run_values)
             self._work = pipeline.trainer_work(run, self.command)
-        run_to_end(self.backend, self._work, on_line=self.log.info)
+        run_to_end(local_backend(), self._work, on_line=self.log.info)
 
     def on_kill(self) -> None:
         if self._work is not None:
-            self.backend.stop(self._work)
+            local_backend().stop(self._work)
+
+
+class TrainOperator(CloudTPUTrainOperator):
+    """Trains on the Cloud TPU that was prepared for the run; on this machine where none was.
+
+    :param run_values: a `pipeline.Run` as a dictionary. (templated)
+    :param job: a `TpuJob` as a dictionary, or None. (templated)
+    """
+
+    template_fields: Sequence[str] = (*CloudTPUTrainOperator.template_fields, "run_values")
+
+    def __init__(self, *, run_values: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_values = run_values
+        self._work: Work | None = None
+
+    def execute(self, context: Context) -> None:
+        run = pipeline.Run.from_dict(self.run_values)
+        if self.job is not None:
+            super().execute(context)  # Comes back only where the training is at its end already.
+            fetch_progress(run, self.storage)
+            return
+        with failing_for_good():
+            self._work = pipeline.trainer_work(run, "train")
+        run_to_end(local_backend(), self._work, on_line=self.log.info)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
+        super().execute_complete(context, event)
+        fetch_progress(pipeline.Run.from_dict(self.run_values), self.storage)
+
+    def on_kill(self) -> None:
+        if self._work is not None:
+            local_backend().stop(self._work)
+
+
+def local_backend() -> TpuBackend:
+    return LocalProcessBackend(grace=STOP_WITHIN)
+
+
+def fetch_progress(run: pipeline.Run, client: Any) -> None:
+    """Have in the workspace what a training elsewhere has told of itself."""
+    assert run.address is not None
+    Bucket(run.address + run.model.name, client).download("progress.json", run.model.progress)

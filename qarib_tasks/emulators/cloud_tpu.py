@@ -26,12 +26,14 @@ from typing import Any
 from qarib_tasks.config import from_dict
 from qarib_tasks.emulators.cloud_tpu_faults import Behaviour, Fault, Faults
 from qarib_tasks.emulators.cloud_tpu_nodes import NodeRecord
+from qarib_tasks.emulators.cloud_tpu_rest import RestServer
 from qarib_tasks.emulators.cloud_tpu_server import Api, handlers
 from qarib_tasks.emulators.cloud_tpu_state import Bill, ManualClock, State, Timeline, id_of
 from qarib_tasks.emulators.cloud_tpu_vm import Machine
 from qarib_tasks.errors import ConfigError, StorageError
 
 ENVIRONMENT_NAME = "CLOUD_TPU_EMULATOR_HOST"
+REST_ENVIRONMENT_NAME = "CLOUD_TPU_EMULATOR_REST"
 _TICK_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,12 @@ class TpuEmulator:
         except RuntimeError as error:
             raise StorageError(f"the port is taken: {error}", where=f"127.0.0.1:{port}") from None
         self.endpoint = f"127.0.0.1:{self.port}"
-        state.environment |= {**(environment or {}), ENVIRONMENT_NAME: self.endpoint}
+        self._rest = RestServer(self._locked_call)
+        state.environment |= {
+            **(environment or {}),
+            ENVIRONMENT_NAME: self.endpoint,
+            REST_ENVIRONMENT_NAME: self._rest.address,
+        }
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="cloud-tpu-time", daemon=True)
         self._server.start()
@@ -112,9 +119,14 @@ class TpuEmulator:
         if self._ticker.is_alive():
             self._ticker.join()
         self._server.stop(grace=0.5).wait()
+        self._rest.close()
         with self.state.lock:
             for record in list(self.api.nodes.all.values()):
                 self.api.nodes.remove(record)
+
+    def _locked_call(self, method: str, request: Any) -> Any:
+        with self.state.lock:
+            return self.api.call(method, request)
 
     def _tick(self) -> None:
         while not self._stopping.wait(_TICK_SECONDS):

@@ -4,7 +4,7 @@ The startup script runs with bash, in the machine's folder, with an environment 
 process's own but what it is given, and
 
     GCE_METADATA_HOST       where the metadata server is (google-auth heeds it too)
-    CLOUD_TPU_EMULATOR_HOST where the emulated API is
+    CLOUD_TPU_EMULATOR_HOST where the emulated API is; CLOUD_TPU_EMULATOR_REST: its REST part
     HOME, PATH, LANG
 
 The metadata server speaks the part of Compute Engine's that a TPU machine uses, under

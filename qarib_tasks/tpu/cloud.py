@@ -215,6 +215,16 @@ class CloudTpuClient:
                 )
             time.sleep(poll)
 
+    def delete_labelled(self, labels: Mapping[str, str]) -> list[str]:
+        """`delete_step` for all queued resources and nodes of any zone that have these labels.
+
+        Returns:
+            the names, as `zone/name`, of those that were still there when it looked.
+        """
+        found: list[Any] = [*self.queued_resources(labels=labels), *self.nodes(labels=labels)]
+        places = dict.fromkeys((str(one.name).split("/")[3], str(one.name).split("/")[5]) for one in found)
+        return [f"{zone}/{name}" for zone, name in places if not self.delete_step(zone, name)]
+
     def accelerator_types(self, zone: str) -> list[str]:
         return [str(kind.type_) for kind in self._list("list_accelerator_types", zone)]
 

@@ -21,6 +21,8 @@ from qarib_tasks.tpu.lifecycle import (
     refused,
 )
 
+PROBLEM = "qarib/problem"  # Guest attribute.
+
 
 class Training(Protocol):
     """What the lifecycle needs of the training itself; it talks to it through the bucket."""
@@ -39,13 +41,13 @@ class TpuRun:
     """A training on one TPU after another.
 
     Args:
-        request: what to ask for, from the attempt's name and its zone.
+        request: what to ask for, from the memory and the zone; the same again for the same memory.
         save: keeps the memory where another process finds it; called before anything is done.
     """
 
     client: CloudTpuClient
     training: Training
-    request: Callable[[str, str], TpuRequest]
+    request: Callable[[Memory, str], TpuRequest]
     zones: Sequence[str]
     limits: Limits
     save: Callable[[Memory], None]
@@ -101,7 +103,24 @@ class TpuRun:
         if resource is not None and state not in QUEUED_STATES:
             nodes = list(self.client.nodes_of(zone, resource).values())
         states = [None if node is None else str(node.state.name) for node in nodes]
-        return Observation(time=now, queued=state, nodes=states, error=error, heartbeat=heartbeat)
+        problem = ""
+        if heartbeat is None and states and set(states) == {"READY"}:
+            problem = self._problem(zone, resource)
+        return Observation(
+            time=now, queued=state, nodes=states, error=error, heartbeat=heartbeat, problem=problem
+        )
+
+    def _problem(self, zone: str, resource: Any) -> str:
+        """What the machines have written about themselves, since they cannot write it to the bucket."""
+        try:
+            written = [
+                attributes.get(PROBLEM, "")
+                for spec in resource.tpu.node_spec
+                for attributes in self.client.guest_attributes(zone, str(spec.node_id), PROBLEM)
+            ]
+        except TpuError:  # There are none yet.
+            return ""
+        return next((problem for problem in written if problem), "")
 
     def remove(self, memory: Memory) -> None:
         """Delete this attempt's TPU and wait until it is gone: for a run that is stopped from outside."""
@@ -112,7 +131,7 @@ class TpuRun:
 
     def _ask(self, memory: Memory, now: float) -> Memory:
         try:
-            operation = self.client.create_queued_resource(self.request(memory.name, self._zone(memory)))
+            operation = self.client.create_queued_resource(self.request(memory, self._zone(memory)))
         except TpuError as error:
             return refused(memory, error, now, self.zones)[0]
         return asked(memory, operation, now)

@@ -2,7 +2,8 @@
 
 It brings its own Python, because the images' is too old: uv makes an environment from pinned requirements
 and installs the project's wheel. All of it comes from the bucket or, without a wheelhouse there, from the
-package index. It runs at every boot, does again only what is missing, and on every worker of a slice.
+package index, checked against the SHA-256 that this side knows. It runs at every boot, does again only what
+is missing, and on every worker of a slice.
 
 Nothing of a user's is ever part of the script's own text: values stand in single-quoted assignments at its
 head, and its body, which is the same for all, expands them in double quotes only. There are no secrets in
@@ -20,8 +21,14 @@ from urllib.parse import quote
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.storage import checksums, split_address
 from qarib_tasks.tpu.cloud_request import TpuRequest
+from qarib_tasks.tpu.startup_script import BODY
 
-UV_URL = "https://github.com/astral-sh/uv/releases/download/0.9.0/uv-x86_64-unknown-linux-gnu.tar.gz"
+# A wheel, because the index never serves other bytes under this address; of the version in requirements/.
+UV_URL = (
+    "https://files.pythonhosted.org/packages/3d/aa/26d64642d808de4a652579ef950d7cd2d37f080a8babf9c67c6b75fc4c3f/"
+    "uv-0.13.9-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+)
+UV_SHA256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
 MAX_BYTES = 256 * 1024  # Of a metadata value.
 
 
@@ -65,6 +72,11 @@ class Launch:
         wheelhouse: a tar of `uv`, of wheels and of `python/` (a mirror of uv's Python releases), for machines
             without a way out.
         python: version that uv finds or fetches.
+        uv_url: of a wheel of uv; uv_sha256: hex.
+        expires: seconds since 1970. The work is then asked to end, and a little later the machine deletes its
+            own queued resource, whatever happens.
+        linger: seconds that a machine stays after its work before it deletes its own queued resource, for
+            whoever follows the run; None leaves that to them altogether.
         report_every: seconds. A report is a heartbeat as long as the work prints something in between.
     """
 
@@ -78,7 +90,10 @@ class Launch:
     wheelhouse: BucketFile | None = None
     python: str = "3.12"
     uv_url: str = UV_URL
+    uv_sha256: str = UV_SHA256
     report_every: float = 15.0
+    expires: float | None = None
+    linger: float | None = None
 
 
 def render(launch: Launch) -> str:
@@ -102,6 +117,9 @@ def render(launch: Launch) -> str:
         "REPORTS": quote(f"{prefix}{launch.name}/worker-", safe=""),
         "PYTHON_VERSION": launch.python,
         "UV_URL": launch.uv_url,
+        "UV_SHA256": launch.uv_sha256,
+        "EXPIRES": "" if launch.expires is None else str(round(launch.expires)),
+        "LINGER": "" if launch.linger is None else f"{launch.linger:g}",
         "STOP": quote(f"{prefix}{launch.name}/stop", safe=""),
         "EVERY": f"{launch.report_every:g}",
         "WHEEL": launch.wheel.local,
@@ -119,7 +137,7 @@ def render(launch: Launch) -> str:
         raise ConfigError("a value holds a zero byte, which no shell can hold", where=launch.name)
     head = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     head += [f"{key}=({' '.join(shlex.quote(text) for text in one)})" for key, one in lists.items()]
-    script = "\n".join(["#!/bin/bash", *head, _BODY.lstrip("\n")])
+    script = "\n".join(["#!/bin/bash", *head, BODY.lstrip("\n")])
     if len(script.encode()) > MAX_BYTES:
         raise ConfigError(f"the startup script is longer than {MAX_BYTES} bytes", where=launch.name)
     return script
@@ -130,134 +148,3 @@ def with_launch(request: TpuRequest, launch: Launch) -> TpuRequest:
     from dataclasses import replace
 
     return replace(request, startup_script=render(launch))
-
-
-# STORAGE_EMULATOR_HOST and GCE_METADATA_HOST are not set on a real machine, nor is QARIB_PYTHON, with which
-# an emulated one shares an environment that is there.
-_BODY = r"""
-set -Eeuo pipefail
-HOME="${HOME:-/root}"
-WORK="$HOME/qarib/$NAME"
-mkdir -p "$WORK"
-cd "$WORK"
-exec 9>.lock
-flock -n 9 || { echo "qarib: it runs already"; exit 0; }
-
-STORAGE="${STORAGE_EMULATOR_HOST:-https://storage.googleapis.com}"
-METADATA="http://${GCE_METADATA_HOST:-metadata.google.internal}/computeMetadata/v1"
-AGAIN=(--retry 8 --retry-all-errors --retry-max-time 300 --connect-timeout 10)
-
-metadata() { curl -sSf "${AGAIN[@]}" -H 'Metadata-Flavor: Google' "$METADATA/$1"; }
-
-authorization() {  # On standard input of curl, so that no process list shows the token.
-  metadata instance/service-accounts/default/token |
-    sed -n 's/.*"access_token" *: *"\([^"]*\)".*/header = "Authorization: Bearer \1"/p'
-}
-
-fetch() {  # OBJECT FILE SHA256
-  if [ -f "$2" ] && echo "$3  $2" | sha256sum -c --status 2>/dev/null; then return; fi
-  mkdir -p "$(dirname "./$2")"
-  authorization | curl -sSf "${AGAIN[@]}" -K - -o .download "$STORAGE/storage/v1/b/$BUCKET/o/$1?alt=media"
-  if [ "$(sha256sum < .download)" != "$3  -" ]; then
-    echo "qarib: $2 is not what was uploaded: its SHA-256 differs"
-    return 1
-  fi
-  mv .download "./$2"
-}
-
-upload() {  # FILE OBJECT TYPE
-  authorization | curl -sSf "${AGAIN[@]}" -K - -o .answer -H "Content-Type: $3" --data-binary "@$1" \
-    "$STORAGE/upload/storage/v1/b/$BUCKET/o?uploadType=media&name=$2"
-}
-
-report() {  # STATE: what the run's operator reads; the message is the log's end.
-  local message size
-  size=$(stat -c %s log)
-  message=$(tail -n 20 log | tr -d '\000-\011\013-\037\177' |
-    sed 's/\\/\\\\/g; s/"/\\"/g' | awk '{ printf "%s\\n", $0 }')
-  # The mark changes as long as the work prints something: work that hangs shows as well as a dead machine.
-  printf '{"name": "%s", "mark": "%s %s", "state": "%s", "message": "%s"}\n' \
-    "$NAME" "$1" "$size" "$1" "$message" > .report
-  upload log "$REPORTS$WORKER.log" 'text/plain; charset=utf-8'
-  upload .report "$REPORTS$WORKER.json" application/json
-}
-
-is_asked_to_stop() {
-  authorization | curl -sf --connect-timeout 10 -K - -o .answer "$STORAGE/storage/v1/b/$BUCKET/o/$STOP"
-}
-
-is_preempted() { [ "$(metadata instance/preempted)" = TRUE ]; }
-
-end_work() {  # WHY: ask it to save and end, once.
-  if [ ! -e ".$1" ]; then
-    echo "qarib: the work is asked to end: $1" | tee -a log
-    touch ".$1"
-    kill -TERM "$(cat .pid)"
-  fi
-}
-
-watch() {  # Until somebody writes a line to 7.
-  until read -rt "$EVERY" -u 7 _; do
-    report running
-    if is_asked_to_stop; then end_work stopped; fi
-    if is_preempted; then end_work preempted; fi
-  done
-}
-
-environment() {
-  if [ -n "${QARIB_PYTHON:-}" ]; then PYTHON="$QARIB_PYTHON"; return; fi
-  PYTHON="$WORK/environment/bin/python"
-  if [ -f environment/complete ]; then return; fi
-  local options=()
-  if [ -n "$WHEELHOUSE" ]; then
-    mkdir -p wheelhouse
-    tar -xf "./$WHEELHOUSE" -C wheelhouse
-    UV="$WORK/wheelhouse/uv"
-    export UV_PYTHON_INSTALL_MIRROR="file://$WORK/wheelhouse/python"
-    options=(--no-index --find-links wheelhouse)
-  else
-    curl -sSfL "${AGAIN[@]}" -o uv.tar.gz "$UV_URL"
-    mkdir -p uv
-    tar -xzf uv.tar.gz -C uv --strip-components 1
-    UV="$WORK/uv/uv"
-  fi
-  rm -rf environment
-  "$UV" venv --quiet --python "$PYTHON_VERSION" environment
-  "$UV" pip install --quiet --python "$PYTHON" "${options[@]}" -r "./$REQUIREMENTS" "./$WHEEL"
-  touch environment/complete
-}
-
-work() {
-  echo "qarib: $NAME, worker $WORKER, $(date -u +%Y-%m-%dT%H:%M:%SZ)"
-  local i
-  for i in "${!OBJECTS[@]}"; do fetch "${OBJECTS[$i]}" "${PATHS[$i]}" "${SUMS[$i]}"; done
-  environment
-  export QARIB_TPU_NAME="$NAME" QARIB_TPU_WORKER="$WORKER" PYTHONUNBUFFERED=1
-  exec "$PYTHON" "${ARGUMENTS[@]}"
-}
-
-WORKER=$(metadata instance/attributes/agent-worker-number)
-rm -f .stopped .preempted
-mkfifo -m 600 .wake 2>/dev/null || true
-exec 7<> .wake
-# A machine that goes down sends every process a TERM. This shell heeds it when the work has ended, the log's
-# writer not at all: what the work still says is kept.
-trap 'touch .preempted' TERM
-set +e
-touch log
-watch 9>&- &
-WATCH=$!
-# In a shell of its own the first thing that fails is the end; it becomes the work itself.
-( trap - TERM; set -e; echo "$BASHPID" > .pid; work ) 2>&1 < /dev/null 7>&- 9>&- |
-  ( trap '' TERM; exec tee -a log 7>&- 9>&- )
-STATUS=${PIPESTATUS[0]}
-echo >&7
-wait "$WATCH"
-if [ "$STATUS" -eq 0 ]; then STATE=succeeded
-elif [ -e .stopped ]; then STATE=stopped
-elif [ -e .preempted ]; then STATE=preempted
-else STATE=failed
-fi
-report "$STATE"
-exit "$STATUS"
-"""

@@ -70,6 +70,7 @@ class Memory:
 
     Attributes:
         run_id: names the TPUs.
+        holder: who acts on it; whoever finds another's name here keeps still.
         attempt: of the run, from 1; the TPU's name follows from it.
         zone: number in the list of zones. tried: those that this search for a TPU has been through.
         since: when the phase began.
@@ -83,6 +84,7 @@ class Memory:
     """
 
     run_id: str
+    holder: str = ""
     phase: Phase = "asking"
     attempt: int = 1
     zone: int = 0
@@ -145,6 +147,7 @@ class Observation:
         nodes: state of each of its nodes; None: NOT_FOUND.
         error: of the create operation, or what a FAILED queued resource says.
         gone: the deletion is complete.
+        problem: what a machine says that cannot reach the bucket.
     """
 
     time: float
@@ -153,6 +156,7 @@ class Observation:
     error: TpuError | None = None
     heartbeat: Heartbeat | None = None
     gone: bool = False
+    problem: str = ""
 
 
 def decide(memory: Memory, seen: Observation, limits: Limits, zones: Sequence[str]) -> tuple[Memory, Action]:
@@ -167,6 +171,27 @@ def decide(memory: Memory, seen: Observation, limits: Limits, zones: Sequence[st
     if memory.phase == "queueing":
         return _queueing(memory, seen, limits)
     return _granted(memory, seen, limits)
+
+
+def resumed(memory: Memory, now: float) -> Memory:
+    """The memory that a new try of the whole goes on with.
+
+    What is alive is adopted. What has failed, or is being deleted because somebody wanted it to end, begins
+    anew on a TPU of the next name, with all budgets whole.
+    """
+    if memory.phase == "failed":
+        attempt, history = memory.attempt + 1, memory.history
+        return Memory(run_id=memory.run_id, attempt=attempt, zone=memory.zone, since=now, history=history)
+    if memory.phase == "deleting" and memory.after == "fail":
+        return replace(memory, after="same_zone", since=now, first_heartbeat=None, spent=0.0, preemptions=0)
+    return memory
+
+
+def ended(memory: Memory, now: float, reason: str) -> Memory:
+    """The memory of a run that somebody ended from outside: its TPU is to be deleted, and that is that."""
+    if memory.phase in ("succeeded", "failed"):
+        return memory
+    return _delete(memory, now, "fail", reason)[0]
 
 
 def asked(memory: Memory, operation: str | None, now: float) -> Memory:
@@ -255,6 +280,8 @@ def _granted(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory,
             return _lost(memory, now, limits, "the machine was told that it is preempted")
         if memory.phase == "booting":
             memory = replace(memory, phase="running", since=now)
+    elif seen.problem:
+        return _delete(memory, now, "fail", seen.problem)
     lost, memory = _what_is_lost(memory, seen)
     if memory.phase == "stopping":
         if lost or now - memory.since > limits.stopping:
