@@ -9,6 +9,7 @@ batch (`jax_threefry_partitionable`), drawn from (seed, step).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -66,9 +67,13 @@ class JaxSteps:
             in_shardings=(self.replicated, self.divided),
             out_shardings=self.replicated,
         )
+
+    @cached_property
+    def _state(self) -> Tree:
+        """Weights, both averages and the number of steps done; at first those of the model."""
         weights = {name: np.asarray(variable.value) for name, variable in self.variables.items()}
         zeros = {name: np.zeros_like(value) for name, value in weights.items()}
-        self._state = self._place({"weights": weights, "first": zeros, "second": zeros, "step": np.int32(0)})
+        return self._place({"weights": weights, "first": zeros, "second": zeros, "step": np.int32(0)})
 
     def _place(self, tree: Tree) -> Tree:
         """Copy arrays to every device. Each copy is a new one: a step overwrites them in place."""
@@ -90,6 +95,21 @@ class JaxSteps:
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         packed, layout = self._feed(batch)
         return self._evaluate(self._state["weights"], packed, layout)  # type: ignore[no-any-return]
+
+    def lower(self, layout: Layout) -> jax.stages.Lowered:
+        """The training step lowered for these devices, to be compiled where they are not."""
+
+        def described(shape: tuple[int, ...], dtype: str, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+        weights = {
+            n: described(tuple(v.shape), "float32", self.replicated) for n, v in self.variables.items()
+        }
+        step = described((), "int32", self.replicated)
+        state = {"weights": weights, "first": weights, "second": weights, "step": step}
+        columns = sum(int(np.prod(shape, dtype=int)) for _, shape in layout)
+        packed = described((self.config.train_batch_size, columns), "int32", self.divided)
+        return self._train.lower(state, packed, layout)
 
     def train_step(self, state: Tree, packed: Any, layout: Layout) -> tuple[Tree, Tree]:
         """One update as a pure function: (state, batch) → (state, figures)."""

@@ -1,0 +1,164 @@
+"""Sequences a second of the training step on this CPU, against transformers' BertForPreTraining on torch.
+
+    python benchmarks/training.py [--model small base] [--steps 10]
+
+Both take the same random batches of length 64 with ten predictions a sequence, with dropout, gradients
+clipped at norm 1.0, and AdamW with decay, in float32, each in a process of its own on all cores. `small` has
+hidden size 256, 4 layers and 4 heads at batch 64, `base` is BERT-base at batch 32; the vocabulary has 64,000
+entries. Needs torch (requirements/torch.in). The machine should have nothing else to do.
+
+Prints the median over the steps behind the first two, the peak of memory, and ours over the peer's. The exit
+status is 1 where ours is slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from qarib_tasks.config import ModelConfig, TrainConfig
+
+VOCAB_SIZE, LENGTH, PREDICTIONS = 64_000, 64, 10
+MODELS = {
+    "small": (
+        ModelConfig(num_hidden_layers=4, hidden_size=256, num_attention_heads=4, intermediate_size=1024),
+        64,
+    ),
+    "base": (ModelConfig(), 32),
+}
+SETTINGS = {"learning_rate": 1e-4, "train_steps": 10_000, "num_warmup_steps": 10}
+
+
+def batch_of(size: int) -> dict[str, np.ndarray]:
+    """The arrays of a batch as the trainer gets them, of random words."""
+    random = np.random.default_rng(0)
+    positions = np.sort(random.permuted(np.tile(np.arange(1, LENGTH), (size, 1)), axis=1)[:, :PREDICTIONS])
+    arrays = {
+        "input_ids": random.integers(5, VOCAB_SIZE, (size, LENGTH)),
+        "input_mask": np.ones((size, LENGTH)),
+        "segment_ids": np.tile(np.arange(LENGTH) >= LENGTH // 2, (size, 1)),
+        "masked_lm_positions": positions,
+        "masked_lm_ids": random.integers(5, VOCAB_SIZE, (size, PREDICTIONS)),
+        "masked_lm_weights": np.ones((size, PREDICTIONS)),
+        "next_sentence_labels": random.integers(0, 2, size),
+    }
+    return {name: array.astype(np.int32) for name, array in arrays.items()}
+
+
+def ours(model: ModelConfig, size: int, backend: str, precision: str) -> Callable[[], float]:
+    """One training step as `qarib train` makes it; gives the loss."""
+    from qarib_tasks.train import runtime
+
+    runtime.choose_backend(backend)
+    runtime.make_deterministic()
+    from qarib_tasks.train.model import PretrainingBert, initial_values
+    from qarib_tasks.train.steps import make_steps
+
+    bert = PretrainingBert(model, VOCAB_SIZE, precision=precision)
+    variables = bert.named_variables()
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    for name, value in initial_values(shapes, model, 0).items():
+        variables[name].assign(value)
+    steps = make_steps(bert, TrainConfig(train_batch_size=size, **SETTINGS), seed=0)  # type: ignore[arg-type]
+    batch = batch_of(size)
+    return lambda: float(steps.train(batch)["loss"])
+
+
+def peer(model: ModelConfig, size: int) -> Callable[[], float]:
+    """The same step with transformers and torch."""
+    import torch
+    from transformers import BertConfig, BertForPreTraining
+
+    from qarib_tasks.config import to_dict
+
+    torch.manual_seed(0)
+    bert = BertForPreTraining(BertConfig(vocab_size=VOCAB_SIZE, **to_dict(model))).train()
+    optimizer = torch.optim.AdamW(bert.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
+    batch = {name: torch.tensor(array, dtype=torch.long) for name, array in batch_of(size).items()}
+    labels = torch.full((size, LENGTH), -100).scatter(1, batch["masked_lm_positions"], batch["masked_lm_ids"])
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = bert(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["input_mask"],
+            token_type_ids=batch["segment_ids"],
+            labels=labels,
+            next_sentence_label=batch["next_sentence_labels"],
+        ).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(bert.parameters(), 1.0)
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def measure(step: Callable[[], float], size: int, steps: int) -> dict[str, float]:
+    """Sequences a second (median), seconds of the first step, the peak of memory in GB, the last loss."""
+    seconds, loss = [], 0.0
+    for _ in range(steps + 2):
+        started = time.perf_counter()
+        loss = step()
+        seconds.append(time.perf_counter() - started)
+    return {
+        "sequences_per_second": size / float(np.median(seconds[2:])),
+        "first_step_seconds": seconds[0],
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "loss": loss,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--backend", choices=("tensorflow", "jax"), default="tensorflow")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--only", choices=("ours", "peer"), help="measure one, in this process; print JSON")
+    arguments = parser.parse_args()
+    if arguments.only:
+        model, size = MODELS[arguments.model[0]]
+        if arguments.only == "ours":
+            step = ours(model, size, arguments.backend, arguments.precision)
+        else:
+            step = peer(model, size)
+        print(json.dumps(measure(step, size, arguments.steps)))
+        return 0
+    slower = False
+    for name in arguments.model:
+        results = {}
+        for which in ("ours", "peer"):
+            command = [sys.executable, __file__, *sys.argv[1:], "--model", name, "--only", which]
+            root = str(Path(__file__).resolve().parent.parent)
+            environment = os.environ | {
+                "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+            }
+            done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+            result = results[which] = json.loads(done.stdout.splitlines()[-1])
+            title = f"ours ({arguments.backend})" if which == "ours" else "transformers, torch"
+            print(
+                f"{name}, batch {MODELS[name][1]}: {title:20} "
+                f"{result['sequences_per_second']:6.2f} sequences/s, "
+                f"{result['peak_gb']:.1f} GB at peak, first step {result['first_step_seconds']:.0f} s",
+                flush=True,
+            )
+        ratio = results["ours"]["sequences_per_second"] / results["peer"]["sequences_per_second"]
+        print(f"{name}: ours is {ratio:.2f} times as fast", flush=True)
+        slower = slower or ratio < 1
+    return int(slower)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
