@@ -25,6 +25,14 @@ def stream(folder: Path, sizes: tuple[int, ...], *, window: int, seed: int = 7) 
     return ExampleStream(Shards(str(folder), folder / "cache"), window=window, seed=seed)
 
 
+def corrupted(folder: Path, shard: int, record: int, *, size: int) -> None:
+    """Change a byte in the payload of a record of an uncompressed shard of records of `size` bytes."""
+    path = folder / f"shard_{shard:04}.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[record * (size + 16) + 12] ^= 1
+    path.write_bytes(data)
+
+
 def numbers(source: ExampleStream, position: Position, size: int, batches: int) -> list[list[int]]:
     return [[int(r) for r in batch] for batch, _ in islice(source.batches(position, size), batches)]
 
@@ -105,6 +113,70 @@ def test_a_broken_record_is_named(tmp_path: Path, fault: str, compressed: bool) 
     path.write_bytes(gzip.compress(whole) if compressed else whole)
     with pytest.raises(CorruptError, match=r"shard_0003.tfrecord: record 2"):
         list(read_records(path))
+
+
+def test_corrupt_records_are_passed_over_up_to_the_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream(tmp_path, (10, 5, 10), window=1)  # one digit each in the first, compressed the second
+    corrupted(tmp_path, 0, 3, size=1)
+    corrupted(tmp_path, 2, 9, size=2)
+    shards = Shards(str(tmp_path), tmp_path / "cache")
+    source = ExampleStream(shards, window=4, seed=7, max_corrupt=2)
+    ((epoch, after),) = islice(source.batches(Position(), 23), 1)
+    assert sorted(map(int, epoch)) == [n for n in range(25) if n not in {3, 24}]
+    assert after == Position(epoch=1, corrupt=2)
+    assert "shard_0000.tfrecord: record 3 has a wrong checksum; passed over" in caplog.text
+    with pytest.raises(CorruptError, match="record"):  # the third, in the next epoch
+        list(islice(source.batches(after, 23), 1))
+    with pytest.raises(CorruptError, match="record"):
+        numbers(ExampleStream(shards, window=4, seed=7, max_corrupt=1), Position(), 23, 1)
+
+
+@pytest.mark.parametrize("window", [1, 4, 10, 100])
+def test_going_on_where_records_were_passed_over(tmp_path: Path, window: int) -> None:
+    stream(tmp_path, (10, 5, 10), window=1)
+    for shard, record, size in ((0, 0, 1), (0, 9, 1), (2, 9, 2)):
+        corrupted(tmp_path, shard, record, size=size)
+    shards = Shards(str(tmp_path), tmp_path / "cache")
+
+    def read(position: Position, count: int) -> list[tuple[list[bytes], Position]]:
+        source = ExampleStream(shards, window=window, seed=7, max_corrupt=100)
+        return list(islice(source.batches(position, 5), count))
+
+    whole = read(Position(), 20)
+    for done in range(1, 15):
+        assert read(whole[done - 1][1], 20 - done) == whole[done:]
+    assert max(position.corrupt for _, position in whole) >= 9
+
+
+def test_a_shard_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    stream(tmp_path, (10, 5), window=1)
+    for number in (0, 1):
+        path = tmp_path / f"shard_{number:04}.tfrecord"
+        path.write_bytes(path.read_bytes()[:-12])
+    source = ExampleStream(Shards(str(tmp_path), tmp_path), window=100, seed=7, max_corrupt=2)
+    ((records, after),) = islice(source.batches(Position(), 9), 1)
+    # Of the compressed shard nothing can be had: it ends within the first piece that is read.
+    assert {int(record) for record in records} == set(range(9))
+    assert after == Position(epoch=1, corrupt=2)
+
+
+@pytest.mark.parametrize("hosts", [2, 3, 5])
+def test_hosts_share_the_examples(tmp_path: Path, hosts: int) -> None:
+    stream(tmp_path, (10, 8, 6), window=1)
+    shards = Shards(str(tmp_path), tmp_path)
+    parts = []
+    for host in range(hosts):
+        source = ExampleStream(shards, window=100, seed=7, host=host, hosts=hosts)
+        epoch: list[int] = []
+        for (record,), after in source.batches(Position(), 1):
+            epoch.append(int(record))
+            if after.epoch:
+                break
+        parts.append(epoch)
+    assert sorted(number for part in parts for number in part) == list(range(24))
+    assert all(parts)
 
 
 def test_places_that_never_carry_a_prediction_are_cut_off(tmp_path: Path) -> None:

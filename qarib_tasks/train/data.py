@@ -8,6 +8,7 @@ window again and nothing else.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -22,6 +23,7 @@ from qarib_tasks.config import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.train.shards import Shards, read_records
 
+log = logging.getLogger(__name__)
 Batch = dict[str, np.ndarray]
 
 
@@ -34,6 +36,7 @@ class Position:
         shard: index into the epoch's order of the shards; record, offset: the record's number in the shard
             and its place in uncompressed bytes. Together they are where the window begins.
         used: examples of the shuffled window that were used already.
+        corrupt: records that were passed over before the window, over all epochs.
     """
 
     epoch: int = 0
@@ -42,20 +45,33 @@ class Position:
     record: int = 0
     offset: int = 0
     used: int = 0
+    corrupt: int = 0
 
 
 class ExampleStream:
-    """Serialized examples without end, in the order that the seed gives."""
+    """Serialized examples without end, in the order that the seed gives.
 
-    def __init__(self, shards: Shards, *, window: int, seed: int) -> None:
+    Args:
+        max_corrupt: corrupt records that are passed over before the next one is an error.
+        host, hosts: this host's number and how many there are. Each reads every so-manieth shard, or every
+            so-manieth record where there are fewer shards than hosts.
+    """
+
+    def __init__(
+        self, shards: Shards, *, window: int, seed: int, max_corrupt: int = 0, host: int = 0, hosts: int = 1
+    ) -> None:
         self.shards = shards
         self.window = window
         self.seed = seed
+        self.max_corrupt = max_corrupt
+        self.host, self.hosts = host, hosts
+        self._corrupt = 0
         self._last_shard: dict[tuple[int, int], int] = {}  # of each window that was read, by its place
 
     def batches(self, position: Position, size: int) -> Iterator[tuple[list[bytes], Position]]:
         """Batches from `position` on, each with the position behind it; an epoch's end does not cut one."""
         batch: list[bytes] = []
+        self._corrupt = position.corrupt
         for start, after, records in self._windows(position):
             used = start.used
             while used < len(records):
@@ -81,11 +97,25 @@ class ExampleStream:
             if not found and not position.window:
                 raise InputError("there is no example in the shards", where=self.shards.address)
             if position.window:  # the last window ended with the last record
-                position = Position(position.epoch + 1)
+                position = Position(position.epoch + 1, corrupt=self._corrupt)
 
     def _order(self, epoch: int) -> list[str]:
+        """This host's shards in the order of an epoch."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.shards.names))
-        return [self.shards.names[i] for i in order]
+        names = [self.shards.names[i] for i in order]
+        return names if self._by_record else names[self.host :: self.hosts]
+
+    @property
+    def _by_record(self) -> bool:
+        return len(self.shards.names) < self.hosts
+
+    def _pass_over(self, error: CorruptError) -> None:
+        if self._corrupt >= self.max_corrupt:
+            raise error
+        self._corrupt += 1
+        log.warning(
+            "%s: %s; passed over, %d of at most %d", error.where, error.what, self._corrupt, self.max_corrupt
+        )
 
     def shards_of(self, before: Position, after: Position) -> list[str]:
         """The shards that a batch between two positions can have come from: those of its windows."""
@@ -102,17 +132,22 @@ class ExampleStream:
         for index in range(position.shard, len(names)):
             self.shards.expect(names[index + 1 : index + 2])
             path = self.shards.path(names[index])
-            for after in read_records(path, number, offset):
+            for after in read_records(path, number, offset, self._pass_over):
                 number, offset, record = after
+                if self._by_record and number % self.hosts != self.host:
+                    continue
                 records.append(record)
                 if len(records) == self.window:
                     window += 1
-                    yield Position(position.epoch, window, index, number, offset), records
+                    yield (
+                        Position(position.epoch, window, index, number, offset, corrupt=self._corrupt),
+                        records,
+                    )
                     records = []
             number = offset = 0
             self.shards.release(names[index])
         if records:
-            yield Position(position.epoch + 1), records
+            yield Position(position.epoch + 1, corrupt=self._corrupt), records
 
 
 class Parser:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -110,7 +110,12 @@ class Shards:
         return path.stat().st_size if path.exists() else 0
 
 
-def read_records(path: Path, number: int = 0, offset: int = 0) -> Iterator[tuple[int, int, bytes]]:
+def read_records(
+    path: Path,
+    number: int = 0,
+    offset: int = 0,
+    pass_over: Callable[[CorruptError], None] | None = None,
+) -> Iterator[tuple[int, int, bytes]]:
     """The records of a TFRecord file, plain or GZIP, from the record `number` at `offset` on.
 
     Each is eight bytes of length, their masked CRC32C, the payload and its masked CRC32C, little-endian
@@ -118,6 +123,8 @@ def read_records(path: Path, number: int = 0, offset: int = 0) -> Iterator[tuple
 
     Args:
         offset: bytes before the record, uncompressed.
+        pass_over: is told of each corrupt record, which is then left out, with all behind it in the file
+            unless only its payload is corrupt; it raises the error where it has been told of too many.
 
     Yields:
         the number and the offset of the record behind, and the payload.
@@ -126,33 +133,45 @@ def read_records(path: Path, number: int = 0, offset: int = 0) -> Iterator[tuple
         CorruptError: a checksum is wrong, or the file ends within a record.
     """
 
-    def corrupt(what: str) -> CorruptError:
-        return CorruptError(
+    def corrupt(what: str) -> None:
+        error = CorruptError(
             f"record {number} {what}",
             where=path,
             do="Convert the shard again, or fetch it again from the bucket",
         )
+        if pass_over is None:
+            raise error
+        pass_over(error)
 
     with _open(path) as file:
-        file.seek(offset)
+        try:
+            file.seek(offset)
+        except (EOFError, gzip.BadGzipFile, OSError) as error:
+            corrupt(f"cannot be read: {error}")
+            return
         while True:
             try:
                 header = file.read(12)
                 if not header:
                     return
                 if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
-                    raise corrupt("does not begin as a record does")
+                    corrupt("does not begin as a record does")
+                    return
                 length = int.from_bytes(header[:8], "little")
                 payload, crc = file.read(length), file.read(4)
             except (EOFError, gzip.BadGzipFile, OSError) as error:
-                raise corrupt(f"cannot be read: {error}") from None
+                corrupt(f"cannot be read: {error}")
+                return
             if len(payload) < length or len(crc) < 4:
-                raise corrupt("is cut off")
-            if _masked_crc(payload) != crc:
-                raise corrupt("has a wrong checksum")
+                corrupt("is cut off")
+                return
+            whole = _masked_crc(payload) == crc
+            if not whole:
+                corrupt("has a wrong checksum")
             number += 1
             offset += length + 16
-            yield number, offset, payload
+            if whole:
+                yield number, offset, payload
 
 
 def _open(path: Path) -> IO[bytes]:

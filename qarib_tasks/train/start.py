@@ -57,7 +57,12 @@ def start(
         steps.restore(checkpoints.load(newest))
         log.info("going on from the checkpoint of step %d", index.step)
     shards = Shards(job.training_data, output.cache)
-    stream = ExampleStream(shards, window=job.train.shuffle_window, seed=job.random_seed)
+    stream = ExampleStream(
+        shards,
+        window=job.train.shuffle_window,
+        seed=job.random_seed,
+        max_corrupt=job.train.max_corrupt_records,
+    )
     evaluator = Evaluator(job, output, vocabulary, steps)
     position = Position(**index.position)
     batches = Prefetched(stream, Parser(job, len(vocabulary)), position, job.train.train_batch_size)
