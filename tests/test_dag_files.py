@@ -87,6 +87,22 @@ def test_a_person_can_read_what_it_does(pretrain: Any) -> None:
         assert task.task_id.rpartition(".")[2] in pretrain.doc_md, f"doc_md does not mention {task.task_id}"
 
 
+def test_the_tpu_goes_whatever_happens(pretrain: Any) -> None:
+    teardown = pretrain.get_task("delete_tpu")
+    assert teardown.is_teardown
+    assert teardown.on_failure_fail_dagrun
+    assert pretrain.get_task("prepare_tpu").is_setup
+
+
+def test_the_reaper_runs_by_itself_and_says_what_it_does() -> None:
+    import qarib_reap_tpus
+
+    reaper = qarib_reap_tpus.qarib_reap_tpus()
+    assert reaper.timetable.expression == "*/10 * * * *"
+    assert not reaper.catchup
+    assert "`reap`" in reaper.doc_md
+
+
 def test_shards_are_called_by_their_names() -> None:
     from qarib_pretrain import shard_label
 

@@ -20,7 +20,9 @@ METADATA="http://${GCE_METADATA_HOST:-metadata.google.internal}/computeMetadata/
 AGAIN=(--retry 8 --retry-all-errors --retry-max-time 300 --connect-timeout 10)
 
 # Not after all errors: whoever reads the answer may be gone, and curl would try to write it for minutes.
-metadata() { curl -sSf --retry 8 --retry-connrefused --connect-timeout 10 -H 'Metadata-Flavor: Google' "$METADATA/$1"; }
+metadata() {
+  curl -sSf --retry 8 --retry-connrefused --connect-timeout 10 -H 'Metadata-Flavor: Google' "$METADATA/$1"
+}
 
 authorization() {  # On standard input of curl, so that no process list shows the token.
   metadata instance/service-accounts/default/token |

@@ -1,0 +1,78 @@
+"""Finds TPUs that should be gone, by the labels that they carry, whatever has become of who made them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from qarib_tasks.tpu.cloud import CloudTpuClient
+from qarib_tasks.tpu.cloud_errors import TpuUnavailableError
+from qarib_tasks.tpu.job import MADE_BY, expiry
+
+# For the machine itself, which saves before it goes.
+GRACE = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A queued resource, or a node without one, that qarib has made.
+
+    Attributes:
+        expires: None where its label cannot be read.
+    """
+
+    zone: str
+    name: str
+    state: str
+    run: str
+    owner: str
+    expires: datetime | None
+
+    def __str__(self) -> str:
+        until = f"until {self.expires:%Y-%m-%d %H:%M} UTC" if self.expires else "without a legible expiry"
+        return f"{self.zone}/{self.name}: {self.state}, run {self.run}, owner {self.owner}, {until}"
+
+
+def find(client: CloudTpuClient) -> list[Found]:
+    """Everything that qarib has made in the project and that is still there, by zone and name."""
+    found: dict[tuple[str, str], Found] = {}
+    for resource in client.queued_resources(labels=MADE_BY):
+        labels = dict(resource.tpu.node_spec[0].node.labels)
+        one = _found(str(resource.name), str(resource.state.state.name), labels)
+        found[one.zone, one.name] = one
+    for node in client.nodes(labels=MADE_BY):
+        one = _found(str(node.name), f"node {node.state.name}", dict(node.labels))
+        found.setdefault((one.zone, one.name), one)
+    return [found[key] for key in sorted(found)]
+
+
+def expired(found: list[Found], now: datetime | None = None, grace: timedelta = GRACE) -> list[Found]:
+    """Those past their expiry and the grace. What has no legible one is left to a person."""
+    now = now or datetime.now(UTC)
+    return [one for one in found if one.expires is not None and now > one.expires + grace]
+
+
+def delete(client: CloudTpuClient, late: list[Found], *, within: float = 1800.0) -> None:
+    """Delete them, and see that they are gone.
+
+    Raises:
+        TpuUnavailableError: some were still there after `within` seconds.
+    """
+    deadline, pause = time.monotonic() + within, 0.1
+    while left := [one for one in late if not client.delete_step(one.zone, one.name)]:
+        if time.monotonic() > deadline:
+            raise TpuUnavailableError(
+                f"still there after {within:g} s of deleting",
+                where=", ".join(f"{one.zone}/{one.name}" for one in left),
+                do="They may cost money: look at them in the Google Cloud console",
+            )
+        time.sleep(pause)
+        pause = min(15.0, 1.5 * pause)
+
+
+def _found(full_name: str, state: str, labels: Mapping[str, str]) -> Found:
+    _, _, _, zone, _, name = full_name.split("/")
+    run, owner = labels.get("run", "unknown"), labels.get("owner", "unknown")
+    return Found(zone, name, state, run, owner, expiry(labels))
