@@ -54,3 +54,10 @@ def bucket_name(
     name = f"test-{abs(hash(request.node.nodeid)):x}"
     client.create_bucket(name)
     return name
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A named pipe: processes that hold it open are all gone when its reader sees its end."""
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"

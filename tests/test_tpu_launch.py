@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,23 +32,8 @@ HOSTILE = """a b'c"d $(touch CANARY) `touch CANARY` ${HOME} \\ ; touch CANARY & 
 SAYS = "import json, os, sys; json.dump([sys.argv[2:], sorted(os.listdir())], open(sys.argv[1], 'w'))"
 
 
-@pytest.fixture(autouse=True)
-def _no_test_waits_for_ever() -> Iterator[None]:
-    """A pipe's end that never comes must be a failure."""
-
-    def fail(*_: object) -> None:
-        raise TimeoutError("waited for two minutes")
-
-    signal.signal(signal.SIGALRM, fail)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-
-
-@pytest.fixture
-def pipe(tmp_path: Path) -> Path:
-    os.mkfifo(tmp_path / "pipe")
-    return tmp_path / "pipe"
+# A pipe's end that never comes must be a failure.
+pytestmark = pytest.mark.timeout(120)
 
 
 class Bench:
