@@ -311,6 +311,8 @@ class TrainingJob:
     vocab_file: str
     output: str
     publish_to: str | None = None
+    # The share of the training examples whose second part is random, where the dataset's manifest has it.
+    random_next_share: float | None = None
     cache: str | None = None
     start_from_digest: str = ""
     random_seed: int = 34

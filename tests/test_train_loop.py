@@ -21,6 +21,7 @@ from qarib_tasks.train.evaluate import Unigram, evaluate  # noqa: E402
 from qarib_tasks.train.export import export  # noqa: E402
 from qarib_tasks.train.loop import train  # noqa: E402
 from qarib_tasks.train.output import Output  # noqa: E402
+from qarib_tasks.train.start import warn_of_labels  # noqa: E402
 from tests.training_examples import make_job  # noqa: E402
 
 
@@ -71,6 +72,28 @@ def test_progress_history_and_evaluations_are_written(trained: TrainingJob) -> N
         "next_sentence_accuracy",
         "next_sentence_loss",
     ]
+
+
+def test_progress_says_what_it_runs_on_and_how_fast(trained: TrainingJob) -> None:
+    progress = json.loads(Output(trained).progress.read_text())
+    assert (progress["backend"], progress["device_kind"], progress["devices"]) == ("tensorflow", "cpu", 1)
+    assert progress["tokens_per_second"] == pytest.approx(16 * progress["examples_per_second"], rel=0.01)
+    assert 0 <= progress["data_wait_share"] <= 1
+    assert "model_flops_utilization" not in progress  # nobody knows this processor's peak
+
+
+@pytest.mark.parametrize(("share", "warned"), [(None, False), (0.5, False), (1.0, True), (0.02, True)])
+def test_labels_that_teach_nothing_are_warned_of(
+    trained: TrainingJob, caplog: pytest.LogCaptureFixture, share: float | None, warned: bool
+) -> None:
+    warn_of_labels(replace(trained, random_next_share=share))
+    assert ("the next-sentence task teaches nothing" in caplog.text) is warned
+    assert (f"{100 * (share or 0):.1f}%" in caplog.text) is warned
+    caplog.clear()
+    warn_of_labels(
+        replace(trained, random_next_share=share, train=replace(trained.train, next_sentence=False))
+    )
+    assert not caplog.text
 
 
 def go_on_from(job: TrainingJob, step: int) -> None:
@@ -210,6 +233,15 @@ def test_a_broken_record_stops_the_training(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-3])
     with pytest.raises(CorruptError, match=r"shard_0002.tfrecord: record 49"):
         train(job)
+
+
+def test_broken_records_are_passed_over_and_counted(tmp_path: Path) -> None:
+    job = make_job(tmp_path, train_steps=40, max_corrupt_records=5)  # more than one epoch of 26 steps
+    shard = Path(job.training_data) / "shard_0002.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-3])
+    train(job)
+    progress = json.loads(Output(job).progress.read_text())
+    assert (progress["state"], progress["corrupt_records"]) == ("finished", 1)
 
 
 def test_data_of_another_vocabulary_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from qarib_tasks.train.shards import frame
 
 if TYPE_CHECKING:
     from qarib_tasks.train.data import Position, Prefetched
+    from qarib_tasks.train.speed import Speed
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
@@ -65,6 +67,7 @@ class Journal:
     Args:
         step: the step that the training goes on from.
         evaluations: those made so far, by step.
+        speed: what makes figures of the time that steps took.
         figures: of the steps before `step` that are in no line yet, as `checkpoint` gave them.
     """
 
@@ -75,11 +78,13 @@ class Journal:
         batches: Prefetched,
         step: int,
         evaluations: list[dict[str, Any]],
+        speed: Speed,
         figures: Sequence[Mapping[str, float]] = (),
     ) -> None:
         self.job = job
         self.output = output
         self.batches = batches
+        self.speed = speed
         self.step, self.logged = step, step - len(figures)
         self.interval = log_interval(job.train.train_steps)
         output.fetch(output.history)
@@ -145,12 +150,13 @@ class Journal:
         steps = self._finite()
         now, waited = time.monotonic(), self.batches.waited
         seconds = max(now - self._since, 1e-9)
-        examples = len(steps) * self.job.train.train_batch_size
         line = {"step": self.step} | _means(steps)
         line["learning_rate"] = steps[-1]["learning_rate"]
         line["gradient_norm"] = steps[-1]["gradient_norm"]
-        line["examples_per_second"] = round(examples / seconds, 1)
+        line |= self.speed.figures(len(steps), seconds)
         line["data_wait_share"] = round((waited - self._waited) / seconds, 4)
+        if self.job.train.max_corrupt_records:
+            line["corrupt_records"] = self._positions[self.step][1].corrupt
         self.lines.append(line)
         self._history.write(json.dumps(line) + "\n")
         self._history.flush()
@@ -203,9 +209,12 @@ class Journal:
         self._last_line = time.monotonic()
         log.info(
             "step %d of %d: loss %.4f, masked-LM loss %.4f, accuracy %.4f, %.1f examples/s, "
-            "waited for data %.1f%%",
+            "%.0f tokens/s, waited for data %.1f%%%s%s",
             line["step"], self.job.train.train_steps, line["loss"], line["masked_lm_loss"],
-            line["masked_lm_accuracy"], line["examples_per_second"], 100 * line["data_wait_share"],
+            line["masked_lm_accuracy"], line["examples_per_second"], line["tokens_per_second"],
+            100 * line["data_wait_share"],
+            f", {line['model_flops_utilization']:.1%} of peak" if "model_flops_utilization" in line else "",
+            f", {line['corrupt_records']} corrupt records" if line.get("corrupt_records") else "",
         )  # fmt: skip
 
     def _progress(self, state: str) -> None:
@@ -216,6 +225,7 @@ class Journal:
             **line,
             "step": self.step,
             "train_steps": self.job.train.train_steps,
+            **asdict(self.speed.hardware),
             "first": {name: self.lines[0][name] for name in FIRST if name in self.lines[0]}
             if self.lines
             else None,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from qarib_tasks.config import TrainingJob
 from qarib_tasks.manifest import FileRecord
+from qarib_tasks.tpu.chips import TrainingShape
 from qarib_tasks.train import runtime
 from qarib_tasks.train.checkpoint import Checkpoints, Index, model_settings
 from qarib_tasks.train.data import ExampleStream, Parser, Position, Prefetched
@@ -16,6 +17,7 @@ from qarib_tasks.train.model import PretrainingBert, build_model
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.pretrained_weights import pretrained_weights
 from qarib_tasks.train.shards import Shards
+from qarib_tasks.train.speed import Speed
 from qarib_tasks.train.steps import Steps, make_steps
 from qarib_tasks.train.vocabulary import Vocabulary
 
@@ -65,10 +67,36 @@ def start(
     )
     evaluator = Evaluator(job, output, vocabulary, steps)
     position = Position(**index.position)
-    batches = Prefetched(stream, Parser(job, len(vocabulary)), position, job.train.train_batch_size)
+    parse = Parser(job, len(vocabulary))
+    batches = Prefetched(stream, parse, position, job.train.train_batch_size)
     evaluations = [evaluation for evaluation in read_evaluations(output) if evaluation["step"] <= index.step]
-    journal = Journal(job, output, batches, index.step, evaluations, index.figures)
+    speed = Speed(steps.hardware, shape_of(job, len(vocabulary), parse.predictions))
+    journal = Journal(job, output, batches, index.step, evaluations, speed, index.figures)
+    log.info("training on %s, %s", steps.hardware, job.train.precision)
+    warn_of_labels(job)
     return Parts(index, steps, batches, evaluator, journal, position)
+
+
+def shape_of(job: TrainingJob, vocab_size: int, predictions: int) -> TrainingShape:
+    """What decides the work of one of the job's steps."""
+    return TrainingShape(
+        model=job.model,
+        vocab_size=vocab_size,
+        batch=job.train.train_batch_size,
+        length=job.max_seq_length,
+        predictions=predictions,
+    )
+
+
+def warn_of_labels(job: TrainingJob) -> None:
+    """Say where the next-sentence task teaches nothing, as nearly all examples have the same label."""
+    share = job.random_next_share
+    if job.train.next_sentence and share is not None and not 0.1 <= share <= 0.9:
+        log.warning(
+            "%.1f%% of the training examples have a random second part, as the dataset's manifest says: the "
+            "next-sentence task teaches nothing. train.next_sentence: false leaves it out",
+            100 * share,
+        )
 
 
 def _first(job: TrainingJob, output: Output, vocabulary: Vocabulary, model: PretrainingBert) -> Index:

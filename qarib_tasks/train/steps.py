@@ -11,6 +11,7 @@ import numpy as np
 from qarib_tasks.config import TrainConfig
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.train.model import PretrainingBert
+from qarib_tasks.train.speed import Hardware
 
 
 class Steps(Protocol):
@@ -19,6 +20,8 @@ class Steps(Protocol):
     A batch holds integer arrays: input_ids, input_mask, segment_ids [batch, length]; masked_lm_positions,
     masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels [batch].
     """
+
+    hardware: Hardware
 
     def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """One update. Scalars: those of `model.losses` and `model.counts`, gradient_norm, learning_rate."""

@@ -22,6 +22,7 @@ from qarib_tasks.config import TrainConfig
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.train import optimizer
 from qarib_tasks.train.model import DRAWS_A_STEP, PretrainingBert, counts, losses
+from qarib_tasks.train.speed import Hardware
 
 Tree = dict[str, Any]
 # The names of a batch's arrays and the shape of each behind the first axis, in the order of the columns.
@@ -48,9 +49,10 @@ class JaxSteps:
         self.model = model
         self.config = config
         self.seed = seed
-        self.devices = list(devices if devices is not None else jax.devices())
-        require_divisible("train.train_batch_size", config.train_batch_size, len(self.devices))
-        mesh = Mesh(np.array(self.devices), ("data",))
+        devices = list(devices if devices is not None else jax.devices())
+        self.hardware = Hardware("jax", devices[0].device_kind, len(devices))
+        require_divisible("train.train_batch_size", config.train_batch_size, len(devices))
+        mesh = Mesh(np.array(devices), ("data",))
         self.replicated = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
         self.divided = NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
         self.variables = model.named_variables()
@@ -100,7 +102,7 @@ class JaxSteps:
         """The training step lowered for these devices, to be compiled where they are not."""
 
         def described(shape: tuple[int, ...], dtype: str, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
         weights = {
             n: described(tuple(v.shape), "float32", self.replicated) for n, v in self.variables.items()

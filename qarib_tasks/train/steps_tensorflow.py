@@ -11,6 +11,7 @@ import tensorflow as tf
 from qarib_tasks.config import TrainConfig
 from qarib_tasks.train import optimizer
 from qarib_tasks.train.model import DRAWS_A_STEP, PretrainingBert, counts, losses
+from qarib_tasks.train.speed import Hardware
 
 
 class TensorFlowSteps:
@@ -20,6 +21,8 @@ class TensorFlowSteps:
         self.model = model
         self.config = config
         self.seed = seed
+        # Its device is the one that TensorFlow chooses: the first GPU, or the CPU.
+        self.hardware = Hardware("tensorflow", "gpu" if tf.config.list_logical_devices("GPU") else "cpu", 1)
         self.variables = model.named_variables()
         self.first, self.second = (
             {name: tf.Variable(tf.zeros(v.shape), trainable=False) for name, v in self.variables.items()}
