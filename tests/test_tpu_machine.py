@@ -126,6 +126,18 @@ def test_another_uv_than_the_expected_is_not_run(bench: Bench) -> None:
     assert not list(bench.folder.rglob("CANARY"))
 
 
+def test_hostile_names_never_reach_a_shell(bench: Bench) -> None:
+    hostile = """a'b "c" $(touch CANARY) `touch CANARY`; touch CANARY # برت 🤗\nnew line"""
+    bench.address = f"gs://{bench.bucket.name}/{hostile}/run/"
+    code = "import sys; print(repr(sys.argv[1:]))"
+    values = bench.job(arguments=("-c", code, hostile)) | {"run_id": hostile, "owner": hostile}
+    assert finish(values)["status"] == "success"
+    memory = bench.memory()
+    log = bench.bucket.blob(f"{hostile}/run/{memory.name}/worker-0.log").download_as_bytes().decode()
+    assert repr([hostile]) in log
+    assert not list(bench.folder.rglob("CANARY"))
+
+
 def test_the_lifetime_is_the_same_whoever_asks(bench: Bench) -> None:
     job = TpuJob.from_dict(bench.job(queueing_hours=1, booting_hours=1, running_hours=10))
     memory = Memory(run_id=job.run_id, since=1_800_000_000.0)
