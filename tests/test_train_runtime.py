@@ -65,3 +65,11 @@ def test_keras_is_told_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_backend_that_is_not_installed_is_an_error() -> None:
     with pytest.raises(ConfigError, match="no_such_backend is not installed"):
         choose_backend("no_such_backend")
+
+
+def test_where_a_tpu_is_expected_nothing_else_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not has_tpu(tmp_path)
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    assert has_tpu(tmp_path)

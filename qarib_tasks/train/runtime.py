@@ -43,9 +43,12 @@ def has_tpu(root: Path = Path("/")) -> bool:
     Importing jax to find out would take hold of the TPU, and take seconds. The chips of v2 to v4 show as
     /dev/accel0 …; from v5e on they are VFIO groups, /dev/vfio/0 …, as other devices can be, so that a PCI
     device of Google's (0x1ae0) has to be there too, other than its network card (class 0x02). JAX_PLATFORMS
-    without "tpu" in it says that a TPU is not to be used.
+    without "tpu" in it says that a TPU is not to be used; "tpu" alone, as a TPU VM's startup script sets it,
+    that there is one: jax then says what is wrong where it finds none.
     """
     platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms == "tpu":
+        return True
     if platforms and "tpu" not in platforms:
         return False
     if any((root / "dev").glob("accel[0-9]*")):
