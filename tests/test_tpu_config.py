@@ -69,3 +69,9 @@ def test_a_deployment_that_is_no_mapping_is_named(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("QARIB_TPU", text)
         with pytest.raises(ConfigError, match="qarib_tpu"):
             yaml_mapping("qarib_tpu")
+
+
+def test_the_form_tells_the_prices() -> None:
+    description = str(build_params()["accelerator_type"].description)
+    assert "spot / on demand: v2 " in description
+    assert "v5e 0.24 / 1.20" in description

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -131,7 +132,8 @@ def test_a_triggerer_that_dies_leaves_the_tpu_to_the_next(bench: Bench) -> None:
 def test_killed_between_asking_and_the_answer(bench: Bench) -> None:
     """The request was sent, and nobody has written that down: the next try finds it."""
     job = TpuJob.from_dict(bench.job())
-    memory = Memory(run_id=job.run_id, since=1_800_000_000.0)
+    # So long ago that the next request asks for a later end of its life.
+    memory = Memory(run_id=job.run_id, since=time.time() - 3600)
     JobMemory(job.address).save(memory)
     CloudTPUHook().create_queued_resource(request=job.request(memory, "us-west4-a"), project_id="emulator")
     assert finish(job.to_dict())["status"] == "success"

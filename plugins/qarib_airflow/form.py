@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from qarib_tasks.config import RunConfig, SourceConfig, to_dict
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.presets import PRESETS, merged, resolve
+from qarib_tasks.tpu.chips import CHIPS, PRICES_OF
 
 SECTIONS = {
     "upload": "Where it publishes",
@@ -90,6 +91,9 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
         lines = [f"- **{key}**: {value.get('description') or value['title']}" for key, value in keys.items()]
         schema |= {"type": ["null", "array"], "items": {"type": "object", "required": ["name", "path"]}}
         return Param(None, description_md=_SOURCES_HELP + "\n".join(lines), **schema)
+    if name == "accelerator_type":
+        prices = (f"{chip.name} {chip.spot:.2f} / {chip.on_demand:.2f}" for chip in CHIPS.values())
+        help_text += f" US dollars a chip-hour of {PRICES_OF}, spot / on demand: {', '.join(prices)}."
     if name == "bucket":
         help_text += " Empty: the Airflow Variable qarib_bucket, or the environment's QARIB_BUCKET."
     elif section == SECTIONS["upload"]:

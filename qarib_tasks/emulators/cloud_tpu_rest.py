@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,10 +35,11 @@ class RestServer:
                         call("DeleteQueuedResource", DeleteQueuedResourceRequest(name=name, force=force))
                     except ApiError as error:
                         code = _HTTP.get(error.code, 500)
-                self.send_response(code)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"{}")
+                with contextlib.suppress(BrokenPipeError):  # The machine has deleted itself.
+                    self.send_response(code)
+                    self.send_header("Content-Length", "2")
+                    self.end_headers()
+                    self.wfile.write(b"{}")
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -327,7 +327,11 @@ def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 
 def _is_of(resource: Any, request: TpuRequest) -> bool:
-    """Whether a queued resource is what a request asks for: by its labels, which name run and attempt."""
+    """Whether a queued resource is what a request asks for: by its labels, which name run and attempt.
+
+    An earlier try of the same request may have said an earlier end of its life.
+    """
     specs = resource.tpu.node_spec
     same_type = bool(specs) and specs[0].node.accelerator_type == request.accelerator_type
-    return same_type and _has(_labels(resource), request.labels)
+    wanted = {key: value for key, value in request.labels.items() if key != "expires"}
+    return same_type and _has(_labels(resource), wanted)

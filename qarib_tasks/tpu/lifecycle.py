@@ -36,6 +36,7 @@ LOST_STATES = (
 )  # fmt: skip
 # A single NOT_FOUND may be a slow replica's.
 MISSING_LOOKS = 2
+ASKING_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,9 @@ def decide(memory: Memory, seen: Observation, limits: Limits, zones: Sequence[st
     if memory.phase in ("succeeded", "failed"):
         return memory, "succeed" if memory.phase == "succeeded" else "fail"
     if memory.phase == "asking":
-        return memory, "ask"
+        # The TPU's lifetime counts from here: not from before a night without a triggerer.
+        old = seen.time - memory.since > ASKING_SECONDS
+        return (replace(memory, since=seen.time) if old else memory), "ask"
     if memory.phase == "deleting":
         return _deleting(memory, seen, limits, zones)
     memory = _with_heartbeat(memory, seen)
