@@ -213,6 +213,17 @@ class LocalStack:
                 cwd=self.home,
             )
 
+    def kill(self, *components: str) -> None:
+        """Kill parts of Airflow, and all that they have started, without a warning, and start them again."""
+        for component in components:
+            self._processes[component].send_signal(signal.SIGSTOP)  # It starts nothing more meanwhile.
+            for process in descendants(self._processes[component].pid):
+                os.kill(process, signal.SIGKILL)
+            self._processes[component].kill()
+            self._processes[component].wait()
+        for component in components:
+            self._processes[component] = self._airflow(component)
+
     def _wait_until_healthy(self) -> None:
         import httpx
 
@@ -322,6 +333,15 @@ def marked(marker: str) -> list[int]:
                 found.append(int(entry.name))
         except OSError:  # It has ended meanwhile, or is somebody else's.
             continue
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below a process."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
     return found
 
 
