@@ -13,7 +13,7 @@ from qarib_tasks.config import dump_yaml
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.pipeline import Run, training_job
 from qarib_tasks.storage import Bucket, checksums, split_address, write_text
-from qarib_tasks.tpu.chips import PRICES_OF, TrainingShape, estimate
+from qarib_tasks.tpu.chips import CHIPS, PRICES_OF, TrainingShape, chips_of, estimate
 from qarib_tasks.tpu.cloud_request import label_value
 from qarib_tasks.tpu.job import TpuJob, hourly_price
 from qarib_tasks.tpu.launch import BucketFile
@@ -38,6 +38,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     """
     if run.address is None:
         raise ConfigError("a TPU needs a bucket", where="bucket")
+    require_one_machine(run.config.tpu.accelerator_type)
     training = replace(
         training_job(run),
         output=f"models/{run.model_id}",
@@ -76,6 +77,21 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     )
 
 
+def require_one_machine(accelerator_type: str) -> None:
+    """Refuse a slice of several machines: the trainer would begin on each of them, and all would publish.
+
+    Raises:
+        ConfigError: it has several, or the type is not known.
+    """
+    number, chip = chips_of(accelerator_type)
+    if number > (8 if chip.name in ("v5e", "v6e") else 4):
+        raise ConfigError(
+            f"{accelerator_type} is a slice of several machines, and the trainer uses one",
+            where="accelerator_type",
+            do=f"Take up to 8 chips of v5e or v6e, up to 4 of {', '.join(sorted(set(CHIPS) - {'v5e', 'v6e'}))}",
+        )
+
+
 def _deployed(variable: str, default: Path | None = None) -> Path:
     path = Path(os.environ.get(variable) or default or "")
     if not path.is_file():
@@ -95,9 +111,11 @@ def plan(run: Run) -> str:
     """Accelerator, zones, hours and price that are to be expected, for a person.
 
     Raises:
-        ConfigError: the accelerator type is not known, or the estimate is above what may be spent.
+        ConfigError: the accelerator type is not known or has several machines, or the estimate is above what
+            may be spent.
     """
     tpu, train = run.config.tpu, run.config.train
+    require_one_machine(tpu.accelerator_type)
     shape = TrainingShape(
         model=run.config.model,
         vocab_size=run.config.vocab.vocab_size,
