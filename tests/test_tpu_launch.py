@@ -197,7 +197,8 @@ for step in range(100_000):
 
 
 @pytest.mark.parametrize(
-    "by", ["notice", *(pytest.param(by, marks=pytest.mark.slow) for by in ("stop", "metadata"))]
+    "by",
+    ["notice", *(pytest.param(by, marks=pytest.mark.slow) for by in ("stop", "metadata", "maintenance"))],
 )
 def test_work_that_is_told_to_end_saves_first(bench: Bench, pipe: Path, by: str) -> None:
     launch = bench.launch(["-c", WORKS], report_every=0.1)
@@ -211,13 +212,20 @@ def test_work_that_is_told_to_end_saves_first(bench: Bench, pipe: Path, by: str)
             bench.bucket.blob(f"launches/{NAME}/stop").upload_from_string(b"")
         elif by == "notice":
             emulator.strike(NAME, kind="preempt", notice=30)
-        else:
+        elif by == "metadata":
             emulator.machines(NAME)[0].metadata.set(preempted="TRUE")
+        else:
+            emulator.machines(NAME)[0].metadata.set(maintenance_event="TERMINATE_ON_HOST_MAINTENANCE")
 
     bench.run(launch, pipe, meanwhile=tell)
     report = bench.report()
     assert report["state"] == ("stopped" if by == "stop" else "preempted"), report["message"]
     assert "saved\n" in report["message"]
+
+
+def test_work_that_somebody_else_told_to_end_can_go_on(bench: Bench, pipe: Path) -> None:
+    bench.run(bench.launch(["-c", "print('saved'); raise SystemExit(75)"]), pipe)
+    assert bench.report()["state"] == "preempted"
 
 
 @pytest.mark.parametrize(
