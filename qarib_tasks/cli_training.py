@@ -68,3 +68,31 @@ def export_command(config: Path) -> None:
     from qarib_tasks.train.export import export
 
     click.echo(f"{job.output}/export: {len(export(job).outputs)} files")
+
+
+@click.command("fill-mask", epilog='Example: qarib fill-mask models/demo-0123456789 "شو عندكم يا [MASK]"')
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("sentence", nargs=-1, required=True)
+@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="Words a [MASK].")
+def fill_mask_command(model: Path, sentence: tuple[str, ...], count: int) -> None:
+    """Print the most probable words for each [MASK] in a SENTENCE.
+
+    MODEL is a folder that `qarib export` wrote, or the model's folder that holds it.
+    """
+    from qarib_tasks.train import runtime
+
+    runtime.choose_backend()
+    from qarib_tasks.train.fill_mask import fill_mask
+
+    for text, masks in zip(sentence, fill_mask(model, sentence, count), strict=True):
+        click.echo(_isolated(text))
+        for number, guesses in enumerate(masks, start=1):
+            if len(masks) > 1:
+                click.echo(f"[MASK] {number}")
+            for guess in guesses:
+                click.echo(f"  {guess.probability:.4f}  {_isolated(guess.word)}")
+
+
+def _isolated(text: str) -> str:
+    """Text of either direction between marks that keep it from turning its line around (UAX #9)."""
+    return f"\u2068{text}\u2069"

@@ -18,10 +18,11 @@ from qarib_tasks.storage import Bucket, checksums, same
 
 Kind = Literal["checkpoint", "tensorflow1", "hugging_face"]
 CHECKPOINT = re.compile(r"(?:checkpoint|recovery)-(\d+)\.json")
+HUGGING_FACE = ("model.safetensors", "pytorch_model.bin")
 BESIDE = ("vocab.txt", "config.json", "bert_config.json")
 ACCEPTED = (
     "Give one of our model folders or checkpoints, a TF 1 checkpoint (bert_model.ckpt), "
-    "or a Hugging Face folder with model.safetensors"
+    "or a Hugging Face folder with model.safetensors or pytorch_model.bin"
 )
 
 
@@ -32,7 +33,7 @@ class Pretrained:
     Attributes:
         kind: how it is stored.
         folder: path or gs:// address that the files lie in directly.
-        stem: of the checkpoint's files; of a Hugging Face folder, `model`.
+        stem: what the names of the checkpoint's files begin with; of a Hugging Face folder, the file's name.
         files: size in bytes and CRC32C (base64) by name: the weights, and what describes them.
     """
 
@@ -92,8 +93,9 @@ def find(address: str) -> Pretrained:
 def _in_folder(folder: str, listing: Mapping[str, object], below: str) -> Pretrained | None:
     here = {name.removeprefix(below): value for name, value in listing.items() if name.startswith(below)}
     names = [name for name in here if "/" not in name]
-    if "model.safetensors" in names:
-        return _pretrained("hugging_face", folder, "model", here)
+    for name in HUGGING_FACE:
+        if name in names:
+            return _pretrained("hugging_face", folder, name, here)
     steps = {
         int(match[1]): name.removesuffix(".json")
         for name in names
@@ -115,7 +117,7 @@ def _pretrained(kind: Kind, folder: str, stem: str, listing: Mapping[str, object
     ends = {
         "checkpoint": (".json", ".safetensors"),
         "tensorflow1": (".index", ".data-"),
-        "hugging_face": (".safetensors",),
+        "hugging_face": ("",),
     }[kind]
     names = [
         name

@@ -153,6 +153,9 @@ class Checkpoints:
         for orphan in self.folder.glob("*.safetensors"):
             if not orphan.with_suffix(".json").exists():
                 orphan.unlink()
+        # What a killed trainer was writing, whose lock this one holds now.
+        for leftover in self.folder.glob(".*.tmp"):
+            leftover.unlink()
 
     def publish(self, index: Index) -> None:
         """Have a checkpoint in the bucket, its index last; one that is there already is not sent again."""

@@ -11,6 +11,7 @@ import numpy as np
 from qarib_tasks import __version__
 from qarib_tasks.config import TrainingJob, to_dict
 from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.train.pytorch_file import read_pytorch
 from qarib_tasks.train.vocabulary import Vocabulary
 
 RENAMED = {
@@ -77,22 +78,13 @@ def hugging_face_value(name: str, value: np.ndarray) -> np.ndarray:
 
 
 def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a `model.safetensors` as float32 arrays, by TF 1 names.
+    """The tensors of a `model.safetensors` or `pytorch_model.bin` as float32 arrays, by TF 1 names.
 
     Raises:
         CorruptError: the file cannot be read. InputError: its output layer is not tied to the embeddings.
     """
-    import ml_dtypes  # noqa: F401 (NumPy then knows bfloat16)
-    from safetensors import SafetensorError, safe_open
-
-    theirs = {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for key in file.keys():  # noqa: SIM118 (not a mapping)
-                name = f"bert.{key}" if key.startswith(BARE) else key
-                theirs[name] = file.get_tensor(key)
-    except (SafetensorError, OSError) as error:
-        raise CorruptError(f"cannot be read: {error}", where=path) from None
+    tensors = read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
+    theirs = {f"bert.{key}" if key.startswith(BARE) else key: value for key, value in tensors.items()}
     embeddings = theirs.get("bert.embeddings.word_embeddings.weight")
     if DECODER in theirs and embeddings is not None and not np.array_equal(theirs[DECODER], embeddings):
         raise InputError(f"{DECODER} is not the word embeddings, as in a BERT", where=path)
@@ -102,3 +94,14 @@ def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
             name = tensorflow1_name(key)
             result[name] = hugging_face_value(name, value.astype(np.float32))
     return result
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    import ml_dtypes  # noqa: F401 (NumPy then knows bfloat16)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise CorruptError(f"cannot be read: {error}", where=path) from None

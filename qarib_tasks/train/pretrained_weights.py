@@ -81,7 +81,7 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
             settings = json.loads((folder / name).read_text(encoding="utf-8"))
     if found.kind == "tensorflow1":
         return read_checkpoint(folder / found.stem), settings
-    return read_hugging_face(folder / "model.safetensors"), settings
+    return read_hugging_face(folder / found.stem), settings
 
 
 def _check_vocabulary(
