@@ -27,32 +27,20 @@ trigger the DAG again with the same settings: whatever is finished is found agai
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import PurePath
 from typing import Any
 
-from airflow.sdk import TriggerRule, WeightRule, dag, get_current_context, setup, task, task_group
+from airflow.sdk import WeightRule, dag, get_current_context, setup, task
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.form import build_params
 from qarib_airflow.preflight import allowed_sources, check_map_length
 from qarib_airflow.preflight import preflight as run_preflight
-from qarib_airflow.published import check_published
+from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, shard, shard_label
 from qarib_airflow.tpu_operator import CloudTPUDeleteRunOperator
 from qarib_airflow.tpu_preflight import prepare_tpu as run_prepare_tpu
 from qarib_airflow.trainer import TrainerOperator, TrainOperator
-from qarib_airflow.upload import VerifiedUploadOperator
 
 from qarib_tasks import pipeline
-from qarib_tasks.errors import InputError
 from qarib_tasks.pipeline import Run
-
-CONNECTION = "google_cloud_default"
-CONFIG = "ti.xcom_pull(task_ids='preflight')['config']"
-TO_BUCKET = {
-    "bucket": f"{{{{ {CONFIG}['upload']['bucket'] }}}}",
-    "dst": f"{{{{ {CONFIG}['upload']['prefix'] }}}}",
-    "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
-    "gcp_conn_id": CONNECTION,
-}
 
 
 @task
@@ -64,9 +52,7 @@ def preflight() -> dict[str, Any]:
 @task
 @fails_for_good
 def sources(run: dict[str, Any]) -> list[str]:
-    names = [source.name for source in Run.from_dict(run).config.collect.sources]
-    check_map_length(len(names))
-    return names
+    return [source.name for source in Run.from_dict(run).config.collect.sources]
 
 
 @task(map_index_template="{{ task.op_kwargs['name'] }}")
@@ -93,39 +79,6 @@ def split(run: dict[str, Any]) -> list[str]:
     names = pipeline.split(Run.from_dict(run))
     check_map_length(len(names))
     return names
-
-
-@task(map_index_template="{{ shard_label(task.op_kwargs['name']) }}")
-@fails_for_good
-def convert(run: dict[str, Any], name: str) -> list[str]:
-    pipeline.convert(Run.from_dict(run), name)
-    return [str(path) for path in pipeline.shard_files(Run.from_dict(run), name)]
-
-
-@task_group
-def shard(run: dict[str, Any], name: str) -> None:
-    VerifiedUploadOperator(
-        task_id="upload",
-        src=convert(run=run, name=name),
-        map_index_template="{{ shard_label(task.src[0]) }}",
-        **TO_BUCKET,
-    )
-
-
-def shard_label(path: str) -> str:
-    """`shard_0000`, or `heldout/shard_0000`, of a raw shard or of its TFRecords."""
-    shard = PurePath(path)
-    return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
-
-
-@task(trigger_rule=TriggerRule.ALL_DONE)
-@fails_for_good
-def dataset(run: dict[str, Any] | None, names: list[str] | None) -> list[str]:
-    if run is None or names is None:
-        raise InputError("there are no shards to judge", do="See the log of the first task that failed")
-    pipeline.finish_dataset(Run.from_dict(run), names)
-    check_published(Run.from_dict(run), CONNECTION)
-    return [str(path) for path in pipeline.dataset_files(Run.from_dict(run))]
 
 
 @setup
@@ -161,7 +114,7 @@ def qarib_pretrain() -> None:
     names = split(run)
     shards = shard.partial(run=run).expand(name=names)
     complete = dataset(run, names)
-    publish = VerifiedUploadOperator(task_id="publish", src=complete, **TO_BUCKET)
+    published = publish(complete)
     tpu = prepare_tpu(run)
     train = TrainOperator(task_id="train", run_values=run, job=tpu)
     delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=tpu)
@@ -172,7 +125,7 @@ def qarib_pretrain() -> None:
 
     read >> collected >> [vocabulary, names]
     [vocabulary, names] >> shards >> complete
-    publish >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
+    published >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
     train >> evaluate >> export
 
 

@@ -34,6 +34,11 @@ class DatasetLayout:
         return self.root / "manifest.json"
 
     @property
+    def config(self) -> Path:
+        """The `RunConfig` of the last run that asked for this dataset, as YAML."""
+        return self.root / "config.yaml"
+
+    @property
     def data(self) -> Path:
         return self.root / "data.txt"
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks import corpus, shards, vocab
-from qarib_tasks.config import RunConfig, TrainingJob, dump_yaml, from_dict, to_dict
-from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.audit import audit, broken, listed, shard_names
+from qarib_tasks.config import RunConfig, TrainingJob, dump_yaml, from_dict, load_yaml, to_dict
+from qarib_tasks.errors import InputError
 from qarib_tasks.layout import DatasetLayout, ModelLayout, manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
 from qarib_tasks.pretrained import find
@@ -94,8 +95,24 @@ def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
             allowed.check(start_from, "train.start_from")
         digest = model["train"]["start_from"] = find(start_from).digest
     run = Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}", digest)
-    Path(config.workspace).mkdir(parents=True, exist_ok=True)
+    write_text(run.dataset.config, dump_yaml(config))
     return run
+
+
+def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
+    """The run that a dataset was made by, as far as its data go: it names no model.
+
+    Raises:
+        InputError: the workspace has no such dataset.
+    """
+    path = workspace / "datasets" / dataset_id / "config.yaml"
+    if not path.is_file():
+        known = sorted(other.parent.name for other in path.parent.parent.glob("*/config.yaml"))
+        raise InputError(
+            f"no dataset {dataset_id!r}", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
+        )
+    config = from_dict(RunConfig, load_yaml(path) | {"workspace": str(workspace)}, path)
+    return Run(config, dataset_id, "")
 
 
 def _short_hash(values: Any) -> str:
@@ -164,12 +181,9 @@ def split(run: Run) -> list[str]:
     Returns:
         the shards' names below the dataset's folder, those of the held-out part last.
     """
-    names = []
     for data in (run.dataset.data, run.dataset.heldout_data):
-        manifest = shards.split(data, run.dataset.shards(data), run.config.split)
-        folder = run.dataset.shards(data).relative_to(run.dataset.root).as_posix()
-        names += [f"{folder}/{Path(record.name).name}" for record in manifest.outputs]
-    return names
+        shards.split(data, run.dataset.shards(data), run.config.split)
+    return shard_names(run.dataset)
 
 
 def convert(run: Run, shard: str) -> Manifest:
@@ -187,31 +201,34 @@ def shard_files(run: Run, shard: str) -> list[Path]:
     return [tfrecord, manifest_of(tfrecord)]
 
 
-def finish_dataset(run: Run, names: list[str]) -> Manifest:
-    """Write the dataset's manifest, once every shard's manifest is complete.
+def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manifest:
+    """Write the dataset's manifest, once every shard is whole.
+
+    Args:
+        objects: what the bucket holds below the dataset's folder, see `audit.audit`.
 
     Raises:
-        InputError: with every shard that is missing or failed, and why.
+        InputError: with the shards that are missing, failed or corrupt, and why.
     """
     dataset = run.dataset
-    faults, totals, outputs = [], {"examples": 0, "bytes": 0}, []
+    states = audit(dataset, objects)
+    if faults := broken(states):
+        raise InputError(
+            f"{len(faults):,} of {len(states):,} shards are not whole: {listed(faults, '; ')}",
+            where=dataset.dataset_id,
+            do=f"Trigger the DAG qarib_backfill_shards for the dataset {dataset.dataset_id}",
+        )
+    names = [state.name for state in states]
+    totals, outputs, random_next = {"examples": 0, "bytes": 0}, [], 0.0
     for name in names:
-        path = manifest_of(dataset.tfrecord(name))
-        try:
-            shard = Manifest.read(path)
-        except (InputError, CorruptError) as error:
-            faults.append(f"{name}: {error}")
-            continue
-        if shard.state == "failed":
-            faults.append(f"{name}: {shard.reason}")
-            continue
+        shard = Manifest.read(manifest_of(dataset.tfrecord(name)))
         record = shard.output(dataset.tfrecord(name).name)
         outputs.append(FileRecord(dataset.tfrecord_name(name), record.bytes, record.sha256, record.crc32c))
         if not name.startswith("heldout/"):
             totals["examples"] += shard.statistics["examples"]
+            shares = shard.statistics["next_sentence_shares"]
+            random_next += shares["random"] * shard.statistics["examples"]
             totals["bytes"] += record.bytes
-    if faults:
-        raise InputError("; ".join(faults), where=dataset.dataset_id, do="Convert the shards named again")
     own = [
         dataset.vocab,
         dataset.bert_config,
@@ -230,7 +247,11 @@ def finish_dataset(run: Run, names: list[str]) -> Manifest:
         config=config,
         inputs=inputs,
         outputs=outputs,
-        statistics=totals | {"shards": sum(not name.startswith("heldout/") for name in names)},
+        statistics=totals
+        | {
+            "shards": sum(not name.startswith("heldout/") for name in names),
+            "random_next_share": round(random_next / max(totals["examples"], 1), 4),
+        },
     )
     manifest.write(dataset.manifest)
     return manifest
@@ -247,6 +268,7 @@ def dataset_files(run: Run) -> list[Path]:
         ),
         manifest_of(dataset.vocab),
         dataset.report,
+        dataset.config,
         manifest_of(dataset.data),
         dataset.manifest,
     ]
@@ -258,6 +280,7 @@ def training_job(run: Run) -> TrainingJob:
     at = (
         (lambda path: run.address + path.relative_to(run.config.workspace).as_posix()) if run.address else str
     )
+    done = dataset.manifest.is_file()
     return TrainingJob(
         training_data=at(dataset.training_data),
         heldout_data=at(dataset.heldout_training_data),
@@ -266,6 +289,9 @@ def training_job(run: Run) -> TrainingJob:
         publish_to=run.address + model.name if run.address else None,
         cache=str(Path(run.config.workspace) / "cache"),
         start_from_digest=run.start_from_digest,
+        random_next_share=Manifest.read(dataset.manifest).statistics.get("random_next_share")
+        if done
+        else None,
         random_seed=convert.random_seed,
         do_lower_case=convert.do_lower_case,
         max_seq_length=convert.max_seq_length,
@@ -296,7 +322,7 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
     names = split(run)
     for name in names:
         convert(run, name)
-    finish_dataset(run, names)
+    finish_dataset(run)
     if run.address:
         bucket = Bucket(run.address)
         published = [path for name in names for path in shard_files(run, name)] + dataset_files(run)

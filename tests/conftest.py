@@ -20,6 +20,7 @@ for name in [name for name in os.environ if name.startswith(("AIRFLOW", "QARIB")
     del os.environ[name]
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="qarib-airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,14 @@ def emulator_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     process.kill()
     process.wait()
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Airflow's own tables, for `dag.test()`."""
+    from airflow.utils.db import initdb
+
+    initdb()
 
 
 @pytest.fixture

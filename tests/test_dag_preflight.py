@@ -9,11 +9,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.preflight import check_map_length, deployment_defaults, preflight
-from qarib_airflow.published import check_published
 
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
-from qarib_tasks.manifest import FileRecord, Manifest
-from qarib_tasks.pipeline import Run
 from qarib_tasks.storage import Bucket
 
 CONNECTION = "google_cloud_default"
@@ -111,31 +108,3 @@ def test_only_what_may_help_is_tried_again(error: Exception, raised: type[Except
 
     with pytest.raises(raised, match="bad"):
         step()
-
-
-def test_shards_that_the_bucket_lacks_are_named(params: dict[str, Any], bucket_name: str) -> None:
-    run = preflight(params | {"bucket": bucket_name}, CONNECTION)
-    records = []
-    for number in range(3):
-        path = run.dataset.tfrecord(f"shards/shard_000{number}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"records %d" % number)
-        records.append(FileRecord.of(path, run.dataset.tfrecord_name(f"shards/shard_000{number}")))
-    Manifest(kind="dataset", id=run.dataset_id, outputs=records).write(run.dataset.manifest)
-    put(run, 0, 1, 2)
-    check_published(run, CONNECTION)
-
-    Bucket(run.address or "").delete(f"{run.dataset.name}pretraining_data/shard_0001.tfrecord")
-    run.dataset.tfrecord("shards/shard_0002").write_bytes(b"records 9")
-    put(run, 2)
-    with pytest.raises(InputError) as error:
-        check_published(run, CONNECTION)
-    assert "shard_0001.tfrecord is missing; " in str(error.value)
-    assert "shard_0002.tfrecord has other bytes" in str(error.value)
-    assert "shard_0000" not in str(error.value)
-
-
-def put(run: Run, *numbers: int) -> None:
-    for number in numbers:
-        path = run.dataset.tfrecord(f"shards/shard_000{number}")
-        Bucket(run.address or "").upload(path, path.relative_to(run.config.workspace).as_posix())

@@ -107,22 +107,22 @@ def test_the_dataset_is_finished_only_when_every_shard_is(converted: tuple[Run, 
     manifests[0].unlink()
     Manifest(kind="shard", id="shard_0001", state="failed", reason="cannot be read").write(manifests[1])
     with pytest.raises(InputError) as error:
-        pipeline.finish_dataset(run, names)
+        pipeline.finish_dataset(run)
     assert "shards/shard_0000" in str(error.value)
     assert "shards/shard_0001: cannot be read" in str(error.value)
     assert not run.dataset.manifest.exists()
     for path, content in zip(manifests, kept, strict=True):
         path.write_bytes(content)
-    manifest = pipeline.finish_dataset(run, names)
+    manifest = pipeline.finish_dataset(run)
     training = [Manifest.read(path).statistics["examples"] for path in manifests[:-1]]
     assert manifest.statistics["examples"] == sum(training)
     assert manifest.faults(run.dataset.root) == []
-    assert pipeline.finish_dataset(run, names).made_at == manifest.made_at
+    assert pipeline.finish_dataset(run).made_at == manifest.made_at
 
 
 def test_every_step_done_again_leaves_every_file_as_it_is(converted: tuple[Run, list[str]]) -> None:
     run, names = converted
-    pipeline.finish_dataset(run, names)
+    pipeline.finish_dataset(run)
 
     def state() -> dict[str, tuple[int, int]]:
         files = (
@@ -136,7 +136,7 @@ def test_every_step_done_again_leaves_every_file_as_it_is(converted: tuple[Run, 
     assert pipeline.split(run) == names
     for name in names:
         pipeline.convert(run, name)
-    pipeline.finish_dataset(run, names)
+    pipeline.finish_dataset(run)
     assert state() == before
 
 
@@ -170,8 +170,8 @@ def test_a_vocabulary_in_a_bucket_is_kept_as_it_is(
 
 
 def test_the_report_is_published_before_the_manifest(converted: tuple[Run, list[str]]) -> None:
-    run, names = converted
-    pipeline.finish_dataset(run, names)
+    run, _ = converted
+    pipeline.finish_dataset(run)
     files = pipeline.dataset_files(run)
     assert all(path.is_file() for path in files)
     assert files[-1] == run.dataset.manifest

@@ -1,0 +1,64 @@
+"""The tasks that make a dataset of its shards, for every DAG that does: convert, upload, judge, publish."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
+
+from qarib_airflow.errors import fails_for_good
+from qarib_airflow.published import published_objects
+from qarib_airflow.upload import VerifiedUploadOperator
+from qarib_tasks import pipeline
+from qarib_tasks.errors import InputError
+from qarib_tasks.pipeline import Run
+
+CONNECTION = "google_cloud_default"
+# The task of this name returns the run, as a dictionary.
+RUN_TASK = "preflight"
+CONFIG = f"ti.xcom_pull(task_ids='{RUN_TASK}')['config']"
+TO_BUCKET = {
+    "bucket": f"{{{{ {CONFIG}['upload']['bucket'] }}}}",
+    "dst": f"{{{{ {CONFIG}['upload']['prefix'] }}}}",
+    "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
+    "gcp_conn_id": CONNECTION,
+}
+
+
+def shard_label(path: str) -> str:
+    """`shard_0000`, or `heldout/shard_0000`, of a raw shard or of its TFRecords."""
+    shard = PurePath(path)
+    return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
+
+
+@task(map_index_template="{{ shard_label(task.op_kwargs['name']) }}")
+@fails_for_good
+def convert(run: dict[str, Any], name: str) -> list[str]:
+    pipeline.convert(Run.from_dict(run), name)
+    return [str(path) for path in pipeline.shard_files(Run.from_dict(run), name)]
+
+
+@task_group
+def shard(run: dict[str, Any], name: str) -> None:
+    VerifiedUploadOperator(
+        task_id="upload",
+        src=convert(run=run, name=name),
+        map_index_template="{{ shard_label(task.src[0]) }}",
+        **TO_BUCKET,
+    )
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE)
+@fails_for_good
+def dataset(run: dict[str, Any] | None, names: list[str] | None) -> list[str]:
+    if run is None or names is None:
+        raise InputError("there are no shards to judge", do="See the log of the first task that failed")
+    found = Run.from_dict(run)
+    pipeline.finish_dataset(found, published_objects(found, CONNECTION))
+    return [str(path) for path in pipeline.dataset_files(found)]
+
+
+def publish(files: XComArg) -> BaseOperator:
+    """Upload what belongs to a dataset beside its shards, the manifest last."""
+    return VerifiedUploadOperator(task_id="publish", src=files, **TO_BUCKET)
