@@ -10,6 +10,7 @@ import pytest
 
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.manifest import FileRecord
+from qarib_tasks.storage import Bucket
 from qarib_tasks.train.checkpoint import Checkpoints, Index, model_settings, require_same_model
 from qarib_tasks.train.output import Output
 from tests.training_examples import make_job
@@ -122,3 +123,38 @@ def test_another_model_is_refused_by_name(checkpoints: Checkpoints, tmp_path: Pa
         require_same_model(newest, other, vocab)
     with pytest.raises(ConfigError, match="vocabulary differ"):
         require_same_model(newest, job, replace(vocab, sha256="0" * 64))
+
+
+def test_a_bucket_has_the_recovery_checkpoint_that_this_machine_has(bucket_name: str, tmp_path: Path) -> None:
+    job = replace(make_job(tmp_path), publish_to=f"gs://{bucket_name}/models/small/")
+    checkpoints = Checkpoints(Output(job), keep=1)
+    for step, recovery in ((4, False), (5, True), (6, True)):
+        checkpoints.save(index(step, recovery=recovery), state(step))
+    files = [f"{name}.{kind}" for name in ("checkpoint-4", "recovery-6") for kind in ("json", "safetensors")]
+    folder = "bert_model/"
+    assert list(Bucket(str(job.publish_to)).list(folder)) == [folder + name for name in files]
+    # On another machine there is nothing but the bucket.
+    other = Checkpoints(Output(replace(job, output=str(tmp_path / "other" / "small"))), keep=1)
+    newest = other.newest()
+    assert newest is not None
+    assert newest.name == "recovery-6"
+    other.save(index(8), state(8))
+    files = ["checkpoint-8.json", "checkpoint-8.safetensors"]
+    assert list(Bucket(str(job.publish_to)).list(folder)) == [folder + name for name in files]
+
+
+def test_a_recovery_checkpoint_that_cannot_be_published_is_a_warning(
+    bucket_name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = Output(make_job(tmp_path))
+    Checkpoints(output, keep=1).save(index(4, recovery=True), state(4))
+    nowhere = replace(make_job(tmp_path), publish_to=f"gs://{bucket_name}-that-is-not-there/")
+    checkpoints = Checkpoints(Output(nowhere), keep=1)
+    checkpoints.save(index(5, recovery=True), state(5))
+    assert "recovery-5: not published this time" in caplog.text
+    assert sorted(path.name for path in checkpoints.folder.glob("*.json")) == [
+        "recovery-4.json",
+        "recovery-5.json",
+    ]
+    with pytest.raises(Exception, match="404"):
+        checkpoints.save(index(6), state(6))
