@@ -20,6 +20,9 @@ What happens, from left to right:
    worker's machine (*Machine*: `local`). Its log shows step and loss. A TPU that is lost is replaced.
 7. `evaluate`, `export`: the model ends up below `models/`.
 
+**To train again on a dataset that is there**, with another model or longer, give its name under *Train on a
+dataset that is there*: the steps before the training are left out.
+
 **If a task fails**, its log ends with what was wrong and what to do. Correct it and clear the task, or
 trigger the DAG again with the same settings: whatever is finished is found again and left alone.
 """
@@ -29,7 +32,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import WeightRule, dag, get_current_context, setup, task
+from airflow.sdk import TriggerRule, WeightRule, dag, get_current_context, setup, task
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.form import build_params
 from qarib_airflow.preflight import allowed_sources, check_map_length
@@ -52,7 +55,7 @@ def preflight() -> dict[str, Any]:
 @task
 @fails_for_good
 def sources(run: dict[str, Any]) -> list[str]:
-    return [source.name for source in Run.from_dict(run).config.collect.sources]
+    return pipeline.sources(Run.from_dict(run))
 
 
 @task(map_index_template="{{ task.op_kwargs['name'] }}")
@@ -61,7 +64,8 @@ def collect_source(run: dict[str, Any], name: str) -> None:
     pipeline.collect_source(Run.from_dict(run), name, allowed_sources())
 
 
-@task
+# There may be no source to collect.
+@task(trigger_rule=TriggerRule.NONE_FAILED)
 @fails_for_good
 def collect(run: dict[str, Any]) -> None:
     pipeline.collect(Run.from_dict(run), allowed_sources())

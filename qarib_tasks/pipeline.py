@@ -6,117 +6,34 @@ finds what is whole and redoes only the rest.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qarib_tasks import corpus, shards, vocab
-from qarib_tasks.audit import audit, broken, listed, shard_names
-from qarib_tasks.config import RunConfig, TrainingJob, dump_yaml, from_dict, load_yaml, to_dict
+from qarib_tasks.audit import MOST_NAMED, audit, broken, listed, shard_names
+from qarib_tasks.config import TrainingJob, dump_yaml, to_dict
 from qarib_tasks.errors import InputError
-from qarib_tasks.layout import DatasetLayout, ModelLayout, manifest_of
+from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
-from qarib_tasks.pretrained import find
+from qarib_tasks.run import Run as Run
+from qarib_tasks.run import prepare as prepare
+from qarib_tasks.run import prepare_training as prepare_training
+from qarib_tasks.run import run_of_dataset as run_of_dataset
+from qarib_tasks.run import vocab_file_of
 from qarib_tasks.sources import AllowedSources
-from qarib_tasks.storage import Bucket, write_text
+from qarib_tasks.storage import Bucket, same, write_text
 from qarib_tasks.tpu.backend import Work
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Run:
-    """A resolved request: its settings, and the names its dataset and its model have because of them."""
-
-    config: RunConfig
-    dataset_id: str
-    model_id: str
-    start_from_digest: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        names = ("dataset_id", "model_id", "start_from_digest")
-        return {"config": to_dict(self.config)} | {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Run:
-        return cls(**{**values, "config": from_dict(RunConfig, values["config"])})
-
-    @property
-    def dataset(self) -> DatasetLayout:
-        return DatasetLayout(Path(self.config.workspace), self.dataset_id, self.config.upload)
-
-    @property
-    def model(self) -> ModelLayout:
-        return ModelLayout(Path(self.config.workspace), self.model_id, self.config.upload)
-
-    @property
-    def address(self) -> str | None:
-        """`gs://bucket/prefix/`, or None for a run that publishes nowhere."""
-        upload = self.config.upload
-        return f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
-
-
-def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
-    """Check the sources and name the run's dataset and model by a hash of all that changes them.
-
-    Addresses are not part of the hash, contents are: the same text under another path is the same dataset. Of
-    a file far away its address, size and version stand for the content, which is not fetched yet.
-
-    Args:
-        allowed: what sources may name, where others than the machine's owner name them; None for anything.
-
-    Raises:
-        ConfigError: there is no source, or one may not be read. InputError: a source names no file.
-        StorageError: a bucket or web server does not answer as it should.
-    """
-    settings = to_dict(config)
-    data = {name: settings[name] for name in ("collect", "vocab", "split", "convert")}
-    files = corpus.list_sources(config.collect, allowed)
-    for values, some in zip(data["collect"]["sources"], files.values(), strict=True):
-        del values["path"]
-        values["files"] = [
-            FileRecord.of(file.path).sha256 if file.path else [file.address, file.bytes, file.version]
-            for file in some
-        ]
-    if vocab_file := config.vocab.vocab_file:
-        if allowed:
-            allowed.check(vocab_file, "vocab.vocab_file")
-        data["vocab"]["vocab_file"] = FileRecord.of(_vocab_file(config)).sha256
-    dataset_id = f"{config.preset}-{_short_hash(data)}"
-    model = {name: settings[name] for name in ("model", "train", "evaluate")}
-    del model["train"]["recovery_minutes"]  # nothing in the model depends on it
-    digest = ""
-    if start_from := model["train"].pop("start_from"):
-        if allowed:
-            allowed.check(start_from, "train.start_from")
-        digest = model["train"]["start_from"] = find(start_from).digest
-    run = Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}", digest)
-    write_text(run.dataset.config, dump_yaml(config))
-    return run
-
-
-def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
-    """The run that a dataset was made by, as far as its data go: it names no model.
-
-    Raises:
-        InputError: the workspace has no such dataset.
-    """
-    path = workspace / "datasets" / dataset_id / "config.yaml"
-    if not path.is_file():
-        known = sorted(other.parent.name for other in path.parent.parent.glob("*/config.yaml"))
-        raise InputError(
-            f"no dataset {dataset_id!r}", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
-        )
-    config = from_dict(RunConfig, load_yaml(path) | {"workspace": str(workspace)}, path)
-    return Run(config, dataset_id, "")
-
-
-def _short_hash(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+def sources(run: Run) -> list[str]:
+    """The names of the sources to collect."""
+    return [] if run.only_training else [source.name for source in run.config.collect.sources]
 
 
 def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -> None:
@@ -128,6 +45,8 @@ def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -
 
 def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
     """Sources → `data.txt`, `heldout/data.txt` and `report.html`."""
+    if run.only_training:
+        return Manifest.read(manifest_of(run.dataset.data))
     return corpus.collect(
         run.config.collect,
         run.dataset.data,
@@ -142,25 +61,12 @@ def _fetched_sources(run: Run) -> Path:
     return Path(run.config.workspace) / "cache" / "sources"
 
 
-def _vocab_file(config: RunConfig) -> Path:
-    """The vocabulary that is to be kept, on this machine: one in a bucket is fetched once a version."""
-    address = config.vocab.vocab_file
-    if not address.startswith("gs://"):
-        return Path(address)
-    folder, _, name = address.rpartition("/")
-    bucket = Bucket(folder + "/")
-    if (blob := bucket.get(name)) is None:
-        raise InputError("no such object", where=address, do="Correct vocab.vocab_file")
-    path = Path(config.workspace) / "cache" / "vocab" / f"{_short_hash([address, blob.generation])}.txt"
-    if not path.exists():
-        bucket.download(name, path)
-    return path
-
-
 def build_vocab(run: Run) -> Manifest:
     """`data.txt` → `vocab.txt`, and `tokenizer.json`, `tokenizer_config.json`, `bert_config.json`."""
+    if run.only_training:
+        return Manifest.read(manifest_of(run.dataset.vocab))
     convert = run.config.convert
-    given = str(_vocab_file(run.config)) if run.config.vocab.vocab_file else ""
+    given = str(vocab_file_of(run.config)) if run.config.vocab.vocab_file else ""
     manifest = vocab.build_vocab(
         run.dataset.data,
         run.dataset.vocab,
@@ -179,8 +85,11 @@ def split(run: Run) -> list[str]:
     """`data.txt` and `heldout/data.txt` → shards.
 
     Returns:
-        the shards' names below the dataset's folder, those of the held-out part last.
+        the shards' names below the dataset's folder, those of the held-out part last; none where the dataset
+        is complete and only trained on.
     """
+    if run.only_training:
+        return []
     for data in (run.dataset.data, run.dataset.heldout_data):
         shards.split(data, run.dataset.shards(data), run.config.split)
     return shard_names(run.dataset)
@@ -211,6 +120,8 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         InputError: with the shards that are missing, failed or corrupt, and why.
     """
     dataset = run.dataset
+    if run.only_training:
+        return _published(run, objects)
     states = audit(dataset, objects)
     if faults := broken(states):
         raise InputError(
@@ -254,6 +165,23 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         },
     )
     manifest.write(dataset.manifest)
+    return manifest
+
+
+def _published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
+    """The manifest of a complete dataset, whose objects are as it says: looked at as a whole."""
+    manifest = Manifest.read(run.dataset.manifest)
+    faults = [
+        f"{record.name} {'has other bytes' if record.name in objects else 'is missing'}"
+        for record in manifest.outputs
+        if objects is not None and not same(objects.get(record.name), record.checksums)
+    ]
+    if faults:
+        raise InputError(
+            f"{len(faults):,} objects are not what the manifest says: {'; '.join(faults[:MOST_NAMED])}",
+            where=f"{run.address}{run.dataset.name}",
+            do=f"Trigger the DAG qarib_backfill_shards for the dataset {run.dataset_id}",
+        )
     return manifest
 
 

@@ -176,3 +176,30 @@ def test_the_report_is_published_before_the_manifest(converted: tuple[Run, list[
     assert all(path.is_file() for path in files)
     assert files[-1] == run.dataset.manifest
     assert run.dataset.report in files
+
+
+def test_training_on_a_dataset_that_is_there(converted: tuple[Run, list[str]]) -> None:
+    made, _ = converted
+    pipeline.finish_dataset(made)
+    config = resolve({"preset": "demo", "workspace": made.config.workspace, "train": {"train_steps": 900}})
+    run = pipeline.prepare_training(config, made.dataset_id)
+    assert (run.config.collect, run.config.convert) == (made.config.collect, made.config.convert)
+    assert run.dataset_id == made.dataset_id
+    longer = request(Path(made.config.workspace).parent, train={"train_steps": 900})
+    assert run.model_id == longer.model_id != made.model_id
+    assert Run.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+    assert (pipeline.sources(run), pipeline.split(run)) == ([], [])
+    pipeline.collect(run)
+    pipeline.build_vocab(run)
+    manifest = Manifest.read(run.dataset.manifest)
+    assert pipeline.finish_dataset(run) == manifest
+    with pytest.raises(InputError, match=r"shard_0001\.tfrecord is missing; .*qarib_backfill_shards"):
+        pipeline.finish_dataset(run, {})
+
+
+def test_an_unfinished_dataset_is_not_trained_on(tmp_path: Path) -> None:
+    run = request(tmp_path)
+    with pytest.raises(InputError, match="not complete"):
+        pipeline.prepare_training(run.config, run.dataset_id)
+    with pytest.raises(InputError, match=f"Choose one of: {run.dataset_id}"):
+        pipeline.prepare_training(run.config, "demo-0123456789")

@@ -64,6 +64,15 @@ def build_params() -> dict[str, Param]:
             "Empty: the Airflow Variable qarib_workspace, or the environment's QARIB_WORKSPACE.",
         ),
     }
+    params["dataset"] = Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^[a-z0-9_]+-[0-9a-f]{10}$",
+        title="Train on a dataset that is there",
+        section=SECTIONS["collect"],
+        description="Its name (dataset_id, for example qarib-0123456789). Nothing is collected, learnt or "
+        "converted, and the settings of those steps are the dataset's. Empty: the steps run.",
+    )
     presets = {name: to_dict(resolve({"preset": name, "workspace": "-"})) for name in PRESETS}
     for section, fields in settings().items():
         for name, field in fields.items():
@@ -146,6 +155,8 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
     values: dict[str, Any] = {section: {} for section in SECTIONS}
     unknown = []
     for name, value in params.items():
+        if name == "dataset":  # No setting: it says which steps are left out.
+            continue
         if name in ("preset", "workspace"):
             values[name] = value
         elif (section := section_of.get(name)) is None:

@@ -46,9 +46,13 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
             do="Fill it in, or set the Airflow Variable qarib_bucket or the environment's QARIB_BUCKET",
         )
     allowed = allowed_sources()
-    run = pipeline.prepare(config, allowed)
-    size = sum(f.bytes for files in corpus.list_sources(config.collect, allowed).values() for f in files)
-    check_map_length(size // BYTES_A_LINE // config.split.shard_lines)
+    if params.get("dataset"):
+        run = pipeline.prepare_training(config, params["dataset"], allowed)
+        log.info("Trains on %s as it is: the steps before are left out", run.dataset_id)
+    else:
+        run = pipeline.prepare(config, allowed)
+        size = sum(f.bytes for files in corpus.list_sources(config.collect, allowed).values() for f in files)
+        check_map_length(size // BYTES_A_LINE // config.split.shard_lines)
     check_bucket(run, gcp_conn_id)
     check_tpu(run, gcp_conn_id)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)

@@ -1,0 +1,156 @@
+"""A run: what is asked for, and the names that its dataset and its model have because of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks import corpus
+from qarib_tasks.config import RunConfig, dump_yaml, from_dict, load_yaml, to_dict
+from qarib_tasks.errors import InputError
+from qarib_tasks.layout import DatasetLayout, ModelLayout
+from qarib_tasks.manifest import FileRecord
+from qarib_tasks.pretrained import find
+from qarib_tasks.sources import AllowedSources
+from qarib_tasks.storage import Bucket, write_text
+
+
+@dataclass(frozen=True)
+class Run:
+    """A resolved request: its settings, and the names its dataset and its model have because of them.
+
+    Attributes:
+        start_from_digest: of what the training starts from, where it does not start from nothing.
+        only_training: whether the dataset is complete and its steps are left out.
+    """
+
+    config: RunConfig
+    dataset_id: str
+    model_id: str
+    start_from_digest: str = ""
+    only_training: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("dataset_id", "model_id", "start_from_digest", "only_training")
+        return {"config": to_dict(self.config)} | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Run:
+        return cls(**{**values, "config": from_dict(RunConfig, values["config"])})
+
+    @property
+    def dataset(self) -> DatasetLayout:
+        return DatasetLayout(Path(self.config.workspace), self.dataset_id, self.config.upload)
+
+    @property
+    def model(self) -> ModelLayout:
+        return ModelLayout(Path(self.config.workspace), self.model_id, self.config.upload)
+
+    @property
+    def address(self) -> str | None:
+        """`gs://bucket/prefix/`, or None for a run that publishes nowhere."""
+        upload = self.config.upload
+        return f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
+
+
+def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
+    """Check the sources and name the run's dataset and model by a hash of all that changes them.
+
+    Addresses are not part of the hash, contents are: the same text under another path is the same dataset. Of
+    a file far away its address, size and version stand for the content, which is not fetched yet.
+
+    Args:
+        allowed: what sources may name, where others than the machine's owner name them; None for anything.
+
+    Raises:
+        ConfigError: there is no source, or one may not be read. InputError: a source names no file.
+        StorageError: a bucket or web server does not answer as it should.
+    """
+    settings = to_dict(config)
+    data = {name: settings[name] for name in ("collect", "vocab", "split", "convert")}
+    files = corpus.list_sources(config.collect, allowed)
+    for values, some in zip(data["collect"]["sources"], files.values(), strict=True):
+        del values["path"]
+        values["files"] = [
+            FileRecord.of(file.path).sha256 if file.path else [file.address, file.bytes, file.version]
+            for file in some
+        ]
+    if vocab_file := config.vocab.vocab_file:
+        if allowed:
+            allowed.check(vocab_file, "vocab.vocab_file")
+        data["vocab"]["vocab_file"] = FileRecord.of(vocab_file_of(config)).sha256
+    dataset_id = f"{config.preset}-{_short_hash(data)}"
+    run = _named(config, dataset_id, allowed)
+    write_text(run.dataset.config, dump_yaml(config))
+    return run
+
+
+def prepare_training(config: RunConfig, dataset_id: str, allowed: AllowedSources | None = None) -> Run:
+    """The run that trains on a dataset that is there, whose settings stand in place of the config's.
+
+    Raises:
+        InputError: the workspace has no such dataset, or it is not complete.
+        ConfigError: the dataset does not suit the model, or `train.start_from` may not be read.
+    """
+    made = run_of_dataset(Path(config.workspace), dataset_id)
+    if not made.dataset.manifest.is_file():
+        raise InputError(
+            "the dataset is not complete",
+            where=made.dataset.root,
+            do=f"Trigger the DAG qarib_backfill_shards for the dataset {dataset_id}, or the run that made it",
+        )
+    values = to_dict(config)
+    values |= {name: to_dict(made.config)[name] for name in ("collect", "vocab", "split", "convert")}
+    return replace(_named(from_dict(RunConfig, values), dataset_id, allowed), only_training=True)
+
+
+def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None) -> Run:
+    """The run on this dataset, its model named by a hash of all that changes it."""
+    settings = to_dict(config)
+    model = {name: settings[name] for name in ("model", "train", "evaluate")}
+    del model["train"]["recovery_minutes"]  # nothing in the model depends on it
+    digest = ""
+    if start_from := model["train"].pop("start_from"):
+        if allowed:
+            allowed.check(start_from, "train.start_from")
+        digest = model["train"]["start_from"] = find(start_from).digest
+    return Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}", digest)
+
+
+def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
+    """The run that a dataset was made by, as far as its data go: it names no model.
+
+    Raises:
+        InputError: the workspace has no such dataset.
+    """
+    path = workspace / "datasets" / dataset_id / "config.yaml"
+    if not path.is_file():
+        known = sorted(other.parent.name for other in path.parent.parent.glob("*/config.yaml"))
+        raise InputError(
+            f"no dataset {dataset_id!r}", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
+        )
+    config = from_dict(RunConfig, load_yaml(path) | {"workspace": str(workspace)}, path)
+    return Run(config, dataset_id, "")
+
+
+def _short_hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def vocab_file_of(config: RunConfig) -> Path:
+    """The vocabulary that is to be kept, on this machine: one in a bucket is fetched once a version."""
+    address = config.vocab.vocab_file
+    if not address.startswith("gs://"):
+        return Path(address)
+    folder, _, name = address.rpartition("/")
+    bucket = Bucket(folder + "/")
+    if (blob := bucket.get(name)) is None:
+        raise InputError("no such object", where=address, do="Correct vocab.vocab_file")
+    path = Path(config.workspace) / "cache" / "vocab" / f"{_short_hash([address, blob.generation])}.txt"
+    if not path.exists():
+        bucket.download(name, path)
+    return path
