@@ -15,13 +15,12 @@ Then clear the task `dataset` of the run that failed, with its downstream tasks:
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.backfill import backfill_params, find_run
 from qarib_airflow.backfill import plan as make_plan
-from qarib_airflow.errors import fails_for_good
+from qarib_airflow.errors import RETRIES, fails_for_good
 from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, shard, shard_label
 
 from qarib_tasks.pipeline import Run
@@ -48,11 +47,7 @@ def plan(run: dict[str, Any]) -> list[str]:
     max_active_runs=1,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(seconds=10),
-        "retry_exponential_backoff": True,
-    },
+    default_args=RETRIES,
 )
 def qarib_backfill_shards() -> None:
     run = preflight()

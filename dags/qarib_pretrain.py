@@ -29,11 +29,10 @@ trigger the DAG again with the same settings: whatever is finished is found agai
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import TriggerRule, WeightRule, dag, get_current_context, setup, task
-from qarib_airflow.errors import fails_for_good
+from qarib_airflow.errors import RETRIES, fails_for_good
 from qarib_airflow.form import build_params
 from qarib_airflow.preflight import allowed_sources, check_map_length
 from qarib_airflow.preflight import preflight as run_preflight
@@ -102,13 +101,8 @@ def prepare_tpu(run: dict[str, Any]) -> dict[str, Any] | None:
     max_active_runs=1,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(seconds=10),
-        "retry_exponential_backoff": True,
-        # A converted shard is uploaded before the next one is converted.
-        "weight_rule": WeightRule.UPSTREAM,
-    },
+    # A converted shard is uploaded before the next one is converted.
+    default_args=RETRIES | {"weight_rule": WeightRule.UPSTREAM},
 )
 def qarib_pretrain() -> None:
     run = preflight()

@@ -5,12 +5,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import ParamSpec, TypeVar
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.tpu.cloud_errors import TpuPermissionError, TpuRequestError
+
+# For what may go by: the network, a service that answers with 500, a worker that was lost.
+RETRIES = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": True,
+}
 
 P = ParamSpec("P")
 R = TypeVar("R")
