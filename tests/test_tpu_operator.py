@@ -133,7 +133,7 @@ def test_killed_between_asking_and_the_answer(bench: Bench) -> None:
     """The request was sent, and nobody has written that down: the next try finds it."""
     job = TpuJob.from_dict(bench.job())
     # So long ago that the next request asks for a later end of its life.
-    memory = Memory(run_id=job.run_id, since=time.time() - 3600)
+    memory = Memory(run_id=job.run_id, since=time.time() - 3600, generation=2)
     JobMemory(job.address).save(memory)
     CloudTPUHook().create_queued_resource(request=job.request(memory, "us-west4-a"), project_id="emulator")
     assert finish(job.to_dict())["status"] == "success"
@@ -142,7 +142,7 @@ def test_killed_between_asking_and_the_answer(bench: Bench) -> None:
 
 def test_a_name_that_another_made_is_not_adopted(bench: Bench) -> None:
     job = TpuJob.from_dict(bench.job())
-    memory = Memory(run_id=job.run_id, since=1_800_000_000.0)
+    memory = Memory(run_id=job.run_id, since=time.time(), generation=2)
     request = replace(job.request(memory, "us-west4-a"), labels={}, startup_script="sleep 1000")
     CloudTPUHook().create_queued_resource(request=request, project_id="emulator")
     assert finish(job.to_dict())["status"] == "success"
@@ -150,21 +150,29 @@ def test_a_name_that_another_made_is_not_adopted(bench: Bench) -> None:
     assert bench.emulator.queued_resource_ids == [memory.name]
 
 
-def test_cleared_while_it_trains(bench: Bench) -> None:
-    """A person's word: the TPU goes, and the new try makes another one."""
+@pytest.mark.parametrize("told_first", [True, False])
+def test_cleared_while_it_trains(bench: Bench, told_first: bool) -> None:
+    """A person's word: the TPU goes, and the new try makes another one; whoever hears of it first."""
     job = bench.job(50)
 
     async def follow() -> None:
         trigger = deferred(operator(job))
-        running = await until(trigger, bench.checkpoint.with_suffix(".50").exists)
-        await stopped(running)
-        await trigger.on_kill()
+        await stopped(await until(trigger, bench.checkpoint.with_suffix(".50").exists))
+        if told_first:
+            await trigger.on_kill()
+            assert bench.memory().phase == "deleting"
+            deadline = time.monotonic() + 10
+            while not bench.nothing_is_left:  # Asked for once, which is enough.
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+        else:
+            deferred(operator(job), cleared=1)
+            await trigger.on_kill()
+            assert bench.memory().after == "same_zone"
 
     asyncio.run(follow())
-    assert bench.memory().phase == "deleting"
-    assert "step 50 of 100" not in bench.emulator.node_ids
-    assert finish(job)["status"] == "success"
-    assert bench.memory().attempt == 2
+    assert finish(job, cleared=1)["status"] == "success"
+    assert bench.memory().attempt == bench.made == 2
     assert "going on from step 50" in bench.log(bench.memory().name)
     assert bench.nothing_is_left
 

@@ -108,15 +108,15 @@ def operator(job: dict[str, Any] | None) -> CloudTPUTrainOperator:
     return CloudTPUTrainOperator(task_id="train", job=job)
 
 
-def context() -> Any:
-    """Of a new try."""
-    return {"ti": SimpleNamespace(id=uuid4())}
+def context(cleared: int = 0) -> Any:
+    """Of a new try, after the task was cleared so many times."""
+    return {"ti": SimpleNamespace(id=uuid4(), max_tries=2 + cleared)}
 
 
-def deferred(task: CloudTPUTrainOperator) -> CloudTPUTrainTrigger:
+def deferred(task: CloudTPUTrainOperator, cleared: int = 0) -> CloudTPUTrainTrigger:
     """The trigger that a new try defers to, as it comes back from Airflow's database."""
     try:
-        task.execute(context())
+        task.execute(context(cleared))
     except TaskDeferred as deferral:
         return again(deferral.trigger)
     raise AssertionError("it did not defer")
@@ -136,10 +136,10 @@ async def event_of(trigger: CloudTPUTrainTrigger) -> dict[str, Any]:
     raise AssertionError("no event")
 
 
-def finish(job: dict[str, Any]) -> dict[str, Any]:
+def finish(job: dict[str, Any], cleared: int = 0) -> dict[str, Any]:
     """A try of the task from its start to its end: the event."""
     task = operator(job)
-    event = asyncio.run(asyncio.wait_for(event_of(deferred(task)), SECONDS))
+    event = asyncio.run(asyncio.wait_for(event_of(deferred(task, cleared)), SECONDS))
     task.execute_complete(context(), event)
     return event
 

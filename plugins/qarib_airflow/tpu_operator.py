@@ -32,7 +32,7 @@ class CloudTPUTrainOperator(BaseOperator):
     a line a minute with step, loss, examples a second and the time left.
 
     A retry adopts the TPU that is recorded as the run's live one. When the task is marked failed or success,
-    or cleared, the triggerer deletes the TPU. What the lifecycle gives up on (its own budgets are spent, the
+    or cleared, its TPU is deleted. What the lifecycle gives up on (its own budgets are spent, the
     training itself failed) is not retried.
 
     :param job: A :class:`~qarib_tasks.tpu.job.TpuJob` as a dictionary. (templated)
@@ -71,14 +71,17 @@ class CloudTPUTrainOperator(BaseOperator):
         """Take the job over, and defer."""
         assert self.job is not None
         job = TpuJob.from_dict(self.job)
-        holder, now = str(context["ti"].id), time.time()
+        # Of the retries of a task Airflow leaves max_tries as it is; when a person clears it, it is raised.
+        holder, generation, now = str(context["ti"].id), context["ti"].max_tries, time.time()
         memories = JobMemory(job.address, self.storage)
         memory = memories.load()
         if memory is None:
             memory = Memory(run_id=job.run_id, since=now)
         else:
-            self.log.info("TPU %s was %s: %s", memory.name, memory.phase, memory.reason or "goes on")
-        memory = replace(resumed(memory, now), holder=holder)
+            self.log.info("TPU %s was last %s", memory.name, memory.phase)
+            if memory.generation != generation and memory.phase != "deleting":
+                memory = ended(memory, now, "the task was cleared")
+        memory = replace(resumed(memory, now), holder=holder, generation=generation)
         memories.save(memory)
         if memory.phase == "succeeded":
             self.log.info("The training is at its end already")

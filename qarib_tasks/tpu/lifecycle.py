@@ -72,6 +72,7 @@ class Memory:
     Attributes:
         run_id: names the TPUs.
         holder: who acts on it; whoever finds another's name here keeps still.
+        generation: of the holder. A holder of the same one takes over what is alive, of another one ends it.
         attempt: of the run, from 1; the TPU's name follows from it.
         zone: number in the list of zones. tried: those that this search for a TPU has been through.
         since: when the phase began.
@@ -86,6 +87,7 @@ class Memory:
 
     run_id: str
     holder: str = ""
+    generation: int = 0
     phase: Phase = "asking"
     attempt: int = 1
     zone: int = 0
