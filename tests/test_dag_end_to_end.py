@@ -1,4 +1,4 @@
-"""The whole DAG in a real Airflow (LocalExecutor) against a Cloud Storage emulator, with a tiny model."""
+"""The whole DAG in a real Airflow (LocalExecutor) against emulators of Google Cloud, with a tiny model."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ TINY = {
     "eval_batch_size": 16,
     "max_eval_steps": 4,
 }
+# Trained by the worker itself, not on an emulated TPU.
+LOCAL = TINY | {"machine": "local"}
 
 
 @pytest.fixture
@@ -102,6 +104,9 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     evaluations = sorted(run.model.bert_evals.glob("evaluation-*.json"))
     losses = {e["step"]: e["masked_lm_loss"] for e in (json.loads(path.read_text()) for path in evaluations)}
     assert losses[30] < losses[0]
+    train = stack.task_log(next(t for t in tasks if t["task_id"] == "train"))
+    assert "(v5litepod-8) in us-central1-a trains" in train
+    assert "the training has ended well" in train
     preflight = stack.task_log(next(t for t in tasks if t["task_id"] == "preflight"))
     assert "vocab_size = 800   <- from the form" in preflight
     assert "max_seq_length = 64\n" in preflight
@@ -160,7 +165,7 @@ def stop_before_training(work: Work) -> None:
 @pytest.mark.slow
 def test_a_task_killed_in_each_step(stack: LocalStack, tmp_path: Path) -> None:
     """The process of each step's first try is killed; the end result has the bytes of an undisturbed run."""
-    run_id = stack.trigger(demo.DAG, TINY)
+    run_id = stack.trigger(demo.DAG, LOCAL)
     killed: set[str] = set()
     while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
         for task in stack.task_instances(demo.DAG, run_id):
@@ -174,7 +179,7 @@ def test_a_task_killed_in_each_step(stack: LocalStack, tmp_path: Path) -> None:
     require_success(stack, tasks)
     assert killed == {t["task_id"] for t in tasks} <= set(demo.STEPS)
     assert {t["task_id"] for t in tasks if t["try_number"] > 1} == killed
-    again_id, again = finish(stack, TINY)
+    again_id, again = finish(stack, LOCAL)
     require_success(stack, again)
     run = demo.read_run(stack, again_id)
     require_objects_as_in_manifests(run)
@@ -199,7 +204,7 @@ def is_at_work(stack: LocalStack, step: str) -> bool:
 @pytest.mark.slow
 def test_a_training_marked_failed_is_stopped(stack: LocalStack) -> None:
     """As when a person clicks "mark as failed": the trainer is gone before the run is over."""
-    run_id = stack.trigger(demo.DAG, TINY | {"train_steps": 1_000_000})
+    run_id = stack.trigger(demo.DAG, LOCAL | {"train_steps": 1_000_000})
     while not (progress := sorted(stack.workspace.glob("models/*/progress.json"))):
         assert stack.run(demo.DAG, run_id)["state"] in ("queued", "running")
         time.sleep(0.5)
