@@ -193,12 +193,17 @@ class Journal:
         if not pending:
             self._say(self.lines[-1])
         self.output.publish(self.output.history)
+        self._publish_events()
         return pending
+
+    def _publish_events(self) -> None:
+        """Those of this process alone: they hold all that an earlier one has told."""
+        for events in (self._events, self._evaluation_events):
+            self.output.publish_folder(events.folder)
 
     def finish(self) -> None:
         """The training is at its end: publish its figures, and say so last."""
-        for events in (self._events, self._evaluation_events):
-            self.output.publish_folder(events.folder)
+        self._publish_events()
         self.output.publish(
             self.output.history, *sorted(self.output.evaluations.glob("*.json")), self.output.config
         )
