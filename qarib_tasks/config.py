@@ -133,6 +133,13 @@ class UploadConfig:
     bert_evals: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the evaluations")] = (
         "bert_evals/"
     )
+    keep_local: Annotated[
+        bool,
+        Field(
+            title="Keep local TFRecords",
+            description="Off: TFRecords (770 GB of QARiB's) are removed once the bucket has them, verified.",
+        ),
+    ] = True
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -159,6 +159,19 @@ def test_a_backfill_repairs_what_can_be_repaired_and_touches_nothing_else(
     assert Manifest.read(run.dataset.manifest).statistics["examples"] > 0
 
 
+def test_a_shard_whose_file_was_dropped_is_not_converted_again(run: Run, airflow_database: None) -> None:
+    """As with keep_local off: the bucket has it, and only another fault of it makes it be made again."""
+    dropped, damaged = (run.dataset.tfrecord(f"shards/shard_000{number}") for number in (0, 1))
+    dropped.unlink()
+    damaged.unlink()
+    Bucket(f"{run.address}{run.dataset.name}").delete("pretraining_data/shard_0001.tfrecord")
+    before = objects(run)["pretraining_data/shard_0000.tfrecord"].generation
+    assert backfill(run, shards=["shards/shard_0000", "shards/shard_0001"]).state == "success"
+    assert (dropped.exists(), damaged.exists()) == (False, True)
+    assert objects(run)["pretraining_data/shard_0000.tfrecord"].generation == before
+    assert states(run) == {}
+
+
 def test_a_dataset_that_is_not_there_is_refused_with_those_that_are(run: Run) -> None:
     with pytest.raises(InputError, match=f"Choose one of: {run.dataset_id}"):
         pipeline.run_of_dataset(Path(run.config.workspace), "demo-0123456789")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,20 @@ def test_only_processes_that_fork_tasks_import_the_provider_ahead(process: str, 
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == [str(imported), "False"]
+
+
+def test_the_shards_converted_at_once_can_be_limited() -> None:
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    code = (
+        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
+        "print(qarib_pretrain.qarib_pretrain().get_task('shard.convert').max_active_tis_per_dagrun)"
+    )
+    for environment, limit in (({"QARIB_SHARDS_AT_ONCE": "2"}, "2"), ({}, "None")):
+        answer = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert answer.stdout.splitlines()[-1] == limit

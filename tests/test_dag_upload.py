@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from qarib_airflow.upload import VerifiedUploadOperator
 
 from qarib_tasks.errors import StorageError
+from qarib_tasks.manifest import FileRecord, Manifest
 from qarib_tasks.storage import Bucket
 
 
@@ -117,3 +118,23 @@ def damaging_proxy(emulator_address: str) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+def test_tfrecords_are_removed_once_they_are_up_and_then_not_missed(
+    bucket_name: str, files: list[Path], tmp_path: Path
+) -> None:
+    tfrecord, manifest = files
+    Manifest(kind="shard", id="shard_0000", outputs=[FileRecord.of(tfrecord)]).write(manifest)
+    upload(bucket_name, tmp_path, *files)
+    assert tfrecord.exists()
+    upload(bucket_name, tmp_path, *files, keep_local="False")
+    assert (tfrecord.exists(), manifest.exists()) == (False, True)
+    before = generations(bucket_name)
+    assert upload(bucket_name, tmp_path, *files) == [
+        f"gs://{bucket_name}/prefix/pretraining_data/{file.name}" for file in files
+    ]
+    assert generations(bucket_name) == before
+
+    Bucket(f"gs://{bucket_name}/").write_text("prefix/pretraining_data/shard_0000.tfrecord", "other bytes")
+    with pytest.raises(AirflowFailException, match="no such file to upload"):
+        upload(bucket_name, tmp_path, *files)

@@ -6,6 +6,8 @@ from typing import Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
+from qarib_airflow.upload import is_dropped
+from qarib_tasks.layout import manifest_of
 from qarib_tasks.pipeline import Run
 from qarib_tasks.storage import Bucket
 
@@ -15,3 +17,16 @@ def published_objects(run: Run, gcp_conn_id: str) -> dict[str, Any]:
     assert run.address is not None
     address = run.address + run.dataset.name
     return Bucket(address, GCSHook(gcp_conn_id=gcp_conn_id).get_conn()).list()
+
+
+def is_published(run: Run, shard: str, gcp_conn_id: str) -> bool:
+    """Whether a shard's TFRecords were removed from the workspace because the bucket has them.
+
+    Those that are here are looked at by the conversion itself.
+    """
+    file = run.dataset.tfrecord(shard)
+    if file.exists() or not manifest_of(file).is_file():
+        return False
+    assert run.address is not None
+    bucket = Bucket(run.address + run.dataset.name, GCSHook(gcp_conn_id=gcp_conn_id).get_conn())
+    return is_dropped(file, bucket.get(run.dataset.tfrecord_name(shard)))

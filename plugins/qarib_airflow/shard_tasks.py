@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePath
 from typing import Any
 
 from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
 
 from qarib_airflow.errors import fails_for_good
-from qarib_airflow.published import published_objects
+from qarib_airflow.published import is_published, published_objects
 from qarib_airflow.upload import VerifiedUploadOperator
 from qarib_tasks import pipeline
 from qarib_tasks.errors import InputError
@@ -24,6 +25,10 @@ TO_BUCKET = {
     "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
     "gcp_conn_id": CONNECTION,
 }
+# How many shards of a run are converted at once, to bound the memory and the disk of the workers: the published
+# guide's `xargs -P`. Without it Airflow's own limits hold.
+SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
+AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": int(SHARDS_AT_ONCE)} if SHARDS_AT_ONCE else {}
 
 
 def shard_label(path: str) -> str:
@@ -32,11 +37,13 @@ def shard_label(path: str) -> str:
     return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
 
 
-@task(map_index_template="{{ shard_label(task.op_kwargs['name']) }}")
+@task(map_index_template="{{ shard_label(task.op_kwargs['name']) }}", **AT_ONCE)
 @fails_for_good
 def convert(run: dict[str, Any], name: str) -> list[str]:
-    pipeline.convert(Run.from_dict(run), name)
-    return [str(path) for path in pipeline.shard_files(Run.from_dict(run), name)]
+    found = Run.from_dict(run)
+    if not is_published(found, name, CONNECTION):
+        pipeline.convert(found, name)
+    return [str(path) for path in pipeline.shard_files(found, name)]
 
 
 @task_group
@@ -45,6 +52,7 @@ def shard(run: dict[str, Any], name: str) -> None:
         task_id="upload",
         src=convert(run=run, name=name),
         map_index_template="{{ shard_label(task.src[0]) }}",
+        keep_local=f"{{{{ {CONFIG}['upload']['keep_local'] }}}}",
         **TO_BUCKET,
     )
 
