@@ -25,8 +25,8 @@ TO_BUCKET = {
     "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
     "gcp_conn_id": CONNECTION,
 }
-# How many shards of a run are converted at once, to bound the memory and the disk of the workers: the published
-# guide's `xargs -P`. Without it Airflow's own limits hold.
+# How many shards of a run are converted at once, to bound the memory and the disk of the workers, as the
+# published guide's `xargs -P` does. Without it Airflow's own limits hold.
 SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
 AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": int(SHARDS_AT_ONCE)} if SHARDS_AT_ONCE else {}
 
