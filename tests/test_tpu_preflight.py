@@ -151,3 +151,10 @@ def test_the_requirements_are_pinned_with_checksums() -> None:
     assert all("==" in line and line.endswith("\\") for line in pinned)
     names = {line.partition("==")[0] for line in pinned}
     assert {"jax", "jaxlib", "libtpu", "tensorflow", "keras", "google-cloud-tpu"} <= names
+    tested: dict[str, set[str]] = {}
+    for line in (REQUIREMENTS.parent / "dev.txt").read_text(encoding="utf-8").splitlines():
+        name, _, version = line.partition(" ;")[0].partition("==")
+        tested.setdefault(name, set()).add(version)
+    versions = dict(line.removesuffix(" \\").split(" ;")[0].split("==") for line in pinned)
+    differ = {name for name, version in versions.items() if version not in tested.get(name, {version})}
+    assert not differ, "the machines would run what no test has run"
