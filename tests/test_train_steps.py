@@ -114,6 +114,12 @@ def test_a_state_moves_between_backends(jax: dict[str, Any], continued: list[flo
     np.testing.assert_allclose(jax["from the state"], continued, rtol=1e-5)
 
 
+def test_an_evaluation_of_any_size_is_divided(jax: dict[str, Any]) -> None:
+    eight, one = jax["evaluation"]
+    assert one["sentences"] == 13
+    assert eight == pytest.approx(one, rel=1e-5)
+
+
 def test_a_batch_that_cannot_be_divided_is_refused(jax: dict[str, Any]) -> None:
     assert jax["batch of 12"].startswith(
         "train.train_batch_size: a batch of 12 cannot be divided over 8 devices"

@@ -67,6 +67,7 @@ def main(folder: Path) -> None:
     from qarib_tasks.errors import ConfigError
     from qarib_tasks.train.model import build_model
     from qarib_tasks.train.steps import make_steps
+    from qarib_tasks.train.steps_jax import JaxSteps
 
     devices = jax.devices()
     assert len(devices) == 8
@@ -85,6 +86,12 @@ def main(folder: Path) -> None:
     cases["same state"] = all(np.array_equal(value, state[name]) for name, value in steps.state().items())
     given = [batch for batch, _ in zip(batches(job), range(6), strict=False)][3:]
     cases["from the state"] = [float(steps.train(batch)["loss"]) for batch in given]
+    one = JaxSteps(build_model(job, 64), job.train, job.random_seed, devices=devices[:1])
+    one.restore(steps.state())
+    thirteen = {name: array[:13] for name, array in given[0].items()}
+    cases["evaluation"] = [
+        {name: float(value) for name, value in each.evaluate(thirteen).items()} for each in (steps, one)
+    ]
     try:
         figures(replace(job, train=replace(job.train, train_batch_size=12)))
     except ConfigError as error:

@@ -23,11 +23,11 @@ class Steps(Protocol):
 
     hardware: Hardware
 
-    def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         """One update. Scalars: those of `model.losses` and `model.counts`, gradient_norm, learning_rate."""
         ...
 
-    def evaluate(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         """The scalars of `model.counts`, without dropout."""
         ...
 
