@@ -14,11 +14,13 @@ choose_backend()
 from qarib_tasks.config import ModelConfig  # noqa: E402
 from qarib_tasks.train.data import Batch, Parser, heldout_examples, padded  # noqa: E402
 from qarib_tasks.train.model import (  # noqa: E402
+    Dropout,
     PretrainingBert,
     build_model,
     counts,
     initial_values,
     losses,
+    random_bits,
     truncated_normal,
 )
 from qarib_tasks.train.shards import Shards  # noqa: E402
@@ -126,6 +128,33 @@ def test_dropout_acts_in_training_only_and_follows_the_generator(
     np.testing.assert_array_equal(logits(True, (1, 0)), logits(True, (1, 0)))
     assert (logits(True, (1, 0)) != logits(True, (1, 256))).any()
     np.testing.assert_array_equal(logits(False, (1, 0)), logits(False, (1, 256)))
+
+
+def test_random_bits_are_uniform_and_differ_by_place_seed_and_draw() -> None:
+    def bits(seed: int, draw: int, shape: tuple[int, ...] = (64, 4, 32, 32)) -> np.ndarray:
+        return np.asarray(random_bits(shape, np.array([seed, draw])))
+
+    one = bits(34, 0)
+    assert one.dtype == np.uint32
+    assert len(np.unique(one)) == one.size  # a permutation of the places
+    for bit in range(32):
+        assert (one >> bit & 1).mean() == pytest.approx(0.5, abs=0.005)
+    np.testing.assert_array_equal(one, bits(34, 0))
+    dropped = (one < 0.1 * 2**32).astype(float).ravel()
+    assert dropped.mean() == pytest.approx(0.1, abs=0.003)
+    for other in (bits(34, 1), bits(35, 0), bits(34, 256), bits(1, 34)):
+        also = (other < 0.1 * 2**32).astype(float).ravel()
+        assert abs(np.corrcoef(dropped, also)[0, 1]) < 0.01
+    for lag in (1, 2, 32, 1024, 4096):
+        assert abs(np.corrcoef(dropped[:-lag], dropped[lag:])[0, 1]) < 0.01
+
+
+def test_dropout_keeps_the_mean(model: PretrainingBert) -> None:
+    model.generator.state.assign(np.array([1, 0]))
+    dropout = Dropout(0.25, model.generator, "float32")
+    out = np.asarray(dropout(np.ones((100, 1000), np.float32), training=True))
+    assert out.mean() == pytest.approx(1, abs=0.01)
+    assert set(np.unique(out)) == {0, np.float32(1 / 0.75)}
 
 
 def test_next_sentence_prediction_can_be_left_out(folder: Path, batch: Batch) -> None:

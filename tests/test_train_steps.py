@@ -88,6 +88,11 @@ def test_eight_devices_compute_what_one_does(jax: dict[str, Any]) -> None:
     assert largest_difference(jax["eight"], jax["one"], *LOSSES) < 1e-4
 
 
+def test_dropout_is_the_same_on_both_backends(folder: Path, jax: dict[str, Any]) -> None:
+    dropped = figures(job_of(folder, dropout=0.1, steps=10))
+    assert largest_difference(jax["one, dropout"], dropped, *LOSSES) < 1e-4
+
+
 def test_dropout_does_not_depend_on_the_number_of_devices(jax: dict[str, Any]) -> None:
     assert largest_difference(jax["eight, dropout"], jax["one, dropout"], *LOSSES) < 1e-4
     assert jax["one, dropout"][0]["loss"] != jax["one"][0]["loss"]

@@ -2,8 +2,8 @@
 
 Weights and optimizer are copied to every device (data parallelism); the compiler sees one program over the
 whole batch and puts the sums over devices where they are needed, so that the result does not depend on the
-number of devices but for the order of sums. So it is with dropout: its random numbers are those of the whole
-batch (`jax_threefry_partitionable`), drawn from (seed, step).
+number of devices but for the order of sums. So it is with dropout: its random numbers are functions of
+(seed, step) and their place in the whole batch.
 """
 
 from __future__ import annotations
