@@ -240,13 +240,22 @@ class CloudTPUDeleteRunOperator(BaseOperator):
             return []
         job = TpuJob.from_dict(self.job)
         memories = JobMemory(job.address, _storage(self))
-        if memory := memories.load():
+        memory = memories.load()
+        if memory:
             # First: nobody who still follows the run may make another.
             memories.save(replace(ended(memory, time.time(), "the run is over"), holder=""))
         client = _hook(self).get_conn(self.project_id)
         removed: list[str] = []
         deadline = time.monotonic() + self.timeout
-        while left := client.delete_labelled(job.labels):
+
+        def still_there() -> list[str]:
+            names = client.delete_labelled(job.labels)
+            # A list leaves out zones that do not answer: what is recorded is asked for by its name.
+            if memory and not names and not client.delete_step(job.zone(memory), memory.name):
+                names.append(f"{job.zone(memory)}/{memory.name}")
+            return names
+
+        while left := still_there():
             removed = list(dict.fromkeys([*removed, *left]))
             if time.monotonic() > deadline:
                 raise TpuUnavailableError(
