@@ -37,7 +37,7 @@ class JaxSteps:
         devices: those to compute on; all of them, of all hosts, unless given.
 
     Raises:
-        ConfigError: the batch cannot be divided by the devices.
+        ConfigError: the batch cannot be divided by the devices, or there are several machines.
     """
 
     def __init__(
@@ -51,6 +51,9 @@ class JaxSteps:
         self.config = config
         self.seed = seed
         devices = list(devices if devices is not None else jax.devices())
+        if jax.process_count() > 1:
+            # The step itself would do; the checkpoint holds the data's position of one host only.
+            raise ConfigError("training over several machines is not there", do="Use one machine's TPU")
         self.hardware = Hardware("jax", devices[0].device_kind, len(devices))
         require_divisible("train.train_batch_size", config.train_batch_size, len(devices))
         mesh = Mesh(np.array(devices), ("data",))
