@@ -208,7 +208,7 @@ class TrainConfig:
         Field(
             ge=1,
             title="TPU cores",
-            description="Cores of the TPU that the batch is divided over; a CPU ignores it.",
+            description="As published; the batch is divided over all devices that are there.",
         ),
     ] = 8
     shuffle_window: Annotated[
