@@ -1,0 +1,165 @@
+"""Does a model learn? Train a small one on real text and compare it with word frequencies.
+
+    python benchmarks/learning.py                    # on the sample corpus
+    python benchmarks/learning.py CORPUS_FOLDER      # every text in it but those named tweets*
+
+Texts whose name begins with "tweets" are left out: in this repository they are drawn word by word, and no
+model can guess a random word. The whole way is gone, from the text to the exported model.
+
+Two questions, on documents that were kept out of the training:
+
+1. Masked-LM accuracy, as `qarib evaluate` has it, against the share of the most frequent wordpiece, which is
+   what always guessing that one would reach. Asked for: twice as much.
+2. 100 sentences, in each one whole word masked that is a wordpiece of its own; words are drawn as often as
+   they occur, but no word is asked for twice. How often is the right word among the first five of the model,
+   against among the five most frequent words of the training text? Asked for: five times as often.
+
+The exit status is 1 if either is missed. A second call finds the trained model again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import logging
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SENTENCES = 100
+FIRST = 5
+ACCURACY_FACTOR = 2.0
+WORD_FACTOR = 5.0
+SHORTEST, LONGEST = 8, 60  # wordpieces of a sentence that is asked about, [CLS] and [SEP] included
+COUNTED_LINES = 10  # every tenth line is enough to know the most frequent words
+SHOWN = 10
+MORE = 10  # times as many guesses are looked through, because punctuation is no word
+
+
+def settings(corpus: Path, workspace: Path, steps: int) -> dict[str, object]:
+    files = [
+        path
+        for path in sorted(corpus.iterdir())
+        if not path.name.startswith("tweets") and path.name.endswith((".txt", ".txt.xz", ".txt.gz"))
+    ]
+    return {
+        "preset": "demo",
+        "workspace": str(workspace),
+        "collect": {
+            "heldout_share": 0.02,
+            "sources": [{"name": path.name.split(".")[0], "path": str(path)} for path in files],
+        },
+        "vocab": {"vocab_size": 8_000},
+        "split": {"shard_lines": 50_000},
+        "convert": {"dupe_factor": 2},
+        "model": {
+            "num_hidden_layers": 3,
+            "hidden_size": 192,
+            "num_attention_heads": 3,
+            "intermediate_size": 768,
+        },
+        "train": {
+            "train_batch_size": 32,
+            "learning_rate": 7e-4,
+            "train_steps": steps,
+            "num_warmup_steps": steps // 10,
+            "save_checkpoints_steps": max(1, steps // 4),
+            "next_sentence": False,
+            "xla": True,
+        },
+        "evaluate": {"max_eval_steps": 40},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("corpus", nargs="?", type=Path, default=REPOSITORY / "sample")
+    parser.add_argument("--workspace", type=Path, default=REPOSITORY / "build" / "learning")
+    parser.add_argument("--steps", type=int, default=2_500)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    from qarib_tasks.train import runtime
+
+    runtime.choose_backend("tensorflow")
+    from qarib_tasks import pipeline, presets
+    from qarib_tasks.train.export import export
+    from qarib_tasks.train.loop import train
+
+    run = pipeline.prepare(presets.resolve(settings(arguments.corpus, arguments.workspace, arguments.steps)))
+    pipeline.collect(run)
+    pipeline.build_vocab(run)
+    for name in pipeline.split(run):
+        pipeline.convert(run, name)
+    job = pipeline.training_job(run)
+    wall, cpu = time.monotonic(), time.process_time()
+    train(job)
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    print(f"trained {arguments.steps:,} steps in {wall / 60:.1f} minutes, {cpu / 60:.1f} of CPU")
+    evaluation = export(job).statistics["evaluation"]
+    accuracy, unigram = evaluation["masked_lm_accuracy"], evaluation["unigram_accuracy"]
+    loss, entropy = evaluation["masked_lm_loss"], evaluation["unigram_entropy"]
+    print(f"masked-LM loss {loss:.4f}, {entropy:.4f} at best by word frequencies alone")
+    enough = verdict("masked-LM accuracy", accuracy, "most frequent wordpiece", unigram, ACCURACY_FACTOR)
+    hits, frequent = guess_words(run.dataset.data, run.dataset.heldout_data, run.model.export)
+    what = f"right word among the first {FIRST}"
+    enough &= verdict(what, hits, f"{FIRST} most frequent words", frequent, WORD_FACTOR)
+    return 0 if enough else 1
+
+
+def verdict(what: str, value: float, baseline: str, base: float, factor: float) -> bool:
+    enough = value >= factor * base
+    print(
+        f"{what}: {value:.4f}, {baseline}: {base:.4f}; asked for is {factor:g} times as much: "
+        f"{'ok' if enough else 'MISSED'}"
+    )
+    return enough
+
+
+def guess_words(training: Path, heldout: Path, model: Path) -> tuple[float, float]:
+    """The shares of the held-out sentences whose masked word the model, and the frequent words, have."""
+    from qarib_tasks.train.fill_mask import MASK, FillMask
+
+    fill = FillMask(model)
+    some = training.read_text(encoding="utf-8").splitlines()[::COUNTED_LINES]
+    counts = collections.Counter(
+        word for encoding in fill.tokenizer.encode_batch(some) for word, _, _ in whole_words(encoding)
+    )
+    frequent = [word for word, _ in counts.most_common(FIRST)]
+    chance = random.Random(1)
+    lines = heldout.read_text(encoding="utf-8").splitlines()
+    chance.shuffle(lines)
+    asked: dict[str, str] = {}
+    for line in lines:
+        encoding = fill.tokenizer.encode(line)
+        found = [one for one in whole_words(encoding) if one[0] not in asked]
+        if len(asked) < SENTENCES and found and SHORTEST <= len(encoding.ids) <= LONGEST:
+            word, start, end = chance.choice(found)
+            asked[word] = f"{line[:start]}{MASK}{line[end:]}"
+    guesses = [
+        [guess.word for guess in answers if guess.word.isalpha()][:FIRST]
+        for (answers,) in fill(list(asked.values()), MORE * FIRST)
+    ]
+    hits = [word in first for word, first in zip(asked, guesses, strict=True)]
+    print(f"the {FIRST} most frequent words: {' '.join(frequent)}; some of the {len(asked)} sentences:")
+    for (word, sentence), first in list(zip(asked.items(), guesses, strict=True))[:SHOWN]:
+        print(f"  {'+' if word in first else '-'} {sentence}\n    {word}: {' '.join(first)}")
+    return sum(hits) / len(asked), sum(word in frequent for word in asked) / len(asked)
+
+
+def whole_words(encoding: Any) -> list[tuple[str, int, int]]:
+    """The words of a `tokenizers.Encoding` that are one wordpiece, with their places in the text."""
+    tokens = [*encoding.tokens, ""]
+    return [
+        (token, *place)
+        for token, after, place in zip(tokens, tokens[1:], encoding.offsets, strict=False)
+        if token.isalpha() and not after.startswith("##")
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
