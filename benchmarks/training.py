@@ -7,7 +7,7 @@ clipped at norm 1.0, and AdamW with decay, in float32, each in a process of its 
 hidden size 256, 4 layers and 4 heads at batch 64, `base` is BERT-base at batch 32; the vocabulary has 64,000
 entries. Needs torch (requirements/torch.in). The machine should have nothing else to do.
 
-Prints the median over the steps behind the first two, the processors' seconds of a sequence (on a machine with
+Prints the median over the steps behind the first two, processor seconds of a sequence (on a machine with
 other work the better comparison), the peak of memory, and ours over the peer's. The exit status is 1
 where ours is slower.
 """
