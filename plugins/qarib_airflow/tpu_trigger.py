@@ -126,7 +126,8 @@ class CloudTPUTrainTrigger(BaseTrigger):
 
     def _connect(self) -> TpuRun:
         if self._run is None:
-            # Seconds to import: not in the loop that all triggers share.
+            # Seconds to import: not in the loop that all triggers share, and not when a person waits.
+            import airflow.sdk.execution_time.task_runner  # noqa: F401
             from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
             from qarib_airflow.tpu_hook import CloudTPUHook
@@ -199,7 +200,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
         ti = self.task_instance
         if ti is None:
             return False
-        # Imported by the triggerer long before; a DAG file that reaches this module need not pay for it.
+        # Imported by `_connect` long before; a DAG file that reaches this module need not pay for it.
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         try:
