@@ -119,6 +119,12 @@ def test_a_state_moves_between_backends(jax: dict[str, Any], continued: list[flo
     np.testing.assert_allclose(jax["from the state"], continued, rtol=1e-5)
 
 
+def test_a_whole_training_on_eight_devices(jax: dict[str, Any]) -> None:
+    progress = jax["progress"]
+    assert (progress["state"], progress["step"], progress["evaluation"]["step"]) == ("finished", 6, 6)
+    assert (progress["backend"], progress["device_kind"], progress["devices"]) == ("jax", "cpu", 8)
+
+
 def test_an_evaluation_of_any_size_is_divided(jax: dict[str, Any]) -> None:
     eight, one = jax["evaluation"]
     assert one["sentences"] == 13

@@ -65,6 +65,7 @@ def main(folder: Path) -> None:
     import jax
 
     from qarib_tasks.errors import ConfigError
+    from qarib_tasks.train.loop import train
     from qarib_tasks.train.model import build_model
     from qarib_tasks.train.steps import make_steps
     from qarib_tasks.train.steps_jax import JaxSteps
@@ -92,6 +93,9 @@ def main(folder: Path) -> None:
     cases["evaluation"] = [
         {name: float(value) for name, value in each.evaluate(thirteen).items()} for each in (steps, one)
     ]
+    whole = replace(job_of(folder, steps=6, save_checkpoints_steps=3), output=str(folder / "whole"))
+    train(whole)
+    cases["progress"] = json.loads((folder / "whole" / "progress.json").read_text())
     try:
         figures(replace(job, train=replace(job.train, train_batch_size=12)))
     except ConfigError as error:
