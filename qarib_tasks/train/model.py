@@ -47,8 +47,8 @@ def mixed(x: Any) -> Any:
 def random_bits(shape: tuple[int, ...], key: Any) -> Any:
     """Uniform uint32 numbers, each a function of its place in `shape` and of `key` alone.
 
-    So they are the same on every backend and on any number of devices, and cost a tenth of the backends' own
-    generators (measured on a CPU with XLA: of TensorFlow's Philox), whose quality dropout has no use for.
+    So they are the same on every backend and on any number of devices, and cost less than the backends' own
+    generators, whose quality dropout has no use for.
 
     Args:
         key: two integers.
