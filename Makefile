@@ -24,21 +24,26 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	$(BIN)/python -m qarib_tasks.compiled
 	@touch $@
 
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
-  --no-annotate --custom-compile-command "make lock" pyproject.toml
+COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+  pyproject.toml
+EVERYWHERE = --universal --python-version 3.11
+AS_DEV = --constraint requirements/dev.txt
+LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra train --extra dev
+LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow
+LOCK_train = $(EVERYWHERE) $(AS_DEV) --extra train
+# The machines of a Cloud TPU have one platform, and check what they download.
+LOCK_tpu = $(AS_DEV) --python-version 3.12 --python-platform x86_64-manylinux_2_31 --generate-hashes \
+  --extra train requirements/tpu.in
+LOCKS = dev airflow train tpu
 
 lock: ## Write requirements/*.txt anew from pyproject.toml (UPGRADE=1: with the newest versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv; }
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra corpus --extra airflow --extra train --extra dev -o requirements/dev.txt
-	$(COMPILE) --constraint requirements/dev.txt --extra corpus --extra airflow -o requirements/airflow.txt
-	$(COMPILE) --constraint requirements/dev.txt --extra train -o requirements/train.txt
+	$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) $(if $(UPGRADE),--upgrade) -o requirements/$f.txt &&) true
 
 lock-check: install ## Fail when requirements/*.txt do not follow from pyproject.toml
 	@mkdir -p build/lock && cp requirements/*.txt build/lock/
-	@$(COMPILE) --extra corpus --extra airflow --extra train --extra dev -o build/lock/dev.txt
-	@$(COMPILE) --constraint requirements/dev.txt --extra corpus --extra airflow -o build/lock/airflow.txt
-	@$(COMPILE) --constraint requirements/dev.txt --extra train -o build/lock/train.txt
-	@for f in dev airflow train; do diff -u requirements/$$f.txt build/lock/$$f.txt || \
+	@$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) -o build/lock/$f.txt &&) true
+	@for f in $(LOCKS); do diff -u requirements/$$f.txt build/lock/$$f.txt || \
 	  { echo "requirements/$$f.txt is stale: make lock"; exit 1; }; done
 
 lint: install ## Ruff's rules
