@@ -45,3 +45,7 @@ class StoppedError(QaribError):
 
 class StorageError(QaribError):
     """A bucket does not exist, does not answer, or holds other bytes than were sent."""
+
+
+class ChangedError(StorageError):
+    """Somebody else has written an object since it was read: what was made of it is out of date."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import google_crc32c
 
-from qarib_tasks.errors import StorageError
+from qarib_tasks.errors import ChangedError, StorageError
 
 CHUNK = 4 << 20
 DAY = 86_400
@@ -160,9 +160,34 @@ class Bucket:
         except NotFound:
             return None
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a small UTF-8 object whole."""
-        self._bucket.blob(self.prefix + name).upload_from_string(text.encode(), checksum="crc32c")
+    def read_version(self, name: str) -> tuple[str | None, int]:
+        """A small UTF-8 object and its generation, for `write_text`; None and 0 where there is none.
+
+        Where it is written meanwhile the text may be newer than the generation, never older.
+        """
+        blob = self.get(name)
+        return (None, 0) if blob is None else (self.read_text(name), int(blob.generation))
+
+    def write_text(self, name: str, text: str, *, over: int | None = None) -> int:
+        """Write a small UTF-8 object whole.
+
+        Args:
+            over: the generation that it must still have, 0 for none; without it anything is overwritten.
+
+        Returns:
+            its generation.
+
+        Raises:
+            ChangedError: it has another generation.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+
+        blob = self._bucket.blob(self.prefix + name)
+        try:
+            blob.upload_from_string(text.encode(), checksum="crc32c", if_generation_match=over)
+        except PreconditionFailed:
+            raise ChangedError("has been written by somebody else", where=self.address + name) from None
+        return int(blob.generation)
 
     def delete(self, name: str) -> None:
         """Delete an object; one that is not there is fine."""

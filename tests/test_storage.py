@@ -12,9 +12,9 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from qarib_tasks.errors import CorruptError, InputError, StorageError
+from qarib_tasks.errors import ChangedError, CorruptError, InputError, StorageError
 from qarib_tasks.manifest import FileRecord, Manifest, finished
-from qarib_tasks.storage import atomic_path, checksums, split_address, write_text
+from qarib_tasks.storage import Bucket, atomic_path, checksums, split_address, write_text
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -128,3 +128,17 @@ def test_a_failed_step_is_not_a_finished_one(tmp_path: Path) -> None:
     Manifest(kind="shard", id="s", state="failed", reason="why").write(tmp_path / "m.json")
     assert finished(tmp_path / "m.json", config={}, inputs=[]) is None
     assert Manifest.read(tmp_path / "m.json").reason == "why"
+
+
+def test_a_small_object_is_written_over_the_generation_that_was_read_only(bucket_name: str) -> None:
+    bucket = Bucket(f"gs://{bucket_name}/prefix/")
+    assert bucket.read_version("memory.json") == (None, 0)
+    first = bucket.write_text("memory.json", "one", over=0)
+    assert bucket.read_version("memory.json") == ("one", first)
+    second = bucket.write_text("memory.json", "two", over=first)
+    for stale in (0, first):
+        with pytest.raises(ChangedError, match=r"memory\.json: has been written by somebody else"):
+            bucket.write_text("memory.json", "three", over=stale)
+    assert bucket.read_version("memory.json") == ("two", second)
+    bucket.write_text("memory.json", "four")
+    assert bucket.read_text("memory.json") == "four"

@@ -15,6 +15,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from tpu_jobs import Bench, finish
 
+from qarib_tasks.errors import ChangedError
 from qarib_tasks.tpu.cloud import CloudTpuClient
 from qarib_tasks.tpu.job import JobMemory, TpuJob, expiry
 from qarib_tasks.tpu.launch import UV_SHA256, UV_URL, Launch, with_launch
@@ -154,6 +155,31 @@ def test_a_memory_that_cannot_be_read_is_not_replaced(bench: Bench) -> None:
     bench.bucket.blob("models/m/tpu/run/memory.json").upload_from_string("{}")
     with pytest.raises(Exception, match=r"not a TPU's memory.*made-by=qarib"):
         JobMemory(bench.address).load()
+
+
+def test_what_was_made_of_an_old_memory_is_not_saved(bench: Bench) -> None:
+    """A triggerer in the middle of a look must not undo what the next try has written."""
+    follows, takes_over = JobMemory(bench.address), JobMemory(bench.address)
+    takes_over.save(Memory(run_id="run", since=1.0, holder="old"))
+    looked_at = follows.load()
+    assert looked_at is not None
+    taken = takes_over.change(lambda memory: memory and replace(memory, holder="new"))
+    with pytest.raises(ChangedError):
+        follows.save(replace(looked_at, phase="running"))
+    assert follows.load() == taken == replace(looked_at, holder="new")
+
+    met: list[str] = []
+
+    def slow(memory: Memory | None) -> Memory | None:
+        assert memory is not None
+        met.append(memory.holder)
+        if len(met) == 1:
+            takes_over.save(replace(memory, holder="newer"))
+        return replace(memory, attempt=2)
+
+    follows.change(slow)
+    assert met == ["new", "newer"]
+    assert bench.memory() == replace(looked_at, holder="newer", attempt=2)
 
 
 def test_uv_is_named_by_its_checksum() -> None:

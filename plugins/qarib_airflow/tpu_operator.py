@@ -73,17 +73,18 @@ class CloudTPUTrainOperator(BaseOperator):
         job = TpuJob.from_dict(self.job)
         # Of the retries of a task Airflow leaves max_tries as it is; when a person clears it, it is raised.
         holder, generation, now = str(context["ti"].id), context["ti"].max_tries, time.time()
-        memories = JobMemory(job.address, self.storage)
-        memory = memories.load()
-        if memory is None:
-            memory = Memory(run_id=job.run_id, since=now)
-        else:
-            self.log.info("TPU %s was last %s", memory.name, memory.phase)
-            if memory.generation != generation and memory.phase != "deleting":
-                memory = ended(memory, now, "the task was cleared")
-        memory = replace(resumed(memory, now), holder=holder, generation=generation)
-        memories.save(memory)
-        if memory.phase == "succeeded":
+
+        def taken_over(memory: Memory | None) -> Memory:
+            if memory is None:
+                memory = Memory(run_id=job.run_id, since=now)
+            else:
+                self.log.info("TPU %s was last %s", memory.name, memory.phase)
+                if memory.generation != generation and memory.phase != "deleting":
+                    memory = ended(memory, now, "the task was cleared")
+            return replace(resumed(memory, now), holder=holder, generation=generation)
+
+        memory = JobMemory(job.address, self.storage).change(taken_over)
+        if memory is not None and memory.phase == "succeeded":
             self.log.info("The training is at its end already")
             return
         chain = self.impersonation_chain
@@ -239,11 +240,12 @@ class CloudTPUDeleteRunOperator(BaseOperator):
             self.log.info("The run has no TPU")
             return []
         job = TpuJob.from_dict(self.job)
-        memories = JobMemory(job.address, _storage(self))
-        memory = memories.load()
-        if memory:
-            # First: nobody who still follows the run may make another.
-            memories.save(replace(ended(memory, time.time(), "the run is over"), holder=""))
+
+        def over(memory: Memory | None) -> Memory | None:
+            return memory and replace(ended(memory, time.time(), "the run is over"), holder="")
+
+        # First: nobody who still follows the run may make another.
+        memory = JobMemory(job.address, _storage(self)).change(over)
         client = _hook(self).get_conn(self.project_id)
         removed: list[str] = []
         deadline = time.monotonic() + self.timeout

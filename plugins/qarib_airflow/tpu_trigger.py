@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
-from qarib_tasks.errors import CorruptError, StorageError
+from qarib_tasks.errors import ChangedError, CorruptError, StorageError
 from qarib_tasks.storage import Bucket
 from qarib_tasks.tpu.cloud_errors import TpuUnavailableError
 from qarib_tasks.tpu.cloud_run import TpuRun
@@ -61,6 +61,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
         self._run: TpuRun | None = None
+        self._memories: JobMemory | None = None
         self._storage: Any = None
         # Held while a step is done: what it does cannot be interrupted, and must not be overtaken.
         self._acting = threading.Lock()
@@ -89,6 +90,8 @@ class CloudTPUTrainTrigger(BaseTrigger):
             try:
                 memory = await self._in_thread(self._step)
                 failing_since = None
+            except ChangedError:
+                continue  # Another try has taken over, or the user's word has come: look at it anew.
             except _OUTAGES as error:
                 failing_since = failing_since or now
                 if now - failing_since > OUTAGE_SECONDS:
@@ -124,8 +127,8 @@ class CloudTPUTrainTrigger(BaseTrigger):
         self._killed = True
         await self._in_thread(self._kill)
 
-    def _connect(self) -> TpuRun:
-        if self._run is None:
+    def _connect(self) -> tuple[TpuRun, JobMemory]:
+        if self._run is None or self._memories is None:
             # Seconds to import: not in the loop that all triggers share, and not when a person waits.
             import airflow.sdk.execution_time.task_runner  # noqa: F401
             from airflow.providers.google.cloud.hooks.gcs import GCSHook
@@ -136,14 +139,16 @@ class CloudTPUTrainTrigger(BaseTrigger):
             gcs = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=chain)
             hook = CloudTPUHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=chain)
             self._storage = gcs.get_conn()
-            self._run = TpuJob.from_dict(self.job).run(hook.get_conn(self.project_id), self._storage)
-        return self._run
+            self._memories = JobMemory(self.job["address"], self._storage)
+            job, client = TpuJob.from_dict(self.job), hook.get_conn(self.project_id)
+            self._run = job.run(client, self._storage, self._memories.save)
+        return self._run, self._memories
 
     def _step(self) -> Memory:
         """One step from the saved memory."""
         with self._acting:
-            run = self._connect()
-            memory = self._memories().load()
+            run, memories = self._connect()
+            memory = memories.load()
             if memory is None:
                 raise CorruptError("the TPU's memory is gone", where=self.job["address"])
             if self._killed or memory.holder != self.holder:
@@ -151,18 +156,15 @@ class CloudTPUTrainTrigger(BaseTrigger):
             return run.step(memory, time.time())
 
     def _kill(self) -> None:
-        with self._acting:
-            run = self._connect()
-            memories = self._memories()
-            memory = memories.load()
+        def over(memory: Memory | None) -> Memory | None:
             if memory is None or memory.holder != self.holder or memory.phase in ("succeeded", "failed"):
-                return
-            memory = ended(memory, time.time(), "the task was ended or cleared by somebody")
-            memories.save(memory)
-            run.client.delete_step(TpuJob.from_dict(self.job).zone(memory), memory.name)
+                return None
+            return ended(memory, time.time(), "the task was ended or cleared by somebody")
 
-    def _memories(self) -> JobMemory:
-        return JobMemory(self.job["address"], self._storage)
+        with self._acting:
+            run, memories = self._connect()
+            if memory := memories.change(over):
+                run.client.delete_step(TpuJob.from_dict(self.job).zone(memory), memory.name)
 
     async def _in_thread(self, function: Any) -> Any:
         """Not cancelled with this coroutine: what was begun with the API is ended."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from qarib_tasks.config import TpuConfig, from_dict, to_dict
-from qarib_tasks.errors import CorruptError
+from qarib_tasks.errors import ChangedError, CorruptError
 from qarib_tasks.storage import Bucket
 from qarib_tasks.tpu.chips import chips_of
 from qarib_tasks.tpu.cloud import CloudTpuClient
@@ -136,7 +136,7 @@ class TpuJob:
 
         Args:
             storage: a `google.cloud.storage.Client`.
-            save: instead of `JobMemory.save`.
+            save: that of the `JobMemory` which the memory is loaded by; without it nobody else may be at it.
         """
         return TpuRun(
             client=client,
@@ -152,12 +152,17 @@ class TpuJob:
 
 
 class JobMemory:
-    """`memory.json` of a job's folder."""
+    """`memory.json` of a job's folder.
+
+    Two may be at it at once, a try of the task and the triggerer of the try before: what was made of a memory
+    that is out of date is never saved.
+    """
 
     def __init__(self, address: str, client: Any = None) -> None:
         self.address = address
         self._bucket = Bucket(address, client)
         self._saved: str | None = None
+        self._generation: int | None = None
 
     def load(self) -> Memory | None:
         """None before the first `save`.
@@ -165,11 +170,11 @@ class JobMemory:
         Raises:
             CorruptError: the object is no memory.
         """
-        text = self._bucket.read_text("memory.json")
-        if text is None:
+        self._saved, self._generation = self._bucket.read_version("memory.json")
+        if self._saved is None:
             return None
         try:
-            return Memory.from_dict(json.loads(text))
+            return Memory.from_dict(json.loads(self._saved))
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptError(
                 f"not a TPU's memory: {error}",
@@ -178,10 +183,33 @@ class JobMemory:
             ) from None
 
     def save(self, memory: Memory) -> None:
-        text = json.dumps(memory.to_dict(), indent=1)
+        """Write it, unless it is what `load` found or this has written.
+
+        Raises:
+            ChangedError: somebody else has saved one since this was loaded.
+        """
+        text = json.dumps(memory.to_dict(), indent=1) + "\n"
         if text != self._saved:
-            self._bucket.write_text("memory.json", text + "\n")
+            self._generation = self._bucket.write_text("memory.json", text, over=self._generation)
             self._saved = text
+
+    def change(self, change: Callable[[Memory | None], Memory | None]) -> Memory | None:
+        """Load, change and save it; once more where somebody else saves one meanwhile.
+
+        Args:
+            change: makes a memory of the one that is there, or None to leave it.
+
+        Returns:
+            what was saved, or None.
+        """
+        while True:
+            memory = change(self.load())
+            try:
+                if memory is not None:
+                    self.save(memory)
+                return memory
+            except ChangedError:
+                continue
 
 
 def hourly_price(tpu: TpuConfig) -> float:
