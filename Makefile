@@ -28,8 +28,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --cust
   pyproject.toml
 EVERYWHERE = --universal --python-version 3.11
 AS_DEV = --constraint requirements/dev.txt
-LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra train --extra dev
-LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow
+LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra celery --extra train --extra dev
+LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow --extra celery
 LOCK_train = $(EVERYWHERE) $(AS_DEV) --extra train
 # The machines of a Cloud TPU have one platform, and check what they download.
 LOCK_tpu = $(AS_DEV) --python-version 3.12 --python-platform x86_64-manylinux_2_31 --generate-hashes \
@@ -64,7 +64,8 @@ check: lint format-check types lock-check ## All that does not run the code
 test: check ## Checks, unit tests, DAG tests and one end-to-end run of the DAG
 	$(BIN)/pytest -m "not slow" -n 2
 
-test-slow: install ## What needs longer: kill tests, servers, torch, the compiler of the TPU
+test-slow: install ## What needs longer: servers, browsers, kill tests, torch, the compiler of the TPU
+	scripts/system_packages
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in -r requirements/tpu_compile.in
 	$(BIN)/pytest -m slow
 

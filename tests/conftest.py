@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -21,6 +22,10 @@ for name in [name for name in os.environ if name.startswith(("AIRFLOW", "QARIB")
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="qarib-airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
