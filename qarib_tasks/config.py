@@ -23,6 +23,9 @@ from qarib_tasks.corpus_config import SourceConfig as SourceConfig
 from qarib_tasks.corpus_config import VocabConfig as VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.tpu_config import TpuConfig as TpuConfig
+from qarib_tasks.train_config import EvaluateConfig as EvaluateConfig
+from qarib_tasks.train_config import TrainConfig as TrainConfig
+from qarib_tasks.upload_config import UploadConfig as UploadConfig
 
 T = TypeVar("T")
 
@@ -105,44 +108,6 @@ class ConvertConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class UploadConfig:
-    """Step 4: where the run publishes, and the names of the folders in it."""
-
-    bucket: Annotated[
-        str,
-        Field(
-            pattern=r"^$|^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$",
-            title="Bucket",
-            description="Name of the bucket, without gs://.",
-        ),
-    ] = ""
-    prefix: Annotated[
-        str,
-        Field(
-            pattern=r"^$|^[^/].*/$",
-            title="Prefix",
-            description="Folder in the bucket, ending with a slash; empty for the bucket's root.",
-        ),
-    ] = ""
-    pretraining_data: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the TFRecords")
-    ] = "pretraining_data/"
-    bert_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the checkpoints")] = (
-        "bert_model/"
-    )
-    bert_evals: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the evaluations")] = (
-        "bert_evals/"
-    )
-    keep_local: Annotated[
-        bool,
-        Field(
-            title="Keep local TFRecords",
-            description="Off: TFRecords (770 GB of QARiB's) are removed once the bucket has them, verified.",
-        ),
-    ] = True
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ModelConfig:
     """The shape of the BERT; with the vocabulary's size it is `bert_config.json`."""
 
@@ -165,100 +130,6 @@ class ModelConfig:
                 f"hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
             )
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class TrainConfig:
-    """Step 5: the flags of google-research/bert's run_pretraining.py."""
-
-    start_from: Annotated[
-        str,
-        Field(
-            title="Start from",
-            description="Weights to train further, by path or gs:// address: one of our model folders or "
-            "checkpoints, a TF 1 BERT checkpoint, or a Hugging Face folder. Empty: from the beginning.",
-        ),
-    ] = ""
-    train_batch_size: Annotated[
-        int, Field(ge=1, title="Batch size", description="Examples a step, over all cores.")
-    ] = 64
-    learning_rate: Annotated[
-        float,
-        Field(
-            gt=0,
-            lt=1,
-            title="Learning rate",
-            description="At the end of the warm-up; it then falls linearly to 0.",
-        ),
-    ] = 8e-6
-    train_steps: Annotated[int, Field(ge=1, title="Training steps")] = 2_000_000
-    save_checkpoints_steps: Annotated[int, Field(ge=1, title="Steps between checkpoints")] = 100_000
-    keep_checkpoint_max: Annotated[int, Field(ge=1, title="Checkpoints kept")] = 20
-    recovery_minutes: Annotated[
-        float,
-        Field(
-            ge=0,
-            title="Minutes between recovery checkpoints",
-            description="What a lost machine loses at most. One is kept beside the others; 0 for none.",
-        ),
-    ] = 10
-    num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps")] = 10
-    num_tpu_cores: Annotated[
-        int,
-        Field(
-            ge=1,
-            title="TPU cores",
-            description="As published; the batch is divided over all devices that are there.",
-        ),
-    ] = 8
-    shuffle_window: Annotated[
-        int, Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading.")
-    ] = 65_536
-    max_corrupt_records: Annotated[
-        int,
-        Field(
-            ge=0,
-            title="Corrupt records",
-            description="Corrupt records passed over before the training stops; 0 stops at the first.",
-        ),
-    ] = 0
-    next_sentence: Annotated[bool, Field(title="Next sentence prediction")] = True
-    backend: Annotated[
-        Literal["auto", "tensorflow", "jax"],
-        Field(title="Backend", description="auto is jax where there is a TPU, tensorflow elsewhere."),
-    ] = "auto"
-    precision: Annotated[
-        Literal["float32", "bfloat16"],
-        Field(
-            title="Precision",
-            description="bfloat16 is mixed: matrix products in bfloat16, weights and the rest in float32. "
-            "For TPUs; most CPUs are slower with it.",
-        ),
-    ] = "float32"
-    xla: Annotated[
-        bool,
-        Field(
-            title="XLA",
-            description="Compile the training step: seconds at the start, then faster and with less memory. "
-            "The backend jax always does.",
-        ),
-    ] = True
-
-    def __post_init__(self) -> None:
-        if self.num_warmup_steps >= self.train_steps:
-            raise ValueError(
-                f"num_warmup_steps {self.num_warmup_steps} leaves nothing of train_steps {self.train_steps}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class EvaluateConfig:
-    """Step 6: how much of the held-out part an evaluation reads."""
-
-    eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size")] = 64
-    max_eval_steps: Annotated[
-        int, Field(ge=1, title="Evaluation steps", description="Most batches an evaluation reads.")
-    ] = 100
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -310,7 +181,8 @@ class TrainingJob:
 
     `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files; everything the
     job makes goes below `output` and, where `publish_to` is set, to the same names below that gs:// address.
-    `start_from_digest` is what `train.start_from` held when the run was prepared; empty: anything.
+    `start_from_digest` is what `train.start_from` held when the run was prepared; empty: anything. `left_out`
+    names files of `training_data` that are not read, whether they are there or not.
     """
 
     training_data: str
@@ -318,6 +190,7 @@ class TrainingJob:
     vocab_file: str
     output: str
     publish_to: str | None = None
+    left_out: tuple[str, ...] = ()
     # The share of the training examples whose second part is random, where the dataset's manifest has it.
     random_next_share: float | None = None
     cache: str | None = None

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 def sources(run: Run) -> list[str]:
     """The names of the sources to collect."""
-    return [] if run.only_training else [source.name for source in run.config.collect.sources]
+    return [] if run.first_step != "collect" else [source.name for source in run.config.collect.sources]
 
 
 def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -> None:
@@ -45,7 +45,7 @@ def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -
 
 def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
     """Sources → `data.txt`, `heldout/data.txt` and `report.html`."""
-    if run.only_training:
+    if run.first_step != "collect":
         return Manifest.read(manifest_of(run.dataset.data))
     return corpus.collect(
         run.config.collect,
@@ -63,7 +63,7 @@ def _fetched_sources(run: Run) -> Path:
 
 def build_vocab(run: Run) -> Manifest:
     """`data.txt` → `vocab.txt`, and `tokenizer.json`, `tokenizer_config.json`, `bert_config.json`."""
-    if run.only_training:
+    if run.first_step != "collect":
         return Manifest.read(manifest_of(run.dataset.vocab))
     convert = run.config.convert
     given = str(vocab_file_of(run.config)) if run.config.vocab.vocab_file else ""
@@ -90,7 +90,7 @@ def split(run: Run) -> list[str]:
     """
     if run.only_training:
         return []
-    for data in (run.dataset.data, run.dataset.heldout_data):
+    for data in (run.dataset.data, run.dataset.heldout_data) if run.first_step == "collect" else ():
         shards.split(data, run.dataset.shards(data), run.config.split)
     return shard_names(run.dataset)
 

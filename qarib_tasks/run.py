@@ -7,16 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qarib_tasks import corpus
 from qarib_tasks.config import RunConfig, dump_yaml, from_dict, load_yaml, to_dict
 from qarib_tasks.errors import InputError
-from qarib_tasks.layout import DatasetLayout, ModelLayout
+from qarib_tasks.layout import DatasetLayout, ModelLayout, manifest_of
 from qarib_tasks.manifest import FileRecord
 from qarib_tasks.pretrained import find
 from qarib_tasks.sources import AllowedSources
 from qarib_tasks.storage import Bucket, write_text
+
+FirstStep = Literal["collect", "convert", "train"]
 
 
 @dataclass(frozen=True)
@@ -25,22 +27,27 @@ class Run:
 
     Attributes:
         start_from_digest: of what the training starts from, where it does not start from nothing.
-        only_training: whether the dataset is complete and its steps are left out.
+        first_step: the steps before it are left out, as what they made is there.
     """
 
     config: RunConfig
     dataset_id: str
     model_id: str
     start_from_digest: str = ""
-    only_training: bool = False
+    first_step: FirstStep = "collect"
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("dataset_id", "model_id", "start_from_digest", "only_training")
+        names = ("dataset_id", "model_id", "start_from_digest", "first_step")
         return {"config": to_dict(self.config)} | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Run:
         return cls(**{**values, "config": from_dict(RunConfig, values["config"])})
+
+    @property
+    def only_training(self) -> bool:
+        """Whether the dataset is complete and its steps are left out."""
+        return self.first_step == "train"
 
     @property
     def dataset(self) -> DatasetLayout:
@@ -89,23 +96,39 @@ def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
     return run
 
 
-def prepare_training(config: RunConfig, dataset_id: str, allowed: AllowedSources | None = None) -> Run:
+def prepare_training(
+    config: RunConfig,
+    dataset_id: str,
+    allowed: AllowedSources | None = None,
+    first_step: Literal["convert", "train"] = "train",
+) -> Run:
     """The run that trains on a dataset that is there, whose settings stand in place of the config's.
+
+    Args:
+        first_step: with `convert` the dataset need not be complete, its text and vocabulary must be.
 
     Raises:
         InputError: the workspace has no such dataset, or it is not complete.
         ConfigError: the dataset does not suit the model, or `train.start_from` may not be read.
     """
     made = run_of_dataset(Path(config.workspace), dataset_id)
-    if not made.dataset.manifest.is_file():
+    if first_step == "train" and not made.dataset.manifest.is_file():
         raise InputError(
             "the dataset is not complete",
             where=made.dataset.root,
             do=f"Trigger the DAG qarib_backfill_shards for the dataset {dataset_id}, or the run that made it",
         )
+    made_before = [
+        made.dataset.data,
+        made.dataset.vocab,
+        *map(made.dataset.shards, (made.dataset.data, made.dataset.heldout_data)),
+    ]
+    for path in made_before if first_step == "convert" else ():
+        if not manifest_of(path).is_file():
+            raise InputError("is not made yet", where=path, do="Start from collect")
     values = to_dict(config)
     values |= {name: to_dict(made.config)[name] for name in ("collect", "vocab", "split", "convert")}
-    return replace(_named(from_dict(RunConfig, values), dataset_id, allowed), only_training=True)
+    return replace(_named(from_dict(RunConfig, values), dataset_id, allowed), first_step=first_step)
 
 
 def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None) -> Run:
