@@ -31,65 +31,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import TriggerRule, WeightRule, dag, get_current_context, setup, task
+from airflow.sdk import WeightRule, dag, get_current_context, task
 from qarib_airflow.errors import RETRIES, fails_for_good
 from qarib_airflow.form import build_params
-from qarib_airflow.preflight import allowed_sources, check_map_length
 from qarib_airflow.preflight import preflight as run_preflight
-from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, shard, shard_label
-from qarib_airflow.tpu_operator import CloudTPUDeleteRunOperator
-from qarib_airflow.tpu_preflight import prepare_tpu as run_prepare_tpu
-from qarib_airflow.trainer import TrainerOperator, TrainOperator
-
-from qarib_tasks import pipeline
-from qarib_tasks.pipeline import Run
+from qarib_airflow.run_tasks import from_sources_to_model
+from qarib_airflow.shard_tasks import CONNECTION, shard_label
 
 
 @task
 @fails_for_good
 def preflight() -> dict[str, Any]:
     return run_preflight(get_current_context()["params"], CONNECTION).to_dict()
-
-
-@task
-@fails_for_good
-def sources(run: dict[str, Any]) -> list[str]:
-    return pipeline.sources(Run.from_dict(run))
-
-
-@task(map_index_template="{{ task.op_kwargs['name'] }}")
-@fails_for_good
-def collect_source(run: dict[str, Any], name: str) -> None:
-    pipeline.collect_source(Run.from_dict(run), name, allowed_sources())
-
-
-# There may be no source to collect.
-@task(trigger_rule=TriggerRule.NONE_FAILED)
-@fails_for_good
-def collect(run: dict[str, Any]) -> None:
-    pipeline.collect(Run.from_dict(run), allowed_sources())
-
-
-@task
-@fails_for_good
-def vocab(run: dict[str, Any]) -> None:
-    pipeline.build_vocab(Run.from_dict(run))
-
-
-@task
-@fails_for_good
-def split(run: dict[str, Any]) -> list[str]:
-    names = pipeline.split(Run.from_dict(run))
-    check_map_length(len(names))
-    return names
-
-
-@setup
-@task
-@fails_for_good
-def prepare_tpu(run: dict[str, Any]) -> dict[str, Any] | None:
-    context = get_current_context()
-    return run_prepare_tpu(Run.from_dict(run), context["run_id"], context["dag"].owner, CONNECTION)
 
 
 @dag(
@@ -105,26 +58,7 @@ def prepare_tpu(run: dict[str, Any]) -> dict[str, Any] | None:
     default_args=RETRIES | {"weight_rule": WeightRule.UPSTREAM},
 )
 def qarib_pretrain() -> None:
-    run = preflight()
-    read = collect_source.partial(run=run).expand(name=sources(run))
-    collected = collect(run)
-    vocabulary = vocab(run)
-    names = split(run)
-    shards = shard.partial(run=run).expand(name=names)
-    complete = dataset(run, names)
-    published = publish(complete)
-    tpu = prepare_tpu(run)
-    train = TrainOperator(task_id="train", run_values=run, job=tpu)
-    delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=tpu)
-    evaluate, export = (
-        TrainerOperator(task_id=command, run_values=run, command=command)
-        for command in ("evaluate", "export")
-    )
-
-    read >> collected >> [vocabulary, names]
-    [vocabulary, names] >> shards >> complete
-    published >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
-    train >> evaluate >> export
+    from_sources_to_model(preflight())
 
 
 qarib_pretrain()
