@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -13,6 +14,8 @@ from qarib_tasks.storage import checksums, same
 
 State = Literal["complete", "missing", "failed", "corrupt"]
 BROKEN: tuple[str, ...] = get_args(State)[1:]
+# What the names of the shards of the held-out part begin with.
+HELDOUT = "heldout/"
 # Errors and logs name so many shards one by one.
 MOST_NAMED = 50
 
@@ -24,7 +27,8 @@ class ShardState:
     Attributes:
         name: as in `layout.DatasetLayout`.
         state: missing is not converted yet, or has lost a file or an object; failed is what the converter
-            said; corrupt has other bytes than its manifest tells, here or in the bucket.
+            said, or that it was killed; corrupt has other bytes than its manifest tells, here or in the
+            bucket.
         reason: empty for a complete one.
     """
 
@@ -73,6 +77,8 @@ def _audit_shard(dataset: DatasetLayout, name: str, objects: Mapping[str, Any] |
         manifest = Manifest.read(path)
         if manifest.state == "failed":
             return ShardState(name, "failed", manifest.reason or "the conversion failed")
+        if manifest.state == "running":
+            return ShardState(name, "failed", f"its conversion was killed ({manifest.reason})")
         record = manifest.output(file.name)
     except InputError:
         return ShardState(name, "missing", "is not converted")
@@ -112,6 +118,20 @@ def chosen(states: Sequence[ShardState], choice: Collection[str], names: Collect
             do="Name them as in shards/shard_0000, or leave it empty",
         )
     return [state.name for state in states if (state.name in names if names else state.state in choice)]
+
+
+def tolerated(faults: Sequence[ShardState], shards: int, share: float) -> bool:
+    """Whether a training may do without these of so many shards: at most the share, none held out."""
+    return len(faults) <= share * shards and not any(fault.name.startswith(HELDOUT) for fault in faults)
+
+
+def repair(dataset_id: str) -> str:
+    """What a person does about shards that are not whole."""
+    conf = json.dumps({"dataset": dataset_id})
+    return (
+        f"Trigger the DAG qarib_backfill_shards for the dataset {dataset_id}: "
+        f"airflow dags trigger qarib_backfill_shards --conf '{conf}'"
+    )
 
 
 def listed(states: Sequence[ShardState], between: str = "\n") -> str:

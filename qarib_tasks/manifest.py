@@ -53,12 +53,13 @@ class Manifest:
         inputs, outputs: files with checksums; outputs' names are relative to the manifest's folder.
         statistics: figures a person or the dashboard reads; never used to decide whether a step is done.
         sample: a few readable lines of what was made.
-        reason: why, where `state` is failed.
+        state: running is what a shard's conversion leaves if its process is killed.
+        reason: why, where `state` is failed; where and since when, where it is running.
     """
 
     kind: Kind
     id: str
-    state: Literal["complete", "failed"] = "complete"
+    state: Literal["complete", "failed", "running"] = "complete"
     reason: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     inputs: Sequence[FileRecord] = ()

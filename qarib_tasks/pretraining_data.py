@@ -11,15 +11,17 @@ import hashlib
 import json
 import logging
 import os
+import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 
 from qarib_tasks.config import ConvertConfig, to_dict
-from qarib_tasks.errors import ConfigError, CorruptError, QaribError, StorageError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.examples import Examples, build_examples, encode_examples
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
@@ -68,12 +70,24 @@ def convert_shard(
         StorageError: `out` cannot be written.
     """
     settings = to_dict(config)
-    inputs = [FileRecord.of(shard), FileRecord.of(vocab)]
+    inputs: list[FileRecord] = []
     try:
+        inputs = [_input(shard), _input(vocab)]
         try:
             if done := finished(manifest_of(out), config=settings, inputs=inputs):
                 log.info("%s: already converted", shard.name)
                 return done
+            # Whoever kills this process leaves no other word of it.
+            began = datetime.now(UTC).isoformat(timespec="seconds")
+            running = Manifest(
+                kind="shard",
+                id=shard.name,
+                state="running",
+                reason=f"began {began} on {platform.node()}, process {os.getpid()}",
+                config=settings,
+                inputs=inputs,
+            )
+            running.write(manifest_of(out))
             manifest = _convert(shard, vocab, out, config, inputs, threads, progress)
         except OSError as error:
             raise StorageError(
@@ -90,6 +104,13 @@ def convert_shard(
     manifest.write(manifest_of(out))
     log.info("%s: %d examples", shard.name, manifest.statistics["examples"])
     return manifest
+
+
+def _input(path: Path) -> FileRecord:
+    try:
+        return FileRecord.of(path)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
 
 
 def shard_seed(shard: str, config: ConvertConfig) -> int:

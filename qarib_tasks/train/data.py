@@ -130,6 +130,9 @@ class ExampleStream:
         records: list[bytes] = []
         window, number, offset = position.window, position.record, position.offset
         for index in range(position.shard, len(names)):
+            if names[index] in self.shards.left_out:
+                number = offset = 0
+                continue
             self.shards.expect(names[index + 1 : index + 2])
             path = self.shards.path(names[index])
             for after in read_records(path, number, offset, self._pass_over):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,13 +51,18 @@ def _stage(bucket: Bucket, name: str, cache: Path, blob: Any = None) -> Path:
 class Shards:
     """The `*.tfrecord` files of a folder.
 
+    Args:
+        left_out: files that are not read. They keep their place in `names` even where they are not there, so
+            that a position in the others' order holds when they are repaired later.
+
     Raises:
         InputError: the folder holds none.
     """
 
-    def __init__(self, address: str, cache: Path) -> None:
+    def __init__(self, address: str, cache: Path, left_out: Collection[str] = ()) -> None:
         self.address = address
         self.cache = cache
+        self.left_out = frozenset(left_out)
         self._bucket: Bucket | None = None
         self._blobs: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -67,10 +72,11 @@ class Shards:
             self._bucket = Bucket(address.rstrip("/") + "/")
             objects = self._bucket.list()
             self._blobs = {n: b for n, b in objects.items() if n.endswith(".tfrecord") and "/" not in n}
-            self.names = list(self._blobs)
+            names = set(self._blobs)
         else:
-            self.names = sorted(path.name for path in Path(address).glob("*.tfrecord"))
-        if not self.names:
+            names = {path.name for path in Path(address).glob("*.tfrecord")}
+        self.names = sorted(names | self.left_out)
+        if not names - self.left_out:
             raise InputError("there is no *.tfrecord", where=address, do="Convert the shards first")
 
     def path(self, name: str) -> Path:
@@ -83,6 +89,7 @@ class Shards:
 
     def expect(self, names: Sequence[str]) -> None:
         """Begin to stage shards that will be read next. A failure shows when they are."""
+        names = [name for name in names if name not in self.left_out]
         if self._bucket is None or not names or (self._ahead and self._ahead.is_alive()):
             return
 
