@@ -1,0 +1,119 @@
+"""What the corpus kept and dropped, and how well the vocabulary fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qarib_tasks.views.files import Files
+from qarib_tasks.views.runs import RunRecord, trouble
+from qarib_tasks.views.shards import local_files
+
+SOURCE_FIGURES = (
+    "files", "bytes_read", "lines_read", "skipped", "documents_read", "duplicates", "near_duplicates",
+    "outside_share", "documents", "lines", "words", "bytes", "heldout_documents",
+)  # fmt: skip
+MOST_SAMPLES = 8
+LONGEST_SAMPLE = 400
+# Of a dataset whose manifests are in the bucket alone, so many are read.
+SAMPLED_SHARDS = 3
+
+
+def corpus_view(record: RunRecord, files: Files) -> dict[str, Any]:
+    """Figures a source, what cleaning changed and dropped, length distributions, samples, the vocabulary."""
+    dataset = record.dataset
+    if dataset is None:
+        return {"corpus": None, "vocabulary": None, "trouble": None}
+    corpus = files.json(f"{dataset.name}data.json")
+    vocabulary = files.json(f"{dataset.name}vocab.json")
+    return {
+        "dataset_id": dataset.dataset_id,
+        "corpus": _corpus(corpus) if corpus else None,
+        "vocabulary": _vocabulary(vocabulary) | _fit(record, files) if vocabulary else None,
+        "trouble": trouble(files.trouble),
+    }
+
+
+def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    figures: Mapping[str, Any] = manifest.get("statistics") or {}
+    sources: Mapping[str, Mapping[str, Any]] = figures.get("sources") or {}
+    return {
+        "made_at": manifest.get("made_at"),
+        "cleaning": list((manifest.get("config") or {}).get("cleaning") or ()),
+        "totals": {name: figures.get(name, 0) for name in SOURCE_FIGURES},
+        "sources": {
+            name: {key: source.get(key, 0) for key in SOURCE_FIGURES} for name, source in sources.items()
+        },
+        "changed": _counts(figures.get("changed")),
+        "dropped": _counts(figures.get("dropped")),
+        "line_words": ordered(figures.get("line_words") or {}),
+        "document_lines": ordered(figures.get("document_lines") or {}),
+        "samples": {
+            name: [
+                [cut(before), cut(after)] for before, after in (source.get("samples") or ())[:MOST_SAMPLES]
+            ]
+            for name, source in sources.items()
+        },
+    }
+
+
+def _vocabulary(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "made_at": manifest.get("made_at"),
+        "config": dict(manifest.get("config") or {}),
+        "statistics": {
+            key: value
+            for key, value in (manifest.get("statistics") or {}).items()
+            if isinstance(value, (int, float))
+        },
+        "sample": [cut(str(one)) for one in manifest.get("sample") or ()],
+    }
+
+
+def _fit(record: RunRecord, files: Files) -> dict[str, Any]:
+    """Share of [UNK] and wordpieces a word over the shards that are converted."""
+    dataset = record.dataset
+    assert dataset is not None
+    found: Sequence[Mapping[str, Any]] = [m.figures for m in local_files(dataset, files)[0].values()]
+    if not found:
+        names = [
+            f"{dataset.name}{name}"
+            for name in sorted(files.objects(dataset.name) or {})
+            if name.startswith(dataset.upload.pretraining_data) and name.endswith(".json")
+        ]
+        found = [one.get("statistics") or {} for one in files.many(names[:SAMPLED_SHARDS])]
+    found = [one for one in found if one.get("words") and one.get("wordpieces")]
+    words, pieces = sum(one["words"] for one in found), sum(one["wordpieces"] for one in found)
+    if not words or not pieces:
+        return {"fit": None}
+    unknown = sum(one.get("unknown_share", 0.0) * one["wordpieces"] for one in found)
+    return {
+        "fit": {
+            "shards": len(found),
+            "words": words,
+            "wordpieces": pieces,
+            "wordpieces_a_word": pieces / words,
+            "unknown_share": unknown / pieces,
+        }
+    }
+
+
+def ordered(bins: Mapping[str, int]) -> list[list[Any]]:
+    """Bins such as "4-5" and "1024+" by their lower ends."""
+
+    def lower(name: str) -> int:
+        digits = name.split("-")[0].rstrip("+")
+        return int(digits) if digits.isdigit() else 0
+
+    return [[name, bins[name]] for name in sorted(bins, key=lower)]
+
+
+def cut(text: str) -> str:
+    """A text short enough to be looked at."""
+    return text if len(text) <= LONGEST_SAMPLE else text[: LONGEST_SAMPLE - 1] + "…"
+
+
+def _counts(values: Mapping[str, int] | None) -> list[list[Any]]:
+    """What is not zero, the most frequent first."""
+    found = [[name, count] for name, count in (values or {}).items() if count]
+    return sorted(found, key=lambda one: (-one[1], one[0]))

@@ -1,0 +1,182 @@
+"""A run as the page shows it: what it was asked for, how far it is, what it has cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks.config import TpuConfig, UploadConfig, from_dict
+from qarib_tasks.errors import QaribError, StorageError
+from qarib_tasks.layout import DatasetLayout, ModelLayout
+from qarib_tasks.tpu.cloud_request import label_value
+from qarib_tasks.views.files import Files, as_object
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A DAG run as Airflow has it.
+
+    Attributes:
+        values: the `run.Run` that its first task resolved, as a dictionary; empty before that.
+        steps: number of task instances by task and state.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str
+    started: datetime | None = None
+    ended: datetime | None = None
+    user: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        config: Mapping[str, Any] = self.values.get("config") or {}
+        return config
+
+    @property
+    def upload(self) -> UploadConfig:
+        """Where it publishes; the default where the run's own is not understood."""
+        try:
+            return from_dict(UploadConfig, self.config.get("upload") or {})
+        except QaribError:
+            return UploadConfig()
+
+    @property
+    def workspace(self) -> Path | None:
+        folder = self.config.get("workspace")
+        return Path(folder) if folder else None
+
+    @property
+    def address(self) -> str | None:
+        upload = self.upload
+        return f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
+
+    @property
+    def dataset(self) -> DatasetLayout | None:
+        name = self.values.get("dataset_id")
+        return DatasetLayout(self.workspace or Path(), name, self.upload) if name else None
+
+    @property
+    def model(self) -> ModelLayout | None:
+        name = self.values.get("model_id")
+        return ModelLayout(self.workspace or Path(), name, self.upload) if name else None
+
+
+def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
+    """A line of the list of runs."""
+    result: dict[str, Any] = {
+        "dag_id": record.dag_id,
+        "run_id": record.run_id,
+        "state": record.state,
+        "started": stamp(record.started),
+        "ended": stamp(record.ended),
+        "user": record.user,
+        "preset": record.config.get("preset"),
+        "dataset_id": record.values.get("dataset_id"),
+        "model_id": record.values.get("model_id"),
+        "address": record.address,
+        "steps": {name: dict(states) for name, states in record.steps.items()},
+        "data": data_sizes(record, files),
+        "training": None,
+        "tpu": tpu_facts(record, files, now),
+        "trouble": None,
+    }
+    if (model := record.model) is not None and (progress := progress_of(files, model)):
+        result["training"] = {
+            name: progress.get(name)
+            for name in ("state", "step", "train_steps", "loss", "masked_lm_loss", "masked_lm_accuracy")
+        }
+    result["trouble"] = trouble(files.trouble)
+    return result
+
+
+def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
+    """Lines, words and bytes of the corpus; shards, examples and bytes of the dataset: as far as known."""
+    if record.dataset is None:
+        return {}
+    name = record.dataset.name
+    corpus = files.json(f"{name}data.json").get("statistics") or {}
+    dataset = files.json(f"{name}manifest.json").get("statistics") or {}
+    return {key: corpus.get(key) for key in ("documents", "lines", "words", "bytes") if key in corpus} | {
+        f"dataset_{key}": dataset.get(key) for key in ("shards", "examples", "bytes") if key in dataset
+    }
+
+
+def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
+    """The newest `progress.json`, with `place`: whether "workspace" or "bucket" had it.
+
+    A training elsewhere tells of itself in the bucket, one on this machine in the workspace first.
+    """
+    name = f"{model.name}progress.json"
+    here = as_object(files.local(name))
+    if here.get("state") == "finished":
+        return here | {"place": "workspace"}
+    there = as_object(files.published(name))
+    if not here and not there:
+        return {}
+    if str(here.get("updated_at", "")) >= str(there.get("updated_at", "")):
+        return here | {"place": "workspace"}
+    return there | {"place": "bucket"}
+
+
+def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | None:
+    """State, age and estimated cost of the run's TPU; None for a run without one.
+
+    Args:
+        now: seconds since 1970.
+    """
+    model = record.model
+    if model is None or (record.config.get("tpu") or {}).get("machine") == "local":
+        return None
+    folder = f"{model.name}tpu/{label_value(record.run_id)}/"
+    memory = as_object(files.published(f"{folder}memory.json"))
+    if not memory:
+        return None
+    granted, price = memory.get("granted"), None
+    try:
+        from qarib_tasks.tpu.job import hourly_price
+
+        tpu = from_dict(TpuConfig, record.config["tpu"])
+        price = hourly_price(tpu)
+        kind, zones = tpu.accelerator_type, tpu.zones
+        provisioning: str | None = tpu.provisioning
+    except (QaribError, KeyError):
+        kind, zones, provisioning = "", (), None
+    seconds = float(memory.get("spent") or 0.0) + (now - granted if granted else 0.0)
+    zone = memory.get("zone")
+    return {
+        "state": memory.get("phase"),
+        "accelerator_type": kind,
+        "provisioning": provisioning,
+        "zone": zones[zone] if isinstance(zone, int) and 0 <= zone < len(zones) else None,
+        "attempt": memory.get("attempt"),
+        "preemptions": memory.get("preemptions"),
+        "age_seconds": max(0.0, now - granted) if granted else None,
+        "used_seconds": max(0.0, seconds),
+        "price": price,
+        "cost": None if price is None else max(0.0, seconds) / 3600 * price,
+        "reason": memory.get("reason") or "",
+        "history": list(memory.get("history") or ()),
+    }
+
+
+def trouble(error: StorageError | None) -> dict[str, str | None] | None:
+    """What, where and what to do, for the page."""
+    return None if error is None else {"what": error.what, "where": error.where, "do": error.do}
+
+
+def stamp(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="seconds")
+
+
+def chosen(records: Sequence[RunRecord], dag_id: str | None, run_id: str | None) -> RunRecord | None:
+    """The run that is asked for, or the newest."""
+    for record in records:
+        if run_id is None or (record.run_id == run_id and dag_id in (None, record.dag_id)):
+            return record
+    return None

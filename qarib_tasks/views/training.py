@@ -1,0 +1,138 @@
+"""How a training goes: its history over the steps, evaluations, checkpoints, losses of the TPU."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from qarib_tasks.layout import ModelLayout
+from qarib_tasks.views.files import Files
+from qarib_tasks.views.runs import RunRecord, progress_of, tpu_facts, trouble
+
+FIGURES = (
+    "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_loss", "next_sentence_accuracy",
+    "learning_rate", "examples_per_second",
+)  # fmt: skip
+# More points than a screen has columns for would only be slow.
+MOST_POINTS = 800
+MOST_EVALUATIONS = 40
+_EVALUATION = re.compile(r"evaluation-(\d+)\.json")
+_CHECKPOINT = re.compile(r"(checkpoint|recovery)-(\d+)\.json")
+
+
+def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
+    """What there is to see of a run's training. `now` is in seconds since 1970."""
+    model = record.model
+    if model is None:
+        return {"progress": None, "trouble": None}
+    progress = progress_of(files, model)
+    lines = history(files, model, progress)
+    names = listed(files, model)
+    made = evaluations(files, model, names)
+    return {
+        "model_id": model.model_id,
+        "progress": progress or None,
+        "history": columns(thinned(lines, MOST_POINTS)),
+        "evaluations": made,
+        "checkpoints": steps_of(names, model.upload.bert_model, "checkpoint"),
+        "recovery": steps_of(names, model.upload.bert_model, "recovery"),
+        "resumed": [line["resumed_from"] for line in lines if "resumed_from" in line],
+        "fill_mask": fill_mask(made),
+        "tpu": tpu_facts(record, files, now),
+        "trouble": trouble(files.trouble),
+    }
+
+
+def history(files: Files, model: ModelLayout, progress: dict[str, Any]) -> list[dict[str, Any]]:
+    """The logged steps in order, up to the newest that `progress.json` tells of.
+
+    The history of a training elsewhere is published with each checkpoint, its progress every few seconds.
+    """
+    name = f"{model.name}{model.upload.bert_model}history.jsonl"
+    here, there = parse(files.local(name)), []
+    if progress.get("place") != "workspace" or not here:
+        there = parse(files.published(name))
+    lines = max((here, there), key=lambda lines: lines[-1]["step"] if lines else -1)
+    if progress.get("loss") is not None and (not lines or progress["step"] > lines[-1]["step"]):
+        lines = [*lines, {key: progress[key] for key in ("step", *FIGURES) if key in progress}]
+    return lines
+
+
+def parse(data: bytes | None) -> list[dict[str, Any]]:
+    """Lines of JSON up to the first that is cut off."""
+    lines = []
+    for text in (data or b"").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            break
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
+
+
+def thinned(lines: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most about so many lines, evenly spread, the first and the last among them."""
+    if len(lines) <= most:
+        return list(lines)
+    every = -(-len(lines) // most)
+    kept = list(lines[::every])
+    return kept if kept[-1] is lines[-1] else [*kept, lines[-1]]
+
+
+def columns(lines: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """`step` and each figure that any line has, as lists of one length."""
+    present = [name for name in FIGURES if any(name in line for line in lines)]
+    return {name: [line.get(name) for line in lines] for name in ("step", *present)}
+
+
+def listed(files: Files, model: ModelLayout) -> set[str]:
+    """Checkpoints and evaluations, here and in the bucket, by name below the model's folder."""
+    names: set[str] = set()
+    for folder in (model.upload.bert_model, model.upload.bert_evals):
+        names |= {folder + name for name in files.objects(model.name + folder) or ()}
+        if files.workspace is not None:
+            at = files.workspace / model.name / folder
+            names |= {folder + path.name for path in at.glob("*.json")}
+    return names
+
+
+def steps_of(names: set[str], folder: str, kind: str) -> list[int]:
+    """The steps of the checkpoints of a kind."""
+    found = (_CHECKPOINT.fullmatch(name.removeprefix(folder)) for name in names if name.startswith(folder))
+    return sorted(int(match[2]) for match in found if match and match[1] == kind)
+
+
+def evaluations(files: Files, model: ModelLayout, names: set[str] | None = None) -> list[dict[str, Any]]:
+    """The evaluations by step; of very many, some evenly spread, the first and the last among them."""
+    folder = model.upload.bert_evals
+    names = listed(files, model) if names is None else names
+    steps = {
+        int(match[1]): name
+        for name in names
+        if name.startswith(folder) and (match := _EVALUATION.fullmatch(name.removeprefix(folder)))
+    }
+    order = [{"step": step, "name": steps[step]} for step in sorted(steps)]
+    read = files.many([model.name + one["name"] for one in thinned(order, MOST_EVALUATIONS)], 60.0)
+    return sorted((one for one in read if isinstance(one.get("step"), int)), key=lambda one: int(one["step"]))
+
+
+def fill_mask(made: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The examples of the newest evaluation that has some, each with what the first one said of it."""
+    with_examples = [one for one in made if one.get("fill_mask")]
+    if not with_examples:
+        return []
+    first, last = with_examples[0], with_examples[-1]
+    before = {example.get("text"): example.get("words") for example in first["fill_mask"]}
+    return [
+        {
+            "text": str(example.get("text", "")),
+            "words": example.get("words") or [],
+            "step": last["step"],
+            "first": before.get(example.get("text")) if first is not last else None,
+            "first_step": first["step"],
+        }
+        for example in last["fill_mask"]
+    ]
