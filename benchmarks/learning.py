@@ -127,7 +127,9 @@ def guess_words(training: Path, heldout: Path, model: Path) -> tuple[float, floa
     fill = FillMask(model)
     some = training.read_text(encoding="utf-8").splitlines()[::COUNTED_LINES]
     counts = collections.Counter(
-        word for encoding in fill.tokenizer.encode_batch(some) for word, _, _ in whole_words(encoding)
+        word
+        for encoding in fill.sentences.tokenizer.encode_batch(some)
+        for word, _, _ in whole_words(encoding)
     )
     frequent = [word for word, _ in counts.most_common(FIRST)]
     chance = random.Random(1)
@@ -135,7 +137,7 @@ def guess_words(training: Path, heldout: Path, model: Path) -> tuple[float, floa
     chance.shuffle(lines)
     asked: dict[str, str] = {}
     for line in lines:
-        encoding = fill.tokenizer.encode(line)
+        encoding = fill.sentences.tokenizer.encode(line)
         found = [one for one in whole_words(encoding) if one[0] not in asked]
         if len(asked) < SENTENCES and found and SHORTEST <= len(encoding.ids) <= LONGEST:
             word, start, end = chance.choice(found)

@@ -56,8 +56,13 @@ def evaluate_command(config: Path) -> None:
     job = _job(config)
     from qarib_tasks.train.evaluate import evaluate
 
-    for name, value in evaluate(job).items():
+    result = evaluate(job)
+    filled = result.pop("fill_mask", [])
+    for name, value in result.items():
         click.echo(f"{name} = {value}")
+    for sentence in filled:
+        words = (f"{_isolated(guess['word'])} {guess['probability']:.4f}" for guess in sentence["words"])
+        click.echo(f"{_isolated(sentence['text'])}: {', '.join(words)}")
 
 
 @click.command("export", epilog=_epilog("export"))

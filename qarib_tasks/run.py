@@ -135,7 +135,8 @@ def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None) -
     """The run on this dataset, its model named by a hash of all that changes it."""
     settings = to_dict(config)
     model = {name: settings[name] for name in ("model", "train", "evaluate")}
-    del model["train"]["recovery_minutes"]  # nothing in the model depends on it
+    # Nothing in the model depends on these.
+    del model["train"]["recovery_minutes"], model["evaluate"]["fill_mask_sentences"]
     digest = ""
     if start_from := model["train"].pop("start_from"):
         if allowed:

@@ -102,3 +102,22 @@ class EvaluateConfig:
     max_eval_steps: Annotated[
         int, Field(ge=1, title="Evaluation steps", description="Most batches an evaluation reads.")
     ] = 100
+    fill_mask_sentences: Annotated[
+        tuple[str, ...],
+        Field(
+            max_length=20,
+            title="Sentences to fill",
+            description="Each with one [MASK]; every evaluation shows the words that the model puts there.",
+        ),
+    ] = (
+        "شو عندكم يا [MASK]",
+        "قام [MASK] بزيارة المدينة",
+        "السلام عليكم ورحمة [MASK] وبركاته",
+        "لكل شخص الحق في [MASK]",
+        "عاصمة مصر هي [MASK]",
+    )
+
+    def __post_init__(self) -> None:
+        for sentence in self.fill_mask_sentences:
+            if sentence.count("[MASK]") != 1:
+                raise ValueError(f"fill_mask_sentences: there must be one [MASK] in {sentence!r}")

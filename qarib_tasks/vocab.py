@@ -256,8 +256,8 @@ def as_entry(piece: str) -> str:
     return piece[1:] if piece.startswith(SPACE) else f"##{piece}"
 
 
-def write_tokenizer(vocabulary: list[str], folder: Path, *, do_lower_case: bool) -> None:
-    """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` loads."""
+def make_tokenizer(vocabulary: list[str], *, do_lower_case: bool) -> Any:
+    """BERT's tokenizer with this vocabulary, as a `tokenizers.Tokenizer`."""
     from tokenizers import Tokenizer
     from tokenizers.decoders import WordPiece as WordPieceDecoder
     from tokenizers.models import WordPiece
@@ -276,6 +276,12 @@ def write_tokenizer(vocabulary: list[str], folder: Path, *, do_lower_case: bool)
         special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")],
     )
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return tokenizer
+
+
+def write_tokenizer(vocabulary: list[str], folder: Path, *, do_lower_case: bool) -> None:
+    """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` loads."""
+    tokenizer = make_tokenizer(vocabulary, do_lower_case=do_lower_case)
     write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
     names = {name: token for token in SPECIAL_TOKENS for name in [f"{token.strip('[]').lower()}_token"]}
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": do_lower_case, **names}

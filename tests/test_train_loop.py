@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qarib_tasks.train.runtime import choose_backend
@@ -14,11 +15,12 @@ from qarib_tasks.train.runtime import choose_backend
 choose_backend()
 
 from qarib_tasks.config import TrainingJob  # noqa: E402
-from qarib_tasks.errors import CorruptError, TrainingError  # noqa: E402
+from qarib_tasks.errors import CorruptError, InputError, TrainingError  # noqa: E402
 from qarib_tasks.storage import checksums  # noqa: E402
 from qarib_tasks.tfrecord import read_records  # noqa: E402
 from qarib_tasks.train.evaluate import Unigram, evaluate  # noqa: E402
 from qarib_tasks.train.export import export  # noqa: E402
+from qarib_tasks.train.fill_mask import fill_mask  # noqa: E402
 from qarib_tasks.train.loop import train  # noqa: E402
 from qarib_tasks.train.output import Output  # noqa: E402
 from qarib_tasks.train.start import warn_of_labels  # noqa: E402
@@ -154,6 +156,34 @@ def test_evaluation_is_made_once_and_again_for_other_settings(copy: TrainingJob)
     assert evaluate(other)["examples"] == 10
     again = evaluate(copy)
     assert again == result
+
+
+def test_evaluations_show_what_the_model_puts_for_a_mask(copy: TrainingJob) -> None:
+    sentences = ("w10 w11 [MASK] w13", "w30 [MASK]")
+    job = replace(copy, evaluate=replace(copy.evaluate, fill_mask_sentences=sentences))
+    (Output(job).evaluations / "evaluation-12.json").unlink()
+    result = evaluate(job)["fill_mask"]
+    assert json.loads((Output(job).evaluations / "evaluation-12.json").read_text())["fill_mask"] == result
+    export(job)
+    guesses = fill_mask(Path(job.output), sentences)
+    assert [entry["text"] for entry in result] == list(sentences)
+    for entry, (expected,) in zip(result, guesses, strict=True):
+        assert [word["word"] for word in entry["words"]] == [guess.word for guess in expected]
+        found = [word["probability"] for word in entry["words"]]
+        np.testing.assert_allclose(found, [guess.probability for guess in expected], rtol=1e-4)
+    assert result[0]["words"] != result[1]["words"]
+
+
+def test_no_sentence_is_no_word(copy: TrainingJob) -> None:
+    (Output(copy).evaluations / "evaluation-12.json").unlink()
+    assert evaluate(replace(copy, evaluate=replace(copy.evaluate, fill_mask_sentences=())))["fill_mask"] == []
+
+
+def test_a_sentence_longer_than_the_model_reads_is_found_before_training(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    job = replace(job, evaluate=replace(job.evaluate, fill_mask_sentences=("w1 " * 31 + "[MASK]",)))
+    with pytest.raises(InputError, match="34 wordpieces long, the model reads 32"):
+        train(job)
 
 
 def test_one_batch_size_of_the_evaluation_is_as_good_as_another(copy: TrainingJob) -> None:

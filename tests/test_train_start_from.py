@@ -223,11 +223,16 @@ def test_contents_decide_the_model_id_and_addresses_do_not(source: TrainingJob, 
         train(changed)
 
 
-def test_minutes_between_recovery_checkpoints_do_not_make_another_model(tmp_path: Path) -> None:
-    ids = set()
-    for minutes in (0, 5):
-        values = {"preset": "demo", "workspace": str(tmp_path), "train": {"recovery_minutes": minutes}}
-        ids.add(pipeline.prepare(resolve(values)).model_id)
+@pytest.mark.parametrize(
+    "setting",
+    [{"train": {"recovery_minutes": 5}}, {"evaluate": {"fill_mask_sentences": []}}],
+    ids=["recovery checkpoints", "sentences to fill"],
+)
+def test_what_changes_nothing_in_the_model_does_not_make_another(
+    tmp_path: Path, setting: dict[str, object]
+) -> None:
+    values = {"preset": "demo", "workspace": str(tmp_path)}
+    ids = {pipeline.prepare(resolve(v)).model_id for v in (values, values | setting)}
     assert len(ids) == 1
 
 

@@ -123,6 +123,11 @@ def test_a_whole_training_on_eight_devices(jax: dict[str, Any]) -> None:
     progress = jax["progress"]
     assert (progress["state"], progress["step"], progress["evaluation"]["step"]) == ("finished", 6, 6)
     assert (progress["backend"], progress["device_kind"], progress["devices"]) == ("jax", "cpu", 8)
+    assert [len(filled["words"]) for filled in progress["evaluation"]["fill_mask"]] == [5] * 5
+
+
+def test_predictions_are_made_with_the_trained_weights(jax: dict[str, Any]) -> None:
+    assert jax["prediction"] < 1e-4
 
 
 def test_an_evaluation_of_any_size_is_divided(jax: dict[str, Any]) -> None:

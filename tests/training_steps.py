@@ -60,6 +60,14 @@ def figures(job: TrainingJob, **arguments: Any) -> list[dict[str, float]]:
     return result
 
 
+def largest_difference_of_predictions(steps: Any, model: Any, batch: dict[str, np.ndarray]) -> float:
+    """Between the logits of trained steps and those of a model that was given their weights."""
+    state = steps.state()
+    for name, variable in model.named_variables().items():
+        variable.assign(state[name])
+    return float(np.abs(steps.predict(batch) - np.asarray(model(batch, training=False)["masked_lm"])).max())
+
+
 def main(folder: Path) -> None:
     """Also goes on from TensorFlow's state after three steps, in `folder`, and tries a batch of 12."""
     import jax
@@ -93,6 +101,7 @@ def main(folder: Path) -> None:
     cases["evaluation"] = [
         {name: float(value) for name, value in each.evaluate(thirteen).items()} for each in (steps, one)
     ]
+    cases["prediction"] = largest_difference_of_predictions(steps, build_model(job, 64), given[0])
     whole = replace(job_of(folder, steps=6, save_checkpoints_steps=3), output=str(folder / "whole"))
     train(whole)
     cases["progress"] = json.loads((folder / "whole" / "progress.json").read_text())

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SETTINGS = ("eval_batch_size", "max_eval_steps")
+WORDS = 5  # shown for each sentence with a [MASK]
 REFERENCE_NAMES = (
     "global_step",
     "loss",
@@ -117,11 +118,17 @@ class Unigram:
 
 
 class Evaluator:
-    """Holds the held-out examples, parsed once, and evaluates a model on them."""
+    """Holds the held-out examples, parsed once, and evaluates a model on them.
+
+    Raises:
+        InputError: there are no examples, or a sentence to fill is longer than the model reads.
+    """
 
     def __init__(self, job: TrainingJob, output: Output, vocabulary: Vocabulary, steps: Steps) -> None:
         from qarib_tasks.train.data import Parser, heldout_examples
+        from qarib_tasks.train.fill_mask import MaskedSentences
         from qarib_tasks.train.shards import Shards
+        from qarib_tasks.vocab import make_tokenizer
 
         self.job = job
         self.output = output
@@ -132,6 +139,9 @@ class Evaluator:
         self.unigram = Unigram.of(
             self.examples, [vocabulary.id(token) for token in ("[PAD]", "[CLS]", "[SEP]")]
         )
+        tokenizer = make_tokenizer(vocabulary.tokens, do_lower_case=job.do_lower_case)
+        self.sentences = MaskedSentences(vocabulary.tokens, tokenizer, job.model.max_position_embeddings)
+        self.encoded = [self.sentences.encode(text) for text in job.evaluate.fill_mask_sentences]
 
     def run(self, step: int) -> dict[str, Any]:
         """Evaluate, write `evaluation-<step>.json` and `eval_results.txt`, publish them.
@@ -139,7 +149,8 @@ class Evaluator:
         Returns:
             step, loss, masked_lm_loss (nats), masked_lm_accuracy, perplexity, next_sentence_loss and
             next_sentence_accuracy (unless left out), unigram_entropy (nats a wordpiece), unigram_accuracy,
-            examples, predictions, wordpieces, and the settings of the evaluation.
+            examples, predictions, wordpieces, the settings of the evaluation, and fill_mask: of each
+            sentence its text and the five best words with their probability.
         """
         from qarib_tasks.train.data import padded
 
@@ -169,10 +180,21 @@ class Evaluator:
             "predictions": int(sums["predictions"]),
             "wordpieces": self.unigram.wordpieces,
             **{name: getattr(self.job.evaluate, name) for name in SETTINGS},
+            "fill_mask": self._fill_masks(),
         }
         self._write(result)
         log.info("evaluation after step %d: %s", step, _line(result))
         return result
+
+    def _fill_masks(self) -> list[dict[str, Any]]:
+        if not self.encoded:
+            return []
+        logits = self.steps.predict(self.sentences.batch(self.encoded))
+        guesses = self.sentences.guesses(self.encoded, logits, WORDS)
+        return [
+            {"text": text, "words": [asdict(guess) for guess in words]}
+            for text, (words,) in zip(self.job.evaluate.fill_mask_sentences, guesses, strict=True)
+        ]
 
     def _write(self, result: dict[str, Any]) -> None:
         values = result | {"global_step": result["step"]}
@@ -182,7 +204,7 @@ class Evaluator:
             evaluation_path(self.output, result["step"]),
         )
         write_text(results, text)
-        write_text(path, json.dumps(result, indent=1) + "\n")
+        write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         self.output.publish(results, path)
 
 

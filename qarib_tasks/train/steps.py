@@ -31,6 +31,13 @@ class Steps(Protocol):
         """The scalars of `model.counts`, without dropout."""
         ...
 
+    def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The masked-LM logits, float32 [batch × predictions, entries], without dropout.
+
+        The batch need hold no masked_lm_ids, masked_lm_weights and next_sentence_labels.
+        """
+        ...
+
     def state(self) -> dict[str, np.ndarray]:
         """Weights by name, the optimizer's averages (`…/adam_m`, `…/adam_v`) and `global_step`."""
         ...

@@ -74,6 +74,11 @@ class JaxSteps:
             in_shardings=(self.replicated, self.divided),
             out_shardings=self.replicated,
         )
+        self._predict = jax.jit(
+            lambda weights, batch: self._call(weights, batch, None)["masked_lm"],
+            in_shardings=self.replicated,
+            out_shardings=self.replicated,
+        )
 
     @cached_property
     def _state(self) -> Tree:
@@ -103,6 +108,9 @@ class JaxSteps:
         devices = self.hardware.devices
         packed, layout = self._feed(padded(batch, -(-len(batch["input_ids"]) // devices) * devices))
         return self._evaluate(self._state["weights"], packed, layout)  # type: ignore[no-any-return]
+
+    def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(self._predict(self._state["weights"], dict(batch)), np.float32)
 
     def lower(self, layout: Layout) -> jax.stages.Lowered:
         """The training step lowered for these devices, to be compiled where they are not."""

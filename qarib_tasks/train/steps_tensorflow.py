@@ -38,6 +38,9 @@ class TensorFlowSteps:
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return self._evaluate({name: tf.constant(value) for name, value in batch.items()})  # type: ignore[no-any-return]
 
+    def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(self.model(dict(batch), training=False)["masked_lm"], np.float32)
+
     def _train_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         random = self.model.generator.state
         random.assign(tf.cast(tf.stack([self.seed, self.step * DRAWS_A_STEP]), random.dtype))
