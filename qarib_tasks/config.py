@@ -140,6 +140,24 @@ class RunConfig:
         str, Field(min_length=1, title="Workspace", description="Folder that the run works in.")
     ]
     preset: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", title="Preset")] = "custom"
+    extends: Annotated[
+        str,
+        Field(
+            pattern=r"^$|^[a-z0-9_]+-[0-9a-f]{10}$",
+            title="Extends",
+            description="Dataset that is trained on too. Of the sources only files that it lacks are "
+            "collected; its vocabulary and the settings of its steps are kept.",
+        ),
+    ] = ""
+    promotion_margin: Annotated[
+        float,
+        Field(
+            ge=0,
+            title="Promotion margin",
+            description="Nats that the masked-LM loss on the held-out part may be above that of the promoted "
+            "model for a new one to take its place.",
+        ),
+    ] = 0.02
     collect: CollectConfig = CollectConfig()
     vocab: VocabConfig = VocabConfig()
     split: SplitConfig = SplitConfig()
@@ -182,7 +200,8 @@ class TrainingJob:
     `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files; everything the
     job makes goes below `output` and, where `publish_to` is set, to the same names below that gs:// address.
     `start_from_digest` is what `train.start_from` held when the run was prepared; empty: anything. `left_out`
-    names files of `training_data` that are not read, whether they are there or not.
+    names files of `training_data` that are not read, whether they are there or not. `earlier_data` are folders
+    that are read besides, with other names in them. `steps_before` are those behind `train.start_from`.
     """
 
     training_data: str
@@ -190,11 +209,13 @@ class TrainingJob:
     vocab_file: str
     output: str
     publish_to: str | None = None
+    earlier_data: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     # The share of the training examples whose second part is random, where the dataset's manifest has it.
     random_next_share: float | None = None
     cache: str | None = None
     start_from_digest: str = ""
+    steps_before: int = 0
     random_seed: int = 34
     do_lower_case: bool = True
     max_seq_length: int = 64

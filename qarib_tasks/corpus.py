@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def collect(
     random_seed: int,
     cache: Path | None = None,
     allowed: AllowedSources | None = None,
+    files: Mapping[str, Sequence[SourceFile]] | None = None,
+    earlier: Mapping[str, Sequence[Path]] | None = None,
 ) -> Manifest:
     """Read, clean and deduplicate every source into `out`, or `heldout` where a document's hash says so.
 
@@ -66,6 +69,9 @@ def collect(
             however the corpus grows.
         cache: folder for files that are fetched; `out`'s own folder without it.
         allowed: what sources may name; None for anything.
+        files: of each source by its name, instead of all that it names now.
+        earlier: texts that were collected before, by the name of their dataset: documents that repeat one of
+            theirs are dropped, exact repeats only. No document need fall to the held-out part then.
 
     Returns:
         the manifest, written last, beside `out`.
@@ -74,13 +80,18 @@ def collect(
         ConfigError, InputError, StorageError, CorruptError: a source is not what it should be (with file and
             line), nothing was found to collect, or no document fell to the held-out part.
     """
-    list_sources(config, allowed)
-    fetched = {source: _fetched(source, _cache(out, cache), allowed) for source in config.sources}
-    inputs = [record for files in fetched.values() for _, record in files]
+    if files is None:
+        files = {source.name: listed for source, listed in list_sources(config, allowed).items()}
+    fetched = {
+        source: _fetched(source, _cache(out, cache), allowed, files[source.name]) for source in config.sources
+    }
+    inputs = [record for read in fetched.values() for _, record in read]
     settings = _settings(config) | {
         "heldout_share": config.heldout_share if heldout else 0.0,
         "random_seed": random_seed,
     }
+    if earlier:
+        settings["earlier"] = list(earlier)
     if done := finished(manifest_of(out), config=settings, inputs=inputs):
         log.info("%s: already collected", out)
         return done
@@ -89,8 +100,8 @@ def collect(
     manifest_of(out).unlink(missing_ok=True)
     folder = _folder(out)
     parts = {
-        source.name: _collect(config, source, files, folder / f"{source.name}.txt")
-        for source, files in fetched.items()
+        source.name: _collect(config, source, read, folder / f"{source.name}.txt")
+        for source, read in fetched.items()
     }
     if not any(part.statistics["documents_read"] for part in parts.values()):
         shutil.rmtree(folder)
@@ -99,7 +110,8 @@ def collect(
             where=", ".join(source.path for source in config.sources),
             do="Check the sources, and what cleaning dropped",
         )
-    manifest = join(config, parts, folder, out, heldout, random_seed, settings, inputs)
+    texts = [text for some in (earlier or {}).values() for text in some]
+    manifest = join(config, parts, folder, out, heldout, random_seed, settings, inputs, texts)
     manifest.write(manifest_of(out))
     shutil.rmtree(folder, ignore_errors=True)
     return manifest
@@ -112,24 +124,26 @@ def collect_source(
     *,
     cache: Path | None = None,
     allowed: AllowedSources | None = None,
+    files: Mapping[str, Sequence[SourceFile]] | None = None,
 ) -> None:
     """Do one source's part of `collect` beforehand, so that sources can be read at once on many machines.
 
     Args:
         name: the source's.
-        out, cache, allowed: as `collect` is given them.
+        out, cache, allowed, files: as `collect` is given them.
     """
     source = next((source for source in config.sources if source.name == name), None)
     if source is None:
         raise ConfigError("there is no such source", where=name)
-    files = _fetched(source, _cache(out, cache), allowed)
+    listed = list_files(source, allowed) if files is None else files[source.name]
+    fetched = _fetched(source, _cache(out, cache), allowed, listed)
     if manifest_of(out).exists():
         joined = Manifest.read(manifest_of(out))
         same = all(joined.config.get(key) == value for key, value in _settings(config).items())
-        if same and all(record in joined.inputs for _, record in files):
+        if same and all(record in joined.inputs for _, record in fetched):
             log.info("%s: already collected into %s", name, out)
             return
-    _collect(config, source, files, _folder(out) / f"{name}.txt")
+    _collect(config, source, fetched, _folder(out) / f"{name}.txt")
 
 
 def _folder(out: Path) -> Path:
@@ -150,11 +164,13 @@ def _settings(config: CollectConfig) -> dict[str, Any]:
 
 
 def _fetched(
-    source: SourceConfig, cache: Path, allowed: AllowedSources | None
+    source: SourceConfig, cache: Path, allowed: AllowedSources | None, listed: Sequence[SourceFile]
 ) -> list[tuple[Path, FileRecord]]:
     """The source's files, on this machine, with what is in them."""
     files = []
-    for file in list_files(source, allowed):
+    for file in listed:
+        if allowed:
+            allowed.check(file.address, source.name)
         path, record = fetch(file, cache, sha256=source.sha256, allowed=allowed)
         name = f"{source.name}/{file.name}"
         files.append((path, FileRecord(name, record.bytes, record.sha256, record.crc32c)))

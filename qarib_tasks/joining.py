@@ -6,6 +6,7 @@ it is.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ import numpy as np
 from qarib_tasks.config import CollectConfig
 from qarib_tasks.corpus_report import report
 from qarib_tasks.deduplication import chosen, repeats, unpacked
-from qarib_tasks.documents import RECORD, Records, histogram
+from qarib_tasks.documents import RECORD, DocumentWriter, Records, histogram
 from qarib_tasks.errors import InputError
 from qarib_tasks.manifest import FileRecord, Manifest
 from qarib_tasks.progress import progress
@@ -27,6 +28,7 @@ from qarib_tasks.storage import CHUNK, atomic_path, write_text
 SAMPLE_LINES = 10
 RECORDS = 1 << 16  # of documents, read at once
 KEEP, HOLD_OUT, DROP = 0, 1, 2
+EARLIER = ".earlier"  # no name of a source begins with a dot
 _SHARE_SEED = 0x7368617265  # "share": the choice must not be that of the held-out part
 
 
@@ -39,18 +41,20 @@ def join(
     random_seed: int,
     settings: Mapping[str, Any],
     inputs: list[FileRecord],
+    earlier: Sequence[Path] = (),
 ) -> Manifest:
     """The collected sources to `out` and `heldout`, without repeats.
 
     Args:
         parts: the sources' manifests by name; texts and records are in `folder`.
         settings, inputs: those of the whole corpus's manifest.
+        earlier: texts whose documents are not to come again.
 
     Returns:
         that manifest, not yet written.
     """
     total = sum(part.statistics["documents_read"] for part in parts.values())
-    exact, near = _repeats(config, folder, parts, total)
+    exact, near = _repeats(config, folder, parts, total, earlier)
     statistics: dict[str, dict[str, Any]] = {}
     targets = [path for path in (out, heldout) if path]
     lengths = Counter[str]()
@@ -85,8 +89,11 @@ def join(
         for values in statistics.values():
             totals.update({name: value for name, value in values.items() if isinstance(value, int)})
         if not totals["documents"] and not totals["heldout_documents"]:
-            raise InputError("nothing is left of the text", where=out, do="Check shares and sources")
-        if heldout and not totals["heldout_documents"]:
+            do = "Check shares and sources"
+            if totals["duplicates"] and earlier:
+                do = "All of it may be in the datasets that this one extends already: see report.html there"
+            raise InputError("nothing is left of the text", where=out, do=do)
+        if heldout and not totals["heldout_documents"] and not earlier:
             raise InputError(
                 f"none of {totals['documents']:,} documents fell to the held-out part",
                 where="collect.heldout_share",
@@ -126,20 +133,47 @@ def _records(folder: Path, name: str) -> Iterator[Records]:
 
 
 def _repeats(
-    config: CollectConfig, folder: Path, parts: Mapping[str, Manifest], total: int
+    config: CollectConfig, folder: Path, parts: Mapping[str, Manifest], total: int, earlier: Sequence[Path]
 ) -> tuple[Any, Any]:
-    """A bit a document for exact repeats, and one for near ones."""
+    """A bit a document for exact repeats, also of earlier texts, and one for near ones among the new."""
     none = np.zeros((total + 7) // 8, dtype=np.uint8)
     exact = near = none
     if config.deduplicate:
-        keys = (records["key"] for name in parts for records in _records(folder, name))
-        exact = repeats(keys, total, folder)
+        before = _write_earlier(folder, earlier) if earlier else 0
+        names = [EARLIER, *parts] if earlier else list(parts)
+        keys = (records["key"] for name in names for records in _records(folder, name))
+        exact = repeats(keys, before + total, folder)[before // 8 :]
     if config.near_duplicates:
         from qarib_tasks.near_duplicates import near_repeats
 
         texts = (folder / f"{name}.txt" for name in parts)
         near = near_repeats(texts, total, exact, config.near_duplicates, folder)
     return exact, near
+
+
+def _write_earlier(folder: Path, texts: Sequence[Path]) -> int:
+    """Write the records of earlier texts' documents to `folder`.
+
+    Returns:
+        how many there are: a multiple of 8, so that the bits behind them begin with a byte. The last one is
+        repeated until it is.
+    """
+    path = folder / f"{EARLIER}.documents"
+    with path.open("wb") as records, open(os.devnull, "wb") as nowhere:
+        writer = DocumentWriter(nowhere, records)
+        for text in texts:
+            with text.open(encoding="utf-8", newline="\n") as file:
+                while lines := file.readlines(CHUNK):
+                    writer.write([line.rstrip("\n") for line in lines])
+            writer.write([""])
+        writer.close()
+    missing = -writer.documents % 8
+    if missing:
+        with path.open("r+b") as records:
+            records.seek(-RECORD.itemsize, os.SEEK_END)
+            last = records.read()
+            records.write(last * missing)
+    return writer.documents + missing
 
 
 def _tally(records: Records, target: Any) -> Counter[str]:

@@ -19,8 +19,12 @@ MOST_SHARDS = 10_000  # four digits, as `split -a 4`
 SHARD = re.compile(r"shard_\d{4}")
 
 
-def split(data: Path, folder: Path, config: SplitConfig) -> Manifest:
+def split(data: Path, folder: Path, config: SplitConfig, first: int | None = None) -> Manifest:
     """Split `data` into `folder/shard_0000` … of `config.shard_lines` lines each.
+
+    Args:
+        first: the number of the first shard, where `data` extends texts that were split before; an empty
+            text then gives no shard.
 
     Returns:
         the manifest, written last, beside the folder (`shards/` → `shards.json`); its outputs are the
@@ -30,23 +34,25 @@ def split(data: Path, folder: Path, config: SplitConfig) -> Manifest:
         InputError: `data` is missing or empty, or would give more than 10,000 shards.
     """
     source = FileRecord.of(data)
-    if not source.bytes:
+    if not source.bytes and first is None:
         raise InputError("the file is empty", where=data, do="Check what was collected into it")
     manifest_path = manifest_of(folder)
     settings = to_dict(config)
+    if first is not None:
+        settings["first"] = first
     if done := finished(manifest_path, config=settings, inputs=[source]):
         log.info("%s: already split into %d shards", data, len(done.outputs))
         return done
     manifest_path.unlink(missing_ok=True)
     records, lines = [], 0
     with data.open("rb") as file, progress(f"split {data.name}", source.bytes, "bytes") as advance:
-        for number in count():
+        for number in count(first or 0):
             # A shard is as large as its lines; the lines are passed on as they are read.
             chunk = islice(file, config.shard_lines)
             first = next(chunk, None)
             if first is None:
                 break
-            if number == MOST_SHARDS:
+            if number >= MOST_SHARDS:
                 raise InputError(
                     f"more than {MOST_SHARDS:,} shards of {config.shard_lines:,} lines",
                     where=data,
@@ -77,6 +83,7 @@ def split(data: Path, folder: Path, config: SplitConfig) -> Manifest:
 
 def _remove_strangers(folder: Path, own: set[str]) -> None:
     """Remove shards of an earlier split of other text or other size: they would be trained on."""
+    folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if SHARD.fullmatch(path.name) and path.name not in own:
             log.warning("%s: left over from another split, removed", path)

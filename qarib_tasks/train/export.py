@@ -29,7 +29,7 @@ FILES = {
     *("README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer.json"),
     *("tokenizer_config.json", "bert_config.json", *tensorflow1.FILES),
 }
-PLACES = {"publish_to", "cache", "output", "training_data", "heldout_data", "vocab_file"}
+PLACES = {"publish_to", "cache", "output", "training_data", "earlier_data", "heldout_data", "vocab_file"}
 
 
 def export(job: TrainingJob) -> Manifest:
@@ -73,7 +73,7 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
         _publish(output, done)
         return done
     output.manifest.unlink(missing_ok=True)
-    statistics = _statistics(output, evaluation)
+    statistics = _statistics(job, output, evaluation)
     files = _write(job, output, vocabulary, checkpoints.weights(index), statistics)
     records = [FileRecord.of(path, output.name(path)) for path in files]
     records.append(FileRecord.of(path := evaluation_path(output, steps), output.name(path)))
@@ -92,13 +92,17 @@ def _publish(output: Output, manifest: Manifest) -> None:
     )
 
 
-def _statistics(output: Output, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of the training's first and last step and of its evaluations."""
+def _statistics(job: TrainingJob, output: Output, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of the training's first and last step and of its evaluations.
+
+    `total_steps` also counts those of the models that it goes on from.
+    """
     lines = read_history(output.history)
     first, last = lines[0], lines[-1]
     evaluations = read_evaluations(output)
     return {
         "train_steps": last["step"],
+        "total_steps": job.steps_before + last["step"],
         "first_masked_lm_loss": first["masked_lm_loss"],
         "first_masked_lm_accuracy": first["masked_lm_accuracy"],
         "last_masked_lm_loss": last["masked_lm_loss"],

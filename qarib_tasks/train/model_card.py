@@ -40,7 +40,10 @@ def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any])
         f"| {e['step']:,} | {e['masked_lm_loss']:.4f} | {e['masked_lm_accuracy']:.4f} |\n"
         for e in statistics["evaluations"]
     )
-    origin = f"from the weights of `{train.start_from}`" if train.start_from else "from the beginning"
+    origin = "from the beginning"
+    if train.start_from:
+        origin = f"from the weights of `{train.start_from}`"
+        origin += f" ({job.steps_before:,} steps before)" if job.steps_before else ""
     names = "BertForPreTraining" if train.next_sentence else "BertForMaskedLM"
     return f"""---
 language: ar

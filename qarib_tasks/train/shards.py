@@ -49,48 +49,50 @@ def _stage(bucket: Bucket, name: str, cache: Path, blob: Any = None) -> Path:
 
 
 class Shards:
-    """The `*.tfrecord` files of a folder.
+    """The `*.tfrecord` files of a folder, and of those that it extends.
 
     Args:
+        address: of the folder, local or gs://.
         left_out: files that are not read. They keep their place in `names` even where they are not there, so
             that a position in the others' order holds when they are repaired later.
+        earlier: addresses of the folders that are read besides.
 
     Raises:
-        InputError: the folder holds none.
+        InputError: a folder holds none, or two have one of the same name.
     """
 
-    def __init__(self, address: str, cache: Path, left_out: Collection[str] = ()) -> None:
+    def __init__(
+        self, address: str, cache: Path, left_out: Collection[str] = (), earlier: Sequence[str] = ()
+    ) -> None:
         self.address = address
         self.cache = cache
         self.left_out = frozenset(left_out)
-        self._bucket: Bucket | None = None
-        self._blobs: dict[str, Any] = {}
+        self._places: dict[str, Path | tuple[Bucket, Any]] = {}
         self._lock = threading.Lock()
         self._read: list[Path] = []
         self._ahead: threading.Thread | None = None
-        if address.startswith("gs://"):
-            self._bucket = Bucket(address.rstrip("/") + "/")
-            objects = self._bucket.list()
-            self._blobs = {n: b for n, b in objects.items() if n.endswith(".tfrecord") and "/" not in n}
-            names = set(self._blobs)
-        else:
-            names = {path.name for path in Path(address).glob("*.tfrecord")}
-        self.names = sorted(names | self.left_out)
-        if not names - self.left_out:
-            raise InputError("there is no *.tfrecord", where=address, do="Convert the shards first")
+        for folder in (*earlier, address):
+            here = _list(folder)
+            if not here.keys() - self.left_out:
+                raise InputError("there is no *.tfrecord", where=folder, do="Convert the shards first")
+            if twice := sorted(here.keys() & self._places.keys()):
+                raise InputError(f"{twice[0]} is in a folder that this one extends too", where=folder)
+            self._places |= here
+        self.names = sorted(self._places.keys() | self.left_out)
 
     def path(self, name: str) -> Path:
         """Where the shard can be read."""
-        if self._bucket is None:
-            return Path(self.address) / name
+        place = self._places[name]
+        if isinstance(place, Path):
+            return place
+        bucket, blob = place
         with self._lock:
-            path = _stage(self._bucket, name, self.cache, self._blobs[name])
-        return path
+            return _stage(bucket, name, self.cache, blob)
 
     def expect(self, names: Sequence[str]) -> None:
         """Begin to stage shards that will be read next. A failure shows when they are."""
-        names = [name for name in names if name not in self.left_out]
-        if self._bucket is None or not names or (self._ahead and self._ahead.is_alive()):
+        names = [name for name in names if name not in self.left_out and self._is_far(name)]
+        if not names or (self._ahead and self._ahead.is_alive()):
             return
 
         def stage() -> None:
@@ -105,16 +107,27 @@ class Shards:
 
     def release(self, name: str) -> None:
         """Say that a shard was read to its end; the ones longest unread give way when space is needed."""
-        if self._bucket is None:
+        if not self._is_far(name):
             return
         path = self.path(name)
         self._read = [other for other in self._read if other != path] + [path]
         while sum(self._size(p) for p in self._read) > CACHE_BYTES:
             self._read.pop(0).unlink(missing_ok=True)
 
+    def _is_far(self, name: str) -> bool:
+        return not isinstance(self._places[name], Path)
+
     @staticmethod
     def _size(path: Path) -> int:
         return path.stat().st_size if path.exists() else 0
+
+
+def _list(folder: str) -> dict[str, Path | tuple[Bucket, Any]]:
+    """The shards in a folder, by name: paths, or a bucket's objects."""
+    if not folder.startswith("gs://"):
+        return {path.name: path for path in Path(folder).glob("*.tfrecord")}
+    bucket = Bucket(folder.rstrip("/") + "/")
+    return {n: (bucket, b) for n, b in bucket.list().items() if n.endswith(".tfrecord") and "/" not in n}
 
 
 def read_records(

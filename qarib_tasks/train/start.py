@@ -58,7 +58,7 @@ def start(
     if newest:
         steps.restore(checkpoints.load(newest))
         log.info("going on from the checkpoint of step %d", index.step)
-    shards = Shards(job.training_data, output.cache, job.left_out)
+    shards = Shards(job.training_data, output.cache, job.left_out, job.earlier_data)
     stream = ExampleStream(
         shards,
         window=job.train.shuffle_window,
