@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk.configuration import conf
 
 if {"scheduler", "celery"} & set(sys.argv):
     # What a task's process finds imported already it need not import itself: that is a second of
     # processor time a task, half an hour for a thousand shards. Only modules that do not change while
     # Airflow runs: our own would be stale after an edit.
     import airflow.providers.google.cloud.transfers.local_to_gcs  # noqa: F401
+
+PREFIX = "/qarib"
+
+
+class Page:
+    """The page's application, imported with the first request: no other process of Airflow needs it."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        app = await asyncio.to_thread(_imported)
+        await app(scope, receive, send)
+
+
+def _imported() -> Any:
+    from qarib_airflow.page.app import app
+
+    return app
+
+
+def _at(path: str) -> str:
+    """An address below Airflow's own."""
+    return urlsplit(conf.get("api", "base_url", fallback="") or "/").path.rstrip("/") + PREFIX + path
+
+
+APPS = [{"app": Page(), "url_prefix": PREFIX, "name": "QARiB"}]
+ICONS = {"icon": _at("/static/icon.svg"), "icon_dark_mode": _at("/static/icon-dark.svg")}
+VIEWS = [
+    {"name": "QARiB", "href": _at("/"), "destination": "nav", "url_route": "qarib", **ICONS},
+    {
+        "name": "QARiB",
+        "href": _at("/?dag_id={DAG_ID}&run_id={RUN_ID}"),
+        "destination": "dag_run",
+        "url_route": "qarib-run",
+        **ICONS,
+    },
+]
+
+
+class QaribPlugin(AirflowPlugin):
+    """The page in the navigation and on each run."""
+
+    name = "qarib"
+    fastapi_apps = APPS
+    external_views = VIEWS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import builtins
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ State = Literal["waiting", "converting", "uploading", "done", "failed", "corrupt
 STATES: tuple[str, ...] = get_args(State)
 AT_WORK = ("running", "restarting", "deferred")
 FAILED = ("failed", "upstream_failed")
+SHARD_NAME = re.compile(r"(heldout/)?shards/shard_[0-9]+")
 FIGURES = ("examples", "lines", "documents", "words", "wordpieces", "unknown_share")
 
 
@@ -316,7 +318,7 @@ def pace(
 def shard_detail(record: RunRecord, files: Files, name: str) -> dict[str, Any]:
     """The whole of one shard's manifest, of which the page shows figures and the sample."""
     dataset = record.dataset
-    if dataset is None or ".." in name.split("/"):
+    if dataset is None or not SHARD_NAME.fullmatch(name):
         return {}
     place = dataset.tfrecord_name(name).removesuffix(".tfrecord") + ".json"
     values = files.json(f"{dataset.name}{place}")

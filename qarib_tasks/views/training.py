@@ -33,6 +33,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
     made = evaluations(files, model, names)
     return {
         "model_id": model.model_id,
+        "train_batch_size": (record.config.get("train") or {}).get("train_batch_size"),
         "progress": progress or None,
         "history": columns(thinned(lines, MOST_POINTS)),
         "evaluations": made,

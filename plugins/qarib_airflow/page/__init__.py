@@ -1,0 +1,1 @@
+"""The page that shows QARiB's runs inside Airflow's UI."""

@@ -1,0 +1,190 @@
+"""The page's own small web application, which Airflow's api-server mounts below `/qarib`.
+
+Airflow does not guard a plugin's application: every route here carries the guard, and the files of the page
+are routes like the others. Answers are JSON; an error tells what was wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import mimetypes
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from qarib_airflow.page import database
+from qarib_airflow.page.bucket import ConnectionBucket
+from qarib_airflow.page.guard import GUARD, readable_dags
+from qarib_airflow.shard_tasks import CONNECTION
+from qarib_tasks.views.corpus import corpus_view
+from qarib_tasks.views.files import AT_ONCE, Cache, Files
+from qarib_tasks.views.model import model_view
+from qarib_tasks.views.runs import RunRecord, summary
+from qarib_tasks.views.shards import SHARD_NAME, shard_detail, shards_view
+from qarib_tasks.views.training import training_view
+
+log = logging.getLogger(__name__)
+STATIC = Path(__file__).parent / "static"
+RUNS_A_PAGE = 15
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+}
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+# Only these are served, whatever a path names.
+FILES = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.is_file()}
+CACHE = Cache()
+
+# Every route carries the guard; the application offers no other.
+app = FastAPI(
+    title="QARiB",
+    dependencies=list(GUARD),
+    openapi_url=None,
+    docs_url=None,
+    redoc_url=None,
+    redirect_slashes=False,
+)
+
+
+@app.middleware("http")
+async def with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+@app.exception_handler(StarletteHTTPException)
+async def refused(request: Request, error: StarletteHTTPException) -> Response:
+    advice = {
+        401: "Sign in to Airflow",
+        403: "Ask an administrator of Airflow for leave to read the DAG qarib_pretrain",
+        404: "Go back to the list of runs",
+    }
+    return answer(_fault(str(error.detail), request, advice.get(error.status_code)), error.status_code)
+
+
+@app.exception_handler(RequestValidationError)
+async def misunderstood(request: Request, error: RequestValidationError) -> Response:
+    return answer(_fault("the request is not understood", request, "Reload the page"), 422)
+
+
+@app.exception_handler(Exception)
+async def failed(request: Request, error: Exception) -> Response:
+    log.exception("The page cannot answer %s", request.url.path, exc_info=error)
+    what = f"the server cannot make this view ({type(error).__name__})"
+    response = answer(_fault(what, request, "See the log of Airflow's api-server; the page tries again"), 500)
+    response.headers.update(HEADERS)
+    return response
+
+
+def _fault(what: str, request: Request, do: str | None) -> dict[str, Any]:
+    return {"what": what, "where": request.url.path, "do": do}
+
+
+def answer(values: Any, status: int = 200) -> Response:
+    """As JSON; plain values need nothing of FastAPI's, which takes its time over a thousand shards."""
+    try:
+        text = _json(values)
+    except ValueError:  # A figure that is not finite is none in JSON.
+        text = _json(json.loads(json.dumps(values, default=str), parse_constant=lambda _: None))
+    return Response(text, status, media_type="application/json")
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, default=str, separators=(",", ":"))
+
+
+@app.get("/")
+def index(request: Request) -> Response:
+    return file(request, "index.html")
+
+
+@app.get("/static/{name:path}")
+def static(request: Request, name: str) -> Response:
+    return file(request, name)
+
+
+def file(request: Request, name: str) -> Response:
+    """One of the page's own files."""
+    if (path := FILES.get(name)) is None:
+        raise HTTPException(404, "no such file")
+    data = path.read_bytes()
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"ETag": tag})
+    kind = TYPES.get(path.suffix) or mimetypes.guess_type(name)[0] or "text/plain"
+    return Response(data, media_type=kind, headers={"ETag": tag})
+
+
+@app.get("/data/runs")
+def runs(user: GetUserDep, offset: int = 0, dag_id: str | None = None, run_id: str | None = None) -> Response:
+    dag_ids = [name for name in readable_dags(user) if dag_id in (None, name)]
+    found = database.runs(dag_ids, run_id=run_id, limit=RUNS_A_PAGE + 1, offset=max(0, offset))
+    now = time.time()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = list(pool.map(lambda record: summary(record, files_of(record), now), found[:RUNS_A_PAGE]))
+    return answer({"runs": rows, "more": len(found) > RUNS_A_PAGE})
+
+
+@app.get("/data/shards")
+def shards(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    record = run_of(user, dag_id, run_id)
+    return answer(shards_view(record, files_of(record), database.shard_tasks(dag_id, run_id)))
+
+
+@app.get("/data/shard")
+def shard(user: GetUserDep, dag_id: str, run_id: str, name: str) -> Response:
+    if not SHARD_NAME.fullmatch(name):
+        raise HTTPException(404, "no such shard")
+    record = run_of(user, dag_id, run_id)
+    return answer(shard_detail(record, files_of(record), name))
+
+
+@app.get("/data/corpus")
+def corpus(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    record = run_of(user, dag_id, run_id)
+    return answer(corpus_view(record, files_of(record)))
+
+
+@app.get("/data/training")
+def training(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    record = run_of(user, dag_id, run_id)
+    return answer({"run": record.state} | training_view(record, files_of(record), time.time()))
+
+
+@app.get("/data/model")
+def model(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    record = run_of(user, dag_id, run_id)
+    others = database.runs(readable_dags(user), limit=RUNS_A_PAGE)
+    before = [one for one in others if record.started and one.started and one.started < record.started]
+    return answer(model_view(record, files_of(record), before))
+
+
+def run_of(user: Any, dag_id: str, run_id: str) -> RunRecord:
+    """The run, if it is there and the user may see it.
+
+    Raises:
+        HTTPException: 404, which does not tell the one from the other.
+    """
+    if dag_id in readable_dags(user) and (found := database.runs([dag_id], run_id=run_id, limit=1)):
+        return found[0]
+    raise HTTPException(404, "no such run")
+
+
+def files_of(record: RunRecord) -> Files:
+    """The run's files, its bucket reached through Airflow's connection."""
+    bucket = ConnectionBucket(record.address, CONNECTION) if record.address else None
+    return Files(record.workspace, bucket, CACHE)

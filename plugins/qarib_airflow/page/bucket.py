@@ -1,0 +1,79 @@
+"""The bucket as the page reads it: through Airflow's connection, and never for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from qarib_tasks.errors import StorageError
+from qarib_tasks.storage import split_address
+from qarib_tasks.views.files import MOST_BYTES, Stored
+
+# Seconds to connect and to wait for an answer. Nothing is tried again: the page asks anew by itself.
+TIMEOUT = (2.0, 6.0)
+FIELDS = "items(name,size,crc32c,generation,updated),nextPageToken"
+
+
+@cache
+def client_of(gcp_conn_id: str) -> Any:
+    """The `google.cloud.storage.Client` of a connection."""
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    return GCSHook(gcp_conn_id=gcp_conn_id).get_conn()
+
+
+@dataclass(frozen=True)
+class ConnectionBucket:
+    """Implements `views.files.BucketReader`."""
+
+    address: str
+    gcp_conn_id: str
+
+    @contextmanager
+    def _bucket(self) -> Iterator[tuple[Any, str]]:
+        """The bucket and the prefix; whatever goes wrong with them becomes a StorageError."""
+        from airflow.sdk.exceptions import AirflowException
+        from google.api_core.exceptions import GoogleAPIError, NotFound
+        from google.auth.exceptions import GoogleAuthError
+        from requests.exceptions import RequestException
+
+        name, prefix = split_address(self.address)
+        try:
+            yield client_of(self.gcp_conn_id).bucket(name), prefix
+        except NotFound:
+            raise StorageError("no such bucket", where=self.address, do="Create it") from None
+        except (GoogleAPIError, GoogleAuthError, RequestException, AirflowException, OSError) as error:
+            raise StorageError(
+                f"the bucket does not answer ({type(error).__name__})",
+                where=self.address,
+                do=f"Look at the connection {self.gcp_conn_id} and the network; the page tries again",
+            ) from error
+
+    def list(self, below: str) -> list[Stored]:
+        with self._bucket() as (bucket, prefix):
+            blobs = bucket.list_blobs(prefix=prefix + below, fields=FIELDS, timeout=TIMEOUT, retry=None)
+            return [
+                Stored(
+                    blob.name.removeprefix(prefix),
+                    int(blob.size or 0),
+                    blob.crc32c or "",
+                    int(blob.generation or 0),
+                    blob.updated,
+                )
+                for blob in blobs
+            ]
+
+    def read(self, name: str) -> bytes | None:
+        from google.api_core.exceptions import NotFound
+
+        with self._bucket() as (bucket, prefix):
+            try:
+                data = bucket.blob(prefix + name).download_as_bytes(
+                    end=MOST_BYTES, timeout=TIMEOUT, retry=None, checksum=None
+                )
+            except NotFound:
+                return None
+            return bytes(data)

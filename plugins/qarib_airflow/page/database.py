@@ -1,0 +1,132 @@
+"""What Airflow's own database tells of runs and their tasks, in a fixed number of queries."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import func, select
+
+from qarib_airflow.shard_tasks import RUN_TASK
+from qarib_tasks.views.runs import RunRecord
+from qarib_tasks.views.shards import ShardTask
+
+STEPS = {"shard.convert": "convert", "shard.upload": "upload"}
+
+
+def runs(
+    dag_ids: Sequence[str], *, run_id: str | None = None, limit: int = 20, offset: int = 0
+) -> list[RunRecord]:
+    """Runs of these DAGs, the newest first; one of them where `run_id` is given."""
+    wanted = select(
+        DagRun.dag_id,
+        DagRun.run_id,
+        DagRun._state,
+        DagRun.start_date,
+        DagRun.end_date,
+        DagRun.triggering_user_name,
+    ).where(DagRun.dag_id.in_(dag_ids))
+    if run_id is not None:
+        wanted = wanted.where(DagRun.run_id == run_id)
+    with create_session() as session:
+        found = session.execute(
+            wanted.order_by(DagRun.run_after.desc(), DagRun.id.desc()).limit(limit).offset(offset)
+        ).all()
+        run_ids = [row.run_id for row in found]
+        values = _values(session, dag_ids, run_ids)
+        steps = _steps(session, dag_ids, run_ids)
+    return [
+        RunRecord(
+            dag_id=row.dag_id,
+            run_id=row.run_id,
+            state=str(row[2] or ""),
+            started=row.start_date,
+            ended=row.end_date,
+            user=row.triggering_user_name or "",
+            values=values.get((row.dag_id, row.run_id), {}),
+            steps=steps.get((row.dag_id, row.run_id), {}),
+        )
+        for row in found
+    ]
+
+
+def _values(
+    session: Any, dag_ids: Sequence[str], run_ids: Sequence[str]
+) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """What the first task of each run returned: the resolved run."""
+    found = session.execute(
+        select(XComModel.dag_id, XComModel.run_id, XComModel.value).where(
+            XComModel.dag_id.in_(dag_ids),
+            XComModel.run_id.in_(run_ids),
+            XComModel.task_id == RUN_TASK,
+            XComModel.key == "return_value",
+            XComModel.map_index == -1,
+        )
+    )
+    values = {(row.dag_id, row.run_id): XComModel.deserialize_value(row) for row in found}
+    return {key: value for key, value in values.items() if isinstance(value, Mapping)}
+
+
+def _steps(
+    session: Any, dag_ids: Sequence[str], run_ids: Sequence[str]
+) -> dict[tuple[str, str], dict[str, dict[str, int]]]:
+    """How many task instances of each task are in each state."""
+    found = session.execute(
+        select(
+            TaskInstance.dag_id,
+            TaskInstance.run_id,
+            TaskInstance.task_id,
+            TaskInstance.state,
+            func.count().label("number"),
+        )
+        .where(TaskInstance.dag_id.in_(dag_ids), TaskInstance.run_id.in_(run_ids))
+        .group_by(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state)
+    )
+    steps: dict[tuple[str, str], dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    for row in found:
+        steps[row.dag_id, row.run_id][row.task_id][row.state or "none"] = row.number
+    return steps
+
+
+def shard_tasks(dag_id: str, run_id: str) -> list[ShardTask]:
+    """The mapped tasks of a run's shards, in one query."""
+    with create_session() as session:
+        found = session.execute(
+            select(
+                TaskInstance.task_id,
+                TaskInstance.map_index,
+                TaskInstance.state,
+                TaskInstance.try_number,
+                TaskInstance.start_date,
+                TaskInstance.end_date,
+                TaskInstance._rendered_map_index,
+            ).where(
+                TaskInstance.dag_id == dag_id,
+                TaskInstance.run_id == run_id,
+                TaskInstance.task_id.in_(STEPS),
+                TaskInstance.map_index >= 0,
+            )
+        ).all()
+    return [
+        ShardTask(
+            step=STEPS[row.task_id],  # type: ignore[arg-type]
+            map_index=row.map_index,
+            state=row.state,
+            tries=row.try_number or 0,
+            started=_seconds(row.start_date),
+            ended=_seconds(row.end_date),
+            label=row[6],
+        )
+        for row in found
+        if row.state != "removed"
+    ]
+
+
+def _seconds(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()

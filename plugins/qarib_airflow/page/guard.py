@@ -1,0 +1,34 @@
+"""Who may see the page: those who may read the DAG, its runs and its tasks. Everybody else sees nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from fastapi import Depends
+
+DAG_ID = "qarib_pretrain"
+# The DAGs whose runs are shown, each to whoever may read it.
+DAG_IDS = (DAG_ID, "qarib_retrain")
+
+may_read_dag = requires_access_dag("GET", param_dag_id=DAG_ID)
+may_read_runs = requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=DAG_ID)
+may_read_tasks = requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE, param_dag_id=DAG_ID)
+GUARD = (Depends(may_read_dag), Depends(may_read_runs), Depends(may_read_tasks))
+
+
+def readable_dags(user: Any) -> list[str]:
+    """Those of `DAG_IDS` whose runs a user may read."""
+    manager = get_auth_manager()
+    return [
+        dag_id
+        for dag_id in DAG_IDS
+        if all(
+            manager.is_authorized_dag(
+                method="GET", access_entity=entity, details=DagDetails(id=dag_id), user=user
+            )
+            for entity in (None, DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE)
+        )
+    ]

@@ -1,0 +1,152 @@
+// Which view of which run is shown, and when it is asked for again.
+import { airflow, badge, empty, fill, h, out, runAddress } from "./dom.js";
+import { corpus } from "./corpus.js";
+import { model } from "./model.js";
+import { runs } from "./runs.js";
+import { shards } from "./shards.js";
+import { training } from "./training.js";
+
+// A view has: title, load(run) → address of its data, make(context) → {node, update(data)}.
+const VIEWS = { runs, shards, corpus, training, model };
+const AT_WORK_SECONDS = 3;
+const AT_REST_SECONDS = 20;
+const REQUEST_SECONDS = 60;
+
+const view = document.getElementById("view");
+const tabs = document.getElementById("tabs");
+const runLine = document.getElementById("run");
+const notices = document.getElementById("notices");
+let shown = null; // The place that is shown, what makes it, and its timer.
+
+/** The view and the run that the address names; a run may also stand in the query, as in links of Airflow. */
+function place() {
+  const [name, query] = window.location.hash.replace(/^#\/?/, "").split("?");
+  const values = new URLSearchParams(query || window.location.search);
+  const run = values.get("run_id") ? { dag_id: values.get("dag_id") || "qarib_pretrain", run_id: values.get("run_id") } : null;
+  return { name: VIEWS[name] ? name : run ? "" : "runs", run };
+}
+
+export function addressOf(name, run) {
+  return run ? `#/${name}?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}` : `#/${name}`;
+}
+
+async function ask(address, signal) {
+  let response;
+  try {
+    response = await fetch(address, { headers: { Accept: "application/json" }, signal, credentials: "same-origin" });
+  } catch (error) {
+    if (signal.aborted && signal.reason !== "late") throw error;
+    throw { what: "Airflow does not answer", where: window.location.host, do: "The page tries again by itself" };
+  }
+  const values = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    throw { what: values.what || `the server answered ${response.status}`, where: values.where, do: values.do, status: response.status };
+  }
+  return values;
+}
+
+/** The newest run, or the one named, as the list of runs tells of it. */
+async function findRun(run, signal) {
+  const query = run ? `?${new URLSearchParams(run)}` : "";
+  const { runs: found } = await ask(`data/runs${query}`, signal);
+  return found[0] || null;
+}
+
+async function show() {
+  const wanted = place();
+  if (shown) {
+    shown.stop.abort();
+    clearTimeout(shown.timer);
+  }
+  const own = { ...wanted, stop: new AbortController(), timer: 0, node: null };
+  shown = own;
+  notices.replaceChildren();
+  view.replaceChildren(h("div", { class: "loading", role: "status" }, h("span", { class: "hidden" }, "Loading"),
+    h("i"), h("i"), h("i")));
+  view.setAttribute("aria-busy", "true");
+  drawTabs(own);
+  await refresh(own);
+}
+
+async function refresh(own) {
+  let seconds = AT_REST_SECONDS;
+  const timer = setTimeout(() => own.stop.abort("late"), REQUEST_SECONDS * 1000);
+  try {
+    if (own.name !== "runs") {
+      own.record = await findRun(own.run, own.stop.signal);
+      if (own.record && !own.name) own.name = own.record.training || own.record.steps.train ? "training" : "shards";
+    }
+    drawTabs(own);
+    const kind = VIEWS[own.name || "shards"];
+    if (own.name !== "runs" && !own.record) {
+      view.replaceChildren(noRun(own.run));
+      own.node = null;
+    } else {
+      const data = await ask(kind.address(own.record), own.stop.signal);
+      if (own !== shown) return;
+      if (!own.node) {
+        own.made = kind.make({ record: own.record, addressOf });
+        own.node = own.made.node;
+        view.replaceChildren(own.node);
+      }
+      own.made.update(data, own.record);
+      notice(data.trouble || own.record?.trouble);
+    }
+    const atWork = own.record ? own.record.state === "running" || own.record.state === "queued" : true;
+    seconds = atWork ? AT_WORK_SECONDS : AT_REST_SECONDS;
+    view.dataset.state = "ready";
+  } catch (error) {
+    if (own !== shown || (own.stop.signal.aborted && own.stop.signal.reason !== "late")) return;
+    if (own.stop.signal.aborted) own.stop = new AbortController();
+    const fault = error.what ? error : { what: "this view cannot be drawn", where: String(error), do: "Reload the page" };
+    if (!error.what) console.error(error);
+    if (!own.node) view.replaceChildren(failure(fault));
+    notice(fault);
+    view.dataset.state = "failed";
+    if (fault.status === 401 || fault.status === 403) return;
+  } finally {
+    clearTimeout(timer);
+    if (own === shown) view.setAttribute("aria-busy", "false");
+  }
+  if (own === shown) own.timer = setTimeout(() => again(own), seconds * 1000);
+}
+
+/** Nobody looks at a hidden page: it is asked for again when it is seen. */
+function again(own) {
+  if (!document.hidden) refresh(own);
+  else document.addEventListener("visibilitychange", () => own === shown && again(own), { once: true });
+}
+
+function drawTabs(own) {
+  fill(tabs, [own.name, own.record || own.run], () => Object.entries(VIEWS).map(([name, kind]) =>
+    h("li", {}, h("a", { href: addressOf(name, own.record || own.run), "aria-current": name === own.name ? "page" : null },
+      kind.title))));
+  const run = own.name === "runs" ? null : own.record;
+  fill(runLine, run && [run.run_id, run.state], () => run
+    ? [badge(run.state), h("span", {}, run.preset || run.dag_id), out(runAddress(run), run.run_id, { class: "run-id" })]
+    : [h("span", { class: "faint" }, "pre-training an Arabic BERT")]);
+}
+
+/** What could not be read, above a view that shows the rest. */
+function notice(fault) {
+  fill(notices, fault || null, () => fault
+    ? h("div", { class: "notice" }, h("strong", {}, fault.what), fault.where ? h("code", {}, fault.where) : null,
+      fault.do ? h("span", {}, fault.do) : null)
+    : null);
+}
+
+function failure(fault) {
+  if (fault.status === 401) {
+    return empty("You are signed out", "Sign in to Airflow, then open this page again.", out(airflow(""), "Go to Airflow", { class: "button" }));
+  }
+  return empty("This view is not there at the moment", [fault.what, fault.do].filter(Boolean).join(". ") + ".");
+}
+
+const noRun = (run) => run
+  ? empty("Not a run of QARiB", "This page shows the runs of the DAGs qarib_pretrain and qarib_retrain.",
+    h("a", { class: "button", href: "#/runs" }, "All runs"))
+  : empty("There is no run yet", "Trigger the DAG qarib_pretrain: the preset “demo” takes some minutes.",
+    out(airflow("dags/qarib_pretrain"), "Open the DAG", { class: "button" }));
+
+window.addEventListener("hashchange", show);
+show();

@@ -1,0 +1,74 @@
+// The list of runs.
+import { badge, between, bytes, count, decimal, duration, empty, fill, h, money, out, airflow, progress, short, when } from "./dom.js";
+
+// The tasks of a run, in the order of the way.
+const STEPS = [
+  ["collect", ["preflight", "sources", "collect_source", "collect"]],
+  ["vocabulary", ["vocab"]],
+  ["shards", ["split", "shard.convert", "shard.upload", "dataset", "publish"]],
+  ["training", ["prepare_tpu", "train", "delete_tpu"]],
+  ["model", ["evaluate", "export"]],
+];
+const AT_WORK = ["running", "deferred", "restarting", "queued", "scheduled", "up_for_retry", "up_for_reschedule"];
+
+function stateOf(tasks, steps) {
+  const counts = {};
+  for (const task of tasks) {
+    for (const [state, number] of Object.entries(steps[task] || {})) counts[state] = (counts[state] || 0) + number;
+  }
+  const total = Object.values(counts).reduce((sum, number) => sum + number, 0);
+  if (!total) return "waiting";
+  if (counts.failed) return "failed";
+  if ((counts.success || 0) + (counts.skipped || 0) === total) return "done";
+  return counts.success || AT_WORK.some((state) => counts[state]) ? "running" : "waiting";
+}
+
+const SIGNS = { done: "✓", failed: "×", running: "●", waiting: "○" };
+
+const way = (run) => h("ol", { class: "way", "aria-label": "Steps" }, STEPS.map(([name, tasks]) => {
+  const state = stateOf(tasks, run.steps);
+  return h("li", { class: state }, h("span", { "aria-hidden": "true" }, SIGNS[state]), name, h("span", { class: "hidden" }, `: ${state}`));
+}));
+
+function trainingOf(run) {
+  const training = run.training;
+  if (!training) return h("span", { class: "faint" }, "not begun");
+  return [
+    h("span", {}, `${short(training.step)} of ${short(training.train_steps)} steps`),
+    progress(training.step / training.train_steps, "Steps of the training"),
+    h("span", { class: "faint" }, `loss ${decimal(training.loss)}`),
+  ];
+}
+
+function line(run, addressOf) {
+  const data = run.data;
+  return h("li", { class: "card run" },
+    h("div", { class: "run-head" },
+      badge(run.state),
+      h("a", { class: "run-name", href: addressOf(run.training ? "training" : "shards", run) }, run.run_id),
+      h("span", { class: "faint" }, `${run.preset || run.dag_id} · ${when(run.started)} · ${duration(between(run.started, run.ended))}`)),
+    way(run),
+    h("dl", { class: "run-figures" },
+      h("div", {}, h("dt", {}, "Corpus"), h("dd", {}, data.lines ? `${short(data.lines)} lines, ${bytes(data.bytes)}` : "–")),
+      h("div", {}, h("dt", {}, "Dataset"), h("dd", {}, data.dataset_shards
+        ? `${count(data.dataset_shards)} shards, ${short(data.dataset_examples)} examples, ${bytes(data.dataset_bytes)}` : "–")),
+      h("div", {}, h("dt", {}, "Training"), h("dd", { class: "training-cell" }, trainingOf(run))),
+      h("div", {}, h("dt", {}, "Cost so far"), h("dd", {}, run.tpu ? money(run.tpu.cost) : "no TPU"))));
+}
+
+export const runs = {
+  title: "Runs",
+  address: () => "data/runs",
+  make({ addressOf }) {
+    const list = h("ol", { class: "stack runs" });
+    return {
+      node: list,
+      update(data) {
+        fill(list, data.runs, (found) => found.length
+          ? found.map((run) => line(run, addressOf))
+          : h("li", {}, empty("There is no run yet", "Trigger the DAG qarib_pretrain: the preset “demo” takes some minutes.",
+            out(airflow("dags/qarib_pretrain"), "Open the DAG", { class: "button first" }))));
+      },
+    };
+  },
+};

@@ -1,0 +1,23 @@
+// Light or dark as Airflow is: its choice is kept in localStorage under "theme"; "system" asks the browser.
+"use strict";
+(() => {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  function chosen() {
+    try {
+      const theme = window.localStorage.getItem("theme");
+      if (theme === "light" || theme === "dark") return theme;
+    } catch {
+      // No storage: the browser's setting holds.
+    }
+    return dark.matches ? "dark" : "light";
+  }
+  function apply() {
+    if (document.documentElement.dataset.theme === chosen()) return;
+    document.documentElement.dataset.theme = chosen();
+    window.dispatchEvent(new Event("themechange"));
+  }
+  apply();
+  dark.addEventListener("change", apply);
+  // Airflow writes it in the frame around this page.
+  window.addEventListener("storage", apply);
+})();
