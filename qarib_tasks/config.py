@@ -200,8 +200,9 @@ class TrainingJob:
     `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files; everything the
     job makes goes below `output` and, where `publish_to` is set, to the same names below that gs:// address.
     `start_from_digest` is what `train.start_from` held when the run was prepared; empty: anything. `left_out`
-    names files of `training_data` that are not read, whether they are there or not. `earlier_data` are folders
-    that are read besides, with other names in them. `steps_before` are those behind `train.start_from`.
+    names files of `training_data` that are not read, whether they are there or not. `earlier_data` are
+    folders that are read besides, with other names in them. `steps_before` are those behind
+    `train.start_from`.
     """
 
     training_data: str

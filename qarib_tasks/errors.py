@@ -31,6 +31,10 @@ class InputError(QaribError):
     """An input is missing, empty or unusable: trying again will not help."""
 
 
+class NothingNewError(InputError):
+    """The sources hold nothing that is not in the dataset already: there is nothing to do."""
+
+
 class CorruptError(QaribError):
     """A file is not what its manifest or its own checksums say it is."""
 

@@ -39,6 +39,11 @@ class DatasetLayout:
         return self.root / "config.yaml"
 
     @property
+    def sources(self) -> Path:
+        """The files that are collected, as `ledger.write_plan` writes them."""
+        return self.root / "sources.json"
+
+    @property
     def data(self) -> Path:
         return self.root / "data.txt"
 

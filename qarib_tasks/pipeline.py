@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from qarib_tasks import corpus, shards, vocab
+from qarib_tasks import corpus, ledger, shards, vocab
 from qarib_tasks.audit import MOST_NAMED, audit, broken, listed, repair, shard_names, tolerated
 from qarib_tasks.config import TrainingJob, dump_yaml, to_dict
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import manifest_of
+from qarib_tasks.ledger import by_source, read_plan
 from qarib_tasks.manifest import FileRecord, Manifest
 from qarib_tasks.run import Run as Run
+from qarib_tasks.run import ledger_of, vocab_file_of
 from qarib_tasks.run import prepare as prepare
 from qarib_tasks.run import prepare_training as prepare_training
 from qarib_tasks.run import run_of_dataset as run_of_dataset
-from qarib_tasks.run import vocab_file_of
 from qarib_tasks.sources import AllowedSources
 from qarib_tasks.storage import Bucket, same, write_text
 from qarib_tasks.tpu.backend import Work
@@ -39,7 +40,12 @@ def sources(run: Run) -> list[str]:
 def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -> None:
     """One source's part of `collect`, which may be done beforehand: each source in a task of its own."""
     corpus.collect_source(
-        run.config.collect, name, run.dataset.data, cache=_fetched_sources(run), allowed=allowed
+        run.config.collect,
+        name,
+        run.dataset.data,
+        cache=_fetched_sources(run),
+        allowed=allowed,
+        files=by_source(read_plan(run.dataset.sources)),
     )
 
 
@@ -54,7 +60,42 @@ def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
         random_seed=run.config.convert.random_seed,
         cache=_fetched_sources(run),
         allowed=allowed,
+        files=by_source(read_plan(run.dataset.sources)),
+        earlier={e.dataset_id: _texts(e) for e in run.earlier},
     )
+
+
+def _texts(run: Run) -> list[Path]:
+    """A dataset's text and its held-out part, as they were collected.
+
+    Raises:
+        InputError: they are no longer in the workspace.
+    """
+    texts = [run.dataset.data, run.dataset.heldout_data]
+    for path in texts:
+        if not path.is_file():
+            raise InputError(
+                "the text of a dataset that is extended is gone, and repeats of it cannot be found",
+                where=path,
+                do=f"Run the DAG that made {run.dataset_id} again with the same settings",
+            )
+    return texts
+
+
+def record_sources(run: Run, client: Any = None) -> None:
+    """Have the files that the complete dataset was made of in the ledger.
+
+    Args:
+        client: a `google.cloud.storage.Client`.
+    """
+    if run.first_step != "collect":
+        return
+    records = Manifest.read(manifest_of(run.dataset.data)).inputs
+    files = [
+        file.read_as(record, run.dataset_id)
+        for file, record in zip(read_plan(run.dataset.sources), records, strict=True)
+    ]
+    ledger.record(ledger_of(run, client), run.dataset_id, files)
 
 
 def _fetched_sources(run: Run) -> Path:
@@ -91,8 +132,18 @@ def split(run: Run) -> list[str]:
     if run.only_training:
         return []
     for data in (run.dataset.data, run.dataset.heldout_data) if run.first_step == "collect" else ():
-        shards.split(data, run.dataset.shards(data), run.config.split)
+        folder = run.dataset.shards(data)
+        shards.split(data, folder, run.config.split, _shards_before(run, folder))
     return shard_names(run.dataset)
+
+
+def _shards_before(run: Run, folder: Path) -> int | None:
+    """How many shards the datasets that the run's extends have in a folder; None if it extends none."""
+    if not run.config.extends:
+        return None
+    part = folder.relative_to(run.dataset.root).as_posix() + "/"
+    names = [name for earlier in run.earlier for name in shard_names(earlier.dataset)]
+    return sum(name.startswith(part) for name in names)
 
 
 def convert(run: Run, shard: str) -> Manifest:
@@ -151,6 +202,8 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
     outputs = [FileRecord.of(path) for path in own] + outputs
     settings = to_dict(run.config)
     config = {key: settings[key] for key in ("preset", "collect", "vocab", "split", "convert", "model")}
+    if run.config.extends:
+        config["extends"] = run.config.extends
     inputs = Manifest.read(manifest_of(dataset.data)).inputs
     manifest = Manifest(
         kind="dataset",
@@ -207,6 +260,7 @@ def dataset_files(run: Run) -> list[Path]:
             if "/" not in record.name
         ),
         manifest_of(dataset.vocab),
+        dataset.sources,
         dataset.report,
         dataset.config,
         manifest_of(dataset.data),
@@ -217,21 +271,24 @@ def dataset_files(run: Run) -> list[Path]:
 def training_job(run: Run) -> TrainingJob:
     """What the trainer is given. It reads the bucket where there is one, as it must on a TPU VM."""
     dataset, model, convert = run.dataset, run.model, run.config.convert
-    at = (
-        (lambda path: run.address + path.relative_to(run.config.workspace).as_posix()) if run.address else str
-    )
-    statistics = Manifest.read(dataset.manifest).statistics if dataset.manifest.is_file() else {}
+    earlier = run.earlier
+    manifests = [Manifest.read(r.dataset.manifest) for r in (*earlier, run) if r.dataset.manifest.is_file()]
+    first = [*earlier, run][0]
     return TrainingJob(
-        training_data=at(dataset.training_data),
-        heldout_data=at(dataset.heldout_training_data),
-        vocab_file=at(dataset.vocab),
+        training_data=run.at(dataset.training_data),
+        earlier_data=tuple(extended.at(extended.dataset.training_data) for extended in earlier),
+        heldout_data=first.at(first.dataset.heldout_training_data),
+        vocab_file=run.at(dataset.vocab),
         output=str(model.root),
         publish_to=run.address + model.name if run.address else None,
         cache=str(Path(run.config.workspace) / "cache"),
         start_from_digest=run.start_from_digest,
-        random_next_share=statistics.get("random_next_share"),
+        steps_before=run.steps_before,
+        random_next_share=_random_next_share(manifests),
         left_out=tuple(
-            PurePath(dataset.tfrecord_name(name)).name for name in statistics.get("missing_shards", ())
+            PurePath(dataset.tfrecord_name(name)).name
+            for manifest in manifests
+            for name in manifest.statistics.get("missing_shards", ())
         ),
         random_seed=convert.random_seed,
         do_lower_case=convert.do_lower_case,
@@ -244,6 +301,15 @@ def training_job(run: Run) -> TrainingJob:
         train=run.config.train,
         evaluate=run.config.evaluate,
     )
+
+
+def _random_next_share(datasets: Sequence[Manifest]) -> float | None:
+    """Of the examples of all of them; None where a manifest does not tell."""
+    figures = [(m.statistics.get("random_next_share"), m.statistics["examples"]) for m in datasets]
+    if not figures or any(share is None for share, _ in figures):
+        return None
+    total = sum(share * examples for share, examples in figures) / max(sum(n for _, n in figures), 1)
+    return float(round(total, 4))
 
 
 def trainer_work(run: Run, command: str) -> Work:
@@ -264,6 +330,7 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
     for name in names:
         convert(run, name)
     finish_dataset(run)
+    record_sources(run)
     if run.address:
         bucket = Bucket(run.address)
         published = [path for name in names for path in shard_files(run, name)] + dataset_files(run)

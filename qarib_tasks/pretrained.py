@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from qarib_tasks.errors import InputError, StorageError
 from qarib_tasks.storage import Bucket, checksums, same
 
@@ -88,6 +90,24 @@ def find(address: str) -> Pretrained:
     if CHECKPOINT.fullmatch(f"{stem}.json") and {f"{stem}.json", f"{stem}.safetensors"} <= set(listing):
         return _pretrained("checkpoint", parent, stem, listing)
     raise InputError("there is no model to start from", where=address, do=ACCEPTED)
+
+
+def steps_behind(found: Pretrained) -> int:
+    """Steps that a model of ours was trained, with those of the models that it went on from.
+
+    0 for a model of another's making, and for weights that no longer lie in the folder of their model.
+    """
+    parent = found.folder.rpartition("/")[0]
+    if parent.startswith("gs://"):
+        text = Bucket(parent + "/").read_text("config.yaml") if parent.count("/") > 2 else None
+    else:
+        path = Path(parent) / "config.yaml"
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+    job = (yaml.safe_load(text) if text else None) or {}
+    if not isinstance(job, dict) or not isinstance(job.get("train"), dict):
+        return 0
+    match = CHECKPOINT.fullmatch(f"{found.stem}.json")
+    return int(job.get("steps_before", 0)) + int(match[1] if match else job["train"].get("train_steps", 0))
 
 
 def _in_folder(folder: str, listing: Mapping[str, object], below: str) -> Pretrained | None:

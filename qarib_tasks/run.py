@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,18 @@ from typing import Any, Literal
 
 from qarib_tasks import corpus
 from qarib_tasks.config import RunConfig, dump_yaml, from_dict, load_yaml, to_dict
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import InputError, NothingNewError
 from qarib_tasks.layout import DatasetLayout, ModelLayout, manifest_of
+from qarib_tasks.ledger import NAME as LEDGER
+from qarib_tasks.ledger import ConsumedFile, files_of, not_taken_by, write_plan
 from qarib_tasks.manifest import FileRecord
-from qarib_tasks.pretrained import find
+from qarib_tasks.pretrained import find, steps_behind
+from qarib_tasks.shared_record import SharedRecord
 from qarib_tasks.sources import AllowedSources
 from qarib_tasks.storage import Bucket, write_text
 
+log = logging.getLogger(__name__)
+MOST_NAMED = 50  # files, in the log
 FirstStep = Literal["collect", "convert", "train"]
 
 
@@ -27,6 +33,7 @@ class Run:
 
     Attributes:
         start_from_digest: of what the training starts from, where it does not start from nothing.
+        steps_before: that were behind that, if it is a model of ours.
         first_step: the steps before it are left out, as what they made is there.
     """
 
@@ -34,10 +41,11 @@ class Run:
     dataset_id: str
     model_id: str
     start_from_digest: str = ""
+    steps_before: int = 0
     first_step: FirstStep = "collect"
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("dataset_id", "model_id", "start_from_digest", "first_step")
+        names = ("dataset_id", "model_id", "start_from_digest", "steps_before", "first_step")
         return {"config": to_dict(self.config)} | {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -63,8 +71,26 @@ class Run:
         upload = self.config.upload
         return f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
 
+    def at(self, path: Path) -> str:
+        """Where the trainer reads a file of the workspace: in the bucket where there is one."""
+        if not self.address:
+            return str(path)
+        return self.address + path.relative_to(self.config.workspace).as_posix()
 
-def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
+    @property
+    def earlier(self) -> list[Run]:
+        """Of the datasets that this run's extends, the first of all first.
+
+        Raises:
+            InputError: the workspace lacks one.
+        """
+        if not self.config.extends:
+            return []
+        extended = run_of_dataset(Path(self.config.workspace), self.config.extends)
+        return [*extended.earlier, extended]
+
+
+def prepare(config: RunConfig, allowed: AllowedSources | None = None, client: Any = None) -> Run:
     """Check the sources and name the run's dataset and model by a hash of all that changes them.
 
     Addresses are not part of the hash, contents are: the same text under another path is the same dataset. Of
@@ -72,28 +98,76 @@ def prepare(config: RunConfig, allowed: AllowedSources | None = None) -> Run:
 
     Args:
         allowed: what sources may name, where others than the machine's owner name them; None for anything.
+        client: a `google.cloud.storage.Client` to read the ledger with, where the run extends a dataset.
 
     Raises:
         ConfigError: there is no source, or one may not be read. InputError: a source names no file.
+        NothingNewError: the dataset that the run extends has taken all of them.
         StorageError: a bucket or web server does not answer as it should.
     """
+    if config.extends:
+        config = _as_extended(config)
+    listed = corpus.list_sources(config.collect, allowed)
+    files = [ConsumedFile.of(source.name, file) for source, some in listed.items() for file in some]
+    if config.extends:
+        files = _new(config, files, client)
+        new = {file.source for file in files}
+        sources = tuple(source for source in config.collect.sources if source.name in new)
+        config = replace(config, collect=replace(config.collect, sources=sources))
     settings = to_dict(config)
     data = {name: settings[name] for name in ("collect", "vocab", "split", "convert")}
-    files = corpus.list_sources(config.collect, allowed)
-    for values, some in zip(data["collect"]["sources"], files.values(), strict=True):
+    for values in data["collect"]["sources"]:
         del values["path"]
         values["files"] = [
-            FileRecord.of(file.path).sha256 if file.path else [file.address, file.bytes, file.version]
-            for file in some
+            file.sha256 or [file.address, file.bytes, file.version]
+            for file in files
+            if file.source == values["name"]
         ]
+    if config.extends:
+        data["extends"] = config.extends
     if vocab_file := config.vocab.vocab_file:
         if allowed:
             allowed.check(vocab_file, "vocab.vocab_file")
         data["vocab"]["vocab_file"] = FileRecord.of(vocab_file_of(config)).sha256
     dataset_id = f"{config.preset}-{_short_hash(data)}"
     run = _named(config, dataset_id, allowed)
+    write_plan(run.dataset.sources, files)
     write_text(run.dataset.config, dump_yaml(config))
     return run
+
+
+def _as_extended(config: RunConfig) -> RunConfig:
+    """The config with the settings of the dataset that it extends, but for the sources."""
+    extended = run_of_dataset(Path(config.workspace), config.extends)
+    _require_complete(extended)
+    own = extended.config
+    vocab = replace(own.vocab, vocab_file=str(extended.dataset.vocab))
+    collect = replace(own.collect, sources=config.collect.sources)
+    return replace(config, collect=collect, vocab=vocab, split=own.split, convert=own.convert)
+
+
+def _new(config: RunConfig, files: list[ConsumedFile], client: Any) -> list[ConsumedFile]:
+    """The files that no dataset has taken of those that are extended.
+
+    Raises:
+        NothingNewError: there is none.
+    """
+    run = Run(config, "", "")
+    datasets = {earlier.dataset_id for earlier in run.earlier}
+    new = not_taken_by(datasets, files_of(ledger_of(run, client).read()), files)
+    log.info("%d of %d source files are new to %s", len(new), len(files), config.extends)
+    for file in new[:MOST_NAMED]:
+        log.info("new: %s", file.address)
+    if not new:
+        raise NothingNewError(
+            f"all of the {len(files):,} source files are in the dataset already", where=config.extends
+        )
+    return new
+
+
+def ledger_of(run: Run, client: Any = None) -> SharedRecord:
+    """The ledger of the workspace, or the bucket."""
+    return SharedRecord(Path(run.config.workspace), run.address, LEDGER, client)
 
 
 def prepare_training(
@@ -112,12 +186,8 @@ def prepare_training(
         ConfigError: the dataset does not suit the model, or `train.start_from` may not be read.
     """
     made = run_of_dataset(Path(config.workspace), dataset_id)
-    if first_step == "train" and not made.dataset.manifest.is_file():
-        raise InputError(
-            "the dataset is not complete",
-            where=made.dataset.root,
-            do=f"Trigger the DAG qarib_backfill_shards for the dataset {dataset_id}, or the run that made it",
-        )
+    if first_step == "train":
+        _require_complete(made)
     made_before = [
         made.dataset.data,
         made.dataset.vocab,
@@ -127,8 +197,18 @@ def prepare_training(
         if not manifest_of(path).is_file():
             raise InputError("is not made yet", where=path, do="Start from collect")
     values = to_dict(config)
-    values |= {name: to_dict(made.config)[name] for name in ("collect", "vocab", "split", "convert")}
+    own = to_dict(made.config)
+    values |= {name: own[name] for name in ("extends", "collect", "vocab", "split", "convert")}
     return replace(_named(from_dict(RunConfig, values), dataset_id, allowed), first_step=first_step)
+
+
+def _require_complete(run: Run) -> None:
+    if not run.dataset.manifest.is_file():
+        raise InputError(
+            "the dataset is not complete",
+            where=run.dataset.root,
+            do=f"Trigger the DAG qarib_backfill_shards for {run.dataset_id}, or the run that made it",
+        )
 
 
 def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None) -> Run:
@@ -137,12 +217,14 @@ def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None) -
     model = {name: settings[name] for name in ("model", "train", "evaluate")}
     # Nothing in the model depends on these.
     del model["train"]["recovery_minutes"], model["evaluate"]["fill_mask_sentences"]
-    digest = ""
+    digest, steps = "", 0
     if start_from := model["train"].pop("start_from"):
         if allowed:
             allowed.check(start_from, "train.start_from")
-        digest = model["train"]["start_from"] = find(start_from).digest
-    return Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}", digest)
+        found = find(start_from)
+        digest = model["train"]["start_from"] = found.digest
+        steps = steps_behind(found)
+    return Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}", digest, steps)
 
 
 def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
@@ -168,6 +250,8 @@ def _short_hash(values: Any) -> str:
 def vocab_file_of(config: RunConfig) -> Path:
     """The vocabulary that is to be kept, on this machine: one in a bucket is fetched once a version."""
     address = config.vocab.vocab_file
+    if config.extends:
+        return run_of_dataset(Path(config.workspace), config.extends).dataset.vocab
     if not address.startswith("gs://"):
         return Path(address)
     folder, _, name = address.rpartition("/")

@@ -19,11 +19,11 @@ MOST_SHARDS = 10_000  # four digits, as `split -a 4`
 SHARD = re.compile(r"shard_\d{4}")
 
 
-def split(data: Path, folder: Path, config: SplitConfig, first: int | None = None) -> Manifest:
+def split(data: Path, folder: Path, config: SplitConfig, first_number: int | None = None) -> Manifest:
     """Split `data` into `folder/shard_0000` … of `config.shard_lines` lines each.
 
     Args:
-        first: the number of the first shard, where `data` extends texts that were split before; an empty
+        first_number: of the first shard, where `data` extends texts that were split before; an empty
             text then gives no shard.
 
     Returns:
@@ -34,19 +34,19 @@ def split(data: Path, folder: Path, config: SplitConfig, first: int | None = Non
         InputError: `data` is missing or empty, or would give more than 10,000 shards.
     """
     source = FileRecord.of(data)
-    if not source.bytes and first is None:
+    if not source.bytes and first_number is None:
         raise InputError("the file is empty", where=data, do="Check what was collected into it")
     manifest_path = manifest_of(folder)
     settings = to_dict(config)
-    if first is not None:
-        settings["first"] = first
+    if first_number is not None:
+        settings["first_number"] = first_number
     if done := finished(manifest_path, config=settings, inputs=[source]):
         log.info("%s: already split into %d shards", data, len(done.outputs))
         return done
     manifest_path.unlink(missing_ok=True)
     records, lines = [], 0
     with data.open("rb") as file, progress(f"split {data.name}", source.bytes, "bytes") as advance:
-        for number in count(first or 0):
+        for number in count(first_number or 0):
             # A shard is as large as its lines; the lines are passed on as they are read.
             chunk = islice(file, config.shard_lines)
             first = next(chunk, None)

@@ -1,4 +1,4 @@
-"""A small JSON file that several runs change: below the bucket's prefix where there is one, and the workspace.
+"""A small JSON file that several runs change: in the bucket where there is one, and in the workspace.
 
 The bucket's is the one that counts, and a change is written only over the generation that it was made of;
 the workspace's is a copy then. Without a bucket the workspace's counts, and a lock keeps a second writer out.
