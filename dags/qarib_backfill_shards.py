@@ -20,7 +20,8 @@ from typing import Any
 from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.backfill import backfill_params, find_run
 from qarib_airflow.backfill import plan as make_plan
-from qarib_airflow.errors import RETRIES, fails_for_good
+from qarib_airflow.errors import fails_for_good
+from qarib_airflow.limits import DEFAULT_ARGS, deadline
 from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, shard, shard_label
 
 from qarib_tasks.pipeline import Run
@@ -47,7 +48,8 @@ def plan(run: dict[str, Any]) -> list[str]:
     max_active_runs=1,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
-    default_args=RETRIES,
+    deadline=deadline(),
+    default_args=DEFAULT_ARGS,
 )
 def qarib_backfill_shards() -> None:
     run = preflight()

@@ -32,8 +32,9 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import WeightRule, dag, get_current_context, task
-from qarib_airflow.errors import RETRIES, fails_for_good
+from qarib_airflow.errors import fails_for_good
 from qarib_airflow.form import build_params
+from qarib_airflow.limits import DEFAULT_ARGS, deadline
 from qarib_airflow.preflight import preflight as run_preflight
 from qarib_airflow.run_tasks import from_sources_to_model
 from qarib_airflow.shard_tasks import CONNECTION, shard_label
@@ -54,8 +55,9 @@ def preflight() -> dict[str, Any]:
     max_active_runs=1,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
+    deadline=deadline(),
     # A converted shard is uploaded before the next one is converted.
-    default_args=RETRIES | {"weight_rule": WeightRule.UPSTREAM},
+    default_args=DEFAULT_ARGS | {"weight_rule": WeightRule.UPSTREAM},
 )
 def qarib_pretrain() -> None:
     from_sources_to_model(preflight())

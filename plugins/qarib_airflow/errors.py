@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.errors import ConfigError, InputError, StorageError
 from qarib_tasks.tpu.cloud_errors import TpuPermissionError, TpuRequestError
 
-# For what may go by: the network, a service that answers with 500, a worker that was lost.
-RETRIES = {
-    "retries": 2,
-    "retry_delay": timedelta(seconds=10),
-    "retry_exponential_backoff": True,
+FOR_GOOD = (ConfigError, InputError, TpuPermissionError, TpuRequestError)
+# Requests that were refused may be granted later only with these codes (timeout, too many requests).
+WORTH_A_RETRY = (408, 429)
+# For what may go by: the network, a service that answers with 500, a worker that was lost. After about 10, 30
+# and 90 seconds, up to twice that, so that not all shards come back at once.
+RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=float(os.environ.get("QARIB_RETRY_SECONDS", "10"))),
+    "retry_exponential_backoff": 3.0,
+    "max_retry_delay": timedelta(minutes=10),
 }
 
 P = ParamSpec("P")
@@ -29,8 +36,20 @@ def failing_for_good() -> Iterator[None]:
     """Turn an error that trying again cannot help into one that Airflow does not retry."""
     try:
         yield
-    except (ConfigError, InputError, TpuPermissionError, TpuRequestError) as error:
-        raise AirflowFailException(str(error)) from error
+    except Exception as error:
+        if is_for_good(error):
+            raise AirflowFailException(str(error)) from error
+        raise
+
+
+def is_for_good(error: BaseException) -> bool:
+    """Whether trying again cannot help: bad settings or inputs, or a request that Google refuses."""
+    # Not imported here: where nothing of it was imported, nothing of it was raised.
+    google: Any = sys.modules.get("google.api_core.exceptions")
+    refused = google and isinstance(error, google.ClientError) and error.code not in WORTH_A_RETRY
+    if isinstance(error, StorageError) and error.__cause__:
+        return is_for_good(error.__cause__)
+    return isinstance(error, FOR_GOOD) or bool(refused)
 
 
 def fails_for_good(function: Callable[P, R]) -> Callable[P, R]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import TriggerRule, XComArg, get_current_context, setup, task
+from airflow.sdk import TriggerRule, get_current_context, setup, task
 
 from qarib_airflow.errors import fails_for_good
+from qarib_airflow.limits import CORPUS_TIMEOUT
 from qarib_airflow.preflight import allowed_sources, check_map_length
 from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, shard
 from qarib_airflow.tpu_operator import CloudTPUDeleteRunOperator
@@ -22,26 +23,26 @@ def sources(run: dict[str, Any]) -> list[str]:
     return pipeline.sources(Run.from_dict(run))
 
 
-@task(map_index_template="{{ task.op_kwargs['name'] }}")
+@task(map_index_template="{{ task.op_kwargs['name'] }}", execution_timeout=CORPUS_TIMEOUT)
 @fails_for_good
 def collect_source(run: dict[str, Any], name: str) -> None:
     pipeline.collect_source(Run.from_dict(run), name, allowed_sources())
 
 
 # There may be no source to collect.
-@task(trigger_rule=TriggerRule.NONE_FAILED)
+@task(trigger_rule=TriggerRule.NONE_FAILED, execution_timeout=CORPUS_TIMEOUT)
 @fails_for_good
 def collect(run: dict[str, Any]) -> None:
     pipeline.collect(Run.from_dict(run), allowed_sources())
 
 
-@task
+@task(execution_timeout=CORPUS_TIMEOUT)
 @fails_for_good
 def vocab(run: dict[str, Any]) -> None:
     pipeline.build_vocab(Run.from_dict(run))
 
 
-@task
+@task(execution_timeout=CORPUS_TIMEOUT)
 @fails_for_good
 def split(run: dict[str, Any]) -> list[str]:
     names = pipeline.split(Run.from_dict(run))
@@ -57,7 +58,7 @@ def prepare_tpu(run: dict[str, Any]) -> dict[str, Any] | None:
     return run_prepare_tpu(Run.from_dict(run), context["run_id"], context["dag"].owner, CONNECTION)
 
 
-def from_sources_to_model(run: XComArg) -> None:
+def from_sources_to_model(run: Any) -> None:
     """Wire all tasks behind the one that returns the run, as a dictionary."""
     read = collect_source.partial(run=run).expand(name=sources(run))
     collected = collect(run)
@@ -67,7 +68,8 @@ def from_sources_to_model(run: XComArg) -> None:
     complete = dataset(run, names)
     published = publish(complete)
     tpu = prepare_tpu(run)
-    train = TrainOperator(task_id="train", run_values=run, job=tpu)
+    # Weeks, maybe: it has limits of its own, and the run's deadline.
+    train = TrainOperator(task_id="train", run_values=run, job=tpu, execution_timeout=None)
     delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=tpu)
     evaluate, export = (
         TrainerOperator(task_id=command, run_values=run, command=command)

@@ -25,6 +25,8 @@ TO_BUCKET = {
     "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
     "gcp_conn_id": CONNECTION,
 }
+# A pool for conversions, to bound those of all runs together. It must be there: `airflow pools set`.
+CONVERT_POOL = os.environ.get("QARIB_CONVERT_POOL", "default_pool")
 # How many shards of a run are converted at once, to bound the memory and the disk of the workers, as the
 # published guide's `xargs -P` does. Without it Airflow's own limits hold.
 SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
@@ -37,7 +39,7 @@ def shard_label(path: str) -> str:
     return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
 
 
-@task(map_index_template="{{ shard_label(task.op_kwargs['name']) }}", **AT_ONCE)
+@task(map_index_template="{{ shard_label(task.op_kwargs['name']) }}", pool=CONVERT_POOL, **AT_ONCE)
 @fails_for_good
 def convert(run: dict[str, Any], name: str) -> list[str]:
     found = Run.from_dict(run)

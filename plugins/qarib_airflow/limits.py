@@ -1,0 +1,39 @@
+"""How long a task and a run may take, and who is told of a failure: what every task of our DAGs has."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+
+from qarib_airflow.errors import RETRIES
+from qarib_airflow.notifier import QaribNotifier
+
+FACTOR = float(os.environ.get("QARIB_TIMEOUT_FACTOR", "1"))
+# A step that hangs (a dead network volume, a server that never answers) ends, and is tried again.
+TIMEOUT = FACTOR * timedelta(hours=6)
+# The steps that read the whole corpus.
+CORPUS_TIMEOUT = FACTOR * timedelta(hours=48)
+RUN_DEADLINE = os.environ.get("QARIB_RUN_DEADLINE_HOURS")
+
+DEFAULT_ARGS: dict[str, Any] = RETRIES | {
+    "execution_timeout": TIMEOUT,
+    "on_failure_callback": QaribNotifier(),
+}
+
+
+def deadline() -> DeadlineAlert | None:
+    """Tells when a run is still not over after the environment's `QARIB_RUN_DEADLINE_HOURS`; it goes on.
+
+    None without that: `dag.test()` of Airflow 3.3.2 cannot read a DAG with a deadline back.
+    """
+    if not RUN_DEADLINE:
+        return None
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(hours=float(RUN_DEADLINE)),
+        callback=AsyncCallback(QaribNotifier),
+    )
