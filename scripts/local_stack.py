@@ -94,6 +94,7 @@ class LocalStack:
         self.url = f"http://127.0.0.1:{ui}"
         self.emulator = f"http://127.0.0.1:{emulator}"
         self.environment = self._environment(ui, tpu, worker_log, trigger_log)
+        self._start_servers()
         self._processes["emulator"] = gcs.start(
             self.home / "buckets", emulator, environment=self.environment, log=self.logs / "emulator.log"
         )
@@ -102,10 +103,21 @@ class LocalStack:
         migrate = self._airflow("db", "migrate")
         if migrate.wait() != 0:
             raise StackError(f"the database could not be made, see {self.logs / 'db.log'}")
-        for component in COMPONENTS:
-            self._processes[component] = self._airflow(component)
+        for component in self.components:
+            self._processes[component] = self._start_component(component)
         self._wait_until_healthy()
         self.seconds_to_start = time.monotonic() - started
+
+    def _start_servers(self) -> None:
+        """What else Airflow needs: nothing, its database is a file. May add to `environment`."""
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Airflow's own parts, by name."""
+        return COMPONENTS
+
+    def _start_component(self, component: str) -> subprocess.Popen[bytes]:
+        return self._airflow(component)
 
     def _start_guard(self, lock: IO[str]) -> None:
         """The guard keeps the lock open too: the folder is free only when everything is gone."""
@@ -202,8 +214,8 @@ class LocalStack:
             **self._more,
         }
 
-    def _airflow(self, *arguments: str) -> subprocess.Popen[bytes]:
-        with (self.logs / f"{arguments[0]}.log").open("ab") as log:
+    def _airflow(self, *arguments: str, log_name: str = "") -> subprocess.Popen[bytes]:
+        with (self.logs / f"{log_name or arguments[0]}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "airflow", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -222,7 +234,7 @@ class LocalStack:
             self._processes[component].kill()
             self._processes[component].wait()
         for component in components:
-            self._processes[component] = self._airflow(component)
+            self._processes[component] = self._start_component(component)
 
     def _wait_until_healthy(self) -> None:
         import httpx

@@ -1,0 +1,194 @@
+"""A local stack as it is on many machines: real PostgreSQL and Redis servers, and Celery workers.
+
+The servers' programs are Debian's (`scripts/system_packages`). PostgreSQL refuses to run as root: there it
+runs as the user `postgres`, and its files are in a folder of its own that this user can reach.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from local_stack import COMPONENTS, START_SECONDS, LocalStack, StackError, descendants, free_ports
+
+ACCOUNT = "postgres"
+
+
+class ServerStack(LocalStack):
+    """A `LocalStack` on PostgreSQL; with Celery workers on Redis, or without them a LocalExecutor.
+
+    A part of Airflow that ends because the database is away is started again, as an orchestrator would.
+
+    Args:
+        home, bucket, environment: see `LocalStack`.
+        workers: Celery workers `worker-1` …, 0 for the LocalExecutor.
+        slots: tasks at once, of each worker or of the LocalExecutor.
+    """
+
+    def __init__(self, home: Path, *, workers: int = 2, slots: int = 1, **arguments: Any) -> None:
+        super().__init__(home, **arguments)
+        self.workers = tuple(f"worker-{number + 1}" for number in range(workers))
+        self.slots = slots
+        self.restarted: list[str] = []
+        self._postgres_port, self._redis_port = free_ports(2)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        return COMPONENTS + self.workers
+
+    def _start(self) -> None:
+        # Registered before the guard, and so done after it has ended the server.
+        self.postgres_folder = Path(tempfile.mkdtemp(prefix="qarib-postgres-"))
+        self._exit.callback(shutil.rmtree, self.postgres_folder, ignore_errors=True)
+        super()._start()
+
+    def _start_servers(self) -> None:
+        self._make_database()
+        self._processes["postgres"] = self._start_postgres()
+        settings: dict[str, Any] = {
+            "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{self._login}/airflow",
+            "CORE__PARALLELISM": max(1, len(self.workers)) * self.slots,
+        }
+        if self.workers:
+            self._processes["redis"] = self._start_redis()
+            settings |= {
+                "CORE__EXECUTOR": "CeleryExecutor",
+                "CORE__PARALLELISM": 32,
+                "CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+                "CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{self._login}/airflow",
+                "CELERY__WORKER_CONCURRENCY": self.slots,
+                "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": 86_400,
+            }
+        self.environment |= {f"AIRFLOW__{name}": str(value) for name, value in settings.items()} | self._more
+
+    def _start_component(self, component: str) -> subprocess.Popen[bytes]:
+        if component not in self.workers:
+            return super()._start_component(component)
+        options = ("--celery-hostname", component, "--skip-serve-logs")
+        return self._airflow("celery", "worker", *options, log_name=component)
+
+    @property
+    def _login(self) -> str:
+        return f"airflow:{self._password}@127.0.0.1:{self._postgres_port}"
+
+    def _make_database(self) -> None:
+        """An empty database cluster, that is gone with this stack."""
+        self._account = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if os.geteuid() == 0 else {}
+        self._password = secrets.token_hex(16)
+        password_file = self.postgres_folder / "password"
+        password_file.write_text(self._password, encoding="ascii")
+        if self._account:
+            shutil.chown(self.postgres_folder, ACCOUNT, ACCOUNT)
+            shutil.chown(password_file, ACCOUNT, ACCOUNT)
+        options = ["--username=airflow", "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8"]
+        options += ["--locale=C.UTF-8", f"--pwfile={password_file}"]
+        self._run_program("initdb", *options, f"--pgdata={self.postgres_folder / 'data'}")
+        password_file.unlink()
+
+    def _run_program(self, name: str, *arguments: str) -> None:
+        with (self.logs / "postgres.log").open("ab") as log:
+            ended = subprocess.run(
+                [str(postgres_program(name)), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment | {"PGPASSWORD": self._password},
+                cwd=self.postgres_folder,
+                **self._account,
+            )
+        if ended.returncode != 0:
+            raise StackError(f"{name} failed, see {self.logs / 'postgres.log'}")
+
+    def _start_postgres(self) -> subprocess.Popen[bytes]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self._postgres_port),
+            "unix_socket_directories": "",
+            "fsync": "off",  # Its files are thrown away anyway.
+            "max_connections": "200",
+        }
+        command = [str(postgres_program("postgres")), "-D", str(self.postgres_folder / "data")]
+        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self.logs / "postgres.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                cwd=self.postgres_folder,
+                **self._account,
+            )
+        ready = [str(postgres_program("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(self._postgres_port)]
+        deadline = time.monotonic() + START_SECONDS
+        while subprocess.run(ready, check=False).returncode != 0:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise StackError(f"PostgreSQL did not start, see {self.logs / 'postgres.log'}")
+            time.sleep(0.1)
+        if not (self.postgres_folder / "made").exists():
+            login = ["-h", "127.0.0.1", "-p", str(self._postgres_port), "-U", "airflow"]
+            self._run_program("createdb", *login, "airflow")
+            (self.postgres_folder / "made").touch()
+        return process
+
+    def _start_redis(self) -> subprocess.Popen[bytes]:
+        # Without a title of its own: that is written over the marker.
+        options = ["--bind", "127.0.0.1", "--port", str(self._redis_port), "--set-proc-title", "no"]
+        program = shutil.which("redis-server")
+        if program is None:
+            raise StackError("redis-server is not installed: scripts/system_packages")
+        with (self.logs / "redis.log").open("ab") as log:
+            return subprocess.Popen(
+                [program, *options, "--save", "", "--dir", str(self.home)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+            )
+
+    def crash_postgres(self) -> None:
+        """Every connection is cut, nothing is written back; then it is started anew and recovers."""
+        self._processes["postgres"].send_signal(signal.SIGQUIT)
+        self._processes["postgres"].wait()
+        self._processes["postgres"] = self._start_postgres()
+
+    def lose(self, worker: str) -> None:
+        """Kill a worker with all that it runs, as when its machine is gone. It does not come back."""
+        process = self._processes.pop(worker)
+        process.send_signal(signal.SIGSTOP)
+        for child in descendants(process.pid):
+            os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+    def check(self) -> None:
+        for component in set(self.components) & set(self._processes):
+            if self._processes[component].poll() is not None and self.started:
+                self.restarted.append(component)
+                self._processes[component] = self._start_component(component)
+        super().check()
+
+    @property
+    def started(self) -> bool:
+        return hasattr(self, "seconds_to_start")
+
+    def run_by(self, worker: str) -> str:
+        """The worker's log, which names every task instance that it was given."""
+        return (self.logs / f"{worker}.log").read_text(encoding="utf-8", errors="replace")
+
+
+def postgres_program(name: str) -> Path:
+    """A program of the newest PostgreSQL that is installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: int(p.parts[-3]))
+    if not found and (on_path := shutil.which(name)):
+        return Path(on_path)
+    if not found:
+        raise StackError("PostgreSQL is not installed: scripts/system_packages")
+    return found[-1]
