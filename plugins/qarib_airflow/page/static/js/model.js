@@ -1,0 +1,72 @@
+// The model beside the one before it, and where everything is.
+import { bytes, card, count, decimal, empty, fill, h, isNumber, out, percent, table, tiles, when } from "./dom.js";
+
+// [key, name, how it is shown, whether more (1) or less (-1) is better]
+const METRICS = [
+  ["masked_lm_loss", "Masked-LM loss", (value) => decimal(value), -1],
+  ["masked_lm_accuracy", "Masked-LM accuracy", (value) => percent(value, 2), 1],
+  ["perplexity", "Perplexity", (value) => decimal(value, 1), -1],
+  ["next_sentence_accuracy", "Next-sentence accuracy", (value) => percent(value, 2), 1],
+  ["step", "Steps", count, 0],
+  ["examples", "Held-out examples", count, 0],
+];
+
+function change(metric, own, former) {
+  const [key, , show, sense] = metric;
+  if (!isNumber(own[key]) || !isNumber(former[key]) || !sense) return "";
+  const difference = own[key] - former[key];
+  if (!difference) return "the same";
+  const better = difference * sense > 0;
+  return h("span", { class: better ? "better" : "worse" },
+    `${difference > 0 ? "▲" : "▼"} ${show(Math.abs(difference))} ${better ? "better" : "worse"}`);
+}
+
+function comparison(data) {
+  const { evaluation, former } = data;
+  const rows = METRICS.filter(([key]) => isNumber(evaluation[key])).map((metric) => {
+    const [key, name, show] = metric;
+    const row = [name, show(evaluation[key])];
+    return former ? [...row, show(former.evaluation[key]), change(metric, evaluation, former.evaluation)] : row;
+  });
+  const head = ["On the held-out part", "This model", ...(former ? ["Former model", "Change"] : [])];
+  return [
+    table("Evaluation", head, rows),
+    former ? h("p", { class: "faint" }, "Former: ", h("code", {}, former.model_id),
+      former.same_dataset ? ", trained on the same dataset." : ", trained on another dataset, whose held-out part may differ.")
+      : h("p", { class: "faint" }, "There is no former model to compare with."),
+  ];
+}
+
+function modelOf(data) {
+  const total = data.files.reduce((sum, file) => sum + (file.bytes || 0), 0);
+  return [
+    card("Model", tiles([
+      ["Name", h("code", { class: "small" }, data.model_id)],
+      ["State", h("span", { class: "small" }, data.is_promoted ? "promoted" : data.state || "not exported yet")],
+      ["Exported", h("span", { class: "small" }, when(data.made_at))],
+      ["Files", count(data.files.length), bytes(total)],
+    ])),
+    card("Evaluation", data.evaluation ? comparison(data) : h("p", { class: "faint" }, "It has not been evaluated yet.")),
+    data.links.length ? card("Where it is", h("dl", { class: "places" }, data.links.map((link) => h("div", {},
+      h("dt", {}, link.title), h("dd", {}, h("code", {}, link.address), " ", out(link.href, `${link.title} in the console`, { target: "_blank", rel: "noopener" })))))) : null,
+    data.files.length ? card(null, h("details", {}, h("summary", {}, `Files of the export (${count(data.files.length)})`),
+      table("Files", ["Name", "Size"], data.files.map((file) => [h("code", {}, file.name), bytes(file.bytes)])))) : null,
+    data.card ? card(null, h("details", { open: true }, h("summary", {}, "Model card"),
+      h("pre", { class: "card-text", dir: "auto", tabindex: "0", "aria-label": "Model card" }, data.card))) : null,
+  ];
+}
+
+export const model = {
+  title: "Model",
+  address: (run) => `data/model?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}`,
+  make() {
+    const node = h("div", { class: "stack" });
+    return {
+      node,
+      update(data) {
+        fill(node, data, () => data.model_id ? modelOf(data)
+          : empty("No model yet", "Its name is known once the run's settings are checked."));
+      },
+    };
+  },
+};
