@@ -188,11 +188,7 @@ def prepare_training(
     made = run_of_dataset(Path(config.workspace), dataset_id)
     if first_step == "train":
         _require_complete(made)
-    made_before = [
-        made.dataset.data,
-        made.dataset.vocab,
-        *map(made.dataset.shards, (made.dataset.data, made.dataset.heldout_data)),
-    ]
+    made_before = [made.dataset.data, made.dataset.vocab, made.dataset.shards(made.dataset.data)]
     for path in made_before if first_step == "convert" else ():
         if not manifest_of(path).is_file():
             raise InputError("is not made yet", where=path, do="Start from collect")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from qarib_airflow.errors import fails_for_good
+from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable, TooManyRequests
+from qarib_airflow.errors import fails_for_good, is_for_good
 from qarib_airflow.preflight import check_map_length, deployment_defaults, preflight
 
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
@@ -83,6 +86,49 @@ def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatc
     assert deployment_defaults()["upload"] == {"bucket": "from-variable"}
 
 
+def test_everything_that_is_wrong_is_told_at_once(
+    params: dict[str, Any], bucket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can never work decides that it is not tried again."""
+    wrong = params | {"bucket": f"{bucket_name}-not", "sources": [{"name": "text", "path": "/nowhere/*.txt"}]}
+    with pytest.raises(StorageError, match=r"(?s)2 things are wrong:\n1\. gs://.*\n2\. .*/nowhere") as error:
+        preflight(wrong, CONNECTION)
+    assert is_for_good(error.value)
+
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "3")
+    many = params | {"bucket": bucket_name, "shard_lines": 1}
+    with pytest.raises(ConfigError, match=r"2 things are wrong:\n1\. .*max_map_length.*\n2\. .*GB are free"):
+        preflight(many, CONNECTION)
+
+
+def test_the_room_that_a_run_needs_is_logged(
+    params: dict[str, Any], bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    preflight(params | {"bucket": bucket_name}, CONNECTION)
+    assert re.search(r"The run needs about 0\.00 GB: text and raw shards .* GB are free", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"first_step": "train"}, "begins with train needs one"),
+        ({"first_step": "convert"}, "begins with convert needs one"),
+        (
+            {"first_step": "collect", "dataset": "demo-0123456789"},
+            "begins with collect makes its own dataset",
+        ),
+        ({"dataset": "demo-0123456789"}, "no dataset 'demo-0123456789'"),
+    ],
+)
+def test_the_first_step_and_the_dataset_go_together(
+    params: dict[str, Any], bucket_name: str, typed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ConfigError, InputError), match=message):
+        preflight(params | {"bucket": bucket_name} | typed, CONNECTION)
+
+
 def test_too_many_shards_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     check_map_length(1024)
     with pytest.raises(ConfigError, match=r"max_map_length.*AIRFLOW__CORE__MAX_MAP_LENGTH=10000"):
@@ -91,10 +137,20 @@ def test_too_many_shards_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> No
     check_map_length(1172)
 
 
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "raised"),
     [
         (ConfigError("bad"), AirflowFailException),
+        (Forbidden("bad"), AirflowFailException),
+        (because(StorageError("bad"), NotFound("no bucket")), AirflowFailException),
+        (because(StorageError("bad"), ServiceUnavailable("later")), StorageError),
+        (TooManyRequests("bad"), TooManyRequests),
+        (ServiceUnavailable("bad"), ServiceUnavailable),
         (InputError("bad"), AirflowFailException),
         (StorageError("bad"), StorageError),
         (CorruptError("bad"), CorruptError),

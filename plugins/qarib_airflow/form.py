@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from airflow.sdk import Param
 from pydantic import TypeAdapter
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from qarib_tasks.config import RunConfig, SourceConfig, to_dict
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.presets import PRESETS, merged, resolve
+from qarib_tasks.run import FirstStep
 from qarib_tasks.tpu.chips import CHIPS, PRICES_OF
 
 SECTIONS = {
@@ -70,8 +71,17 @@ def build_params() -> dict[str, Param]:
         pattern=r"^[a-z0-9_]+-[0-9a-f]{10}$",
         title="Train on a dataset that is there",
         section=SECTIONS["collect"],
-        description="Its name (dataset_id, for example qarib-0123456789). Nothing is collected, learnt or "
-        "converted, and the settings of those steps are the dataset's. Empty: the steps run.",
+        description="Its name (dataset_id, for example qarib-0123456789). The steps before the first step "
+        "are left out, and their settings are the dataset's. Empty: a dataset is made.",
+    )
+    params["first_step"] = Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *get_args(FirstStep)],
+        title="First step",
+        section=SECTIONS["collect"],
+        description="With a dataset that is there: train leaves it as it is; convert converts and uploads "
+        "what is missing of its shards before. Empty: train with a dataset, collect without.",
     )
     presets = {name: to_dict(resolve({"preset": name, "workspace": "-"})) for name in PRESETS}
     for section, fields in settings().items():
@@ -155,7 +165,7 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
     values: dict[str, Any] = {section: {} for section in SECTIONS}
     unknown = []
     for name, value in params.items():
-        if name == "dataset":  # No setting: it says which steps are left out.
+        if name in ("dataset", "first_step"):  # No settings: they say which steps are left out.
             continue
         if name in ("preset", "workspace"):
             values[name] = value

@@ -18,6 +18,12 @@ TIMEOUT = FACTOR * timedelta(hours=6)
 # The steps that read the whole corpus.
 CORPUS_TIMEOUT = FACTOR * timedelta(hours=48)
 RUN_DEADLINE = os.environ.get("QARIB_RUN_DEADLINE_HOURS")
+# A pool for conversions, to bound those of all runs together. It must be there: `airflow pools set`.
+CONVERT_POOL = os.environ.get("QARIB_CONVERT_POOL", "default_pool")
+# How many shards of a run are converted at once, to bound the memory and the disk of the workers, as the
+# published guide's `xargs -P` does. Without it Airflow's own limits hold.
+SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
+AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": int(SHARDS_AT_ONCE)} if SHARDS_AT_ONCE else {}
 
 DEFAULT_ARGS: dict[str, Any] = RETRIES | {
     "execution_timeout": TIMEOUT,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from airflow.sdk.configuration import conf
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
+from qarib_airflow.errors import is_for_good
 from qarib_airflow.form import SECTIONS, read_params
+from qarib_airflow.limits import SHARDS_AT_ONCE
 from qarib_airflow.tpu_preflight import check_tpu
-from qarib_tasks import corpus, pipeline
+from qarib_tasks import corpus, disk, pipeline
 from qarib_tasks.config import RunConfig, to_dict
-from qarib_tasks.errors import ConfigError, StorageError
+from qarib_tasks.errors import ConfigError, QaribError, StorageError
+from qarib_tasks.run import FirstStep
 from qarib_tasks.sources import AllowedSources
 
 log = logging.getLogger(__name__)
@@ -31,32 +35,97 @@ BYTES_A_LINE = 60
 def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
     """Resolve the form, log the settings, check bucket and deployment, name the dataset and the model.
 
+    What is wrong is told all at once.
+
     Raises:
-        ConfigError: a setting is wrong or missing, or a source may not be read here.
+        ConfigError: a setting is wrong or missing, or a source may not be read here, or disk space is short.
         InputError: a source is missing or empty.
         StorageError: the bucket does not exist, or the connection may not write to it.
         TpuError: no zone has the TPU that the training asks for.
     """
     config = read_params(params, deployment_defaults())
     log.info("Settings, preset %s:\n%s", config.preset, settings_table(config, params))
-    if not config.upload.bucket:
-        raise ConfigError(
-            "no bucket to publish to",
-            where="bucket",
-            do="Fill it in, or set the Airflow Variable qarib_bucket or the environment's QARIB_BUCKET",
-        )
-    allowed = allowed_sources()
-    if params.get("dataset"):
-        run = pipeline.prepare_training(config, params["dataset"], allowed)
-        log.info("Trains on %s as it is: the steps before are left out", run.dataset_id)
-    else:
-        run = pipeline.prepare(config, allowed)
-        size = sum(f.bytes for files in corpus.list_sources(config.collect, allowed).values() for f in files)
-        check_map_length(size // BYTES_A_LINE // config.split.shard_lines)
-    check_bucket(run, gcp_conn_id)
-    check_tpu(run, gcp_conn_id)
+    faults = Faults()
+    with faults.kept():
+        check_writable(config, gcp_conn_id)
+    run: pipeline.Run | None = None
+    with faults.kept():
+        run = prepared(config, params)
+    if run:
+        with faults.kept():
+            check_tpu(run, gcp_conn_id)
+        with faults.kept():
+            check_size(run)
+    faults.raise_all()
+    assert run
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)
     return run
+
+
+def prepared(config: RunConfig, params: Mapping[str, Any]) -> pipeline.Run:
+    """The run, from the first step that the form asks for.
+
+    Raises:
+        ConfigError: the step and the dataset do not go together. And as `pipeline.prepare` and
+        `pipeline.prepare_training`.
+    """
+    dataset = params.get("dataset")
+    first_step: FirstStep = params.get("first_step") or ("train" if dataset else "collect")
+    if (first_step == "collect") == bool(dataset):
+        raise ConfigError(
+            f"a run that begins with {first_step} {'makes its own dataset' if dataset else 'needs one'}",
+            where="first_step, dataset",
+            do="Leave the dataset empty" if dataset else "Name the dataset",
+        )
+    if first_step == "collect":
+        return pipeline.prepare(config, allowed_sources())
+    log.info("Begins with %s: what the steps before have made of %s is left as it is", first_step, dataset)
+    return pipeline.prepare_training(config, str(dataset), allowed_sources(), first_step)
+
+
+def check_size(run: pipeline.Run) -> None:
+    """Whether the disk and Airflow are large enough for the run.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if run.first_step != "collect":
+        return
+    config = run.config
+    found = corpus.list_sources(config.collect, allowed_sources()).values()
+    files = [file for some in found for file in some]
+    faults = Faults()
+    with faults.kept():
+        check_map_length(sum(file.bytes for file in files) // BYTES_A_LINE // config.split.shard_lines)
+    with faults.kept():
+        at_once = int(SHARDS_AT_ONCE or conf.getint("core", "parallelism"))
+        need = disk.estimate(config, files, at_once)
+        log.info("The run %s", disk.check_room(Path(config.workspace), need, run.dataset.root))
+    faults.raise_all()
+
+
+class Faults:
+    """Errors that are told together."""
+
+    def __init__(self) -> None:
+        self.found: list[QaribError] = []
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        try:
+            yield
+        except QaribError as error:
+            self.found.append(error)
+
+    def raise_all(self) -> None:
+        """Raise the one that there is, or one that lists all: not tried again where one of them is not."""
+        if len(self.found) < 2:
+            for error in self.found:
+                raise error
+            return
+        first = next((error for error in self.found if is_for_good(error)), self.found[0])
+        lines = "".join(f"\n{number}. {error}" for number, error in enumerate(self.found, 1))
+        raise type(first)(f"{len(self.found)} things are wrong:{lines}") from first.__cause__
 
 
 def deployment_defaults() -> dict[str, Any]:
@@ -128,13 +197,24 @@ def check_map_length(shards: int) -> None:
 
 
 def check_bucket(run: pipeline.Run, gcp_conn_id: str) -> None:
+    """`check_writable` for a run."""
+    check_writable(run.config, gcp_conn_id)
+
+
+def check_writable(config: RunConfig, gcp_conn_id: str) -> None:
     """Write a small object through the connection and remove it again.
 
     Raises:
-        StorageError: with what to do about it.
+        ConfigError: no bucket is named. StorageError: with what to do about it.
     """
-    upload = run.config.upload
-    name = f"{upload.prefix}{run.dataset.name}.write-test"
+    upload = config.upload
+    if not upload.bucket:
+        raise ConfigError(
+            "no bucket to publish to",
+            where="bucket",
+            do="Fill it in, or set the Airflow Variable qarib_bucket or the environment's QARIB_BUCKET",
+        )
+    name = f"{upload.prefix}datasets/.write-test"
     try:
         bucket = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().bucket(upload.bucket)
         blob = bucket.blob(name)

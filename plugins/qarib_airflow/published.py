@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
 from qarib_airflow.upload import is_dropped
+from qarib_tasks.audit import audit, broken, listed
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.pipeline import Run
 from qarib_tasks.storage import Bucket
+
+log = logging.getLogger(__name__)
 
 
 def published_objects(run: Run, gcp_conn_id: str) -> dict[str, Any]:
@@ -30,3 +34,10 @@ def is_published(run: Run, shard: str, gcp_conn_id: str) -> bool:
     assert run.address is not None
     bucket = Bucket(run.address + run.dataset.name, GCSHook(gcp_conn_id=gcp_conn_id).get_conn())
     return is_dropped(file, bucket.get(run.dataset.tfrecord_name(shard)))
+
+
+def not_whole(run: Run, gcp_conn_id: str) -> list[str]:
+    """The shards that are missing, failed or corrupt, here or in the bucket."""
+    faults = broken(audit(run.dataset, published_objects(run, gcp_conn_id)))
+    log.info("%d shards are not whole\n%s", len(faults), listed(faults))
+    return [fault.name for fault in faults]
