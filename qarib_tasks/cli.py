@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from qarib_tasks import __version__
+from qarib_tasks.cli_airflow import airflow_init_command, metrics_command
 from qarib_tasks.cli_conversion import convert_command, inspect_command, verify_command
 from qarib_tasks.cli_corpus import (
     collect_command,
@@ -53,6 +54,8 @@ for command in (
     vocab_command,
     vocab_report_command,
     emulate_group,
+    airflow_init_command,
+    metrics_command,
     split_command,
     convert_command,
     verify_command,

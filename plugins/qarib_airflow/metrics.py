@@ -1,0 +1,74 @@
+"""Our own gauges, sent with Airflow's metrics: whatever Airflow is configured for gets them (`[metrics]`).
+
+Each is read from what the run has written anyway, its manifests and reports, so that a gauge never tells
+something else than they do. docs/metrics.md lists them. A gauge that cannot be sent is a warning in the log:
+no task fails for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from airflow.sdk.configuration import conf
+from airflow.sdk.observability import stats
+from airflow.sdk.observability.metrics import stats_utils
+
+from qarib_tasks.pipeline import Run
+
+log = logging.getLogger(__name__)
+
+# The gauges of a training, and their names in its progress.json.
+TRAINING = {
+    "training_step": "step",
+    "loss": "loss",
+    "masked_lm_loss": "masked_lm_loss",
+    "examples_per_second": "examples_per_second",
+}
+
+
+def report_shards(run: Run) -> None:
+    """`qarib.shards` and `qarib.shards_done`: of the training data; a shard with a manifest is done."""
+    dataset = run.dataset
+    tags = {"dataset": run.dataset_id}
+    _gauge("shards", sum(1 for _ in dataset.shards(dataset.data).glob("shard_*")), tags)
+    _gauge("shards_done", sum(1 for _ in dataset.training_data.glob("shard_*.json")), tags)
+
+
+def report_training(run: Run, preemptions: int = 0) -> None:
+    """The gauges of a training that has told of itself in the workspace's progress.json."""
+    try:
+        progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        log.warning("No metrics of the training: %s", error)
+        return
+    report_progress(run.model_id, progress, preemptions)
+
+
+def report_progress(model_id: str, progress: Mapping[str, Any], preemptions: int) -> None:
+    """The gauges of a training from its progress.json, and `qarib.preemptions`: TPUs lost and replaced."""
+    tags = {"model": model_id}
+    for gauge, name in TRAINING.items():
+        if isinstance(progress.get(name), int | float):
+            _gauge(gauge, progress[name], tags)
+    _gauge("preemptions", preemptions, tags)
+
+
+def _gauge(name: str, value: float, tags: Mapping[str, str]) -> None:
+    try:
+        _initialize()
+        stats.gauge(f"qarib.{name}", value, tags=dict(tags))
+    except Exception:
+        log.warning("The metric qarib.%s was not sent", name, exc_info=True)
+
+
+@cache
+def _initialize() -> None:
+    """Airflow has done it in a task's process already, but not in the triggerer's."""
+    stats.initialize(
+        factory=stats_utils.get_stats_factory(),
+        export_legacy_names=conf.getboolean("metrics", "legacy_names_on"),
+    )

@@ -1,0 +1,132 @@
+"""StatsD in, Prometheus out: what Airflow's processes send by UDP can be scraped at one address.
+
+It understands what Airflow sends: counters, gauges and timers, with tags as InfluxDB writes them
+(`[metrics] statsd_influxdb_enabled`). The project prometheus/statsd_exporter does more and can take its
+place; this one needs nothing that is not installed with Airflow anyway.
+
+Line: `name,tag=value,…:value|type`, type `c` (adds), `g` (sets; a sign adds) or `ms` (milliseconds), and
+`|@rate` for a counter of which only that share is sent (github.com/statsd/statsd, docs/metric_types.md).
+"""
+
+from __future__ import annotations
+
+import re
+import socketserver
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+_LINE = re.compile(
+    r"(?P<name>[^,:|]+)(?P<tags>(?:,[^,=:|]+=[^,=|]*)*):(?P<value>[+-]?[0-9.eE+-]+)\|(?P<type>c|g|ms)"
+    r"(?:\|@(?P<rate>[0-9.]+))?"
+)
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
+_KIND = {"c": "counter", "g": "gauge", "ms": "summary"}
+Tags = tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Series:
+    """The samples of one name: values by tags; of timers the count and the sum in seconds."""
+
+    kind: str
+    values: dict[Tags, float] = field(default_factory=dict)
+    counts: dict[Tags, int] = field(default_factory=dict)
+
+
+class StatsdCollector(Collector):
+    """The newest values of all that was received; thread-safe."""
+
+    def __init__(self) -> None:
+        self.malformed = 0
+        self._series: dict[str, Series] = {}
+        self._lock = threading.Lock()
+
+    def receive(self, packet: bytes) -> None:
+        """Take in a packet of lines; one that is not understood is counted and passed over."""
+        for line in packet.decode("utf-8", errors="replace").splitlines():
+            found = _LINE.fullmatch(line.strip())
+            try:
+                if found is None:
+                    raise ValueError(line)
+                self._take(found)
+            except ValueError:
+                with self._lock:
+                    self.malformed += 1
+
+    def _take(self, found: re.Match[str]) -> None:
+        kind, text = _KIND[found["type"]], found["value"]
+        value = float(text)
+        name = _NOT_IN_A_NAME.sub("_", found["name"])
+        pairs = (pair.partition("=") for pair in found["tags"].split(",")[1:])
+        tags = tuple(sorted((_NOT_IN_A_NAME.sub("_", key), tag) for key, _, tag in pairs))
+        with self._lock:
+            series = self._series.setdefault(f"{name}_seconds" if kind == "summary" else name, Series(kind))
+            if series.kind != kind:
+                raise ValueError(f"{name} is a {series.kind}")
+            before = series.values.get(tags, 0.0)
+            if kind == "counter":
+                series.values[tags] = before + value / float(found["rate"] or 1)
+            elif kind == "summary":
+                series.values[tags] = before + value / 1000
+                series.counts[tags] = series.counts.get(tags, 0) + 1
+            else:
+                series.values[tags] = before + value if text[0] in "+-" else value
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            metrics = [self._metric(name, series) for name, series in sorted(self._series.items())]
+            malformed = Metric("statsd_malformed_lines", "Lines that were not understood", "counter")
+            malformed.add_sample("statsd_malformed_lines_total", {}, self.malformed)
+        return [*metrics, malformed]
+
+    @staticmethod
+    def _metric(name: str, series: Series) -> Metric:
+        metric = Metric(name, "From StatsD", series.kind)
+        for tags, value in series.values.items():
+            labels = dict(tags)
+            if series.kind == "summary":
+                metric.add_sample(f"{name}_count", labels, series.counts[tags])
+                metric.add_sample(f"{name}_sum", labels, value)
+            else:
+                metric.add_sample(f"{name}_total" if series.kind == "counter" else name, labels, value)
+        return metric
+
+
+class Exporter:
+    """Both servers, each in a thread; a context manager.
+
+    Args:
+        host: address to listen on.
+        statsd_port, port: UDP and HTTP; 0 for free ones.
+    """
+
+    def __init__(self, host: str, statsd_port: int, port: int) -> None:
+        self.collector = collector = StatsdCollector()
+
+        class Receiver(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                collector.receive(self.request[0])
+
+        registry = CollectorRegistry()
+        registry.register(collector)
+        self._udp = socketserver.UDPServer((host, statsd_port), Receiver)
+        self._http, self._http_thread = start_http_server(port, addr=host, registry=registry)
+        self.statsd_port, self.port = int(self._udp.server_address[1]), int(self._http.server_port)
+        self._udp_thread = threading.Thread(target=self._udp.serve_forever, daemon=True)
+        self._udp_thread.start()
+
+    def __enter__(self) -> Exporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._udp.shutdown()
+        self._http.shutdown()
+        self._udp.server_close()
+        self._http.server_close()
+        self._udp_thread.join()
+        self._http_thread.join()
