@@ -11,6 +11,8 @@ from qarib_tasks.views.files import Files, as_object
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.training import evaluations
 
+# See `qarib_tasks.promotion`.
+PROMOTIONS = "models/promoted.json"
 CONSOLE = "https://console.cloud.google.com/storage/browser/"
 COMPARED = (
     "step", "masked_lm_loss", "masked_lm_accuracy", "perplexity", "next_sentence_accuracy",
@@ -29,8 +31,8 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
         return {"model_id": None, "trouble": None}
     manifest = files.json(f"{model.name}manifest.json")
     own = evaluations(files, model)
-    promoted = as_object(files.published("models/promoted.json") or files.local("models/promoted.json"))
-    former = _former(record, files, earlier, promoted)
+    judged, promoted = judgements(files, record)
+    former = _judged_before(model.model_id, judged, promoted) or _trained_before(record, files, earlier)
     card = files.read(f"{model.name}export/README.md")
     return {
         "model_id": model.model_id,
@@ -39,8 +41,8 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
         "made_at": manifest.get("made_at"),
         "evaluation": _compared(own[-1]) if own else None,
         "former": former,
-        "promoted": promoted.get("model_id"),
-        "is_promoted": promoted.get("model_id") == model.model_id,
+        "is_promoted": promoted == model.model_id,
+        "judgement": judged.get(model.model_id, {}).get("reason"),
         "files": [
             {"name": one.get("name"), "bytes": one.get("bytes")} for one in manifest.get("outputs") or ()
         ],
@@ -50,23 +52,47 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
     }
 
 
-def _former(
-    record: RunRecord, files: Files, earlier: Sequence[RunRecord], promoted: dict[str, Any]
+def judgements(files: Files, record: RunRecord) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """The models of the run's preset that were judged, in that order, and the name of the promoted one."""
+    record_text = files.published(PROMOTIONS) or files.local(PROMOTIONS)
+    presets = as_object(record_text).get("presets")
+    own = presets.get(record.config.get("preset")) if isinstance(presets, dict) else None
+    if not isinstance(own, dict):
+        return {}, None
+    return {str(one.get("model_id")): one for one in own.get("judged") or ()}, own.get("promoted")
+
+
+def _judged_before(
+    model_id: str, judged: dict[str, dict[str, Any]], promoted: str | None
 ) -> dict[str, Any] | None:
-    """The promoted model, or else the newest of the runs before that has an evaluation."""
+    """The promoted model, or for that one itself the newest that was promoted before it."""
+    names = list(judged)
+    before = names[: names.index(model_id)] if model_id in judged else names
+    order = [promoted, *(name for name in reversed(before) if judged[name].get("state") == "promoted")]
+    for name in order:
+        if name and name != model_id and (found := judged.get(name)):
+            own = judged.get(model_id, {})
+            return {
+                "model_id": name,
+                "same_heldout": found.get("heldout") == own["heldout"] if own.get("heldout") else None,
+                "evaluation": _compared(found.get("evaluation") or {}),
+            }
+    return None
+
+
+def _trained_before(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) -> dict[str, Any] | None:
+    """The newest other model of the runs before that has an evaluation."""
     assert record.model is not None
-    candidates = [other for other in earlier if other.model and other.address == record.address]
-    candidates.sort(key=lambda other: other.values.get("model_id") != promoted.get("model_id"))
     seen = {record.model.model_id}
-    for other in candidates:
-        assert other.model is not None
-        if other.model.model_id in seen:
+    for other in earlier:
+        if other.model is None or other.address != record.address or other.model.model_id in seen:
             continue
         seen.add(other.model.model_id)
         if found := evaluations(files, other.model):
+            same = other.values.get("dataset_id") == record.values.get("dataset_id")
             return {
                 "model_id": other.model.model_id,
-                "same_dataset": other.values.get("dataset_id") == record.values.get("dataset_id"),
+                "same_heldout": same or None,
                 "evaluation": _compared(found[-1]),
             }
     return None

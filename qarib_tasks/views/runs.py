@@ -137,22 +137,21 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
     memory = as_object(files.published(f"{folder}memory.json"))
     if not memory:
         return None
-    granted, price = memory.get("granted"), None
+    granted = memory.get("granted")
+    settings = record.config.get("tpu") or {}
+    zones = settings.get("zones") or ()
     try:
         from qarib_tasks.tpu.job import hourly_price
 
-        tpu = from_dict(TpuConfig, record.config["tpu"])
-        price = hourly_price(tpu)
-        kind, zones = tpu.accelerator_type, tpu.zones
-        provisioning: str | None = tpu.provisioning
-    except (QaribError, KeyError):
-        kind, zones, provisioning = "", (), None
+        price: float | None = hourly_price(from_dict(TpuConfig, settings))
+    except QaribError:
+        price = None
     seconds = float(memory.get("spent") or 0.0) + (now - granted if granted else 0.0)
     zone = memory.get("zone")
     return {
         "state": memory.get("phase"),
-        "accelerator_type": kind,
-        "provisioning": provisioning,
+        "accelerator_type": settings.get("accelerator_type"),
+        "provisioning": settings.get("provisioning"),
         "zone": zones[zone] if isinstance(zone, int) and 0 <= zone < len(zones) else None,
         "attempt": memory.get("attempt"),
         "preemptions": memory.get("preemptions"),

@@ -141,6 +141,11 @@ def state_of(
     failed = any(task is not None and task.state in FAILED for task in (convert, upload))
     if manifest and manifest.state == "failed":
         return "failed", manifest.reason or "the conversion failed"
+    if manifest and manifest.state == "running":
+        # It stands there while the shard is converted, and stays where the process was killed.
+        if failed:
+            return "failed", f"its conversion was killed ({manifest.reason})"
+        return ("converting", "") if convert is None else ("waiting", "was interrupted, will be tried again")
     bytes_, crc32c = (
         (manifest.bytes, manifest.crc32c)
         if manifest
@@ -154,7 +159,7 @@ def state_of(
         if objects is None:
             if failed:
                 return "failed", "a task failed: see its log"
-            return ("uploading", "waits for its upload") if _is_open(upload) else ("done", "")
+            return _on_its_way(convert) if _is_open(upload) else ("done", "")
         expected = [(place, bytes_, crc32c)]
         if manifest:
             expected.append((place.removesuffix(".tfrecord") + ".json", None, manifest.crc32c_of_file))
@@ -163,7 +168,7 @@ def state_of(
                 if failed:
                     return "failed", "a task failed: see its log"
                 if _is_open(upload):
-                    return "uploading", "waits for its upload"
+                    return _on_its_way(convert)
                 return "missing", f"the bucket has no {name}"
             if (length is not None and found.size != length) or (crc and found.crc32c != crc):
                 return "corrupt", f"the bucket's {name} has other bytes than its manifest tells"
@@ -172,6 +177,11 @@ def state_of(
         return "done", ""
     if failed:
         return "failed", "a task failed: see its log"
+    return _on_its_way(convert)
+
+
+def _on_its_way(convert: ShardTask | None) -> tuple[State, str]:
+    """The state of a shard that no task is at work on and none has given up."""
     if convert and convert.state == "success":
         return "uploading", "waits for its upload"
     if convert and convert.state == "up_for_retry":

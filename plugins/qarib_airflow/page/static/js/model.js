@@ -32,7 +32,7 @@ function comparison(data) {
   return [
     table("Evaluation", head, rows),
     former ? h("p", { class: "faint" }, "Former: ", h("code", {}, former.model_id),
-      former.same_dataset ? ", trained on the same dataset." : ", trained on another dataset, whose held-out part may differ.")
+      former.same_heldout ? ", evaluated on the same held-out part." : ", perhaps evaluated on another held-out part.")
       : h("p", { class: "faint" }, "There is no former model to compare with."),
   ];
 }
@@ -42,11 +42,11 @@ function modelOf(data) {
   return [
     card("Model", tiles([
       ["Name", h("code", { class: "small" }, data.model_id)],
-      ["State", h("span", { class: "small" }, data.is_promoted ? "promoted" : data.state || "not exported yet")],
+      ["State", h("span", { class: "small" }, data.is_promoted ? "promoted" : data.judgement ? "candidate" : data.state || "not exported yet")],
       ["Exported", h("span", { class: "small" }, when(data.made_at))],
       ["Files", count(data.files.length), bytes(total)],
     ])),
-    card("Evaluation", data.evaluation ? comparison(data) : h("p", { class: "faint" }, "It has not been evaluated yet.")),
+    card("Evaluation", data.judgement ? h("p", { class: "judgement" }, data.judgement) : null, data.evaluation ? comparison(data) : h("p", { class: "faint" }, "It has not been evaluated yet.")),
     data.links.length ? card("Where it is", h("dl", { class: "places" }, data.links.map((link) => h("div", {},
       h("dt", {}, link.title), h("dd", {}, h("code", {}, link.address), " ", out(link.href, `${link.title} in the console`, { target: "_blank", rel: "noopener" })))))) : null,
     data.files.length ? card(null, h("details", {}, h("summary", {}, `Files of the export (${count(data.files.length)})`),
