@@ -18,7 +18,8 @@ What happens, from left to right:
    vocabulary, `bert_config.json` and the dataset's manifest.
 6. `train`: on a Cloud TPU that `prepare_tpu` prepares and `delete_tpu` removes, whatever happens; or on the
    worker's machine (*Machine*: `local`). Its log shows step and loss. A TPU that is lost is replaced.
-7. `evaluate`, `export`: the model ends up below `models/`.
+7. `evaluate`, `export`: the model ends up below `models/`. `promote` makes it the one that `qarib_retrain`
+   goes on from, unless there is one that is better; then the task is skipped and its log says why.
 
 **To train again on a dataset that is there**, with another model or longer, give its name under *Train on a
 dataset that is there*: the steps before the training are left out.

@@ -20,6 +20,7 @@ from qarib_tasks.errors import InputError
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.ledger import by_source, read_plan
 from qarib_tasks.manifest import FileRecord, Manifest
+from qarib_tasks.run import FirstStep as FirstStep
 from qarib_tasks.run import Run as Run
 from qarib_tasks.run import ledger_of, vocab_file_of
 from qarib_tasks.run import prepare as prepare
@@ -88,7 +89,7 @@ def record_sources(run: Run, client: Any = None) -> None:
     Args:
         client: a `google.cloud.storage.Client`.
     """
-    if run.first_step != "collect":
+    if run.first_step != "collect" or not run.dataset.sources.is_file():
         return
     records = Manifest.read(manifest_of(run.dataset.data)).inputs
     files = [
@@ -174,7 +175,7 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
     """
     dataset = run.dataset
     if run.only_training:
-        return _published(run, objects)
+        return require_published(run, objects)
     states = audit(dataset, objects)
     if faults := broken(states):
         what = f"{len(faults):,} of {len(states):,} shards are not whole: {listed(faults, '; ')}"
@@ -233,8 +234,12 @@ def _same_but_for_its_time(one: Manifest, other: Manifest) -> bool:
     return texts[0] == texts[1]
 
 
-def _published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
-    """The manifest of a complete dataset, whose objects are as it says: looked at as a whole."""
+def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
+    """The manifest of a complete dataset, whose objects are as it says: looked at as a whole.
+
+    Raises:
+        InputError: with the objects that are missing or have other bytes.
+    """
     manifest = Manifest.read(run.dataset.manifest)
     faults = [
         f"{record.name} {'has other bytes' if record.name in objects else 'is missing'}"

@@ -47,6 +47,7 @@ STEPS = {
     "delete_tpu": "delete the TPU",
     "evaluate": "evaluate",
     "export": "export",
+    "promote": "promote the model",
 }
 LOG_TAIL = 40
 AT_WORK = ("running", "deferred")  # The triggerer follows a deferred task.

@@ -80,6 +80,7 @@ def test_the_order_of_the_steps(pretrain: Any) -> None:
         "delete_tpu": {"prepare_tpu", "train"},
         "evaluate": {"preflight", "train"},
         "export": {"preflight", "evaluate"},
+        "promote": {"preflight", "export"},
     }
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import TriggerRule, get_current_context, setup, task
+from airflow.sdk.exceptions import AirflowSkipException
 
+from qarib_airflow.assets import MODEL, describe_model
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.limits import CORPUS_TIMEOUT
 from qarib_airflow.preflight import allowed_sources, check_map_length
+from qarib_airflow.published import not_whole
 from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, shard
 from qarib_airflow.tpu_operator import CloudTPUDeleteRunOperator
 from qarib_airflow.tpu_preflight import prepare_tpu as run_prepare_tpu
 from qarib_airflow.trainer import TrainerOperator, TrainOperator
-from qarib_tasks import pipeline
+from qarib_tasks import pipeline, promotion
 from qarib_tasks.pipeline import Run
 
 
@@ -45,7 +49,10 @@ def vocab(run: dict[str, Any]) -> None:
 @task(execution_timeout=CORPUS_TIMEOUT)
 @fails_for_good
 def split(run: dict[str, Any]) -> list[str]:
-    names = pipeline.split(Run.from_dict(run))
+    found = Run.from_dict(run)
+    names = pipeline.split(found)
+    if found.first_step == "convert":
+        names = not_whole(found, CONNECTION)
     check_map_length(len(names))
     return names
 
@@ -56,6 +63,16 @@ def split(run: dict[str, Any]) -> list[str]:
 def prepare_tpu(run: dict[str, Any]) -> dict[str, Any] | None:
     context = get_current_context()
     return run_prepare_tpu(Run.from_dict(run), context["run_id"], context["dag"].owner, CONNECTION)
+
+
+@task(outlets=[MODEL])
+@fails_for_good
+def promote(run: dict[str, Any]) -> None:
+    found = Run.from_dict(run)
+    model = promotion.promote(found, GCSHook(gcp_conn_id=CONNECTION).get_conn())
+    if model.state != "promoted":
+        raise AirflowSkipException(f"{model.model_id} stays a candidate: {model.reason}")
+    describe_model(get_current_context(), model, found.model.manifest)
 
 
 def from_sources_to_model(run: Any) -> None:
@@ -79,4 +96,4 @@ def from_sources_to_model(run: Any) -> None:
     read >> collected >> [vocabulary, names]
     [vocabulary, names] >> shards >> complete
     published >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
-    train >> evaluate >> export
+    train >> evaluate >> export >> promote(run)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import PurePath
 from typing import Any
 
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
 
+from qarib_airflow.assets import DATASET, VOCABULARY, describe_dataset
 from qarib_airflow.errors import fails_for_good
+from qarib_airflow.limits import AT_ONCE, CONVERT_POOL
 from qarib_airflow.published import is_published, published_objects
 from qarib_airflow.upload import VerifiedUploadOperator
 from qarib_tasks import pipeline
@@ -25,12 +27,6 @@ TO_BUCKET = {
     "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
     "gcp_conn_id": CONNECTION,
 }
-# A pool for conversions, to bound those of all runs together. It must be there: `airflow pools set`.
-CONVERT_POOL = os.environ.get("QARIB_CONVERT_POOL", "default_pool")
-# How many shards of a run are converted at once, to bound the memory and the disk of the workers, as the
-# published guide's `xargs -P` does. Without it Airflow's own limits hold.
-SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
-AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": int(SHARDS_AT_ONCE)} if SHARDS_AT_ONCE else {}
 
 
 def shard_label(path: str) -> str:
@@ -61,14 +57,21 @@ def shard(run: dict[str, Any], name: str) -> None:
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
 @fails_for_good
-def dataset(run: dict[str, Any] | None, names: list[str] | None) -> list[str]:
+def dataset(run: Any, names: Any) -> list[str]:
     if run is None or names is None:
         raise InputError("there are no shards to judge", do="See the log of the first task that failed")
     found = Run.from_dict(run)
     pipeline.finish_dataset(found, published_objects(found, CONNECTION))
+    pipeline.record_sources(found, GCSHook(gcp_conn_id=CONNECTION).get_conn())
     return [str(path) for path in pipeline.dataset_files(found)]
 
 
 def publish(files: XComArg) -> BaseOperator:
     """Upload what belongs to a dataset beside its shards, the manifest last."""
-    return VerifiedUploadOperator(task_id="publish", src=files, **TO_BUCKET)
+    return VerifiedUploadOperator(
+        task_id="publish",
+        src=files,
+        outlets=[DATASET, VOCABULARY],
+        post_execute=describe_dataset,
+        **TO_BUCKET,
+    )
