@@ -20,9 +20,10 @@ from qarib_airflow.errors import is_for_good
 from qarib_airflow.form import SECTIONS, read_params
 from qarib_airflow.limits import SHARDS_AT_ONCE
 from qarib_airflow.tpu_preflight import check_tpu
-from qarib_tasks import corpus, disk, pipeline
+from qarib_tasks import disk, pipeline
 from qarib_tasks.config import RunConfig, to_dict
 from qarib_tasks.errors import ConfigError, QaribError, StorageError
+from qarib_tasks.ledger import read_plan
 from qarib_tasks.run import FirstStep
 from qarib_tasks.sources import AllowedSources
 
@@ -92,8 +93,7 @@ def check_size(run: pipeline.Run) -> None:
     if run.first_step != "collect":
         return
     config = run.config
-    found = corpus.list_sources(config.collect, allowed_sources()).values()
-    files = [file for some in found for file in some]
+    files = [file.listed for file in read_plan(run.dataset.sources)]
     faults = Faults()
     with faults.kept():
         check_map_length(sum(file.bytes for file in files) // BYTES_A_LINE // config.split.shard_lines)
