@@ -83,7 +83,7 @@ def test_gauges_say_what_the_files_say(
     for name in ("shards/shard_0000", "shards/shard_0002", "heldout/shards/shard_0000"):
         write_text(run.dataset.tfrecord(name).with_suffix(".json"), "{}")
     metrics.report_shards(run)
-    metrics.report_training(run)  # None yet: a warning.
+    metrics.report_training(run)  # Nothing yet.
     progress = {
         "step": 20,
         "loss": 7.25,

@@ -39,13 +39,10 @@ def report_shards(run: Run) -> None:
 
 
 def report_training(run: Run, preemptions: int = 0) -> None:
-    """The gauges of a training that has told of itself in the workspace's progress.json."""
-    try:
+    """The gauges of a training, once it has told of itself in the workspace's progress.json."""
+    if run.model.progress.is_file():
         progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        log.warning("No metrics of the training: %s", error)
-        return
-    report_progress(run.model_id, progress, preemptions)
+        report_progress(run.model_id, progress, preemptions)
 
 
 def report_progress(model_id: str, progress: Mapping[str, Any], preemptions: int) -> None:

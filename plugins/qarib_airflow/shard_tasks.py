@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
 from qarib_airflow.assets import DATASET, VOCABULARY, describe_dataset
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.limits import AT_ONCE, CONVERT_POOL
+from qarib_airflow.metrics import report_shards
 from qarib_airflow.published import is_published, published_objects
 from qarib_airflow.upload import VerifiedUploadOperator
 from qarib_tasks import pipeline
@@ -41,6 +42,7 @@ def convert(run: dict[str, Any], name: str) -> list[str]:
     found = Run.from_dict(run)
     if not is_published(found, name, CONNECTION):
         pipeline.convert(found, name)
+    report_shards(found)
     return [str(path) for path in pipeline.shard_files(found, name)]
 
 
@@ -62,6 +64,7 @@ def dataset(run: Any, names: Any) -> list[str]:
         raise InputError("there are no shards to judge", do="See the log of the first task that failed")
     found = Run.from_dict(run)
     pipeline.finish_dataset(found, published_objects(found, CONNECTION))
+    report_shards(found)
     pipeline.record_sources(found, GCSHook(gcp_conn_id=CONNECTION).get_conn())
     return [str(path) for path in pipeline.dataset_files(found)]
 

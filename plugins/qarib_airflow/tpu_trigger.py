@@ -16,6 +16,7 @@ from asgiref.sync import sync_to_async
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
+from qarib_airflow.metrics import report_progress
 from qarib_tasks.errors import ChangedError, CorruptError, StorageError
 from qarib_tasks.storage import Bucket
 from qarib_tasks.tpu.cloud_errors import TpuUnavailableError
@@ -186,16 +187,20 @@ class CloudTPUTrainTrigger(BaseTrigger):
     async def _report(self, job: TpuJob, memory: Memory) -> None:
         """A line on how far the training is; without one where that cannot be read just now."""
         try:
-            text = await asyncio.to_thread(self._progress, job)
+            text = await asyncio.to_thread(self._progress, job, memory.preemptions)
         except _OUTAGES as error:
             text = f"no progress to be read: {error}"
         cost = memory.cost(time.time(), job.price)
         self.log.info("%s; about %.2f US dollars so far", text, cost)
 
-    def _progress(self, job: TpuJob) -> str:
+    def _progress(self, job: TpuJob, preemptions: int) -> str:
         folder, _, name = job.progress.rpartition("/")
         text = Bucket(f"{folder}/", self._storage).read_text(name)
-        return progress_line(json.loads(text), job.batch) if text else "no step yet"
+        if not text:
+            return "no step yet"
+        progress = json.loads(text)
+        report_progress(str(progress.get("model_id")), progress, preemptions)
+        return progress_line(progress, job.batch)
 
     async def _is_still_deferred(self) -> bool:
         """False also where nobody can tell: then it is as Airflow says, the user's word."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from qarib_airflow.errors import failing_for_good
+from qarib_airflow.metrics import report_training
 from qarib_airflow.tpu_operator import CloudTPUTrainOperator
 from qarib_tasks import pipeline
 from qarib_tasks.storage import Bucket
 from qarib_tasks.tpu.backend import TpuBackend, Work, run_to_end
+from qarib_tasks.tpu.job import JobMemory, TpuJob
 from qarib_tasks.tpu.local import LocalProcessBackend
 
 if TYPE_CHECKING:
@@ -68,15 +70,28 @@ class TrainOperator(CloudTPUTrainOperator):
         run = pipeline.Run.from_dict(self.run_values)
         if self.job is not None:
             super().execute(context)  # Comes back only where the training is at its end already.
-            fetch_progress(run, self.storage)
+            self._report(run)
             return
         with failing_for_good():
             self._work = pipeline.trainer_work(run, "train")
-        run_to_end(local_backend(), self._work, on_line=self.log.info)
+
+        def on_line(line: str) -> None:
+            self.log.info(line)
+            report_training(run)
+
+        run_to_end(local_backend(), self._work, on_line=on_line)
+        report_training(run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
         super().execute_complete(context, event)
-        fetch_progress(pipeline.Run.from_dict(self.run_values), self.storage)
+        self._report(pipeline.Run.from_dict(self.run_values))
+
+    def _report(self, run: pipeline.Run) -> None:
+        """After a training on a TPU."""
+        assert self.job is not None
+        fetch_progress(run, self.storage)
+        memory = JobMemory(TpuJob.from_dict(self.job).address, self.storage).load()
+        report_training(run, memory.preemptions if memory else 0)
 
     def on_kill(self) -> None:
         if self._work is not None:
