@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from qarib_tasks.config import TrainingJob, from_dict, load_yaml
-from qarib_tasks.errors import StoppedError
+from qarib_tasks.errors import LostWorkerError, StoppedError
 
 _config = click.option(
     "--config",
@@ -37,16 +37,23 @@ def train_command(config: Path) -> None:
     """Train a BERT, or go on from its newest checkpoint.
 
     SIGTERM or Ctrl-C has it save its state and end with status 75: run it again and it goes on.
+
+    On each of several machines it runs with QARIB_TPU_WORKER (its number from 0), QARIB_TPU_WORKERS (how
+    many) and QARIB_TPU_COORDINATOR (host:port of worker 0, the port behind it being free too). Status 76:
+    another one has ended.
     """
     job = _job(config)
     from qarib_tasks.train.loop import train
-    from qarib_tasks.train.termination import STOPPED
+    from qarib_tasks.train.termination import OTHER_ENDED, STOPPED
 
     try:
         train(job)
     except StoppedError as error:
         click.echo(f"qarib: {error}", err=True)
         sys.exit(STOPPED)
+    except LostWorkerError as error:
+        click.echo(f"qarib: {error}", err=True)
+        sys.exit(OTHER_ENDED)
 
 
 @click.command("evaluate", epilog=_epilog("evaluate"))

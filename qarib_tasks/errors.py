@@ -43,6 +43,10 @@ class TrainingError(QaribError):
     """The training cannot go on, or its process ended without finishing."""
 
 
+class LostWorkerError(TrainingError):
+    """One of the processes that train together is gone: the others cannot go on without it."""
+
+
 class StoppedError(QaribError):
     """The work was asked to end and did: what it had is saved, running it again continues it."""
 

@@ -40,7 +40,8 @@ class Index:
     """What is known of a checkpoint without reading its tensors.
 
     Attributes:
-        position: of the data, as `asdict(data.Position)`.
+        position: of the data, as `asdict(data.Position)`; of worker 0, where several train together.
+        others: those of the workers behind it.
         model: the settings that decide the tensors' names and shapes, and the vocabulary's checksum.
         figures: of the steps since the last line of the history, which the next line is the mean of.
         started_from: the files of the weights that the training began with, where they were not drawn.
@@ -51,6 +52,7 @@ class Index:
     step: int
     position: Mapping[str, int]
     model: Mapping[str, Any]
+    others: Sequence[Mapping[str, int]] = ()
     figures: Sequence[Mapping[str, float]] = ()
     started_from: Sequence[FileRecord] = ()
     recovery: bool = False
@@ -65,13 +67,27 @@ class Index:
     def at(
         self,
         step: int,
-        position: Mapping[str, int],
+        positions: Sequence[Mapping[str, int]],
         figures: Sequence[Mapping[str, float]],
         *,
         recovery: bool,
     ) -> Index:
         """The index of a later checkpoint of the same training."""
-        return replace(self, step=step, position=position, figures=figures, recovery=recovery, state=None)
+        first, *others = positions
+        return replace(
+            self, step=step, position=first, others=others, figures=figures, recovery=recovery, state=None
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Index:
+        """Of what `asdict` gave.
+
+        Raises:
+            KeyError, TypeError: it did not.
+        """
+        state = values["state"] and FileRecord(**values["state"])
+        started_from = [FileRecord(**record) for record in values.get("started_from", ())]
+        return cls(**{**values, "state": state, "started_from": started_from})
 
 
 def model_settings(job: TrainingJob, vocab: FileRecord) -> dict[str, Any]:
@@ -174,10 +190,9 @@ class Checkpoints:
         index_path, state_path = self.index_path(name), self.state_path(name)
         if not self.output.fetch(index_path) or not self.output.fetch(state_path):
             raise CorruptError("a file of the checkpoint is missing", where=state_path)
-        values = json.loads(index_path.read_text(encoding="utf-8"))
-        state = FileRecord(**values["state"])
-        started_from = [FileRecord(**record) for record in values.get("started_from", ())]
-        index = Index(**values | {"state": state, "started_from": started_from})
+        index = Index.from_dict(json.loads(index_path.read_text(encoding="utf-8")))
+        if (state := index.state) is None:
+            raise CorruptError("names no file", where=index_path)
         if index.format != FORMAT or index.name != name:
             raise CorruptError("not an index of this format", where=index_path)
         if checksums(state_path) != state.checksums:

@@ -24,6 +24,7 @@ from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.train.shards import Shards, read_records
 
 log = logging.getLogger(__name__)
+EMPTY_EPOCHS = 100
 Batch = dict[str, np.ndarray]
 
 
@@ -84,6 +85,7 @@ class ExampleStream:
 
     def _windows(self, position: Position) -> Iterator[tuple[Position, Position, list[bytes]]]:
         """Shuffled windows with their own position and the next one's."""
+        empty = 0  # epochs in a row
         while True:
             names = self._order(position.epoch)
             found = False
@@ -94,9 +96,11 @@ class ExampleStream:
                 shuffled = np.random.default_rng([self.seed, position.epoch, position.window])
                 yield position, after, [records[i] for i in shuffled.permutation(len(records))]
                 position = after
-            if not found and not position.window:
+            empty = 0 if found or position.window else empty + 1
+            # Another epoch may give this host other shards than those that are empty or left out.
+            if empty > (EMPTY_EPOCHS if self.hosts > 1 else 0):
                 raise InputError("there is no example in the shards", where=self.shards.address)
-            if position.window:  # the last window ended with the last record
+            if position.window or empty:  # the last window ended with the last record
                 position = Position(position.epoch + 1, corrupt=self._corrupt)
 
     def _order(self, epoch: int) -> list[str]:
@@ -133,6 +137,9 @@ class ExampleStream:
             if names[index] in self.shards.left_out:
                 number = offset = 0
                 continue
+            if self.hosts > 1:
+                part = f", each {self.hosts}th record" if self._by_record else ""
+                log.info("epoch %d: worker %d reads %s%s", position.epoch, self.host, names[index], part)
             self.shards.expect(names[index + 1 : index + 2])
             path = self.shards.path(names[index])
             for after in read_records(path, number, offset, self._pass_over):

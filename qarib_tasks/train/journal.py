@@ -137,10 +137,12 @@ class Journal:
         steps = [{name: float(value) for name, value in figures.items()} for figures in self._pending]
         for step, figures in enumerate(steps, start=self.logged + 1):
             if not all(math.isfinite(figures[name]) for name in ("loss", "gradient_norm")):
-                shards = self.batches.stream.shards_of(*self._positions[step])
+                stream = self.batches.stream
+                shards = ", ".join(stream.shards_of(*self._positions[step]))
+                own = f"worker {stream.host}'s" if stream.hosts > 1 else "its"
                 raise TrainingError(
                     f"the loss of step {step} is {figures['loss']}, its gradient's norm "
-                    f"{figures['gradient_norm']}; its examples are of {', '.join(shards)}",
+                    f"{figures['gradient_norm']}; {own} examples are of {shards}",
                     where=self.output.root,
                     do="Lower the learning rate or lengthen the warm-up; earlier checkpoints are untouched",
                 )

@@ -6,12 +6,14 @@ import logging
 from dataclasses import asdict
 
 from qarib_tasks.config import TrainingJob
-from qarib_tasks.train.checkpoint import Checkpoints, Index, require_same_model
-from qarib_tasks.train.evaluate import evaluation_of
-from qarib_tasks.train.journal import is_finished
+from qarib_tasks.train import runtime
+from qarib_tasks.train.agreement import Agreement, Wish
+from qarib_tasks.train.checkpoint import Checkpoints
+from qarib_tasks.train.opening import Opening, look
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.termination import Termination
 from qarib_tasks.train.vocabulary import Vocabulary
+from qarib_tasks.train.workers import Place, Workers
 
 log = logging.getLogger(__name__)
 
@@ -21,24 +23,25 @@ def train(job: TrainingJob) -> None:
 
     Raises:
         InputError, CorruptError: the data or the vocabulary is missing, broken, or not the job's.
-        ConfigError: the checkpoint that is there is of another model.
+        ConfigError: the checkpoint that is there is of another model, or the settings are not for so many
+            machines.
         TrainingError: the loss is not finite, or another process trains here.
+        LostWorkerError: one of several machines has not come.
         StoppedError: SIGTERM or SIGINT came; the state is saved.
     """
-    output, config = Output(job), job.train
-    with Termination() as termination, output.locked():
+    place = Place.of()
+    runtime.require_dividable(job, place)
+    output = Output(job, place.worker)
+    with Termination() as termination, output.locked(), Workers(place) as workers:
         vocabulary = Vocabulary.read(job, output)
-        checkpoints = Checkpoints(output, config.keep_checkpoint_max, config.recovery_minutes)
-        output.fetch_below(output.evaluations, ".json")
-        newest = checkpoints.newest()
-        if newest:
-            require_same_model(newest, job, vocabulary.record)
-            checkpoints.publish(newest)
-            ended = newest.step >= config.train_steps and is_finished(output)
-            if ended and evaluation_of(job, output, newest.step):
-                log.info("%s: already trained, %d steps", output.root, newest.step)
-                return
-        _train(job, output, vocabulary, checkpoints, newest, termination)
+        minutes = job.train.recovery_minutes if workers.first else 0
+        checkpoints = Checkpoints(output, job.train.keep_checkpoint_max, minutes)
+        opening = look(job, output, vocabulary, checkpoints, workers)
+        if opening.finished:
+            log.info("%s: already trained, %d steps", output.root, job.train.train_steps)
+        else:
+            runtime.connect_devices(place)
+            _train(job, output, vocabulary, checkpoints, opening, termination, workers)
 
 
 def _train(
@@ -46,16 +49,18 @@ def _train(
     output: Output,
     vocabulary: Vocabulary,
     checkpoints: Checkpoints,
-    newest: Index | None,
+    opening: Opening,
     termination: Termination,
+    workers: Workers,
 ) -> None:
     from qarib_tasks.train.start import start
 
-    parts = start(job, output, vocabulary, checkpoints, newest)
+    parts = start(job, output, vocabulary, checkpoints, opening.newest, workers)
     steps, batches, evaluator, journal = parts.steps, parts.batches, parts.evaluator, parts.journal
     config, index, step, position = job.train, parts.index, parts.index.step, parts.position
+    agreement = Agreement(workers)
     with batches, journal, termination.held():
-        if not index.recovery and not evaluation_of(job, output, step):
+        if opening.evaluates:
             journal.evaluated(evaluator.run(step))
         while step < config.train_steps:
             before = position
@@ -63,11 +68,17 @@ def _train(
             journal.add(steps.train(batch), before, position)
             step += 1
             planned = step % config.save_checkpoints_steps == 0 or step == config.train_steps
-            if planned or termination.asked_by or checkpoints.recovery_is_due():
+            due = Wish.RECOVERY if checkpoints.recovery_is_due() else Wish.NOTHING
+            wish = agreement(step, Wish.STOP if termination.asked_by else due)
+            if planned or wish:
                 figures = journal.checkpoint()
-                state = steps.state()
-                checkpoints.save(index.at(step, asdict(position), figures, recovery=not planned), state)
-            termination.raise_if_asked(step)
+                positions = workers.exchange(f"position {step}", asdict(position))
+                if workers.first:
+                    checkpoints.save(index.at(step, positions, figures, recovery=not planned), steps.state())
+                agreement.answered()
+            if wish == Wish.STOP:
+                workers.finish()
+                termination.end(step)
             if planned:
                 journal.evaluated(evaluator.run(step))
     journal.finish()

@@ -16,11 +16,20 @@ log = logging.getLogger(__name__)
 
 
 class Output:
-    """The folder `job.output` and, where `job.publish_to` is set, the same names in the bucket."""
+    """The folder `job.output` and, where `job.publish_to` is set, the same names in the bucket.
 
-    def __init__(self, job: TrainingJob) -> None:
+    Args:
+        worker: its number among those that train together. Worker 0 writes and publishes for all; each other
+            one keeps what it writes to itself, in a folder of the cache.
+    """
+
+    def __init__(self, job: TrainingJob, worker: int = 0) -> None:
         self.root = Path(job.output)
         self.model_id = self.root.name
+        self.cache = Path(job.cache) if job.cache else self.root / "cache"
+        if worker:
+            self.cache = self.cache / f"worker-{worker}"
+            self.root = self.cache / self.model_id
         self.checkpoints = self.root / job.bert_model
         self.evaluations = self.root / job.bert_evals
         self.export = self.root / "export"
@@ -28,8 +37,7 @@ class Output:
         self.config = self.root / "config.yaml"
         self.manifest = self.root / "manifest.json"
         self.history = self.checkpoints / "history.jsonl"
-        self.cache = Path(job.cache) if job.cache else self.root / "cache"
-        self._address = job.publish_to
+        self._address = None if worker else job.publish_to
         self._bucket: Bucket | None = None
 
     @property

@@ -7,7 +7,9 @@ import logging
 import os
 from pathlib import Path
 
+from qarib_tasks.config import TrainingJob
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.train.workers import Place
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +18,8 @@ def choose_backend(backend: str = "tensorflow") -> str:
     """Set the backend that `import keras` will take. Call it before anything imports Keras.
 
     Args:
-        backend: "tensorflow", "jax", or "auto": jax where there is a TPU, tensorflow elsewhere.
+        backend: "tensorflow", "jax", or "auto": jax where there is a TPU or several machines train together,
+            tensorflow elsewhere.
 
     Returns:
         the backend that was chosen.
@@ -25,7 +28,7 @@ def choose_backend(backend: str = "tensorflow") -> str:
         ConfigError: its package is not installed.
     """
     if backend == "auto":
-        backend = "jax" if has_tpu() else "tensorflow"
+        backend = "jax" if has_tpu() or Place.of().workers > 1 else "tensorflow"
     if importlib.util.find_spec(backend) is None:
         raise ConfigError(
             f"the package {backend} is not installed",
@@ -57,6 +60,43 @@ def has_tpu(root: Path = Path("/")) -> bool:
         (device / "vendor").read_text().strip() == "0x1ae0"
         and not (device / "class").read_text().startswith("0x02")
         for device in (root / "sys/bus/pci/devices").glob("*")
+    )
+
+
+def require_dividable(job: TrainingJob, place: Place) -> None:
+    """Raises:
+    ConfigError: several machines cannot train with these settings.
+    """
+    if place.workers == 1:
+        return
+    if os.environ.get("KERAS_BACKEND") != "jax":
+        raise ConfigError(
+            "TensorFlow trains on one machine", where="train.backend", do="Set jax to train on several"
+        )
+    if job.train.train_batch_size % place.workers:
+        raise ConfigError(
+            f"a batch of {job.train.train_batch_size} cannot be divided over {place.workers} machines",
+            where="train.train_batch_size",
+            do=f"Set a multiple of {place.workers}, and of the number of all devices",
+        )
+
+
+def connect_devices(place: Place) -> None:
+    """Have JAX compute on the devices of all workers together: before it is used for anything else."""
+    if place.workers == 1:
+        return
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]  # in tests; a TPU has its own
+    jax.config.update("jax_enable_preemption_service", False)  # type: ignore[no-untyped-call]  # it would take SIGTERM for itself
+    jax.distributed.initialize(
+        place.coordinator,
+        place.workers,
+        place.worker,
+        coordinator_bind_address=place.coordinator,
+        cluster_detection_method="deactivate",
+        # `Workers` finds out much earlier who is lost, and ends in order; this aborts the process.
+        heartbeat_timeout_seconds=600,
     )
 
 

@@ -20,6 +20,7 @@ from qarib_tasks.train.shards import Shards
 from qarib_tasks.train.speed import Speed
 from qarib_tasks.train.steps import Steps, make_steps
 from qarib_tasks.train.vocabulary import Vocabulary
+from qarib_tasks.train.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ def start(
     vocabulary: Vocabulary,
     checkpoints: Checkpoints,
     newest: Index | None,
+    workers: Workers,
 ) -> Parts:
     """Build the model and all that feeds, follows and evaluates it. The reading begins at once.
 
@@ -56,25 +58,47 @@ def start(
     index = newest or _first(job, output, vocabulary, model)
     steps = make_steps(model, job.train, job.random_seed)
     if newest:
-        steps.restore(checkpoints.load(newest))
+        if workers.first:
+            steps.restore(checkpoints.load(newest))
         log.info("going on from the checkpoint of step %d", index.step)
+    steps.share(workers.first)
     shards = Shards(job.training_data, output.cache, job.left_out, job.earlier_data)
     stream = ExampleStream(
         shards,
         window=job.train.shuffle_window,
         seed=job.random_seed,
         max_corrupt=job.train.max_corrupt_records,
+        host=workers.number,
+        hosts=workers.count,
     )
     evaluator = Evaluator(job, output, vocabulary, steps)
-    position = Position(**index.position)
+    position = _position(index, workers)
     parse = Parser(job, len(vocabulary))
-    batches = Prefetched(stream, parse, position, job.train.train_batch_size)
+    batches = Prefetched(stream, parse, position, job.train.train_batch_size // workers.count)
     evaluations = [evaluation for evaluation in read_evaluations(output) if evaluation["step"] <= index.step]
     speed = Speed(steps.hardware, shape_of(job, len(vocabulary), parse.predictions))
     journal = Journal(job, output, batches, index.step, evaluations, speed, index.figures)
     log.info("training on %s, %s", steps.hardware, job.train.precision)
     warn_of_labels(job)
     return Parts(index, steps, batches, evaluator, journal, position)
+
+
+def _position(index: Index, workers: Workers) -> Position:
+    """Where this worker's reading goes on.
+
+    The shards of an epoch are divided by the number of workers: with another one than the checkpoint's, all
+    begin the next epoch.
+    """
+    positions = [Position(**position) for position in (index.position, *index.others)]
+    if index.step == 0 or len(positions) == workers.count:
+        return positions[workers.number if index.step else 0]
+    epoch = max(position.epoch for position in positions) + 1
+    log.warning(
+        "the checkpoint of step %d was made by %d workers, there are %d now: the rest of the epoch is left "
+        "out, reading goes on with epoch %d",
+        index.step, len(positions), workers.count, epoch,
+    )  # fmt: skip
+    return Position(epoch=epoch, corrupt=positions[0].corrupt)
 
 
 def shape_of(job: TrainingJob, vocab_size: int, predictions: int) -> TrainingShape:

@@ -18,10 +18,15 @@ class Steps(Protocol):
     """A model with its optimizer's state on one backend.
 
     A batch holds integer arrays: input_ids, input_mask, segment_ids [batch, length]; masked_lm_positions,
-    masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels [batch].
+    masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels [batch]. To `train` each
+    process gives its own part of a batch, to `evaluate` and `predict` all the whole.
     """
 
     hardware: Hardware
+
+    def share(self, source: bool) -> None:
+        """Have all processes that train together go on with the state of the one that is the source."""
+        ...
 
     def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         """One update. Scalars: those of `model.losses` and `model.counts`, gradient_norm, learning_rate."""

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qarib_tasks.config import TrainConfig
@@ -37,7 +38,7 @@ class JaxSteps:
         devices: those to compute on; all of them, of all hosts, unless given.
 
     Raises:
-        ConfigError: the batch cannot be divided by the devices, or there are several machines.
+        ConfigError: the batch cannot be divided by the devices.
     """
 
     def __init__(
@@ -51,9 +52,6 @@ class JaxSteps:
         self.config = config
         self.seed = seed
         devices = list(devices if devices is not None else jax.devices())
-        if jax.process_count() > 1:
-            # The step itself would do; the checkpoint holds the data's position of one host only.
-            raise ConfigError("training over several machines is not there", do="Use one machine's TPU")
         self.hardware = Hardware("jax", devices[0].device_kind, len(devices))
         require_divisible("train.train_batch_size", config.train_batch_size, len(devices))
         mesh = Mesh(np.array(devices), ("data",))
@@ -89,25 +87,30 @@ class JaxSteps:
 
     def _place(self, tree: Tree) -> Tree:
         """Copy arrays to every device. Each copy is a new one: a step overwrites them in place."""
-        return jax.tree.map(lambda value: jax.device_put(np.array(value), self.replicated), tree)  # type: ignore[no-any-return]
+        return jax.tree.map(self._copied, tree)  # type: ignore[no-any-return]
 
-    def _feed(self, batch: Mapping[str, np.ndarray]) -> tuple[Any, Layout]:
-        """This host's part of a batch as one array over all devices: one transfer instead of seven."""
-        names = sorted(batch)
-        rows = [batch[name].reshape(len(batch[name]), -1) for name in names]
-        layout = tuple((name, batch[name].shape[1:]) for name in names)
-        packed = np.concatenate(rows, axis=1).astype(np.int32)
-        return jax.make_array_from_process_local_data(self.divided, packed), layout  # type: ignore[no-untyped-call]
+    def _copied(self, value: np.ndarray) -> jax.Array:
+        if jax.process_count() == 1:
+            copied: jax.Array = jax.device_put(np.array(value), self.replicated)
+            return copied
+        # The same as above, which would first compare the arrays of all processes, one after another.
+        return jax.make_array_from_callback(np.shape(value), self.replicated, lambda _: np.array(value))
+
+    def share(self, source: bool) -> None:
+        if jax.process_count() > 1:
+            self.restore(multihost_utils.broadcast_one_to_all(self.state(), is_source=source))
 
     def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        packed, layout = self._feed(batch)
-        self._state, values = self._train(self._state, packed, layout)
+        own, layout = packed(batch)
+        whole = jax.make_array_from_process_local_data(self.divided, own)  # type: ignore[no-untyped-call]
+        self._state, values = self._train(self._state, whole, layout)
         return Figures(self._names, values)
 
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         devices = self.hardware.devices
-        packed, layout = self._feed(padded(batch, -(-len(batch["input_ids"]) // devices) * devices))
-        return self._evaluate(self._state["weights"], packed, layout)  # type: ignore[no-any-return]
+        rows, layout = packed(padded(batch, -(-len(batch["input_ids"]) // devices) * devices))
+        whole = jax.make_array_from_callback(rows.shape, self.divided, lambda place: rows[place])
+        return self._evaluate(self._state["weights"], whole, layout)  # type: ignore[no-any-return]
 
     def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.asarray(self._predict(self._state["weights"], dict(batch)), np.float32)
@@ -124,8 +127,8 @@ class JaxSteps:
         step = described((), "int32", self.replicated)
         state = {"weights": weights, "first": weights, "second": weights, "step": step}
         columns = sum(int(np.prod(shape, dtype=int)) for _, shape in layout)
-        packed = described((self.config.train_batch_size, columns), "int32", self.divided)
-        return self._train.lower(state, packed, layout)
+        batch = described((self.config.train_batch_size, columns), "int32", self.divided)
+        return self._train.lower(state, batch, layout)
 
     def train_step(self, state: Tree, packed: Any, layout: Layout) -> tuple[Tree, Any]:
         """One update as a pure function: (state, batch) → (state, figures in the order of `_names`)."""
@@ -211,6 +214,14 @@ class Figures(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(self._indexes)
+
+
+def packed(batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
+    """A batch's arrays as one, [examples, columns] int32: one transfer to the devices instead of seven."""
+    names = sorted(batch)
+    rows = [batch[name].reshape(len(batch[name]), -1) for name in names]
+    layout = tuple((name, batch[name].shape[1:]) for name in names)
+    return np.concatenate(rows, axis=1).astype(np.int32), layout
 
 
 def unpacked(packed: Any, layout: Layout) -> Tree:

@@ -32,6 +32,9 @@ class TensorFlowSteps:
         self._train = tf.function(self._train_step, jit_compile=config.xla)
         self._evaluate = tf.function(self._evaluate_step, jit_compile=config.xla)
 
+    def share(self, source: bool) -> None:
+        pass  # there is one process
+
     def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return self._train({name: tf.constant(value) for name, value in batch.items()})  # type: ignore[no-any-return]
 

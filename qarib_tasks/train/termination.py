@@ -10,18 +10,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from qarib_tasks.errors import StoppedError
 
 # The exit status of `qarib train` when it was asked to end and did: EX_TEMPFAIL of sysexits.h. Running it
 # again continues.
 STOPPED = 75
+# … when another of the processes that train together has ended, was lost or never came. What failed is said
+# by the other one.
+OTHER_ENDED = 76
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Termination:
-    """While it is entered, a signal raises StoppedError, at once or, while `held`, when it is asked about.
+    """While it is entered, a signal raises StoppedError, at once or, while `held`, when `end` is called.
 
     A second Ctrl-C does not wait. Entered in another thread than the main one, where Python handles no
     signals, it does nothing.
@@ -43,25 +46,26 @@ class Termination:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, a signal waits for `raise_if_asked`."""
+        """Within, a signal waits for `end`."""
         self._held = True
         try:
             yield
         finally:
             self._held = False
 
-    def raise_if_asked(self, step: int | None = None) -> None:
+    def end(self, step: int | None = None) -> NoReturn:
         """Raises:
-        StoppedError: a signal came. `step`: the one that is saved.
+        StoppedError: a signal came, to this process or to another that trains with it. `step`: the one that
+            is saved.
         """
-        if self.asked_by:
-            saved = "" if step is None else f", step {step} is saved"
-            raise StoppedError(
-                f"ended by {self.asked_by}{saved}", do="Run it again: it goes on from its newest checkpoint"
-            )
+        saved = "" if step is None else f", step {step} is saved"
+        raise StoppedError(
+            f"ended by {self.asked_by or 'a signal to another worker'}{saved}",
+            do="Run it again: it goes on from its newest checkpoint",
+        )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         again = self.asked_by is not None
         self.asked_by = signal.Signals(number).name
         if not self._held or (again and number == signal.SIGINT):
-            self.raise_if_asked()
+            self.end()
