@@ -39,15 +39,15 @@ def _at(path: str) -> str:
 
 
 APPS = [{"app": Page(), "url_prefix": PREFIX, "name": "QARiB"}]
-ICONS = {"icon": _at("/static/icon.svg"), "icon_dark_mode": _at("/static/icon-dark.svg")}
+ICON = _at("/static/icon.svg")
 VIEWS = [
-    {"name": "QARiB", "href": _at("/"), "destination": "nav", "url_route": "qarib", **ICONS},
+    {"name": "QARiB", "href": _at("/"), "destination": "nav", "url_route": "qarib", "icon": ICON},
     {
         "name": "QARiB",
         "href": _at("/?dag_id={DAG_ID}&run_id={RUN_ID}"),
         "destination": "dag_run",
         "url_route": "qarib-run",
-        **ICONS,
+        "icon": ICON,
     },
 ]
 

@@ -76,6 +76,13 @@ class Cache:
             raise value
         return value
 
+    def forget(self, address: str) -> None:
+        """Ask a bucket, and every one whose address begins so, for everything anew."""
+        with self._lock:
+            self._values = {
+                key: kept for key, kept in self._values.items() if not str(key[0]).startswith(address)
+            }
+
     def _keep(self, key: Any, value: Any, seconds: float) -> None:
         with self._lock:
             now = time.monotonic()
