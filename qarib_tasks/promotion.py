@@ -116,7 +116,8 @@ def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedMode
         return {**values, "presets": {**values.get("presets", {}), preset: own}}
 
     record_of(Path(run.config.workspace), run.address, client).change(change)
-    log.info("%s is %s: %s", judged.model_id, judged.state, judged.reason)
+    became = "is promoted" if judged.state == "promoted" else "stays a candidate"
+    log.info("%s %s: %s", judged.model_id, became, judged.reason)
     return judged
 
 
