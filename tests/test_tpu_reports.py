@@ -39,6 +39,11 @@ def write(bucket: Any, worker: int, state: str, mark: str = "1") -> None:
         (["running", "preempted", "failed"], "failed", "worker 2: of 2"),
         (["running", "preempted"], "preempted", "worker 1: of 1"),
         (["preempted", "stopped"], "stopped", "worker 1: of 1"),
+        # The one that the others ended for has still to say why; it may never.
+        (["other_ended", "running", "other_ended"], "running", "worker 1: of 1"),
+        (["other_ended", "other_ended", "failed"], "failed", "worker 2: of 2"),
+        (["other_ended", "other_ended"], "lost", "worker 0: of 0"),
+        (["succeeded", "other_ended"], "succeeded", "of 0"),
     ],
 )
 def test_all_workers_as_one(
@@ -55,6 +60,15 @@ def test_all_workers_as_one(
     again = reports.heartbeat("a")
     assert again is not None
     assert again.mark != beat.mark
+
+
+def test_of_several_failures_the_first_is_told(bucket: Any, reports: BucketReports) -> None:
+    write(bucket, 1, "running")
+    write(bucket, 2, "failed")
+    assert reports.heartbeat("a").message == "worker 2: of 2"  # type: ignore[union-attr]
+    write(bucket, 0, "failed")
+    write(bucket, 1, "failed")
+    assert reports.heartbeat("a").message == "worker 2: of 2"  # type: ignore[union-attr]
 
 
 def test_without_the_worker_that_publishes_nothing_is_known(bucket: Any, reports: BucketReports) -> None:

@@ -6,6 +6,7 @@ process's own but what it is given, and
     GCE_METADATA_HOST       where the metadata server is (google-auth heeds it too)
     CLOUD_TPU_EMULATOR_HOST where the emulated API is; CLOUD_TPU_EMULATOR_REST: its REST part
     HOME, PATH, LANG
+    JAX_PLATFORMS           cpu: there is no chip, and with libtpu installed JAX would look for one
 
 The metadata server speaks the part of Compute Engine's that a TPU machine uses, under
 `/computeMetadata/v1/`: instance/{attributes/*, description, hostname, id, name, zone, preempted,
@@ -178,6 +179,7 @@ class Machine:
         script = self.folder / "startup-script"
         script.write_text(self.startup_script, encoding="utf-8", newline="")
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(disk)}
+        environment["JAX_PLATFORMS"] = "cpu"
         environment |= self.environment
         environment["GCE_METADATA_HOST"] = self.metadata.address
         # The guard finds this package wherever it is; the script's own Python must not.

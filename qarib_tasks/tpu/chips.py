@@ -87,6 +87,17 @@ def chips_of(accelerator_type: str) -> tuple[int, Chip]:
     return (max(1, number // chip.cores_per_chip) if chip.counted_in_cores else number), chip
 
 
+def machines_of(accelerator_type: str) -> int:
+    """How many machines a slice of this type has: its pages in Google's documentation name them hosts.
+
+    Raises:
+        ConfigError: the generation is not in the table.
+    """
+    number, chip = chips_of(accelerator_type)
+    alone = 8 if chip.name in ("v5e", "v6e") else 4
+    return 1 if number <= alone else number // 4
+
+
 def chip_of_device(device_kind: str) -> Chip | None:
     """The chip of a JAX device by its `device_kind`; None where it is not a TPU of the table."""
     return next((chip for chip in CHIPS.values() if device_kind in chip.device_kinds), None)

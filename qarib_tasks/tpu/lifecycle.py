@@ -131,13 +131,14 @@ class Heartbeat:
     Attributes:
         name: of the TPU that it runs on: of another one it does not count.
         mark: differs from heartbeat to heartbeat.
-        state: `preempted`: it was told to go, and has saved. `stopped`: it was asked to save and end.
+        state: `preempted`: it was told to go, and has saved. `stopped`: it was asked to save and end. `lost`:
+            of several machines one is gone, and the others have ended.
         message: of a failure, the last lines of the log.
     """
 
     name: str
     mark: str
-    state: Literal["running", "succeeded", "failed", "preempted", "stopped"] = "running"
+    state: Literal["running", "succeeded", "failed", "preempted", "stopped", "lost"] = "running"
     message: str = ""
 
 
@@ -278,11 +279,14 @@ def _granted(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory,
             return _delete(memory, now, "succeed", "the training has ended well")
         if beat.state == "failed":
             return _delete(memory, now, "fail", f"the training failed, its last lines:\n{beat.message}")
-        if beat.state == "stopped":
+        if beat.state == "stopped" or (beat.state == "lost" and memory.phase == "stopping"):
             why = memory.reason if memory.phase == "stopping" else "the training was asked to stop"
             return _delete(memory, now, "fail", why)
         if beat.state == "preempted" and memory.phase != "stopping":
             return _lost(memory, now, limits, "the machine was told that it is preempted")
+        if beat.state == "lost":
+            last = beat.message.rstrip("\n").rpartition("\n")[2]
+            return _lost(memory, now, limits, f"a machine of the slice is gone: {last}")
         if memory.phase == "booting":
             memory = replace(memory, phase="running", since=now)
     elif seen.problem:

@@ -13,7 +13,7 @@ from qarib_tasks.config import dump_yaml
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.pipeline import Run, training_job
 from qarib_tasks.storage import Bucket, checksums, split_address, write_text
-from qarib_tasks.tpu.chips import PRICES_OF, TrainingShape, chips_of, estimate
+from qarib_tasks.tpu.chips import PRICES_OF, TrainingShape, chips_of, estimate, machines_of
 from qarib_tasks.tpu.cloud_request import label_value
 from qarib_tasks.tpu.job import TpuJob, hourly_price
 from qarib_tasks.tpu.launch import BucketFile
@@ -38,7 +38,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     """
     if run.address is None:
         raise ConfigError("a TPU needs a bucket", where="bucket")
-    require_one_machine(run.config.tpu.accelerator_type)
+    require_dividable(run)
     training = replace(
         training_job(run),
         output=f"models/{run.model_id}",
@@ -77,18 +77,24 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     )
 
 
-def require_one_machine(accelerator_type: str) -> None:
-    """Refuse a slice of several machines: the trainer would begin on each of them, and all would publish.
+def require_dividable(run: Run) -> None:
+    """Refuse a training that the TPU's devices cannot share.
 
     Raises:
-        ConfigError: it has several, or the type is not known.
+        ConfigError: they cannot, or the type is not known.
     """
+    train, accelerator_type = run.config.train, run.config.tpu.accelerator_type
     number, chip = chips_of(accelerator_type)
-    if number > (8 if chip.name in ("v5e", "v6e") else 4):
+    if train.backend == "tensorflow":
+        if machines_of(accelerator_type) > 1:
+            raise ConfigError("TensorFlow trains on one machine", where="backend", do="Leave it at auto")
+        return
+    if train.train_batch_size % (devices := number * chip.devices):
         raise ConfigError(
-            f"{accelerator_type} is a slice of several machines, and the trainer uses one",
-            where="accelerator_type",
-            do="Take up to 8 chips of v5e or v6e, up to 4 of the other generations",
+            f"a batch of {train.train_batch_size} cannot be divided over the {devices} devices of "
+            f"{accelerator_type}",
+            where="train_batch_size",
+            do=f"Set a multiple of {devices}, or take a smaller TPU",
         )
 
 
@@ -111,11 +117,11 @@ def plan(run: Run) -> str:
     """Accelerator, zones, hours and price that are to be expected, for a person.
 
     Raises:
-        ConfigError: the accelerator type is not known or has several machines, or the estimate is above what
-            may be spent.
+        ConfigError: the accelerator type is not known, its devices cannot share a batch, or the estimate is
+            above what may be spent.
     """
     tpu, train = run.config.tpu, run.config.train
-    require_one_machine(tpu.accelerator_type)
+    require_dividable(run)
     shape = TrainingShape(
         model=run.config.model,
         vocab_size=run.config.vocab.vocab_size,
@@ -127,8 +133,10 @@ def plan(run: Run) -> str:
     price = hourly_price(tpu)
     cost = expected.hours * price
     source = "as set" if tpu.chip_hour_price else f"list of {PRICES_OF}, {expected.chip.region}"
+    machines = machines_of(tpu.accelerator_type)
+    of = f" of {machines} machines" if machines > 1 else ""
     text = (
-        f"TPU {tpu.accelerator_type} ({expected.chips} chips, {tpu.provisioning}) in {', '.join(tpu.zones)}: "
+        f"TPU {tpu.accelerator_type} ({expected.chips} chips{of}, {tpu.provisioning}) in {', '.join(tpu.zones)}: "
         f"about {expected.steps_per_second:,.0f} steps/s, {expected.hours:.1f} hours for "
         f"{train.train_steps:,} steps, {cost:,.2f} US dollars at {price:.2f} an hour ({source}); "
         "starting, evaluating and checkpoints come on top"

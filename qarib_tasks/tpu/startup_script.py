@@ -57,6 +57,8 @@ report() {  # STATE: what the run's operator reads; the message is the log's end
   upload .report "$REPORTS$WORKER.json" application/json
 }
 
+is_one_of_several() { [[ "$(metadata instance/attributes/worker-network-endpoints)" == *,* ]]; }
+
 is_asked_to_stop() {
   authorization | curl -sf --connect-timeout 10 -K - -o .answer "$STORAGE/storage/v1/b/$BUCKET/o/$STOP"
 }
@@ -188,6 +190,9 @@ wait "$WATCH"
 if [ "$STATUS" -eq 0 ]; then STATE=succeeded
 elif [ -e .stopped ] || [ -e .expired ]; then STATE=stopped
 elif [ -e .preempted ] || [ "$STATUS" -eq 75 ]; then STATE=preempted  # 75: it was told to go, and has saved.
+elif [ "$STATUS" -eq 76 ]; then STATE=other_ended  # Another worker has, or is gone.
+# So ends JAX, where it hears first of a worker that is gone.
+elif [ "$STATUS" -eq 134 ] && is_one_of_several; then STATE=other_ended
 else STATE=failed
 fi
 report "$STATE"

@@ -54,7 +54,7 @@ class Place:
         """
         worker, workers = (environment.get(f"QARIB_TPU_{n}", "") for n in ("WORKER", "WORKERS"))
         coordinator = environment.get("QARIB_TPU_COORDINATOR", "")
-        if workers in ("", "1"):
+        if workers in ("", "0", "1"):
             return cls()
         host, _, port = coordinator.rpartition(":")
         numbers = worker.isdecimal() and workers.isdecimal() and port.isdecimal()
@@ -100,6 +100,7 @@ class Workers:
         self._results: dict[str, list[Any]] = {}
         self._changed = threading.Condition()
         self._ended: set[int] = set()  # workers that came to the end together with all others
+        self._ending = False
         self._over = threading.Event()
 
     def __enter__(self) -> Workers:
@@ -165,10 +166,12 @@ class Workers:
                 return
             values = [said[number] for number in range(self.count)]
             del self._said[topic]
-            self._results[topic] = values
-            self._changed.notify_all()
+        # The others first: who waits for this here may be about to leave.
         for link in self._links.values():
             link.send(topic=topic, values=values)
+        with self._changed:
+            self._results[topic] = values
+            self._changed.notify_all()
 
     def _listen(self) -> None:
         deadline, reminder = time.monotonic() + self._join_seconds, 0.0
@@ -247,25 +250,26 @@ class Workers:
         if worker not in self._ended:
             self._other_ended(OTHER_ENDED, why)
 
-    def _ends(self) -> bool:
-        """Whether this is the first reason for this process to end."""
+    def _is_first_reason(self) -> bool:
+        """Whether this process had no reason to end before."""
         with self._changed:
-            if self._over.is_set():
-                return False
-            self._over.set()
-            self._changed.notify_all()
-            return True
+            first, self._ending = not self._ending, True
+            return first
 
     def _other_ended(self, status: int, why: str) -> None:
-        if self._ends():
+        if self._is_first_reason():
             self._tell(status, why)
+            with self._changed:
+                self._over.set()
+                self._changed.notify_all()
             self._leave(status, why)
 
     def _fail(self, error: BaseException) -> None:
         """Tell the others of this process's own end, and see that it does end."""
         if not isinstance(error, QaribError):
             self._over.wait(DOUBT_SECONDS)
-        if not self._ends():
+        if not self._is_first_reason():
+            self._over.wait()
             return
         stopped = isinstance(error, StoppedError)
         self._tell(STOPPED if stopped else OTHER_ENDED, f"worker {self.number} has ended: {error}")
