@@ -27,6 +27,7 @@ def emulate_group() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=9470, show_default=True, help="0: a free one."
 )
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
 @click.option(
     "--faults",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -44,6 +45,7 @@ def emulate_group() -> None:
 def emulate_tpu_command(
     folder: Path,
     port: int,
+    host: str,
     faults: Path | None,
     scale: float | None,
     environment: tuple[str, ...],
@@ -59,7 +61,7 @@ def emulate_tpu_command(
         raise click.UsageError("--scale: set `scale` in the file of --faults")
     values = dict(item.partition("=")[::2] for item in environment)
     end = _ended_by_signal()
-    with serve(folder, port=port, faults=faults, environment=values, scale=scale) as emulator:
+    with serve(folder, port=port, host=host, faults=faults, environment=values, scale=scale) as emulator:
         click.echo(f"export {ENVIRONMENT_NAME}={emulator.endpoint}")
         problem = ""
         while not end.wait(1.0):

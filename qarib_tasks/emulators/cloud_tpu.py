@@ -57,7 +57,8 @@ class TpuEmulator:
 
     Args:
         folder: of the machines; emptied at the start, if an emulator made what is in it.
-        port: of 127.0.0.1; 0 takes a free one.
+        port: 0 takes a free one.
+        host: address to listen on; with another than 127.0.0.1 whoever reaches it may use it.
         behaviour: delays, switches and faults, or the YAML file that holds them and is read again when it
             changes.
         clock: seconds since 1970. With a `ManualClock` nothing happens by itself but in `advance`.
@@ -73,6 +74,7 @@ class TpuEmulator:
         folder: Path,
         *,
         port: int = 0,
+        host: str = "127.0.0.1",
         behaviour: Behaviour | Path | None = None,
         clock: Callable[[], float] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -89,9 +91,9 @@ class TpuEmulator:
         )
         self._server.add_generic_rpc_handlers(handlers(self.api))
         try:
-            self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+            self.port = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise StorageError(f"the port is taken: {error}", where=f"127.0.0.1:{port}") from None
+            raise StorageError(f"the port is taken: {error}", where=f"{host}:{port}") from None
         self.endpoint = f"127.0.0.1:{self.port}"
         self._rest = RestServer(self._locked_call)
         state.environment |= {
@@ -207,6 +209,7 @@ def serve(
     folder: Path,
     *,
     port: int = 0,
+    host: str = "127.0.0.1",
     faults: Path | None = None,
     environment: Mapping[str, str] | None = None,
     scale: float | None = None,
@@ -221,7 +224,8 @@ def serve(
         return TpuEmulator(
             folder,
             port=port,
+            host=host,
             behaviour=Behaviour(scale=1.0 if scale is None else scale),
             environment=environment,
         )
-    return TpuEmulator(folder, port=port, behaviour=faults, environment=environment)
+    return TpuEmulator(folder, port=port, host=host, behaviour=faults, environment=environment)
