@@ -72,7 +72,7 @@ def test_the_order_of_the_steps(pretrain: Any) -> None:
         "vocab": {"preflight", "collect"},
         "split": {"preflight", "collect"},
         "shard.convert": {"preflight", "split", "vocab"},
-        "shard.upload": {"shard.convert"},
+        "shard.upload": {"preflight", "split", "shard.convert"},
         "dataset": {"preflight", "split", "shard.upload"},
         "publish": {"dataset"},
         "prepare_tpu": {"preflight", "publish"},

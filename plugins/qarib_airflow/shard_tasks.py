@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
@@ -18,6 +21,10 @@ from qarib_tasks import pipeline
 from qarib_tasks.errors import InputError
 from qarib_tasks.pipeline import Run
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
 CONNECTION = "google_cloud_default"
 # The task of this name returns the run, as a dictionary.
 RUN_TASK = "preflight"
@@ -36,25 +43,56 @@ def shard_label(path: str) -> str:
     return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
 
 
-@task(map_index_template="{{ shard_label(task.op_kwargs['name']) }}", pool=CONVERT_POOL, **AT_ONCE)
+@task(
+    map_index_template="{{ shard_label(task.op_kwargs['name']) }}",
+    do_xcom_push=False,
+    pool=CONVERT_POOL,
+    **AT_ONCE,
+)
 @fails_for_good
-def convert(run: dict[str, Any], name: str) -> list[str]:
+def convert(run: dict[str, Any], name: str) -> None:
+    started = time.perf_counter()
     found = Run.from_dict(run)
     if not is_published(found, name, CONNECTION):
         pipeline.convert(found, name)
     report_shards(found)
-    return [str(path) for path in pipeline.shard_files(found, name)]
+    log.info("convert took %.3f s", time.perf_counter() - started)
+
+
+class ShardUploadOperator(VerifiedUploadOperator):
+    """Uploads a converted shard: the TFRecords, then their manifest.
+
+    Each templated field costs a task a request or more, so that it has two.
+
+    :param run_values: a `pipeline.Run` as a dictionary. (templated)
+    :param shard: its name. (templated)
+    """
+
+    template_fields: Sequence[str] = ("run_values", "shard")
+
+    def __init__(self, *, run_values: Any, shard: Any, **kwargs: Any) -> None:
+        super().__init__(src=[], dst="", bucket="", gcp_conn_id=CONNECTION, do_xcom_push=False, **kwargs)
+        self.run_values = run_values
+        self.shard = shard
+
+    def execute(self, context: Context) -> list[str]:
+        started = time.perf_counter()
+        run = Run.from_dict(self.run_values)
+        upload = run.config.upload
+        self.src = [str(path) for path in pipeline.shard_files(run, self.shard)]
+        self.bucket, self.dst, self.keep_local = upload.bucket, upload.prefix, upload.keep_local
+        self.relative_to = run.config.workspace
+        addresses = super().execute(context)
+        log.info("upload took %.3f s", time.perf_counter() - started)
+        return addresses
 
 
 @task_group
 def shard(run: dict[str, Any], name: str) -> None:
-    VerifiedUploadOperator(
-        task_id="upload",
-        src=convert(run=run, name=name),
-        map_index_template="{{ shard_label(task.src[0]) }}",
-        keep_local=f"{{{{ {CONFIG}['upload']['keep_local'] }}}}",
-        **TO_BUCKET,
+    upload = ShardUploadOperator(
+        task_id="upload", run_values=run, shard=name, map_index_template="{{ shard_label(task.shard) }}"
     )
+    convert(run=run, name=name) >> upload
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)

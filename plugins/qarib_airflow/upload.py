@@ -65,7 +65,7 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
             path = Path(file)
             name = self.dst + os.path.relpath(path, self.relative_to or path.parent)
             addresses.append(f"gs://{self.bucket}/{name}")
-            if is_dropped(path, bucket.get_blob(name)):
+            if not path.exists() and is_dropped(path, bucket.get_blob(name)):
                 self.log.info("%s was removed here and is whole in the bucket", path.name)
                 continue
             with failing_for_good():
