@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-check lint format format-check types check test test-slow demo bench docs clean
+.PHONY: help install lock lock-check lint format format-check types check test test-slow demo up down compose-test bench docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,22 @@ test-slow: install ## What needs longer: servers, browsers, kill tests, torch, t
 
 demo: install ## The whole way on the sample corpus, in Airflow (DETACH=1: stop everything at the end)
 	@$(BIN)/python scripts/demo.py $(if $(DETACH),--detach)
+
+PROFILE ?= emulators
+COMPOSE = QARIB_PROFILE=$(PROFILE) \
+  $$(command -v docker-compose >/dev/null && echo docker-compose || echo docker compose) --profile $(PROFILE)
+
+up: ## PostgreSQL, Redis, Airflow and two Celery workers in Docker (PROFILE=gcp: with the real Google Cloud)
+	DOCKER_BUILDKIT=1 docker build --target full --tag qarib .
+	$(COMPOSE) up --no-build --detach --wait --wait-timeout 900
+	@echo "Airflow UI: http://localhost:$${QARIB_UI_PORT:-8080}"
+	@$(COMPOSE) exec -T api-server cat /secrets/airflow/passwords.json; echo
+
+down: ## Stop it; what it has made stays (VOLUMES=1: and remove all of it)
+	$(COMPOSE) down $(if $(VOLUMES),--volumes)
+
+compose-test: install ## That deployment, from the image to a trained model, while parts of it are lost
+	$(BIN)/python scripts/compose_test.py
 
 bench: install ## The benchmarks that need nothing but the repository
 	$(BIN)/python benchmarks/convert.py

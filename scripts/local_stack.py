@@ -19,7 +19,9 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
+
+from airflow_api import START_SECONDS, AirflowApi, StackError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -29,18 +31,12 @@ from qarib_tasks.storage import write_text  # noqa: E402
 
 MARKER = "QARIB_LOCAL_STACK"
 COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
-# Generous: a part that ended is noticed at once, this is for a machine that is busy otherwise.
-START_SECONDS = 600.0
 TERM_SECONDS = 5.0
 # Delays of the TPU emulator, as a share of the real service's.
 TPU_SCALE = 0.01
 
 
-class StackError(Exception):
-    """The stack cannot start, or a part of it ended; one line for a person."""
-
-
-class LocalStack:
+class LocalStack(AirflowApi):
     """A context manager; within it, Airflow answers.
 
     Args:
@@ -68,7 +64,6 @@ class LocalStack:
         self._wanted_port = ui_port
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._exit = ExitStack()
-        self._client: Any = None
 
     def __enter__(self) -> Self:
         try:
@@ -255,9 +250,7 @@ class LocalStack:
             if time.monotonic() > deadline:
                 raise StackError(f"Airflow did not come up in {START_SECONDS:.0f} s, see {self.logs}")
             time.sleep(0.2)
-        answer = self._client.post("/auth/token", json={"username": self.user, "password": self.password})
-        answer.raise_for_status()
-        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self.log_in(self._client, self.user, self.password)
 
     @property
     def password(self) -> str:
@@ -269,55 +262,6 @@ class LocalStack:
         for name, process in self._processes.items():
             if process.poll() is not None:
                 raise StackError(f"{name} ended with status {process.returncode}, see {self.logs / name}.log")
-
-    def api(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call Airflow's REST API below /api/v2/ and give the JSON that it answers."""
-        answer = self._client.request(method, f"/api/v2/{path}", **arguments)
-        if answer.is_error:
-            raise StackError(f"{method} {path}: {answer.status_code} {answer.text}")
-        return answer.json()
-
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Start a run, once the DAG is parsed; gives its run_id."""
-        deadline = time.monotonic() + START_SECONDS
-        while not self.api("GET", "dags", params={"dag_id_pattern": dag_id})["dags"]:
-            self.check()
-            if errors := self.api("GET", "importErrors")["import_errors"]:
-                raise StackError(f"{errors[0]['filename']}: {errors[0]['stack_trace']}")
-            if time.monotonic() > deadline:
-                raise StackError(f"the DAG {dag_id} was not found in {START_SECONDS:.0f} s")
-            time.sleep(0.2)
-        run = self.api("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
-        return str(run["dag_run_id"])
-
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """The run as the REST API gives it; `state` is queued, running, success or failed."""
-        self.check()
-        return dict(self.api("GET", f"dags/{dag_id}/dagRuns/{run_id}"))
-
-    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Every task instance of a run."""
-        tasks: list[dict[str, Any]] = []
-        while True:
-            page = self.api(
-                "GET",
-                f"dags/{dag_id}/dagRuns/{run_id}/taskInstances",
-                params={"limit": 100, "offset": len(tasks), "order_by": "id"},
-            )
-            tasks += page["task_instances"]
-            if len(tasks) >= page["total_entries"] or not page["task_instances"]:
-                return tasks
-
-    def task_log(self, task: dict[str, Any]) -> str:
-        """What a task instance has logged in its latest try, a line a message."""
-        path = "dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/logs/{try_number}".format(**task)
-        answer = self.api("GET", path, params={"map_index": task["map_index"], "full_content": True})
-        lines = []
-        for line in answer["content"]:
-            lines.append(line if isinstance(line, str) else line["event"])
-            for error in [] if isinstance(line, str) else line.get("error_detail") or []:
-                lines.append(f"{error['exc_type']}: {error['exc_value']}")
-        return "\n".join(lines)
 
 
 def free_ports(number: int, wanted: int | None = None) -> list[int]:

@@ -1,0 +1,46 @@
+"""Make the deployment's keys and passwords, once: what is there is kept. They stay in volumes.
+
+Each of the folders is mounted by those that need it only: Airflow's parts, PostgreSQL, Redis.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from pathlib import Path
+
+ROOT = Path(os.environ.get("QARIB_SECRETS", "/secrets"))
+
+
+def keep(name: str, value: str, mode: int = 0o400) -> str:
+    """Write the file unless it is there; its content."""
+    path = ROOT / name
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        partial.write_text(value, encoding="ascii")
+        partial.chmod(mode)
+        partial.rename(path)
+    return path.read_text(encoding="ascii")
+
+
+def main() -> None:
+    # PostgreSQL and Redis run as users of their own, which have only their own folder.
+    database = keep("postgres/password", secrets.token_hex(24), 0o444)
+    settings = f"requirepass {secrets.token_hex(24)}\nappendonly yes\ndir /data\n"
+    queue = keep("redis/redis.conf", settings, 0o444).split()[1]
+    login = f"airflow:{database}@postgres:5432/airflow"
+    keep("airflow/sql_alchemy_conn", f"postgresql+psycopg2://{login}")
+    keep("airflow/result_backend", f"db+postgresql+psycopg2://{login}")
+    keep("airflow/broker_url", f"redis://:{queue}@redis:6379/0")
+    keep("airflow/fernet_key", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+    keep("airflow/secret_key", secrets.token_hex(32))
+    keep("airflow/jwt_secret", secrets.token_hex(32))
+    # Airflow's simple auth manager opens this file for writing, to add users that are not in it.
+    keep("airflow/passwords.json", json.dumps({"admin": secrets.token_urlsafe(16)}), 0o600)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""The deployment of docker-compose.yaml, from the image to a trained model, while parts of it are lost.
+
+    make compose-test
+
+Builds the image, brings the stack up healthy, runs the DAG on a part of the sample through two Celery
+workers, kills one of them in the middle of the conversion and restarts PostgreSQL, compares the bucket and
+the metrics with the run's manifests, looks for secrets where none may be, and takes everything down. Needs
+a Docker engine and `docker-compose`. Exit status 0: all of it held.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from airflow_api import AirflowApi, StackError
+from local_stack import REPOSITORY, free_ports
+from prometheus_client.parser import text_string_to_metric_families
+
+IMAGE = "qarib:compose-test"
+MOST_BYTES = 4_000_000_000
+DAG = "qarib_pretrain"
+CONF = {
+    "preset": "demo",
+    "sources": [{"name": "muwatta", "path": "/opt/qarib/sample/muwatta.txt"}],
+    "vocab_size": 800,
+    "shard_lines": 400,
+    "dupe_factor": 1,
+    "num_hidden_layers": 1,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "train_batch_size": 16,
+    "train_steps": 20,
+    "num_warmup_steps": 3,
+    "save_checkpoints_steps": 10,
+    "eval_batch_size": 16,
+    "max_eval_steps": 4,
+}
+WORKERS = ("worker-1", "worker-2")
+STARTED = time.monotonic()
+
+
+def say(text: str) -> None:
+    print(f"[{time.monotonic() - STARTED:5.0f} s] {text}", flush=True)
+
+
+def require(holds: object, what: str) -> None:
+    if not holds:
+        raise StackError(what)
+
+
+class ComposeStack(AirflowApi):
+    """The stack under a project name of its own, on free ports."""
+
+    def __init__(self) -> None:
+        ui, metrics = free_ports(2)
+        self.project = f"qarib-test-{os.getpid()}"
+        self.url, self.metrics = f"http://127.0.0.1:{ui}", f"http://127.0.0.1:{metrics}/metrics"
+        self.environment = os.environ | {
+            "QARIB_PROJECT": self.project,
+            "QARIB_IMAGE": IMAGE,
+            "QARIB_PROFILE": "emulators",
+            "QARIB_UI_PORT": str(ui),
+            "QARIB_METRICS_PORT": str(metrics),
+            # A lost worker is noticed in seconds, not in minutes.
+            "QARIB_HEARTBEAT_TIMEOUT": "30",
+        }
+
+    def compose(self, *arguments: str, check: bool = True, quiet: bool = False) -> str:
+        command = ["docker-compose", "--profile", "emulators", *arguments]
+        ended = subprocess.run(
+            command,
+            env=self.environment,
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
+            text=True,
+            check=False,
+        )
+        if check and ended.returncode != 0:
+            raise StackError(f"{' '.join(command)} ended with status {ended.returncode}:\n{ended.stdout}")
+        return ended.stdout
+
+    @contextmanager
+    def up(self) -> Iterator[None]:
+        try:
+            self.compose("up", "--no-build", "--detach", "--wait", "--wait-timeout", "900", quiet=True)
+            passwords = json.loads(self.inside("api-server", "cat", "/secrets/airflow/passwords.json"))
+            with httpx.Client(base_url=self.url, timeout=300) as client:
+                self.log_in(client, "admin", passwords["admin"])
+                yield
+        except BaseException:
+            print(self.compose("ps", "--all", check=False))
+            print(self.compose("logs", "--tail", "40", check=False))
+            raise
+        finally:
+            self.compose("down", "--volumes", "--timeout", "5", quiet=True)
+
+    def inside(self, service: str, *command: str) -> str:
+        return self.compose("exec", "-T", service, *command)
+
+    def containers(self) -> list[dict[str, Any]]:
+        """What the engine tells of the stack's containers, ended ones as well."""
+        found = docker(
+            "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.project}"
+        )
+        return list(json.loads(docker("inspect", *found.split()))) if found.split() else []
+
+    def check(self) -> None:
+        """Nothing: the engine starts again what ends."""
+
+    def wait(self, run_id: str, reached: Callable[[], Any]) -> Any:
+        """Look until it is so. Calls that the restarting database lets fail are made again."""
+        while True:
+            try:
+                if result := reached():
+                    return result
+                state = self.run(DAG, run_id)["state"]
+                require(state in ("queued", "running") or reached(), f"the run is over: {state}")
+            except (StackError, httpx.TransportError) as error:
+                if isinstance(error, StackError) and ": 5" not in str(error):
+                    raise
+            time.sleep(1)
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def build() -> None:
+    for target, tag in (("full", IMAGE), ("airflow", f"{IMAGE}-airflow")):
+        subprocess.run(
+            ["docker", "build", "--quiet", "--target", target, "--tag", tag, "."],
+            cwd=REPOSITORY,
+            env=os.environ | {"DOCKER_BUILDKIT": "1"},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        size = int(docker("image", "inspect", "--format", "{{.Size}}", tag))
+        say(f"image {tag}: {size / 1e9:.2f} GB")
+        require(size < MOST_BYTES, f"{tag} is too large")
+    tools = docker(
+        "run", "--rm", "--network", "none", IMAGE, "sh", "-c", "command -v gcc cc g++ clang make || true"
+    )
+    require(not tools, f"a compiler in the image: {tools}")
+    require(
+        docker("run", "--rm", "--network", "none", IMAGE, "id", "-u") == "50000\n", "the image runs as root"
+    )
+
+
+def exercise(stack: ComposeStack) -> str:
+    """Run the DAG to its end, and disturb it in the middle of the conversion; the run_id."""
+    run_id = stack.trigger(DAG, CONF)
+
+    def conversions(*states: str) -> list[dict[str, Any]]:
+        tasks = stack.task_instances(DAG, run_id)
+        found = [task for task in tasks if task["task_id"] == "shard.convert"]
+        return [task for task in found if not states or task["state"] in states]
+
+    def running_on(worker: str) -> dict[str, Any] | None:
+        return next((task for task in conversions("running") if task["hostname"] == worker), None)
+
+    def both_converted() -> bool:
+        return {task["hostname"] for task in conversions("success")} == set(WORKERS)
+
+    stack.wait(run_id, both_converted)
+    say("both workers have converted shards")
+    lost = stack.wait(run_id, lambda: running_on("worker-1"))
+    stack.compose("kill", "--signal", "SIGKILL", "worker-1", quiet=True)
+    done = len(conversions("success"))
+    say(f"worker-1 is killed with {done} of {len(conversions())} shards converted")
+    stack.wait(run_id, lambda: len(conversions("success")) > done)
+    stack.compose("restart", "--timeout", "0", "postgres", quiet=True)
+    left = stack.wait(run_id, lambda: [task for task in conversions() if task["state"] != "success"])
+    say(f"PostgreSQL was restarted, {len(left)} shards to go")
+    stack.wait(run_id, lambda: stack.run(DAG, run_id)["state"] in ("success", "failed"))
+    tasks = stack.task_instances(DAG, run_id)
+    failed = [task for task in tasks if task["state"] == "failed"]
+    require(not failed, "\n".join(stack.task_log(task) for task in failed))
+    others = [
+        (task["task_id"], task["state"]) for task in tasks if task["state"] not in ("success", "skipped")
+    ]
+    require(not others, f"not done: {others}")
+    tries = {task["map_index"]: task["try_number"] for task in conversions()}
+    require(tries[lost["map_index"]] > 1, "the killed worker's shard was not converted again")
+    say("the run ended well")
+    return run_id
+
+
+def check_results(stack: ComposeStack, run_id: str) -> None:
+    path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/preflight/xcomEntries/return_value"
+    run = stack.api("GET", path, params={"deserialize": True})["value"]
+    script = "/opt/qarib/deploy/compose/check_run.py"
+    found = json.loads(stack.inside("worker-2", "python", script, json.dumps(run)))
+    require(not found["missing"], f"not in the bucket: {found['missing']}")
+    say(f"{found['outputs']} outputs of the manifests are in the bucket with the bytes they name")
+
+    with urllib.request.urlopen(stack.metrics) as answer:
+        text = answer.read().decode()
+    samples = {
+        (sample.name, tuple(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    for label in ("dataset", "model"):
+        tags = ((label, run[f"{label}_id"]),)
+        compare(samples, {(f"airflow_qarib_{name}", tags): v for name, v in found[label].items()})
+    finished = {value for (name, _), value in samples.items() if name.startswith("airflow_ti_finish")}
+    require(finished, "none of Airflow's own metrics")
+    say(f"{len(samples)} metrics; our gauges are what the manifests say")
+
+
+def compare(samples: Mapping[Any, float], wanted: Mapping[Any, float]) -> None:
+    for name, value in wanted.items():
+        shown = samples.get(name)
+        require(shown == value, f"the metric {name} is {shown}, the run's files say {value}")
+
+
+def check_hardening(stack: ComposeStack) -> None:
+    containers = stack.containers()
+    for container in containers:
+        host = container["HostConfig"]
+        name = container["Name"]
+        require(host["ReadonlyRootfs"], f"{name}: the root can be written")
+        require(host["CapDrop"] == ["ALL"] and not host["CapAdd"], f"{name}: capabilities")
+        require("no-new-privileges:true" in host["SecurityOpt"], f"{name}: new privileges")
+        for bindings in (host["PortBindings"] or {}).values():
+            require(all(b["HostIp"] == "127.0.0.1" for b in bindings), f"{name}: a port for everybody")
+    files = stack.inside("scheduler", "sh", "-c", "for f in /secrets/airflow/*; do cat $f; echo; done")
+    values = {
+        word for line in files.replace('"', "\n").splitlines() for word in line.split("@")[0].split(":")
+    }
+    secrets = {value for value in values if len(value) >= 16 and not value.startswith(("postgresql", "db+"))}
+    require(len(secrets) >= 6, f"only {len(secrets)} secrets")
+    told = json.dumps(containers) + docker("history", "--no-trunc", IMAGE) + docker("image", "inspect", IMAGE)
+    require(
+        not [secret for secret in secrets if secret in told], "a secret in docker inspect or in the history"
+    )
+    say(f"{len(containers)} containers are hardened; none of {len(secrets)} secrets is told by the engine")
+
+
+def check_gone(stack: ComposeStack) -> None:
+    label = f"label=com.docker.compose.project={stack.project}"
+    left = [stack.containers(), docker("volume", "ls", "-q", "--filter", label)]
+    left.append(docker("network", "ls", "-q", "--filter", label))
+    require(not any(left), f"left behind: {left}")
+    say("taken down, nothing is left")
+
+
+def main() -> int:
+    stack = ComposeStack()
+    try:
+        build()
+        with stack.up():
+            say("the stack is healthy")
+            check_hardening(stack)
+            check_results(stack, exercise(stack))
+        check_gone(stack)
+    except (StackError, subprocess.CalledProcessError) as error:
+        say(f"failed: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
