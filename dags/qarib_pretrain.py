@@ -34,7 +34,7 @@ from typing import Any
 
 from airflow.sdk import WeightRule, dag, get_current_context, task
 from qarib_airflow.errors import fails_for_good
-from qarib_airflow.form import build_params
+from qarib_airflow.form import params_in_use
 from qarib_airflow.limits import DEFAULT_ARGS, deadline
 from qarib_airflow.preflight import preflight as run_preflight
 from qarib_airflow.run_tasks import from_sources_to_model
@@ -52,7 +52,7 @@ def preflight() -> dict[str, Any]:
     description="Raw Arabic text to a trained, evaluated and exported BERT",
     doc_md=__doc__,
     schedule=None,
-    params=build_params(),
+    params=params_in_use(),
     max_active_runs=1,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,8 +14,13 @@ from airflow.sdk.configuration import conf
 if {"scheduler", "celery"} & set(sys.argv):
     # What a task's process finds imported already it need not import itself: that is a second of
     # processor time a task, half an hour for a thousand shards. Only modules that do not change while
-    # Airflow runs: our own would be stale after an edit.
+    # Airflow runs. Where that is true of our own too, as in an image, QARIB_PRELOAD=1 says so.
     import airflow.providers.google.cloud.transfers.local_to_gcs  # noqa: F401
+
+    if os.environ.get("QARIB_PRELOAD"):
+        from qarib_airflow.preload import preload
+
+        preload()
 
 PREFIX = "/qarib"
 

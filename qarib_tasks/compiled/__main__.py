@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from qarib_tasks.compiled import PREPARED, cache_folder, source_stamp
@@ -21,8 +22,6 @@ def main() -> None:
     Raises:
         StorageError: the folder of the sources cannot be written.
     """
-    from qarib_tasks.config import ConvertConfig
-    from qarib_tasks.pretraining_data import convert_shard
     from qarib_tasks.verify_pretraining_data import verify_file
 
     os.environ.pop("NUMBA_CACHE_DIR", None)
@@ -33,14 +32,23 @@ def main() -> None:
             "cannot be written", where=PREPARED, do="Run this as the owner of the installation"
         )
     with tempfile.TemporaryDirectory() as name:
-        shard, vocab, out = (Path(name, file) for file in ("shard", "vocab", "shard.tfrecord"))
-        shard.write_text("a b c\na b\n\nc a b\n", encoding="utf-8")
-        vocab.write_text("\n".join([*SPECIAL_TOKENS, "a", "b", "##b"]) + "\n", encoding="utf-8")
-        for whole_words in (False, True):
-            convert_shard(shard, vocab, out, ConvertConfig(do_whole_word_mask=whole_words))
+        for out in convert_tiny(Path(name)):
             verify_file(out)
     (folder / "complete").touch()
     print(f"{folder}: compiled in {time.monotonic() - started:.1f} s")
+
+
+def convert_tiny(folder: Path) -> Iterator[Path]:
+    """A tiny conversion of each kind, so that all that they call is in this process: the TFRecords."""
+    from qarib_tasks.config import ConvertConfig
+    from qarib_tasks.pretraining_data import convert_shard
+
+    shard, vocab, out = (folder / file for file in ("shard", "vocab", "shard.tfrecord"))
+    shard.write_text("a b c\na b\n\nc a b\n", encoding="utf-8")
+    vocab.write_text("\n".join([*SPECIAL_TOKENS, "a", "b", "##b"]) + "\n", encoding="utf-8")
+    for whole_words in (False, True):
+        convert_shard(shard, vocab, out, ConvertConfig(do_whole_word_mask=whole_words))
+        yield out
 
 
 if __name__ == "__main__":

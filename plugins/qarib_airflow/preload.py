@@ -1,0 +1,31 @@
+"""Our own modules and compiled code, loaded once into a process that forks tasks."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+# What the DAG files and their tasks import; the conversion brings numpy, numba and its compiled code.
+MODULES = (
+    "jsonschema",
+    "qarib_airflow.backfill",
+    "qarib_airflow.form",
+    "qarib_airflow.run_tasks",
+    "qarib_tasks.compiled.__main__",
+)
+
+
+def preload() -> None:
+    """Load them. What cannot be loaded is a warning: the tasks that need it will say more."""
+    try:
+        for name in MODULES:
+            import_module(name)
+        from qarib_tasks.compiled.__main__ import convert_tiny
+
+        with tempfile.TemporaryDirectory() as folder:
+            list(convert_tiny(Path(folder)))
+    except Exception as error:
+        log.warning("Not loaded ahead: %s", error)
