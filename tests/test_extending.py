@@ -64,7 +64,7 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run], l
     shards = []
     for month in range(3):
         write_documents(
-            folder / "text" / f"2026-0{month + 1}.txt", max(0, 200 * month - 50), 200 * month + 200
+            folder / "text" / f"2026-0{month + 1}.txt", max(0, 200 * month - 50), 200 * month + 203
         )
         runs.append(request(folder, runs[-1].dataset_id if runs else ""))
         shards.append(make(runs[-1]))
