@@ -200,6 +200,7 @@ class LocalStack(AirflowApi):
             "QARIB_TPU": json.dumps({"machine": "cloud_tpu", "poll_seconds": 1.0}),
             "QARIB_BUCKET": self.bucket,
             "QARIB_WORKSPACE": str(self.workspace),
+            "QARIB_PRELOAD": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), inherited.get("PYTHONPATH")])),
             # Airflow 3.3 reads .airflowignore with an outdated call of the library pathspec, in each task.
             "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
