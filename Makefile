@@ -28,8 +28,9 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --cust
   pyproject.toml
 EVERYWHERE = --universal --python-version 3.11
 AS_DEV = --constraint requirements/dev.txt
-LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra celery --extra train --extra dev
-LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow --extra celery
+LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra celery --extra kubernetes \
+  --extra train --extra dev
+LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow --extra celery --extra kubernetes
 LOCK_train = $(EVERYWHERE) $(AS_DEV) --extra train
 # The machines of a Cloud TPU have one platform, and check what they download.
 LOCK_tpu = $(AS_DEV) --python-version 3.12 --python-platform x86_64-manylinux_2_31 --generate-hashes \
