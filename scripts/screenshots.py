@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from demo import DAG, HOME, RunFailed, follow
 from local_stack import REPOSITORY, LocalStack, StackError
@@ -22,6 +22,9 @@ from rich.console import Console
 IMAGES = REPOSITORY / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SIZE = {"width": 1600, "height": 900}
+VIEWS = ("runs", "shards", "corpus", "training", "model")
+DARK = "training"
+PATIENCE = 120_000  # milliseconds
 
 
 def main() -> int:
@@ -36,7 +39,10 @@ def main() -> int:
             run_id = stack.trigger(DAG, {"preset": "demo"})
             follow(console, stack, run_id)
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-            take_pictures(browser.new_page(viewport=SIZE, device_scale_factor=1.5), stack, run_id)
+            page = browser.new_page(viewport=SIZE, device_scale_factor=1.5)
+            page.set_default_timeout(PATIENCE)
+            take_pictures(page, stack, run_id)
+            take_pictures_of_page(page, stack, run_id)
             browser.close()
     except (StackError, RunFailed) as error:
         console.print(str(error), style="red", markup=False)
@@ -61,6 +67,25 @@ def take_pictures(page: Page, stack: LocalStack, run_id: str) -> None:
     picture(page, "form")
 
 
+def take_pictures_of_page(page: Page, stack: LocalStack, run_id: str) -> None:
+    """Each view of the page, within Airflow for the first of them."""
+    page.goto(f"{stack.url}/plugin/qarib")
+    page.frame_locator("iframe").get_by_role("link", name=run_id).wait_for()
+    picture(page, "page-runs")
+    query = urlencode({"dag_id": DAG, "run_id": run_id})
+    page.set_viewport_size({"width": 1280, "height": 900})
+    for view, theme in [*((view, "light") for view in VIEWS[1:]), (DARK, "dark")]:
+        page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+        page.goto("about:blank")
+        page.goto(f"{stack.url}/qarib/#/{view}?{query}")
+        page.locator("#view[aria-busy=false]").wait_for()
+        if view == "shards":
+            page.get_by_role("option").first.click()
+        picture(page, f"page-{view}" + ("-dark" if theme == "dark" else ""), whole=view != "corpus")
+        page.goto(stack.url)
+    page.evaluate("localStorage.removeItem('theme')")
+
+
 def sign_in(page: Page, stack: LocalStack) -> None:
     page.goto(stack.url)
     page.locator("input[name=username]").fill(stack.user)
@@ -75,10 +100,11 @@ def remember(page: Page, **values: object) -> None:
         page.evaluate("([key, value]) => localStorage.setItem(key, value)", [key, json.dumps(value)])
 
 
-def picture(page: Page, name: str) -> None:
+def picture(page: Page, name: str, *, whole: bool = False) -> None:
+    """What the window shows, or the whole page."""
     page.wait_for_load_state("networkidle")
     path: Path = IMAGES / f"{name}.png"
-    page.screenshot(path=str(path))
+    page.screenshot(path=str(path), full_page=whole)
     print(path.relative_to(REPOSITORY))
 
 

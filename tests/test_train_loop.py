@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,8 +112,15 @@ def go_on_from(job: TrainingJob, step: int) -> None:
 
 def test_going_on_from_a_checkpoint_ends_with_the_same_bits(copy: TrainingJob) -> None:
     expected = state(copy)
+    assert progress_of(copy)["resumed"] == []
     go_on_from(copy, 8)
     assert state(copy) == expected
+    assert progress_of(copy)["resumed"] == [8]
+
+
+def progress_of(job: TrainingJob) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(Output(job).progress.read_text())
+    return values
 
 
 def test_events_hold_every_logged_step_once(copy: TrainingJob) -> None:

@@ -61,6 +61,21 @@ def read_history(path: Path, until: int | None = None) -> list[dict[str, Any]]:
     return lines
 
 
+def resumed(output: Output, step: int) -> list[int]:
+    """The steps from which this training has gone on after an interruption, `step` the last of them.
+
+    What was trained beyond a step that it went back to is forgotten with that.
+    """
+    if not step:
+        return []
+    output.fetch(output.progress)
+    try:
+        known = json.loads(output.progress.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        known = {}
+    return sorted({*(one for one in known.get("resumed", ()) if one <= step), step})
+
+
 class Journal:
     """Collects the figures of each step and writes them at the logged ones.
 
@@ -87,6 +102,7 @@ class Journal:
         self.speed = speed
         self.step, self.logged = step, step - len(figures)
         self.interval = log_interval(job.train.train_steps)
+        self.resumed = resumed(output, step)
         output.fetch(output.history)
         self.lines = read_history(output.history, until=step)
         write_text(output.history, "".join(json.dumps(line) + "\n" for line in self.lines))
@@ -237,6 +253,7 @@ class Journal:
             if self.lines
             else None,
             "evaluation": self._evaluation,
+            "resumed": self.resumed,
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_text(self.output.progress, json.dumps(progress, indent=1) + "\n")

@@ -39,7 +39,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "evaluations": made,
         "checkpoints": steps_of(names, model.upload.bert_model, "checkpoint"),
         "recovery": steps_of(names, model.upload.bert_model, "recovery"),
-        "resumed": [line["resumed_from"] for line in lines if "resumed_from" in line],
+        "resumed": list(progress.get("resumed") or ()),
         "fill_mask": fill_mask(made),
         "tpu": tpu_facts(record, files, now),
         "trouble": trouble(files.trouble),

@@ -9,7 +9,7 @@ import { training } from "./training.js";
 // A view has: title, load(run) → address of its data, make(context) → {node, update(data)}.
 const VIEWS = { runs, shards, corpus, training, model };
 const AT_WORK_SECONDS = 3;
-const AT_REST_SECONDS = 20;
+const AT_REST_SECONDS = 10;
 const REQUEST_SECONDS = 60;
 
 const view = document.getElementById("view");
@@ -90,10 +90,11 @@ async function refresh(own) {
         view.replaceChildren(own.node);
       }
       own.made.update(data, own.record);
-      notice(data.trouble || own.record?.trouble);
+      own.trouble = data.trouble || own.record?.trouble;
+      notice(own.trouble);
     }
     const atWork = own.record ? own.record.state === "running" || own.record.state === "queued" : true;
-    seconds = atWork ? AT_WORK_SECONDS : AT_REST_SECONDS;
+    seconds = atWork || own.trouble ? AT_WORK_SECONDS : AT_REST_SECONDS;
     view.dataset.state = "ready";
   } catch (error) {
     if (own !== shown || (own.stop.signal.aborted && own.stop.signal.reason !== "late")) return;
@@ -103,6 +104,7 @@ async function refresh(own) {
     if (!own.node) view.replaceChildren(failure(fault));
     notice(fault);
     view.dataset.state = "failed";
+    seconds = AT_WORK_SECONDS;
     if (fault.status === 401 || fault.status === 403) return;
   } finally {
     clearTimeout(timer);
