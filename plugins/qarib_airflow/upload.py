@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
         bucket = hook.get_conn().bucket(self.bucket)
         files = [self.src] if isinstance(self.src, str) else self.src
         addresses = []
-        sent = 0
+        sent, seconds = 0, 0.0
         for file in files:
             path = Path(file)
             name = self.dst + os.path.relpath(path, self.relative_to or path.parent)
@@ -75,6 +76,7 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
             if same(bucket.get_blob(name), local):
                 self.log.info("%s holds the same bytes already: left alone", addresses[-1])
                 continue
+            started = time.perf_counter()
             hook.upload(
                 bucket_name=self.bucket,
                 object_name=name,
@@ -83,12 +85,15 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
                 chunk_size=self.chunk_size,
                 num_max_attempts=1,
             )
+            seconds += time.perf_counter() - started
             if not same(bucket.get_blob(name), local):
                 raise StorageError(
                     "the object is not what was sent", where=addresses[-1], do="Clear the task"
                 )
             sent += 1
-        self.log.info("%d files sent, %d were there already", sent, len(files) - sent)
+        self.log.info(
+            "%d files sent, %d were there already; sending took %.3f s", sent, len(files) - sent, seconds
+        )
         if str(self.keep_local) == "False":
             for path in map(Path, files):
                 if path.suffix == ".tfrecord":

@@ -1,0 +1,126 @@
+"""What a shard costs the scheduler: a run of tiny shards beside a bare DAG of the same shape, in one Airflow.
+
+    python benchmarks/fan_out.py                       100 and 1,200 shards, half an hour on two cores
+    python benchmarks/fan_out.py --shards 100
+
+The overhead a shard is the time from the first `convert` that starts to the last `upload` that ends, without
+the seconds that the tasks' own functions took (they say so in their logs; divided by the tasks that run at
+once), divided by the shards. The bare DAG's tasks are empty. What a task's process imports is overhead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sqlite3
+import sys
+import tempfile
+import time
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
+
+import demo  # noqa: E402
+from local_stack import LocalStack  # noqa: E402
+
+from qarib_tasks import pipeline  # noqa: E402
+from qarib_tasks.presets import SAMPLE, resolve  # noqa: E402
+
+BARE = "bare_fan_out"
+SOURCES = [{"name": name, "path": str(SAMPLE / f"{name}.txt")} for name in ("classical", "office")]
+TINY = {
+    "preset": "demo",
+    "sources": SOURCES,
+    "vocab_size": 1000,
+    "dupe_factor": 1,
+    "num_hidden_layers": 1,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "train_batch_size": 16,
+    "train_steps": 4,
+    "num_warmup_steps": 1,
+    "save_checkpoints_steps": 4,
+    "max_eval_steps": 1,
+    "machine": "local",
+}
+OWN_SECONDS = re.compile(r"(?:convert|upload) took ([0-9.]+) s")
+BUNDLES = [
+    {
+        "name": name,
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(folder)},
+    }
+    for name, folder in (("dags", REPOSITORY / "dags"), ("bare", REPOSITORY / "benchmarks" / "bare"))
+]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    arguments.add_argument("--shards", type=int, nargs="+", default=[100, 1200])
+    options = arguments.parse_args()
+    lines = collected_lines()
+    print(f"{'shards':>6}  {'DAG':<15}{'wall s':>8}{'own s':>8}{'s a shard':>11}{'XCom B a shard':>16}")
+    for shards in options.shards:
+        environment = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES)}
+        with (
+            tempfile.TemporaryDirectory(prefix="qarib-fan-out-") as home,
+            LocalStack(Path(home), environment=environment) as stack,
+        ):
+            ours = measure(stack, demo.DAG, TINY | {"shard_lines": lines // shards})
+            bare = measure(stack, BARE, {"shards": ours["shards"]})
+        for name, figures in ((demo.DAG, ours), (BARE, bare)):
+            print(
+                f"{figures['shards']:>6}  {name:<15}{figures['wall']:>8.1f}{figures['own']:>8.1f}"
+                f"{figures['overhead']:>11.3f}{figures['xcom']:>16.1f}"
+            )
+        print(f"{ours['shards']:>6}  overhead of ours / bare: {ours['overhead'] / bare['overhead']:.2f}")
+
+
+def collected_lines() -> int:
+    """How many lines the sources give, to cut them into as many shards as are asked for."""
+    with tempfile.TemporaryDirectory() as workspace:
+        values = {"preset": "demo", "workspace": workspace, "collect": {"sources": SOURCES}}
+        run = pipeline.prepare(resolve(values))
+        pipeline.collect(run)
+        return sum(1 for _ in chain(run.dataset.data.open("rb"), run.dataset.heldout_data.open("rb")))
+
+
+def measure(stack: LocalStack, dag: str, conf: dict[str, Any]) -> dict[str, Any]:
+    """A run to its end: shards, wall seconds of the fan-out, own seconds and overhead, XCom bytes a shard."""
+    run_id = stack.trigger(dag, conf)
+    while (state := stack.run(dag, run_id)["state"]) not in ("success", "failed"):
+        time.sleep(2)
+    tasks = [t for t in stack.task_instances(dag, run_id) if t["task_id"].startswith("shard.")]
+    if state != "success":
+        raise SystemExit(demo.failure(stack, stack.task_instances(dag, run_id)))
+    start = min(datetime.fromisoformat(t["start_date"]) for t in tasks)
+    end = max(datetime.fromisoformat(t["end_date"]) for t in tasks)
+    wall, shards = (end - start).total_seconds(), len(tasks) // 2
+    logs = (stack.logs / "tasks").glob(f"dag_id={dag}/run_id={run_id}/task_id=shard.*/**/*.log")
+    found = (OWN_SECONDS.search(path.read_text(encoding="utf-8")) for path in logs)
+    own = sum(float(match[1]) for match in found if match)
+    at_once = int(stack.environment["AIRFLOW__CORE__PARALLELISM"])
+    return {
+        "shards": shards,
+        "wall": wall,
+        "own": own,
+        "overhead": (wall - own / at_once) / shards,
+        "xcom": xcom_bytes(stack, dag) / shards,
+    }
+
+
+def xcom_bytes(stack: LocalStack, dag: str) -> int:
+    """Bytes of the values that the tasks of the shards left in Airflow's database."""
+    with sqlite3.connect(f"file:{stack.home / 'airflow.db'}?mode=ro", uri=True) as database:
+        query = "select coalesce(sum(length(value)), 0) from xcom where dag_id = ? and task_id like 'shard.%'"
+        return int(database.execute(query, (dag,)).fetchone()[0])
+
+
+if __name__ == "__main__":
+    main()
