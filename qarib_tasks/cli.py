@@ -18,6 +18,7 @@ from qarib_tasks.cli_corpus import (
     vocab_report_command,
 )
 from qarib_tasks.cli_emulators import emulate_group
+from qarib_tasks.cli_promotion import promote_command
 from qarib_tasks.cli_training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config import load_yaml
 from qarib_tasks.errors import QaribError
@@ -64,6 +65,7 @@ for command in (
     evaluate_command,
     export_command,
     fill_mask_command,
+    promote_command,
 ):
     cli.add_command(command)
 

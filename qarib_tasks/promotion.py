@@ -14,14 +14,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from qarib_tasks.config import to_dict
+from qarib_tasks.config import TrainingJob, from_dict, load_yaml, to_dict
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import ModelLayout
 from qarib_tasks.manifest import Manifest
-from qarib_tasks.run import Run
+from qarib_tasks.run import Run, run_of_dataset
 from qarib_tasks.shared_record import SharedRecord, Values
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,10 @@ def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedMode
                 judged = replace(known, state="candidate", reason=f"{before.model_id} has taken its place")
             return values
         good, reason = (True, "a person said so") if anyway else compare(model, before, margin)
+        overtaken = before and run.config.extends and model.trained_from not in ("", before.address)
+        if before and good and overtaken and not anyway:
+            # What that one has learnt from its text would be lost.
+            good, reason = False, f"{before.model_id} was promoted since this run began: run it again"
         now = datetime.now(UTC).isoformat(timespec="seconds")
         judged = replace(model, state="promoted" if good else "candidate", reason=reason, judged_at=now)
         others = [entry for entry in own.get("judged", ()) if entry["model_id"] != model.model_id]
@@ -134,7 +138,7 @@ def compare(model: JudgedModel, promoted: JudgedModel | None, margin: float) -> 
     if model.heldout != promoted.heldout:
         return False, (
             f"it cannot be compared with {promoted.model_id}, which was evaluated on another held-out part "
-            "or with other settings. `qarib promote` promotes it anyway"
+            "or with other settings. `qarib promote --anyway` makes it the promoted one"
         )
     figures = (
         f"masked-LM loss {model.loss:.4f}, that of {promoted.model_id} {promoted.loss:.4f}, "
@@ -152,6 +156,24 @@ def heldout_digest(run: Run) -> str:
     settings = to_dict(run.config.evaluate)
     values = [files, {name: settings[name] for name in EVALUATION_SETTINGS}]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def run_of_model(workspace: Path, model_id: str) -> Run:
+    """The run that a model was made by, as far as it can be told from the model's folder.
+
+    Raises:
+        InputError: the workspace has no such model, or not its dataset.
+    """
+    path = workspace / "models" / model_id / "config.yaml"
+    if not path.is_file():
+        known = sorted(other.parent.name for other in path.parent.parent.glob("*/config.yaml"))
+        raise InputError(
+            "no such model", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
+        )
+    job = from_dict(TrainingJob, load_yaml(path), path)
+    made = run_of_dataset(workspace, PurePath(job.training_data).parent.name)
+    config = replace(made.config, model=job.model, train=job.train, evaluate=job.evaluate)
+    return replace(made, config=config, model_id=model_id, steps_before=job.steps_before)
 
 
 def _described(run: Run) -> JudgedModel:

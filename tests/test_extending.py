@@ -340,6 +340,25 @@ def test_the_record_of_promotions(months: tuple[Path, list[Run], list[list[str]]
     assert asdict(found)["reason"] == "a person said so"
 
 
+def test_two_retrainings_at_once_do_not_both_win(
+    months: tuple[Path, list[Run], list[list[str]]],
+) -> None:
+    """The second to end has not seen the first one's text."""
+    _, runs, _ = months
+    workspace = Path(runs[0].config.workspace)
+    first = exported(with_steps(runs[0], 811), 3.0)
+    assert promote(first, anyway=True).state == "promoted"
+    starting = replace(runs[1].config.train, start_from=str(first.model.root))
+    config = replace(runs[1].config, train=starting)
+    both = [exported(replace(with_steps(runs[1], steps), config=config), 2.9) for steps in (812, 813)]
+    assert [promote(run).state for run in both] == ["promoted", "candidate"]
+    found = promoted_model(record_of(workspace, None), "demo")
+    assert found
+    assert found.model_id == both[0].model_id
+    entries = record_of(workspace, None).read()["presets"]["demo"]["judged"]
+    assert "was promoted since this run began" in entries[-1]["reason"]
+
+
 def test_the_audit_knows_only_a_dataset_s_own_shards(
     months: tuple[Path, list[Run], list[list[str]]],
 ) -> None:

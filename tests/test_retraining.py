@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from qarib_tasks import pipeline
+from qarib_tasks.cli import cli
 from qarib_tasks.config import dump_yaml, from_dict, to_dict
 from qarib_tasks.errors import ConfigError, InputError, NothingNewError
 from qarib_tasks.manifest import Manifest
 from qarib_tasks.pipeline import Run
+from qarib_tasks.presets import merged, resolve
 from qarib_tasks.promotion import promote, promoted_model, record_of
 from qarib_tasks.retraining import RetrainConfig, prepare_retraining, with_date
 from qarib_tasks.storage import Bucket
@@ -131,6 +134,24 @@ def test_nothing_new(first: Run, tmp_path: Path) -> None:
 def test_without_a_promoted_model_nothing_is_retrained(first: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model of the preset qarib is promoted"):
         prepare_retraining(settings(tmp_path, preset="qarib"), deployment(first), OCTOBER)
+
+
+def test_by_hand(first: Run, tmp_path: Path) -> None:
+    """`qarib promote`, as it is for a model on another held-out part."""
+    longer = {"train": {"train_steps": 900}, "evaluate": {"max_eval_steps": 7}}
+    other = pipeline.prepare_training(resolve(merged(to_dict(first.config), longer)), first.dataset_id)
+    trained(other, 4.0)
+    command = ["promote", other.model_id, "--workspace", first.config.workspace]
+    answer = CliRunner().invoke(cli, command)
+    assert "candidate, it cannot be compared" in answer.output
+    assert "--anyway" in answer.output
+    answer = CliRunner().invoke(cli, [*command, "--anyway"])
+    assert "promoted, a person said so" in answer.output
+    found = promoted_model(record_of(Path(first.config.workspace), None), "demo")
+    assert found == promote(other)
+    assert found.dataset_id == first.dataset_id
+    answer = CliRunner().invoke(cli, ["promote", "demo-0123456789", "--workspace", first.config.workspace])
+    assert other.model_id in str(answer.exception)
 
 
 def test_dates_in_addresses() -> None:
