@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent
@@ -81,3 +82,50 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     password = (tmp_path / "postgres" / "password").read_text()
     assert f":{password}@postgres" in (tmp_path / "airflow" / "sql_alchemy_conn").read_text()
     assert (tmp_path / "airflow" / "fernet_key").stat().st_mode & 0o777 == 0o400
+
+
+def test_kubernetes_values() -> None:
+    """Their shape, and that what they name is in the image; the chart's own schema could not be had."""
+    folder = REPOSITORY / "deploy" / "kubernetes"
+    values = yaml.safe_load((folder / "values.yaml").read_text())
+    names = {environment["name"] for environment in values["env"]}
+    assert names >= {"QARIB_BUCKET", "QARIB_WORKSPACE", "QARIB_CONVERT_POOL"}
+    (mount,) = values["volumeMounts"]
+    assert mount["mountPath"] == next(e["value"] for e in values["env"] if e["name"] == "QARIB_WORKSPACE")
+    claim = yaml.safe_load((folder / "storage.yaml").read_text())
+    assert values["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    settings: dict[str, Any] = {}
+    exec(values["airflowLocalSettings"], settings)
+    assert callable(settings["pod_mutation_hook"])
+    version = next(
+        line.partition("==")[2]
+        for line in (REPOSITORY / "requirements" / "airflow.txt").read_text().splitlines()
+        if line.startswith("apache-airflow==")
+    )
+    assert values["airflowVersion"] == version
+    container = yaml.safe_load((folder / "init-job.yaml").read_text())["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    assert container["image"] == ":".join(values["images"]["airflow"].values())
+
+
+def test_a_pod_asks_for_what_its_step_needs(airflow_database: None) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec
+    from qarib_airflow.pods import SMALL, STEPS, pod_mutation_hook
+
+    def pod(dag_id: str, task_id: str) -> V1Pod:
+        containers = [V1Container(name="base"), V1Container(name="other")]
+        annotations = {"dag_id": dag_id, "task_id": task_id}
+        pod = V1Pod(metadata=V1ObjectMeta(annotations=annotations), spec=V1PodSpec(containers=containers))
+        pod_mutation_hook(pod)
+        return pod
+
+    first, second = pod("qarib_pretrain", "shard.convert").spec.containers
+    assert first.resources.requests == STEPS["shard.convert"]
+    assert first.resources.limits == {"memory": STEPS["shard.convert"]["memory"]}
+    assert second.resources is None
+    assert pod("qarib_pretrain", "preflight").spec.containers[0].resources.requests == SMALL
+    assert pod("another", "shard.convert").spec.containers[0].resources is None
+    dag = DagBag(str(REPOSITORY / "dags" / "qarib_pretrain.py")).dags["qarib_pretrain"]
+    assert set(STEPS) <= set(dag.task_ids)
