@@ -188,6 +188,9 @@ def test_when_it_runs(retrain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("QARIB_RETRAIN_SCHEDULE", "asset")
     assert schedule() == [CORPUS]
+    import qarib_retrain
+
+    assert "qarib_corpus" in str(importlib.reload(qarib_retrain).qarib_retrain().timetable.asset_condition)
     monkeypatch.delenv("QARIB_RETRAIN_SCHEDULE")
     assert schedule() is None
     for task in retrain.tasks:
