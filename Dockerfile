@@ -46,6 +46,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/qarib/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
     AIRFLOW__CORE__MAX_MAP_LENGTH=10000 \
+    QARIB_PRELOAD=1 \
     QARIB_WORKSPACE=/workspace
 WORKDIR /opt/airflow
 # Asks what QARIB_ROLE names; without one the container counts as healthy.
