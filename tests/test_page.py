@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +76,27 @@ def test_there_are_no_routes_but_guarded_ones() -> None:
     for route in ROUTES:
         calls = {dependency.call for dependency in route.dependant.dependencies}
         assert {may_read_dag, may_read_runs, may_read_tasks} <= calls, route.path
+
+
+def test_other_processes_do_not_import_the_page() -> None:
+    """And its addresses follow that of Airflow."""
+    code = (
+        "import json, sys, qarib_plugin as p\n"
+        "names = ('qarib_airflow.page', 'airflow.api_fastapi')\n"
+        "heavy = [name for name in sys.modules if name.startswith(names)]\n"
+        "print(json.dumps([heavy, [view['href'] for view in p.QaribPlugin.external_views]]))"
+    )
+    environment = {
+        **os.environ,
+        "AIRFLOW__API__BASE_URL": "https://example.org/airflow/",
+        "PYTHONPATH": os.pathsep.join(str(REPOSITORY / folder) for folder in ("", "plugins")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    heavy, hrefs = json.loads(done.stdout.splitlines()[-1])
+    assert heavy == []
+    assert hrefs == ["/airflow/qarib/", "/airflow/qarib/?dag_id={DAG_ID}&run_id={RUN_ID}"]
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/static/nothing", "/openapi.json", "/docs"])

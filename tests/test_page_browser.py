@@ -180,7 +180,7 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(site: Site) -> None:
     section("Where it trains")
     choose(page, "machine", "local")
     section("Corpus")
-    page.locator("#element_sources").get_by_role("textbox").click()
+    page.locator("#element_sources .monaco-editor").click()
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(json.dumps([{"name": "muwatta", "path": str(SAMPLE / "muwatta.txt")}]))
     page.locator("#element_dataset").fill("nonsense")
