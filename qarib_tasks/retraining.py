@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -83,6 +83,14 @@ class RetrainConfig:
             "model. Empty: 0.02.",
         ),
     ] = None
+    machine: Annotated[
+        Literal["cloud_tpu", "local"] | None,
+        Field(
+            title="Machine",
+            description="cloud_tpu, or local: the machine that Airflow's worker runs on. Empty: what the "
+            "deployment sets in qarib_tpu, else that of the dataset's own run.",
+        ),
+    ] = None
 
 
 def prepare_retraining(
@@ -137,6 +145,8 @@ def prepare_retraining(
         values["train"]["learning_rate"] = config.learning_rate
     if config.promotion_margin is not None:
         values["promotion_margin"] = config.promotion_margin
+    if config.machine is not None:
+        values["tpu"]["machine"] = config.machine
     sources = config.sources or [*base.earlier, base][0].config.collect.sources
     there = _there(sources, date, allowed)
     values["collect"]["sources"] = [to_dict(source) for source in there]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import demo
 import pytest
+from local_stack import LocalStack
 
 from qarib_tasks import pipeline
 from qarib_tasks.layout import ModelLayout
@@ -173,3 +178,62 @@ def test_a_second_month_of_text(
     assert again.state == "success"
     assert {state for task, state in states(again).items() if task != "preflight"} == {"skipped"}
     assert promoted(deployment, bucket_name) == second
+
+
+@pytest.mark.slow
+def test_a_backfill_takes_each_month_s_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real command in a real Airflow, over two months and one without text."""
+    text = tmp_path / "workspace" / "text"
+    text.mkdir(parents=True)
+    for month in range(1, 4):
+        write_documents(text / f"2026-0{month}.txt", 250 * (month - 1), 250 * month)
+    settings = {
+        "preset": "demo",
+        "sources": [{"name": "text", "path": str(text / "{month}.txt")}],
+        "retrain_steps": 10,
+        "machine": "local",
+    }
+    environment = {
+        "QARIB_RETRAIN_SCHEDULE": "0 0 1 * *",
+        "QARIB_TIMEZONE": "Asia/Qatar",
+        "QARIB_RETRAIN": json.dumps(settings),
+    }
+    with LocalStack(tmp_path, environment=environment) as stack:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
+        source = {"name": "text", "path": str(text / "2026-01.txt")}
+        run_id = stack.trigger("qarib_pretrain", {**TINY, "sources": [source]})
+        wait(stack, "qarib_pretrain", run_id)
+        command = ["backfill", "create", "--dag-id", "qarib_retrain", "--max-active-runs", "1"]
+        # Midnight in Qatar, as the form of the UI takes it too.
+        dates = ["--from-date", "2026-02-01T00:00:00+03:00", "--to-date", "2026-04-01T00:00:00+03:00"]
+        subprocess.run([sys.executable, "-m", "airflow", *command, *dates], env=stack.environment, check=True)
+        while len(runs := backfilled(stack)) < 3 or not all(is_over(run) for run in runs):
+            time.sleep(0.5)
+        assert [run["state"] for run in runs] == ["success"] * 3, demo.failure(
+            stack, [t for run in runs for t in stack.task_instances("qarib_retrain", run["dag_run_id"])]
+        )
+        months = [stack.task_instances("qarib_retrain", run["dag_run_id"]) for run in runs]
+        trained = [next(t["state"] for t in tasks if t["task_id"] == "train") for tasks in months]
+        assert trained == ["success", "success", "skipped"]
+    ledger = files_of(json.loads((stack.workspace / "sources.json").read_text()))
+    datasets = {Path(file.address).stem: file.dataset for file in ledger}
+    assert sorted(datasets) == ["2026-01", "2026-02", "2026-03"]
+    for month, before in (("2026-02", "2026-01"), ("2026-03", "2026-02")):
+        extends = run_of(stack.workspace, datasets[month]).config.extends
+        assert extends == datasets[before]
+
+
+def wait(stack: LocalStack, dag_id: str, run_id: str) -> None:
+    while not is_over(run := stack.run(dag_id, run_id)):
+        time.sleep(0.5)
+    assert run["state"] == "success", demo.failure(stack, stack.task_instances(dag_id, run_id))
+
+
+def is_over(run: Mapping[str, Any]) -> bool:
+    return run["state"] in ("success", "failed")
+
+
+def backfilled(stack: LocalStack) -> list[dict[str, Any]]:
+    answer = stack.api("GET", "dags/qarib_retrain/dagRuns?run_type=backfill&order_by=logical_date")
+    runs: list[dict[str, Any]] = answer["dag_runs"]
+    return runs

@@ -79,7 +79,9 @@ def settings(folder: Path, **values: Any) -> RetrainConfig:
 def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_path: Path) -> None:
     write_documents(tmp_path / "work" / "text" / "2026-10.txt", 300, 500)
     write_documents(tmp_path / "work" / "text" / "2026-11.txt", 500, 600)
-    run = prepare_retraining(settings(tmp_path, learning_rate=1e-3), deployment(first), OCTOBER)
+    asked = settings(tmp_path, learning_rate=1e-3, machine="cloud_tpu")
+    run = prepare_retraining(asked, deployment(first), OCTOBER)
+    assert (first.config.tpu.machine, run.config.tpu.machine) == ("local", "cloud_tpu")
     plan = json.loads(run.dataset.sources.read_text())["files"]
     assert [Path(entry["address"]).name for entry in plan] == ["2026-10.txt"]
     config = run.config

@@ -59,6 +59,8 @@ def retrain_params() -> dict[str, Param]:
     for name, field in TypeAdapter(RetrainConfig).json_schema()["properties"].items():
         kind = next((one for one in field.get("anyOf", [field]) if one["type"] != "null"), field)
         schema = {key: kind[key] for key in _LIMITS if key in kind}
+        if "enum" in kind:
+            schema["enum"] = [None, *kind["enum"]]
         if kind["type"] == "array":
             schema["items"] = {"type": "object", "required": ["name", "path"]}
         params[name] = Param(
