@@ -138,3 +138,32 @@ def test_tfrecords_are_removed_once_they_are_up_and_then_not_missed(
     Bucket(f"gs://{bucket_name}/").write_text("prefix/pretraining_data/shard_0000.tfrecord", "other bytes")
     with pytest.raises(AirflowFailException, match="no such file to upload"):
         upload(bucket_name, tmp_path, *files)
+
+
+def test_a_published_dataset_links_to_its_settings(bucket_name: str) -> None:
+    from qarib_airflow.settings_link import SavedSettingsLink
+    from qarib_airflow.shard_tasks import PublishOperator
+
+    operator = PublishOperator(
+        task_id="publish",
+        src=["/w/datasets/demo-0123456789/vocab.txt", "/w/datasets/demo-0123456789/manifest.json"],
+        dst="a prefix/",
+        bucket=bucket_name,
+        relative_to="/w",
+    )
+    (link,) = operator.operator_extra_links
+    address = "https://console.cloud.google.com/storage/browser/_details"
+    assert isinstance(link, SavedSettingsLink)
+    assert link.get_link(operator, ti_key=Any) == (
+        f"{address}/{bucket_name}/a%20prefix/datasets/demo-0123456789/config.yaml"
+    )
+
+
+def test_a_trained_model_links_to_its_settings() -> None:
+    from qarib_airflow.trainer import TrainerOperator
+
+    config = {"workspace": "/w", "upload": {"bucket": "a-bucket", "prefix": "p/"}}
+    run = {"config": config, "dataset_id": "demo-0123456789", "model_id": "demo-9876543210"}
+    operator = TrainerOperator(task_id="export", run_values=run, command="export")
+    (link,) = operator.operator_extra_links
+    assert link.get_link(operator, ti_key=Any).endswith("/a-bucket/p/models/demo-9876543210/config.yaml")

@@ -16,6 +16,7 @@ from qarib_airflow.errors import fails_for_good
 from qarib_airflow.limits import AT_ONCE, CONVERT_POOL
 from qarib_airflow.metrics import report_shards
 from qarib_airflow.published import is_published, published_objects
+from qarib_airflow.settings_link import SavedSettingsLink
 from qarib_airflow.upload import VerifiedUploadOperator
 from qarib_tasks import pipeline
 from qarib_tasks.errors import InputError
@@ -107,9 +108,15 @@ def dataset(run: Any, names: Any) -> list[str]:
     return [str(path) for path in pipeline.dataset_files(found)]
 
 
+class PublishOperator(VerifiedUploadOperator):
+    """Uploads what belongs to a dataset beside its shards, and links to the settings it was made with."""
+
+    operator_extra_links = (SavedSettingsLink(),)
+
+
 def publish(files: XComArg) -> BaseOperator:
     """Upload what belongs to a dataset beside its shards, the manifest last."""
-    return VerifiedUploadOperator(
+    return PublishOperator(
         task_id="publish",
         src=files,
         outlets=[DATASET, VOCABULARY],

@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 
 from qarib_airflow.errors import failing_for_good
 from qarib_airflow.metrics import report_training
+from qarib_airflow.settings_link import SavedSettingsLink
 from qarib_airflow.tpu_operator import CloudTPUTrainOperator
 from qarib_tasks import pipeline
 from qarib_tasks.storage import Bucket
@@ -34,6 +35,7 @@ class TrainerOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("run_values",)
+    operator_extra_links = (SavedSettingsLink(),)
 
     def __init__(self, *, run_values: Mapping[str, Any], command: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
