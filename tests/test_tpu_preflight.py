@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from qarib_airflow.tpu_preflight import check_tpu, prepare_tpu
 from qarib_tasks.config import TrainingJob, from_dict
 from qarib_tasks.emulators.cloud_tpu import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu_faults import Behaviour
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.pipeline import Run
 from qarib_tasks.presets import resolve
+from qarib_tasks.pretrained import find
 from qarib_tasks.storage import Bucket, checksums
 from qarib_tasks.tpu.cloud_errors import TpuRequestError
 from qarib_tasks.tpu.job import TpuJob
@@ -111,6 +113,29 @@ def test_all_that_a_machine_needs_is_in_the_bucket(bucket_name: str, tmp_path: P
     before = {name: blob.generation for name, blob in bucket.list().items()}
     assert prepare_tpu(run, "manual__1", "somebody", CONNECTION) == values
     assert {name: blob.generation for name, blob in bucket.list().items()} == before
+
+
+def test_weights_on_this_machine_are_taken_to_the_bucket(bucket_name: str, tmp_path: Path) -> None:
+    weights = tmp_path / "pretrained" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    (weights.parent / "vocab.txt").write_text("[PAD]\n")
+    (weights.parent / "README.md").write_text("not needed")
+    digest = find(str(weights.parent)).digest
+    run = replace(run_of(tmp_path, bucket_name), start_from_digest=digest)
+    local = replace(run.config.train, start_from=str(weights.parent))
+    run = replace(run, config=replace(run.config, train=local))
+    values = prepare_tpu(run, "r", "o", CONNECTION)
+    assert values is not None
+    bucket = Bucket(f"gs://{bucket_name}/")
+    settings = TpuJob.from_dict(values).files[0].name
+    training = from_dict(TrainingJob, yaml.safe_load(bucket.read_text(settings) or ""))
+    assert training.train.start_from.startswith(f"gs://{bucket_name}/team/launch/")
+    assert sorted(Bucket(training.train.start_from).list()) == ["model.safetensors", "vocab.txt"]
+    assert find(training.train.start_from).digest == training.start_from_digest == digest
+    weights.write_bytes(b"others")
+    with pytest.raises(InputError, match="not what it was"):
+        prepare_tpu(run, "r", "o", CONNECTION)
 
 
 def test_no_tpu_where_none_is_needed(bucket_name: str, tmp_path: Path) -> None:

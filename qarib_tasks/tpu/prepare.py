@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config import dump_yaml
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.config import TrainingJob, dump_yaml
+from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.pipeline import Run, training_job
+from qarib_tasks.pretrained import find
 from qarib_tasks.storage import Bucket, checksums, split_address, write_text
 from qarib_tasks.tpu.chips import PRICES_OF, TrainingShape, chips_of, estimate, machines_of
 from qarib_tasks.tpu.cloud_request import label_value
@@ -24,7 +25,7 @@ REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "tpu.txt"
 
 
 def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob:
-    """Upload the package's wheel, the pinned requirements and the training's settings.
+    """Upload the package's wheel, the pinned requirements, the training's settings and what it starts from.
 
     Their names in the bucket hold their checksums: what runs already never sees other files. The machines
     compare them with what is said here.
@@ -33,7 +34,9 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         client: a `google.cloud.storage.Client`.
 
     Raises:
-        ConfigError: the run publishes nowhere, or the deployment lacks a file.
+        ConfigError: the run publishes nowhere, the TPU's devices cannot share a batch, or the deployment
+            lacks a file.
+        InputError: what the training starts from is gone, or not what it was.
         StorageError: the bucket holds other bytes than were sent.
     """
     if run.address is None:
@@ -46,6 +49,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         publish_to=run.address + run.model.name,
     )
     bucket = Bucket(run.address, client)
+    training = _with_start_uploaded(training, bucket)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         write_text(config, dump_yaml(training))
@@ -98,6 +102,21 @@ def require_dividable(run: Run) -> None:
         )
 
 
+def _with_start_uploaded(training: TrainingJob, bucket: Bucket) -> TrainingJob:
+    """The training with `start_from` in the bucket: the machine sees no folder of this one."""
+    address = training.train.start_from
+    if not address or address.startswith("gs://"):
+        return training
+    found = find(address)
+    if found.digest != training.start_from_digest:
+        raise InputError("not what it was when the run was prepared", where=address, do="Start another run")
+    folder = f"launch/{found.digest[:16]}/start_from/"
+    for name in found.files:
+        if bucket.upload(Path(found.folder) / name, folder + name):
+            log.info("uploaded %s%s%s", bucket.address, folder, name)
+    return replace(training, train=replace(training.train, start_from=bucket.address + folder))
+
+
 def _deployed(variable: str, default: Path | None = None) -> Path:
     path = Path(os.environ.get(variable) or default or "")
     if not path.is_file():
@@ -136,7 +155,8 @@ def plan(run: Run) -> str:
     machines = machines_of(tpu.accelerator_type)
     of = f" of {machines} machines" if machines > 1 else ""
     text = (
-        f"TPU {tpu.accelerator_type} ({expected.chips} chips{of}, {tpu.provisioning}) in {', '.join(tpu.zones)}: "
+        f"TPU {tpu.accelerator_type} ({expected.chips} chips{of}, {tpu.provisioning}) in "
+        f"{', '.join(tpu.zones)}: "
         f"about {expected.steps_per_second:,.0f} steps/s, {expected.hours:.1f} hours for "
         f"{train.train_steps:,} steps, {cost:,.2f} US dollars at {price:.2f} an hour ({source}); "
         "starting, evaluating and checkpoints come on top"
