@@ -98,7 +98,7 @@ def check_size(run: pipeline.Run) -> None:
     with faults.kept():
         check_map_length(sum(file.bytes for file in files) // BYTES_A_LINE // config.split.shard_lines)
     with faults.kept():
-        at_once = int(SHARDS_AT_ONCE or conf.getint("core", "parallelism"))
+        at_once = int(SHARDS_AT_ONCE or conf.getint("core", "max_active_tasks_per_dag"))
         need = disk.estimate(config, files, at_once)
         log.info("The run %s", disk.check_room(Path(config.workspace), need, run.dataset.root))
     faults.raise_all()
