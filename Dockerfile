@@ -14,12 +14,18 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3013,DL3042
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv "$VIRTUAL_ENV" && pip install "$(grep '^uv==' /requirements/dev.txt)"
+# Whole test suites, which nothing imports, are left out.
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv pip install --only-binary :all: --requirement /requirements/airflow.txt
+    uv pip install --only-binary :all: --requirement /requirements/airflow.txt \
+    && find "$VIRTUAL_ENV"/lib/python3*/site-packages/{numpy,pandas,pyarrow,scipy} \
+      -type d -name tests -prune -exec rm -rf {} +
 
 FROM build AS build-full
+# TensorFlow without its code for GPUs, which the image has no drivers for, and without its C++ headers: 1 GB.
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv pip install --only-binary :all: --requirement /requirements/train.txt
+    sed 's/^tensorflow==/tensorflow-cpu==/' /requirements/train.txt > /requirements/train-cpu.txt \
+    && uv pip install --only-binary :all: --requirement /requirements/train-cpu.txt \
+    && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/tensorflow/include
 
 FROM build AS project
 WORKDIR /opt/qarib

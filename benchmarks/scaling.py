@@ -3,8 +3,8 @@
     python benchmarks/scaling.py
     python benchmarks/scaling.py --overhead 2.5 --core-hour 0.05
 
-Every figure that goes in is an option; where the defaults come from is in docs/scaling.md. A worker is one core
-with one slot. The steps before the shards (collect, vocabulary, split) run on
+Every figure that goes in is an option; docs/scaling.md says where the defaults come from. A worker is one
+core with one slot. The steps before the shards (collect, vocabulary, split) run on
 one worker and are not divided; conversion and upload are. The training is not in it: docs/cloud-tpu.md.
 """
 

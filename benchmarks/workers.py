@@ -6,7 +6,8 @@
 Four stacks one after another, each new, on PostgreSQL, with emulators of Cloud Storage and Cloud TPU:
 LocalExecutor with one slot and with two, Celery with one worker and with two of one slot each. Their
 scheduler, API server, database and queue run on the same machine as the workers: on two cores they take from
-what two workers have. Shards are synthetic tweets (benchmarks/make_tweets.py) with the published conversion settings.
+what two workers have. Shards are synthetic tweets (benchmarks/make_tweets.py), with the published settings of
+the conversion.
 
 The time is from the first `convert` that starts to the last `upload` that ends. Overhead a shard: that time
 without the seconds that the tasks' own functions took (they say so in their logs, divided by the slots),

@@ -1,6 +1,7 @@
 """The deployment of docker-compose.yaml, from the image to a trained model, while parts of it are lost.
 
     make compose-test
+    python scripts/compose_test.py --no-build     with the images of the last time
 
 Builds the image, brings the stack up healthy, runs the DAG on a part of the sample through two Celery
 workers, kills one of them in the middle of the conversion and restarts PostgreSQL, compares the bucket and
@@ -10,6 +11,7 @@ a Docker engine and `docker-compose`. Exit status 0: all of it held.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -75,12 +77,13 @@ class ComposeStack(AirflowApi):
             "QARIB_HEARTBEAT_TIMEOUT": "30",
         }
 
-    def compose(self, *arguments: str, check: bool = True, quiet: bool = False) -> str:
+    def compose(self, *arguments: str, check: bool = True, quiet: bool = False, given: str = "") -> str:
         command = ["docker-compose", "--profile", "emulators", *arguments]
         ended = subprocess.run(
             command,
             env=self.environment,
             cwd=REPOSITORY,
+            input=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
             text=True,
@@ -199,8 +202,9 @@ def exercise(stack: ComposeStack) -> str:
 def check_results(stack: ComposeStack, run_id: str) -> None:
     path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/preflight/xcomEntries/return_value"
     run = stack.api("GET", path, params={"deserialize": True})["value"]
-    script = "/opt/qarib/deploy/compose/check_run.py"
-    found = json.loads(stack.inside("worker-2", "python", script, json.dumps(run)))
+    script = (REPOSITORY / "scripts" / "compose_check_run.py").read_text(encoding="utf-8")
+    answer = stack.compose("exec", "-T", "worker-2", "python", "-", json.dumps(run), given=script)
+    found = json.loads(answer)
     require(not found["missing"], f"not in the bucket: {found['missing']}")
     say(f"{found['outputs']} outputs of the manifests are in the bucket with the bytes they name")
 
@@ -257,9 +261,13 @@ def check_gone(stack: ComposeStack) -> None:
 
 
 def main() -> int:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    arguments.add_argument("--no-build", action="store_true", help="with the images of the last time")
+    options = arguments.parse_args()
     stack = ComposeStack()
     try:
-        build()
+        if not options.no_build:
+            build()
         with stack.up():
             say("the stack is healthy")
             check_hardening(stack)

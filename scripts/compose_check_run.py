@@ -1,6 +1,6 @@
 """What a run left, as JSON: is every output of its manifests in the bucket, and what the metrics have to say.
 
-Argument: a run as the task `preflight` returns it, JSON. Run inside one of the workers.
+Argument: a run as the task `preflight` returns it, JSON. `compose_test.py` runs this inside a worker.
 """
 
 from __future__ import annotations
