@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from qarib_tasks.config import ModelConfig
+from qarib_tasks.emulators.cloud_tpu_catalog import SLICES
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.tpu.chips import CHIPS, TrainingShape, chip_of_device, chips_of, estimate
+from qarib_tasks.tpu.chips import CHIPS, TrainingShape, chip_of_device, chips_of, estimate, machines_of
 
 BASE = TrainingShape(model=ModelConfig(), vocab_size=64_000, batch=64)
 
@@ -32,6 +33,11 @@ def test_chips_of_an_accelerator_type(accelerator_type: str, chips: int, name: s
 def test_an_unknown_accelerator_type_is_an_error_that_names_those_known(accelerator_type: str) -> None:
     with pytest.raises(ConfigError, match="v5litepod-8"):
         chips_of(accelerator_type)
+
+
+def test_machines_are_those_of_the_emulated_service() -> None:
+    for accelerator_type, kind in SLICES.items():
+        assert machines_of(accelerator_type) == kind.machines, accelerator_type
 
 
 def test_chips_of_devices() -> None:

@@ -125,6 +125,7 @@ LOSSES: dict[str, Callable[[Bench, Memory], None]] = {
     "terminated": lambda bench, memory: bench.emulator.strike(memory.name, kind="node_state"),
     "repairing": lambda bench, memory: bench.emulator.strike(memory.name, kind="maintenance"),
     "told": lambda bench, memory: bench.beat(memory, state="preempted"),
+    "one of several": lambda bench, memory: bench.beat(memory, state="lost"),
     "stopped": lambda bench, memory: bench.emulator.strike(memory.name, kind="node_state", state="STOPPED"),
     "silent": lambda bench, memory: bench.emulator.advance(bench.limits.heartbeat),
     "suspended": lambda bench, memory: (
@@ -145,6 +146,7 @@ REASONS = {
     "terminated": "node is TERMINATED",
     "repairing": "node is REPAIRING",
     "told": "told that it is preempted",
+    "one of several": "a machine of the slice is gone",
     "stopped": "node is STOPPED",
     "silent": "no heartbeat for 120 s",
     "suspended": "resource is SUSPENDED",

@@ -179,6 +179,21 @@ def test_hosts_share_the_examples(tmp_path: Path, hosts: int) -> None:
     assert all(parts)
 
 
+def test_a_host_whose_shards_are_left_out_waits_for_its_next_epoch(tmp_path: Path) -> None:
+    stream(tmp_path, (3, 3), window=1)
+    left_out = ["shard_0001.tfrecord"]
+    for host in range(2):
+        source = ExampleStream(
+            Shards(str(tmp_path), tmp_path, left_out), window=100, seed=7, host=host, hosts=2
+        )
+        (batch,) = numbers(source, Position(), 9, 1)
+        assert sorted(batch) == sorted([0, 1, 2] * 3)
+    nothing = ExampleStream(Shards(str(tmp_path), tmp_path), window=100, seed=7, host=0, hosts=2)
+    nothing.shards.left_out = frozenset(nothing.shards.names)
+    with pytest.raises(InputError, match="no example"):
+        numbers(nothing, Position(), 1, 1)
+
+
 def test_places_that_never_carry_a_prediction_are_cut_off(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     records = heldout_examples(Shards(job.heldout_data, tmp_path), 5)

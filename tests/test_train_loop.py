@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,15 @@ from qarib_tasks.config import TrainingJob  # noqa: E402
 from qarib_tasks.errors import CorruptError, InputError, TrainingError  # noqa: E402
 from qarib_tasks.storage import checksums  # noqa: E402
 from qarib_tasks.tfrecord import read_records  # noqa: E402
+from qarib_tasks.train.checkpoint import Index  # noqa: E402
+from qarib_tasks.train.data import Position  # noqa: E402
 from qarib_tasks.train.evaluate import Unigram, evaluate  # noqa: E402
 from qarib_tasks.train.export import export  # noqa: E402
 from qarib_tasks.train.fill_mask import fill_mask  # noqa: E402
 from qarib_tasks.train.loop import train  # noqa: E402
 from qarib_tasks.train.output import Output  # noqa: E402
-from qarib_tasks.train.start import warn_of_labels  # noqa: E402
+from qarib_tasks.train.start import position_of, warn_of_labels  # noqa: E402
+from qarib_tasks.train.workers import Place, Workers  # noqa: E402
 from tests.training_examples import make_job  # noqa: E402
 
 
@@ -180,6 +183,21 @@ def test_evaluations_show_what_the_model_puts_for_a_mask(copy: TrainingJob) -> N
         found = [word["probability"] for word in entry["words"]]
         np.testing.assert_allclose(found, [guess.probability for guess in expected], rtol=1e-4)
     assert result[0]["words"] != result[1]["words"]
+
+
+def test_each_worker_goes_on_where_it_was_and_as_many_others_begin_the_next_epoch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    positions = [{"epoch": 3, "shard": 1, "corrupt": 2}, {"epoch": 4, "shard": 0}]
+    index = Index(step=0, position={}, model={}).at(8, positions, (), recovery=False)
+    index = Index.from_dict(json.loads(json.dumps(asdict(index))))
+    two = [Workers(Place(number, 2, "host:1")) for number in range(2)]
+    assert [position_of(index, worker) for worker in two] == [Position(**p) for p in positions]
+    assert not caplog.text
+    alone = position_of(index, Workers())
+    assert (alone.epoch, alone.shard, alone.used) == (5, 0, 0)
+    assert "made by 2 workers, there are 1 now" in caplog.text
+    assert position_of(Index(step=0, position={}, model={}), two[1]) == Position()
 
 
 def test_no_sentence_is_no_word(copy: TrainingJob) -> None:

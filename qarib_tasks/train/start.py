@@ -72,7 +72,7 @@ def start(
         hosts=workers.count,
     )
     evaluator = Evaluator(job, output, vocabulary, steps)
-    position = _position(index, workers)
+    position = position_of(index, workers)
     parse = Parser(job, len(vocabulary))
     batches = Prefetched(stream, parse, position, job.train.train_batch_size // workers.count)
     evaluations = [evaluation for evaluation in read_evaluations(output) if evaluation["step"] <= index.step]
@@ -83,15 +83,17 @@ def start(
     return Parts(index, steps, batches, evaluator, journal, position)
 
 
-def _position(index: Index, workers: Workers) -> Position:
+def position_of(index: Index, workers: Workers) -> Position:
     """Where this worker's reading goes on.
 
     The shards of an epoch are divided by the number of workers: with another one than the checkpoint's, all
     begin the next epoch.
     """
+    if index.step == 0:
+        return Position()
     positions = [Position(**position) for position in (index.position, *index.others)]
-    if index.step == 0 or len(positions) == workers.count:
-        return positions[workers.number if index.step else 0]
+    if len(positions) == workers.count:
+        return positions[workers.number]
     epoch = max(position.epoch for position in positions) + 1
     log.warning(
         "the checkpoint of step %d was made by %d workers, there are %d now: the rest of the epoch is left "
