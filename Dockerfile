@@ -67,6 +67,9 @@ COPY --from=project /opt/qarib /opt/qarib
 USER 50000:0
 
 FROM base AS full
+# The machines of the emulated Cloud TPU run the startup script of the real ones, which uses curl.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends curl && rm -rf /var/lib/apt/lists/*
 COPY --from=build-full /opt/venv /opt/venv
 COPY --from=project /usr/local/bin/qarib /usr/local/bin/qarib
 COPY --from=project /opt/qarib /opt/qarib

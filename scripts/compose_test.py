@@ -252,6 +252,14 @@ def check_hardening(stack: ComposeStack) -> None:
     say(f"{len(containers)} containers are hardened; none of {len(secrets)} secrets is told by the engine")
 
 
+def check_logs(stack: ComposeStack) -> None:
+    lines = stack.compose("logs", "--no-log-prefix", "scheduler").splitlines()
+    structured = [json.loads(line) for line in lines if line.startswith("{")]
+    require(
+        any("event" in line and "level" in line for line in structured), "the scheduler's log is not JSON"
+    )
+
+
 def check_gone(stack: ComposeStack) -> None:
     label = f"label=com.docker.compose.project={stack.project}"
     left = [stack.containers(), docker("volume", "ls", "-q", "--filter", label)]
@@ -272,6 +280,7 @@ def main() -> int:
             say("the stack is healthy")
             check_hardening(stack)
             check_results(stack, exercise(stack))
+            check_logs(stack)
         check_gone(stack)
     except (StackError, subprocess.CalledProcessError) as error:
         say(f"failed: {error}")
