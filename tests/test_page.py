@@ -66,6 +66,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_name: str) -> Ma
             )
     monkeypatch.setattr(database, "runs", lambda dag_ids, **_: [made.record] if dag_ids else [])
     monkeypatch.setattr(database, "shard_tasks", lambda *_: made.tasks)
+    monkeypatch.setattr(database, "repairs", lambda *_: [])
     return made
 
 

@@ -21,7 +21,7 @@ import pytest
 import screenshots
 from local_stack import LocalStack
 from made_up_run import HOSTILE, insert_run, make_run
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from qarib_tasks.presets import SAMPLE
 
@@ -63,6 +63,13 @@ class Site:
     complaints: list[str] = field(default_factory=list)
     run_id: str = ""
 
+    def listen(self, message: ConsoleMessage) -> None:
+        """Keep what the browser says against the page; Airflow's own pages are not ours to judge."""
+        refused = "Content Security Policy" in message.text
+        ours = message.type == "error" and "/qarib/" in message.location["url"]
+        if refused or (ours and "status of 401" not in message.text):
+            self.complaints.append(f"{message.location['url']}: {message.text}")
+
     def open(self, view: str, run_id: str | None = None, *, width: int = 1280) -> Page:
         """A view of a run in a page of its own, once it is drawn."""
         page = self.context.new_page()
@@ -84,13 +91,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site = Site(stack, browser.new_context(), browser.new_context())
         for context in (site.context, site.signed_out):
             context.on("request", lambda request: site.requests.append(request.url))
-            context.on("console", lambda message: site.complaints.append(f"{message.type}: {message.text}"))
+            context.on("console", site.listen)
             context.on("weberror", lambda error: site.complaints.append(f"error: {error.error}"))
         page = site.context.new_page()
         page.set_default_timeout(SECONDS)
         screenshots.sign_in(page, stack)
         page.close()
-        site.complaints.clear()  # Airflow's own, of signing in.
         yield site
         browser.close()
 
@@ -103,10 +109,7 @@ def nothing_leaves_and_nothing_is_refused(site: Site) -> Iterator[None]:
     yield
     hosts = {urlsplit(url).netloc for url in site.requests if not url.startswith(("blob:", "data:"))}
     assert hosts <= {urlsplit(site.stack.url).netloc}
-    complaints = [
-        text for text in site.complaints if "Content Security Policy" in text or text.startswith("error")
-    ]
-    assert not [text for text in complaints if "status of 401" not in text], complaints
+    assert not site.complaints
 
 
 def require_accessible(page: Page) -> None:
@@ -190,7 +193,7 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(site: Site) -> None:
     expect(dialog.get_by_text(refusal, exact=False).first).to_be_visible()
     assert site.stack.api("GET", f"dags/{demo.DAG}/dagRuns")["total_entries"] == 0
     page.locator("#element_dataset").fill("")
-    trigger.click()
+    trigger.press("Enter")  # Airflow's word of the refusal may lie above the button.
     expect(dialog).to_be_hidden()
     (run,) = site.stack.api("GET", f"dags/{demo.DAG}/dagRuns")["dag_runs"]
     site.run_id = run["dag_run_id"]
@@ -365,3 +368,4 @@ def test_airflow_that_does_not_answer(site: Site) -> None:
     page.unroute("**/data/*")
     expect(page.locator("#notices")).to_be_empty(timeout=SECONDS)
     page.close()
+    site.complaints.clear()  # The browser's word about the status 500.

@@ -119,6 +119,10 @@ def test_a_killed_conversion(run: MadeUpRun, bucket: FolderBucket) -> None:
         tasks = [ShardTask("convert", 0, state, 1, label="shard_0000")]
         shard = shards_view(run.record, files(run, bucket), tasks)["shards"][0]
         found[state] = shard["state"], shard["reason"]
+    tasks = [ShardTask("convert", 0, "failed", 3, label="shard_0000")]
+    repair = ShardTask("upload", 0, "running", label="shard_0000")
+    shard = shards_view(run.record, files(run, bucket), tasks, [repair])["shards"][0]
+    assert (shard["state"], shard["reason"]) == ("uploading", "by a backfill")
     assert found == {
         "running": ("converting", ""),
         "failed": ("failed", "its conversion was killed (on host a)"),

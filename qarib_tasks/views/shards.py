@@ -78,8 +78,14 @@ class ShardManifest:
         )
 
 
-def shards_view(record: RunRecord, files: Files, tasks: Sequence[ShardTask]) -> dict[str, Any]:
-    """Every shard's state and figures, and the totals."""
+def shards_view(
+    record: RunRecord, files: Files, tasks: Sequence[ShardTask], repairs: Sequence[ShardTask] = ()
+) -> dict[str, Any]:
+    """Every shard's state and figures, and the totals.
+
+    Args:
+        tasks: of the run. repairs: those of backfills that are at work on the dataset's shards.
+    """
     dataset = record.dataset
     if dataset is None:
         return {"shards": [], "totals": {}, "trouble": None}
@@ -88,6 +94,7 @@ def shards_view(record: RunRecord, files: Files, tasks: Sequence[ShardTask]) -> 
     names = shard_names(dataset, files, recorded, objects, tasks)
     of_shard = tasks_of_shards(names, tasks)
     manifests, sizes = local_files(dataset, files)
+    repaired = {_named(task.label): task for task in repairs if task.label}
     rows = []
     for name in names:
         convert, upload = of_shard.get((name, "convert")), of_shard.get((name, "upload"))
@@ -96,6 +103,8 @@ def shards_view(record: RunRecord, files: Files, tasks: Sequence[ShardTask]) -> 
         state, reason = state_of(
             place, manifest, sizes.get(place), recorded.get(place), objects, convert, upload
         )
+        if repair := repaired.get(name):
+            state, reason = ("converting" if repair.step == "convert" else "uploading"), "by a backfill"
         size = (manifest.bytes if manifest else None) or recorded.get(place, {}).get("bytes")
         rows.append(
             {

@@ -142,7 +142,9 @@ def runs(user: GetUserDep, offset: int = 0, dag_id: str | None = None, run_id: s
 @app.get("/data/shards")
 def shards(user: GetUserDep, dag_id: str, run_id: str) -> Response:
     record = run_of(user, dag_id, run_id)
-    return answer(shards_view(record, files_of(record), database.shard_tasks(dag_id, run_id)))
+    tasks = database.shard_tasks(dag_id, run_id)
+    repairs = database.repairs(record.values.get("dataset_id"))
+    return answer(shards_view(record, files_of(record), tasks, repairs))
 
 
 @app.get("/data/shard")

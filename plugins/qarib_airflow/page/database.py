@@ -15,8 +15,9 @@ from sqlalchemy import func, select
 
 from qarib_airflow.shard_tasks import RUN_TASK
 from qarib_tasks.views.runs import RunRecord
-from qarib_tasks.views.shards import ShardTask
+from qarib_tasks.views.shards import AT_WORK, ShardTask
 
+BACKFILL = "qarib_backfill_shards"
 STEPS = {"shard.convert": "convert", "shard.upload": "upload"}
 
 
@@ -125,6 +126,32 @@ def shard_tasks(dag_id: str, run_id: str) -> list[ShardTask]:
         )
         for row in found
         if row.state != "removed"
+    ]
+
+
+def repairs(dataset_id: str | None) -> list[ShardTask]:
+    """The tasks of running backfills that are at work on shards of a dataset, in one query."""
+    with create_session() as session:
+        found = session.execute(
+            select(
+                TaskInstance.task_id,
+                TaskInstance.map_index,
+                TaskInstance.state,
+                TaskInstance._rendered_map_index,
+                DagRun.conf,
+            )
+            .join(DagRun, (DagRun.dag_id == TaskInstance.dag_id) & (DagRun.run_id == TaskInstance.run_id))
+            .where(
+                DagRun.dag_id == BACKFILL,
+                DagRun._state == "running",
+                TaskInstance.task_id.in_(STEPS),
+                TaskInstance.state.in_(AT_WORK),
+            )
+        ).all()
+    return [
+        ShardTask(STEPS[row.task_id], row.map_index, row.state, label=row[3])  # type: ignore[arg-type]
+        for row in found
+        if (row.conf or {}).get("dataset") == dataset_id
     ]
 
 
