@@ -15,6 +15,7 @@ import logging
 
 from airflow.sdk import Param, dag, get_current_context, task
 from qarib_airflow.errors import fails_for_good
+from qarib_airflow.limits import DEFAULT_ARGS
 from qarib_airflow.preflight import yaml_mapping
 from qarib_airflow.tpu_hook import CloudTPUHook
 
@@ -52,7 +53,7 @@ def reap() -> list[str]:
     max_active_runs=1,
     params={"dry_run": Param(False, type="boolean", title="Dry run", description="Only list them.")},
     tags=["qarib"],
-    default_args={"retries": 1},
+    default_args=DEFAULT_ARGS,
 )
 def qarib_reap_tpus() -> None:
     reap()

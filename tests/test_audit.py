@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +181,88 @@ def test_a_dataset_that_is_not_there_is_refused_with_those_that_are(run: Run) ->
         pipeline.run_of_dataset(Path(run.config.workspace), "demo-0123456789")
     again = pipeline.run_of_dataset(Path(run.config.workspace), run.dataset_id)
     assert (again.config, again.dataset_id) == (run.config, run.dataset_id)
+
+
+def test_a_training_may_do_without_some_shards(run: Run) -> None:
+    """The manifest names them, the trainer leaves them out, and the held-out part is always whole."""
+    bucket = Bucket(f"{run.address}{run.dataset.name}")
+    bucket.write_text("pretraining_data/shard_0003.tfrecord", "other")
+    fail(run, "shards/shard_0001", "cannot be read")
+    few, enough = (tolerating(run, share) for share in (0.1, 0.2))
+    with pytest.raises(InputError, match="2 of 10 shards are not whole"):
+        pipeline.finish_dataset(few, objects(run))
+    manifest = pipeline.finish_dataset(enough, objects(run))
+    assert manifest.statistics["missing_shards"] == ["shards/shard_0001", "shards/shard_0003"]
+    assert manifest.statistics["shards"] == 7
+    assert not {"pretraining_data/shard_0001.tfrecord", "pretraining_data/shard_0003.tfrecord"} & {
+        record.name for record in manifest.outputs
+    }
+    assert pipeline.training_job(enough).left_out == ("shard_0001.tfrecord", "shard_0003.tfrecord")
+
+    bucket.delete("heldout/pretraining_data/shard_0000.tfrecord")
+    with pytest.raises(InputError, match="3 of 10 shards are not whole"):
+        pipeline.finish_dataset(tolerating(run, 0.9), objects(run))
+
+    assert pipeline.convert(run, "shards/shard_0001").state == "complete"
+    for name in (
+        *pipeline.shard_files(run, "shards/shard_0001"),
+        *pipeline.shard_files(run, "shards/shard_0003"),
+    ):
+        bucket.upload(name, name.relative_to(run.dataset.root).as_posix())
+    held_out = run.dataset.tfrecord("heldout/shards/shard_0000")
+    bucket.upload(held_out, "heldout/pretraining_data/shard_0000.tfrecord")
+    assert pipeline.finish_dataset(run, objects(run)).statistics["missing_shards"] == []
+    assert pipeline.training_job(run).left_out == ()
+
+
+def tolerating(run: Run, share: float) -> Run:
+    upload = replace(run.config.upload, tolerated_missing_share=share)
+    return replace(run, config=replace(run.config, upload=upload))
+
+
+def test_a_killed_conversion_is_told_of(run: Run) -> None:
+    """By the manifest that the conversion leaves before it begins."""
+    tfrecord = run.dataset.tfrecord("shards/shard_0001")
+    manifest_of(tfrecord).unlink()
+    process = os.fork()
+    if not process:
+
+        def strike(event: str, arguments: tuple[Any, ...]) -> None:
+            if event == "open" and ".tfrecord." in str(arguments[0]):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(strike)
+        pipeline.convert(run, "shards/shard_0001")
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    state, reason = states(run)["shards/shard_0001"]
+    assert state == "failed"
+    assert reason.startswith("its conversion was killed (began 20")
+    assert f"process {process})" in reason
+    pipeline.convert(run, "shards/shard_0001")
+    bucket = Bucket(f"{run.address}{run.dataset.name}")
+    bucket.upload(manifest_of(tfrecord), "pretraining_data/shard_0001.json")
+    assert states(run) == {}
+
+
+def test_a_shard_that_cannot_be_read_says_so(run: Run) -> None:
+    run.dataset.shard("shards/shard_0001").unlink()
+    with pytest.raises(InputError, match="no such file"):
+        pipeline.convert(run, "shards/shard_0001")
+    assert states(run)["shards/shard_0001"][0] == "failed"
+
+
+def test_beginning_with_the_shards(run: Run) -> None:
+    """Sources, text and vocabulary are not looked at; only shards that are not whole are done."""
+    from qarib_airflow.published import not_whole
+
+    Bucket(f"{run.address}{run.dataset.name}").delete("pretraining_data/shard_0002.tfrecord")
+    again = pipeline.prepare_training(run.config, run.dataset_id, first_step="convert")
+    assert (again.dataset_id, pipeline.sources(again)) == (run.dataset_id, [])
+    pipeline.collect(again)
+    pipeline.build_vocab(again)
+    assert pipeline.split(again) == pipeline.split(run)
+    assert not_whole(again, "google_cloud_default") == ["shards/shard_0002"]
+    manifest_of(run.dataset.vocab).unlink()
+    with pytest.raises(InputError, match=r"vocab\.txt: is not made yet"):
+        pipeline.prepare_training(run.config, run.dataset_id, first_step="convert")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,74 @@ def test_the_shards_converted_at_once_can_be_limited() -> None:
             check=True,
         )
         assert answer.stdout.splitlines()[-1] == limit
+
+
+@pytest.mark.parametrize("name", DAG_FILES)
+def test_every_task_is_tried_again_ends_in_time_and_tells_of_its_failure(name: str) -> None:
+    from qarib_airflow.notifier import QaribNotifier
+
+    dag = getattr(import_module(name), name)()
+    for task in dag.tasks:
+        assert task.retries == 3
+        assert task.retry_exponential_backoff == 3.0, "True is no multiplier"
+        assert task.retry_delay.total_seconds() == 10
+        told = task.on_failure_callback  # A list, but for mapped tasks.
+        assert isinstance(told[0] if isinstance(told, list) else told, QaribNotifier)
+        hours = task.execution_timeout and task.execution_timeout.total_seconds() / 3600
+        long = {"collect_source": 48, "collect": 48, "vocab": 48, "split": 48, "train": None}
+        assert hours == long.get(task.task_id, 6), task.task_id
+    assert dag.deadline is None
+
+
+def test_a_deadline_and_limits_by_the_environment() -> None:
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    code = (
+        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
+        "dag = qarib_pretrain.qarib_pretrain(); task = dag.get_task('shard.convert')\n"
+        "print(dag.deadline[0].interval, task.execution_timeout, task.retry_delay, task.pool)"
+    )
+    environment = {
+        "QARIB_RUN_DEADLINE_HOURS": "36",
+        "QARIB_TIMEOUT_FACTOR": "0.5",
+        "QARIB_RETRY_SECONDS": "2",
+        "QARIB_CONVERT_POOL": "some",
+    }
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.splitlines()[-1] == "1 day, 12:00:00 3:00:00 0:00:02 some"
+
+
+def test_only_who_shows_or_reads_the_form_has_it() -> None:
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    code = (
+        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
+        "print(len(qarib_pretrain.qarib_pretrain().params))"
+    )
+    for task, shown in (("", True), ("preflight", True), ("shard.convert", False)):
+        environment = {"_AIRFLOW_PARSING_CONTEXT_TASK_ID": task} if task else {}
+        answer = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (int(answer.stdout.splitlines()[-1]) > 50) == shown
+
+
+def test_our_own_code_is_loaded_ahead_only_where_it_does_not_change() -> None:
+    code = (
+        f"import sys; sys.argv = ['airflow', 'scheduler']; sys.path[:0] = [{str(REPOSITORY / 'plugins')!r}]\n"
+        "import qarib_plugin\n"
+        "print('qarib_airflow.run_tasks' in sys.modules, 'numba' in sys.modules)"
+    )
+    environment = {**os.environ, "QARIB_PRELOAD": "1"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.splitlines()[-1] == "True True", answer.stderr

@@ -250,3 +250,22 @@ def test_an_error_of_the_reader_reaches_the_loop(tmp_path: Path) -> None:
     with pytest.raises(CorruptError):
         batches.next()
     batches.close()
+
+
+def test_shards_that_are_left_out_keep_their_place(tmp_path: Path) -> None:
+    """The order of the others is the same whether the file is there or not."""
+    stream(tmp_path, (10, 8, 7, 6), window=4)
+    left_out = ["shard_0001.tfrecord"]
+
+    def read() -> list[list[int]]:
+        shards = Shards(str(tmp_path), tmp_path / "cache", left_out)
+        return numbers(ExampleStream(shards, window=4, seed=7), Position(), 23, 2)
+
+    with_it = read()
+    (tmp_path / "shard_0001.tfrecord").unlink()
+    assert read() == with_it
+    assert all(sorted(epoch) == [*range(10), *range(18, 31)] for epoch in with_it)
+    for path in tmp_path.glob("*.tfrecord"):
+        path.unlink()
+    with pytest.raises(InputError, match="no"):
+        read()
