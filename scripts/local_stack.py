@@ -188,6 +188,9 @@ class LocalStack(AirflowApi):
             "API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 300,
+            # A machine that is busy otherwise is no fault of a DAG.
+            "CORE__DAGBAG_IMPORT_TIMEOUT": 300,
+            "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": 300,
             "USAGE_DATA_COLLECTION__ENABLED": False,
         }
         return {
