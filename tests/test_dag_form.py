@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from qarib_airflow.form import SECTIONS, build_params, read_params, settings
 
 from qarib_tasks.config import RunConfig, SourceConfig, fields_of, from_dict, to_dict
+from qarib_tasks.emulators.cloud_tpu_catalog import SLICES, ZONES
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.presets import PRESETS, resolve
 
@@ -93,3 +94,12 @@ def test_every_field_says_what_it_is() -> None:
     params = build_params()
     assert "64,000" in params["vocab_size"].description
     assert f"{PRESETS['demo']['vocab']['vocab_size']:,}" in params["vocab_size"].description
+
+
+def test_tpus_and_zones_are_proposed() -> None:
+    params = build_params()
+    assert set(params["accelerator_type"].schema["examples"]) == set(SLICES)
+    assert set(params["zones"].schema["examples"]) == set(ZONES)
+    typed = filled_in(accelerator_type="v7x-8", zones=["us-south1-a", "us-west4-a"], preset="demo")
+    config = read_params(typed, DEFAULTS)
+    assert (config.tpu.accelerator_type, config.tpu.zones) == ("v7x-8", ("us-south1-a", "us-west4-a"))

@@ -43,6 +43,18 @@ _SOURCES_HELP = """Text to read, as JSON, for example
 A source may have:
 
 """
+# What the form proposes: Google's names, which of them a project may use the preflight asks Google.
+PROPOSED = {
+    "accelerator_type": [
+        *("v2-8", "v3-8", "v4-8", "v4-16", "v4-32"),
+        *("v5litepod-1", "v5litepod-4", "v5litepod-8", "v5litepod-16", "v5litepod-32"),
+        *("v5p-8", "v5p-16", "v6e-1", "v6e-4", "v6e-8", "v6e-16"),
+    ],
+    "zones": [
+        *("us-central1-a", "us-central1-b", "us-central1-c", "us-central2-b", "us-east1-d", "us-east5-a"),
+        *("us-east5-b", "us-west4-a", "europe-west4-a", "europe-west4-b", "asia-east1-c"),
+    ],
+}
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -139,11 +151,11 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
         schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}
     elif field["type"] == "array":
         schema |= {"type": ["null", "array"], "items": field["items"]}
-        if choices := field["items"].get("enum"):
-            # With examples the form shows a list to choose from.
-            schema["examples"] = choices
     else:
         schema |= {"type": ["null", field["type"]]}
+    # With examples the form shows a list to choose from; in a text field anything else can be typed as well.
+    if choices := PROPOSED.get(name) or field.get("items", {}).get("enum"):
+        schema["examples"] = choices
     return Param(None, description=help_text.strip(), **schema)
 
 
