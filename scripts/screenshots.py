@@ -8,6 +8,7 @@ An earlier `make demo` is taken up, so that only what is missing is computed.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sys
@@ -28,6 +29,10 @@ PATIENCE = 120_000  # milliseconds
 
 
 def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--home", type=Path, default=HOME, help="folder of the demo  [%(default)s]")
+    arguments.add_argument("--conf", type=json.loads, default={}, help="JSON: values of the trigger form")
+    options = arguments.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         print("Chromium is not installed: apt-get install chromium", file=sys.stderr)
@@ -35,8 +40,8 @@ def main() -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
     console = Console()
     try:
-        with LocalStack(HOME) as stack, sync_playwright() as playwright:
-            run_id = stack.trigger(DAG, {"preset": "demo"})
+        with LocalStack(options.home) as stack, sync_playwright() as playwright:
+            run_id = stack.trigger(DAG, {"preset": "demo", **options.conf})
             follow(console, stack, run_id)
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             page = browser.new_page(viewport=SIZE, device_scale_factor=1.5)
