@@ -23,8 +23,8 @@ from tests.training_examples import make_job, write_shard
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 HOSTS = 2
-STEPS = 400
-SECONDS = 240.0
+STEPS = 200
+SECONDS = 400.0
 
 
 class Slice:
