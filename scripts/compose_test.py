@@ -152,7 +152,14 @@ def build() -> None:
         say(f"image {tag}: {size / 1e9:.2f} GB")
         require(size < MOST_BYTES, f"{tag} is too large")
     tools = docker(
-        "run", "--rm", "--network", "none", IMAGE, "sh", "-c", "command -v gcc cc g++ clang make || true"
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        IMAGE,
+        "sh",
+        "-c",
+        "for tool in gcc cc g++ clang make; do command -v $tool; done; true",
     )
     require(not tools, f"a compiler in the image: {tools}")
     require(
