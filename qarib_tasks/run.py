@@ -212,7 +212,8 @@ def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None) -
     settings = to_dict(config)
     model = {name: settings[name] for name in ("model", "train", "evaluate")}
     # Nothing in the model depends on these.
-    del model["train"]["recovery_minutes"], model["evaluate"]["fill_mask_sentences"]
+    del model["train"]["recovery_minutes"], model["train"]["steps_per_call"]
+    del model["evaluate"]["fill_mask_sentences"]
     digest, steps = "", 0
     if start_from := model["train"].pop("start_from"):
         if allowed:

@@ -87,6 +87,17 @@ class TrainConfig:
         ),
     ] = True
 
+    steps_per_call: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            title="Steps a call",
+            description="Steps that the device runs in one go. It spares a fast device the wait for the "
+            "machine's processor. Logged steps and checkpoints should be multiples of it.",
+        ),
+    ] = 1
+
     def __post_init__(self) -> None:
         if self.num_warmup_steps >= self.train_steps:
             raise ValueError(

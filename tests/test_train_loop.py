@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config import TrainingJob  # noqa: E402
+from qarib_tasks.config import TrainConfig, TrainingJob  # noqa: E402
 from qarib_tasks.errors import CorruptError, InputError, TrainingError  # noqa: E402
 from qarib_tasks.storage import checksums  # noqa: E402
 from qarib_tasks.tfrecord import read_records  # noqa: E402
@@ -24,6 +25,7 @@ from qarib_tasks.train.data import Position  # noqa: E402
 from qarib_tasks.train.evaluate import Unigram, evaluate  # noqa: E402
 from qarib_tasks.train.export import export  # noqa: E402
 from qarib_tasks.train.fill_mask import fill_mask  # noqa: E402
+from qarib_tasks.train.journal import steps_of_call  # noqa: E402
 from qarib_tasks.train.loop import train  # noqa: E402
 from qarib_tasks.train.output import Output  # noqa: E402
 from qarib_tasks.train.start import position_of, warn_of_labels  # noqa: E402
@@ -198,6 +200,38 @@ def test_each_worker_goes_on_where_it_was_and_as_many_others_begin_the_next_epoc
     assert (alone.epoch, alone.shard, alone.used) == (5, 0, 0)
     assert "made by 2 workers, there are 1 now" in caplog.text
     assert position_of(Index(step=0, position={}, model={}), two[1]) == Position()
+
+
+def test_calls_of_several_steps_end_where_something_is_to_be_done() -> None:
+    train = TrainConfig(train_steps=1000, num_warmup_steps=1, save_checkpoints_steps=36, steps_per_call=5)
+    step, ends = 0, [0]
+    while step < 1000:
+        step += steps_of_call(step, train)
+        ends.append(step)
+    assert {1, *range(10, 1001, 10), *range(36, 1001, 36)} <= set(ends)  # every tenth is logged
+    lengths = [after - before for before, after in pairwise(ends)]
+    assert set(lengths) == {1, 5}
+    assert lengths.count(5) > 150
+    assert all(step % 5 == 0 for step, length in zip(ends, lengths, strict=False) if length == 5)
+
+
+def test_several_steps_a_call_are_the_same_training(tmp_path: Path) -> None:
+    job = make_job(tmp_path, train_steps=200, save_checkpoints_steps=100, recovery_minutes=0)
+    several = replace(job, output=str(tmp_path / "several"), train=replace(job.train, steps_per_call=2))
+    calls = []
+    for one in (job, several):
+        train(one)
+        calls.append(json.loads(line) for line in Output(one).history.read_text().splitlines())
+    for line, other in zip(*calls, strict=True):
+        assert line["step"] == other["step"]
+        assert line["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    names = sorted(path.name for path in Output(several).checkpoints.glob("*.json"))
+    assert names == ["checkpoint-100.json", "checkpoint-200.json"]
+    # Interrupted and gone on from the first, it ends with the same bits.
+    weights = state(several, 200)
+    (Output(several).checkpoints / "checkpoint-200.json").unlink()
+    train(several)
+    assert state(several, 200) == weights
 
 
 def test_no_sentence_is_no_word(copy: TrainingJob) -> None:

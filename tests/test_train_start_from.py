@@ -225,7 +225,7 @@ def test_contents_decide_the_model_id_and_addresses_do_not(source: TrainingJob, 
 
 @pytest.mark.parametrize(
     "setting",
-    [{"train": {"recovery_minutes": 5}}, {"evaluate": {"fill_mask_sentences": []}}],
+    [{"train": {"recovery_minutes": 5, "steps_per_call": 5}}, {"evaluate": {"fill_mask_sentences": []}}],
     ids=["recovery checkpoints", "sentences to fill"],
 )
 def test_what_changes_nothing_in_the_model_does_not_make_another(

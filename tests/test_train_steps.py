@@ -68,7 +68,7 @@ def jax(folder: Path, continued: list[float]) -> dict[str, Any]:
 
 def largest_difference(one: Figures, other: Figures, *names: str) -> float:
     """Relative, over all steps and the figures named."""
-    assert len(one) == len(other) > 10
+    assert len(one) == len(other) >= 10
     pairs = [(a[n], b[n]) for a, b in zip(one, other, strict=True) for n in names if n in a]
     return max(abs(a - b) / abs(b) for a, b in pairs)
 
@@ -96,6 +96,18 @@ def test_dropout_is_the_same_on_both_backends(folder: Path, jax: dict[str, Any])
 def test_dropout_does_not_depend_on_the_number_of_devices(jax: dict[str, Any]) -> None:
     assert largest_difference(jax["eight, dropout"], jax["one, dropout"], *LOSSES) < 1e-4
     assert jax["one, dropout"][0]["loss"] != jax["one"][0]["loss"]
+
+
+def test_several_steps_in_a_call_are_those_steps(folder: Path, jax: dict[str, Any]) -> None:
+    """Dropout too: its numbers follow from the step."""
+    assert largest_difference(jax["several a call"], jax["one, dropout"][:-1], *LOSSES) < 1e-4
+    job = job_of(folder, dropout=0.1, steps=10)
+    steps = make_steps(build_model(job, 64), job.train, job.random_seed)
+    given = [batch for batch, _ in zip(batches(job), range(10), strict=False)]
+    parts = [steps.train_several(part) for part in (given[:1], given[1:5], given[5:])]
+    several = [{name: float(value) for name, value in each.items()} for part in parts for each in part]
+    assert largest_difference(several, figures(job)[:-1], *LOSSES) < 1e-4
+    assert int(steps.state()["global_step"]) == 10
 
 
 def test_bfloat16_trains_like_float32(job: TrainingJob, tensorflow: Figures, jax: dict[str, Any]) -> None:

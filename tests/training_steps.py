@@ -101,6 +101,10 @@ def main(folder: Path) -> None:
     cases["evaluation"] = [
         {name: float(value) for name, value in each.evaluate(thirteen).items()} for each in (steps, one)
     ]
+    several = JaxSteps(build_model(dropped, 64), dropped.train, dropped.random_seed)
+    all_batches = [batch for batch, _ in zip(batches(dropped), range(10), strict=False)]
+    parts = [several.train_several(part) for part in (all_batches[:1], all_batches[1:5], all_batches[5:])]
+    cases["several a call"] = [{n: float(v) for n, v in each.items()} for part in parts for each in part]
     cases["prediction"] = largest_difference_of_predictions(steps, build_model(job, 64), given[0])
     whole = replace(job_of(folder, steps=6, save_checkpoints_steps=3), output=str(folder / "whole"))
     train(whole)

@@ -19,18 +19,25 @@ class Wish(IntEnum):
 
 
 class Agreement:
-    """Called by every worker behind every step. A worker alone has its wish at once; of several, all get the
-    same answer at the same step, at most two votes after one of them wished."""
+    """Called by every worker behind every call of the device. A worker alone has its wish at once; of
+    several, all get the same answer at the same step, at most two votes after one of them wished.
 
-    def __init__(self, workers: Workers) -> None:
+    Args:
+        step: the one that the training goes on from.
+    """
+
+    def __init__(self, workers: Workers, step: int = 0) -> None:
         self._workers = workers
+        self._step = step
         self._open: int | None = None  # the step of the vote that is not counted yet
         self._answered = False
 
     def __call__(self, step: int, wish: Wish) -> Wish:
         if self._workers.count == 1:
             return wish
-        if step % EVERY:
+        due = step // EVERY > self._step // EVERY
+        self._step = step
+        if not due:
             return Wish.NOTHING
         before, self._open = self._open, step
         self._workers.begin(f"wish {step}", wish)

@@ -254,13 +254,18 @@ def heldout_examples(shards: Shards, limit: int) -> list[bytes]:
 
 
 class Prefetched:
-    """Parsed batches with their positions, made ahead by a thread while the device works."""
+    """Parsed batches with their positions, made ahead by a thread while the device works.
 
-    AHEAD = 4
+    Args:
+        size: examples a batch.
+        ahead: batches.
+    """
 
-    def __init__(self, stream: ExampleStream, parse: Parser, position: Position, size: int) -> None:
+    def __init__(
+        self, stream: ExampleStream, parse: Parser, position: Position, size: int, ahead: int = 4
+    ) -> None:
         self.stream = stream
-        self._queue: queue.Queue[Any] = queue.Queue(self.AHEAD)
+        self._queue: queue.Queue[Any] = queue.Queue(ahead)
         self._stop = threading.Event()
         self.waited = 0.0  # seconds that `next` stood still
         self._thread = threading.Thread(

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qarib_tasks.config import TrainingJob
+from qarib_tasks.config import TrainConfig, TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.storage import write_text
 from qarib_tasks.train.output import Output
@@ -37,6 +37,18 @@ FIRST = ("step", "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_
 def log_interval(train_steps: int) -> int:
     """Steps between two lines of the history: 100 lines or more, and every 100 steps at least."""
     return min(100, max(1, train_steps // 100))
+
+
+def steps_of_call(step: int, train: TrainConfig) -> int:
+    """How many steps the device runs in the call behind a step: `steps_per_call`, or one at a time.
+
+    No call goes beyond a logged step or a checkpoint. Calls of several begin at their multiples, so that they
+    are the same wherever the training was interrupted: one compiled step rounds otherwise than several.
+    """
+    calls = train.steps_per_call
+    ends = (log_interval(train.train_steps), train.save_checkpoints_steps)
+    room = min(train.train_steps - step, *(every - step % every for every in ends))
+    return calls if step and step % calls == 0 and room >= calls else 1
 
 
 def is_finished(output: Output) -> bool:

@@ -9,6 +9,7 @@ from qarib_tasks.config import TrainingJob
 from qarib_tasks.train import runtime
 from qarib_tasks.train.agreement import Agreement, Wish
 from qarib_tasks.train.checkpoint import Checkpoints
+from qarib_tasks.train.journal import steps_of_call
 from qarib_tasks.train.opening import Opening, look
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.termination import Termination
@@ -58,23 +59,23 @@ def _train(
     parts = start(job, output, vocabulary, checkpoints, opening.newest, workers)
     steps, batches, evaluator, journal = parts.steps, parts.batches, parts.evaluator, parts.journal
     config, index, step, position = job.train, parts.index, parts.index.step, parts.position
-    agreement = Agreement(workers)
+    agreement = Agreement(workers, step)
     with batches, journal, termination.held():
         if opening.evaluates:
             journal.evaluated(evaluator.run(step))
         while step < config.train_steps:
-            before = position
-            batch, position = batches.next()
-            journal.add(steps.train(batch), before, position)
-            step += 1
+            taken = [batches.next() for _ in range(steps_of_call(step, config))]
+            for figures, (_, after) in zip(steps.train_several([b for b, _ in taken]), taken, strict=True):
+                journal.add(figures, position, after)
+                position, step = after, step + 1
             planned = step % config.save_checkpoints_steps == 0 or step == config.train_steps
             due = Wish.RECOVERY if checkpoints.recovery_is_due() else Wish.NOTHING
             wish = agreement(step, Wish.STOP if termination.asked_by else due)
             if planned or wish:
-                figures = journal.checkpoint()
+                pending = journal.checkpoint()
                 positions = workers.exchange(f"position {step}", asdict(position))
                 if workers.first:
-                    checkpoints.save(index.at(step, positions, figures, recovery=not planned), steps.state())
+                    checkpoints.save(index.at(step, positions, pending, recovery=not planned), steps.state())
                 agreement.answered()
             if wish == Wish.STOP:
                 workers.finish()

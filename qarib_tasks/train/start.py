@@ -74,7 +74,8 @@ def start(
     evaluator = Evaluator(job, output, vocabulary, steps)
     position = position_of(index, workers)
     parse = Parser(job, len(vocabulary))
-    batches = Prefetched(stream, parse, position, job.train.train_batch_size // workers.count)
+    size = job.train.train_batch_size // workers.count
+    batches = Prefetched(stream, parse, position, size, ahead=4 * job.train.steps_per_call)
     evaluations = [evaluation for evaluation in read_evaluations(output) if evaluation["step"] <= index.step]
     speed = Speed(steps.hardware, shape_of(job, len(vocabulary), parse.predictions))
     journal = Journal(job, output, batches, index.step, evaluations, speed, index.figures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -30,6 +30,10 @@ class Steps(Protocol):
 
     def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         """One update. Scalars: those of `model.losses` and `model.counts`, gradient_norm, learning_rate."""
+        ...
+
+    def train_several(self, batches: Sequence[Mapping[str, np.ndarray]]) -> Sequence[Mapping[str, Any]]:
+        """`train` with each batch, in one call of the device."""
         ...
 
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:

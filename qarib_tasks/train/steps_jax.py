@@ -57,6 +57,7 @@ class JaxSteps:
         mesh = Mesh(np.array(devices), ("data",))
         self.replicated = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
         self.divided = NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
+        self.divided_each = NamedSharding(mesh, PartitionSpec(None, "data"))  # type: ignore[no-untyped-call]
         self.variables = model.named_variables()
         self._names: tuple[str, ...] = ()
         self._train = jax.jit(
@@ -64,6 +65,13 @@ class JaxSteps:
             static_argnums=2,
             donate_argnums=0,
             in_shardings=(self.replicated, self.divided),
+            out_shardings=(self.replicated, self.replicated),
+        )
+        self._train_several = jax.jit(
+            self.train_steps,
+            static_argnums=2,
+            donate_argnums=0,
+            in_shardings=(self.replicated, self.divided_each),
             out_shardings=(self.replicated, self.replicated),
         )
         self._evaluate = jax.jit(
@@ -105,6 +113,15 @@ class JaxSteps:
         whole = jax.make_array_from_process_local_data(self.divided, own)  # type: ignore[no-untyped-call]
         self._state, values = self._train(self._state, whole, layout)
         return Figures(self._names, values)
+
+    def train_several(self, batches: Sequence[Mapping[str, np.ndarray]]) -> Sequence[Mapping[str, Any]]:
+        if len(batches) == 1:
+            return [self.train(batches[0])]
+        layout = packed(batches[0])[1]
+        own = np.stack([packed(batch)[0] for batch in batches])
+        each = jax.make_array_from_process_local_data(self.divided_each, own)  # type: ignore[no-untyped-call]
+        self._state, values = self._train_several(self._state, each, layout)
+        return [Figures(self._names, values, number) for number in range(len(batches))]
 
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         devices = self.hardware.devices
@@ -165,6 +182,10 @@ class JaxSteps:
         self._names = tuple(figures)
         return new, jnp.stack([figures[name] for name in self._names])
 
+    def train_steps(self, state: Tree, batches: Any, layout: Layout) -> tuple[Tree, Any]:
+        """An update for each of the batches, [batches, examples, columns] → figures [batches, figures]."""
+        return jax.lax.scan(lambda held, batch: self.train_step(held, batch, layout), state, batches)
+
     def evaluate_step(self, weights: Tree, packed: Any, layout: Layout) -> Tree:
         batch = unpacked(packed, layout)
         return counts(self._call(weights, batch, None), batch)
@@ -199,10 +220,14 @@ class JaxSteps:
 
 
 class Figures(Mapping[str, float]):
-    """Scalars of a step that are on a device, in one array: one transfer for all, begun at once."""
+    """Scalars of a step that are on a device, in one array: one transfer for all, begun at once.
 
-    def __init__(self, names: tuple[str, ...], values: jax.Array) -> None:
-        self._indexes = {name: index for index, name in enumerate(names)}
+    Args:
+        values: [figures], or [steps, figures] where the step is one of several; `row`: which.
+    """
+
+    def __init__(self, names: tuple[str, ...], values: jax.Array, row: int | None = None) -> None:
+        self._indexes = {name: index if row is None else (row, index) for index, name in enumerate(names)}
         self._values = values
         values.copy_to_host_async()
 
