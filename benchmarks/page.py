@@ -51,9 +51,9 @@ def main() -> int:
         from qarib_tasks.emulators import gcs
 
         run = make_run(home / "workspace", shards)
-        run.upload(home / "buckets" / "qarib")
         emulator = gcs.start(home / "buckets", port)
         try:
+            run.upload_to(os.environ["STORAGE_EMULATOR_HOST"], "qarib")
             from airflow.utils.db import initdb  # noqa: TID251
 
             initdb()
@@ -95,6 +95,7 @@ def measure(shards: int) -> int:
                 answer = client.get(f"/qarib/data/{view}", params=query)  # noqa: B023
                 seconds = time.perf_counter() - start
                 assert answer.status_code == 200, answer.text
+                assert not answer.json().get("trouble"), answer.json()["trouble"]
                 ask.size = len(answer.content)  # type: ignore[attr-defined]
                 return seconds
 

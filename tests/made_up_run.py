@@ -37,8 +37,29 @@ class MadeUpRun:
         return self.record.dataset
 
     def upload(self, bucket: Path) -> None:
-        """Have the dataset's files in an emulator's bucket, a folder."""
+        """Have the dataset's files in a `FolderBucket`."""
         shutil.copytree(self.dataset.root, bucket / self.dataset.name, dirs_exist_ok=True)
+
+    def upload_to(self, emulator: str, bucket: str) -> None:
+        """Have the dataset's files in a bucket of an emulator of Cloud Storage."""
+        from google.cloud.storage import transfer_manager
+
+        own = emulator_bucket(emulator, bucket)
+        if not own.exists():
+            own.create()
+        files = [path for path in self.dataset.root.rglob("*") if path.is_file()]
+        pairs = [(str(p), own.blob(p.relative_to(self.workspace).as_posix())) for p in files]
+        transfer_manager.upload_many(pairs, worker_type="thread", max_workers=8, raise_exception=True)
+
+
+def emulator_bucket(emulator: str, bucket: str) -> Any:
+    """A bucket of an emulator, by the emulator's address."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    options = {"api_endpoint": emulator}
+    client = storage.Client(project="emulator", credentials=AnonymousCredentials(), client_options=options)
+    return client.bucket(bucket)
 
 
 def make_run(

@@ -51,19 +51,13 @@ def ask(server: TestClient, path: str, role: str | None = "viewer", **more: Any)
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_name: str) -> MadeUpRun:
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_name: str, emulator_address: str
+) -> MadeUpRun:
     """A run that Airflow's database would tell of, its files in the workspace and in an emulator's bucket."""
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
-
     made = make_run(tmp_path, 3, hostile=True)
     made.record.values["config"]["upload"]["bucket"] = bucket_name
-    client = storage.Client(project="emulator", credentials=AnonymousCredentials())
-    for path in made.dataset.root.rglob("*"):
-        if path.is_file():
-            client.bucket(bucket_name).blob(path.relative_to(tmp_path).as_posix()).upload_from_filename(
-                str(path)
-            )
+    made.upload_to(emulator_address, bucket_name)
     monkeypatch.setattr(database, "runs", lambda dag_ids, **_: [made.record] if dag_ids else [])
     monkeypatch.setattr(database, "shard_tasks", lambda *_: made.tasks)
     monkeypatch.setattr(database, "repairs", lambda *_: [])
