@@ -26,6 +26,8 @@ RUN --mount=type=cache,target=/var/cache/uv \
     sed 's/^tensorflow==/tensorflow-cpu==/' /requirements/train.txt > /requirements/train-cpu.txt \
     && uv pip install --only-binary :all: --requirement /requirements/train-cpu.txt \
     && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/tensorflow/include
+# Nothing at run time uses the compiler's library, the installer or ray's Java part: 0.1 GB.
+RUN uv pip uninstall libclang pip && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/ray/jars
 
 FROM build AS project
 WORKDIR /opt/qarib
