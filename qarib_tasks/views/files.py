@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from qarib_tasks.errors import StorageError
 
-# A listing or file of the bucket is asked for again after so many seconds; a failure as well.
+# A listing or file of the bucket is asked for again after so many seconds; a failure as well. Whoever comes
+# within STALE seconds more need not wait for the answer.
 FRESH = 4.0
+STALE = 60.0
 SETTLED = 3600.0
 AT_ONCE = 8
 # Of one object or file that is read for a view.
@@ -29,8 +31,6 @@ class Stored:
     name: str
     size: int
     crc32c: str
-    generation: int = 0
-    updated: datetime | None = None
 
 
 class BucketReader(Protocol):
@@ -52,36 +52,46 @@ class BucketReader(Protocol):
 
 
 class Cache:
-    """Values by key for some seconds, computed once by whoever comes first. A failure is kept as well."""
+    """Values by key for some seconds, computed once by whoever comes first. A failure is kept as well.
 
-    def __init__(self, most: int = 4096) -> None:
+    Nobody waits for a value that is only somewhat too old: it is given once more, and made anew meanwhile.
+    """
+
+    def __init__(self, most: int = 20_000) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._locks: dict[Any, threading.Lock] = {}
         self._values: dict[Any, tuple[float, Any]] = {}
 
-    def get(self, key: Any, make: Callable[[], Any], seconds: float = FRESH) -> Any:
-        """The value, which may be up to `seconds` old."""
+    def get(self, key: Any, make: Callable[[], Any], seconds: float = FRESH, stale: float = 0.0) -> Any:
+        """The value, made up to `seconds` ago; up to `stale` seconds more if a new one is being made."""
+        until, value = self._values.get(key, (-math.inf, None))
+        if (late := time.monotonic() - until) >= 0:
+            if late >= stale or isinstance(value, StorageError):
+                value = self._made(key, make, seconds)
+            else:
+                threading.Thread(target=self._made, args=(key, make, seconds), daemon=True).start()
+        if isinstance(value, StorageError):
+            raise value
+        return value
+
+    def _made(self, key: Any, make: Callable[[], Any], seconds: float) -> Any:
         with self._lock:
             own = self._locks.setdefault(key, threading.Lock())
         with own:
-            until, value = self._values.get(key, (0.0, None))
+            until, value = self._values.get(key, (-math.inf, None))
             if time.monotonic() >= until:
                 try:
                     value = make()
                 except StorageError as error:
                     value, seconds = error, FRESH
                 self._keep(key, value, seconds)
-        if isinstance(value, StorageError):
-            raise value
         return value
 
-    def forget(self, address: str) -> None:
-        """Ask a bucket, and every one whose address begins so, for everything anew."""
+    def age(self, seconds: float) -> None:
+        """Make everything older, as if so much time had passed."""
         with self._lock:
-            self._values = {
-                key: kept for key, kept in self._values.items() if not str(key[0]).startswith(address)
-            }
+            self._values = {key: (until - seconds, value) for key, (until, value) in self._values.items()}
 
     def _keep(self, key: Any, value: Any, seconds: float) -> None:
         with self._lock:
@@ -118,7 +128,7 @@ class Files:
         try:
             # A bucket out of reach is so for every file.
             self.cache.get(("reachable", bucket.address), lambda: True)
-            return self.cache.get((bucket.address, *key), lambda: make(bucket), seconds)
+            return self.cache.get((bucket.address, *key), lambda: make(bucket), seconds, STALE)
         except StorageError as error:
             self.trouble = error
             address = bucket.address

@@ -14,7 +14,7 @@ from qarib_tasks.views.files import MOST_BYTES, Stored
 
 # Seconds to connect and to wait for an answer. Nothing is tried again: the page asks anew by itself.
 TIMEOUT = (2.0, 6.0)
-FIELDS = "items(name,size,crc32c,generation,updated),nextPageToken"
+FIELDS = "items(name,size,crc32c),nextPageToken"
 
 
 @cache
@@ -56,13 +56,7 @@ class ConnectionBucket:
         with self._bucket() as (bucket, prefix):
             blobs = bucket.list_blobs(prefix=prefix + below, fields=FIELDS, timeout=TIMEOUT, retry=None)
             return [
-                Stored(
-                    blob.name.removeprefix(prefix),
-                    int(blob.size or 0),
-                    blob.crc32c or "",
-                    int(blob.generation or 0),
-                    blob.updated,
-                )
+                Stored(blob.name.removeprefix(prefix), int(blob.size or 0), blob.crc32c or "")
                 for blob in blobs
             ]
 
