@@ -25,7 +25,7 @@ class Training {
     this.curves = h("div", { class: "two" }, Object.values(this.charts).map((chart) => chart.node));
     this.fill = h("div");
     this.evaluations = h("div");
-    this.node = h("div", { class: "stack" }, this.head, this.tpu, this.fill, this.curves, this.marks, this.evaluations);
+    this.node = h("div", { class: "stack" }, this.head, this.tpu, this.curves, this.marks, this.fill, this.evaluations);
   }
 
   update(data) {
