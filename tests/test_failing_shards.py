@@ -26,22 +26,25 @@ UNREADABLE, KILLED = ("shard_0020", "shard_0021"), ("shard_0022", "shard_0023")
 MISSING, TRUNCATED, OVERWRITTEN = (0, 1), (2, 3), (4, 5)
 DAMAGED = (*MISSING, *TRUNCATED, *OVERWRITTEN)
 
-# Python loads it in every process of the stack: what a converter meets when it opens a shard.
+# Python loads it in every process of the stack: what a converter meets when it opens a shard to read it, or
+# the file that it writes.
 FAULTS = """
 import errno, json, os, signal, sys
 
 def strike(event, arguments):
-    if event != "open" or "qarib_tasks.pretraining_data" not in sys.modules:
+    if event != "open" or "/datasets/" not in str(arguments[0]):
         return
-    path = str(arguments[0])
-    if "/datasets/" not in path or not path.rpartition("/")[0].endswith("/shards"):
+    frame = sys._getframe()
+    while frame and not frame.f_code.co_filename.endswith("/pretraining_data.py"):
+        frame = frame.f_back
+    if not frame:
         return
+    folder, _, name = str(arguments[0]).rpartition("/")
     with open(os.environ["CONVERTER_FAULTS"]) as file:
         faults = json.load(file)
-    shard = path.rpartition("/")[2]
-    if shard in faults["unreadable"]:
-        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-    if shard in faults["killed"]:
+    if folder.endswith("/shards") and name in faults["unreadable"]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+    if any(name.startswith(f".{shard}.tfrecord.") for shard in faults["killed"]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 sys.addaudithook(strike)
