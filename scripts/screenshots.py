@@ -46,8 +46,9 @@ def main() -> int:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             page = browser.new_page(viewport=SIZE, device_scale_factor=1.5)
             page.set_default_timeout(PATIENCE)
-            take_pictures(page, stack, run_id)
+            sign_in(page, stack)
             take_pictures_of_page(page, stack, run_id)
+            take_pictures(page, stack, run_id)
             browser.close()
     except (StackError, RunFailed) as error:
         console.print(str(error), style="red", markup=False)
@@ -56,11 +57,11 @@ def main() -> int:
 
 
 def take_pictures(page: Page, stack: LocalStack, run_id: str) -> None:
-    sign_in(page, stack)
     run = f"{stack.url}/dags/{DAG}/runs/{quote(run_id, safe='')}"
     remember(page, default_dag_view="graph", **{f"direction-{DAG}": "RIGHT", f"{DAG}/open-groups": ["shard"]})
     page.goto(run)
     page.locator(".react-flow__node", has_text="export").wait_for()
+    page.get_by_role("row").filter(has_text="preflight").first.wait_for()
     picture(page, "graph")
     remember(page, default_dag_view="grid")
     page.goto(run)
