@@ -58,7 +58,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     QARIB_WORKSPACE=/workspace
 WORKDIR /opt/airflow
 # Asks what QARIB_ROLE names; without one the container counts as healthy.
-HEALTHCHECK --interval=10s --timeout=20s --start-period=180s --retries=6 \
+HEALTHCHECK --interval=20s --timeout=60s --start-period=300s --retries=5 \
     CMD ["python", "/opt/qarib/deploy/healthcheck.py"]
 CMD ["airflow", "version"]
 
