@@ -49,6 +49,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/qarib:/opt/qarib/plugins \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PYTHONWARNINGS=ignore:GitWildMatchPattern:DeprecationWarning \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/qarib/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/qarib/plugins \

@@ -73,8 +73,8 @@ class ComposeStack(AirflowApi):
             "QARIB_PROFILE": "emulators",
             "QARIB_UI_PORT": str(ui),
             "QARIB_METRICS_PORT": str(metrics),
-            # A lost worker is noticed in seconds, not in minutes.
-            "QARIB_HEARTBEAT_TIMEOUT": "30",
+            # A lost worker is noticed in one minute, not in five.
+            "QARIB_HEARTBEAT_TIMEOUT": "60",
         }
 
     def compose(self, *arguments: str, check: bool = True, quiet: bool = False, given: str = "") -> str:
