@@ -11,6 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from qarib_tasks.config import RunConfig
+from qarib_tasks.layout import manifest_of
+from qarib_tasks.manifest import Manifest
 from qarib_tasks.pipeline import Run
 from qarib_tasks.statsd_exporter import Exporter, StatsdCollector
 from qarib_tasks.storage import write_text
@@ -78,10 +80,13 @@ def test_gauges_say_what_the_files_say(
 
     metrics._initialize.cache_clear()
     run = Run(RunConfig(workspace=str(tmp_path)), "demo-0123456789", "demo-abcdef0123")
-    for number in range(3):
+    for number in range(5):
         write_text(run.dataset.shard(f"shards/shard_{number:04}"), "text")
     for name in ("shards/shard_0000", "shards/shard_0002", "heldout/shards/shard_0000"):
-        write_text(run.dataset.tfrecord(name).with_suffix(".json"), "{}")
+        Manifest(kind="shard", id=name).write(manifest_of(run.dataset.tfrecord(name)))
+    name = "shards/shard_0001"
+    Manifest(kind="shard", id=name, state="failed").write(manifest_of(run.dataset.tfrecord(name)))
+    write_text(manifest_of(run.dataset.tfrecord("shards/shard_0003")), "{")
     metrics.report_shards(run)
     metrics.report_training(run)  # Nothing yet.
     progress = {
@@ -99,7 +104,7 @@ def test_gauges_say_what_the_files_say(
 
     dataset, model = (("dataset", "demo-0123456789"),), (("model", "demo-abcdef0123"),)
     wanted = {
-        ("airflow_qarib_shards", dataset): 3,
+        ("airflow_qarib_shards", dataset): 5,
         ("airflow_qarib_shards_done", dataset): 2,
         ("airflow_qarib_training_step", model): 20,
         ("airflow_qarib_loss", model): 7.25,

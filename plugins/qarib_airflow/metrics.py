@@ -11,12 +11,15 @@ import json
 import logging
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk.configuration import conf
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
+from qarib_tasks.errors import QaribError
+from qarib_tasks.manifest import Manifest
 from qarib_tasks.pipeline import Run
 
 log = logging.getLogger(__name__)
@@ -31,11 +34,23 @@ TRAINING = {
 
 
 def report_shards(run: Run) -> None:
-    """`qarib.shards` and `qarib.shards_done`: of the training data; a shard with a manifest is done."""
+    """`qarib.shards` and `qarib.shards_done`: of the training data, those whose manifest is complete.
+
+    Without metrics the manifests, a thousand maybe, are not read.
+    """
+    if not any(conf.getboolean("metrics", name) for name in ("statsd_on", "otel_on")):
+        return
     dataset = run.dataset
     tags = {"dataset": run.dataset_id}
     _gauge("shards", sum(1 for _ in dataset.shards(dataset.data).glob("shard_*")), tags)
-    _gauge("shards_done", sum(1 for _ in dataset.training_data.glob("shard_*.json")), tags)
+    _gauge("shards_done", sum(map(_is_complete, dataset.training_data.glob("shard_*.json"))), tags)
+
+
+def _is_complete(manifest: Path) -> bool:
+    try:
+        return Manifest.read(manifest).state == "complete"
+    except QaribError:  # What is wrong with it is not for a metric to tell.
+        return False
 
 
 def report_training(run: Run, preemptions: int = 0) -> None:
