@@ -100,7 +100,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
             text = command.get_help(context)
         assert "Example" in text, name
         example = " ".join(text.split("Example", 1)[1].split())
-            assert f"qarib {name} " in example + " ", name
+        assert f"qarib {name} " in example + " ", name
 
 
 def test_help_comes_fast_without_the_heavy_libraries(tmp_path: Path) -> None:
