@@ -106,7 +106,8 @@ def test_a_training_that_fails_says_how(bench: Bench) -> None:
 
 
 def test_the_money_is_spent(bench: Bench) -> None:
-    job = bench.job(50, max_cost=0.01, chip_hour_price=1000.0)
+    # Some seconds, in which the machine has begun to train.
+    job = bench.job(50, max_cost=0.01, chip_hour_price=2.0)
     with pytest.raises(AirflowFailException, match=r"stopped: about .* spent, max_cost is 0\.01"):
         finish(job)
     assert bench.nothing_is_left
