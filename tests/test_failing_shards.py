@@ -84,9 +84,12 @@ def wait(stack: LocalStack, dag: str, run_id: str) -> dict[str, dict[str, Any]]:
 
 
 def label(task: dict[str, Any]) -> str:
-    """A task that was killed, or never began, has a number and no name."""
+    """A task that was killed, or never began, has its number in place of its name."""
     number = task["map_index"]
-    return str(task["rendered_map_index"] or (f"shard_{number:04d}" if number >= 0 else number))
+    if number < 0:
+        return str(number)
+    name = str(task["rendered_map_index"] or number)
+    return f"shard_{number:04d}" if name == str(number) else name
 
 
 def until(stack: LocalStack, reached: Callable[[], Any]) -> None:
