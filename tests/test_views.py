@@ -180,6 +180,18 @@ def test_a_bucket_that_does_not_answer_is_asked_once(run: MadeUpRun, tmp_path: P
     assert len(bucket.asked) == 1
 
 
+def test_a_bucket_that_is_back_is_seen_by_a_page_that_asks_often(run: MadeUpRun, tmp_path: Path) -> None:
+    cache = Cache()
+    silent, answering = SilentBucket(tmp_path / "bucket"), FolderBucket(tmp_path / "bucket")
+    troubles = []
+    for bucket in (silent, silent, answering, answering, answering):
+        own = Files(run.workspace, bucket, cache)
+        troubles.append(shards_view(run.record, own, run.tasks)["trouble"])
+        cache.age(3.0)
+    assert troubles[0]
+    assert not troubles[-1]
+
+
 def test_nothing_is_there_yet(tmp_path: Path) -> None:
     record = RunRecord(dag_id="qarib_pretrain", run_id="new", state="running")
     own = Files(None, None, Cache())

@@ -125,14 +125,18 @@ class Files:
         bucket = self.bucket
         if bucket is None or self.trouble:
             return None
+        reachable = ("reachable", bucket.address)
         try:
-            # A bucket out of reach is so for every file.
-            self.cache.get(("reachable", bucket.address), lambda: True)
-            return self.cache.get((bucket.address, *key), lambda: make(bucket), seconds, STALE)
+            self.cache.get(reachable, lambda: True)
         except StorageError as error:
             self.trouble = error
-            address = bucket.address
-            self.cache._keep(("reachable", address), error, FRESH)
+            return None
+        try:
+            return self.cache.get((bucket.address, *key), lambda: make(bucket), seconds, STALE)
+        except StorageError as error:
+            # A bucket out of reach is so for every file, for a while.
+            self.trouble = error
+            self.cache._keep(reachable, error, FRESH)
             return None
 
     def objects(self, below: str) -> Mapping[str, Stored] | None:
