@@ -7,12 +7,12 @@ ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
 # hadolint ignore=DL3006
 FROM ${PYTHON_IMAGE} AS build
-ENV VIRTUAL_ENV=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_CACHE_DIR=/var/cache/uv
+ENV VIRTUAL_ENV=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_CACHE_DIR=/var/cache/uv PIP_CACHE_DIR=/var/cache/pip
 COPY requirements/ /requirements/
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # The lock names uv's version; everything here has wheels, so that no compiler is needed.
 # hadolint ignore=DL3013,DL3042
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     python -m venv "$VIRTUAL_ENV" && pip install "$(grep '^uv==' /requirements/dev.txt)"
 # Whole test suites, which nothing imports, are left out.
 RUN --mount=type=cache,target=/var/cache/uv \
