@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
 
 import demo  # noqa: E402
-from local_stack import LocalStack  # noqa: E402
+from local_stack import TINY_MODEL, LocalStack  # noqa: E402
 
 from qarib_tasks import pipeline  # noqa: E402
 from qarib_tasks.presets import SAMPLE, resolve  # noqa: E402
@@ -38,10 +38,7 @@ TINY = {
     "sources": SOURCES,
     "vocab_size": 1000,
     "dupe_factor": 1,
-    "num_hidden_layers": 1,
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
+    **TINY_MODEL,
     "train_batch_size": 16,
     "train_steps": 4,
     "num_warmup_steps": 1,

@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 from airflow_api import AirflowApi, StackError
-from local_stack import REPOSITORY, free_ports
+from local_stack import REPOSITORY, TINY_MODEL, free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
 IMAGE = "qarib:compose-test"
@@ -36,10 +36,7 @@ CONF = {
     "vocab_size": 800,
     "shard_lines": 400,
     "dupe_factor": 1,
-    "num_hidden_layers": 1,
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
+    **TINY_MODEL,
     "train_batch_size": 16,
     "train_steps": 20,
     "num_warmup_steps": 3,

@@ -34,6 +34,13 @@ COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
 TERM_SECONDS = 5.0
 # Delays of the TPU emulator, as a share of the real service's.
 TPU_SCALE = 0.01
+# Values of the trigger form: a model that trains in seconds, for tests and benchmarks.
+TINY_MODEL = {
+    "num_hidden_layers": 1,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 
 
 class LocalStack(AirflowApi):

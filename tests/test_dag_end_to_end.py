@@ -13,7 +13,7 @@ from typing import Any
 
 import demo
 import pytest
-from local_stack import LocalStack
+from local_stack import TINY_MODEL, LocalStack
 
 from qarib_tasks import pipeline
 from qarib_tasks.manifest import FileRecord, Manifest
@@ -30,10 +30,7 @@ TINY = {
     "vocab_size": 800,
     "shard_lines": 2000,
     "dupe_factor": 1,
-    "num_hidden_layers": 1,
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
+    **TINY_MODEL,
     "train_batch_size": 16,
     "train_steps": 30,
     "num_warmup_steps": 3,

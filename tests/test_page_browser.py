@@ -20,7 +20,7 @@ import axe_playwright_python
 import demo
 import pytest
 import screenshots
-from local_stack import LocalStack
+from local_stack import TINY_MODEL, LocalStack
 from made_up_run import HOSTILE, emulator_bucket, insert_run, make_run
 from playwright.sync_api import (
     BrowserContext,
@@ -47,7 +47,7 @@ STEPS = 1500
 FORM = {
     "Vocabulary": {"vocab_size": 800},
     "Pre-training data": {"dupe_factor": 1},
-    "Model": {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
+    "Model": TINY_MODEL,
     "Training": {
         "train_batch_size": 16,
         "train_steps": STEPS,

@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from local_stack import TINY_MODEL
 
 from qarib_tasks import pipeline
 from qarib_tasks.layout import ModelLayout
@@ -31,10 +32,7 @@ TINY = {
     "vocab_size": 400,
     "shard_lines": 400,
     "dupe_factor": 1,
-    "num_hidden_layers": 1,
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
+    **TINY_MODEL,
     "train_batch_size": 16,
     "learning_rate": 5e-3,
     "train_steps": 20,
