@@ -32,6 +32,9 @@ from qarib_tasks.storage import write_text  # noqa: E402
 MARKER = "QARIB_LOCAL_STACK"
 COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
 TERM_SECONDS = 5.0
+# How long a writer waits for another one. SQLite has one writer at a time and gives up after 5 s, and the
+# user who triggers a run while the DAGs are being read sees an error 500.
+DATABASE_SECONDS = 120
 # Delays of the TPU emulator, as a share of the real service's.
 TPU_SCALE = 0.01
 # Values of the trigger form: a model that trains in seconds, for tests and benchmarks.
@@ -183,7 +186,7 @@ class LocalStack(AirflowApi):
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.home / "passwords.json",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
             "LOGGING__BASE_LOG_FOLDER": self.logs / "tasks",
             "LOGGING__WORKER_LOG_SERVER_PORT": worker_log,
             "LOGGING__TRIGGER_LOG_SERVER_PORT": trigger_log,
@@ -194,6 +197,8 @@ class LocalStack(AirflowApi):
             "API__SECRET_KEY": secrets.token_hex(32),
             "API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
+            # A task's supervisor in Airflow 3.3 that misses the end of its process sleeps for this long, s.
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 300,
             # A machine that is busy otherwise is no fault of a DAG.
             "CORE__DAGBAG_IMPORT_TIMEOUT": 300,

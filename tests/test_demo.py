@@ -12,6 +12,7 @@ from pathlib import Path
 
 import demo
 import pytest
+import sqlalchemy
 from local_stack import MARKER, LocalStack, StackError, end_marked, free_ports, marked
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -83,6 +84,16 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(StackError, match="in use by another demo"):
             LocalStack(tmp_path).__enter__()
+
+
+def test_a_writer_waits_for_another_one(tmp_path: Path) -> None:
+    """A user who triggers a run while the DAGs are being read waits; SQLite's 5 s end in an error 500."""
+    stack = LocalStack(tmp_path)
+    stack.url, stack.emulator = "http://127.0.0.1:1", "http://127.0.0.1:2"
+    address = stack._environment(1, 2, 3, 4)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    with sqlalchemy.create_engine(address).connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 60_000
+    assert (tmp_path / "airflow.db").exists()
 
 
 def test_progress_lines_without_a_terminal() -> None:
