@@ -35,6 +35,11 @@ TERM_SECONDS = 5.0
 # How long a writer waits for another one. SQLite has one writer at a time and gives up after 5 s, and the
 # user who triggers a run while the DAGs are being read sees an error 500.
 DATABASE_SECONDS = 120
+# More than a laptop's cores: the scheduler starts so many tasks each time it looks, and it takes seconds to
+# look at a thousand shards.
+TASKS_AT_ONCE = 16
+# A conversion of half a million lines takes half a GB.
+SHARDS_AT_ONCE = 8
 # Delays of the TPU emulator, as a share of the real service's.
 TPU_SCALE = 0.01
 # Values of the trigger form: a model that trains in seconds, for tests and benchmarks.
@@ -180,7 +185,7 @@ class LocalStack(AirflowApi):
             "CORE__PLUGINS_FOLDER": REPOSITORY / "plugins",
             "CORE__LOAD_EXAMPLES": False,
             "CORE__EXECUTOR": "LocalExecutor",
-            "CORE__PARALLELISM": max(2, os.cpu_count() or 2),
+            "CORE__PARALLELISM": TASKS_AT_ONCE,
             "CORE__MAX_MAP_LENGTH": 10_000,
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
@@ -216,6 +221,7 @@ class LocalStack(AirflowApi):
             "QARIB_BUCKET": self.bucket,
             "QARIB_WORKSPACE": str(self.workspace),
             "QARIB_PRELOAD": "1",
+            "QARIB_SHARDS_AT_ONCE": str(SHARDS_AT_ONCE),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), inherited.get("PYTHONPATH")])),
             # Airflow 3.3 reads .airflowignore with an outdated call of the library pathspec, in each task.
             "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",

@@ -63,22 +63,21 @@ def convert(run: dict[str, Any], name: str) -> None:
 class ShardUploadOperator(VerifiedUploadOperator):
     """Uploads a converted shard: the TFRecords, then their manifest.
 
-    Each templated field costs a task a request or more, so that it has two.
+    The run is asked for, not given as an argument: each time the scheduler looks at a run, it compares every
+    upload that waits with every task that has ended among those whose results are its arguments.
 
-    :param run_values: a `pipeline.Run` as a dictionary. (templated)
     :param shard: its name. (templated)
     """
 
-    template_fields: Sequence[str] = ("run_values", "shard")
+    template_fields: Sequence[str] = ("shard",)
 
-    def __init__(self, *, run_values: Any, shard: Any, **kwargs: Any) -> None:
+    def __init__(self, *, shard: Any, **kwargs: Any) -> None:
         super().__init__(src=[], dst="", bucket="", gcp_conn_id=CONNECTION, do_xcom_push=False, **kwargs)
-        self.run_values = run_values
         self.shard = shard
 
     def execute(self, context: Context) -> list[str]:
         started = time.perf_counter()
-        run = Run.from_dict(self.run_values)
+        run = Run.from_dict(context["ti"].xcom_pull(task_ids=RUN_TASK))
         upload = run.config.upload
         self.src = [str(path) for path in pipeline.shard_files(run, self.shard)]
         self.bucket, self.dst, self.keep_local = upload.bucket, upload.prefix, upload.keep_local
@@ -91,7 +90,7 @@ class ShardUploadOperator(VerifiedUploadOperator):
 @task_group
 def shard(run: dict[str, Any], name: str) -> None:
     upload = ShardUploadOperator(
-        task_id="upload", run_values=run, shard=name, map_index_template="{{ shard_label(task.shard) }}"
+        task_id="upload", shard=name, map_index_template="{{ shard_label(task.shard) }}"
     )
     convert(run=run, name=name) >> upload
 
