@@ -4,14 +4,16 @@
     python benchmarks/fan_out.py --shards 100
 
 The overhead a shard is the time from the first `convert` that starts to the last `upload` that ends, without
-the seconds that the tasks' own functions took (they say so in their logs; divided by the tasks that run at
-once), divided by the shards. The bare DAG's tasks are empty. What a task's process imports is overhead.
+the processor seconds of the tasks' own functions (they say so in their logs) and of the bucket's emulator
+(divided by the cores), divided by the shards. The bare DAG's tasks are empty. What a task's process imports
+is overhead.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sqlite3
 import sys
@@ -26,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
 
 import demo  # noqa: E402
+import psutil  # noqa: E402
 from local_stack import TINY_MODEL, LocalStack  # noqa: E402
 
 from qarib_tasks import pipeline  # noqa: E402
@@ -46,7 +49,8 @@ TINY = {
     "max_eval_steps": 1,
     "machine": "local",
 }
-OWN_SECONDS = re.compile(r"(?:convert|upload) took ([0-9.]+) s")
+# Of the wall, of the processor.
+OWN_SECONDS = re.compile(r"(?:convert|upload) took ([0-9.]+) s, ([0-9.]+) of the processor")
 BUNDLES = [
     {
         "name": name,
@@ -90,6 +94,8 @@ def collected_lines() -> int:
 
 def measure(stack: LocalStack, dag: str, conf: dict[str, Any]) -> dict[str, Any]:
     """A run to its end: shards, wall seconds of the fan-out, own seconds and overhead, XCom bytes a shard."""
+    emulator = psutil.Process(stack.process("emulator"))
+    before = processor_seconds(emulator)
     run_id = stack.trigger(dag, conf)
     while (state := stack.run(dag, run_id)["state"]) not in ("success", "failed"):
         time.sleep(2)
@@ -101,15 +107,19 @@ def measure(stack: LocalStack, dag: str, conf: dict[str, Any]) -> dict[str, Any]
     wall, shards = (end - start).total_seconds(), len(tasks) // 2
     logs = (stack.logs / "tasks").glob(f"dag_id={dag}/run_id={run_id}/task_id=shard.*/**/*.log")
     found = (OWN_SECONDS.search(path.read_text(encoding="utf-8")) for path in logs)
-    own = sum(float(match[1]) for match in found if match)
-    at_once = int(stack.environment["AIRFLOW__CORE__PARALLELISM"])
+    own = sum(float(match[2]) for match in found if match) + processor_seconds(emulator) - before
     return {
         "shards": shards,
         "wall": wall,
         "own": own,
-        "overhead": (wall - own / at_once) / shards,
+        "overhead": (wall - own / len(os.sched_getaffinity(0))) / shards,
         "xcom": xcom_bytes(stack, dag) / shards,
     }
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def xcom_bytes(stack: LocalStack, dag: str) -> int:

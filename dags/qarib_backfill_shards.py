@@ -54,7 +54,7 @@ def plan(run: dict[str, Any]) -> list[str]:
 def qarib_backfill_shards() -> None:
     run = preflight()
     names = plan(run)
-    shards = shard.partial(run=run).expand(name=names)
+    shards = shard.expand(name=names)
     complete = dataset(run, names)
     shards >> complete
     publish(complete)

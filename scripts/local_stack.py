@@ -192,6 +192,10 @@ class LocalStack(AirflowApi):
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.home / "passwords.json",
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
+            # Each task asks for a connection of the API server's now and then.
+            "DATABASE__SQL_ALCHEMY_POOL_SIZE": 4 * TASKS_AT_ONCE,
+            # Nobody but this machine's users sees it.
+            "API__EXPOSE_STACKTRACE": True,
             "LOGGING__BASE_LOG_FOLDER": self.logs / "tasks",
             "LOGGING__WORKER_LOG_SERVER_PORT": worker_log,
             "LOGGING__TRIGGER_LOG_SERVER_PORT": trigger_log,
@@ -203,7 +207,7 @@ class LocalStack(AirflowApi):
             "API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
             # A task's supervisor in Airflow 3.3 that misses the end of its process sleeps for this long, s.
-            "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": 2,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 300,
             # A machine that is busy otherwise is no fault of a DAG.
             "CORE__DAGBAG_IMPORT_TIMEOUT": 300,
@@ -241,6 +245,10 @@ class LocalStack(AirflowApi):
                 env=self.environment,
                 cwd=self.home,
             )
+
+    def process(self, name: str) -> int:
+        """The process number of a part of the stack."""
+        return self._processes[name].pid
 
     def kill(self, *components: str) -> None:
         """Kill parts of Airflow, and all that they have started, without a warning, and start them again."""

@@ -65,7 +65,7 @@ def test_the_order_of_the_steps(pretrain: Any) -> None:
         "collect": {"preflight", "collect_source"},
         "vocab": {"preflight", "collect"},
         "split": {"preflight", "collect"},
-        "shard.convert": {"preflight", "split", "vocab"},
+        "shard.convert": {"split", "vocab"},
         "shard.upload": {"split", "shard.convert"},
         "dataset": {"preflight", "split", "shard.upload"},
         "publish": {"dataset"},

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-# What the DAG files and their tasks import; the conversion brings numpy, numba and its compiled code.
+# What the DAG files and their tasks import; the conversion brings numpy, numba and its compiled code. Airflow's
+# own are what it imports late, in each task.
 MODULES = (
+    "airflow.dag_processing.bundles.local",
+    "airflow.providers.google.assets.gcs",
+    "airflow.sdk.definitions.asset.metadata",
+    "airflow.sdk.execution_time.cache",
+    "airflow.sdk.execution_time.timeout",
+    "airflow.sdk.lineage",
+    "jinja2.ext",
     "jsonschema",
     "qarib_airflow.backfill",
     "qarib_airflow.form",
@@ -18,8 +27,12 @@ MODULES = (
 )
 
 
+@cache
 def preload() -> None:
-    """Load them. What cannot be loaded is a warning: the tasks that need it will say more."""
+    """Load them. What cannot be loaded is a warning: the tasks that need it will say more.
+
+    Once: a task's process executes the plugin anew, and finds that its parent has loaded them.
+    """
     try:
         for name in MODULES:
             import_module(name)

@@ -81,7 +81,7 @@ def from_sources_to_model(run: Any) -> None:
     collected = collect(run)
     vocabulary = vocab(run)
     names = split(run)
-    shards = shard.partial(run=run).expand(name=names)
+    shards = shard.expand(name=names)
     complete = dataset(run, names)
     published = publish(complete)
     tpu = prepare_tpu(run)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
-from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
+from airflow.sdk import BaseOperator, TriggerRule, XComArg, get_current_context, task, task_group
 
 from qarib_airflow.assets import DATASET, VOCABULARY, describe_dataset
 from qarib_airflow.errors import fails_for_good
@@ -44,6 +45,24 @@ def shard_label(path: str) -> str:
     return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
 
 
+def current_run(context: Context) -> Run:
+    """The run that a task of a shard belongs to.
+
+    It is asked for, not given as an argument: an argument is stored with each task, and each time that the
+    scheduler looks at a run it compares every task that waits with all those whose results are its arguments.
+    """
+    return Run.from_dict(context["ti"].xcom_pull(task_ids=RUN_TASK))
+
+
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Log what a task's own function took; benchmarks/fan_out.py and benchmarks/workers.py read it."""
+    wall, processor = time.perf_counter(), time.process_time()
+    yield
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    log.info("%s took %.3f s, %.3f of the processor", name, wall, processor)
+
+
 @task(
     map_index_template="{{ shard_label(task.op_kwargs['name']) }}",
     do_xcom_push=False,
@@ -51,20 +70,16 @@ def shard_label(path: str) -> str:
     **AT_ONCE,
 )
 @fails_for_good
-def convert(run: dict[str, Any], name: str) -> None:
-    started = time.perf_counter()
-    found = Run.from_dict(run)
-    if not is_published(found, name, CONNECTION):
-        pipeline.convert(found, name)
-    report_shards(found)
-    log.info("convert took %.3f s", time.perf_counter() - started)
+def convert(name: str) -> None:
+    with timed("convert"):
+        run = current_run(get_current_context())
+        if not is_published(run, name, CONNECTION):
+            pipeline.convert(run, name)
+        report_shards(run)
 
 
 class ShardUploadOperator(VerifiedUploadOperator):
     """Uploads a converted shard: the TFRecords, then their manifest.
-
-    The run is asked for, not given as an argument: each time the scheduler looks at a run, it compares every
-    upload that waits with every task that has ended among those whose results are its arguments.
 
     :param shard: its name. (templated)
     """
@@ -76,23 +91,21 @@ class ShardUploadOperator(VerifiedUploadOperator):
         self.shard = shard
 
     def execute(self, context: Context) -> list[str]:
-        started = time.perf_counter()
-        run = Run.from_dict(context["ti"].xcom_pull(task_ids=RUN_TASK))
-        upload = run.config.upload
-        self.src = [str(path) for path in pipeline.shard_files(run, self.shard)]
-        self.bucket, self.dst, self.keep_local = upload.bucket, upload.prefix, upload.keep_local
-        self.relative_to = run.config.workspace
-        addresses = super().execute(context)
-        log.info("upload took %.3f s", time.perf_counter() - started)
-        return addresses
+        with timed("upload"):
+            run = current_run(context)
+            upload = run.config.upload
+            self.src = [str(path) for path in pipeline.shard_files(run, self.shard)]
+            self.bucket, self.dst, self.keep_local = upload.bucket, upload.prefix, upload.keep_local
+            self.relative_to = run.config.workspace
+            return super().execute(context)
 
 
 @task_group
-def shard(run: dict[str, Any], name: str) -> None:
+def shard(name: str) -> None:
     upload = ShardUploadOperator(
         task_id="upload", shard=name, map_index_template="{{ shard_label(task.shard) }}"
     )
-    convert(run=run, name=name) >> upload
+    convert(name=name) >> upload
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
