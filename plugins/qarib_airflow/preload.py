@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-# What the DAG files and their tasks import; the conversion brings numpy, numba and its compiled code. Airflow's
-# own are what it imports late, in each task.
+# What the DAG files and their tasks import; the conversion brings numpy, numba and its compiled code.
+# Airflow's own are what it imports late, in each task.
 MODULES = (
     "airflow.dag_processing.bundles.local",
     "airflow.providers.google.assets.gcs",
