@@ -55,6 +55,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/qarib/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
     AIRFLOW__CORE__MAX_MAP_LENGTH=10000 \
+    AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS=qarib_airflow.celery_config.CONFIG \
     QARIB_PRELOAD=1 \
     QARIB_WORKSPACE=/workspace
 WORKDIR /opt/airflow

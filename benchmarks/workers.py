@@ -1,6 +1,6 @@
 """The same corpus through one and two workers: shards an hour, and what Airflow costs a shard.
 
-    python benchmarks/workers.py                          24 shards of 64,000 lines, about half an hour
+    python benchmarks/workers.py                          12 shards of 64,000 lines, a quarter of an hour
     python benchmarks/workers.py --shards 8 --lines 512000
 
 Four stacks one after another, each new, on PostgreSQL, with emulators of Cloud Storage and Cloud TPU:
@@ -45,7 +45,7 @@ SETTINGS = {"dupe_factor": 5, "vocab_size": 16_000, "heldout_share": 0.0001}
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--shards", type=int, default=24)
+    arguments.add_argument("--shards", type=int, default=12)
     arguments.add_argument("--lines", type=int, default=64_000, help="of a shard")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="qarib-workers-") as name:
