@@ -1,7 +1,7 @@
-"""Celery's settings: Airflow's own, and our plugin imported by each worker before it makes processes for tasks.
+"""Celery's settings: Airflow's own, and our plugin imported by each worker before it forks.
 
-Without `AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS=qarib_airflow.celery_config.CONFIG` each task's process imports
-it anew, and with QARIB_PRELOAD all that it loads: three seconds a task.
+Without `AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS=qarib_airflow.celery_config.CONFIG` each task's process
+imports it anew, and with QARIB_PRELOAD all that it loads: three seconds a task.
 """
 
 from __future__ import annotations
