@@ -176,12 +176,21 @@ def exercise(stack: ComposeStack) -> str:
     def running_on(worker: str) -> dict[str, Any] | None:
         return next((task for task in conversions("running") if task["hostname"] == worker), None)
 
+    def caught() -> dict[str, Any] | None:
+        """A conversion of worker-1's, which is held so that it cannot end before the worker is killed."""
+        if running_on("worker-1"):
+            stack.compose("pause", "worker-1", quiet=True)
+            if task := running_on("worker-1"):
+                return task
+            stack.compose("unpause", "worker-1", quiet=True)
+        return None
+
     def both_converted() -> bool:
         return {task["hostname"] for task in conversions("success")} == set(WORKERS)
 
     stack.wait(run_id, both_converted)
     say("both workers have converted shards")
-    lost = stack.wait(run_id, lambda: running_on("worker-1"))
+    lost = stack.wait(run_id, caught)
     stack.compose("kill", "--signal", "SIGKILL", "worker-1", quiet=True)
     done = len(conversions("success"))
     say(f"worker-1 is killed with {done} of {len(conversions())} shards converted")

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,14 @@ class ServerStack(LocalStack):
         self._processes["postgres"].send_signal(signal.SIGQUIT)
         self._processes["postgres"].wait()
         self._processes["postgres"] = self._start_postgres()
+
+    def hold(self, worker: str, number: signal.Signals = signal.SIGSTOP) -> None:
+        """Stop a worker and all that it runs where they are; with SIGCONT they go on."""
+        process = self._processes[worker]
+        process.send_signal(number)
+        for child in descendants(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
 
     def lose(self, worker: str) -> None:
         """Kill a worker with all that it runs, as when its machine is gone. It does not come back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +36,17 @@ def test_two_workers_one_is_lost_and_the_database_restarts(
             found = [task for task in tasks if task["task_id"] == "shard.convert"]
             return [task for task in found if not states or task["state"] in states]
 
+        def caught() -> dict[str, Any] | None:
+            """A conversion of worker-1's, which is held so that it cannot end before the worker is lost."""
+            if running_on(stack, "worker-1", conversions("running")):
+                stack.hold("worker-1")
+                if task := running_on(stack, "worker-1", conversions("running")):
+                    return task
+                stack.hold("worker-1", signal.SIGCONT)
+            return None
+
         wait(stack, run_id, lambda: conversions("success") and both_convert(stack))
-        taken = wait(stack, run_id, lambda: running_on(stack, "worker-1", conversions("running")))
+        taken = wait(stack, run_id, caught)
         stack.lose("worker-1")
         done = len(conversions("success"))
         wait(stack, run_id, lambda: len(conversions("success")) > done)
