@@ -15,8 +15,8 @@ from server_stack import ServerStack
 from test_dag_end_to_end import TINY, require_objects_as_in_manifests, require_success
 
 pytestmark = pytest.mark.slow
-# Some ten shards, so that there is a middle; and a lost worker is noticed in seconds, not in minutes.
-CONF = TINY | {"shard_lines": 500, "train_steps": 10}
+# Some thirty shards, so that there is a middle; and a lost worker is noticed in seconds, not in minutes.
+CONF = TINY | {"shard_lines": 150, "train_steps": 10}
 QUICK = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
@@ -75,7 +75,7 @@ def wait(stack: ServerStack, run_id: str, reached: Callable[[], Any]) -> Any:
         assert run["state"] in ("queued", "running") or reached(), demo.failure(
             stack, stack.task_instances(demo.DAG, run_id)
         )
-        time.sleep(0.5)
+        time.sleep(0.1)
     return result
 
 
