@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
 # Generous: a part that ended is noticed at once, this is for a machine that is busy otherwise.
 START_SECONDS = 600.0
-READ_ATTEMPTS = 3
 
 
 class StackError(Exception):
@@ -32,21 +30,11 @@ class AirflowApi:
         raise NotImplementedError
 
     def api(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call Airflow's REST API below /api/v2/ and give the JSON that it answers.
-
-        What only reads is asked for again after an error of the server: with SQLite and many tasks at once
-        Airflow 3.3 has answered 500, "Database error", to one of some hundred requests.
-        """
-        for attempt in range(READ_ATTEMPTS):
-            answer = self._client.request(method, f"/api/v2/{path}", **arguments)
-            if not answer.is_error:
-                return answer.json()
-            message = f"{method} {path}: {answer.status_code} {answer.text}"
-            if method != "GET" or not answer.is_server_error or attempt == READ_ATTEMPTS - 1:
-                break
-            print(message, file=sys.stderr)
-            time.sleep(1)
-        raise StackError(message)
+        """Call Airflow's REST API below /api/v2/ and give the JSON that it answers."""
+        answer = self._client.request(method, f"/api/v2/{path}", **arguments)
+        if answer.is_error:
+            raise StackError(f"{method} {path}: {answer.status_code} {answer.text}")
+        return answer.json()
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run, once the DAG is parsed; gives its run_id."""

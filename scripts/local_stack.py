@@ -30,11 +30,20 @@ from qarib_tasks.emulators import gcs  # noqa: E402
 from qarib_tasks.storage import write_text  # noqa: E402
 
 MARKER = "QARIB_LOCAL_STACK"
-COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
+# Airflow's parts. The tasks' API has a server of its own: an action of a user is written to Airflow's log
+# within the event loop of the server (Airflow 3.3). If a task's request of the same server then has SQLite's
+# only writer, it cannot end before the loop goes on, and both wait until SQLite gives up.
+COMPONENTS = {
+    "scheduler": ("scheduler",),
+    "dag-processor": ("dag-processor",),
+    "api-server": ("api-server", "--apps", "core"),
+    "execution-api": ("api-server", "--apps", "execution"),
+    "triggerer": ("triggerer",),
+}
 TERM_SECONDS = 5.0
-# How long a writer waits for another one. SQLite has one writer at a time and gives up after 5 s, and the
-# user who triggers a run while the DAGs are being read sees an error 500.
-DATABASE_SECONDS = 120
+# How long a writer waits for another one: SQLite has one at a time and gives up after 5 s, too few for a busy
+# laptop.
+DATABASE_SECONDS = 30
 # More than a laptop's cores: the scheduler starts so many tasks each time it looks, and it takes seconds to
 # look at a thousand shards.
 TASKS_AT_ONCE = 16
@@ -100,8 +109,9 @@ class LocalStack(AirflowApi):
             raise StackError(f"{self.home} is in use by another demo; stop that one first") from None
         started = time.monotonic()
         self._start_guard(lock)
-        ui, emulator, tpu, worker_log, trigger_log = free_ports(5, self._wanted_port)
+        ui, execution, emulator, tpu, worker_log, trigger_log = free_ports(6, self._wanted_port)
         self.url = f"http://127.0.0.1:{ui}"
+        self._execution_port = execution
         self.emulator = f"http://127.0.0.1:{emulator}"
         self.environment = self._environment(ui, tpu, worker_log, trigger_log)
         self._start_servers()
@@ -124,10 +134,17 @@ class LocalStack(AirflowApi):
     @property
     def components(self) -> tuple[str, ...]:
         """Airflow's own parts, by name."""
-        return COMPONENTS
+        return tuple(COMPONENTS)
+
+    @property
+    def _execution_url(self) -> str:
+        return f"http://127.0.0.1:{self._execution_port}/execution/"
 
     def _start_component(self, component: str) -> subprocess.Popen[bytes]:
-        return self._airflow(component)
+        command = COMPONENTS[component]
+        if component == "execution-api":
+            command += ("--port", str(self._execution_port))
+        return self._airflow(*command, log_name=component)
 
     def _start_guard(self, lock: IO[str]) -> None:
         """The guard keeps the lock open too: the folder is free only when everything is gone."""
@@ -188,7 +205,7 @@ class LocalStack(AirflowApi):
             "CORE__PARALLELISM": TASKS_AT_ONCE,
             "CORE__MAX_MAP_LENGTH": 10_000,
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
-            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "CORE__EXECUTION_API_SERVER_URL": self._execution_url,
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.home / "passwords.json",
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
@@ -270,7 +287,7 @@ class LocalStack(AirflowApi):
             self.check()
             try:
                 health = self._client.get("/api/v2/monitor/health").json()
-                if all(
+                if httpx.get(f"{self._execution_url}health").is_success and all(
                     health[part]["status"] == "healthy"
                     for part in ("scheduler", "dag_processor", "triggerer")
                 ):

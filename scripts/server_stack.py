@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from local_stack import COMPONENTS, START_SECONDS, LocalStack, StackError, descendants, free_ports
+from local_stack import START_SECONDS, LocalStack, StackError, descendants, free_ports
 
 ACCOUNT = "postgres"
 
@@ -42,7 +42,7 @@ class ServerStack(LocalStack):
 
     @property
     def components(self) -> tuple[str, ...]:
-        return COMPONENTS + self.workers
+        return super().components + self.workers
 
     def _start(self) -> None:
         # Registered before the guard, and so done after it has ended the server.

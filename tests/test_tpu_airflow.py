@@ -96,7 +96,7 @@ def test_three_preemptions_a_dead_triggerer_and_everything_dead(stack: LocalStac
     stack.kill("triggerer")
     wait(stack, lambda: memory(stack)["attempt"] == 2 and memory(stack)["phase"] == "running")
     seen |= set(tpus.queued)
-    stack.kill("scheduler", "triggerer", "dag-processor", "api-server")
+    stack.kill(*stack.components)
     wait(stack, lambda: memory(stack)["attempt"] == 4 and memory(stack)["phase"] == "running")
     seen |= set(tpus.queued)
     wait(stack, lambda: ended(stack, run_id))
