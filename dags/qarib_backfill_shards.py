@@ -22,7 +22,7 @@ from qarib_airflow.backfill import backfill_params, find_run
 from qarib_airflow.backfill import plan as make_plan
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.limits import DEFAULT_ARGS, deadline
-from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, shard, shard_label
+from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, raw_shards, shard, shard_label
 
 from qarib_tasks.pipeline import Run
 
@@ -36,7 +36,8 @@ def preflight() -> dict[str, Any]:
 @task
 @fails_for_good
 def plan(run: dict[str, Any]) -> list[str]:
-    return make_plan(Run.from_dict(run), get_current_context()["params"], CONNECTION)
+    found = Run.from_dict(run)
+    return raw_shards(found, make_plan(found, get_current_context()["params"], CONNECTION))
 
 
 @dag(
@@ -53,9 +54,9 @@ def plan(run: dict[str, Any]) -> list[str]:
 )
 def qarib_backfill_shards() -> None:
     run = preflight()
-    names = plan(run)
-    shards = shard.expand(name=names)
-    complete = dataset(run, names)
+    paths = plan(run)
+    shards = shard.expand(path=paths)
+    complete = dataset(run, paths)
     shards >> complete
     publish(complete)
 

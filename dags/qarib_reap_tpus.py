@@ -51,6 +51,8 @@ def reap() -> list[str]:
     schedule="*/10 * * * *",
     catchup=False,
     max_active_runs=1,
+    # Nobody has to remember to switch it on.
+    is_paused_upon_creation=False,
     params={"dry_run": Param(False, type="boolean", title="Dry run", description="Only list them.")},
     tags=["qarib"],
     default_args=DEFAULT_ARGS,

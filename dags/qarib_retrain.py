@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import Any
 
 import pendulum
-from airflow.sdk import WeightRule, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.limits import DEFAULT_ARGS, deadline
 from qarib_airflow.retrain import preflight as run_preflight
@@ -56,8 +56,7 @@ def preflight() -> dict[str, Any] | None:
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
     deadline=deadline(),
-    # A converted shard is uploaded before the next one is converted.
-    default_args=DEFAULT_ARGS | {"weight_rule": WeightRule.UPSTREAM},
+    default_args=DEFAULT_ARGS,
 )
 def qarib_retrain() -> None:
     from_sources_to_model(preflight())

@@ -125,9 +125,10 @@ def tolerated(faults: Sequence[ShardState], shards: int, share: float) -> bool:
     return len(faults) <= share * shards and not any(fault.name.startswith(HELDOUT) for fault in faults)
 
 
-def repair(dataset_id: str, shards: Sequence[str] = ()) -> str:
+def repair(dataset_id: str, workspace: str, shards: Sequence[str] = ()) -> str:
     """What a person does about shards that are not whole: all of them, or these."""
-    conf = json.dumps({"dataset": dataset_id} | ({"shards": list(shards)} if shards else {}))
+    values = {"dataset": dataset_id, "workspace": workspace}
+    conf = json.dumps(values | ({"shards": list(shards)} if shards else {}))
     return (
         f"Trigger the DAG qarib_backfill_shards for the dataset {dataset_id}: "
         f"airflow dags trigger qarib_backfill_shards --conf '{conf}'"

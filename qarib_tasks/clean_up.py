@@ -1,7 +1,8 @@
 """Old datasets and models, in the workspace and in the bucket: which may go, and making them go.
 
-What is kept: everything that changed lately; promoted models; and whatever one that is kept refers to, be it
-a model's dataset, the model it goes on from, or the dataset that a dataset extends.
+What is kept: everything that changed lately; promoted models; whatever one that is kept refers to, be it
+a model's dataset, the model it goes on from, or the dataset that a dataset extends; and what the workspace
+has of runs that publish elsewhere, whose promoted models are not looked at.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qarib_tasks.config import load_yaml
 from qarib_tasks.promotion import record_of
 from qarib_tasks.storage import DAY, Bucket
 
@@ -64,7 +66,7 @@ def survey(
         CorruptError: the record of promoted models cannot be understood, so that nobody knows what may go.
     """
     made: dict[str, Made] = {}
-    _look_in_workspace(workspace, made)
+    _look_in_workspace(workspace, made, address)
     if address:
         _look_in_bucket(Bucket(address, client), made)
     since = (time.time() if now is None else now) - days * DAY
@@ -78,7 +80,7 @@ def survey(
     return [made[name] for name in sorted(made)]
 
 
-def _look_in_workspace(workspace: Path, made: dict[str, Made]) -> None:
+def _look_in_workspace(workspace: Path, made: dict[str, Made], address: str | None) -> None:
     for kind in KINDS:
         for folder in (workspace / kind).glob("*/"):
             if not OURS.fullmatch(folder.name):
@@ -92,6 +94,18 @@ def _look_in_workspace(workspace: Path, made: dict[str, Made]) -> None:
             for file in SPEAKING_FILES:
                 if (folder / file).is_file():
                     _note(one, (folder / file).read_text(encoding="utf-8"))
+            other = _publishes_to(folder / "config.yaml", one.name)
+            if other and other != address:
+                one.kept = f"publishes to {other}"
+
+
+def _publishes_to(config: Path, name: str) -> str | None:
+    """The bucket and prefix that a dataset's or a model's settings name; None where they name none."""
+    values = load_yaml(config) if config.is_file() and config.stat().st_size else {}
+    if upload := values.get("upload"):
+        return f"gs://{upload['bucket']}/{upload['prefix']}" if upload["bucket"] else None
+    publish_to = values.get("publish_to")
+    return str(publish_to).removesuffix("/").removesuffix(name) if publish_to else None
 
 
 def _look_in_bucket(bucket: Bucket, made: dict[str, Made]) -> None:

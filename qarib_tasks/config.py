@@ -28,6 +28,8 @@ from qarib_tasks.train_config import TrainConfig as TrainConfig
 from qarib_tasks.upload_config import UploadConfig as UploadConfig
 
 T = TypeVar("T")
+# The compiled one, where PyYAML has it: each task of a shard reads its run's settings.
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -275,7 +277,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         InputError: the file is missing. ConfigError: it is not YAML, or not a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

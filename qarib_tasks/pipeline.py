@@ -26,6 +26,8 @@ from qarib_tasks.run import ledger_of, vocab_file_of
 from qarib_tasks.run import prepare as prepare
 from qarib_tasks.run import prepare_training as prepare_training
 from qarib_tasks.run import run_of_dataset as run_of_dataset
+from qarib_tasks.run import run_of_shard as run_of_shard
+from qarib_tasks.run import save_settings as save_settings
 from qarib_tasks.sources import AllowedSources
 from qarib_tasks.storage import Bucket, same, write_text
 from qarib_tasks.tpu.backend import Work
@@ -178,10 +180,11 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         return require_published(run, objects)
     states = audit(dataset, objects)
     if faults := broken(states):
+        do = repair(dataset.dataset_id, run.config.workspace)
         what = f"{len(faults):,} of {len(states):,} shards are not whole: {listed(faults, '; ')}"
         if not tolerated(faults, len(states), run.config.upload.tolerated_missing_share):
-            raise InputError(what, where=dataset.dataset_id, do=repair(dataset.dataset_id))
-        log.warning("%s. upload.tolerated_missing_share is above that. %s", what, repair(dataset.dataset_id))
+            raise InputError(what, where=dataset.dataset_id, do=do)
+        log.warning("%s. upload.tolerated_missing_share is above that. %s", what, do)
     missing = [state.name for state in faults]
     names = [state.name for state in states if state.name not in missing]
     totals, outputs, random_next = {"examples": 0, "bytes": 0}, [], 0.0
@@ -250,7 +253,7 @@ def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
         raise InputError(
             f"{len(faults):,} objects are not what the manifest says: {'; '.join(faults[:MOST_NAMED])}",
             where=f"{run.address}{run.dataset.name}",
-            do=repair(run.dataset_id),
+            do=repair(run.dataset_id, run.config.workspace),
         )
     return manifest
 

@@ -102,6 +102,8 @@ def prepare_retraining(
 ) -> Run:
     """The run that extends the promoted model's dataset by what is new and trains the model further.
 
+    Its settings are not saved yet (`run.save_settings`): there is more to check.
+
     Args:
         deployment: what this deployment sets for every run, nested as a `RunConfig`: the workspace at least.
         date: what the date fields of the sources' addresses stand for.
@@ -151,7 +153,7 @@ def prepare_retraining(
     there = _there(sources, date, allowed)
     values["collect"]["sources"] = [to_dict(source) for source in there]
     values |= {"preset": config.preset, "extends": promoted.dataset_id}
-    return prepare(from_dict(RunConfig, values, "qarib_retrain"), allowed, client)
+    return prepare(from_dict(RunConfig, values, "qarib_retrain"), allowed, client, save=False)
 
 
 def _folders(config: RunConfig) -> dict[str, Any]:

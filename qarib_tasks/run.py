@@ -90,7 +90,9 @@ class Run:
         return [*extended.earlier, extended]
 
 
-def prepare(config: RunConfig, allowed: AllowedSources | None = None, client: Any = None) -> Run:
+def prepare(
+    config: RunConfig, allowed: AllowedSources | None = None, client: Any = None, *, save: bool = True
+) -> Run:
     """Check the sources and name the run's dataset and model by a hash of all that changes them.
 
     Addresses are not part of the hash, contents are: the same text under another path is the same dataset. Of
@@ -99,6 +101,7 @@ def prepare(config: RunConfig, allowed: AllowedSources | None = None, client: An
     Args:
         allowed: what sources may name, where others than the machine's owner name them; None for anything.
         client: a `google.cloud.storage.Client` to read the ledger with, where the run extends a dataset.
+        save: whether nothing is left to check: see `save_settings`.
 
     Raises:
         ConfigError: there is no source, or one may not be read. InputError: a source names no file.
@@ -132,8 +135,15 @@ def prepare(config: RunConfig, allowed: AllowedSources | None = None, client: An
     dataset_id = f"{config.preset}-{_short_hash(data)}"
     run = _named(config, dataset_id, allowed)
     write_plan(run.dataset.sources, files)
-    write_text(run.dataset.config, dump_yaml(config))
+    if save:
+        save_settings(run)
     return run
+
+
+def save_settings(run: Run) -> None:
+    """Write the settings beside the dataset, unless the run only trains on it: for `run_of_dataset`."""
+    if not run.only_training:
+        write_text(run.dataset.config, dump_yaml(run.config))
 
 
 def _as_extended(config: RunConfig) -> RunConfig:
@@ -238,6 +248,17 @@ def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
         )
     config = from_dict(RunConfig, load_yaml(path) | {"workspace": str(workspace)}, path)
     return Run(config, dataset_id, "")
+
+
+def run_of_shard(path: Path) -> tuple[Run, str]:
+    """The run that a raw shard belongs to, as `run_of_dataset`, and the shard's name.
+
+    Args:
+        path: `<workspace>/datasets/<dataset_id>/shards/shard_0000`, or below `heldout/` there.
+    """
+    part = path.parents[1]
+    root = part.parent if part.name == "heldout" else part
+    return run_of_dataset(root.parents[1], root.name), path.relative_to(root).as_posix()
 
 
 def _short_hash(values: Any) -> str:

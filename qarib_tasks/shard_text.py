@@ -104,9 +104,10 @@ def read_shard(path: Path, tokenizer: Tokenizer, threads: int, progress: Progres
     from qarib_tasks.compiled import text
 
     idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    size = path.stat().st_size if path.is_file() else 0
     all_counts = [np.zeros(text.COUNTS, np.int64) for _ in range(threads)]
     for counts in all_counts:
-        idle.put((tokenizer.new_memory(), counts))
+        idle.put((tokenizer.new_memory(size), counts))
 
     def tokenize(block: bytes) -> tuple[Any, Any, Any, bool]:
         memory, counts = idle.get()

@@ -79,9 +79,10 @@ class Tokenizer:
         """The id of an entry that is there."""
         return self._places[entry]
 
-    def new_memory(self) -> tuple[Any, ...]:
-        """Room for a million words, in 48 MB of their bytes and ids; used up as needed."""
-        return np.zeros(1 << 21, np.uint64), np.zeros(6 << 20, np.uint64), np.zeros(2, np.int64)
+    def new_memory(self, size: int) -> tuple[Any, ...]:
+        """Room for the words of so many bytes of text, at most for a million, in 48 MB of bytes and ids."""
+        slots = 1 << min(21, max(1, size).bit_length())
+        return np.zeros(slots, np.uint64), np.zeros(3 * slots, np.uint64), np.zeros(2, np.int64)
 
     def ids(self, text: str) -> list[int]:
         """The wordpiece ids of one line of text. Made for tests and looking at things, not for speed."""

@@ -47,8 +47,8 @@ DATABASE_SECONDS = 30
 # More than a laptop's cores: the scheduler starts so many tasks each time it looks, and it takes seconds to
 # look at a thousand shards.
 TASKS_AT_ONCE = 16
-# A conversion of half a million lines takes half a GB.
-SHARDS_AT_ONCE = 8
+# A conversion of half a million lines takes half a GB: at most half of the memory.
+SHARDS_AT_ONCE = max(1, min(TASKS_AT_ONCE, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**9))
 # Delays of the TPU emulator, as a share of the real service's.
 TPU_SCALE = 0.01
 # Values of the trigger form: a model that trains in seconds, for tests and benchmarks.
@@ -243,6 +243,7 @@ class LocalStack(AirflowApi):
             "QARIB_WORKSPACE": str(self.workspace),
             "QARIB_PRELOAD": "1",
             "QARIB_SHARDS_AT_ONCE": str(SHARDS_AT_ONCE),
+            "QARIB_CONVERT_FIRST": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), inherited.get("PYTHONPATH")])),
             # Airflow 3.3 reads .airflowignore with an outdated call of the library pathspec, in each task.
             "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",

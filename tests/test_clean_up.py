@@ -98,6 +98,23 @@ def test_the_bucket(tmp_path: Path, bucket_name: str) -> None:
     assert [path.name for path in (tmp_path / "datasets").iterdir()] == [an_id(2)]
 
 
+def test_what_publishes_elsewhere_stays(tmp_path: Path, bucket_name: str) -> None:
+    """The record of its promoted models is elsewhere too."""
+    upload = "upload: {{bucket: {}, prefix: {}}}\n"
+    make(tmp_path, f"datasets/{an_id(1)}", upload.format(bucket_name, "mine/"))
+    make(tmp_path, f"datasets/{an_id(2)}", upload.format("other", "''"))
+    make(tmp_path, f"datasets/{an_id(3)}", upload.format("''", "''"))
+    make(tmp_path, f"models/{an_id(1)}", f"publish_to: gs://{bucket_name}/mine/models/{an_id(1)}/\n")
+    make(tmp_path, f"models/{an_id(2)}", f"publish_to: gs://{bucket_name}/models/{an_id(2)}/\n")
+    assert reasons(survey(tmp_path, f"gs://{bucket_name}/mine/", 90)) == {
+        f"datasets/{an_id(1)}": "",
+        f"datasets/{an_id(2)}": "publishes to gs://other/",
+        f"datasets/{an_id(3)}": "",
+        f"models/{an_id(1)}": "",
+        f"models/{an_id(2)}": f"publishes to gs://{bucket_name}/",
+    }
+
+
 def test_the_dag_deletes_only_when_told_to(
     tmp_path: Path,
     bucket_name: str,

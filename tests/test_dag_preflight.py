@@ -13,6 +13,7 @@ from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable, 
 from qarib_airflow.errors import fails_for_good, is_for_good
 from qarib_airflow.preflight import check_map_length, deployment_defaults, preflight
 
+from qarib_tasks import pipeline
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
 from qarib_tasks.storage import Bucket
 
@@ -46,6 +47,25 @@ def test_a_good_request_gets_its_names_and_leaves_nothing_in_the_bucket(
 def test_a_bucket_that_is_not_there_is_named(params: dict[str, Any], bucket_name: str) -> None:
     with pytest.raises(StorageError, match=f"gs://{bucket_name}-not/datasets/.*cannot write.*{CONNECTION}"):
         preflight(params | {"bucket": f"{bucket_name}-not"}, CONNECTION)
+
+
+def test_a_refused_request_leaves_the_dataset_s_settings(params: dict[str, Any], bucket_name: str) -> None:
+    """The tasks of its shards, the audit and the re-training read there where it is published."""
+    run = preflight(params | {"bucket": bucket_name}, CONNECTION)
+    saved = run.dataset.config.read_bytes()
+    with pytest.raises(StorageError):
+        preflight(params | {"bucket": f"{bucket_name}-not"}, CONNECTION)
+    assert run.dataset.config.read_bytes() == saved
+    other = preflight(params | {"bucket": bucket_name, "prefix": "other/"}, CONNECTION)
+    assert other.dataset.config == run.dataset.config
+    raw = run.dataset.shard("heldout/shards/shard_0000")
+    found, name = pipeline.run_of_shard(raw)
+    assert (found.address, found.dataset_id, name) == (
+        f"gs://{bucket_name}/other/",
+        run.dataset_id,
+        "heldout/shards/shard_0000",
+    )
+    assert found.dataset.shard(name) == raw
 
 
 def test_no_bucket_at_all(params: dict[str, Any]) -> None:

@@ -76,6 +76,11 @@ def test_a_missing_file_is_not_retried(bucket_name: str, tmp_path: Path, files: 
     assert generations(bucket_name) == {}, "the manifest is there without what it speaks of"
 
 
+def test_what_google_refuses_is_not_retried(bucket_name: str, tmp_path: Path, files: list[Path]) -> None:
+    with pytest.raises(AirflowFailException, match="404"):
+        upload(f"{bucket_name}-not", tmp_path, *files)
+
+
 def test_compression_on_the_way_is_refused(tmp_path: Path, files: list[Path]) -> None:
     with pytest.raises(ValueError, match="gzip"):
         upload("bucket", tmp_path, *files, gzip=True)

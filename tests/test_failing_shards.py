@@ -157,7 +157,8 @@ def test_ten_of_sixty_shards(stack: LocalStack, faults: Path) -> None:
     for shard in DAMAGED:
         what = "bucket has no" if shard in MISSING else "bucket's"
         assert f"shards/shard_{shard:04d}: the {what} pretraining_data/shard_{shard:04d}" in log
-    assert f'airflow dags trigger {BACKFILL} --conf \'{{"dataset": "{run.dataset_id}"}}\'' in log
+    conf = json.dumps({"dataset": run.dataset_id, "workspace": run.config.workspace})
+    assert f"airflow dags trigger {BACKFILL} --conf '{conf}'" in log
     shard_log = stack.task_log(tasks[f"shard.convert {UNREADABLE[0]}"])
     assert f"To repair shards/{UNREADABLE[0]}: " in shard_log
     assert f'"shards": ["shards/{UNREADABLE[0]}"]' in shard_log

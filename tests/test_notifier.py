@@ -37,11 +37,12 @@ def context(task: str, label: str | None = None, run: Any = None) -> Any:
 def test_a_shard_and_the_command_that_repairs_it_are_logged(
     capsys: pytest.CaptureFixture[str], slack: list[str]
 ) -> None:
-    QaribNotifier()(context("shard.convert", "heldout/shard_0007", {"dataset_id": "qarib-0123456789"}))
+    run = {"dataset_id": "qarib-0123456789", "config": {"workspace": "/w"}}
+    QaribNotifier()(context("shard.convert", "heldout/shard_0007", run))
     log = capsys.readouterr().out
     assert "qarib_pretrain: shard.convert [heldout/shard_0007] failed" in log
     assert "shard_0007: cannot be read" in log
-    conf = '{"dataset": "qarib-0123456789", "shards": ["heldout/shards/shard_0007"]}'
+    conf = '{"dataset": "qarib-0123456789", "workspace": "/w", "shards": ["heldout/shards/shard_0007"]}'
     assert f"airflow dags trigger qarib_backfill_shards --conf '{conf}'" in log
     assert slack == [], "a thousand shards would be a thousand messages"
 

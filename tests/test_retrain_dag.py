@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from local_stack import TINY_MODEL
@@ -21,12 +18,10 @@ from qarib_tasks.ledger import files_of
 from qarib_tasks.manifest import Manifest
 from qarib_tasks.pipeline import Run
 from qarib_tasks.promotion import JudgedModel, promoted_model, record_of
-from qarib_tasks.retraining import with_date
 from qarib_tasks.run import ledger_of
 from qarib_tasks.storage import Bucket
 from tests.test_extending import write_documents
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = {
     "preset": "demo",
     "vocab_size": 400,
@@ -176,25 +171,3 @@ def test_a_second_month_of_text(
     assert again.state == "success"
     assert {state for task, state in states(again).items() if task != "preflight"} == {"skipped"}
     assert promoted(deployment, bucket_name) == second
-
-
-@pytest.mark.slow
-def test_a_backfill_makes_a_run_of_each_month(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command of docs/retraining.md; no scheduler is there to begin the runs."""
-    monkeypatch.setenv("QARIB_TIMEZONE", "Asia/Qatar")
-    monkeypatch.setenv("AIRFLOW__CORE__PLUGINS_FOLDER", str(REPOSITORY / "plugins"))
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    create = ["backfill", "create", "--dag-id", "qarib_retrain", "--max-active-runs", "1"]
-    dates = ["--from-date", "2025-02-01T00:00:00+03:00", "--to-date", "2025-04-01T00:00:00+03:00"]
-    for command in (["dags", "reserialize"], [*create, *dates]):
-        subprocess.run([sys.executable, "-m", "airflow", *command], check=True)
-    from airflow.models.dagrun import DagRun
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        runs = session.query(DagRun).filter_by(dag_id="qarib_retrain", run_type="backfill").all()
-        starts = sorted(run.data_interval_start for run in runs)
-        assert all((run.data_interval_end - run.data_interval_start).days >= 28 for run in runs)
-    pattern = "gs://corpus/{month}/*"
-    months = [with_date(pattern, start.astimezone(ZoneInfo("Asia/Qatar"))) for start in starts]
-    assert months == [f"gs://corpus/2025-0{month}/*" for month in (2, 3, 4)]

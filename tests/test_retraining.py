@@ -92,6 +92,7 @@ def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_
     assert config.train.train_batch_size == first.config.train.train_batch_size
     assert (config.model, config.evaluate) == (first.config.model, first.config.evaluate)
     assert (config.split, config.convert) == (first.config.split, first.config.convert)
+    pipeline.save_settings(run)
     make(run)
     job = pipeline.training_job(run)
     assert job.steps_before == 800

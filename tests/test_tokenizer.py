@@ -189,7 +189,7 @@ def test_a_full_memory_changes_nothing(slots: int, units: int, monkeypatch: pyte
     tokenizer = Tokenizer(VOCAB, do_lower_case=True)
     whole = read_shard(shard, tokenizer, 1, lambda phase, share: None)
     small = (np.zeros(slots, np.uint64), np.zeros(units, np.uint64), np.zeros(2, np.int64))
-    monkeypatch.setattr(tokenizer, "new_memory", lambda: small)
+    monkeypatch.setattr(tokenizer, "new_memory", lambda size: small)
     again = read_shard(shard, tokenizer, 1, lambda phase, share: None)
     assert np.array_equal(again.tokens, whole.tokens)
     assert again.statistics == whole.statistics

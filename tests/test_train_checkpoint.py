@@ -158,3 +158,19 @@ def test_a_recovery_checkpoint_that_cannot_be_published_is_a_warning(
     ]
     with pytest.raises(Exception, match="404"):
         checkpoints.save(index(6), state(6))
+
+
+def test_what_a_checkpoint_speaks_of_cannot_be_published(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The history is published before. The checkpoint is on this machine's disk whatever the bucket does."""
+
+    def out_of_reach() -> None:
+        raise ConnectionError("no route")
+
+    checkpoints = Checkpoints(Output(make_job(tmp_path)), keep=2)
+    checkpoints.save(index(5, recovery=True), state(5), out_of_reach)
+    assert "recovery-5: not published this time: no route" in caplog.text
+    with pytest.raises(ConnectionError):
+        checkpoints.save(index(6), state(6), out_of_reach)
+    assert checkpoints.names() == ["checkpoint-6", "recovery-5"]

@@ -98,7 +98,7 @@ def test_a_plain_file_that_begins_like_gzip_is_plain(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("fault", ["flipped", "cut"])
+@pytest.mark.parametrize("fault", ["flipped", "cut", "in the file"])
 def test_a_broken_record_is_named(tmp_path: Path, fault: str, compressed: bool) -> None:
     path = tmp_path / "shard_0003.tfrecord"
     data = [frame(b"a" * 40), frame(b"b" * 40), frame(b"c" * 40)]
@@ -110,8 +110,13 @@ def test_a_broken_record_is_named(tmp_path: Path, fault: str, compressed: bool) 
         whole = whole[:-10]
     import gzip
 
-    path.write_bytes(gzip.compress(whole) if compressed else whole)
-    with pytest.raises(CorruptError, match=r"shard_0003.tfrecord: record 2"):
+    written = bytearray(gzip.compress(whole) if compressed else whole)
+    if fault == "in the file":
+        written[-20] ^= 0xFF
+    path.write_bytes(written)
+    # What is compressed is read in one piece here: its first record is where the reader is.
+    number = 0 if compressed and fault == "in the file" else 2
+    with pytest.raises(CorruptError, match=rf"shard_0003.tfrecord: record {number}"):
         list(read_records(path))
 
 

@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
+from airflow.sdk import WeightRule
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
@@ -25,8 +26,14 @@ CONVERT_POOL = os.environ.get("QARIB_CONVERT_POOL", "default_pool")
 SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
 AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": int(SHARDS_AT_ONCE)} if SHARDS_AT_ONCE else {}
 
+# A converted shard is uploaded before the next one is converted: little waits on the workers' disks. With
+# QARIB_CONVERT_FIRST=1 all are converted before, which is less work for a scheduler on SQLite (ADR 0005).
+CONVERT_FIRST = os.environ.get("QARIB_CONVERT_FIRST") == "1"
+WEIGHT_RULE = WeightRule.DOWNSTREAM if CONVERT_FIRST else WeightRule.UPSTREAM
+
 DEFAULT_ARGS: dict[str, Any] = RETRIES | {
     "execution_timeout": TIMEOUT,
+    "weight_rule": WEIGHT_RULE,
     "on_failure_callback": QaribNotifier(),
 }
 

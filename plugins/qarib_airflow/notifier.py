@@ -89,7 +89,7 @@ def failure(context: Context) -> str:
     if ti.task_id.startswith(SHARD_TASKS) and "shard_" in label:
         part, _, shard = label.rpartition("/")
         name = f"{part}/shards/{shard}" if part else f"shards/{shard}"
-        lines.append(f"To repair {name}: {repair(dataset_of(context), [name])}")
+        lines.append(f"To repair {name}: {repair(*dataset_of(context), [name])}")
     else:
         lines.append("When what was wrong is mended: clear the task; what is finished is left alone")
     if address := getattr(ti, "log_url", None):
@@ -97,13 +97,13 @@ def failure(context: Context) -> str:
     return "\n".join(lines)
 
 
-def dataset_of(context: Context) -> str:
-    """The dataset that the run makes, as its first task said; a word in its place if nobody can tell."""
+def dataset_of(context: Context) -> tuple[str, str]:
+    """The dataset that the run makes and its workspace, as its first task said; else words in their place."""
     try:
         run: Any = context["ti"].xcom_pull(task_ids="preflight")
-        return str(run["dataset_id"])
+        return str(run["dataset_id"]), str(run["config"]["workspace"])
     except Exception:
-        return "DATASET"
+        return "DATASET", "WORKSPACE"
 
 
 def late(context: Context) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import Variable
 from airflow.sdk.configuration import conf
-from google.api_core.exceptions import GoogleAPIError
+from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.errors import is_for_good
@@ -59,12 +59,13 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
             check_size(run)
     faults.raise_all()
     assert run
+    pipeline.save_settings(run)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)
     return run
 
 
 def prepared(config: RunConfig, params: Mapping[str, Any]) -> pipeline.Run:
-    """The run, from the first step that the form asks for.
+    """The run, from the first step that the form asks for; its settings are not saved yet.
 
     Raises:
         ConfigError: the step and the dataset do not go together. And as `pipeline.prepare` and
@@ -79,7 +80,7 @@ def prepared(config: RunConfig, params: Mapping[str, Any]) -> pipeline.Run:
             do="Leave the dataset empty" if dataset else "Name the dataset",
         )
     if first_step == "collect":
-        return pipeline.prepare(config, allowed_sources())
+        return pipeline.prepare(config, allowed_sources(), save=False)
     log.info("Begins with %s: what the steps before have made of %s is left as it is", first_step, dataset)
     return pipeline.prepare_training(config, str(dataset), allowed_sources(), first_step)
 
@@ -219,7 +220,8 @@ def check_writable(config: RunConfig, gcp_conn_id: str) -> None:
         bucket = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().bucket(upload.bucket)
         blob = bucket.blob(name)
         blob.upload_from_string(b"qarib")
-        blob.delete()
+        with suppress(NotFound):  # Another run looks at the same time.
+            blob.delete()
     except (GoogleAPIError, GoogleAuthError, ValueError) as error:
         raise StorageError(
             f"cannot write to the bucket with the connection {gcp_conn_id}: {error}",

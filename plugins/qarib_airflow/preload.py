@@ -8,6 +8,8 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+
 log = logging.getLogger(__name__)
 # What the DAG files and their tasks import; the conversion brings numpy, numba and its compiled code.
 # Airflow's own are what it imports late, in each task.
@@ -36,6 +38,8 @@ def preload() -> None:
     try:
         for name in MODULES:
             import_module(name)
+        # A task that uploads would look through all providers for those that have assets.
+        _ = ProvidersManagerTaskRuntime().asset_factories  # type: ignore[no-untyped-call]
         from qarib_tasks.compiled.__main__ import convert_tiny
 
         with tempfile.TemporaryDirectory() as folder:

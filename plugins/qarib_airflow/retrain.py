@@ -114,5 +114,6 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
     for earlier in run.earlier:
         pipeline.require_published(earlier, published_objects(earlier, gcp_conn_id))
     check_tpu(run, gcp_conn_id)
+    pipeline.save_settings(run)
     log.info("dataset_id %s extends %s, model_id %s", run.dataset_id, run.config.extends, run.model_id)
     return run

@@ -13,7 +13,7 @@ from qarib_airflow.errors import fails_for_good
 from qarib_airflow.limits import CORPUS_TIMEOUT
 from qarib_airflow.preflight import allowed_sources, check_map_length
 from qarib_airflow.published import not_whole
-from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, shard
+from qarib_airflow.shard_tasks import CONNECTION, dataset, publish, raw_shards, shard
 from qarib_airflow.tpu_operator import CloudTPUDeleteRunOperator
 from qarib_airflow.tpu_preflight import prepare_tpu as run_prepare_tpu
 from qarib_airflow.trainer import TrainerOperator, TrainOperator
@@ -54,7 +54,7 @@ def split(run: dict[str, Any]) -> list[str]:
     if found.first_step == "convert":
         names = not_whole(found, CONNECTION)
     check_map_length(len(names))
-    return names
+    return raw_shards(found, names)
 
 
 @setup
@@ -80,9 +80,9 @@ def from_sources_to_model(run: Any) -> None:
     read = collect_source.partial(run=run).expand(name=sources(run))
     collected = collect(run)
     vocabulary = vocab(run)
-    names = split(run)
-    shards = shard.expand(name=names)
-    complete = dataset(run, names)
+    paths = split(run)
+    shards = shard.expand(path=paths)
+    complete = dataset(run, paths)
     published = publish(complete)
     tpu = prepare_tpu(run)
     # Weeks, maybe: it has limits of its own, and the run's deadline.
@@ -93,7 +93,7 @@ def from_sources_to_model(run: Any) -> None:
         for command in ("evaluate", "export")
     )
 
-    read >> collected >> [vocabulary, names]
-    [vocabulary, names] >> shards >> complete
+    read >> collected >> [vocabulary, paths]
+    [vocabulary, paths] >> shards >> complete
     published >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
     train >> evaluate >> export >> promote(run)

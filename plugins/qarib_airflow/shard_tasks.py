@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
-from airflow.sdk import BaseOperator, TriggerRule, XComArg, get_current_context, task, task_group
+from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
 
 from qarib_airflow.assets import DATASET, VOCABULARY, describe_dataset
 from qarib_airflow.errors import fails_for_good
@@ -45,13 +45,13 @@ def shard_label(path: str) -> str:
     return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
 
 
-def current_run(context: Context) -> Run:
-    """The run that a task of a shard belongs to.
+def raw_shards(run: Run, names: Sequence[str]) -> list[str]:
+    """The files that the tasks of the shards are told.
 
-    It is asked for, not given as an argument: an argument is stored with each task, and each time that the
-    scheduler looks at a run it compares every task that waits with all those whose results are its arguments.
+    Such a task finds the run's settings beside them. To be given the run as an argument, or to ask Airflow
+    for it, would cost more than many a conversion: see docs/adr/0005.
     """
-    return Run.from_dict(context["ti"].xcom_pull(task_ids=RUN_TASK))
+    return [str(run.dataset.shard(name)) for name in names]
 
 
 @contextmanager
@@ -64,15 +64,15 @@ def timed(name: str) -> Iterator[None]:
 
 
 @task(
-    map_index_template="{{ shard_label(task.op_kwargs['name']) }}",
+    map_index_template="{{ shard_label(task.op_kwargs['shard']) }}",
     do_xcom_push=False,
     pool=CONVERT_POOL,
     **AT_ONCE,
 )
 @fails_for_good
-def convert(name: str) -> None:
+def convert(shard: str) -> None:
     with timed("convert"):
-        run = current_run(get_current_context())
+        run, name = pipeline.run_of_shard(Path(shard))
         if not is_published(run, name, CONNECTION):
             pipeline.convert(run, name)
         report_shards(run)
@@ -81,7 +81,7 @@ def convert(name: str) -> None:
 class ShardUploadOperator(VerifiedUploadOperator):
     """Uploads a converted shard: the TFRecords, then their manifest.
 
-    :param shard: its name. (templated)
+    :param shard: the raw shard's file. (templated)
     """
 
     template_fields: Sequence[str] = ("shard",)
@@ -92,26 +92,26 @@ class ShardUploadOperator(VerifiedUploadOperator):
 
     def execute(self, context: Context) -> list[str]:
         with timed("upload"):
-            run = current_run(context)
+            run, name = pipeline.run_of_shard(Path(self.shard))
             upload = run.config.upload
-            self.src = [str(path) for path in pipeline.shard_files(run, self.shard)]
+            self.src = [str(path) for path in pipeline.shard_files(run, name)]
             self.bucket, self.dst, self.keep_local = upload.bucket, upload.prefix, upload.keep_local
             self.relative_to = run.config.workspace
             return super().execute(context)
 
 
 @task_group
-def shard(name: str) -> None:
+def shard(path: str) -> None:
     upload = ShardUploadOperator(
-        task_id="upload", shard=name, map_index_template="{{ shard_label(task.shard) }}"
+        task_id="upload", shard=path, map_index_template="{{ shard_label(task.shard) }}"
     )
-    convert(name=name) >> upload
+    convert(shard=path) >> upload
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
 @fails_for_good
-def dataset(run: Any, names: Any) -> list[str]:
-    if run is None or names is None:
+def dataset(run: Any, shards: Any) -> list[str]:
+    if run is None or shards is None:
         raise InputError("there are no shards to judge", do="See the log of the first task that failed")
     found = Run.from_dict(run)
     pipeline.finish_dataset(found, published_objects(found, CONNECTION))

@@ -11,7 +11,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from qarib_airflow.tpu_hook import CloudTPUHook
 from qarib_tasks.pipeline import Run
 from qarib_tasks.storage import Bucket
-from qarib_tasks.tpu.cloud_errors import TpuRequestError
+from qarib_tasks.tpu.cloud_errors import TpuPermissionError, TpuRequestError
 from qarib_tasks.tpu.prepare import plan, prepare_job
 
 log = logging.getLogger(__name__)
@@ -29,17 +29,17 @@ def check_tpu(run: Run, gcp_conn_id: str) -> None:
         return
     log.info("%s", plan(run))
     hook = CloudTPUHook(gcp_conn_id=gcp_conn_id)
-    problems = []
+    problems: list[TpuRequestError | TpuPermissionError] = []
     for zone in tpu.zones:
         try:
             hook.check_offered(
                 zone=zone, accelerator_type=tpu.accelerator_type, runtime_version=tpu.runtime_version
             )
-        except TpuRequestError as error:
+        except (TpuRequestError, TpuPermissionError) as error:  # So Google answers for zones that are closed.
             problems.append(error)
             log.warning("%s", error)
     if len(problems) == len(tpu.zones):
-        raise TpuRequestError(
+        raise type(problems[0])(
             "; ".join(str(problem) for problem in problems), where="zones", do="Name other zones"
         )
 

@@ -54,9 +54,13 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
         """Upload what is not there yet.
 
         :return: the objects' addresses.
-        :raises AirflowFailException: a file is missing.
+        :raises AirflowFailException: a file is missing, or Google refuses a request.
         :raises StorageError: an object is not what was sent.
         """
+        with failing_for_good():
+            return self._upload()
+
+    def _upload(self) -> list[str]:
         hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         bucket = hook.get_conn().bucket(self.bucket)
         files = [self.src] if isinstance(self.src, str) else self.src
@@ -69,9 +73,8 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
             if not path.exists() and is_dropped(path, bucket.get_blob(name)):
                 self.log.info("%s was removed here and is whole in the bucket", path.name)
                 continue
-            with failing_for_good():
-                if not path.is_file():
-                    raise InputError("no such file to upload", where=path, do="Clear the task that makes it")
+            if not path.is_file():
+                raise InputError("no such file to upload", where=path, do="Clear the task that makes it")
             local = checksums(path)
             if same(bucket.get_blob(name), local):
                 self.log.info("%s holds the same bytes already: left alone", addresses[-1])

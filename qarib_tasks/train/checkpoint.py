@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,14 @@ class Checkpoints:
         """Whether enough time has passed since the last checkpoint."""
         return 0 < self.recovery_minutes * 60 <= time.monotonic() - self._saved
 
-    def save(self, index: Index, state: Mapping[str, np.ndarray]) -> None:
+    def save(
+        self, index: Index, state: Mapping[str, np.ndarray], publish_before: Callable[[], None] | None = None
+    ) -> None:
         """Write a checkpoint, publish it, and remove those that are too many.
+
+        Args:
+            publish_before: publishes what the checkpoint speaks of. A bucket out of reach does not keep a
+                recovery checkpoint from being on this machine's disk.
 
         Raises:
             CorruptError: what was read back is not what was written.
@@ -147,14 +153,15 @@ class Checkpoints:
         index = replace(index, state=FileRecord.of(path))
         write_text(self.index_path(index.name), json.dumps(asdict(index), indent=1, sort_keys=True) + "\n")
         try:
+            if publish_before:
+                publish_before()
             self.publish(index)
+            self._remove_old(index)
         except Exception as error:
             if not index.recovery:
                 raise
             # The next one follows in minutes, and until then the one before stays.
             log.warning("%s: not published this time: %s", index.name, error)
-        else:
-            self._remove_old(index)
         self._saved = time.monotonic()
 
     def _remove_old(self, new: Index) -> None:

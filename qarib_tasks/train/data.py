@@ -166,13 +166,16 @@ class Parser:
     The published settings leave room for 20 predictions at length 64, of which conversion can never fill
     more than round(64 × 0.15) = 10: the places behind are cut off, which halves the output layer's work and
     leaves the loss as it is.
+
+    Args:
+        address: what the examples are of, for errors; empty for the training data.
     """
 
-    def __init__(self, job: TrainingJob, vocab_size: int) -> None:
+    def __init__(self, job: TrainingJob, vocab_size: int, address: str = "") -> None:
         length, most = job.max_seq_length, job.max_predictions_per_seq
         self.vocab_size = vocab_size
         self.predictions = min(most, max(1, round(length * job.masked_lm_prob)))
-        self.address = job.training_data
+        self.address = address or job.training_data
         self.features = {
             **{
                 name: tf.io.FixedLenFeature([length], tf.int64)

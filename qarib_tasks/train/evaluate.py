@@ -135,7 +135,7 @@ class Evaluator:
         self.steps = steps
         limit = job.evaluate.eval_batch_size * job.evaluate.max_eval_steps
         records = heldout_examples(Shards(job.heldout_data, output.cache), limit)
-        self.examples = Parser(job, len(vocabulary))(records)
+        self.examples = Parser(job, len(vocabulary), job.heldout_data)(records)
         self.unigram = Unigram.of(
             self.examples, [vocabulary.id(token) for token in ("[PAD]", "[CLS]", "[SEP]")]
         )

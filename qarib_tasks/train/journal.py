@@ -120,6 +120,8 @@ class Journal:
         write_text(output.history, "".join(json.dumps(line) + "\n" for line in self.lines))
         self._history = output.history.open("a", encoding="utf-8")
         self._pending: list[Mapping[str, Any]] = list(figures)
+        # Steps of an earlier life, whose seconds are not known.
+        self._untimed = len(figures)
         self._positions: dict[int, tuple[Position, Position]] = {}
         self._evaluation = evaluations[-1] if evaluations else None
         self._events = Events(output.checkpoints / "tensorboard", self.lines)
@@ -183,7 +185,7 @@ class Journal:
         line = {"step": self.step} | _means(steps)
         line["learning_rate"] = steps[-1]["learning_rate"]
         line["gradient_norm"] = steps[-1]["gradient_norm"]
-        line |= self.speed.figures(len(steps), seconds)
+        line |= self.speed.figures(len(steps) - self._untimed, seconds)
         line["data_wait_share"] = round((waited - self._waited) / seconds, 4)
         if self.job.train.max_corrupt_records:
             line["corrupt_records"] = self._positions[self.step][1].corrupt
@@ -192,6 +194,7 @@ class Journal:
         self._history.flush()
         self._events.write(line)
         self._pending, self.logged, self._since, self._waited = [], self.step, now, waited
+        self._untimed = 0
         self._positions.clear()
         self._progress("training")
         if self._bar:
@@ -210,7 +213,7 @@ class Journal:
         self._since, self._waited = time.monotonic(), self.batches.waited
 
     def checkpoint(self) -> list[dict[str, float]]:
-        """Before a checkpoint: have the history on the disk and in the bucket up to this step.
+        """Before a checkpoint: have the history on the disk up to this step.
 
         Returns:
             the figures of the steps since its last line.
@@ -222,9 +225,12 @@ class Journal:
         os.fsync(self._history.fileno())
         if not pending:
             self._say(self.lines[-1])
+        return pending
+
+    def publish(self) -> None:
+        """Have the history and the events in the bucket."""
         self.output.publish(self.output.history)
         self._publish_events()
-        return pending
 
     def _publish_events(self) -> None:
         """Those of this process alone: they hold all that an earlier one has told."""

@@ -75,7 +75,8 @@ def _train(
                 pending = journal.checkpoint()
                 positions = workers.exchange(f"position {step}", asdict(position))
                 if workers.first:
-                    checkpoints.save(index.at(step, positions, pending, recovery=not planned), steps.state())
+                    saved = index.at(step, positions, pending, recovery=not planned)
+                    checkpoints.save(saved, steps.state(), journal.publish)
                 agreement.answered()
             if wish == Wish.STOP:
                 workers.finish()

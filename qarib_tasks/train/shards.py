@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import threading
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from qarib_tasks.storage import Bucket, split_address
 from qarib_tasks.tfrecord import masked_crc32c
 
 BUFFER = 1 << 20
+UNREADABLE = (EOFError, OSError, zlib.error)  # what reading a damaged file raises, compressed or not
 CACHE_BYTES = 20 << 30  # staged shards that were read are kept up to this
 
 
@@ -166,7 +168,7 @@ def read_records(
     with _open(path) as file:
         try:
             file.seek(offset)
-        except (EOFError, gzip.BadGzipFile, OSError) as error:
+        except UNREADABLE as error:
             corrupt(f"cannot be read: {error}")
             return
         while True:
@@ -179,7 +181,7 @@ def read_records(
                     return
                 length = int.from_bytes(header[:8], "little")
                 payload, crc = file.read(length), file.read(4)
-            except (EOFError, gzip.BadGzipFile, OSError) as error:
+            except UNREADABLE as error:
                 corrupt(f"cannot be read: {error}")
                 return
             if len(payload) < length or len(crc) < 4:
