@@ -196,6 +196,15 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainedOn:
+    """A dataset of a training, for the model card: its name, its training examples and its sources' names."""
+
+    dataset_id: str
+    examples: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainingJob:
     """What the training process is given, complete: it knows of no run, no DAG and no dataset.
 
@@ -204,7 +213,7 @@ class TrainingJob:
     `start_from_digest` is what `train.start_from` held when the run was prepared; empty: anything. `left_out`
     names files of `training_data` that are not read, whether they are there or not. `earlier_data` are
     folders that are read besides, with other names in them. `steps_before` are those behind
-    `train.start_from`.
+    `train.start_from`. `trained_on` and `license` are told in the model card.
     """
 
     training_data: str
@@ -216,6 +225,8 @@ class TrainingJob:
     left_out: tuple[str, ...] = ()
     # The share of the training examples whose second part is random, where the dataset's manifest has it.
     random_next_share: float | None = None
+    trained_on: tuple[TrainedOn, ...] = ()
+    license: str = "other"
     cache: str | None = None
     start_from_digest: str = ""
     steps_before: int = 0

@@ -15,7 +15,7 @@ from typing import Any
 
 from qarib_tasks import corpus, ledger, shards, vocab
 from qarib_tasks.audit import MOST_NAMED, audit, broken, listed, repair, shard_names, tolerated
-from qarib_tasks.config import TrainingJob, dump_yaml, to_dict
+from qarib_tasks.config import TrainedOn, TrainingJob, dump_yaml, to_dict
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.ledger import by_source, read_plan
@@ -293,6 +293,8 @@ def training_job(run: Run) -> TrainingJob:
         start_from_digest=run.start_from_digest,
         steps_before=run.steps_before,
         random_next_share=_random_next_share(manifests),
+        trained_on=tuple(map(_trained_on, manifests)),
+        license=run.config.upload.license,
         left_out=tuple(
             PurePath(dataset.tfrecord_name(name)).name
             for manifest in manifests
@@ -309,6 +311,11 @@ def training_job(run: Run) -> TrainingJob:
         train=run.config.train,
         evaluate=run.config.evaluate,
     )
+
+
+def _trained_on(manifest: Manifest) -> TrainedOn:
+    sources = tuple(source["name"] for source in manifest.config["collect"]["sources"])
+    return TrainedOn(dataset_id=manifest.id, examples=manifest.statistics["examples"], sources=sources)
 
 
 def _random_next_share(datasets: Sequence[Manifest]) -> float | None:

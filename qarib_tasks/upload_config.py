@@ -56,3 +56,12 @@ class UploadConfig:
             "whole.",
         ),
     ] = 0.0
+    license: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9.-]+$",
+            title="Licence of the model",
+            description="For the model card, as Hugging Face names it: apache-2.0, cc-by-nc-4.0, other. "
+            "Which one it may be depends on the text that the model is trained on.",
+        ),
+    ] = "other"

@@ -193,6 +193,9 @@ def test_training_on_a_dataset_that_is_there(converted: tuple[Run, list[str]]) -
     pipeline.build_vocab(run)
     manifest = Manifest.read(run.dataset.manifest)
     assert pipeline.finish_dataset(run) == manifest
+    (origin,) = pipeline.training_job(run).trained_on
+    assert (origin.dataset_id, origin.examples) == (made.dataset_id, manifest.statistics["examples"])
+    assert origin.sources == tuple(source.name for source in made.config.collect.sources)
     with pytest.raises(InputError, match=r"shard_0001\.tfrecord is missing; .*qarib_backfill_shards"):
         pipeline.finish_dataset(run, {})
 

@@ -16,7 +16,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config import TrainConfig, TrainingJob  # noqa: E402
+from qarib_tasks.config import TrainConfig, TrainedOn, TrainingJob  # noqa: E402
 from qarib_tasks.errors import CorruptError, InputError, TrainingError  # noqa: E402
 from qarib_tasks.storage import checksums  # noqa: E402
 from qarib_tasks.tfrecord import read_records  # noqa: E402
@@ -295,6 +295,14 @@ def test_export_is_whole_repeatable_and_last_of_all_the_manifest(copy: TrainingJ
     shutil.rmtree(output.export)
     output.manifest.unlink()
     assert list(export(copy).outputs) == list(manifest.outputs)
+
+
+def test_the_card_tells_the_data_and_the_licence(copy: TrainingJob) -> None:
+    made = TrainedOn(dataset_id="demo-0123456789", examples=1234, sources=("news", "tweets"))
+    export(replace(copy, trained_on=(made,), license="cc-by-nc-4.0"))
+    card = (Output(copy).export / "README.md").read_text()
+    assert card.startswith("---\nlanguage: ar\nlicense: cc-by-nc-4.0\n")
+    assert "| `demo-0123456789` | 1,234 examples of news, tweets |" in card
 
 
 def test_export_waits_for_the_end_of_the_training(copy: TrainingJob) -> None:

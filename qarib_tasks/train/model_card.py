@@ -44,9 +44,14 @@ def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any])
     if train.start_from:
         origin = f"from the weights of `{train.start_from}`"
         origin += f" ({job.steps_before:,} steps before)" if job.steps_before else ""
+    data = {
+        f"`{made.dataset_id}`": f"{made.examples:,} examples of {', '.join(made.sources)}"
+        for made in job.trained_on
+    }
     names = "BertForPreTraining" if train.next_sentence else "BertForMaskedLM"
     return f"""---
 language: ar
+license: {job.license}
 library_name: transformers
 pipeline_tag: fill-mask
 tags: [bert, masked-lm, arabic]
@@ -56,7 +61,6 @@ tags: [bert, masked-lm, arabic]
 
 A BERT (Devlin et al., 2018) for Arabic, trained {origin} by qarib {__version__} with the masked-LM
 objective{" and next sentence prediction" if train.next_sentence else ""}.
-The license is for you to choose: it depends on the text that the model was trained on.
 
 ```python
 from transformers import {names}, AutoTokenizer
@@ -66,6 +70,11 @@ tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
 ```
 
 `bert_model.ckpt` and `bert_config.json` are the same model for google-research/bert and its like.
+
+## Data
+
+{_table(data or {"TFRecords": f"`{job.training_data}`"})}
+The `manifest.json` of a dataset names the files that it was made of, with their checksums.
 
 ## Training
 
