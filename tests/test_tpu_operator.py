@@ -21,6 +21,9 @@ from qarib_airflow.tpu_operator import (
 from qarib_airflow.tpu_trigger import progress_line
 from tpu_jobs import Bench, again, context, deferred, finish, operator, stopped, until
 
+from qarib_tasks.errors import ChangedError
+from qarib_tasks.tpu.cloud import CloudTpuClient
+from qarib_tasks.tpu.cloud_request import TpuRequest
 from qarib_tasks.tpu.job import JobMemory, TpuJob
 from qarib_tasks.tpu.lifecycle import Memory
 
@@ -139,6 +142,28 @@ def test_killed_between_asking_and_the_answer(bench: Bench) -> None:
     CloudTPUHook().create_queued_resource(request=job.request(memory, "us-west4-a"), project_id="emulator")
     assert finish(job.to_dict())["status"] == "success"
     assert bench.made == 1
+
+
+@pytest.mark.parametrize("how", ["ended", "cleared", "taken over"])
+def test_ended_while_the_request_is_under_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Whoever ends the run then finds no TPU to delete: the one who asked deletes what it is given."""
+    job = bench.job()
+    trigger = deferred(operator(job))
+    name, create = bench.memory().name, CloudTpuClient.create_queued_resource
+
+    def much_later(client: CloudTpuClient, request: TpuRequest) -> Any:
+        if how == "ended":
+            CloudTPUDeleteRunOperator(task_id="delete", job=job).execute(context())
+        else:
+            deferred(operator(job), cleared=int(how == "cleared"))
+        return create(client, request)
+
+    monkeypatch.setattr(CloudTpuClient, "create_queued_resource", much_later)
+    with pytest.raises(ChangedError):
+        trigger._step()
+    assert bench.emulator.queued_resource_ids == ([name] if how == "taken over" else [])
 
 
 def test_a_name_that_another_made_is_not_adopted(bench: Bench) -> None:

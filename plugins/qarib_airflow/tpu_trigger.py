@@ -154,7 +154,13 @@ class CloudTPUTrainTrigger(BaseTrigger):
                 raise CorruptError("the TPU's memory is gone", where=self.job["address"])
             if self._killed or memory.holder != self.holder:
                 return memory
-            return run.step(memory, time.time())
+            try:
+                return run.step(memory, time.time())
+            except ChangedError:
+                if memory.phase == "asking":
+                    poll = TpuJob.from_dict(self.job).tpu.poll_seconds
+                    run.give_up(memory, memories.load(), poll=poll)
+                raise
 
     def _kill(self) -> None:
         def over(memory: Memory | None) -> Memory | None:

@@ -122,9 +122,15 @@ class TpuRun:
             return ""
         return next((problem for problem in written if problem), "")
 
-    def remove(self, memory: Memory) -> None:
-        """Delete this attempt's TPU and wait until it is gone: for a run that is stopped from outside."""
-        self.client.delete(self._zone(memory), memory.name)
+    def give_up(self, memory: Memory, saved: Memory | None, *, poll: float = 10.0) -> None:
+        """Delete what was asked for with a memory that was out of date, unless the saved one still means it.
+
+        A request may be answered minutes after the run was ended, or cleared and begun again: whoever did
+        that has looked for its TPU, and found none.
+        """
+        still_meant = saved is not None and saved.phase not in ("deleting", "succeeded", "failed")
+        if not (still_meant and saved and (saved.name, saved.zone) == (memory.name, memory.zone)):
+            self.client.delete(self._zone(memory), memory.name, poll=poll)
 
     def _zone(self, memory: Memory) -> str:
         return self.zones[memory.zone]
