@@ -134,7 +134,8 @@ def test_a_run_that_is_not_there(server: TestClient, monkeypatch: pytest.MonkeyP
     for path in ("/data/shards", "/data/corpus", "/data/training", "/data/model", "/data/shard"):
         answer = ask(server, path)
         assert (answer.status_code, answer.json()["what"]) == (404, "no such run")
-    assert ask(server, "/data/runs").json() == {"runs": [], "more": False}
+    nothing = {"runs": [], "more": False, "runs_a_page": page.RUNS_A_PAGE, "trouble": None}
+    assert ask(server, "/data/runs").json() == nothing
 
 
 def test_a_server_error_is_json(server: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

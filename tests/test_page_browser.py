@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -306,6 +306,7 @@ def test_a_damaged_shard_is_backfilled_from_the_page(site: Site) -> None:
     expect(page.get_by_text("Started:")).to_be_visible()
     (run,) = site.stack.api("GET", "dags/qarib_backfill_shards/dagRuns")["dag_runs"]
     assert run["conf"]["shards"] == ["shards/shard_0001"]
+    assert run["conf"]["workspace"] == str(site.stack.workspace)
     expect(page.get_by_role("option", name="shard_0001: done")).to_be_visible(timeout=3 * SECONDS)
     page.close()
 
@@ -378,4 +379,21 @@ def test_airflow_that_does_not_answer(site: Site) -> None:
     expect(page.get_by_text("finished")).to_be_visible()
     page.unroute("**/data/*")
     expect(page.locator("#notices")).to_be_empty()
+    page.close()
+
+
+def test_older_runs(site: Site) -> None:
+    made = make_run(site.stack.workspace, 1, dataset_id="demo-00000000ab")
+    for number in range(20):  # More than a page.
+        record = replace(made.record, run_id=f"newer-{number:02}")
+        insert_run(site.stack.home / "airflow.db", replace(made, record=record, tasks=[]))
+    page = site.open("runs")
+    ours = page.get_by_role("link", name=site.run_id)
+    expect(page.get_by_role("link", name="newer-19")).to_be_visible()
+    assert ours.count() == 0
+    page.get_by_role("link", name="Older runs").click()
+    expect(ours).to_be_visible()
+    require_accessible(page)
+    page.get_by_role("link", name="Newer runs").click()
+    expect(page.get_by_role("link", name="newer-00")).to_be_visible()
     page.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,16 @@ def test_every_state_of_a_shard(run: MadeUpRun, bucket: FolderBucket) -> None:
     assert view["totals"]["states"]["done"] == 3
     assert view["trouble"] is None
     assert {shard["map_index"] for shard in view["shards"]} == set(range(13))
+
+
+def test_an_upload_that_the_listing_does_not_know_yet(run: MadeUpRun, bucket: FolderBucket) -> None:
+    (bucket.folder / run.dataset.name / "pretraining_data/shard_0004.tfrecord").unlink()
+    for ago, state in ((1, "done"), (600, "missing")):
+        tasks = [
+            replace(task, ended=time.time() - ago) if (task.step, task.map_index) == ("upload", 4) else task
+            for task in run.tasks
+        ]
+        assert states(shards_view(run.record, files(run, bucket), tasks))["0004"] == state
 
 
 def test_a_killed_conversion(run: MadeUpRun, bucket: FolderBucket) -> None:
@@ -325,6 +336,11 @@ def test_the_former_model(run: MadeUpRun, bucket: FolderBucket) -> None:
         assert view["former"]["model_id"] == "demo-1"
         assert view["is_promoted"] is (promoted == "demo-00000000bb")
     assert view["judgement"] == "not worse"
+    # One that came after it was not before it.
+    judged.append({"model_id": "demo-2", "state": "promoted", "heldout": "h"})
+    record = {"presets": {"demo": {"promoted": "demo-2", "judged": judged}}}
+    (bucket.folder / "models/promoted.json").write_text(json.dumps(record))
+    assert model_view(run.record, files(run, bucket), [])["former"]["model_id"] == "demo-1"
 
 
 def test_a_manifest_is_read_anew_when_it_changes(run: MadeUpRun, bucket: FolderBucket) -> None:

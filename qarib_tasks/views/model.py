@@ -65,10 +65,12 @@ def judgements(files: Files, record: RunRecord) -> tuple[dict[str, dict[str, Any
 def _judged_before(
     model_id: str, judged: dict[str, dict[str, Any]], promoted: str | None
 ) -> dict[str, Any] | None:
-    """The promoted model, or for that one itself the newest that was promoted before it."""
+    """The newest that was promoted before it was judged; for one that was not, the promoted model."""
     names = list(judged)
     before = names[: names.index(model_id)] if model_id in judged else names
-    order = [promoted, *(name for name in reversed(before) if judged[name].get("state") == "promoted")]
+    order = [name for name in reversed(before) if judged[name].get("state") == "promoted"]
+    if model_id not in judged:
+        order.insert(0, promoted or "")
     for name in order:
         if name and name != model_id and (found := judged.get(name)):
             own = judged.get(model_id, {})

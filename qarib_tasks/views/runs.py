@@ -146,6 +146,8 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
         price: float | None = hourly_price(from_dict(TpuConfig, settings))
     except QaribError:
         price = None
+    if record.ended:  # Whoever ended it has deleted the TPU, and nobody has written that down.
+        now = min(now, record.ended.timestamp())
     seconds = float(memory.get("spent") or 0.0) + (now - granted if granted else 0.0)
     zone = memory.get("zone")
     return {

@@ -10,6 +10,7 @@ import base64
 import builtins
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ STATES: tuple[str, ...] = get_args(State)
 AT_WORK = ("running", "restarting", "deferred")
 FAILED = ("failed", "upstream_failed")
 SHARD_NAME = re.compile(r"(heldout/)?shards/shard_[0-9]+")
+# For so long the bucket's listing may be older than an upload that has ended, s.
+JUST_UPLOADED_SECONDS = 10
 FIGURES = ("examples", "lines", "documents", "words", "wordpieces", "unknown_share")
 
 
@@ -120,6 +123,7 @@ def shards_view(
         "dataset_id": dataset.dataset_id,
         "states": list(STATES),
         "shards": rows,
+        "workspace": record.config.get("workspace"),
         "totals": totals(rows),
         **pace(rows, tasks, record.state),
         "trouble": trouble(files.trouble),
@@ -169,6 +173,8 @@ def state_of(
             if failed:
                 return "failed", "a task failed: see its log"
             return _on_its_way(convert) if _is_open(upload) else ("done", "")
+        if _is_just_uploaded(upload):
+            return "done", ""
         expected = [(place, bytes_, crc32c)]
         if manifest:
             expected.append((place.removesuffix(".tfrecord") + ".json", None, manifest.crc32c_of_file))
@@ -201,6 +207,12 @@ def _on_its_way(convert: ShardTask | None) -> tuple[State, str]:
 def _is_open(upload: ShardTask | None) -> bool:
     """Whether the upload is still to come."""
     return upload is not None and upload.state != "success"
+
+
+def _is_just_uploaded(upload: ShardTask | None) -> bool:
+    if upload is None or upload.state != "success" or upload.ended is None:
+        return False
+    return time.time() - upload.ended < JUST_UPLOADED_SECONDS
 
 
 def recorded_outputs(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

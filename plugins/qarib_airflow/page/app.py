@@ -136,7 +136,9 @@ def runs(user: GetUserDep, offset: int = 0, dag_id: str | None = None, run_id: s
     now = time.time()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         rows = list(pool.map(lambda record: summary(record, files_of(record), now), found[:RUNS_A_PAGE]))
-    return answer({"runs": rows, "more": len(found) > RUNS_A_PAGE})
+    trouble = next((row["trouble"] for row in rows if row["trouble"]), None)
+    more = len(found) > RUNS_A_PAGE
+    return answer({"runs": rows, "more": more, "runs_a_page": RUNS_A_PAGE, "trouble": trouble})
 
 
 @app.get("/data/shards")

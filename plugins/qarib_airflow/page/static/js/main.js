@@ -6,7 +6,7 @@ import { runs } from "./runs.js";
 import { shards } from "./shards.js";
 import { training } from "./training.js";
 
-// A view has: title, load(run) → address of its data, make(context) → {node, update(data)}.
+// A view has: title, address(run, offset) of its data, make(context) → {node, update(data)}.
 const VIEWS = { runs, shards, corpus, training, model };
 const AT_WORK_SECONDS = 3;
 const AT_REST_SECONDS = 10;
@@ -23,7 +23,8 @@ function place() {
   const [name, query] = window.location.hash.replace(/^#\/?/, "").split("?");
   const values = new URLSearchParams(query || window.location.search);
   const run = values.get("run_id") ? { dag_id: values.get("dag_id") || "qarib_pretrain", run_id: values.get("run_id") } : null;
-  return { name: VIEWS[name] ? name : run ? "" : "runs", run };
+  const offset = Math.max(0, Number.parseInt(values.get("offset"), 10) || 0); // Newer runs that are passed over.
+  return { name: VIEWS[name] ? name : run ? "" : "runs", run, offset };
 }
 
 export function addressOf(name, run) {
@@ -60,7 +61,7 @@ async function show() {
   }
   const own = { ...wanted, stop: new AbortController(), timer: 0, node: null };
   shown = own;
-  notices.replaceChildren();
+  notice(null);
   view.replaceChildren(h("div", { class: "loading", role: "status" }, h("span", { class: "hidden" }, "Loading"),
     h("i"), h("i"), h("i")));
   view.setAttribute("aria-busy", "true");
@@ -82,10 +83,10 @@ async function refresh(own) {
       view.replaceChildren(noRun(own.run));
       own.node = null;
     } else {
-      const data = await ask(kind.address(own.record), own.stop.signal);
+      const data = await ask(kind.address(own.record, own.offset), own.stop.signal);
       if (own !== shown) return;
       if (!own.node) {
-        own.made = kind.make({ record: own.record, addressOf });
+        own.made = kind.make({ record: own.record, offset: own.offset, addressOf });
         own.node = own.made.node;
         view.replaceChildren(own.node);
       }
@@ -120,12 +121,13 @@ function again(own) {
 }
 
 function drawTabs(own) {
-  fill(tabs, [own.name, own.record || own.run], () => Object.entries(VIEWS).map(([name, kind]) =>
-    h("li", {}, h("a", { href: addressOf(name, own.record || own.run), "aria-current": name === own.name ? "page" : null },
+  const run = own.record || own.run;
+  fill(tabs, [own.name, run && [run.dag_id, run.run_id]], () => Object.entries(VIEWS).map(([name, kind]) =>
+    h("li", {}, h("a", { href: addressOf(name, run), "aria-current": name === own.name ? "page" : null },
       kind.title))));
-  const run = own.name === "runs" ? null : own.record;
-  fill(runLine, run && [run.run_id, run.state], () => run
-    ? [badge(run.state), h("span", {}, run.preset || run.dag_id), out(runAddress(run), run.run_id, { class: "run-id" })]
+  const one = own.name === "runs" ? null : own.record;
+  fill(runLine, one && [one.run_id, one.state], () => one
+    ? [badge(one.state), h("span", {}, one.preset || one.dag_id), out(runAddress(one), one.run_id, { class: "run-id" })]
     : [h("span", { class: "faint" }, "pre-training an Arabic BERT")]);
 }
 

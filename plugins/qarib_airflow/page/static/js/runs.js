@@ -32,7 +32,7 @@ const way = (run) => h("ol", { class: "way", "aria-label": "Steps" }, STEPS.map(
 
 function trainingOf(run) {
   const training = run.training;
-  if (!training) return h("span", { class: "faint" }, "not begun");
+  if (!training) return h("span", { class: "faint" }, run.trouble ? "–" : "not begun");
   return [
     h("span", {}, `${short(training.step)} of ${short(training.train_steps)} steps`),
     progress(training.step / training.train_steps, "Steps of the training"),
@@ -53,20 +53,26 @@ function line(run, addressOf) {
       h("div", {}, h("dt", {}, "Dataset"), h("dd", {}, data.dataset_shards
         ? `${count(data.dataset_shards)} shards, ${short(data.dataset_examples)} examples, ${bytes(data.dataset_bytes)}` : "–")),
       h("div", {}, h("dt", {}, "Training"), h("dd", { class: "training-cell" }, trainingOf(run))),
-      h("div", {}, h("dt", {}, "Cost so far"), h("dd", {}, run.tpu ? money(run.tpu.cost) : "no TPU"))));
+      h("div", {}, h("dt", {}, "Cost so far"), h("dd", {}, run.tpu ? money(run.tpu.cost) : run.trouble ? "–" : "no TPU"))));
 }
 
 export const runs = {
   title: "Runs",
-  address: () => "data/runs",
-  make({ addressOf }) {
+  address: (_, offset) => `data/runs?offset=${offset}`,
+  make({ addressOf, offset }) {
     const list = h("ol", { class: "stack runs" });
+    const pages = h("div", { class: "row" });
     return {
-      node: list,
+      node: h("div", { class: "stack" }, list, pages),
       update(data) {
+        const from = (first) => `#/runs?offset=${first}`;
+        fill(pages, [offset, data.more], () => [
+          offset ? h("a", { class: "button", href: from(Math.max(0, offset - data.runs_a_page)) }, "Newer runs") : null,
+          data.more ? h("a", { class: "button", href: from(offset + data.runs_a_page) }, "Older runs") : null,
+        ]);
         fill(list, data.runs, (found) => found.length
           ? found.map((run) => line(run, addressOf))
-          : h("li", {}, empty("There is no run yet", "Trigger the DAG qarib_pretrain: the preset “demo” takes some minutes.",
+          : h("li", {}, offset ? empty("There are no older runs", "The newest are on the first page.") : empty("There is no run yet", "Trigger the DAG qarib_pretrain: the preset “demo” takes some minutes.",
             out(airflow("dags/qarib_pretrain"), "Open the DAG", { class: "button first" }))));
       },
     };

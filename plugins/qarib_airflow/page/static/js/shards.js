@@ -202,7 +202,7 @@ class Shards {
 
   /** A second look before anything is started: the run is one of Airflow's, with its own leave to trigger. */
   backfill(shard) {
-    const conf = { dataset: this.data.dataset_id, shards: [shard.name] };
+    const conf = { dataset: this.data.dataset_id, workspace: this.data.workspace, shards: [shard.name] };
     const said = h("p", { role: "status" });
     const sure = h("div", { class: "sure", hidden: true }, h("p", {}, "This triggers the DAG ", h("code", {}, BACKFILL), " with"),
       h("pre", { tabindex: "0" }, JSON.stringify(conf, null, 1)),
