@@ -8,14 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import demo
-import httpx
 import pytest
 import sqlalchemy
-from airflow_api import AirflowApi
 from local_stack import MARKER, LocalStack, StackError, end_marked, free_ports, marked
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -92,26 +89,11 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 def test_a_writer_waits_for_another_one(tmp_path: Path) -> None:
     """A user who triggers a run while the DAGs are being read waits; SQLite's 5 s end in an error 500."""
     stack = LocalStack(tmp_path)
-    stack.url, stack.emulator = "http://127.0.0.1:1", "http://127.0.0.1:2"
+    stack.url, stack.emulator, stack._execution_port = "http://127.0.0.1:1", "http://127.0.0.1:2", 3
     address = stack._environment(1, 2, 3, 4)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     with sqlalchemy.create_engine(address).connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 60_000
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 30_000
     assert (tmp_path / "airflow.db").exists()
-
-
-@pytest.mark.parametrize(("method", "asked"), [("GET", 2), ("POST", 1)])
-def test_only_what_reads_is_asked_for_again(method: str, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    answers = [httpx.Response(500, text="Database error"), httpx.Response(200, json={"state": "running"})]
-    api, left = AirflowApi(), list(answers)
-    transport = httpx.MockTransport(lambda _: left.pop(0))
-    api._client = httpx.Client(base_url="http://127.0.0.1", transport=transport)
-    if method == "GET":
-        assert api.api(method, "dags") == {"state": "running"}
-    else:
-        with pytest.raises(StackError, match="500 Database error"):
-            api.api(method, "dags")
-    assert len(answers) - len(left) == asked
 
 
 def test_progress_lines_without_a_terminal() -> None:

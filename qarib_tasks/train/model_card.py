@@ -44,10 +44,6 @@ def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any])
     if train.start_from:
         origin = f"from the weights of `{train.start_from}`"
         origin += f" ({job.steps_before:,} steps before)" if job.steps_before else ""
-    data = {
-        f"`{made.dataset_id}`": f"{made.examples:,} examples of {', '.join(made.sources)}"
-        for made in job.trained_on
-    }
     names = "BertForPreTraining" if train.next_sentence else "BertForMaskedLM"
     return f"""---
 language: ar
@@ -71,12 +67,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
 
 `bert_model.ckpt` and `bert_config.json` are the same model for google-research/bert and its like.
 
-## Data
-
-{_table(data or {"TFRecords": f"`{job.training_data}`"})}
-The `manifest.json` of a dataset names the files that it was made of, with their checksums.
-
-## Training
+{_data(job)}## Training
 
 {_table(settings)}
 Weights were updated by BERT's AdamW (weight decay 0.01, gradients clipped to norm 1.0).
@@ -92,6 +83,18 @@ kept out of training:
 | step | masked-LM loss | accuracy |
 |---|---|---|
 {losses}"""
+
+
+def _data(job: TrainingJob) -> str:
+    """Of a job that names no datasets nothing is told: its folders have other names on another machine."""
+    if not job.trained_on:
+        return ""
+    rows = {
+        f"`{made.dataset_id}`": f"{made.examples:,} examples of {', '.join(made.sources)}"
+        for made in job.trained_on
+    }
+    about = "The `manifest.json` of a dataset names the files that it was made of, with their checksums."
+    return f"## Data\n\n{_table(rows)}\n{about}\n\n"
 
 
 def _table(rows: Mapping[str, Any]) -> str:
