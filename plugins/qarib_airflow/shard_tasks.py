@@ -81,18 +81,22 @@ def convert(shard: str) -> None:
 class ShardUploadOperator(VerifiedUploadOperator):
     """Uploads a converted shard: the TFRecords, then their manifest.
 
-    :param shard: the raw shard's file. (templated)
+    It has no templated fields, and says its label with its end: each would be a request more (docs/adr/0005).
+
+    :param shard: the raw shard's file, as a mapped task group passes it on.
     """
 
-    template_fields: Sequence[str] = ("shard",)
+    template_fields: Sequence[str] = ()
 
     def __init__(self, *, shard: Any, **kwargs: Any) -> None:
         super().__init__(src=[], dst="", bucket="", gcp_conn_id=CONNECTION, do_xcom_push=False, **kwargs)
         self.shard = shard
 
     def execute(self, context: Context) -> list[str]:
+        shard: str = self.shard.resolve(context)
+        context["ti"].rendered_map_index = shard_label(shard)
         with timed("upload"):
-            run, name = pipeline.run_of_shard(Path(self.shard))
+            run, name = pipeline.run_of_shard(Path(shard))
             upload = run.config.upload
             self.src = [str(path) for path in pipeline.shard_files(run, name)]
             self.bucket, self.dst, self.keep_local = upload.bucket, upload.prefix, upload.keep_local
@@ -103,7 +107,7 @@ class ShardUploadOperator(VerifiedUploadOperator):
 @task_group
 def shard(path: str) -> None:
     upload = ShardUploadOperator(
-        task_id="upload", shard=path, map_index_template="{{ shard_label(task.shard) }}"
+        task_id="upload", shard=path, map_index_template="{{ ti.rendered_map_index or '' }}"
     )
     convert(shard=path) >> upload
 
