@@ -1,11 +1,12 @@
-"""Deletes datasets and models that nobody needs any more, from the workspace and the bucket.
+"""Deletes datasets, models and fetched sources that nobody needs any more, from the workspace and the bucket.
 
 Trigger it as it is: the log of `clean_up` lists what would go and why the rest is kept, and nothing is
 deleted. Trigger it again with *Dry run* off to delete what was listed.
 
 What is kept whatever its age: promoted models, and whatever a model that is kept refers to: its dataset, the
 model that it goes on from, and the datasets that its dataset extends. What changed within the given days is
-kept too, so a run that is under way loses nothing.
+kept too, so a run that is under way loses nothing. A source that was fetched goes when it was not read for so
+long; a run that names it fetches it again.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def clean_up() -> int:
 
 @dag(
     dag_display_name="QARiB: delete what is old",
-    description="Deletes old datasets and models that nobody refers to",
+    description="Deletes old datasets and models that nobody refers to, and fetched sources",
     doc_md=__doc__,
     schedule=None,
     max_active_runs=1,

@@ -8,7 +8,8 @@ overrides it for one run. When it runs by itself is set in the environment of th
 What happens, from left to right:
 
 1. `preflight` looks which source files the promoted model's dataset has not taken, by their contents. If
-   there is none, everything behind is skipped, and its log says so.
+   there is none, everything behind is skipped, and its log says so. So it is behind `collect` if the new
+   files hold nothing but repeats.
 2. `sources`, `collect_source`, `collect`, `vocab`, `split`, `shard` (`convert` and `upload`), `dataset` and
    `publish` make a dataset of the new text alone, with the vocabulary that is there. The shards of the
    datasets that it extends are not touched.

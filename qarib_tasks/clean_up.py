@@ -1,4 +1,4 @@
-"""Old datasets and models, in the workspace and in the bucket: which may go, and making them go.
+"""Old datasets, models and fetched sources, in workspace and bucket: which may go, and making them go.
 
 What is kept: everything that changed lately; promoted models; whatever one that is kept refers to, be it
 a model's dataset, the model it goes on from, or the dataset that a dataset extends; and what the workspace
@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config import load_yaml
+from qarib_tasks.layout import FETCHED
 from qarib_tasks.promotion import record_of
+from qarib_tasks.sources import fetched, forget
 from qarib_tasks.storage import DAY, Bucket
 
 log = logging.getLogger(__name__)
@@ -31,10 +33,10 @@ EXTENDS = re.compile(r"^extends: *['\"]?([a-z0-9_]+-[0-9a-f]{10})", re.MULTILINE
 
 @dataclass
 class Made:
-    """A dataset or a model, wherever it is.
+    """A dataset or a model, wherever it is, or a source that was fetched.
 
     Attributes:
-        name: `datasets/<id>` or `models/<id>`.
+        name: `datasets/<id>`, `models/<id>` or `cache/sources/<file>`.
         changed: seconds since 1970 of the newest file or object.
         bytes: of all files and objects.
         refers: names that its settings and its manifest mention.
@@ -67,6 +69,9 @@ def survey(
     """
     made: dict[str, Made] = {}
     _look_in_workspace(workspace, made, address)
+    for path in fetched(workspace / FETCHED):
+        name = f"{FETCHED}/{path.name}"
+        made[name] = Made(name, path.stat().st_mtime, path.stat().st_size)
     if address:
         _look_in_bucket(Bucket(address, client), made)
     since = (time.time() if now is None else now) - days * DAY
@@ -147,6 +152,14 @@ def _keep_what_is_referred_to(made: Mapping[str, Made]) -> None:
 
 def delete(one: Made, workspace: Path, address: str | None, client: Any = None) -> None:
     """Delete it everywhere. Its manifest goes first: it is never there without what it speaks of."""
+    if one.name.startswith(FETCHED):
+        forget(workspace / one.name)
+    else:
+        _delete_folders(one, workspace, address, client)
+    log.info("deleted: %s", one)
+
+
+def _delete_folders(one: Made, workspace: Path, address: str | None, client: Any) -> None:
     folder = workspace / one.name
     (folder / "manifest.json").unlink(missing_ok=True)
     if folder.exists():
@@ -156,4 +169,3 @@ def delete(one: Made, workspace: Path, address: str | None, client: Any = None) 
         names = bucket.list(f"{one.name}/")
         for name in sorted(names, key=lambda name: not name.endswith(f"{one.name}/manifest.json")):
             names[name].delete()
-    log.info("deleted: %s", one)

@@ -15,7 +15,7 @@ from typing import Any
 
 from qarib_tasks.cleaning import Cleaner
 from qarib_tasks.config import CollectConfig, SourceConfig, to_dict
-from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
 from qarib_tasks.formats import read
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import FileRecord, Manifest, finished
@@ -30,7 +30,7 @@ SAMPLE_LINES = 10
 def list_sources(
     config: CollectConfig, allowed: AllowedSources | None = None
 ) -> dict[SourceConfig, list[SourceFile]]:
-    """The files that each source names, sorted.
+    """The files that each source names, sorted. What is wrong with any of them is told at once.
 
     Raises:
         ConfigError: there is no source, or one may not be read. InputError: a source names no file.
@@ -38,7 +38,13 @@ def list_sources(
     """
     if not config.sources:
         raise ConfigError("no source of text is given", where="collect.sources", do="Name at least one file")
-    return {source: list_files(source, allowed) for source in config.sources}
+    faults, files = Faults(), {}
+    for source in config.sources:
+        with faults.kept():
+            files[source] = list_files(source, allowed)
+    # A bucket that does not answer may do so later; the others would still be wrong.
+    faults.raise_all(lambda error: not isinstance(error, StorageError))
+    return files
 
 
 def source_files(config: CollectConfig) -> dict[SourceConfig, list[Path]]:

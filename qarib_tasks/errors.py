@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
 
 class QaribError(Exception):
     """Root of every error raised on purpose.
@@ -10,13 +13,17 @@ class QaribError(Exception):
         what: what was wrong, one sentence without a full stop.
         where: file, file:line, shard or setting that it was found in.
         do: what the user can do about it.
+        parts: the errors that it tells together, see `Faults`.
     """
 
-    def __init__(self, what: str, *, where: object = None, do: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, where: object = None, do: str | None = None, parts: Sequence[QaribError] = ()
+    ) -> None:
         super().__init__(what, where, do)
         self.what = what
         self.where = None if where is None else str(where)
         self.do = do
+        self.parts = tuple(parts)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -57,3 +64,29 @@ class StorageError(QaribError):
 
 class ChangedError(StorageError):
     """Somebody else has written an object since it was read: what was made of it is out of date."""
+
+
+class Faults:
+    """Errors that are told together."""
+
+    def __init__(self) -> None:
+        self.found: list[QaribError] = []
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Go on behind the block whatever is wrong in it."""
+        try:
+            yield
+        except QaribError as error:
+            self.found += error.parts or (error,)
+
+    def raise_all(self, worst: Callable[[QaribError], bool] = lambda error: True) -> None:
+        """Raise the one that there is, or one that lists all, of the type of the first that is `worst`."""
+        if len(self.found) < 2:
+            for error in self.found:
+                raise error
+            return
+        first = next(filter(worst, self.found), self.found[0])
+        lines = "".join(f"\n{number}. {error}" for number, error in enumerate(self.found, 1))
+        text = f"{len(self.found)} things are wrong:{lines}"
+        raise type(first)(text, parts=self.found) from first.__cause__

@@ -20,7 +20,7 @@ from qarib_tasks.config import CollectConfig
 from qarib_tasks.corpus_report import report
 from qarib_tasks.deduplication import chosen, repeats, unpacked
 from qarib_tasks.documents import RECORD, DocumentWriter, Records, histogram
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import InputError, NothingNewError
 from qarib_tasks.manifest import FileRecord, Manifest
 from qarib_tasks.progress import progress
 from qarib_tasks.storage import CHUNK, atomic_path, write_text
@@ -52,6 +52,10 @@ def join(
 
     Returns:
         that manifest, not yet written.
+
+    Raises:
+        NothingNewError: only repeats of the earlier texts are left of it.
+        InputError: nothing is left of the text, or one of the two parts is empty.
     """
     total = sum(part.statistics["documents_read"] for part in parts.values())
     exact, near = _repeats(config, folder, parts, total, earlier)
@@ -89,10 +93,12 @@ def join(
         for values in statistics.values():
             totals.update({name: value for name, value in values.items() if isinstance(value, int)})
         if not totals["documents"] and not totals["heldout_documents"]:
-            do = "Check shares and sources"
-            if totals["duplicates"] and earlier:
-                do = "All of it may be in the datasets that this one extends already: see report.html there"
-            raise InputError("nothing is left of the text", where=out, do=do)
+            if earlier and totals["duplicates"]:
+                raise NothingNewError(
+                    f"{totals['duplicates']:,} documents, all in the datasets that this one extends already",
+                    where=out,
+                )
+            raise InputError("nothing is left of the text", where=out, do="Check shares and sources")
         if heldout and not totals["heldout_documents"] and not earlier:
             raise InputError(
                 f"none of {totals['documents']:,} documents fell to the held-out part",

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from qarib_tasks.config import UploadConfig
 
+# Sources from far away, below the workspace.
+FETCHED = "cache/sources"
+
 
 @dataclass(frozen=True)
 class DatasetLayout:

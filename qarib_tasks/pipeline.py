@@ -17,7 +17,7 @@ from qarib_tasks import corpus, ledger, shards, vocab
 from qarib_tasks.audit import MOST_NAMED, audit, broken, listed, repair, shard_names, tolerated
 from qarib_tasks.config import TrainedOn, TrainingJob, dump_yaml, to_dict
 from qarib_tasks.errors import InputError
-from qarib_tasks.layout import manifest_of
+from qarib_tasks.layout import FETCHED, manifest_of
 from qarib_tasks.ledger import by_source, read_plan
 from qarib_tasks.manifest import FileRecord, Manifest
 from qarib_tasks.run import FirstStep as FirstStep
@@ -102,7 +102,7 @@ def record_sources(run: Run, client: Any = None) -> None:
 
 
 def _fetched_sources(run: Run) -> Path:
-    return Path(run.config.workspace) / "cache" / "sources"
+    return Path(run.config.workspace) / FETCHED
 
 
 def build_vocab(run: Run) -> Manifest:

@@ -200,6 +200,19 @@ def fetch(
     return path, record
 
 
+def fetched(cache: Path) -> Iterator[Path]:
+    """The files in `cache`, sorted; each was last read when it was last changed."""
+    for path in sorted(cache.glob("*")):
+        if _manifest_path(path).is_file():
+            yield path
+
+
+def forget(path: Path) -> None:
+    """Remove a fetched file: it is fetched again when it is needed."""
+    _manifest_path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
 def _manifest_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
@@ -209,7 +222,10 @@ def _cached(path: Path) -> FileRecord | None:
         manifest = Manifest.read(_manifest_path(path))
     except (InputError, CorruptError):
         return None
-    return None if manifest.faults(path.parent) else manifest.outputs[0]
+    if manifest.faults(path.parent):
+        return None
+    os.utime(path)  # `clean_up` removes what has not been read for long.
+    return manifest.outputs[0]
 
 
 def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> FileRecord:

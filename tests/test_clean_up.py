@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from qarib_tasks.clean_up import Made, delete, survey
+from qarib_tasks.config import SourceConfig
 from qarib_tasks.errors import CorruptError
+from qarib_tasks.sources import fetch, list_files
 from qarib_tasks.storage import DAY, Bucket
 
 OLD = time.time() - 100 * DAY
@@ -113,6 +115,24 @@ def test_what_publishes_elsewhere_stays(tmp_path: Path, bucket_name: str) -> Non
         f"models/{an_id(1)}": "",
         f"models/{an_id(2)}": f"publishes to gs://{bucket_name}/",
     }
+
+
+def test_fetched_sources(tmp_path: Path, bucket_name: str) -> None:
+    """What was read lately stays, however long ago it was fetched."""
+    bucket, cache = Bucket(f"gs://{bucket_name}/"), tmp_path / "cache" / "sources"
+    for name in ("used.txt", "unused.txt"):
+        bucket.write_text(name, "12345")
+        (file,) = list_files(SourceConfig(name="text", path=f"gs://{bucket_name}/{name}"))
+        path, _ = fetch(file, cache)
+        os.utime(path, (OLD, OLD))
+        if name == "used.txt":
+            fetch(file, cache)
+    kept, old = sorted(survey(tmp_path, None, 90), key=lambda one: not one.kept)
+    assert (kept.name[-9:], kept.kept, kept.bytes) == ("-used.txt", "changed within 90 days", 5)
+    assert (old.name[-11:], old.kept) == ("-unused.txt", "")
+    delete(old, tmp_path, None)
+    name = kept.name.removeprefix("cache/sources/")
+    assert sorted(path.name for path in cache.iterdir()) == [name, f"{name}.json"]
 
 
 def test_the_dag_deletes_only_when_told_to(

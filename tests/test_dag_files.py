@@ -66,7 +66,7 @@ def test_the_order_of_the_steps(pretrain: Any) -> None:
         "vocab": {"preflight", "collect"},
         "split": {"preflight", "collect"},
         "shard.convert": {"split", "vocab"},
-        "shard.upload": {"split", "shard.convert"},
+        "shard.upload": {"shard.convert"},
         "dataset": {"preflight", "split", "shard.upload"},
         "publish": {"dataset"},
         "prepare_tpu": {"preflight", "publish"},

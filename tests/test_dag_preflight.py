@@ -110,8 +110,10 @@ def test_everything_that_is_wrong_is_told_at_once(
     params: dict[str, Any], bucket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What can never work decides that it is not tried again."""
-    wrong = params | {"bucket": f"{bucket_name}-not", "sources": [{"name": "text", "path": "/nowhere/*.txt"}]}
-    with pytest.raises(StorageError, match=r"(?s)2 things are wrong:\n1\. gs://.*\n2\. .*/nowhere") as error:
+    sources = [{"name": name, "path": f"/{name}/*.txt"} for name in ("nowhere", "neither")]
+    wrong = params | {"bucket": f"{bucket_name}-not", "sources": sources}
+    told = r"(?s)3 things are wrong:\n1\. gs://.*\n2\. .*/nowhere.*\n3\. .*/neither"
+    with pytest.raises(StorageError, match=told) as error:
         preflight(wrong, CONNECTION)
     assert is_for_good(error.value)
 

@@ -171,3 +171,12 @@ def test_a_second_month_of_text(
     assert again.state == "success"
     assert {state for task, state in states(again).items() if task != "preflight"} == {"skipped"}
     assert promoted(deployment, bucket_name) == second
+
+    # A new file of nothing but old text.
+    (text / "2026-03.txt").write_bytes((text / "2026-02.txt").read_bytes() + b"\n")
+    repeated = retrain(3)
+    assert repeated.state == "success"
+    done = {task for task, state in states(repeated).items() if state != "skipped"}
+    assert done == {"preflight", "sources", "collect_source", "collect"}
+    assert "documents, all in the datasets that this one extends already" in caplog.text
+    assert promoted(deployment, bucket_name) == second

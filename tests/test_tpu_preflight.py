@@ -25,6 +25,7 @@ from qarib_tasks.pretrained import find
 from qarib_tasks.storage import Bucket, checksums
 from qarib_tasks.tpu.cloud_errors import TpuRequestError
 from qarib_tasks.tpu.job import TpuJob
+from qarib_tasks.tpu.lifecycle import Memory
 from qarib_tasks.tpu.package import build_wheel
 from qarib_tasks.tpu.prepare import REQUIREMENTS
 
@@ -113,6 +114,18 @@ def test_all_that_a_machine_needs_is_in_the_bucket(bucket_name: str, tmp_path: P
     before = {name: blob.generation for name, blob in bucket.list().items()}
     assert prepare_tpu(run, "manual__1", "somebody", CONNECTION) == values
     assert {name: blob.generation for name, blob in bucket.list().items()} == before
+
+
+def test_two_airflows_of_one_project_have_runs_of_one_name(bucket_name: str, tmp_path: Path) -> None:
+    """As the scheduled runs of a staging and a production deployment: neither deletes the other's TPU."""
+    jobs = []
+    for prefix in ("production/", "staging/"):
+        run = run_of(tmp_path / prefix, bucket_name)
+        run = replace(run, config=replace(run.config, upload=replace(run.config.upload, prefix=prefix)))
+        jobs.append(TpuJob.from_dict(prepare_tpu(run, "scheduled__1", "somebody", CONNECTION) or {}))
+    one, other = jobs
+    assert one.labels != other.labels
+    assert Memory(run_id=one.run_id).name != Memory(run_id=other.run_id).name
 
 
 def test_weights_on_this_machine_are_taken_to_the_bucket(bucket_name: str, tmp_path: Path) -> None:

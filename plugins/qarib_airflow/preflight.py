@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from qarib_airflow.limits import SHARDS_AT_ONCE
 from qarib_airflow.tpu_preflight import check_tpu
 from qarib_tasks import disk, pipeline
 from qarib_tasks.config import RunConfig, to_dict
-from qarib_tasks.errors import ConfigError, QaribError, StorageError
+from qarib_tasks.errors import ConfigError, Faults, StorageError
 from qarib_tasks.ledger import read_plan
 from qarib_tasks.run import FirstStep
 from qarib_tasks.sources import AllowedSources
@@ -57,7 +57,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> pipeline.Run:
             check_tpu(run, gcp_conn_id)
         with faults.kept():
             check_size(run)
-    faults.raise_all()
+    faults.raise_all(is_for_good)
     assert run
     pipeline.save_settings(run)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)
@@ -103,30 +103,6 @@ def check_size(run: pipeline.Run) -> None:
         need = disk.estimate(config, files, at_once)
         log.info("The run %s", disk.check_room(Path(config.workspace), need, run.dataset.root))
     faults.raise_all()
-
-
-class Faults:
-    """Errors that are told together."""
-
-    def __init__(self) -> None:
-        self.found: list[QaribError] = []
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        try:
-            yield
-        except QaribError as error:
-            self.found.append(error)
-
-    def raise_all(self) -> None:
-        """Raise the one that there is, or one that lists all: not tried again where one of them is not."""
-        if len(self.found) < 2:
-            for error in self.found:
-                raise error
-            return
-        first = next((error for error in self.found if is_for_good(error)), self.found[0])
-        lines = "".join(f"\n{number}. {error}" for number, error in enumerate(self.found, 1))
-        raise type(first)(f"{len(self.found)} things are wrong:{lines}") from first.__cause__
 
 
 def deployment_defaults() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from airflow.sdk import Asset, CronDataIntervalTimetable, Param
 from pydantic import TypeAdapter
 
 from qarib_airflow.assets import CORPUS
+from qarib_airflow.errors import is_for_good
 from qarib_airflow.preflight import (
     allowed_sources,
     check_bucket,
@@ -26,7 +27,7 @@ from qarib_airflow.published import published_objects
 from qarib_airflow.tpu_preflight import check_tpu
 from qarib_tasks import pipeline
 from qarib_tasks.config import from_dict
-from qarib_tasks.errors import ConfigError, NothingNewError
+from qarib_tasks.errors import ConfigError, Faults, NothingNewError
 from qarib_tasks.pipeline import Run
 from qarib_tasks.presets import merged
 from qarib_tasks.retraining import RetrainConfig, prepare_retraining
@@ -109,11 +110,17 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
         log.info("Nothing new: %s. Everything behind is skipped", error)
         return None
     log.info("Settings, preset %s:\n%s", config.preset, settings_table(run.config, {}))
-    check_size(run)
-    check_bucket(run, gcp_conn_id)
-    for earlier in run.earlier:
-        pipeline.require_published(earlier, published_objects(earlier, gcp_conn_id))
-    check_tpu(run, gcp_conn_id)
+    faults = Faults()
+    with faults.kept():
+        check_size(run)
+    with faults.kept():
+        check_bucket(run, gcp_conn_id)
+        for earlier in run.earlier:
+            with faults.kept():
+                pipeline.require_published(earlier, published_objects(earlier, gcp_conn_id))
+    with faults.kept():
+        check_tpu(run, gcp_conn_id)
+    faults.raise_all(is_for_good)
     pipeline.save_settings(run)
     log.info("dataset_id %s extends %s, model_id %s", run.dataset_id, run.config.extends, run.model_id)
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
@@ -18,7 +19,10 @@ from qarib_airflow.tpu_operator import CloudTPUDeleteRunOperator
 from qarib_airflow.tpu_preflight import prepare_tpu as run_prepare_tpu
 from qarib_airflow.trainer import TrainerOperator, TrainOperator
 from qarib_tasks import pipeline, promotion
+from qarib_tasks.errors import NothingNewError
 from qarib_tasks.pipeline import Run
+
+log = logging.getLogger(__name__)
 
 
 @task
@@ -33,11 +37,16 @@ def collect_source(run: dict[str, Any], name: str) -> None:
     pipeline.collect_source(Run.from_dict(run), name, allowed_sources())
 
 
-# There may be no source to collect.
-@task(trigger_rule=TriggerRule.NONE_FAILED, execution_timeout=CORPUS_TIMEOUT)
+# There may be no source to collect, or nothing in the new files of a re-training but what was there before.
+@task.short_circuit(trigger_rule=TriggerRule.NONE_FAILED, execution_timeout=CORPUS_TIMEOUT)
 @fails_for_good
-def collect(run: dict[str, Any]) -> None:
-    pipeline.collect(Run.from_dict(run), allowed_sources())
+def collect(run: dict[str, Any]) -> bool:
+    try:
+        pipeline.collect(Run.from_dict(run), allowed_sources())
+    except NothingNewError as error:
+        log.info("Nothing new: %s. Everything behind is skipped", error)
+        return False
+    return True
 
 
 @task(execution_timeout=CORPUS_TIMEOUT)

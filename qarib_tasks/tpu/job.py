@@ -35,7 +35,7 @@ _EXPIRY = "%Y-%m-%d_%H-%M-%S"
 @dataclass(frozen=True, kw_only=True)
 class TpuJob:
     """Attributes:
-    run_id: names the TPUs, and is their label `run`.
+    run_id: names the TPUs, and is their label `run`: another one for each run of any Airflow of the project.
     owner: their label `owner`.
     address: the job's folder, ending with a slash.
     arguments: of the machine's Python.

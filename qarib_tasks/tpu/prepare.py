@@ -66,7 +66,8 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
             do="Set QARIB_TPU_WHEELHOUSE for the Airflow workers, see docs/cloud-tpu.md",
         )
     return TpuJob(
-        run_id=run_id,
+        # Two Airflows of one project can each have a run of this name: each would delete the other's TPU.
+        run_id=f"{run_id} of {run.address}{run.model.name}",
         owner=owner,
         address=f"{run.address}{run.model.name}tpu/{label_value(run_id)}/",
         tpu=run.config.tpu,
