@@ -221,6 +221,14 @@ def number(place: Locator) -> int:
     return int(found[0].replace(",", ""))
 
 
+def step_at(plot: Locator, share: float) -> int:
+    """The step that the legend shows for a place on a chart, `share` of its width from the left."""
+    box = plot.bounding_box()
+    assert box
+    plot.hover(position={"x": share * box["width"], "y": box["height"] / 2})
+    return number(plot.page.locator(".chart .u-legend .u-value").first)
+
+
 def test_while_it_trains(site: Site) -> None:
     page = site.open("training")
     steps = page.get_by_text(re.compile(f" of {STEPS:,} steps"))
@@ -231,6 +239,25 @@ def test_while_it_trains(site: Site) -> None:
     assert number(steps) > first
     expect(page.get_by_role("img", name=re.compile("^Loss: loss .* at step"))).to_be_visible()
     assert page.locator("canvas").count() >= 4
+    # What is unfolded and what is zoomed into stay so when there is news.
+    page.get_by_text(re.compile(r"^Evaluations \(")).click(timeout=SECONDS)
+    plot = page.locator(".chart .u-over").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box
+    middle, first = box["y"] + box["height"] / 2, step_at(plot, 0.02)
+    page.mouse.move(box["x"] + 0.5 * box["width"], middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], middle)
+    page.mouse.up()
+    beginning = step_at(plot, 0.02)
+    assert beginning > first
+    evaluations = page.get_by_text(re.compile(r"^Evaluations \("))
+    expect(evaluations).not_to_have_text(evaluations.inner_text(), timeout=SECONDS)
+    expect(page.get_by_role("region", name="Evaluations")).to_be_visible()
+    assert step_at(plot, 0.02) == beginning
+    plot.dblclick()
+    assert step_at(plot, 0.02) < beginning
     page.close()
     for view in ("runs", "shards", "corpus", "model"):
         page = site.open(view)

@@ -60,7 +60,10 @@ export class Chart {
     const shape = JSON.stringify(all.map((one) => [one.name, one.colour]));
     const data = uPlot.join(all.map((one) => [one.steps, one.values]));
     if (this.plot && this.shape === shape) {
-      this.plot.setData(data);
+      const { scales: { x: { min, max } }, data: [steps] } = this.plot;
+      const zoomed = min > steps[0] || max < steps.at(-1);
+      this.plot.setData(data, !zoomed);
+      if (zoomed) this.plot.setScale("x", { min, max });
     } else {
       this.shape = shape;
       this.plot?.destroy();

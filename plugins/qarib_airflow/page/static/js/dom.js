@@ -19,12 +19,14 @@ export function h(tag, properties = {}, ...children) {
 
 const drawn = new WeakMap();
 
-/** Fill a node anew, if what is to be shown has changed: focus and selection stay otherwise. */
+/** Fill a node anew, if what is to be shown has changed: focus and selection stay otherwise, what is unfolded always. */
 export function fill(node, data, render) {
   const key = JSON.stringify(data);
   if (drawn.get(node) === key) return;
   drawn.set(node, key);
+  const unfolded = [...node.querySelectorAll("details")].map((one) => one.open);
   node.replaceChildren(...[render(data)].flat(3).filter(Boolean));
+  node.querySelectorAll("details").forEach((one, index) => { one.open = unfolded[index] ?? one.open; });
 }
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
