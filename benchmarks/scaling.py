@@ -30,7 +30,7 @@ class Figures:
     upload_mb_s: float = 100.0  # MB/s, one worker, checksums and the verification included
     bucket_mb_s: float = 2000.0  # MB/s, all workers together
     overhead: float = 1.1  # s, a shard: Airflow's, and starting the tasks' processes
-    scheduler: float = 0.8  # s, a shard: at least, however many workers there are
+    scheduler: float = 0.5  # s, a shard: at least, however many workers there are
     core_hour: float = 0.04  # US dollars, a core with 4 GB
     server_hour: float = 0.25  # US dollars: scheduler, API server, database, queue
     storage_gb_month: float = 0.02  # US dollars, the bucket
