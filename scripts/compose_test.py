@@ -35,7 +35,8 @@ CONF = {
     "sources": [{"name": "muwatta", "path": "/opt/qarib/sample/muwatta.txt"}],
     "vocab_size": 800,
     "shard_lines": 400,
-    "dupe_factor": 1,
+    # A conversion takes seconds, so that one can be caught while it runs.
+    "dupe_factor": 200,
     **TINY_MODEL,
     "train_batch_size": 16,
     "train_steps": 20,
@@ -82,12 +83,13 @@ class ComposeStack(AirflowApi):
             cwd=REPOSITORY,
             input=given,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if quiet else None,
+            stderr=subprocess.PIPE if quiet else None,
             text=True,
             check=False,
         )
         if check and ended.returncode != 0:
-            raise StackError(f"{' '.join(command)} ended with status {ended.returncode}:\n{ended.stdout}")
+            told = f"{ended.stdout}{ended.stderr or ''}"
+            raise StackError(f"{' '.join(command)} ended with status {ended.returncode}:\n{told}")
         return ended.stdout
 
     @contextmanager
