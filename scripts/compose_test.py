@@ -34,9 +34,9 @@ CONF = {
     "preset": "demo",
     "sources": [{"name": "muwatta", "path": "/opt/qarib/sample/muwatta.txt"}],
     "vocab_size": 800,
-    "shard_lines": 400,
+    "shard_lines": 500,
     # A conversion takes seconds, so that one can be caught while it runs.
-    "dupe_factor": 200,
+    "dupe_factor": 100,
     **TINY_MODEL,
     "train_batch_size": 16,
     "train_steps": 20,
