@@ -34,9 +34,9 @@ CONF = {
     "preset": "demo",
     "sources": [{"name": "muwatta", "path": "/opt/qarib/sample/muwatta.txt"}],
     "vocab_size": 800,
-    "shard_lines": 500,
-    # A conversion takes seconds, so that one can be caught while it runs.
-    "dupe_factor": 100,
+    "shard_lines": 100,
+    # So many conversions, each long enough, that one is caught while it runs.
+    "dupe_factor": 50,
     **TINY_MODEL,
     "train_batch_size": 16,
     "train_steps": 20,
