@@ -93,7 +93,7 @@ def join(
         for values in statistics.values():
             totals.update({name: value for name, value in values.items() if isinstance(value, int)})
         if not totals["documents"] and not totals["heldout_documents"]:
-            if earlier and totals["duplicates"]:
+            if earlier and totals["duplicates"] and not totals["outside_share"]:
                 raise NothingNewError(
                     f"{totals['duplicates']:,} documents, all in the datasets that this one extends already",
                     where=out,

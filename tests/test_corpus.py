@@ -10,7 +10,7 @@ import pytest
 from qarib_tasks import corpus
 from qarib_tasks.config import CollectConfig, from_dict
 from qarib_tasks.corpus import collect, collect_source
-from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.errors import ConfigError, InputError, NothingNewError
 from qarib_tasks.layout import manifest_of
 from qarib_tasks.manifest import Manifest
 
@@ -245,3 +245,25 @@ def test_near_duplicates_are_left_out_when_asked(tmp_path: Path) -> None:
     figures = Manifest.read(tmp_path / "out" / "data.json").statistics
     assert (figures["duplicates"], figures["near_duplicates"]) == (1, 1)
     assert almost in collected(config(tmp_path / "a.txt"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "message"),
+    [(1.0, NothingNewError, "40 documents, all in the datasets"), (0.5, InputError, "nothing is left")],
+)
+def test_nothing_but_repeats_of_earlier_texts(
+    tmp_path: Path, share: float, error: type[Exception], message: str
+) -> None:
+    """Where documents were left out for their share, nobody can say that all of them were there before."""
+    text = "\n\n".join(f"text {number}" for number in range(40))
+    for name in ("old.txt", "new.txt"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    values = {
+        "sources": [{"name": "text", "path": str(tmp_path / "new.txt"), "share": share}],
+        "cleaning": [],
+    }
+    earlier = {"demo-0": [tmp_path / "old.txt"]}
+    out = tmp_path / "out" / "data.txt"
+    with pytest.raises(InputError, match=message) as found:
+        collect(from_dict(CollectConfig, values), out, heldout=None, random_seed=1, earlier=earlier)
+    assert type(found.value) is error
