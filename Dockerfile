@@ -33,9 +33,9 @@ FROM build AS project
 WORKDIR /opt/qarib
 COPY . .
 # With a read-only root nothing can be compiled later.
-RUN PYTHONPATH=/opt/qarib "$VIRTUAL_ENV/bin/python" -m qarib_tasks.compiled \
+RUN PYTHONPATH=/opt/qarib "$VIRTUAL_ENV/bin/python" -m qarib_tasks.conversion.compile_ahead \
     && "$VIRTUAL_ENV/bin/python" -m compileall -q dags plugins qarib_tasks deploy \
-    && printf '#!/opt/venv/bin/python\nfrom qarib_tasks.cli import main\n\nmain()\n' > /usr/local/bin/qarib \
+    && printf '#!/opt/venv/bin/python\nfrom qarib_tasks.cli.main import main\n\nmain()\n' > /usr/local/bin/qarib \
     && chmod 755 /usr/local/bin/qarib
 
 # hadolint ignore=DL3006
@@ -55,7 +55,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/qarib/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
     AIRFLOW__CORE__MAX_MAP_LENGTH=10000 \
-    AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS=qarib_airflow.celery_config.CONFIG \
+    AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS=qarib_airflow.deployment.celery_config.CONFIG \
     QARIB_PRELOAD=1 \
     QARIB_WORKSPACE=/workspace
 WORKDIR /opt/airflow

@@ -21,7 +21,7 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements/dev.txt)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
-	$(BIN)/python -m qarib_tasks.compiled
+	$(BIN)/python -m qarib_tasks.conversion.compile_ahead
 	@touch $@
 
 COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
@@ -97,4 +97,4 @@ docs: install ## Screenshots for the README, from a real run
 	$(BIN)/python scripts/screenshots.py
 
 clean: ## Remove everything that the targets above made
-	rm -rf $(VENV) .demo build dist *.egg-info qarib_tasks/compiled/__pycache__ .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo build dist *.egg-info qarib_tasks/conversion/compiled/__pycache__ .mypy_cache .pytest_cache .ruff_cache .hypothesis

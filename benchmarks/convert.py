@@ -5,8 +5,8 @@
 Without arguments a shard of 512,000 synthetic tweets is made first (benchmarks/make_tweets.py), and a
 vocabulary of 64,000 of its words. INPUT may be packed, as .xz. Flags are the published ones.
 
-The plain-Python version is the oracle of the tests (tests/oracle_pretraining_data.py), run on the shard's
-first lines and without writing records; its rate is that of lines, as the fast version's.
+The plain-Python version is the oracle of the tests (tests/support/oracle_pretraining_data.py), run on the
+shard's first lines and without writing records; its rate is that of lines, as the fast version's.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 from make_tweets import Tweets  # noqa: E402
-from oracle_pretraining_data import Wordpieces, create_instances, load_tables, read_documents  # noqa: E402
 
-from qarib_tasks.config import ConvertConfig  # noqa: E402
-from qarib_tasks.vocabulary_file import SPECIAL_TOKENS, load_vocab  # noqa: E402
+from qarib_tasks.config.run import ConvertConfig  # noqa: E402
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab  # noqa: E402
+from tests.support.oracle_pretraining_data import Wordpieces, create_instances, load_tables, read_documents  # noqa: E402
 
 SHARD_LINES = 512_000
 PLAIN_LINES = 10_000

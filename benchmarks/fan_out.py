@@ -35,7 +35,7 @@ import psutil  # noqa: E402
 from local_stack import TINY_MODEL, LocalStack  # noqa: E402
 
 from qarib_tasks import pipeline  # noqa: E402
-from qarib_tasks.presets import SAMPLE, resolve  # noqa: E402
+from qarib_tasks.config.presets import SAMPLE, resolve  # noqa: E402
 
 BARE = "bare_fan_out"
 SOURCES = [{"name": name, "path": str(SAMPLE / f"{name}.txt")} for name in ("classical", "office")]

@@ -86,9 +86,10 @@ def main() -> int:
     from qarib_tasks.train import runtime
 
     runtime.choose_backend("tensorflow")
-    from qarib_tasks import pipeline, presets
-    from qarib_tasks.train.export import export
+    from qarib_tasks import pipeline
+    from qarib_tasks.config import presets
     from qarib_tasks.train.loop import train
+    from qarib_tasks.train.results.export import export
 
     run = pipeline.prepare(presets.resolve(settings(arguments.corpus, arguments.workspace, arguments.steps)))
     pipeline.collect(run)
@@ -122,7 +123,7 @@ def verdict(what: str, value: float, baseline: str, base: float, factor: float) 
 
 def guess_words(training: Path, heldout: Path, model: Path) -> tuple[float, float]:
     """The shares of the held-out sentences whose masked word the model, and the frequent words, have."""
-    from qarib_tasks.train.fill_mask import MASK, FillMask
+    from qarib_tasks.train.results.fill_mask import MASK, FillMask
 
     fill = FillMask(model)
     some = training.read_text(encoding="utf-8").splitlines()[::COUNTED_LINES]

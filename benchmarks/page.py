@@ -48,9 +48,8 @@ def main() -> int:
                 {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "emulator"}}
             ),
         }
-        from made_up_run import insert_run, make_run
-
         from qarib_tasks.emulators import gcs
+        from tests.support.made_up_run import insert_run, make_run
 
         run = make_run(home / "workspace", shards)
         emulator = gcs.start(home / "buckets", port)

@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config import ConvertConfig, from_dict
-from qarib_tasks.example_reader import Array, Shape, read_rows
-from qarib_tasks.pretraining_data import convert_shard
+from qarib_tasks.config.run import ConvertConfig, from_dict
+from qarib_tasks.conversion.convert import convert_shard
+from qarib_tasks.conversion.example_reader import Array, Shape, read_rows
 
 NOT_SETTINGS = ("input", "vocab", "examples", "sha256", "digest")
 

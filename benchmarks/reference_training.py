@@ -60,9 +60,9 @@ def main() -> int:
 
 def differences(prefix: Path, examples: Path) -> dict[str, float]:
     """Train the reference's steps; the largest relative difference of each figure, and of the variables."""
-    from qarib_tasks.config import ModelConfig, TrainConfig, from_dict
-    from qarib_tasks.train.model import PretrainingBert
-    from qarib_tasks.train.steps import make_steps
+    from qarib_tasks.config.run import ModelConfig, TrainConfig, from_dict
+    from qarib_tasks.train.model.bert import PretrainingBert
+    from qarib_tasks.train.model.steps import make_steps
 
     reference = json.loads(prefix.with_name(prefix.name + ".json").read_text(encoding="utf-8"))
     shape = dict(reference["config"])

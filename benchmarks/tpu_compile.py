@@ -7,8 +7,8 @@ Needs jax and libtpu (requirements/tpu_compile.in); an ordinary machine will do.
 
 Prints, for each topology and batch, what the TPU's compiler says of one chip's program: floating-point
 operations and bytes of memory, beside the operations that the model needs by arithmetic
-(`qarib_tasks.tpu.chips`), whether it fits the chip's memory, and from the arithmetic the steps a second and
-the hours and price of --steps at --share of the chips' peak. The compiler's own `optimal_seconds` is not
+(`qarib_tasks.machines.chips`), whether it fits the chip's memory, and from the arithmetic the steps a second
+and the hours and price of --steps at --share of the chips' peak. The compiler's own `optimal_seconds` is not
 printed: it is far off. The exit status is 1 where a program does not fit or does not compile.
 """
 
@@ -21,8 +21,8 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
-from qarib_tasks.config import ModelConfig, TrainConfig
-from qarib_tasks.tpu.chips import CHIPS, SHARE_OF_PEAK, TrainingShape, estimate
+from qarib_tasks.config.run import ModelConfig, TrainConfig
+from qarib_tasks.machines.chips import CHIPS, SHARE_OF_PEAK, TrainingShape, estimate
 
 LENGTH, PREDICTIONS = 64, 10
 SMALL = ModelConfig(
@@ -48,8 +48,8 @@ def compile_step(topology: str, shape: TrainingShape, precision: str = "bfloat16
     prepare()
     from jax.experimental import topologies
 
-    from qarib_tasks.train.model import PretrainingBert
-    from qarib_tasks.train.steps_jax import JaxSteps
+    from qarib_tasks.train.model.bert import PretrainingBert
+    from qarib_tasks.train.model.steps_jax import JaxSteps
 
     model = PretrainingBert(shape.model, shape.vocab_size, precision=precision)
     config = TrainConfig(train_batch_size=shape.batch, backend="jax", precision=precision)  # type: ignore[arg-type]

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qarib_tasks.config import ModelConfig, TrainConfig
-from qarib_tasks.tpu.chips import TrainingShape
+from qarib_tasks.config.run import ModelConfig, TrainConfig
+from qarib_tasks.machines.chips import TrainingShape
 
 VOCAB_SIZE, LENGTH, PREDICTIONS = 64_000, 64, 10
 MODELS = {
@@ -63,8 +63,8 @@ def ours(model: ModelConfig, size: int, backend: str, precision: str) -> Callabl
 
     runtime.choose_backend(backend)
     runtime.make_deterministic()
-    from qarib_tasks.train.model import PretrainingBert, initial_values
-    from qarib_tasks.train.steps import make_steps
+    from qarib_tasks.train.model.bert import PretrainingBert, initial_values
+    from qarib_tasks.train.model.steps import make_steps
 
     bert = PretrainingBert(model, VOCAB_SIZE, precision=precision)
     variables = bert.named_variables()
@@ -81,7 +81,7 @@ def peer(model: ModelConfig, size: int) -> Callable[[], float]:
     import torch
     from transformers import BertConfig, BertForPreTraining
 
-    from qarib_tasks.config import to_dict
+    from qarib_tasks.config.run import to_dict
 
     torch.manual_seed(0)
     bert = BertForPreTraining(BertConfig(vocab_size=VOCAB_SIZE, **to_dict(model))).train()

@@ -30,8 +30,8 @@ from google.cloud.storage import transfer_manager  # type: ignore[import-untyped
 from local_stack import LocalStack  # noqa: E402
 
 from qarib_tasks import pipeline  # noqa: E402
+from qarib_tasks.config.presets import resolve  # noqa: E402
 from qarib_tasks.pipeline import Run  # noqa: E402
-from qarib_tasks.presets import resolve  # noqa: E402
 
 DAG = "qarib_backfill_shards"
 SENDING = re.compile(r"sending took ([0-9.]+) s")

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from make_tweets import Tweets  # noqa: E402
 
-from qarib_tasks.published_vocab import published_arguments  # noqa: E402
+from qarib_tasks.vocabulary.published import published_arguments  # noqa: E402
 
 EMOJI = "\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\u2600-\u26ff\u2700-\u27bf"
 APART = re.compile(f"[{EMOJI}]")

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import Param, dag, get_current_context, task
+from qarib_airflow.defaults import DEFAULT_ARGS
 from qarib_airflow.errors import fails_for_good
-from qarib_airflow.limits import DEFAULT_ARGS
-from qarib_airflow.preflight import deployment_defaults
-from qarib_airflow.shard_tasks import CONNECTION
+from qarib_airflow.preflight.pretrain import deployment_defaults
+from qarib_airflow.tasks.shards import CONNECTION
 
-from qarib_tasks.clean_up import delete, survey
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.registry.clean_up import delete, survey
 
 log = logging.getLogger(__name__)
 

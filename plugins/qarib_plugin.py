@@ -18,7 +18,7 @@ if {"scheduler", "celery"} & set(sys.argv):
     import airflow.providers.google.cloud.transfers.local_to_gcs  # noqa: F401
 
     if os.environ.get("QARIB_PRELOAD"):
-        from qarib_airflow.preload import preload
+        from qarib_airflow.deployment.preload import preload
 
         preload()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from qarib_tasks.config import UploadConfig
+from qarib_tasks.config.run import UploadConfig
 
 # Sources from far away, below the workspace.
 FETCHED = "cache/sources"

@@ -13,24 +13,27 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from qarib_tasks import corpus, ledger, shards, vocab
-from qarib_tasks.audit import MOST_NAMED, audit, broken, listed, repair, shard_names, tolerated
-from qarib_tasks.config import TrainedOn, TrainingJob, dump_yaml, to_dict
+from qarib_tasks.config.run import TrainedOn, TrainingJob, dump_yaml, to_dict
+from qarib_tasks.corpus import collect as corpus
+from qarib_tasks.corpus.sources import AllowedSources
+from qarib_tasks.dataset import ledger
+from qarib_tasks.dataset import split as shards
+from qarib_tasks.dataset.audit import MOST_NAMED, audit, broken, listed, repair, shard_names, tolerated
+from qarib_tasks.dataset.ledger import by_source, read_plan
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import FETCHED, manifest_of
-from qarib_tasks.ledger import by_source, read_plan
-from qarib_tasks.manifest import FileRecord, Manifest
-from qarib_tasks.run import FirstStep as FirstStep
-from qarib_tasks.run import Run as Run
-from qarib_tasks.run import ledger_of, vocab_file_of
-from qarib_tasks.run import prepare as prepare
-from qarib_tasks.run import prepare_training as prepare_training
-from qarib_tasks.run import run_of_dataset as run_of_dataset
-from qarib_tasks.run import run_of_shard as run_of_shard
-from qarib_tasks.run import save_settings as save_settings
-from qarib_tasks.sources import AllowedSources
-from qarib_tasks.storage import Bucket, same, write_text
-from qarib_tasks.tpu.backend import Work
+from qarib_tasks.machines.backend import Work
+from qarib_tasks.runs.run import FirstStep as FirstStep
+from qarib_tasks.runs.run import Run as Run
+from qarib_tasks.runs.run import ledger_of, vocab_file_of
+from qarib_tasks.runs.run import prepare as prepare
+from qarib_tasks.runs.run import prepare_training as prepare_training
+from qarib_tasks.runs.run import run_of_dataset as run_of_dataset
+from qarib_tasks.runs.run import run_of_shard as run_of_shard
+from qarib_tasks.runs.run import save_settings as save_settings
+from qarib_tasks.storage.files import Bucket, same, write_text
+from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.vocabulary import build as vocab
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +155,7 @@ def _shards_before(run: Run, folder: Path) -> int | None:
 def convert(run: Run, shard: str) -> Manifest:
     """One shard → TFRecords and, beside them, the shard's manifest."""
     # numpy, which it brings along, is a good part of what importing a DAG file costs.
-    from qarib_tasks.pretraining_data import convert_shard
+    from qarib_tasks.conversion.convert import convert_shard
 
     dataset = run.dataset
     return convert_shard(dataset.shard(shard), dataset.vocab, dataset.tfrecord(shard), run.config.convert)

@@ -13,9 +13,9 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from qarib_tasks.manifest import Manifest
 from qarib_tasks.pipeline import Run
-from qarib_tasks.storage import Bucket, same
+from qarib_tasks.storage.files import Bucket, same
+from qarib_tasks.storage.manifest import Manifest
 
 
 def check(run: Run) -> dict[str, Any]:

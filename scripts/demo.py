@@ -24,9 +24,9 @@ from local_stack import REPOSITORY, LocalStack, StackError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from qarib_tasks.manifest import Manifest
 from qarib_tasks.pipeline import Run
-from qarib_tasks.storage import Bucket
+from qarib_tasks.storage.files import Bucket
+from qarib_tasks.storage.manifest import Manifest
 
 DAG = "qarib_pretrain"
 HOME = REPOSITORY / ".demo"

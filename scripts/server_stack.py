@@ -62,7 +62,7 @@ class ServerStack(LocalStack):
             settings |= {
                 "CORE__EXECUTOR": "CeleryExecutor",
                 "CORE__PARALLELISM": 32,
-                "CELERY__CELERY_CONFIG_OPTIONS": "qarib_airflow.celery_config.CONFIG",
+                "CELERY__CELERY_CONFIG_OPTIONS": "qarib_airflow.deployment.celery_config.CONFIG",
                 "CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
                 "CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{self._login}/airflow",
                 "CELERY__WORKER_CONCURRENCY": self.slots,

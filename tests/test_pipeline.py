@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from qarib_tasks import pipeline
+from qarib_tasks.config.presets import SAMPLE, resolve
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.layout import manifest_of
-from qarib_tasks.manifest import Manifest
 from qarib_tasks.pipeline import Run
-from qarib_tasks.presets import SAMPLE, resolve
-from qarib_tasks.storage import Bucket
+from qarib_tasks.storage.files import Bucket
+from qarib_tasks.storage.manifest import Manifest
 
 
 def request(tmp_path: Path, source: Path = SAMPLE / "muwatta.txt", **overrides: Any) -> Run:

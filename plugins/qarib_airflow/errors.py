@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from airflow.sdk.exceptions import AirflowFailException
 
 from qarib_tasks.errors import ConfigError, InputError, StorageError
-from qarib_tasks.tpu.cloud_errors import TpuPermissionError, TpuRequestError
+from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
 
 FOR_GOOD = (ConfigError, InputError, TpuPermissionError, TpuRequestError)
 # Requests that were refused may be granted later only with these codes (timeout, too many requests).

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from qarib_tasks.config import TpuConfig, from_dict, to_dict
+from qarib_tasks.config.run import TpuConfig, from_dict, to_dict
 from qarib_tasks.errors import ChangedError, CorruptError
-from qarib_tasks.storage import Bucket
-from qarib_tasks.tpu.chips import chips_of
-from qarib_tasks.tpu.cloud import CloudTpuClient
-from qarib_tasks.tpu.cloud_request import TpuRequest, label_value
-from qarib_tasks.tpu.cloud_run import TpuRun
-from qarib_tasks.tpu.launch import BucketFile, Launch, with_launch
+from qarib_tasks.machines.chips import chips_of
+from qarib_tasks.storage.files import Bucket
+from qarib_tasks.tpu.api.client import CloudTpuClient
+from qarib_tasks.tpu.api.request import TpuRequest, label_value
+from qarib_tasks.tpu.follow import TpuRun
 from qarib_tasks.tpu.lifecycle import Limits, Memory
-from qarib_tasks.tpu.reports import BucketReports
+from qarib_tasks.tpu.machine.reports import BucketReports
+from qarib_tasks.tpu.machine.startup import BucketFile, Launch, with_launch
 
 MADE_BY = {"made-by": "qarib"}
 # A machine whose work is over deletes itself when nobody else has by then.

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from qarib_tasks.tpu.cloud_errors import (
+from qarib_tasks.tpu.api.errors import (
     TpuConflictError,
     TpuError,
     TpuPermissionError,
@@ -22,7 +22,7 @@ from qarib_tasks.tpu.cloud_errors import (
     TpuRequestError,
     TpuStockOutError,
 )
-from qarib_tasks.tpu.cloud_request import resource_name
+from qarib_tasks.tpu.api.request import resource_name
 
 Phase = Literal["asking", "queueing", "booting", "running", "stopping", "deleting", "succeeded", "failed"]
 Action = Literal["ask", "wait", "stop", "delete", "succeed", "fail"]

@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config import TrainingJob, dump_yaml
+from qarib_tasks.config.run import TrainingJob, dump_yaml
 from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.machines.chips import PRICES_OF, TrainingShape, chips_of, estimate, machines_of
 from qarib_tasks.pipeline import Run, training_job
-from qarib_tasks.pretrained import find
-from qarib_tasks.storage import Bucket, checksums, split_address, write_text
-from qarib_tasks.tpu.chips import PRICES_OF, TrainingShape, chips_of, estimate, machines_of
-from qarib_tasks.tpu.cloud_request import label_value
+from qarib_tasks.storage.files import Bucket, checksums, split_address, write_text
+from qarib_tasks.storage.model_files import find
+from qarib_tasks.tpu.api.request import label_value
 from qarib_tasks.tpu.job import TpuJob, hourly_price
-from qarib_tasks.tpu.launch import BucketFile
-from qarib_tasks.tpu.package import build_wheel
+from qarib_tasks.tpu.machine.startup import BucketFile
+from qarib_tasks.tpu.machine.wheel import build_wheel
 
 log = logging.getLogger(__name__)
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "tpu.txt"

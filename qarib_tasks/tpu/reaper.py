@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from qarib_tasks.tpu.cloud import CloudTpuClient
-from qarib_tasks.tpu.cloud_errors import TpuUnavailableError
+from qarib_tasks.tpu.api.client import CloudTpuClient
+from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.job import MADE_BY, expiry
 
 # For the machine itself, which saves before it goes.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 
-from qarib_tasks.config import TrainingJob
+from qarib_tasks.config.run import TrainingJob
 from qarib_tasks.train import runtime
-from qarib_tasks.train.agreement import Agreement, Wish
 from qarib_tasks.train.checkpoint import Checkpoints
-from qarib_tasks.train.journal import steps_of_call
-from qarib_tasks.train.opening import Opening, look
+from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.hosts.agreement import Agreement, Wish
+from qarib_tasks.train.hosts.termination import Termination
+from qarib_tasks.train.hosts.workers import Place, Workers
 from qarib_tasks.train.output import Output
-from qarib_tasks.train.termination import Termination
-from qarib_tasks.train.vocabulary import Vocabulary
-from qarib_tasks.train.workers import Place, Workers
+from qarib_tasks.train.reporting.journal import steps_of_call
+from qarib_tasks.train.resume import Opening, look
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def _train(
     termination: Termination,
     workers: Workers,
 ) -> None:
-    from qarib_tasks.train.start import start
+    from qarib_tasks.train.assemble import start
 
     parts = start(job, output, vocabulary, checkpoints, opening.newest, workers)
     steps, batches, evaluator, journal = parts.steps, parts.batches, parts.evaluator, parts.journal

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qarib_tasks.config import TrainingJob
+from qarib_tasks.config.run import TrainingJob
 from qarib_tasks.errors import TrainingError
-from qarib_tasks.storage import Bucket
+from qarib_tasks.storage.files import Bucket
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import logging
 import os
 from pathlib import Path
 
-from qarib_tasks.config import TrainingJob
+from qarib_tasks.config.run import TrainingJob
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.train.workers import Place
+from qarib_tasks.train.hosts.workers import Place
 
 log = logging.getLogger(__name__)
 

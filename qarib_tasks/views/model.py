@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from qarib_tasks.storage import split_address
+from qarib_tasks.storage.files import split_address
 from qarib_tasks.views.files import Files, as_object
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.training import evaluations
 
-# See `qarib_tasks.promotion`.
+# See `qarib_tasks.registry.promotion`.
 PROMOTIONS = "models/promoted.json"
 CONSOLE = "https://console.cloud.google.com/storage/browser/"
 COMPARED = (

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config import TpuConfig, UploadConfig, from_dict
+from qarib_tasks.config.run import TpuConfig, UploadConfig, from_dict
 from qarib_tasks.errors import QaribError, StorageError
 from qarib_tasks.layout import DatasetLayout, ModelLayout
-from qarib_tasks.tpu.cloud_request import label_value
+from qarib_tasks.tpu.api.request import label_value
 from qarib_tasks.views.files import Files, as_object
 
 

@@ -1,0 +1,1 @@
+"""What an Airflow deployment loads: setup, pods, Celery settings, preloading."""

@@ -1,0 +1,205 @@
+"""The trigger form: Airflow `Param`s made of the config classes' own field metadata, and back.
+
+Each setting has one name over all sections, the one in the published scripts. Every override may be left
+empty: null means the preset's value, since a `Param` cannot tell a default from a typed value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, get_args
+
+from airflow.sdk import Param, get_parsing_context
+from pydantic import TypeAdapter
+
+from qarib_tasks.config.presets import PRESETS, merged, resolve
+from qarib_tasks.config.run import RunConfig, SourceConfig, to_dict
+from qarib_tasks.errors import ConfigError
+from qarib_tasks.machines.chips import CHIPS, PRICES_OF
+from qarib_tasks.runs.run import FirstStep
+
+SECTIONS = {
+    "upload": "Where it publishes",
+    "collect": "Corpus",
+    "vocab": "Vocabulary",
+    "split": "Shards",
+    "convert": "Pre-training data",
+    "model": "Model",
+    "train": "Training",
+    "evaluate": "Evaluation",
+    "tpu": "Where it trains",
+}
+# The task that the form is for.
+READER = "preflight"
+_PRESET_HELP = {
+    "qarib": "what QARiB's authors published; needs your own sources and weeks on a TPU",
+    "demo": "the sample corpus and a tiny model; minutes on two processor cores",
+}
+_SOURCES_HELP = """Text to read, as JSON, for example
+
+    [{"name": "tweets", "path": "/data/tweets/*.txt.gz", "document": "line"}]
+
+A source may have:
+
+"""
+# What the form proposes: Google's names, which of them a project may use the preflight asks Google.
+PROPOSED = {
+    "accelerator_type": [
+        *("v2-8", "v3-8", "v4-8", "v4-16", "v4-32"),
+        *("v5litepod-1", "v5litepod-4", "v5litepod-8", "v5litepod-16", "v5litepod-32"),
+        *("v5p-8", "v5p-16", "v6e-1", "v6e-4", "v6e-8", "v6e-16"),
+    ],
+    "zones": [
+        *("us-central1-a", "us-central1-b", "us-central1-c", "us-central2-b", "us-east1-d", "us-east5-a"),
+        *("us-east5-b", "us-west4-a", "europe-west4-a", "europe-west4-b", "asia-east1-c"),
+    ],
+}
+_BOOLEANS = {"true": True, "false": False}
+
+
+def build_params() -> dict[str, Param]:
+    """The form, in the order of the run: the preset, then a section a step."""
+    params = {
+        "preset": Param(
+            "qarib",
+            type="string",
+            enum=list(PRESETS),
+            title="Preset",
+            description_md="The set of values that every empty field below stands for.\n\n"
+            + "\n".join(f"- **{name}**: {text}" for name, text in _PRESET_HELP.items()),
+        ),
+        "workspace": Param(
+            None,
+            type=["null", "string"],
+            minLength=1,
+            title="Workspace",
+            section=SECTIONS["upload"],
+            description="Folder that every worker sees and the run works in. "
+            "Empty: the Airflow Variable qarib_workspace, or the environment's QARIB_WORKSPACE.",
+        ),
+    }
+    params["dataset"] = Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^[a-z0-9_]+-[0-9a-f]{10}$",
+        title="Train on a dataset that is there",
+        section=SECTIONS["collect"],
+        description="Its name (dataset_id, for example qarib-0123456789). The steps before the first step "
+        "are left out, and their settings are the dataset's. Empty: a dataset is made.",
+    )
+    params["first_step"] = Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *get_args(FirstStep)],
+        title="First step",
+        section=SECTIONS["collect"],
+        description="With a dataset that is there: train leaves it as it is; convert converts and uploads "
+        "what is missing of its shards before. Empty: train with a dataset, collect without.",
+    )
+    presets = {name: to_dict(resolve({"preset": name, "workspace": "-"})) for name in PRESETS}
+    for section, fields in settings().items():
+        for name, field in fields.items():
+            values = {preset: presets[preset][section][name] for preset in PRESETS}
+            params[name] = _param(name, field, SECTIONS[section], values)
+    return params
+
+
+def params_in_use() -> dict[str, Param]:
+    """The form for whoever shows it, and for the one task that reads it.
+
+    Airflow validates every field in each task's process, a tenth of a second that a thousand shards need not
+    take.
+    """
+    return build_params() if get_parsing_context().task_id in (None, READER) else {}
+
+
+@cache
+def settings() -> dict[str, dict[str, dict[str, Any]]]:
+    """The JSON schema of every setting, by config section and name."""
+    schema = TypeAdapter(RunConfig).json_schema()
+    classes = {section: schema["properties"][section]["$ref"].rpartition("/")[2] for section in SECTIONS}
+    return {section: schema["$defs"][name]["properties"] for section, name in classes.items()}
+
+
+def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[str, Any]) -> Param:
+    if "anyOf" in field:  # A setting that may be without a value: the empty field is that.
+        field = {**next(kind for kind in field["anyOf"] if kind["type"] != "null"), **field}
+    schema = {key: field[key] for key in _LIMITS if key in field}
+    schema |= {"title": field["title"], "section": section}
+    help_text = field.get("description", "")
+    if name == "sources":
+        keys = TypeAdapter(SourceConfig).json_schema()["properties"]
+        lines = [f"- **{key}**: {value.get('description') or value['title']}" for key, value in keys.items()]
+        schema |= {"type": ["null", "array"], "items": {"type": "object", "required": ["name", "path"]}}
+        return Param(None, description_md=_SOURCES_HELP + "\n".join(lines), **schema)
+    if name == "accelerator_type":
+        prices = (f"{chip.name} {chip.spot:.2f} / {chip.on_demand:.2f}" for chip in CHIPS.values())
+        help_text += f" US dollars a chip-hour of {PRICES_OF}, spot / on demand: {', '.join(prices)}."
+    if name == "bucket":
+        help_text += " Empty: the Airflow Variable qarib_bucket, or the environment's QARIB_BUCKET."
+    elif section == SECTIONS["upload"]:
+        help_text += f" Empty: {presets['qarib'] or 'none'}."
+    else:
+        help_text += f" QARiB: {_shown(presets['qarib'])}."
+        if presets["demo"] != presets["qarib"]:
+            help_text += f" Demo: {_shown(presets['demo'])}."
+    if field.get("type") == "boolean":
+        # A switch cannot be left empty in the form, a list of choices can.
+        schema |= {"type": ["null", "string"], "enum": [None, *_BOOLEANS]}
+    elif "enum" in field or "const" in field:
+        schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}
+    elif field["type"] == "array":
+        schema |= {"type": ["null", "array"], "items": field["items"]}
+    else:
+        schema |= {"type": ["null", field["type"]]}
+    # With examples the form shows a list to choose from; in a text field anything else can be typed as well.
+    if choices := PROPOSED.get(name) or field.get("items", {}).get("enum"):
+        schema["examples"] = choices
+    return Param(None, description=help_text.strip(), **schema)
+
+
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(value)
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunConfig:
+    """The settings that a filled-in form asks for.
+
+    Args:
+        params: the form's values by name.
+        defaults: the deployment's own, nested as a config file; they stand between preset and form.
+
+    Raises:
+        ConfigError: a name is no setting, or a setting is wrong.
+    """
+    section_of = {name: section for section, fields in settings().items() for name in fields}
+    values: dict[str, Any] = {section: {} for section in SECTIONS}
+    unknown = []
+    for name, value in params.items():
+        if name in ("dataset", "first_step"):  # No settings: they say which steps are left out.
+            continue
+        if name in ("preset", "workspace"):
+            values[name] = value
+        elif (section := section_of.get(name)) is None:
+            unknown.append(name)
+        elif settings()[section][name].get("type") == "boolean":
+            values[section][name] = _BOOLEANS.get(value, value)
+        else:
+            values[section][name] = value
+    if unknown:
+        raise ConfigError(
+            "unknown setting", where=", ".join(sorted(unknown)), do="See the trigger form's names"
+        )
+    return resolve(merged(defaults, values), where="trigger form")

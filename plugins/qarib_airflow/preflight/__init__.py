@@ -1,0 +1,1 @@
+"""What each DAG checks before it makes anything."""

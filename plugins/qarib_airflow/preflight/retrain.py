@@ -1,0 +1,126 @@
+"""What the DAG qarib_retrain is scheduled by, asks for and checks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import pendulum
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from airflow.sdk import Asset, CronDataIntervalTimetable, Param
+from pydantic import TypeAdapter
+
+from qarib_airflow.errors import is_for_good
+from qarib_airflow.preflight.pretrain import (
+    allowed_sources,
+    check_bucket,
+    check_size,
+    deployment_defaults,
+    settings_table,
+    yaml_mapping,
+)
+from qarib_airflow.publishing.assets import CORPUS
+from qarib_airflow.publishing.published import published_objects
+from qarib_airflow.tpu.prepare import check_tpu
+from qarib_tasks import pipeline
+from qarib_tasks.config.presets import merged
+from qarib_tasks.config.run import from_dict
+from qarib_tasks.errors import ConfigError, Faults, NothingNewError
+from qarib_tasks.pipeline import Run
+from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining
+
+log = logging.getLogger(__name__)
+VARIABLE = "qarib_retrain"
+ON_ASSET = "asset"
+
+
+def timezone() -> Any:
+    """The deployment's, in which the schedule is meant: `QARIB_TIMEZONE` in the environment."""
+    return pendulum.timezone(os.environ.get("QARIB_TIMEZONE", "UTC"))
+
+
+def schedule() -> CronDataIntervalTimetable | list[Asset] | None:
+    """When it runs, from `QARIB_RETRAIN_SCHEDULE` in the environment of the DAG processor.
+
+    A cron expression; `asset` for events of the asset qarib_corpus; nothing for triggered by hand only. A
+    plain cron string would give each run a data interval without length: a month's files need a month.
+    """
+    text = os.environ.get("QARIB_RETRAIN_SCHEDULE", "")
+    if not text:
+        return None
+    return [CORPUS] if text == ON_ASSET else CronDataIntervalTimetable(text, timezone=timezone())
+
+
+def retrain_params() -> dict[str, Param]:
+    """The form: each field that is left empty has the value of the Airflow Variable qarib_retrain."""
+    params = {}
+    for name, field in TypeAdapter(RetrainConfig).json_schema()["properties"].items():
+        kind = next((one for one in field.get("anyOf", [field]) if one["type"] != "null"), field)
+        schema = {key: kind[key] for key in _LIMITS if key in kind}
+        if "enum" in kind:
+            schema["enum"] = [None, *kind["enum"]]
+        if kind["type"] == "array":
+            schema["items"] = {"type": "object", "required": ["name", "path"]}
+        params[name] = Param(
+            None,
+            type=["null", kind["type"]],
+            title=field["title"],
+            description=field["description"],
+            **schema,
+        )
+    return params
+
+
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern")
+
+
+def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str) -> Run | None:
+    """Find the promoted model and what is new to it, log the settings, check bucket and deployment.
+
+    Args:
+        date: the beginning of the run's data interval, if it has one.
+
+    Returns:
+        None where there is nothing new, or no new file.
+
+    Raises:
+        ConfigError: a setting is wrong or missing, or a source may not be read here.
+        InputError: there is no promoted model, or objects of a dataset that is extended are gone.
+        StorageError: the bucket does not exist, or the connection may not write to it.
+        TpuError: no zone has the TPU that the training asks for.
+    """
+    defaults = deployment_defaults()
+    for name, value in (("workspace", defaults["workspace"]), ("bucket", defaults["upload"]["bucket"])):
+        if not value:
+            raise ConfigError(
+                f"no {name}",
+                where=name,
+                do=f"Set the Airflow Variable qarib_{name} or the environment's QARIB_{name.upper()}",
+            )
+    values = merged(yaml_mapping(VARIABLE), params)
+    config = from_dict(RetrainConfig, values, where=f"the form and the Airflow Variable {VARIABLE}")
+    date = date.astimezone(timezone()) if date else None
+    client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn()
+    try:
+        run = prepare_retraining(config, defaults, date, allowed_sources(), client)
+    except NothingNewError as error:
+        log.info("Nothing new: %s. Everything behind is skipped", error)
+        return None
+    log.info("Settings, preset %s:\n%s", config.preset, settings_table(run.config, {}))
+    faults = Faults()
+    with faults.kept():
+        check_size(run)
+    with faults.kept():
+        check_bucket(run, gcp_conn_id)
+        for earlier in run.earlier:
+            with faults.kept():
+                pipeline.require_published(earlier, published_objects(earlier, gcp_conn_id))
+    with faults.kept():
+        check_tpu(run, gcp_conn_id)
+    faults.raise_all(is_for_good)
+    pipeline.save_settings(run)
+    log.info("dataset_id %s extends %s, model_id %s", run.dataset_id, run.config.extends, run.model_id)
+    return run

@@ -1,0 +1,1 @@
+"""Uploads, what is published, and the assets that announce it."""

@@ -1,0 +1,1 @@
+"""Metrics, notifications and links to settings."""

@@ -1,0 +1,86 @@
+"""Our own gauges, sent with Airflow's metrics: whatever Airflow is configured for gets them (`[metrics]`).
+
+Each is read from what the run has written anyway, its manifests and reports, so that a gauge never tells
+something else than they do. docs/metrics.md lists them. A gauge that cannot be sent is a warning in the log:
+no task fails for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk.configuration import conf
+from airflow.sdk.observability import stats
+from airflow.sdk.observability.metrics import stats_utils
+
+from qarib_tasks.errors import QaribError
+from qarib_tasks.pipeline import Run
+from qarib_tasks.storage.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+# The gauges of a training, and their names in its progress.json.
+TRAINING = {
+    "training_step": "step",
+    "loss": "loss",
+    "masked_lm_loss": "masked_lm_loss",
+    "examples_per_second": "examples_per_second",
+}
+
+
+def report_shards(run: Run) -> None:
+    """`qarib.shards` and `qarib.shards_done`: of the training data, those whose manifest is complete.
+
+    Without metrics the manifests, a thousand maybe, are not read.
+    """
+    if not any(conf.getboolean("metrics", name) for name in ("statsd_on", "otel_on")):
+        return
+    dataset = run.dataset
+    tags = {"dataset": run.dataset_id}
+    _gauge("shards", sum(1 for _ in dataset.shards(dataset.data).glob("shard_*")), tags)
+    _gauge("shards_done", sum(map(_is_complete, dataset.training_data.glob("shard_*.json"))), tags)
+
+
+def _is_complete(manifest: Path) -> bool:
+    try:
+        return Manifest.read(manifest).state == "complete"
+    except QaribError:  # What is wrong with it is not for a metric to tell.
+        return False
+
+
+def report_training(run: Run, preemptions: int = 0) -> None:
+    """The gauges of a training, once it has told of itself in the workspace's progress.json."""
+    if run.model.progress.is_file():
+        progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
+        report_progress(run.model_id, progress, preemptions)
+
+
+def report_progress(model_id: str, progress: Mapping[str, Any], preemptions: int) -> None:
+    """The gauges of a training from its progress.json, and `qarib.preemptions`: TPUs lost and replaced."""
+    tags = {"model": model_id}
+    for gauge, name in TRAINING.items():
+        if isinstance(progress.get(name), int | float):
+            _gauge(gauge, progress[name], tags)
+    _gauge("preemptions", preemptions, tags)
+
+
+def _gauge(name: str, value: float, tags: Mapping[str, str]) -> None:
+    try:
+        _initialize()
+        stats.gauge(f"qarib.{name}", value, tags=dict(tags))
+    except Exception:
+        log.warning("The metric qarib.%s was not sent", name, exc_info=True)
+
+
+@cache
+def _initialize() -> None:
+    """Airflow has done it in a task's process already, but not in the triggerer's."""
+    stats.initialize(
+        factory=stats_utils.get_stats_factory(),
+        export_legacy_names=conf.getboolean("metrics", "legacy_names_on"),
+    )

@@ -1,0 +1,109 @@
+"""The tasks from sources to a trained model, for every DAG that goes that way, and how they are wired."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from airflow.sdk import TriggerRule, get_current_context, setup, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from qarib_airflow.defaults import CORPUS_TIMEOUT
+from qarib_airflow.errors import fails_for_good
+from qarib_airflow.preflight.pretrain import allowed_sources, check_map_length
+from qarib_airflow.publishing.assets import MODEL, describe_model
+from qarib_airflow.publishing.published import not_whole
+from qarib_airflow.tasks.shards import CONNECTION, dataset, publish, raw_shards, shard
+from qarib_airflow.tasks.training import TrainerOperator, TrainOperator
+from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
+from qarib_airflow.tpu.prepare import prepare_tpu as run_prepare_tpu
+from qarib_tasks import pipeline
+from qarib_tasks.errors import NothingNewError
+from qarib_tasks.pipeline import Run
+from qarib_tasks.registry import promotion
+
+log = logging.getLogger(__name__)
+
+
+@task
+@fails_for_good
+def sources(run: dict[str, Any]) -> list[str]:
+    return pipeline.sources(Run.from_dict(run))
+
+
+@task(map_index_template="{{ task.op_kwargs['name'] }}", execution_timeout=CORPUS_TIMEOUT)
+@fails_for_good
+def collect_source(run: dict[str, Any], name: str) -> None:
+    pipeline.collect_source(Run.from_dict(run), name, allowed_sources())
+
+
+# There may be no source to collect, or nothing in the new files of a re-training but what was there before.
+@task.short_circuit(trigger_rule=TriggerRule.NONE_FAILED, execution_timeout=CORPUS_TIMEOUT)
+@fails_for_good
+def collect(run: dict[str, Any]) -> bool:
+    try:
+        pipeline.collect(Run.from_dict(run), allowed_sources())
+    except NothingNewError as error:
+        log.info("Nothing new: %s. Everything behind is skipped", error)
+        return False
+    return True
+
+
+@task(execution_timeout=CORPUS_TIMEOUT)
+@fails_for_good
+def vocab(run: dict[str, Any]) -> None:
+    pipeline.build_vocab(Run.from_dict(run))
+
+
+@task(execution_timeout=CORPUS_TIMEOUT)
+@fails_for_good
+def split(run: dict[str, Any]) -> list[str]:
+    found = Run.from_dict(run)
+    names = pipeline.split(found)
+    if found.first_step == "convert":
+        names = not_whole(found, CONNECTION)
+    check_map_length(len(names))
+    return raw_shards(found, names)
+
+
+@setup
+@task
+@fails_for_good
+def prepare_tpu(run: dict[str, Any]) -> dict[str, Any] | None:
+    context = get_current_context()
+    return run_prepare_tpu(Run.from_dict(run), context["run_id"], context["dag"].owner, CONNECTION)
+
+
+@task(outlets=[MODEL])
+@fails_for_good
+def promote(run: dict[str, Any]) -> None:
+    found = Run.from_dict(run)
+    model = promotion.promote(found, GCSHook(gcp_conn_id=CONNECTION).get_conn())
+    if model.state != "promoted":
+        raise AirflowSkipException(f"{model.model_id} stays a candidate: {model.reason}")
+    describe_model(get_current_context(), model, found.model.manifest)
+
+
+def from_sources_to_model(run: Any) -> None:
+    """Wire all tasks behind the one that returns the run, as a dictionary."""
+    read = collect_source.partial(run=run).expand(name=sources(run))
+    collected = collect(run)
+    vocabulary = vocab(run)
+    paths = split(run)
+    shards = shard.expand(path=paths)
+    complete = dataset(run, paths)
+    published = publish(complete)
+    tpu = prepare_tpu(run)
+    # Weeks, maybe: it has limits of its own, and the run's deadline.
+    train = TrainOperator(task_id="train", run_values=run, job=tpu, execution_timeout=None)
+    delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=tpu)
+    evaluate, export = (
+        TrainerOperator(task_id=command, run_values=run, command=command)
+        for command in ("evaluate", "export")
+    )
+
+    read >> collected >> [vocabulary, paths]
+    [vocabulary, paths] >> shards >> complete
+    published >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
+    train >> evaluate >> export >> promote(run)

@@ -1,0 +1,141 @@
+"""The tasks that make a dataset of its shards, for every DAG that does: convert, upload, judge, publish."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
+
+from qarib_airflow.defaults import AT_ONCE, CONVERT_POOL
+from qarib_airflow.errors import fails_for_good
+from qarib_airflow.publishing.assets import DATASET, VOCABULARY, describe_dataset
+from qarib_airflow.publishing.published import is_published, published_objects
+from qarib_airflow.publishing.upload import VerifiedUploadOperator
+from qarib_airflow.reporting.metrics import report_shards
+from qarib_airflow.reporting.settings_link import SavedSettingsLink
+from qarib_tasks import pipeline
+from qarib_tasks.errors import InputError
+from qarib_tasks.pipeline import Run
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+CONNECTION = "google_cloud_default"
+# The task of this name returns the run, as a dictionary.
+RUN_TASK = "preflight"
+CONFIG = f"ti.xcom_pull(task_ids='{RUN_TASK}')['config']"
+TO_BUCKET = {
+    "bucket": f"{{{{ {CONFIG}['upload']['bucket'] }}}}",
+    "dst": f"{{{{ {CONFIG}['upload']['prefix'] }}}}",
+    "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
+    "gcp_conn_id": CONNECTION,
+}
+
+
+def shard_label(path: str) -> str:
+    """`shard_0000`, or `heldout/shard_0000`, of a raw shard or of its TFRecords."""
+    shard = PurePath(path)
+    return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
+
+
+def raw_shards(run: Run, names: Sequence[str]) -> list[str]:
+    """The files that the tasks of the shards are told.
+
+    Such a task finds the run's settings beside them. To be given the run as an argument, or to ask Airflow
+    for it, would cost more than many a conversion: see docs/adr/0005.
+    """
+    return [str(run.dataset.shard(name)) for name in names]
+
+
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Log what a task's own function took; benchmarks/fan_out.py and benchmarks/workers.py read it."""
+    wall, processor = time.perf_counter(), time.process_time()
+    yield
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    log.info("%s took %.3f s, %.3f of the processor", name, wall, processor)
+
+
+@task(
+    map_index_template="{{ shard_label(task.op_kwargs['shard']) }}",
+    do_xcom_push=False,
+    pool=CONVERT_POOL,
+    **AT_ONCE,
+)
+@fails_for_good
+def convert(shard: str) -> None:
+    with timed("convert"):
+        run, name = pipeline.run_of_shard(Path(shard))
+        if not is_published(run, name, CONNECTION):
+            pipeline.convert(run, name)
+        report_shards(run)
+
+
+class ShardUploadOperator(VerifiedUploadOperator):
+    """Uploads a converted shard: the TFRecords, then their manifest.
+
+    It has no templated fields, and says its label with its end: each would be a request more (docs/adr/0005).
+
+    :param shard: the raw shard's file, as a mapped task group passes it on.
+    """
+
+    template_fields: Sequence[str] = ()
+
+    def __init__(self, *, shard: Any, **kwargs: Any) -> None:
+        super().__init__(src=[], dst="", bucket="", gcp_conn_id=CONNECTION, do_xcom_push=False, **kwargs)
+        self.shard = shard
+
+    def execute(self, context: Context) -> list[str]:
+        shard: str = self.shard.resolve(context)
+        context["ti"].rendered_map_index = shard_label(shard)
+        with timed("upload"):
+            run, name = pipeline.run_of_shard(Path(shard))
+            upload = run.config.upload
+            self.src = [str(path) for path in pipeline.shard_files(run, name)]
+            self.bucket, self.dst, self.keep_local = upload.bucket, upload.prefix, upload.keep_local
+            self.relative_to = run.config.workspace
+            return super().execute(context)
+
+
+@task_group
+def shard(path: str) -> None:
+    upload = ShardUploadOperator(
+        task_id="upload", shard=path, map_index_template="{{ ti.rendered_map_index or '' }}"
+    )
+    convert(shard=path) >> upload
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE)
+@fails_for_good
+def dataset(run: Any, shards: Any) -> list[str]:
+    if run is None or shards is None:
+        raise InputError("there are no shards to judge", do="See the log of the first task that failed")
+    found = Run.from_dict(run)
+    pipeline.finish_dataset(found, published_objects(found, CONNECTION))
+    report_shards(found)
+    pipeline.record_sources(found, GCSHook(gcp_conn_id=CONNECTION).get_conn())
+    return [str(path) for path in pipeline.dataset_files(found)]
+
+
+class PublishOperator(VerifiedUploadOperator):
+    """Uploads what belongs to a dataset beside its shards, and links to the settings it was made with."""
+
+    operator_extra_links = (SavedSettingsLink(),)
+
+
+def publish(files: XComArg) -> BaseOperator:
+    """Upload what belongs to a dataset beside its shards, the manifest last."""
+    return PublishOperator(
+        task_id="publish",
+        src=files,
+        outlets=[DATASET, VOCABULARY],
+        post_execute=describe_dataset,
+        **TO_BUCKET,
+    )

@@ -1,0 +1,110 @@
+"""The trainer's commands as tasks: start, follow, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from qarib_airflow.errors import failing_for_good
+from qarib_airflow.reporting.metrics import report_training
+from qarib_airflow.reporting.settings_link import SavedSettingsLink
+from qarib_airflow.tpu.operators import CloudTPUTrainOperator
+from qarib_tasks import pipeline
+from qarib_tasks.machines.backend import TpuBackend, Work, run_to_end
+from qarib_tasks.machines.local import LocalProcessBackend
+from qarib_tasks.storage.files import Bucket
+from qarib_tasks.tpu.job import JobMemory, TpuJob
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# Airflow kills a task five seconds after it asked it to end.
+STOP_WITHIN = 4.0
+
+
+class TrainerOperator(BaseOperator):
+    """Runs `qarib evaluate` or `export` on a `TpuBackend`, its log line by line in the task's log.
+
+    A task that is killed without notice leaves the trainer running; its retry finds it and follows on. A
+    task that is marked failed or cleared stops it, and a trainer that nobody follows ends by itself.
+
+    :param run_values: a `pipeline.Run` as a dictionary. (templated)
+    :param command: `train`, `evaluate` or `export`.
+    """
+
+    template_fields: Sequence[str] = ("run_values",)
+    operator_extra_links = (SavedSettingsLink(),)
+
+    def __init__(self, *, run_values: Mapping[str, Any], command: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_values = run_values
+        self.command = command
+        self._work: Work | None = None
+
+    def execute(self, context: Context) -> None:
+        with failing_for_good():
+            run = pipeline.Run.from_dict(self.run_values)
+            self._work = pipeline.trainer_work(run, self.command)
+        run_to_end(local_backend(), self._work, on_line=self.log.info)
+
+    def on_kill(self) -> None:
+        if self._work is not None:
+            local_backend().stop(self._work)
+
+
+class TrainOperator(CloudTPUTrainOperator):
+    """Trains on the Cloud TPU that was prepared for the run; on this machine where none was.
+
+    :param run_values: a `pipeline.Run` as a dictionary. (templated)
+    :param job: a `TpuJob` as a dictionary, or None. (templated)
+    """
+
+    template_fields: Sequence[str] = (*CloudTPUTrainOperator.template_fields, "run_values")
+
+    def __init__(self, *, run_values: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_values = run_values
+        self._work: Work | None = None
+
+    def execute(self, context: Context) -> None:
+        run = pipeline.Run.from_dict(self.run_values)
+        if self.job is not None:
+            super().execute(context)  # Comes back only where the training is at its end already.
+            self._report(run)
+            return
+        with failing_for_good():
+            self._work = pipeline.trainer_work(run, "train")
+
+        def on_line(line: str) -> None:
+            self.log.info(line)
+            report_training(run)
+
+        run_to_end(local_backend(), self._work, on_line=on_line)
+        report_training(run)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
+        super().execute_complete(context, event)
+        self._report(pipeline.Run.from_dict(self.run_values))
+
+    def _report(self, run: pipeline.Run) -> None:
+        """After a training on a TPU."""
+        assert self.job is not None
+        fetch_progress(run, self.storage)
+        memory = JobMemory(TpuJob.from_dict(self.job).address, self.storage).load()
+        report_training(run, memory.preemptions if memory else 0)
+
+    def on_kill(self) -> None:
+        if self._work is not None:
+            local_backend().stop(self._work)
+
+
+def local_backend() -> TpuBackend:
+    return LocalProcessBackend(grace=STOP_WITHIN)
+
+
+def fetch_progress(run: pipeline.Run, client: Any) -> None:
+    """Have in the workspace what a training elsewhere has told of itself."""
+    assert run.address is not None
+    Bucket(run.address + run.model.name, client).download("progress.json", run.model.progress)

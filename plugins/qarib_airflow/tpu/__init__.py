@@ -1,0 +1,1 @@
+"""Cloud TPU in Airflow: hook, operator, trigger, links."""

@@ -1,0 +1,243 @@
+"""Trigger for a training on Cloud TPU."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.utils.state import TaskInstanceState
+from asgiref.sync import sync_to_async
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+
+from qarib_airflow.reporting.metrics import report_progress
+from qarib_tasks.errors import ChangedError, CorruptError, StorageError
+from qarib_tasks.storage.files import Bucket
+from qarib_tasks.tpu.api.errors import TpuUnavailableError
+from qarib_tasks.tpu.follow import TpuRun
+from qarib_tasks.tpu.job import JobMemory, TpuJob
+from qarib_tasks.tpu.lifecycle import Memory, ended
+
+PROGRESS_SECONDS = 60.0
+# The training goes on while an API does not answer; only who looks after it cannot.
+OUTAGE_SECONDS = 3600.0
+_OUTAGES = (TpuUnavailableError, StorageError, GoogleAPIError, GoogleAuthError, OSError)
+
+
+class CloudTPUTrainTrigger(BaseTrigger):
+    """
+    Make a TPU, follow the training on it, replace it when it is lost, and delete it at the end.
+
+    All that has to survive this process is in the job's ``memory.json`` in the bucket, saved before each
+    action: a triggerer that takes over finds its TPU instead of making a second.
+
+    Fires one event, ``{"status": "success" | "failed", "reason": ..., "history": [...]}``, once the TPU is
+    gone.
+
+    :param job: A :class:`~qarib_tasks.tpu.job.TpuJob` as a dictionary.
+    :param holder: Names the try of the task. Only the one that the memory names acts.
+    :param project_id: Google Cloud project of the TPU; the connection's project without it.
+    :param gcp_conn_id: The connection ID used to connect to Google Cloud.
+    :param impersonation_chain: Optional service account to impersonate, or chained list of accounts.
+    """
+
+    def __init__(
+        self,
+        job: Mapping[str, Any],
+        holder: str,
+        project_id: str | None = None,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | list[str] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.job = dict(job)
+        self.holder = holder
+        self.project_id = project_id
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self._run: TpuRun | None = None
+        self._memories: JobMemory | None = None
+        self._storage: Any = None
+        # Held while a step is done: what it does cannot be interrupted, and must not be overtaken.
+        self._acting = threading.Lock()
+        self._killed = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Serialize arguments and classpath."""
+        return (
+            "qarib_airflow.tpu.trigger.CloudTPUTrainTrigger",
+            {
+                "job": self.job,
+                "holder": self.holder,
+                "project_id": self.project_id,
+                "gcp_conn_id": self.gcp_conn_id,
+                "impersonation_chain": self.impersonation_chain,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look and act until the training is over and its TPU gone."""
+        job = TpuJob.from_dict(self.job)
+        said, reported, failing_since = "", 0.0, None
+        memory = Memory(run_id=job.run_id)
+        while True:
+            now = time.time()
+            try:
+                memory = await self._in_thread(self._step)
+                failing_since = None
+            except ChangedError:
+                continue  # Another try has taken over, or the user's word has come: look at it anew.
+            except _OUTAGES as error:
+                failing_since = failing_since or now
+                if now - failing_since > OUTAGE_SECONDS:
+                    yield _event("failed", f"no answer for {OUTAGE_SECONDS:g} s: {error}", memory)
+                    return
+                self.log.warning("Tried again at the next look: %s", error)
+            except Exception as error:
+                self.log.exception("The TPU cannot be looked after")
+                yield _event("failed", str(error), memory)
+                return
+            if (text := self._state(job, memory)) != said:
+                said = text
+                self.log.info("%s", text)
+            if memory.phase in ("succeeded", "failed"):
+                status = "success" if memory.phase == "succeeded" else "failed"
+                yield _event(status, memory.reason, memory)
+                return
+            if memory.phase == "running" and now - reported >= PROGRESS_SECONDS:
+                reported = now
+                await self._report(job, memory)
+            await asyncio.sleep(job.tpu.poll_seconds * random.uniform(0.8, 1.2))
+
+    async def on_kill(self) -> None:
+        """
+        Delete the TPU: the task was marked failed or succeeded, or cleared.
+
+        One that is still deferred is followed by another triggerer, and its TPU stays.
+        """
+        if await self._is_still_deferred():
+            self.log.info("Another triggerer follows this task: the TPU stays")
+            return
+        self.log.info("The task was ended or cleared: its TPU is deleted")
+        self._killed = True
+        await self._in_thread(self._kill)
+
+    def _connect(self) -> tuple[TpuRun, JobMemory]:
+        if self._run is None or self._memories is None:
+            # Seconds to import: not in the loop that all triggers share, and not when a person waits.
+            import airflow.sdk.execution_time.task_runner  # noqa: F401
+            from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+            from qarib_airflow.tpu.hook import CloudTPUHook
+
+            chain = self.impersonation_chain
+            gcs = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=chain)
+            hook = CloudTPUHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=chain)
+            self._storage = gcs.get_conn()
+            self._memories = JobMemory(self.job["address"], self._storage)
+            job, client = TpuJob.from_dict(self.job), hook.get_conn(self.project_id)
+            self._run = job.run(client, self._storage, self._memories.save)
+        return self._run, self._memories
+
+    def _step(self) -> Memory:
+        """One step from the saved memory."""
+        with self._acting:
+            run, memories = self._connect()
+            memory = memories.load()
+            if memory is None:
+                raise CorruptError("the TPU's memory is gone", where=self.job["address"])
+            if self._killed or memory.holder != self.holder:
+                return memory
+            try:
+                return run.step(memory, time.time())
+            except ChangedError:
+                if memory.phase == "asking":
+                    poll = TpuJob.from_dict(self.job).tpu.poll_seconds
+                    run.give_up(memory, memories.load(), poll=poll)
+                raise
+
+    def _kill(self) -> None:
+        def over(memory: Memory | None) -> Memory | None:
+            if memory is None or memory.holder != self.holder or memory.phase in ("succeeded", "failed"):
+                return None
+            return ended(memory, time.time(), "the task was ended or cleared by somebody")
+
+        with self._acting:
+            run, memories = self._connect()
+            if memory := memories.change(over):
+                run.client.delete_step(TpuJob.from_dict(self.job).zone(memory), memory.name)
+
+    async def _in_thread(self, function: Any) -> Any:
+        """Not cancelled with this coroutine: what was begun with the API is ended."""
+        return await asyncio.shield(asyncio.to_thread(function))
+
+    def _state(self, job: TpuJob, memory: Memory) -> str:
+        what = {
+            "asking": "is asked for",
+            "queueing": "is waited for",
+            "booting": "is granted and starts",
+            "running": "trains",
+            "stopping": f"is asked to save and end: {memory.reason}",
+            "deleting": f"is being deleted: {memory.reason}",
+            "succeeded": "is gone, the training at its end",
+            "failed": f"is gone: {memory.reason}",
+        }[memory.phase]
+        return f"TPU {memory.name} ({job.tpu.accelerator_type}) in {job.zone(memory)} {what}"
+
+    async def _report(self, job: TpuJob, memory: Memory) -> None:
+        """A line on how far the training is; without one where that cannot be read just now."""
+        try:
+            text = await asyncio.to_thread(self._progress, job, memory.preemptions)
+        except _OUTAGES as error:
+            text = f"no progress to be read: {error}"
+        cost = memory.cost(time.time(), job.price)
+        self.log.info("%s; about %.2f US dollars so far", text, cost)
+
+    def _progress(self, job: TpuJob, preemptions: int) -> str:
+        folder, _, name = job.progress.rpartition("/")
+        text = Bucket(f"{folder}/", self._storage).read_text(name)
+        if not text:
+            return "no step yet"
+        progress = json.loads(text)
+        report_progress(str(progress.get("model_id")), progress, preemptions)
+        return progress_line(progress, job.batch)
+
+    async def _is_still_deferred(self) -> bool:
+        """False also where nobody can tell: then it is as Airflow says, the user's word."""
+        ti = self.task_instance
+        if ti is None:
+            return False
+        # Imported by `_connect` long before; a DAG file that reaches this module need not pay for it.
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        try:
+            states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+                dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+            )
+            return TaskInstanceState.DEFERRED in states.get(ti.run_id, {}).values()
+        except Exception:
+            self.log.warning("The task's state cannot be read", exc_info=True)
+            return False
+
+
+def progress_line(progress: Mapping[str, Any], batch: int) -> str:
+    """A progress.json in a line: step, loss, examples a second, time left."""
+    step, steps = int(progress.get("step", 0)), int(progress.get("train_steps", 0))
+    text = f"step {step:,} of {steps:,}"
+    if "loss" in progress:
+        text += f", loss {progress['loss']:.4f}"
+    if speed := progress.get("examples_per_second"):
+        left = round((steps - step) * batch / speed)
+        text += f", {speed:,.1f} examples/s, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+    return text
+
+
+def _event(status: str, reason: str, memory: Memory) -> TriggerEvent:
+    payload = {"status": status, "reason": reason, "history": list(memory.history)}
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call]

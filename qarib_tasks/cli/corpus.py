@@ -1,0 +1,179 @@
+"""`qarib collect`, `vocab`, `split`: text, vocabulary and shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qarib_tasks.config.corpus import DEFAULT_CLEANING
+from qarib_tasks.config.run import (
+    CollectConfig,
+    ConvertConfig,
+    SplitConfig,
+    VocabConfig,
+    from_dict,
+    load_yaml,
+)
+from qarib_tasks.errors import ConfigError
+
+FILE = click.Path(path_type=Path)
+CHOICES = {
+    "format": ["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses"],
+    "document": ["blank_line", "line", "file", "group"],
+}
+
+
+@click.command("collect", epilog="Example: qarib collect 'books/*.txt' tweets.jsonl.gz -o data.txt")
+@click.argument("source", nargs=-1)
+@click.option("-o", "--output", type=FILE, required=True, help="The collected text.")
+@click.option("--config", type=FILE, help="YAML with the `collect` section of a run, instead of SOURCE.")
+@click.option("--heldout", type=FILE, help="File for a held-out part, for evaluation.")
+@click.option("--heldout-share", type=float, default=CollectConfig.heldout_share, show_default=True)
+@click.option("--format", "form", type=click.Choice(CHOICES["format"]), default="auto", show_default=True)
+@click.option("--field", default="text", show_default=True, help="JSON field or column with the text.")
+@click.option("--group", default="", help="Field whose equal values make a document.")
+@click.option(
+    "--document",
+    type=click.Choice(CHOICES["document"]),
+    default="blank_line",
+    show_default=True,
+    help="What ends a document.",
+)
+@click.option("--limit", type=int, default=0, help="Most documents of each source.")
+@click.option(
+    "--clean",
+    default=",".join(DEFAULT_CLEANING),
+    help="Rules with commas between; empty for none.  [default: all but the lossy ones]",
+)
+@click.option("--deduplicate/--no-deduplicate", default=CollectConfig.deduplicate, show_default=True)
+@click.option(
+    "--near-duplicates", type=float, default=CollectConfig.near_duplicates, help="Least similarity, say 0.8."
+)
+@click.option("--random-seed", type=int, default=ConvertConfig.random_seed, show_default=True)
+def collect_command(
+    source: tuple[str, ...],
+    output: Path,
+    config: Path | None,
+    heldout: Path | None,
+    heldout_share: float,
+    form: str,
+    field: str,
+    group: str,
+    document: str,
+    limit: int,
+    clean: str,
+    deduplicate: bool,
+    near_duplicates: float,
+    random_seed: int,
+) -> None:
+    """Read, clean and deduplicate sources into one text.
+
+    SOURCE is a path or glob, gs://…, http://… or https://…: text, JSON Lines, CSV, TSV, Parquet or a Moses
+    zip, plain or packed as gz, bz2, xz, zst or zip. report.html beside the output shows what was collected.
+    """
+    from qarib_tasks.corpus import collect as corpus
+
+    if config:
+        values = load_yaml(config).get("collect")
+        if source or not isinstance(values, dict):
+            raise ConfigError("needs a `collect` section, and no SOURCE beside it", where=config)
+        settings = from_dict(CollectConfig, values, config)
+    else:
+        each: dict[str, Any] = {"format": form, "field": field, "document": document, "limit": limit}
+        each |= {"group": group, "document": "group"} if group else {}
+        settings = from_dict(
+            CollectConfig,
+            {
+                "sources": [{"name": f"source_{i}", "path": path, **each} for i, path in enumerate(source)],
+                "heldout_share": heldout_share,
+                "cleaning": [rule.strip() for rule in clean.split(",") if rule.strip()],
+                "deduplicate": deduplicate,
+                "near_duplicates": near_duplicates,
+            },
+        )
+    manifest = corpus.collect(settings, output, heldout=heldout, random_seed=random_seed)
+    figures = manifest.statistics
+    click.echo(
+        f"{figures['lines']:,} lines, {figures['documents']:,} documents; "
+        f"{figures['duplicates'] + figures['near_duplicates']:,} duplicates left out; "
+        f"see {output.with_name('report.html')}"
+    )
+
+
+@click.command("vocab", epilog="Example: qarib vocab -i data.txt -s 64000")
+@click.option("-i", "--input", "data", type=FILE, required=True, help="The collected text.")
+@click.option("-s", "--size", type=int, default=VocabConfig.vocab_size, show_default=True, help="Entries.")
+@click.option("-o", "--output", type=FILE, help="The vocabulary.  [default: INPUT.vocab]")
+@click.option("--sample-lines", type=int, default=VocabConfig.sample_lines, show_default=True)
+@click.option("--placeholders", type=int, default=VocabConfig.placeholders, show_default=True)
+@click.option(
+    "--recipe",
+    type=click.Choice(["normalized", "published"]),
+    default=VocabConfig.recipe,
+    show_default=True,
+    help="published: what prepare_vocab.py does, for comparison.",
+)
+@click.option(
+    "--model-type", type=click.Choice(["unigram", "bpe"]), default=VocabConfig.model_type, show_default=True
+)
+@click.option("--replace", is_flag=True, help="Replace a vocabulary of other text or other settings.")
+@click.option("--random-seed", type=int, default=ConvertConfig.random_seed, show_default=True)
+@click.option("--do-lower-case/--no-do-lower-case", default=ConvertConfig.do_lower_case, show_default=True)
+def vocab_command(
+    data: Path,
+    size: int,
+    output: Path | None,
+    sample_lines: int,
+    placeholders: int,
+    recipe: str,
+    model_type: str,
+    replace: bool,
+    random_seed: int,
+    do_lower_case: bool,
+) -> None:
+    """Learn a BERT vocabulary; tokenizer.json and tokenizer_config.json are written beside it."""
+    from qarib_tasks.vocabulary import build as vocab
+
+    values = {"vocab_size": size, "sample_lines": sample_lines, "placeholders": placeholders}
+    config = from_dict(VocabConfig, {**values, "recipe": recipe, "model_type": model_type})
+    out = output or Path(f"{data}.vocab")
+    vocab.build_vocab(
+        data, out, config, do_lower_case=do_lower_case, random_seed=random_seed, replace=replace
+    )
+    click.echo(f"{out}: {size:,} entries")
+
+
+@click.command("vocab-report", epilog="Example: qarib vocab-report data.txt.vocab --text heldout.txt")
+@click.argument("vocab", nargs=-1, required=True, type=FILE)
+@click.option("--text", type=FILE, required=True, help="Text to tokenize, best text not learnt from.")
+@click.option(
+    "--do-lower-case/--no-do-lower-case",
+    default=None,
+    help="[default: what tokenizer_config.json beside the vocabulary says, else lower case]",
+)
+@click.option("--examples", type=int, default=10, show_default=True, help="Examples of each kind.")
+def vocab_report_command(
+    vocab: tuple[Path, ...], text: Path, do_lower_case: bool | None, examples: int
+) -> None:
+    """Show dead and unused entries, the share of [UNK] and wordpieces a word, of one VOCAB or several."""
+    from qarib_tasks.vocabulary import report as vocabulary_report
+
+    reports = []
+    for path in vocab:
+        lower = vocabulary_report.lower_case_of(path) if do_lower_case is None else do_lower_case
+        reports.append(vocabulary_report.report(path, text, do_lower_case=lower is not False))
+    click.echo(vocabulary_report.side_by_side(reports, [str(path)[-40:] for path in vocab], examples))
+
+
+@click.command("split", epilog="Example: qarib split data.txt shards/ --lines 512000")
+@click.argument("data", type=FILE)
+@click.argument("folder", type=FILE)
+@click.option("--lines", type=int, default=SplitConfig.shard_lines, show_default=True, help="Lines a shard.")
+def split_command(data: Path, folder: Path, lines: int) -> None:
+    """Split a text into shard_0000, shard_0001 … as GNU `split -a 4 -l LINES -d` does."""
+    from qarib_tasks.dataset import split as shards
+
+    manifest = shards.split(data, folder, from_dict(SplitConfig, {"shard_lines": lines}))
+    click.echo(f"{folder}: {len(manifest.outputs):,} shards")

@@ -1,0 +1,107 @@
+"""`qarib emulate`: stand-ins for Google services, for work without an account."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+
+@click.group("emulate")
+def emulate_group() -> None:
+    """Stand-ins for Google services, until Ctrl-C."""
+
+
+@emulate_group.command(
+    "tpu",
+    epilog="Example: qarib emulate tpu --folder emulated-tpu --port 9470 --scale 0.01 --faults faults.yaml",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Keeps the machines' disks and logs; emptied at the start.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=9470, show_default=True, help="0: a free one."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML of delays, switches and faults; read again whenever it changes, and it need not be there yet.",
+)
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0),
+    help="Delays as a share of the real service's, where there is no --faults.  [default: 1]",
+)
+@click.option(
+    "--environment", multiple=True, metavar="NAME=VALUE", help="For the machines' processes. Repeatable."
+)
+@click.option("--label", default="run", show_default=True, help="Label that the bill is split by at the end.")
+def emulate_tpu_command(
+    folder: Path,
+    port: int,
+    host: str,
+    faults: Path | None,
+    scale: float | None,
+    environment: tuple[str, ...],
+    label: str,
+) -> None:
+    """Cloud TPU: a machine is a process on this one, and is gone when this command is.
+
+    Clients find it by CLOUD_TPU_EMULATOR_HOST in their environment, or by the connection's `tpu_endpoint`.
+    """
+    from qarib_tasks.emulators.cloud_tpu.emulator import ENVIRONMENT_NAME, serve
+
+    if faults and scale is not None:
+        raise click.UsageError("--scale: set `scale` in the file of --faults")
+    values = dict(item.partition("=")[::2] for item in environment)
+    end = _ended_by_signal()
+    with serve(folder, port=port, host=host, faults=faults, environment=values, scale=scale) as emulator:
+        click.echo(f"export {ENVIRONMENT_NAME}={emulator.endpoint}")
+        problem = ""
+        while not end.wait(1.0):
+            if emulator.state.faults.problem != problem:
+                problem = emulator.state.faults.problem
+                click.echo(problem or f"{faults}: read", err=True)
+        for value, seconds in sorted(emulator.bill(label).items()):
+            click.echo(f"{seconds:.1f} node-seconds with {label}={value or 'nothing'}")
+
+
+@emulate_group.command("gcs", epilog="Example: qarib emulate gcs --folder buckets --port 4443")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Keeps the buckets, each a folder: make one to make a bucket.",
+)
+@click.option("--port", type=click.IntRange(1, 65_535), default=4443, show_default=True)
+def emulate_gcs_command(folder: Path, port: int) -> None:
+    """Cloud Storage.
+
+    Clients find it by STORAGE_EMULATOR_HOST in their environment.
+    """
+    from qarib_tasks.emulators import gcs
+
+    end = _ended_by_signal()
+    process = gcs.start(folder, port, log=folder.with_name(f"{folder.name}.log"))
+    try:
+        click.echo(f"export STORAGE_EMULATOR_HOST=http://127.0.0.1:{port}")
+        while not end.wait(1.0):
+            if process.poll() is not None:
+                raise click.ClickException(f"the emulator ended, exit status {process.returncode}")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ended_by_signal() -> threading.Event:
+    """Set by Ctrl-C and by SIGTERM."""
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    return end

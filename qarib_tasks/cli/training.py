@@ -1,0 +1,110 @@
+"""The commands of the trainer's own process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from qarib_tasks.config.run import TrainingJob, from_dict, load_yaml
+from qarib_tasks.errors import LostWorkerError, StoppedError
+
+_config = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="YAML: training_data, heldout_data, vocab_file, output and settings that are not the defaults.",
+)
+
+
+def _job(config: Path) -> TrainingJob:
+    """Read the job and choose the backend: before the first import of Keras."""
+    job = from_dict(TrainingJob, load_yaml(config), config)
+    from qarib_tasks.train import runtime
+
+    runtime.choose_backend(job.train.backend)
+    return job
+
+
+def _epilog(command: str) -> str:
+    return f"Example: qarib {command} --config models/demo-0123456789/config.yaml"
+
+
+@click.command("train", epilog=_epilog("train"))
+@_config
+def train_command(config: Path) -> None:
+    """Train a BERT, or go on from its newest checkpoint.
+
+    SIGTERM or Ctrl-C has it save its state and end with status 75: run it again and it goes on.
+
+    On each of several machines it runs with QARIB_TPU_WORKER (its number from 0), QARIB_TPU_WORKERS (how
+    many) and QARIB_TPU_COORDINATOR (host:port of worker 0, the port behind it being free too). Status 76:
+    another one has ended.
+    """
+    job = _job(config)
+    from qarib_tasks.train.hosts.termination import OTHER_ENDED, STOPPED
+    from qarib_tasks.train.loop import train
+
+    try:
+        train(job)
+    except StoppedError as error:
+        click.echo(f"qarib: {error}", err=True)
+        sys.exit(STOPPED)
+    except LostWorkerError as error:
+        click.echo(f"qarib: {error}", err=True)
+        sys.exit(OTHER_ENDED)
+
+
+@click.command("evaluate", epilog=_epilog("evaluate"))
+@_config
+def evaluate_command(config: Path) -> None:
+    """Evaluate the newest checkpoint on the held-out examples."""
+    job = _job(config)
+    from qarib_tasks.train.results.evaluate import evaluate
+
+    result = evaluate(job)
+    filled = result.pop("fill_mask", [])
+    for name, value in result.items():
+        click.echo(f"{name} = {value}")
+    for sentence in filled:
+        words = (f"{_isolated(guess['word'])} {guess['probability']:.4f}" for guess in sentence["words"])
+        click.echo(f"{_isolated(sentence['text'])}: {', '.join(words)}")
+
+
+@click.command("export", epilog=_epilog("export"))
+@_config
+def export_command(config: Path) -> None:
+    """Write the trained model as a Hugging Face folder, and the model's manifest."""
+    job = _job(config)
+    from qarib_tasks.train.results.export import export
+
+    click.echo(f"{job.output}/export: {len(export(job).outputs)} files")
+
+
+@click.command("fill-mask", epilog='Example: qarib fill-mask models/demo-0123456789 "شو عندكم يا [MASK]"')
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("sentence", nargs=-1, required=True)
+@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="Words a [MASK].")
+def fill_mask_command(model: Path, sentence: tuple[str, ...], count: int) -> None:
+    """Print the most probable words for each [MASK] in a SENTENCE.
+
+    MODEL is a folder that `qarib export` wrote, or the model's folder that holds it.
+    """
+    from qarib_tasks.train import runtime
+
+    runtime.choose_backend()
+    from qarib_tasks.train.results.fill_mask import fill_mask
+
+    for text, masks in zip(sentence, fill_mask(model, sentence, count), strict=True):
+        click.echo(_isolated(text))
+        for number, guesses in enumerate(masks, start=1):
+            if len(masks) > 1:
+                click.echo(f"[MASK] {number}")
+            for guess in guesses:
+                click.echo(f"  {guess.probability:.4f}  {_isolated(guess.word)}")
+
+
+def _isolated(text: str) -> str:
+    """Text of either direction between marks that keep it from turning its line around (UAX #9)."""
+    return f"\u2068{text}\u2069"

@@ -1,0 +1,1 @@
+"""Every setting of every step, as frozen dataclasses."""

@@ -1,0 +1,75 @@
+"""Named sets of settings. `qarib` is what its authors published; `demo` shows the whole way in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks.config.run import RunConfig, from_dict
+from qarib_tasks.errors import ConfigError
+
+SAMPLE = Path(__file__).resolve().parents[2] / "sample"
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "qarib": {},
+    "demo": {
+        "collect": {
+            "heldout_share": 0.05,
+            "sources": [
+                {"name": "muwatta", "path": str(SAMPLE / "muwatta.txt")},
+                {"name": "classical", "path": str(SAMPLE / "classical.txt")},
+                {"name": "office", "path": str(SAMPLE / "office.txt")},
+                {"name": "udhr", "path": str(SAMPLE / "udhr.txt")},
+                {"name": "tweets", "path": str(SAMPLE / "tweets.txt")},
+            ],
+        },
+        "vocab": {"vocab_size": 3_000, "placeholders": 16},
+        "split": {"shard_lines": 5_000},
+        "convert": {"dupe_factor": 3, "random_seed_per_shard": True},
+        "model": {
+            "num_hidden_layers": 2,
+            "hidden_size": 128,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "max_position_embeddings": 128,
+        },
+        "train": {
+            # At 2e-3 so small a model stayed where word frequencies alone would bring it.
+            "train_batch_size": 32,
+            "learning_rate": 5e-4,
+            "train_steps": 800,
+            "num_warmup_steps": 80,
+            "save_checkpoints_steps": 200,
+            "num_tpu_cores": 1,
+            "xla": False,
+        },
+        "evaluate": {"max_eval_steps": 20},
+        "tpu": {"machine": "local"},
+    },
+}
+
+
+def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:
+    """A whole configuration: the preset named in `values`, overridden by the values that are not None.
+
+    Raises:
+        ConfigError: there is no such preset, or a setting is wrong.
+    """
+    name = values.get("preset", "qarib")
+    if name not in PRESETS:
+        raise ConfigError(
+            f"there is no preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}"
+        )
+    return from_dict(RunConfig, {**merged(PRESETS[name], values), "preset": name}, where)
+
+
+def merged(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`overrides` laid over `defaults`, section by section; None leaves the default."""
+    result = dict(defaults)
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key, {}), Mapping):
+            result[key] = merged(result.get(key, {}), value)
+        elif value is not None:
+            result[key] = value
+    return result

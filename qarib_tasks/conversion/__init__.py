@@ -1,0 +1,1 @@
+"""Step 3: a text shard to TFRecords of masked examples."""

@@ -1,0 +1,257 @@
+"""Step 3: a shard of text to the examples that BERT is trained on, as TFRecords.
+
+The same examples in the same order as google-research/bert's create_pretraining_data.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from qarib_tasks.config.run import ConvertConfig, to_dict
+from qarib_tasks.conversion.examples import Examples, build_examples, encode_examples
+from qarib_tasks.conversion.shard_text import Progress, read_shard
+from qarib_tasks.conversion.tokenizer import Tokenizer
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
+from qarib_tasks.layout import manifest_of
+from qarib_tasks.readable import readable
+from qarib_tasks.storage.files import CHUNK, atomic_path
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
+
+log = logging.getLogger(__name__)
+
+SAMPLES = 10
+
+
+def no_progress(phase: str, share: float) -> None:
+    """Show nothing."""
+
+
+def convert_shard(
+    shard: Path,
+    vocab: Path,
+    out: Path,
+    config: ConvertConfig,
+    *,
+    threads: int = 1,
+    progress: Progress = no_progress,
+) -> Manifest:
+    """Write the examples of `shard` to `out` and then the shard's manifest beside it.
+
+    Does nothing if the manifest says that it is done for this shard, vocabulary and config, and `out`
+    verifies. On an error there is no `out`, and the manifest says why.
+
+    Args:
+        shard: UTF-8 text, a sentence or tweet a line, an empty line between documents.
+        vocab: one entry a line.
+        out: the TFRecord file to write.
+        threads: cores to use; the bytes are the same for any number.
+        progress: called with a phase (read, build, write) and the share of it that is done.
+
+    Returns:
+        the shard's manifest.
+
+    Raises:
+        InputError: the shard or the vocabulary is missing or unusable.
+        ConfigError: the config does not suit the vocabulary's model.
+        StorageError: `out` cannot be written.
+    """
+    settings = to_dict(config)
+    inputs: list[FileRecord] = []
+    try:
+        inputs = [_input(shard), _input(vocab)]
+        try:
+            if done := finished(manifest_of(out), config=settings, inputs=inputs):
+                log.info("%s: already converted", shard.name)
+                return done
+            # Whoever kills this process leaves no other word of it.
+            began = datetime.now(UTC).isoformat(timespec="seconds")
+            running = Manifest(
+                kind="shard",
+                id=shard.name,
+                state="running",
+                reason=f"began {began} on {platform.node()}, process {os.getpid()}",
+                config=settings,
+                inputs=inputs,
+            )
+            running.write(manifest_of(out))
+            manifest = _convert(shard, vocab, out, config, inputs, threads, progress)
+        except OSError as error:
+            raise StorageError(
+                f"cannot be written: {error.strerror or error}", where=out, do="Make room, then convert again"
+            ) from error
+    except QaribError as error:
+        failed = Manifest(
+            kind="shard", id=shard.name, state="failed", reason=str(error), config=settings, inputs=inputs
+        )
+        with contextlib.suppress(OSError):
+            out.unlink(missing_ok=True)
+            failed.write(manifest_of(out))
+        raise
+    manifest.write(manifest_of(out))
+    log.info("%s: %d examples", shard.name, manifest.statistics["examples"])
+    return manifest
+
+
+def _input(path: Path) -> FileRecord:
+    try:
+        return FileRecord.of(path)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+
+
+def shard_seed(shard: str, config: ConvertConfig) -> int:
+    """The seed that a shard's random numbers start from."""
+    if not config.random_seed_per_shard:
+        return config.random_seed
+    return int.from_bytes(hashlib.sha256(f"{config.random_seed} {shard}".encode()).digest()[:8], "little")
+
+
+def check_lengths(vocab: Path, config: ConvertConfig) -> None:
+    """Compare the lengths with each other, and with the model where its bert_config.json lies beside `vocab`.
+
+    Raises:
+        ConfigError: more predictions than wordpieces, or the model has fewer positions.
+    """
+    if config.max_predictions_per_seq > config.max_seq_length:
+        raise ConfigError(
+            f"max_predictions_per_seq {config.max_predictions_per_seq} is above "
+            f"max_seq_length {config.max_seq_length}"
+        )
+    path = vocab.with_name("bert_config.json")
+    if not path.is_file():
+        return
+    positions = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
+    if isinstance(positions, int) and config.max_seq_length > positions:
+        raise ConfigError(
+            f"max_seq_length {config.max_seq_length} is above the model's {positions} positions", where=path
+        )
+
+
+def _convert(
+    shard: Path,
+    vocab: Path,
+    out: Path,
+    config: ConvertConfig,
+    inputs: Sequence[FileRecord],
+    threads: int,
+    progress: Progress,
+) -> Manifest:
+    check_lengths(vocab, config)
+    tokenizer = Tokenizer(load_vocab(vocab), do_lower_case=config.do_lower_case)
+    text = read_shard(shard, tokenizer, threads, progress)
+    examples = build_examples(text, tokenizer, config, shard_seed(shard.name, config), progress)
+    statistics = {
+        **text.statistics,
+        **examples.statistics,
+        "vocab_size": len(tokenizer.entries),
+        "special_tokens": {token: tokenizer.id(token) for token in SPECIAL_TOKENS},
+    }
+    _warn(shard, statistics)
+    with atomic_path(out) as temporary:
+        output = _write(temporary, out.name, encode_examples(examples, tokenizer, config, threads, progress))
+        if _crc32c(temporary) != output.crc32c:
+            raise CorruptError("reads back otherwise than it was written", where=out, do="Check the disk")
+    return Manifest(
+        kind="shard",
+        id=shard.name,
+        config=to_dict(config),
+        inputs=inputs,
+        outputs=[output],
+        statistics=statistics,
+        sample=_sample(examples, tokenizer, config),
+    )
+
+
+def _write(path: Path, name: str, pieces: Iterable[bytes]) -> FileRecord:
+    """Write a file and give its record, of the bytes as they are in memory.
+
+    The disk takes its part meanwhile, so that little is left to wait for at the end.
+    """
+    sha, crc, size = hashlib.sha256(), google_crc32c.Checksum(), 0
+    with path.open("wb") as file, ThreadPoolExecutor(1) as disk:
+        flush = disk.submit(file.flush)
+        for piece in pieces:
+            file.write(piece)
+            sha.update(piece)
+            crc.update(bytes(piece))
+            size += len(piece)
+            if flush.done():
+                flush.result()
+                flush = disk.submit(os.fdatasync, file.fileno())
+        flush.result()
+    return FileRecord(name, size, sha.hexdigest(), base64.b64encode(crc.digest()).decode())
+
+
+def _crc32c(path: Path) -> str:
+    """The checksum of a file as it is on the disk, in the form of `FileRecord`."""
+    crc = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            crc.update(chunk)
+    return base64.b64encode(crc.digest()).decode()
+
+
+def _warn(shard: Path, statistics: dict[str, Any]) -> None:
+    """Say what is likely not meant."""
+    if statistics["next_sentence_shares"]["actual"] == 0:
+        log.warning(
+            "%s: every second part is from another document, as no document has two lines that fit: "
+            "the next-sentence task is void",
+            shard.name,
+        )
+    if statistics["documents"] == 1:
+        log.warning(
+            "%s: one document (no empty line): its random second parts are from the same document", shard.name
+        )
+    if statistics["replaced_bytes"]:
+        log.warning("%s: %d bytes are not UTF-8 and were replaced", shard.name, statistics["replaced_bytes"])
+
+
+def _sample(examples: Examples, tokenizer: Tokenizer, config: ConvertConfig) -> list[dict[str, Any]]:
+    """Readable examples, evenly spaced over the file."""
+    import numpy as np
+
+    from qarib_tasks.conversion.compiled.instances import MASKS, RANDOM_NEXT
+    from qarib_tasks.conversion.compiled.records import fill_example
+
+    samples = []
+    count = len(examples.order)
+    for place in sorted({i * count // SAMPLES for i in range(SAMPLES)}):
+        example = examples.order[place]
+        row, start = examples.rows[example], examples.mask_starts[example]
+        ids = np.zeros(config.max_seq_length, np.int64)
+        labels = np.zeros(config.max_predictions_per_seq, np.int64)
+        length = fill_example(
+            row,
+            examples.tokens,
+            examples.positions[start:],
+            examples.replacements[start:],
+            tokenizer.id("[CLS]"),
+            tokenizer.id("[SEP]"),
+            ids,
+            labels,
+        )
+        masks = int(row[MASKS])
+        positions = examples.positions[start : start + masks]
+        samples.append(
+            {
+                "example": int(place),
+                "next_sentence": "random" if row[RANDOM_NEXT] else "actual",
+                "text": readable(ids[:length], positions, labels[:masks], tokenizer.entries),
+            }
+        )
+    return samples

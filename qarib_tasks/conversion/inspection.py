@@ -1,0 +1,98 @@
+"""Examples of a TFRecord file as text in a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.layout import manifest_of
+from qarib_tasks.readable import readable
+from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.tfrecord import decode_example, read_records
+from qarib_tasks.vocabulary.file import load_vocab
+
+# Unicode's isolates: a terminal that knows about bidirectional text lays a line out from the right.
+RIGHT_TO_LEFT_ISOLATE, POP_ISOLATE = "\u2067", "\u2069"
+RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+
+
+def print_examples(file: Path, vocab: Path | None, *, examples: int, skip: int, visual: bool = False) -> None:
+    """Print examples, their two parts a line each, masked words as {original→shown}.
+
+    Args:
+        vocab: None for the one in the file's folder or the one above, by the name in the file's manifest.
+        examples, skip: how many, and how many are passed over first.
+        visual: lay right-to-left lines out here, for a terminal that does not.
+
+    Raises:
+        InputError: a file is missing, or the vocabulary is not that of the file.
+    """
+    for line in example_lines(file, vocab, examples=examples, skip=skip):
+        right_to_left = RIGHT_TO_LEFT.search(line) is not None
+        if right_to_left and visual:
+            line = visual_order(line)
+        marked = re.sub(
+            r"\{[^ {}]*→[^ {}]*\}", lambda match: click.style(match[0], bold=True, fg="yellow"), line
+        )
+        if right_to_left and not visual:
+            marked = RIGHT_TO_LEFT_ISOLATE + marked + POP_ISOLATE
+        click.echo(marked)
+
+
+def example_lines(file: Path, vocab: Path | None, *, examples: int, skip: int) -> Iterator[str]:
+    """The lines that `print_examples` lays out."""
+    entries = load_vocab(vocab or find_vocab(file))
+    records = itertools.islice(read_records(file), skip, skip + examples)
+    shown = 0
+    for number, record in enumerate(records, start=skip):
+        where = f"{file}: record {number}"
+        try:
+            features: Any = decode_example(record)
+            length = sum(features["input_mask"])
+            predictions = sum(map(int, features["masked_lm_weights"]))
+            label = "random next" if features["next_sentence_labels"][0] else "actual next"
+            text = readable(
+                features["input_ids"][:length],
+                features["masked_lm_positions"][:predictions],
+                features["masked_lm_ids"][:predictions],
+                entries,
+            )
+        except (ValueError, KeyError, IndexError):
+            raise CorruptError("not an example of this vocabulary", where=where) from None
+        yield f"example {number}: {label}, {length} wordpieces, {predictions} masked"
+        yield from (f"  {part}" for part in re.split(r"(?<=\[SEP\]) ", text))
+        shown += 1
+    if not shown:
+        raise InputError(f"has no example number {skip}", where=file)
+
+
+def find_vocab(file: Path) -> Path:
+    """The vocabulary that a shard was converted with, near it.
+
+    Raises:
+        InputError: it is not there.
+    """
+    record = Manifest.read(manifest_of(file)).inputs[1]
+    for folder in (file.parent, file.parent.parent):
+        path = folder / record.name
+        if path.is_file() and path.stat().st_size == record.bytes:
+            return path
+    raise InputError(f"its vocabulary {record.name} is not near it", where=file, do="Name it with --vocab")
+
+
+def visual_order(line: str) -> str:
+    """A line of right-to-left text in the order in which it is seen, letters not joined.
+
+    A simple stand-in for the bidirectional algorithm: all is turned round but Latin words and numbers.
+    """
+    return "".join(run.translate(_MIRROR) for run in reversed(_RUNS.findall(line)))
+
+
+_RUNS = re.compile("[A-Za-z0-9#\u0660-\u0669\u06f0-\u06f9]+(?: [A-Za-z0-9]+)*|.[\u064b-\u065f]*", re.DOTALL)
+_MIRROR = str.maketrans("{}[]()→", "}{][)(←")

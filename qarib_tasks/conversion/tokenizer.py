@@ -1,0 +1,155 @@
+"""BERT's tokenizer (google-research/bert, tokenization.py), on committed Unicode tables.
+
+Nothing here asks the interpreter about a character: Python's `unicodedata` changes from version to version,
+and with it the tokens. `unicode_tables.txt` holds what the pinned `tokenizers` library does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TABLES = Path(__file__).parents[1] / "vocabulary" / "unicode_tables.txt"
+MAX_INPUT_CHARS_PER_WORD = 200
+CODE_POINTS = 0x110000
+
+
+def rules(*, do_lower_case: bool) -> Iterator[tuple[str, int, int, str]]:
+    """(rule, first and last code point, value) of each line of `unicode_tables.txt` that matters.
+
+    The rules are described in the file's head; "cased" and "lower" come out as "result".
+    """
+    mode = "lower" if do_lower_case else "cased"
+    wanted = {"space": "space", "punctuation": "punctuation", mode: "result"}
+    if do_lower_case:
+        # Only NFD sorts marks.
+        wanted |= {"reorder": "reorder", "join": "join"}
+    for line in TABLES.read_text(encoding="ascii").splitlines():
+        rule, _, rest = line.partition(" ")
+        if rule in wanted:
+            codes, _, value = rest.partition(" ")
+            first, _, last = codes.partition("-")
+            yield wanted[rule], int(first, 16), int(last or first, 16), value
+
+
+def result_of(code: int, value: str) -> list[int]:
+    """The code points that a "result" rule's value stands for."""
+    if value == "-":
+        return []
+    if value == "isolated":
+        return [0x20, code, 0x20]
+    if value == "hangul":
+        # Unicode 3.12: leading consonant, vowel and, for syllables that have one, trailing consonant.
+        syllable = code - 0xAC00
+        trailing = syllable % 28
+        return [0x1100 + syllable // 588, 0x1161 + syllable % 588 // 28] + [0x11A7 + trailing] * (
+            trailing > 0
+        )
+    return [int(part, 16) for part in value.split()]
+
+
+def in_units(text: bytes) -> tuple[Any, Any]:
+    """A copy of the text, as [bytes] uint8 and, with zeros after it, as uint64."""
+    units = np.zeros(len(text) // 8 + 2, np.uint64)
+    units.view(np.uint8)[: len(text)] = np.frombuffer(text, np.uint8)
+    return units.view(np.uint8)[: len(text)], units
+
+
+class Tokenizer:
+    """The compiled tokenizer's tables for one vocabulary.
+
+    Attributes:
+        entries: the vocabulary.
+        continues: [entries] bool, whether an entry continues a word ("##").
+    """
+
+    def __init__(self, entries: Sequence[str], *, do_lower_case: bool) -> None:
+        self.entries = entries
+        self.continues = np.array([entry.startswith("##") for entry in entries])
+        self._places = {entry: number for number, entry in enumerate(entries)}
+        # See compiled.text for what these are.
+        self.tables = _tables(do_lower_case)
+        self.trie = _trie(entries, self.continues)
+
+    def id(self, entry: str) -> int:
+        """The id of an entry that is there."""
+        return self._places[entry]
+
+    def new_memory(self, size: int) -> tuple[Any, ...]:
+        """Room for the words of so many bytes of text, at most for a million, in 48 MB of bytes and ids."""
+        slots = 1 << min(21, max(1, size).bit_length())
+        return np.zeros(slots, np.uint64), np.zeros(3 * slots, np.uint64), np.zeros(2, np.int64)
+
+    def ids(self, text: str) -> list[int]:
+        """The wordpiece ids of one line of text. Made for tests and looking at things, not for speed."""
+        from qarib_tasks.conversion.compiled.text import COUNTS, read_lines
+
+        line, units = in_units(text.replace("\n", " ").encode(errors="replace") + b"\n")
+        ids = np.empty(len(line) + 3, np.int32)
+        memory = (np.zeros(2, np.uint64), np.zeros(1, np.uint64), np.zeros(2, np.int64))
+        lengths, starts = np.empty(1, np.int32), np.empty(1, np.uint8)
+        counts = np.zeros(COUNTS, np.int64)
+        found, _ = read_lines(line, units, self.tables, self.trie, memory, ids, lengths, starts, counts)
+        return [int(number) for number in ids[:found]]
+
+
+@cache
+def _tables(do_lower_case: bool) -> tuple[Any, ...]:
+    from qarib_tasks.conversion.compiled.text import BREAK, JOIN, MAPPED, MARK, PUNCTUATION, SPACE, WORD
+
+    plain = np.full(CODE_POINTS, WORD, np.uint8)
+    result = np.zeros(CODE_POINTS, np.int32)
+    joining = np.zeros(CODE_POINTS, bool)
+    results = []
+    for rule, first, last, value in rules(do_lower_case=do_lower_case):
+        span = slice(first, last + 1)
+        if rule == "result":
+            results.append((first, last, value))
+        elif rule == "join":
+            joining[span] = True
+        elif rule == "reorder":
+            plain[span] = MARK
+            result[span] = int(value)
+        else:
+            plain[span] = SPACE if rule == "space" else PUNCTUATION
+    kind = plain.copy()
+    pool: list[int] = []
+    for first, last, value in results:
+        span = slice(first, last + 1)
+        if value == "-":
+            kind[span] = np.where(joining[span], JOIN, BREAK)
+        elif value == "0020":
+            kind[span] = SPACE
+        elif value == "isolated" and (plain[span] == WORD).all():
+            # A word by itself, as punctuation is.
+            kind[span] = PUNCTUATION
+        else:
+            kind[span] = MAPPED
+            for code in range(first, last + 1):
+                codes = result_of(code, value)
+                result[code] = len(pool)
+                pool += [len(codes), *(int(plain[c]) << 24 | c for c in codes)]
+    # The reference's reader drops every CR, before the tokenizer could take it for a space.
+    kind[0x0D] = JOIN
+    return (kind, result, np.array(pool or [0], np.int32))
+
+
+def _trie(entries: Sequence[str], continues: Any) -> tuple[Any, ...]:
+    from qarib_tasks.conversion.compiled.text import build_trie
+
+    stripped = [entry[2:] if entry.startswith("##") else entry for entry in entries]
+    offsets = np.cumsum([0, *map(len, stripped)]).astype(np.int64)
+    codes = np.frombuffer("".join(stripped).encode("utf-32-le"), np.uint32).astype(np.int64)
+    size = 1 << int(2 * len(codes) + 2).bit_length()
+    trie = (
+        np.full(size, -1, np.int64),
+        np.full(size, -1, np.int32),
+        np.full(len(codes) + 2, -1, np.int32),
+        np.array([list(entries).index("[UNK]")], np.int32),
+    )
+    build_trie(codes, offsets, continues, trie)
+    return trie

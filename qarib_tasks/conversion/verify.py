@@ -1,0 +1,125 @@
+"""Converted shards read back and held against their manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qarib_tasks.config.run import ConvertConfig, from_dict
+from qarib_tasks.conversion.example_reader import Array, Shape, read_rows
+from qarib_tasks.conversion.examples import predictions_of
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.layout import manifest_of
+from qarib_tasks.storage.files import checksums
+from qarib_tasks.storage.manifest import Manifest
+
+REDO = "Convert the shard again"
+Faulty = npt.NDArray[np.bool_]
+
+
+def verify_files(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    """Check files that `convert_shard` wrote, one after the other.
+
+    Framing, CRCs, features and their lengths, id ranges, segments, mask rules, the number of examples and
+    the file's checksums are checked against the manifest beside each file.
+
+    Yields:
+        each file and its number of examples.
+
+    Raises:
+        InputError: a file or its manifest is missing.
+        CorruptError: the first fault; where it is in a record, with the record's number, from 0.
+    """
+    for path in paths:
+        yield path, verify_file(path)
+
+
+def verify_file(path: Path) -> int:
+    """Check one file, as `verify_files` does; gives its number of examples."""
+    if not path.is_file():
+        raise InputError("no such file", where=path)
+    manifest = Manifest.read(manifest_of(path))
+    if manifest.kind != "shard" or manifest.state != "complete":
+        raise CorruptError(
+            f"its manifest is not that of a converted shard: {manifest.reason or manifest.kind}",
+            where=path,
+            do=REDO,
+        )
+    record = manifest.output(path.name)
+    statistics = manifest.statistics
+    try:
+        config = from_dict(ConvertConfig, manifest.config)
+        special = {token: int(number) for token, number in statistics["special_tokens"].items()}
+        size, examples = int(statistics["vocab_size"]), int(statistics["examples"])
+    except KeyError as error:
+        raise CorruptError(f"its manifest has no {error}", where=manifest_of(path), do=REDO) from None
+    done = 0
+    for rows in read_rows(path, Shape(config.max_seq_length, config.max_predictions_per_seq)):
+        for what, faulty in rules(rows, config, size, special):
+            if faulty.any():
+                raise CorruptError(what, where=f"{path}: record {done + int(faulty.argmax())}", do=REDO)
+        done += len(rows)
+    if done != examples:
+        raise CorruptError(f"has {done} examples, its manifest says {examples}", where=path, do=REDO)
+    if checksums(path) != record.checksums:
+        raise CorruptError("its bytes are not those that its manifest says", where=path, do=REDO)
+    return done
+
+
+def rules(
+    rows: Array, config: ConvertConfig, vocab_size: int, special: Mapping[str, int]
+) -> Iterator[tuple[str, Faulty]]:
+    """What must hold for each example: what is wrong, and [records] bool where it is.
+
+    Args:
+        rows: as `read_rows` gives them.
+        special: the ids of the special tokens.
+    """
+    shape = Shape(config.max_seq_length, config.max_predictions_per_seq)
+    features: Mapping[str, Any] = shape.features(rows)
+    ids, mask, segments = features["input_ids"], features["input_mask"], features["segment_ids"]
+    positions, labels = features["masked_lm_positions"], features["masked_lm_ids"]
+    weights, label = features["masked_lm_weights"], features["next_sentence_labels"][:, 0]
+    place = np.arange(config.max_seq_length)
+    slot = np.arange(config.max_predictions_per_seq)
+    record = np.arange(len(rows))
+
+    yield "input_ids has an id outside the vocabulary", (ids >= vocab_size).any(axis=1)
+    yield "masked_lm_ids has an id outside the vocabulary", (labels >= vocab_size).any(axis=1)
+    yield "next_sentence_labels is neither 0 nor 1", label > 1
+    length = mask.sum(axis=1)
+    used = place < length[:, None]
+    yield "input_mask is not ones, then zeros", (mask != used).any(axis=1)
+    yield "has fewer than five wordpieces", length < 5
+    yield "has wordpieces behind input_mask", ((ids != 0) & ~used).any(axis=1)
+    second = segments.sum(axis=1)
+    first = length - second
+    expected = used & (place >= first[:, None])
+    yield "segment_ids is not zeros, then ones, then padding", (segments != expected).any(axis=1)
+    yield "a part is empty", (first < 3) | (second < 2)
+    yield "does not begin with [CLS]", ids[:, 0] != special["[CLS]"]
+    yield (
+        "a part does not end with [SEP]",
+        (ids[record, first - 1] != special["[SEP]"]) | (ids[record, length - 1] != special["[SEP]"]),
+    )
+    count = weights.sum(axis=1)
+    masked = slot < count[:, None]
+    yield "masked_lm_weights is not ones, then zeros", (weights != masked).any(axis=1)
+    most = np.minimum(np.array(predictions_of(config))[length], length - 3)
+    yield "more is masked than the flags allow", count > most
+    if not config.do_whole_word_mask:
+        yield "less is masked than the flags ask for", count < most
+    yield (
+        "masked_lm_positions or masked_lm_ids is not padded with 0",
+        (((positions != 0) | (labels != 0)) & ~masked).any(axis=1),
+    )
+    yield (
+        "masked_lm_positions are not ascending",
+        ((positions[:, 1:] <= positions[:, :-1]) & masked[:, 1:]).any(axis=1),
+    )
+    outside = (positions < 1) | (positions >= (length - 1)[:, None]) | (positions == (first - 1)[:, None])
+    yield "a masked position is outside the text", (outside & masked).any(axis=1)

@@ -1,0 +1,1 @@
+"""Step 0: sources to one cleaned, deduplicated text."""

@@ -1,0 +1,256 @@
+"""Step 0: source files to `data.txt`, a sentence a line and a blank line between documents.
+
+Each source is collected on its own: read, cleaned, and written with a record for each document
+(`documents.py`). Then they are joined (`joining.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks.config.run import CollectConfig, SourceConfig, to_dict
+from qarib_tasks.corpus.cleaning import Cleaner
+from qarib_tasks.corpus.formats import read
+from qarib_tasks.corpus.sources import AllowedSources, SourceFile, fetch, list_files
+from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
+from qarib_tasks.layout import manifest_of
+from qarib_tasks.progress import progress
+from qarib_tasks.storage.files import atomic_path
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+
+log = logging.getLogger(__name__)
+SAMPLE_LINES = 10
+
+
+def list_sources(
+    config: CollectConfig, allowed: AllowedSources | None = None
+) -> dict[SourceConfig, list[SourceFile]]:
+    """The files that each source names, sorted. What is wrong with any of them is told at once.
+
+    Raises:
+        ConfigError: there is no source, or one may not be read. InputError: a source names no file.
+        StorageError: a bucket or web server does not answer as it should.
+    """
+    if not config.sources:
+        raise ConfigError("no source of text is given", where="collect.sources", do="Name at least one file")
+    faults, files = Faults(), {}
+    for source in config.sources:
+        with faults.kept():
+            files[source] = list_files(source, allowed)
+    # A bucket that does not answer may do so later; the others would still be wrong.
+    faults.raise_all(lambda error: not isinstance(error, StorageError))
+    return files
+
+
+def source_files(config: CollectConfig) -> dict[SourceConfig, list[Path]]:
+    """The files on this machine that each source names; see `list_sources`."""
+    return {
+        source: [file.path for file in files if file.path] for source, files in list_sources(config).items()
+    }
+
+
+def collect(
+    config: CollectConfig,
+    out: Path,
+    *,
+    heldout: Path | None,
+    random_seed: int,
+    cache: Path | None = None,
+    allowed: AllowedSources | None = None,
+    files: Mapping[str, Sequence[SourceFile]] | None = None,
+    earlier: Mapping[str, Sequence[Path]] | None = None,
+) -> Manifest:
+    """Read, clean and deduplicate every source into `out`, or `heldout` where a document's hash says so.
+
+    Memory does not grow with the corpus. What `collect_source` made before is used.
+
+    Args:
+        heldout: file for the held-out part; None puts every document into `out`.
+        random_seed: another seed holds other documents out; the same one holds the same documents out
+            however the corpus grows.
+        cache: folder for files that are fetched; `out`'s own folder without it.
+        allowed: what sources may name; None for anything.
+        files: of each source by its name, instead of all that it names now.
+        earlier: texts that were collected before, by the name of their dataset: documents that repeat one of
+            theirs are dropped, exact repeats only. No document need fall to the held-out part then.
+
+    Returns:
+        the manifest, written last, beside `out`.
+
+    Raises:
+        ConfigError, InputError, StorageError, CorruptError: a source is not what it should be (with file and
+            line), nothing was found to collect, or no document fell to the held-out part.
+    """
+    if files is None:
+        files = {source.name: listed for source, listed in list_sources(config, allowed).items()}
+    fetched = {
+        source: _fetched(source, _cache(out, cache), allowed, files[source.name]) for source in config.sources
+    }
+    inputs = [record for read in fetched.values() for _, record in read]
+    settings = _settings(config) | {
+        "heldout_share": config.heldout_share if heldout else 0.0,
+        "random_seed": random_seed,
+    }
+    if earlier:
+        settings["earlier"] = list(earlier)
+    if done := finished(manifest_of(out), config=settings, inputs=inputs):
+        log.info("%s: already collected", out)
+        return done
+    from qarib_tasks.corpus.joining import join
+
+    manifest_of(out).unlink(missing_ok=True)
+    folder = _folder(out)
+    parts = {
+        source.name: _collect(config, source, read, folder / f"{source.name}.txt")
+        for source, read in fetched.items()
+    }
+    if not any(part.statistics["documents_read"] for part in parts.values()):
+        shutil.rmtree(folder)
+        raise InputError(
+            "no text was found",
+            where=", ".join(source.path for source in config.sources),
+            do="Check the sources, and what cleaning dropped",
+        )
+    texts = [text for some in (earlier or {}).values() for text in some]
+    manifest = join(config, parts, folder, out, heldout, random_seed, settings, inputs, texts)
+    manifest.write(manifest_of(out))
+    shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def collect_source(
+    config: CollectConfig,
+    name: str,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    allowed: AllowedSources | None = None,
+    files: Mapping[str, Sequence[SourceFile]] | None = None,
+) -> None:
+    """Do one source's part of `collect` beforehand, so that sources can be read at once on many machines.
+
+    Args:
+        name: the source's.
+        out, cache, allowed, files: as `collect` is given them.
+    """
+    source = next((source for source in config.sources if source.name == name), None)
+    if source is None:
+        raise ConfigError("there is no such source", where=name)
+    listed = list_files(source, allowed) if files is None else files[source.name]
+    fetched = _fetched(source, _cache(out, cache), allowed, listed)
+    if manifest_of(out).exists():
+        joined = Manifest.read(manifest_of(out))
+        same = all(joined.config.get(key) == value for key, value in _settings(config).items())
+        if same and all(record in joined.inputs for _, record in fetched):
+            log.info("%s: already collected into %s", name, out)
+            return
+    _collect(config, source, fetched, _folder(out) / f"{name}.txt")
+
+
+def _folder(out: Path) -> Path:
+    return out.parent / f"{out.stem}.sources"
+
+
+def _cache(out: Path, cache: Path | None) -> Path:
+    return cache or out.parent / "fetched"
+
+
+def _settings(config: CollectConfig) -> dict[str, Any]:
+    """Every setting that changes the text. A source's address does not: its files' checksums stand for it."""
+    settings = to_dict(config)
+    for source in settings["sources"]:
+        del source["path"], source["sha256"]
+    del settings["heldout_share"]
+    return settings
+
+
+def _fetched(
+    source: SourceConfig, cache: Path, allowed: AllowedSources | None, listed: Sequence[SourceFile]
+) -> list[tuple[Path, FileRecord]]:
+    """The source's files, on this machine, with what is in them."""
+    files = []
+    for file in listed:
+        if allowed:
+            allowed.check(file.address, source.name)
+        path, record = fetch(file, cache, sha256=source.sha256, allowed=allowed)
+        name = f"{source.name}/{file.name}"
+        files.append((path, FileRecord(name, record.bytes, record.sha256, record.crc32c)))
+    return files
+
+
+def _collect(
+    config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord]], out: Path
+) -> Manifest:
+    """One source's files to `out`, its documents' records beside it, and its manifest last."""
+    from qarib_tasks.corpus.documents import DocumentWriter
+
+    inputs = [record for _, record in files]
+    settings = _settings(config)
+    settings["sources"] = [values for values in settings["sources"] if values["name"] == source.name]
+    if done := finished(manifest_of(out), config=settings, inputs=inputs):
+        log.info("source %s: already collected", source.name)
+        return done
+    manifest_of(out).unlink(missing_ok=True)
+    cleaner, counts = Cleaner(config), Counter[str]()
+    samples: list[tuple[str, str]] = []
+    records = out.with_suffix(".documents")
+    with (
+        atomic_path(out) as text_path,
+        atomic_path(records) as records_path,
+        text_path.open("wb") as text_file,
+        records_path.open("wb") as records_file,
+        progress(f"collect {source.name}", 0, "bytes") as advance,
+    ):
+        writer = DocumentWriter(text_file, records_file, source.limit)
+        for path, record in files:
+            inner = Counter[str](skipped=counts["skipped"])
+            for lines in read(source, path, record.name.partition("/")[2], inner):
+                if len(samples) < SAMPLE_LINES:
+                    samples += _samples(config, lines, SAMPLE_LINES - len(samples))
+                advance(writer.write(cleaner.clean(lines)))
+                if writer.full:
+                    break
+            writer.write([""])
+            counts.update(inner - Counter(skipped=counts["skipped"]))
+            if writer.full:
+                break
+        writer.close()
+    del counts["line"]
+    manifest = Manifest(
+        kind="corpus",
+        id=source.name,
+        config=settings,
+        inputs=inputs,
+        outputs=[FileRecord.of(out), FileRecord.of(records)],
+        statistics={
+            "files": len(files),
+            "bytes_read": sum(record.bytes for record in inputs),
+            **counts,
+            "documents_read": writer.documents,
+            "changed": dict(cleaner.counts),
+            "dropped": dict(+cleaner.dropped),
+            "line_words": writer.line_words,
+            "samples": samples,
+        },
+    )
+    manifest.write(manifest_of(out))
+    return manifest
+
+
+def _samples(config: CollectConfig, lines: list[str], count: int) -> list[tuple[str, str]]:
+    """Lines before and after cleaning, those that it changes first."""
+    cleaner = Cleaner(config)
+    changed: list[tuple[str, str]] = []
+    same: list[tuple[str, str]] = []
+    for line in lines[:500]:
+        if line:
+            after = " ⏎ ".join(cleaner.clean([line]))
+            # JSON can hold half a surrogate pair, a manifest cannot.
+            before = line[:500].encode(errors="replace").decode()
+            (changed if after != line else same).append((before, after[:500]))
+    return (changed + same)[:count]

@@ -1,0 +1,156 @@
+"""Which documents are repeats of earlier ones, found with bounded memory on disk.
+
+Every document has a 64-bit key of its normalized text. The keys are spread by their value over files small
+enough to be sorted in memory; two documents with the same key are in the same file (the partitioned hash
+join of databases: Kitsuregawa et al. 1983). Among 600 million documents two different ones have the same key
+with a probability of one per cent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qarib_tasks.corpus.characters import CODE_POINTS, DIACRITICS, TATWEEL, characters
+
+PARTITION_BYTES = 16 << 20  # of keys that are sorted at once
+MOST_PARTITIONS = 512
+SEPARATOR = 0x1E  # between the keys' texts; a control character, so it is in no text
+Keys = np.ndarray[Any, np.dtype[np.uint64]]
+Bits = np.ndarray[Any, np.dtype[np.uint8]]
+_PAIR = np.dtype([("key", np.uint64), ("document", np.uint64)])
+_PUNCTUATION = (
+    (0x00, 0x2F),
+    (0x3A, 0x40),
+    (0x5B, 0x60),
+    (0x7B, 0xA9),
+    (0xAB, 0xB4),
+    (0xB6, 0xB9),
+    (0xBB, 0xBF),
+    (0x60B, 0x60F),
+    (0x61B, 0x61F),
+    (0x66A, 0x66D),
+    (0x6D4, 0x6D4),
+    (0x2000, 0x206F),
+    (0x3000, 0x3020),
+    (0xFD3E, 0xFD3F),
+)
+
+
+@cache
+def _key_table() -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """uint32 [0x110000]: what each code point is in a key's text; 0 for nothing."""
+    table = np.arange(CODE_POINTS, dtype=np.uint32)
+    for char in characters((*_PUNCTUATION, *DIACRITICS)):
+        table[ord(char)] = 0
+    table[ord(TATWEEL)] = 0
+    table[ord("A") : ord("Z") + 1] = np.arange(ord("a"), ord("z") + 1)
+    table[SEPARATOR] = SEPARATOR
+    return table
+
+
+def key_texts(text: str) -> list[bytes]:
+    """What two documents that count as the same have in common, for each document of a text.
+
+    Diacritics, tatweel, punctuation, spaces, line ends and the case of A to Z are left out.
+
+    Args:
+        text: documents with SEPARATOR between them.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    kept = _key_table()[codes]
+    kept = kept[kept != 0]
+    ends = np.append(np.flatnonzero(kept == SEPARATOR), len(kept))
+    data, starts = kept.tobytes(), np.concatenate([[0], ends[:-1] + 1])
+    return [data[start:end] for start, end in zip((starts * 4).tolist(), (ends * 4).tolist(), strict=True)]
+
+
+def spread(keys: Keys, seed: int) -> Keys:
+    """Another uint64 for each, evenly spread: SplitMix64's finalizer (Steele et al. 2014)."""
+    x = (keys + np.uint64(seed % 2**64)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def chosen(keys: Keys, share: float, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """For each document whether it belongs to a share, by its key only: the same however a corpus grows."""
+    if share >= 1:
+        return np.ones(len(keys), dtype=np.bool_)
+    return spread(keys, seed) < np.uint64(int(share * 2**64))
+
+
+def digest(data: Iterable[bytes]) -> int:
+    """The 64-bit key of a document's key text, in pieces."""
+    result = hashlib.blake2b(digest_size=8)
+    for piece in data:
+        result.update(piece)
+    return int.from_bytes(result.digest(), "little")
+
+
+def repeats(keys: Iterator[Keys], documents: int, folder: Path) -> Bits:
+    """Which documents have the key of an earlier one.
+
+    Args:
+        keys: the documents' keys in order, in pieces.
+        documents: how many there are in all.
+        folder: for the temporary files, 16 bytes a document.
+
+    Returns:
+        uint8 [ceil(documents / 8)]: a bit a document, as `numpy.packbits` with bitorder "little".
+    """
+    bits = np.zeros((documents + 7) // 8, dtype=np.uint8)
+    count = 1
+    while count < MOST_PARTITIONS and count * PARTITION_BYTES < documents * _PAIR.itemsize:
+        count *= 2
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".repeats-") as name:
+        paths = [Path(name) / str(number) for number in range(count)]
+        _partition(keys, paths)
+        for path in paths:
+            _mark(path, bits)
+            path.unlink()
+    return bits
+
+
+def _partition(keys: Iterator[Keys], paths: list[Path]) -> None:
+    # The partition is taken from the low bits: the held-out part is chosen by a function of all.
+    mask = np.uint64(len(paths) - 1)
+    first = 0
+    files = [path.open("wb") for path in paths]
+    try:
+        for piece in keys:
+            pairs = np.empty(len(piece), dtype=_PAIR)
+            pairs["key"] = piece
+            pairs["document"] = np.arange(first, first + len(piece), dtype=np.uint64)
+            first += len(piece)
+            partition = (piece & mask).astype(np.int64)
+            pairs = pairs[np.argsort(partition, kind="stable")]
+            ends = np.cumsum(np.bincount(partition, minlength=len(paths)))
+            for file, start, end in zip(files, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+                file.write(pairs[start:end].tobytes())
+    finally:
+        for file in files:
+            file.close()
+
+
+def _mark(path: Path, bits: Bits) -> None:
+    pairs = np.fromfile(path, dtype=_PAIR)
+    order = np.argsort(pairs["key"], kind="stable")
+    keys = pairs["key"][order]
+    again = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+    places = pairs["document"][order[again]]
+    marks = np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
+    np.bitwise_or.at(bits, (places >> np.uint64(3)).astype(np.int64), marks)
+
+
+def unpacked(bits: Bits, first: int, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """bool [count]: the bits of documents `first` and after."""
+    start = first // 8
+    some = np.unpackbits(bits[start : (first + count + 7) // 8], bitorder="little")
+    return some[first - start * 8 :][:count].astype(np.bool_)

@@ -1,0 +1,223 @@
+"""Collected sources to one corpus: repeats dropped, the held-out part apart.
+
+Which documents are repeats and which are held out is told by their records alone; the text is then copied as
+it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from qarib_tasks.config.run import CollectConfig
+from qarib_tasks.corpus.deduplication import chosen, repeats, unpacked
+from qarib_tasks.corpus.documents import RECORD, DocumentWriter, Records, histogram
+from qarib_tasks.corpus.report import report
+from qarib_tasks.errors import InputError, NothingNewError
+from qarib_tasks.progress import progress
+from qarib_tasks.storage.files import CHUNK, atomic_path, write_text
+from qarib_tasks.storage.manifest import FileRecord, Manifest
+
+SAMPLE_LINES = 10
+RECORDS = 1 << 16  # of documents, read at once
+KEEP, HOLD_OUT, DROP = 0, 1, 2
+EARLIER = ".earlier"  # no name of a source begins with a dot
+_SHARE_SEED = 0x7368617265  # "share": the choice must not be that of the held-out part
+
+
+def join(
+    config: CollectConfig,
+    parts: Mapping[str, Manifest],
+    folder: Path,
+    out: Path,
+    heldout: Path | None,
+    random_seed: int,
+    settings: Mapping[str, Any],
+    inputs: list[FileRecord],
+    earlier: Sequence[Path] = (),
+) -> Manifest:
+    """The collected sources to `out` and `heldout`, without repeats.
+
+    Args:
+        parts: the sources' manifests by name; texts and records are in `folder`.
+        settings, inputs: those of the whole corpus's manifest.
+        earlier: texts whose documents are not to come again.
+
+    Returns:
+        that manifest, not yet written.
+
+    Raises:
+        NothingNewError: only repeats of the earlier texts are left of it.
+        InputError: nothing is left of the text, or one of the two parts is empty.
+    """
+    total = sum(part.statistics["documents_read"] for part in parts.values())
+    exact, near = _repeats(config, folder, parts, total, earlier)
+    statistics: dict[str, dict[str, Any]] = {}
+    targets = [path for path in (out, heldout) if path]
+    lengths = Counter[str]()
+    with ExitStack() as stack:
+        files = [stack.enter_context(stack.enter_context(atomic_path(p)).open("wb")) for p in targets]
+        advance = stack.enter_context(
+            progress("join", sum(part.outputs[0].bytes for part in parts.values()), "bytes")
+        )
+        copy = _Copy(files)
+        first = 0
+        for source in config.sources:
+            counts = Counter[str]()
+            with (folder / f"{source.name}.txt").open("rb") as text:
+                for records in _records(folder, source.name):
+                    count, keys = len(records), records["key"]
+                    is_exact, is_near = unpacked(exact, first, count), unpacked(near, first, count)
+                    outside = ~chosen(keys, source.share, _SHARE_SEED)
+                    dropped = is_exact | is_near | outside
+                    target = chosen(keys, config.heldout_share, random_seed).astype("u1") * HOLD_OUT
+                    target = target if heldout else target * 0
+                    target[dropped] = DROP
+                    copy.records(text, records, target)
+                    first += count
+                    counts += _tally(records, target)
+                    counts["duplicates"] += int((is_exact & ~outside).sum())
+                    counts["near_duplicates"] += int((is_near & ~is_exact & ~outside).sum())
+                    counts["outside_share"] += int(outside.sum())
+                    lengths.update(histogram(records[target == KEEP]["lines"]))
+                    advance(int(records["bytes"].sum()))
+            statistics[source.name] = {**parts[source.name].statistics, **counts}
+        totals = Counter[str]()
+        for values in statistics.values():
+            totals.update({name: value for name, value in values.items() if isinstance(value, int)})
+        if not totals["documents"] and not totals["heldout_documents"]:
+            if earlier and totals["duplicates"] and not totals["outside_share"]:
+                raise NothingNewError(
+                    f"{totals['duplicates']:,} documents, all in the datasets that this one extends already",
+                    where=out,
+                )
+            raise InputError("nothing is left of the text", where=out, do="Check shares and sources")
+        if heldout and not totals["heldout_documents"] and not earlier:
+            raise InputError(
+                f"none of {totals['documents']:,} documents fell to the held-out part",
+                where="collect.heldout_share",
+                do="Raise it, or collect more documents",
+            )
+        if not totals["documents"]:
+            raise InputError(
+                f"all {totals['heldout_documents']:,} documents fell to the held-out part",
+                where="collect.heldout_share",
+                do="Lower it, or collect more documents",
+            )
+    figures: dict[str, Any] = {**totals, "document_lines": dict(lengths)}
+    for name in ("changed", "dropped", "line_words"):
+        # Sorted, as those of a source that was collected in an earlier process are.
+        both = sum((Counter(values[name]) for values in statistics.values()), Counter[str]())
+        figures[name] = dict(sorted(both.items()))
+    figures["sources"] = statistics
+    page = out.with_name("report.html")
+    write_text(page, report(figures, settings))
+    with out.open(encoding="utf-8") as file:
+        sample = [line.rstrip("\n") for _, line in zip(range(4 * SAMPLE_LINES), file, strict=False)]
+    return Manifest(
+        kind="corpus",
+        id=out.stem,
+        config=settings,
+        inputs=inputs,
+        outputs=[FileRecord.of(path, path.relative_to(out.parent).as_posix()) for path in [*targets, page]],
+        statistics=figures,
+        sample=[line[:500] for line in sample if line][:SAMPLE_LINES],
+    )
+
+
+def _records(folder: Path, name: str) -> Iterator[Records]:
+    with (folder / f"{name}.documents").open("rb") as file:
+        while data := file.read(RECORDS * RECORD.itemsize):
+            yield np.frombuffer(data, dtype=RECORD)
+
+
+def _repeats(
+    config: CollectConfig, folder: Path, parts: Mapping[str, Manifest], total: int, earlier: Sequence[Path]
+) -> tuple[Any, Any]:
+    """A bit a document for exact repeats, also of earlier texts, and one for near ones among the new."""
+    none = np.zeros((total + 7) // 8, dtype=np.uint8)
+    exact = near = none
+    if config.deduplicate:
+        before = _write_earlier(folder, earlier) if earlier else 0
+        names = [EARLIER, *parts] if earlier else list(parts)
+        keys = (records["key"] for name in names for records in _records(folder, name))
+        exact = repeats(keys, before + total, folder)[before // 8 :]
+    if config.near_duplicates:
+        from qarib_tasks.corpus.near_duplicates import near_repeats
+
+        texts = (folder / f"{name}.txt" for name in parts)
+        near = near_repeats(texts, total, exact, config.near_duplicates, folder)
+    return exact, near
+
+
+def _write_earlier(folder: Path, texts: Sequence[Path]) -> int:
+    """Write the records of earlier texts' documents to `folder`.
+
+    Returns:
+        how many there are: a multiple of 8, so that the bits behind them begin with a byte. The last one is
+        repeated until it is.
+    """
+    path = folder / f"{EARLIER}.documents"
+    with path.open("wb") as records, open(os.devnull, "wb") as nowhere:
+        writer = DocumentWriter(nowhere, records)
+        for text in texts:
+            with text.open(encoding="utf-8", newline="\n") as file:
+                while lines := file.readlines(CHUNK):
+                    writer.write([line.rstrip("\n") for line in lines])
+            writer.write([""])
+        writer.close()
+    missing = -writer.documents % 8
+    if missing:
+        with path.open("r+b") as records:
+            records.seek(-RECORD.itemsize, os.SEEK_END)
+            last = records.read()
+            records.write(last * missing)
+    return writer.documents + missing
+
+
+def _tally(records: Records, target: Any) -> Counter[str]:
+    counts = Counter[str]()
+    for place, part in ((KEEP, ""), (HOLD_OUT, "heldout_")):
+        some = records[target == place]
+        counts[f"{part}documents"] = len(some)
+        for name in ("lines", "words", "bytes"):
+            counts[f"{part}{name}"] = int(some[name].sum(dtype="u8"))
+    return counts
+
+
+class _Copy:
+    """Copies documents from a source's text to where each belongs, a blank line between two."""
+
+    def __init__(self, files: Sequence[BinaryIO]) -> None:
+        self._files = files
+        self._started = [False] * len(files)
+
+    def records(self, text: BinaryIO, records: Records, target: Any) -> None:
+        """The next documents of `text`; runs of them with the same target are copied at once."""
+        ends = np.append(np.flatnonzero(np.diff(target)) + 1, len(target))
+        sizes = np.concatenate([[0], np.cumsum(records["bytes"] + 1, dtype=np.uint64)])
+        places = chain([0], ends.tolist())
+        for start, end in zip(places, ends.tolist(), strict=False):
+            size = int(sizes[end] - sizes[start])
+            where = int(target[start])
+            if where == DROP:
+                text.seek(size, 1)
+                continue
+            file = self._files[where]
+            if self._started[where]:
+                file.write(b"\n")
+            self._started[where] = True
+            # The last byte is the blank line to the next document; at the end of the text there is none.
+            left = size - 1
+            while left:
+                data = text.read(min(left, CHUNK))
+                file.write(data)
+                left -= len(data)
+            text.read(1)

@@ -1,0 +1,300 @@
+"""Where sources may lie, what files they name, and how those far away get here.
+
+Whoever fills in a form names the sources, and the worker reads them with its own rights. So a deployment
+says with `AllowedSources` which folders, buckets and hosts may be named; the command line, where one reads
+one's own files, does not.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from qarib_tasks.config.run import SourceConfig
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
+from qarib_tasks.storage.files import atomic_path, checksums
+from qarib_tasks.storage.manifest import FileRecord, Manifest
+
+log = logging.getLogger(__name__)
+ALLOWED_VARIABLE = "QARIB_ALLOWED_SOURCES"
+CONNECT_SECONDS = 30.0
+SILENT_SECONDS = 60.0  # without a byte, after which a web server is given up
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
+
+
+@dataclass(frozen=True)
+class AllowedSources:
+    """What sources may name.
+
+    Attributes:
+        folders: files below these, symbolic links followed.
+        addresses: `gs://bucket/` or `https://host/`, each with or without a path: what is below it.
+    """
+
+    folders: tuple[Path, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, entries: Sequence[str]) -> AllowedSources:
+        """Folders and addresses, told apart by their form."""
+        entries = [entry.strip() for entry in entries if entry.strip()]
+        far = tuple(entry.rstrip("/") + "/" for entry in entries if _SCHEME.match(entry))
+        return cls(tuple(Path(entry).resolve() for entry in entries if not _SCHEME.match(entry)), far)
+
+    @classmethod
+    def of_deployment(cls, workspace: str, bucket: str) -> AllowedSources:
+        """The workspace, the sample and the bucket, and what QARIB_ALLOWED_SOURCES in the environment adds.
+
+        The variable holds folders and addresses with commas between.
+        """
+        from qarib_tasks.config.presets import SAMPLE
+
+        entries = [workspace, str(SAMPLE), *os.environ.get(ALLOWED_VARIABLE, "").split(",")]
+        return cls.of([*entries, f"gs://{bucket}/"] if bucket else entries)
+
+    def check(self, source: str, where: object = None) -> None:
+        """Whether a path or address may be read.
+
+        Raises:
+            ConfigError: it may not.
+        """
+        if _SCHEME.match(source):
+            parts = urlsplit(source)
+            plain = f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path or '/'}"
+            climbs = ".." in unquote(parts.path).split("/")
+            inside = not climbs and any(plain.startswith(address) for address in self.addresses)
+        else:
+            path = Path(source).resolve()
+            inside = any(path.is_relative_to(folder) for folder in self.folders)
+        if not inside:
+            allowed = ", ".join([*map(str, self.folders), *self.addresses])
+            raise ConfigError(
+                f"sources may not be read from {source}",
+                where=where,
+                do=f"Choose something below {allowed}; {ALLOWED_VARIABLE} where Airflow runs adds to these",
+            )
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a source.
+
+    Attributes:
+        address: path or URL.
+        bytes: its size, 0 where a web server does not say.
+        version: of one far away: checksum, generation, ETag or date, which change with the content.
+    """
+
+    address: str
+    bytes: int
+    version: str = ""
+
+    @property
+    def path(self) -> Path | None:
+        return None if is_remote(self.address) else Path(self.address)
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        path = urlsplit(self.address).path if is_remote(self.address) else self.address
+        return PurePosixPath(path).name or "file"
+
+
+def is_remote(address: str) -> bool:
+    """Whether it has a scheme.
+
+    Raises:
+        ConfigError: it has another one than gs, http or https.
+    """
+    if not (match := _SCHEME.match(address)):
+        return False
+    if match[1].lower() not in ("gs", "http", "https") or "::" in address:
+        raise ConfigError(
+            "no such kind of address", where=address, do="Use a path, gs://, http:// or https://"
+        )
+    return True
+
+
+def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> list[SourceFile]:
+    """The files that a source names, sorted by address.
+
+    Raises:
+        ConfigError: the source may not be read. InputError: it names no file. StorageError: the bucket or the
+            web server does not answer as it should.
+    """
+    if is_remote(source.path):
+        if allowed:
+            allowed.check(source.path, source.name)
+        with _remote_errors(source.path):
+            files = _list_remote(source.path, allowed)
+    else:
+        paths = sorted(path for path in glob.glob(source.path, recursive=True) if Path(path).is_file())
+        if allowed:
+            # Before it is said whether there is such a file: that, too, is nobody's business.
+            for path in [glob_root(source.path), *paths]:
+                allowed.check(path, source.name)
+        files = [SourceFile(path, Path(path).stat().st_size) for path in paths]
+    if not files:
+        raise InputError("no such file", where=source.path, do=f"Correct the path of source {source.name!r}")
+    if source.sha256 and len(files) > 1:
+        raise ConfigError("one checksum for several files", where=source.path, do="Name one file")
+    return files
+
+
+def glob_root(pattern: str) -> str:
+    """The folder that a glob begins with."""
+    parts = Path(pattern).parts
+    plain = [part for i, part in enumerate(parts) if not any(map(glob.has_magic, parts[: i + 1]))]
+    return str(Path(*plain)) if plain else "."
+
+
+def _list_remote(address: str, allowed: AllowedSources | None) -> list[SourceFile]:
+    system = _filesystem(address, allowed)
+    if not address.startswith("gs://"):
+        info = system.info(address)
+        version = next((info[key] for key in ("ETag", "Content-MD5", "Last-Modified") if info.get(key)), "")
+        return [SourceFile(address, info.get("size") or 0, version)]
+    found = system.glob(address, detail=True) if glob.has_magic(address) else {"": system.info(address)}
+    files = [info for info in found.values() if info["type"] == "file"]
+    return [
+        SourceFile(f"gs://{info['name'].removeprefix('gs://')}", info["size"], _object_version(info))
+        for info in sorted(files, key=lambda info: str(info["name"]))
+    ]
+
+
+def _object_version(info: dict[str, Any]) -> str:
+    return str(info.get("crc32c") or info.get("md5Hash") or info.get("etag") or info.get("generation"))
+
+
+def fetch(
+    file: SourceFile, cache: Path, *, sha256: str = "", allowed: AllowedSources | None = None
+) -> tuple[Path, FileRecord]:
+    """The file on this machine: itself, or a copy in `cache` that is made once and checked each time.
+
+    Returns:
+        the path and what is there.
+
+    Raises:
+        StorageError: it cannot be had now. CorruptError: it is not what it should be.
+    """
+    path = file.path
+    if path is None:
+        key = hashlib.sha256(f"{file.address}\n{file.version}\n{file.bytes}".encode()).hexdigest()[:16]
+        path = cache / f"{key}-{file.name}"
+        record = _cached(path) or _download(file, path, allowed)
+    else:
+        record = FileRecord.of(path)
+    if sha256 and record.sha256 != sha256:
+        raise CorruptError(
+            f"the SHA-256 is {record.sha256}, not {sha256}", where=file.address, do="Look what it is"
+        )
+    return path, record
+
+
+def fetched(cache: Path) -> Iterator[Path]:
+    """The files in `cache`, sorted; each was last read when it was last changed."""
+    for path in sorted(cache.glob("*")):
+        if _manifest_path(path).is_file():
+            yield path
+
+
+def forget(path: Path) -> None:
+    """Remove a fetched file: it is fetched again when it is needed."""
+    _manifest_path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _manifest_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _cached(path: Path) -> FileRecord | None:
+    try:
+        manifest = Manifest.read(_manifest_path(path))
+    except (InputError, CorruptError):
+        return None
+    if manifest.faults(path.parent):
+        return None
+    os.utime(path)  # `clean_up` removes what has not been read for long.
+    return manifest.outputs[0]
+
+
+def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> FileRecord:
+    log.info("fetching %s", file.address)
+    with atomic_path(path) as temporary, _remote_errors(file.address):
+        _filesystem(file.address, allowed).get_file(file.address, str(temporary))
+        found = checksums(temporary)
+        if file.bytes and found.bytes != file.bytes:
+            raise StorageError(
+                f"{found.bytes:,} bytes came, not {file.bytes:,}", where=file.address, do="Try again"
+            )
+        is_crc32c = file.address.startswith("gs://") and len(file.version) == 8
+        if is_crc32c and file.version.endswith("==") and found.crc32c != file.version:
+            raise StorageError("other bytes came than the bucket holds", where=file.address, do="Try again")
+    record = FileRecord(path.name, **asdict(found))
+    Manifest(
+        kind="corpus",
+        id=path.name,
+        config={"address": file.address, "version": file.version},
+        outputs=[record],
+    ).write(_manifest_path(path))
+    return record
+
+
+def _filesystem(address: str, allowed: AllowedSources | None) -> Any:
+    """The fsspec file system of an address."""
+    import fsspec
+
+    if address.startswith("gs://"):
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            # Against an emulator gcsfs would wait a minute for gRPC.
+            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+            return fsspec.filesystem("gs", token="anon", skip_instance_cache=True)
+        return fsspec.filesystem("gs")
+    import aiohttp
+
+    async def on_redirect(session: Any, context: Any, parameters: Any) -> None:
+        # Without this an allowed host could point anywhere, at the metadata server too.
+        response = parameters.response
+        target = urljoin(str(response.url), response.headers.get("Location") or response.headers.get("URI"))
+        if allowed:
+            allowed.check(target, address)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(on_redirect)
+    timeout = aiohttp.ClientTimeout(
+        total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS
+    )
+    options = {"trace_configs": [trace], "timeout": timeout}
+    return fsspec.filesystem("http", client_kwargs=options, skip_instance_cache=True)
+
+
+@contextmanager
+def _remote_errors(address: str) -> Iterator[None]:
+    """What goes wrong far away, as one clear error."""
+    import aiohttp
+
+    try:
+        yield
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        # fsspec turns everything that a web server does wrong into a file that is not there.
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+        status = getattr(cause, "status", None)
+        if isinstance(cause, QaribError):
+            raise cause from None
+        if status in (404, 410) or isinstance(cause, FileNotFoundError):
+            raise InputError("no such file", where=address) from None
+        if status:
+            what = f"the server answers {status} {getattr(cause, 'message', '')}".strip()
+        else:
+            what = f"cannot be fetched: {str(cause) or type(cause).__name__}"
+        raise StorageError(what, where=address, do="Try again later") from None

@@ -1,0 +1,1 @@
+"""An emulator of the Cloud TPU API whose VMs are local processes."""

@@ -1,0 +1,231 @@
+"""A Cloud TPU emulator: the v2alpha1 API over gRPC, whose machines are processes on this one.
+
+    with TpuEmulator(folder, clock=(clock := ManualClock())) as emulator:
+        emulator.add_fault(kind="preempt", after=60, times=1)
+        client = TpuClient("my-project", endpoint=emulator.endpoint)
+        ...
+        emulator.advance(300)       # five minutes of the service's time, at once
+
+Without a clock of its own it follows the machine's time. It behaves as far as the behaviour of the real
+service is documented or was reported; what nobody could confirm is a switch (`cloud_tpu_faults.Behaviour`).
+Only on Linux.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from qarib_tasks.config.run import from_dict
+from qarib_tasks.emulators.cloud_tpu.faults import Behaviour, Fault, Faults
+from qarib_tasks.emulators.cloud_tpu.nodes import NodeRecord
+from qarib_tasks.emulators.cloud_tpu.rest import RestServer
+from qarib_tasks.emulators.cloud_tpu.server import Api, handlers
+from qarib_tasks.emulators.cloud_tpu.state import Bill, ManualClock, State, Timeline, id_of
+from qarib_tasks.emulators.cloud_tpu.vm import Machine
+from qarib_tasks.errors import ConfigError, StorageError
+
+ENVIRONMENT_NAME = "CLOUD_TPU_EMULATOR_HOST"
+REST_ENVIRONMENT_NAME = "CLOUD_TPU_EMULATOR_REST"
+_TICK_SECONDS = 0.1
+
+log = logging.getLogger(__name__)
+
+MARK = ".cloud-tpu-emulator"
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder anew; one that holds anything but an emulator's machines is not touched."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise ConfigError(
+            "holds files that no emulator made", where=folder, do="Name another folder; it is emptied"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+
+
+class TpuEmulator:
+    """The running service. A context manager: at its end every machine is gone.
+
+    Args:
+        folder: of the machines; emptied at the start, if an emulator made what is in it.
+        port: 0 takes a free one.
+        host: address to listen on; with another than 127.0.0.1 whoever reaches it may use it.
+        behaviour: delays, switches and faults, or the YAML file that holds them and is read again when it
+            changes.
+        clock: seconds since 1970. With a `ManualClock` nothing happens by itself but in `advance`.
+        environment: of every machine's processes.
+
+    Raises:
+        StorageError: the port is taken.
+        ConfigError: the file of faults is wrong, or the folder holds something else.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        behaviour: Behaviour | Path | None = None,
+        clock: Callable[[], float] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        import grpc  # type: ignore[import-untyped,unused-ignore]
+
+        _empty(folder)
+        self._clock = clock
+        state = State(folder.absolute(), Timeline(clock or time.time), Faults(behaviour))
+        self.api = Api(state)
+        self.state = state
+        self._server = grpc.server(
+            ThreadPoolExecutor(8, thread_name_prefix="cloud-tpu"), options=[("grpc.so_reuseport", 0)]
+        )
+        self._server.add_generic_rpc_handlers(handlers(self.api))
+        try:
+            self.port = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise StorageError(f"the port is taken: {error}", where=f"{host}:{port}") from None
+        self.endpoint = f"127.0.0.1:{self.port}"
+        self._rest = RestServer(self._locked_call)
+        state.environment |= {
+            **(environment or {}),
+            ENVIRONMENT_NAME: self.endpoint,
+            REST_ENVIRONMENT_NAME: self._rest.address,
+        }
+        self._stopping = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="cloud-tpu-time", daemon=True)
+        self._server.start()
+        if not isinstance(clock, ManualClock):
+            self._ticker.start()
+
+    def __enter__(self) -> TpuEmulator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the service, and every process of every machine."""
+        self._stopping.set()
+        if self._ticker.is_alive():
+            self._ticker.join()
+        self._server.stop(grace=0.5).wait()
+        self._rest.close()
+        with self.state.lock:
+            for record in list(self.api.nodes.all.values()):
+                self.api.nodes.remove(record)
+
+    def _locked_call(self, method: str, request: Any) -> Any:
+        with self.state.lock:
+            return self.api.call(method, request)
+
+    def _tick(self) -> None:
+        while not self._stopping.wait(_TICK_SECONDS):
+            try:
+                with self.state.lock:
+                    self.api.tick()
+            except Exception:
+                log.exception("the emulator goes on")
+
+    def advance(self, seconds: float) -> None:
+        """Move a manual clock on, and let happen in order what falls due."""
+        if not isinstance(self._clock, ManualClock):
+            raise TypeError("the emulator follows a clock of its own")
+        with self.state.lock:
+            self._clock.now += seconds
+            self.api.tick()
+
+    def add_fault(self, **values: Any) -> None:
+        """A fault for what comes; see `cloud_tpu_faults.Fault` for the names."""
+        with self.state.lock:
+            self.state.faults.add(from_dict(Fault, values))
+
+    def clear_faults(self) -> None:
+        with self.state.lock:
+            self.state.faults.clear()
+
+    def strike(self, node_id: str, **values: Any) -> None:
+        """Let a fault befall a node's machines now, such as `strike("my-node", kind="preempt")`."""
+        with self.state.lock:
+            self.api.nodes.befall(self._record(node_id), from_dict(Fault, values))
+
+    def machines(self, node_id: str) -> list[Machine]:
+        """The workers of a node, in order."""
+        with self.state.lock:
+            return self._record(node_id).machines
+
+    def _record(self, node_id: str) -> NodeRecord:
+        found = [r for name, r in self.api.nodes.all.items() if id_of(name) == node_id]
+        if not found:
+            raise KeyError(node_id)
+        return found[0]
+
+    @property
+    def node_ids(self) -> list[str]:
+        """Of the nodes that are there."""
+        with self.state.lock:
+            return sorted(id_of(name) for name in self.api.nodes.all)
+
+    @property
+    def queued_resource_ids(self) -> list[str]:
+        """Of the queued resources that are there, in whatever state."""
+        with self.state.lock:
+            return sorted(id_of(name) for name in self.api.queue.all)
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often each method of the API was called."""
+        with self.state.lock:
+            return dict(self.api.calls)
+
+    def bills(self) -> list[Bill]:
+        """Every node that ever was, and the seconds that it was READY."""
+        with self.state.lock:
+            for record in self.api.nodes.all.values():
+                self.api.nodes.charged(record)
+            return list(self.api.nodes.bills)
+
+    def bill(self, label: str) -> dict[str, float]:
+        """Node-seconds by a label's value; those without the label under the empty text."""
+        sums: dict[str, float] = {}
+        for bill in self.bills():
+            value = bill.labels.get(label, "")
+            sums[value] = sums.get(value, 0.0) + bill.seconds
+        return sums
+
+
+def serve(
+    folder: Path,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    faults: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    scale: float | None = None,
+) -> TpuEmulator:
+    """Start the emulator on the machine's own time.
+
+    Args:
+        faults: YAML file of a `Behaviour`; need not exist yet.
+        scale: of the delays where there is no file.
+    """
+    if faults is None:
+        return TpuEmulator(
+            folder,
+            port=port,
+            host=host,
+            behaviour=Behaviour(scale=1.0 if scale is None else scale),
+            environment=environment,
+        )
+    return TpuEmulator(folder, port=port, host=host, behaviour=faults, environment=environment)

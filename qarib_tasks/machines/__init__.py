@@ -1,0 +1,1 @@
+"""Where a trainer command runs, and what such a machine is."""

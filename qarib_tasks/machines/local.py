@@ -1,0 +1,278 @@
+"""A TPU backend without a TPU: the work is a process on this machine.
+
+The process is started through this module run as a program, the *runner*: a small parent in a session of
+its own that writes the exit status down, so that whoever started the work may die and another may take over.
+The runner also watches that somebody still follows the work (each `status` renews a lease) and ends it when
+nobody has for a while: nothing outlives a task that failed or was cleared.
+
+Files in the work's folder, named after the work:
+
+    train.process.json   the runner's process and, later, the exit status
+    train.lease          its modification time is when the work was last looked at
+    train.log            what the work printed, appended to by each start
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qarib_tasks.errors import TrainingError
+from qarib_tasks.machines.backend import Status, Work
+from qarib_tasks.storage.files import write_text
+from qarib_tasks.train.hosts.termination import STOPPED
+
+TAIL_LINES = 20
+_POLL = 0.1
+# A process ended by one of these was ended by somebody else; by any other signal it crashed.
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Attributes:
+    pid: of the runner; it leads the process group of all that the work starts.
+    started: the runner's start time in clock ticks since boot: with `pid` it names a process for ever.
+    log_start: where in the log this start's output begins, in bytes.
+    exit_status: as `subprocess` gives it (negative: ended by that signal); None while it runs.
+    reason: why the runner ended the work, if it did.
+    """
+
+    pid: int
+    started: int
+    log_start: int
+    exit_status: int | None = None
+    reason: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.exit_status is None and _start_time(self.pid) == self.started
+
+
+@dataclass(frozen=True)
+class LocalProcessBackend:
+    """Implements `TpuBackend`.
+
+    Args:
+        lease: seconds that the work goes on while nobody asks for its status; a retried task has to be back
+            by then to find it alive.
+        grace: seconds between asking the work to end and killing it.
+        program: what the work's arguments are given to.
+    """
+
+    lease: float = 120.0
+    grace: float = 30.0
+    program: Sequence[str] = (sys.executable, "-m", "qarib_tasks.cli")
+
+    def start(self, work: Work) -> None:
+        """Start the work, or adopt it where it is alive.
+
+        Raises:
+            TrainingError: the runner did not come up.
+        """
+        work.folder.mkdir(parents=True, exist_ok=True)
+        with _lock(work):
+            if (record := _read(work)) and record.alive:
+                self._renew(work)
+                return
+            if record and record.exit_status is None and _is_left_of(record):
+                _end_group(record.pid, self.grace)
+            self._renew(work)
+            command = [*self.program, *work.arguments]
+            with _path(work, "log").open("ab") as log:
+                log_start = log.tell()
+                arguments = [str(_path(work, "process.json")), str(self.lease), str(self.grace)]
+                runner = subprocess.Popen(
+                    [sys.executable, "-m", "qarib_tasks.machines.local", *arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            started = _start_time(runner.pid)
+            if started is None:
+                raise TrainingError("the process did not start", where=_path(work, "log"))
+            # The runner waits for its command until the record is on disk, so that no process can run that
+            # a later start would not find.
+            _write(_path(work, "process.json"), _Record(runner.pid, started, log_start))
+            assert runner.stdin is not None
+            runner.stdin.write(json.dumps(command).encode())
+            runner.stdin.close()
+
+    def status(self, work: Work) -> Status:
+        record = _read(work)
+        if record is None:
+            return Status("waiting")
+        if record.alive:
+            self._renew(work)
+            return Status("running")
+        # It may have ended, and written that down, between the two looks.
+        record = _read(work) or record
+        if record.exit_status == 0:
+            return Status("succeeded")
+        end = _end_of_log(work, record)
+        if record.exit_status is None:
+            return Status("lost", f"the process {record.pid} is gone and left no exit status\n{end}".rstrip())
+        if record.exit_status == STOPPED or -record.exit_status in _FROM_OUTSIDE or record.reason:
+            asked = "asked to end, its state is saved" if record.exit_status == STOPPED else None
+            why = record.reason or asked or f"ended by {signal.Signals(-record.exit_status).name}"
+            return Status("lost", f"the process {record.pid} was stopped: {why}\n{end}".rstrip())
+        return Status("failed", end or f"exit status {record.exit_status}")
+
+    def stop(self, work: Work) -> None:
+        """End the work and all that it started. Fine if it does not run."""
+        record = _read(work)
+        if record is None or not record.alive:
+            return
+        _end_group(record.pid, self.grace)
+        record = _read(work) or record
+        if record.exit_status is None:
+            _write(
+                _path(work, "process.json"),
+                _Record(record.pid, record.started, record.log_start, -signal.SIGKILL, "asked to stop"),
+            )
+
+    def log(self, work: Work, offset: int) -> tuple[str, int]:
+        """Whole lines only, while the work runs."""
+        record = _read(work)
+        path = _path(work, "log")
+        if record is None or not path.exists():
+            return "", offset
+        alive = record.alive
+        with path.open("rb") as file:
+            file.seek(record.log_start + offset)
+            data = file.read()
+        if alive:
+            data = data[: data.rfind(b"\n") + 1]
+        return data.decode("utf-8", errors="replace"), offset + len(data)
+
+    def _renew(self, work: Work) -> None:
+        _path(work, "lease").touch()
+
+
+def _path(work: Work, what: str) -> Path:
+    return work.folder / f"{work.name}.{what}"
+
+
+@contextmanager
+def _lock(work: Work) -> Iterator[None]:
+    """Two starts at once: the second waits, and adopts what the first has started."""
+    with _path(work, "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(work: Work) -> _Record | None:
+    try:
+        return _Record(**json.loads(_path(work, "process.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, record: _Record) -> None:
+    write_text(path, json.dumps(asdict(record)) + "\n")
+
+
+def _end_of_log(work: Work, record: _Record) -> str:
+    with _path(work, "log").open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(record.log_start, end - 64 * 1024))
+        text = file.read().decode("utf-8", errors="replace")
+    return "\n".join(text.splitlines()[-TAIL_LINES:])
+
+
+def _stat(pid: int | str) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from the third (state) on; None if there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field, the program's name, may itself hold spaces and brackets.
+    return text[text.rindex(")") + 2 :].split()
+
+
+def _start_time(pid: int) -> int | None:
+    """A process's start time in clock ticks since boot; None for one that is gone, or dead and not reaped."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def _group(leader: int) -> list[int]:
+    """The living processes of a process group."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(entry.name)) and fields[0] not in "ZX":
+            members += [int(entry.name)] if int(fields[2]) == leader else []
+    return members
+
+
+def _is_left_of(record: _Record) -> bool:
+    """Whether the runner was killed alone: in its group are processes, and all are younger than it."""
+    left = _group(record.pid)
+    return bool(left) and all((_start_time(pid) or record.started) >= record.started for pid in left)
+
+
+def _end_group(leader: int, grace: float) -> None:
+    """SIGTERM to a process group; SIGKILL to what is left of it after `grace` seconds."""
+    deadline = time.monotonic() + grace
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(leader, number)
+        except ProcessLookupError:
+            return
+        while _group(leader) and (time.monotonic() < deadline or number == signal.SIGKILL):
+            time.sleep(_POLL)
+
+
+def _run(path: Path, lease: float, grace: float) -> int:
+    """The runner: start the command given on standard input, follow it, write down how it ended."""
+    text = sys.stdin.buffer.read()
+    if not text:  # Whoever started us died before the record was on disk.
+        return 1
+    # A signal to the group reaches the command by itself. Unlike SIG_IGN, a handler is not inherited.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    child = subprocess.Popen(json.loads(text), stdin=subprocess.DEVNULL)
+    folder, name = path.parent, path.name.removesuffix(".process.json")
+    renewed, seen, reason = time.monotonic(), -1, None
+    while True:
+        try:
+            exit_status = child.wait(timeout=1)
+            break
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            modified = (folder / f"{name}.lease").stat().st_mtime_ns
+        except FileNotFoundError:
+            modified = seen
+        if modified != seen:
+            renewed, seen = time.monotonic(), modified
+        elif time.monotonic() - renewed > lease:
+            reason = f"nobody followed it for {lease:g} s"
+            print(f"qarib: {reason}: the work ends", flush=True)
+            child.terminate()
+            try:
+                exit_status = child.wait(timeout=grace)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                exit_status = child.wait()
+            break
+    record = _Record(**json.loads(path.read_text(encoding="utf-8")))
+    _write(path, _Record(record.pid, record.started, record.log_start, exit_status, reason))
+    # Helpers of the command that are still there, and at last the runner itself.
+    if _group(os.getpid()) != [os.getpid()]:
+        os.killpg(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_run(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))

@@ -1,0 +1,1 @@
+"""Finished models: promotion, retraining and clean-up."""

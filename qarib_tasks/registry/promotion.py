@@ -1,0 +1,217 @@
+"""Which model is the one to use: `models/promoted.json` names the promoted model of each preset.
+
+A new model takes the promoted one's place only where its masked-LM loss on the same held-out part is not
+above that one's by more than a margin. Otherwise it stays a candidate: it lies where it lay, and nobody
+is told of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from qarib_tasks.config.run import TrainingJob, from_dict, load_yaml, to_dict
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.layout import ModelLayout
+from qarib_tasks.runs.run import Run, run_of_dataset
+from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.shared_record import SharedRecord, Values
+
+log = logging.getLogger(__name__)
+NAME = "models/promoted.json"
+# What an evaluation depends on besides the model and the held-out examples.
+EVALUATION_SETTINGS = ("eval_batch_size", "max_eval_steps")
+FIGURES = (
+    *("step", "loss", "masked_lm_loss", "masked_lm_accuracy", "perplexity"),
+    *("next_sentence_loss", "next_sentence_accuracy", "examples", "predictions"),
+)
+
+
+@dataclass(frozen=True)
+class JudgedModel:
+    """A model that was considered for promotion.
+
+    Attributes:
+        address: of its folder, where a training or a program finds it.
+        evaluation: figures of its last step, as the trainer wrote them.
+        heldout: a hash of the held-out examples and how they were used: only equal ones can be compared.
+        total_steps: over its whole history.
+        trained_from: address of the model it goes on from; empty for the beginning.
+        reason: why it was promoted or not, for a person.
+        judged_at: date and time, UTC.
+    """
+
+    model_id: str
+    dataset_id: str
+    address: str
+    evaluation: Mapping[str, Any]
+    heldout: str
+    total_steps: int
+    trained_from: str = ""
+    state: Literal["promoted", "candidate"] = "candidate"
+    reason: str = ""
+    judged_at: str = ""
+
+    @property
+    def loss(self) -> float:
+        """The masked-LM loss, nats a wordpiece."""
+        return float(self.evaluation["masked_lm_loss"])
+
+
+def promoted_model(record: SharedRecord, preset: str) -> JudgedModel | None:
+    """The promoted model of a preset; None where there is none yet.
+
+    Raises:
+        CorruptError: the record cannot be understood.
+    """
+    return _promoted(_of_preset(record.read(), preset))
+
+
+def record_of(workspace: Path, address: str | None, client: Any = None) -> SharedRecord:
+    """The record of a workspace, or of its bucket (`gs://bucket/prefix/`)."""
+    return SharedRecord(workspace, address, NAME, client)
+
+
+def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedModel:
+    """Judge the run's exported model and, unless it is worse, make it the promoted one of its preset.
+
+    Done again for the same model it gives the same answer, as long as no other one was promoted.
+
+    Args:
+        client: a `google.cloud.storage.Client`.
+        anyway: whether it is promoted however good it is.
+
+    Returns:
+        the model with what became of it.
+
+    Raises:
+        InputError: the model is not exported.
+    """
+    model = _described(run)
+    preset, margin = run.config.preset, run.config.promotion_margin
+    judged = model
+
+    def change(values: Values) -> Values:
+        nonlocal judged
+        own = _of_preset(values, preset)
+        before = _promoted(own)
+        known = _judged(own, model.model_id)
+        if known and known.state == "promoted" and known.evaluation == model.evaluation and not anyway:
+            judged = known
+            if before and before.model_id != known.model_id:
+                judged = replace(known, state="candidate", reason=f"{before.model_id} has taken its place")
+            return values
+        good, reason = (True, "a person said so") if anyway else compare(model, before, margin)
+        overtaken = before and run.config.extends and model.trained_from not in ("", before.address)
+        if before and good and overtaken and not anyway:
+            # What that one has learnt from its text would be lost.
+            good, reason = False, f"{before.model_id} was promoted since this run began: run it again"
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        judged = replace(model, state="promoted" if good else "candidate", reason=reason, judged_at=now)
+        others = [entry for entry in own.get("judged", ()) if entry["model_id"] != model.model_id]
+        own = {**own, "judged": [*others, asdict(judged)]} | ({"promoted": model.model_id} if good else {})
+        return {**values, "presets": {**values.get("presets", {}), preset: own}}
+
+    record_of(Path(run.config.workspace), run.address, client).change(change)
+    became = "is promoted" if judged.state == "promoted" else "stays a candidate"
+    log.info("%s %s: %s", judged.model_id, became, judged.reason)
+    return judged
+
+
+def compare(model: JudgedModel, promoted: JudgedModel | None, margin: float) -> tuple[bool, str]:
+    """Whether a model may take the promoted one's place, and why.
+
+    Args:
+        margin: nats that its loss may be above that one's.
+    """
+    if not math.isfinite(model.loss):
+        return False, f"its masked-LM loss is {model.loss}"
+    if promoted is None:
+        return True, f"the first one, masked-LM loss {model.loss:.4f}"
+    if model.heldout != promoted.heldout:
+        return False, (
+            f"it cannot be compared with {promoted.model_id}, which was evaluated on another held-out part "
+            "or with other settings. `qarib promote --anyway` makes it the promoted one"
+        )
+    figures = (
+        f"masked-LM loss {model.loss:.4f}, that of {promoted.model_id} {promoted.loss:.4f}, "
+        f"margin {margin:g}, on the same held-out part"
+    )
+    better = model.loss <= promoted.loss + margin
+    return better, f"{'not worse' if better else 'worse'}: {figures}"
+
+
+def heldout_digest(run: Run) -> str:
+    """Of the held-out examples that the model is evaluated on, and how many of them: SHA-256, hex."""
+    first = [*run.earlier, run][0]
+    outputs = Manifest.read(first.dataset.manifest).outputs
+    files = [(record.name, record.sha256) for record in outputs if record.name.startswith("heldout/")]
+    settings = to_dict(run.config.evaluate)
+    values = [files, {name: settings[name] for name in EVALUATION_SETTINGS}]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def run_of_model(workspace: Path, model_id: str) -> Run:
+    """The run that a model was made by, as far as it can be told from the model's folder.
+
+    Raises:
+        InputError: the workspace has no such model, or not its dataset.
+    """
+    path = workspace / "models" / model_id / "config.yaml"
+    if not path.is_file():
+        known = sorted(other.parent.name for other in path.parent.parent.glob("*/config.yaml"))
+        raise InputError(
+            "no such model", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
+        )
+    job = from_dict(TrainingJob, load_yaml(path), path)
+    made = run_of_dataset(workspace, PurePath(job.training_data).parent.name)
+    config = replace(made.config, model=job.model, train=job.train, evaluate=job.evaluate)
+    return replace(made, config=config, model_id=model_id, steps_before=job.steps_before)
+
+
+def _described(run: Run) -> JudgedModel:
+    manifest = model_manifest(run.model)
+    evaluation = manifest.statistics["evaluation"]
+    return JudgedModel(
+        model_id=run.model_id,
+        dataset_id=run.dataset_id,
+        address=run.at(run.model.root),
+        evaluation={name: evaluation[name] for name in FIGURES if name in evaluation},
+        heldout=heldout_digest(run),
+        total_steps=manifest.statistics["total_steps"],
+        trained_from=run.config.train.start_from,
+    )
+
+
+def model_manifest(model: ModelLayout) -> Manifest:
+    """The manifest of an exported model.
+
+    Raises:
+        InputError: it is not exported.
+    """
+    if not model.manifest.is_file():
+        raise InputError("the model is not exported", where=model.root, do="Clear the task `export`")
+    return Manifest.read(model.manifest)
+
+
+def _of_preset(values: Values, preset: str) -> Mapping[str, Any]:
+    own = values.get("presets", {}).get(preset, {})
+    if not isinstance(own, dict):
+        raise CorruptError("not a record of promoted models", where=f"{NAME}, preset {preset}")
+    return own
+
+
+def _promoted(own: Mapping[str, Any]) -> JudgedModel | None:
+    return _judged(own, own.get("promoted"))
+
+
+def _judged(own: Mapping[str, Any], model_id: str | None) -> JudgedModel | None:
+    judged: Sequence[Mapping[str, Any]] = own.get("judged", ())
+    return next((JudgedModel(**entry) for entry in judged if entry["model_id"] == model_id), None)

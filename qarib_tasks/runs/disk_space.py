@@ -1,0 +1,93 @@
+"""How much room a run will need in its workspace, told before it begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qarib_tasks.config.run import RunConfig
+from qarib_tasks.corpus.sources import SourceFile
+from qarib_tasks.errors import ConfigError
+
+GB = 1e9
+# Arabic text becomes about so many times smaller.
+COMPRESSED = {".gz": 4, ".bz2": 5, ".xz": 5, ".zst": 4, ".parquet": 3}
+# Of QARiB's corpus: 600 million lines in 60 GB.
+BYTES_A_LINE = 100
+# An example has about 4 bytes for each place (wordpiece, mask, segment) and 290 besides. Measured: 512,000 of
+# QARiB's lines, 51 MB, become 650 MB at length 64 and dupe_factor 5.
+BYTES_A_PLACE, BYTES_AN_EXAMPLE = 4.0, 290.0
+TIMES_THE_TEXT = 650 / 51 / 5 / (BYTES_A_PLACE + BYTES_AN_EXAMPLE / 64)
+GZIP_SMALLER = 3.5
+
+
+@dataclass(frozen=True)
+class DiskNeed:
+    """Bytes that a run needs below its workspace.
+
+    Attributes:
+        fetched: copies of sources that are far away.
+        text: the corpus and its raw shards.
+        tfrecords: those that are here at one time.
+    """
+
+    fetched: int
+    text: int
+    tfrecords: int
+
+    @property
+    def total(self) -> int:
+        return self.fetched + self.text + self.tfrecords
+
+    def __str__(self) -> str:
+        return (
+            f"{self.total / GB:,.2f} GB: text and raw shards {self.text / GB:,.2f}, "
+            f"TFRecords {self.tfrecords / GB:,.2f}, fetched sources {self.fetched / GB:,.2f}"
+        )
+
+
+def estimate(config: RunConfig, files: Iterable[SourceFile], shards_at_once: int) -> DiskNeed:
+    """What the steps before the training will write, within a factor of three for usual text.
+
+    Args:
+        shards_at_once: where TFRecords are removed after their upload, those of so many shards are there, and
+            of as many that wait to be uploaded.
+    """
+    files = list(files)
+    text = sum(file.bytes * COMPRESSED.get(Path(file.name).suffix, 1) for file in files)
+    convert = config.convert
+    times = TIMES_THE_TEXT * (BYTES_A_PLACE + BYTES_AN_EXAMPLE / convert.max_seq_length) * convert.dupe_factor
+    if convert.compression == "gzip":
+        times /= GZIP_SMALLER
+    tfrecords = text * times
+    if not config.upload.keep_local:
+        tfrecords = min(tfrecords, 2 * shards_at_once * config.split.shard_lines * BYTES_A_LINE * times)
+    fetched = sum(file.bytes for file in files if file.path is None)
+    return DiskNeed(fetched, 2 * text, int(tfrecords))
+
+
+def check_room(workspace: Path, need: DiskNeed, done: Path) -> str:
+    """Hold the need against the free space.
+
+    Args:
+        done: folder of what an earlier run has made already, which need not be written again.
+
+    Returns:
+        the figures, for a log.
+
+    Raises:
+        ConfigError: there is not enough.
+    """
+    there = sum(path.stat().st_size for path in done.rglob("*") if path.is_file())
+    place = next(folder for folder in (workspace, *workspace.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    figures = f"needs about {need}; {there / GB:,.2f} GB are there already, {free / GB:,.2f} GB are free"
+    if need.total - there > free:
+        raise ConfigError(
+            f"the run {figures}",
+            where=workspace,
+            do="Make room, choose another workspace, turn keep_local off, or set compression to gzip",
+        )
+    return figures

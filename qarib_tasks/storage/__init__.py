@@ -1,0 +1,1 @@
+"""Files, bucket objects and manifests: how they are written, verified and read."""

@@ -1,0 +1,165 @@
+"""What a training may start from (`train.start_from`): which files an address stands for, and their identity.
+
+One of our models or checkpoints, a TF 1 BERT checkpoint, or a Hugging Face folder; here or in a bucket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from qarib_tasks.errors import InputError, StorageError
+from qarib_tasks.storage.files import Bucket, checksums, same
+
+Kind = Literal["checkpoint", "tensorflow1", "hugging_face"]
+CHECKPOINT = re.compile(r"(?:checkpoint|recovery)-(\d+)\.json")
+HUGGING_FACE = ("model.safetensors", "pytorch_model.bin")
+BESIDE = ("vocab.txt", "config.json", "bert_config.json")
+ACCEPTED = (
+    "Give one of our model folders or checkpoints, a TF 1 checkpoint (bert_model.ckpt), "
+    "or a Hugging Face folder with model.safetensors or pytorch_model.bin"
+)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model whose weights another training can start from.
+
+    Attributes:
+        kind: how it is stored.
+        folder: path or gs:// address that the files lie in directly.
+        stem: what the names of the checkpoint's files begin with; of a Hugging Face folder, the file's name.
+        files: size in bytes and CRC32C (base64) by name: the weights, and what describes them.
+    """
+
+    kind: Kind
+    folder: str
+    stem: str
+    files: Mapping[str, tuple[int, str]]
+
+    @property
+    def digest(self) -> str:
+        """Of the contents, wherever they lie: SHA-256, hex."""
+        return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
+
+    def stage(self, cache: Path) -> Path:
+        """A folder on this machine with the files; those of a bucket are fetched below `cache`, verified.
+
+        Raises:
+            StorageError: the bucket does not answer, or has other files by now.
+        """
+        if not self.folder.startswith("gs://"):
+            return Path(self.folder)
+        folder = cache / "start_from" / self.digest
+        bucket = Bucket(self.folder + "/")
+        for name, (size, crc32c) in self.files.items():
+            path = folder / name
+            if path.is_file() and (path.stat().st_size, checksums(path).crc32c) == (size, crc32c):
+                continue
+            bucket.download(name, path)
+            if not same(bucket.get(name), checksums(path)) or checksums(path).crc32c != crc32c:
+                raise StorageError("changed while it was read", where=bucket.address + name, do="Try again")
+        return folder
+
+
+def find(address: str) -> Pretrained:
+    """The model at a path or gs:// address: a folder, or the name that a checkpoint's files begin with.
+
+    Of a model folder of ours its newest checkpoint is taken or, where it has none any more, its export.
+
+    Raises:
+        InputError: there is nothing that weights could be read from, or more than one such thing.
+    """
+    address = address.rstrip("/")
+    listing = _list(address)
+    for below in ("", "bert_model/", "export/"):
+        if listing and (found := _in_folder(f"{address}/{below}".rstrip("/"), listing, below)):
+            return found
+    parent, _, stem = address.rpartition("/")
+    stem = re.sub(r"\.(index|safetensors|json)$", "", stem)
+    listing = {name: value for name, value in _list(parent or ".").items() if "/" not in name}
+    if f"{stem}.index" in listing:
+        return _pretrained("tensorflow1", parent, stem, listing)
+    if CHECKPOINT.fullmatch(f"{stem}.json") and {f"{stem}.json", f"{stem}.safetensors"} <= set(listing):
+        return _pretrained("checkpoint", parent, stem, listing)
+    raise InputError("there is no model to start from", where=address, do=ACCEPTED)
+
+
+def steps_behind(found: Pretrained) -> int:
+    """Steps that a model of ours was trained, with those of the models that it went on from.
+
+    0 for a model of another's making, and for weights that no longer lie in the folder of their model.
+    """
+    parent = found.folder.rpartition("/")[0]
+    if parent.startswith("gs://"):
+        text = Bucket(parent + "/").read_text("config.yaml") if parent.count("/") > 2 else None
+    else:
+        path = Path(parent) / "config.yaml"
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+    job = (yaml.safe_load(text) if text else None) or {}
+    if not isinstance(job, dict) or not isinstance(job.get("train"), dict):
+        return 0
+    match = CHECKPOINT.fullmatch(f"{found.stem}.json")
+    return int(job.get("steps_before", 0)) + int(match[1] if match else job["train"].get("train_steps", 0))
+
+
+def _in_folder(folder: str, listing: Mapping[str, object], below: str) -> Pretrained | None:
+    here = {name.removeprefix(below): value for name, value in listing.items() if name.startswith(below)}
+    names = [name for name in here if "/" not in name]
+    for name in HUGGING_FACE:
+        if name in names:
+            return _pretrained("hugging_face", folder, name, here)
+    steps = {
+        int(match[1]): name.removesuffix(".json")
+        for name in names
+        if (match := CHECKPOINT.fullmatch(name)) and name.replace(".json", ".safetensors") in names
+    }
+    if steps:
+        return _pretrained("checkpoint", folder, steps[max(steps)], here)
+    stems = [name.removesuffix(".index") for name in names if name.endswith(".index")]
+    if len(stems) > 1:
+        raise InputError(
+            f"there are several checkpoints: {', '.join(sorted(stems))}",
+            where=folder,
+            do="Name one of them behind the folder",
+        )
+    return _pretrained("tensorflow1", folder, stems[0], here) if stems else None
+
+
+def _pretrained(kind: Kind, folder: str, stem: str, listing: Mapping[str, object]) -> Pretrained:
+    ends = {
+        "checkpoint": (".json", ".safetensors"),
+        "tensorflow1": (".index", ".data-"),
+        "hugging_face": ("",),
+    }[kind]
+    names = [
+        name
+        for name in listing
+        if "/" not in name and (name in BESIDE or name.startswith(tuple(stem + end for end in ends)))
+    ]
+    files = {}
+    for name in sorted(names):
+        if isinstance(path := listing[name], Path):
+            sums = checksums(path)
+            files[name] = (sums.bytes, sums.crc32c)
+        else:
+            blob = listing[name]
+            files[name] = (int(blob.size), str(blob.crc32c))  # type: ignore[attr-defined]
+    return Pretrained(kind, folder, stem, files)
+
+
+def _list(folder: str) -> Mapping[str, object]:
+    """The files in a folder and the folders in it, by their relative names: paths, or a bucket's objects."""
+    if folder.startswith("gs://"):
+        found = Bucket(folder + "/").list() if folder.count("/") > 1 else {}
+        return {name: blob for name, blob in found.items() if name.count("/") < 2}
+    root = Path(folder)
+    paths = [path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_file()]
+    return {path.relative_to(root).as_posix(): path for path in paths}

@@ -1,0 +1,108 @@
+"""A small JSON file that several runs change: in the bucket where there is one, and in the workspace.
+
+The bucket's is the one that counts, and a change is written only over the generation that it was made of;
+the workspace's is a copy then. Without a bucket the workspace's counts, and a lock keeps a second writer out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks.errors import ChangedError, CorruptError
+from qarib_tasks.storage.files import Bucket, write_text
+
+FORMAT = 1
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SharedRecord:
+    """Attributes:
+    workspace: the folder that every worker sees.
+    address: `gs://bucket/prefix/`, or None for nowhere.
+    name: the file's, below either.
+    client: a `google.cloud.storage.Client`; see `storage.Bucket`.
+    """
+
+    workspace: Path
+    address: str | None
+    name: str
+    client: Any = None
+
+    def read(self) -> Values:
+        """What it holds; nothing where there is none.
+
+        Raises:
+            CorruptError: it is not a record of this format.
+        """
+        if self.address:
+            return self._parsed(Bucket(self.address, self.client).read_text(self.name))
+        path = self.workspace / self.name
+        return self._parsed(path.read_text(encoding="utf-8") if path.is_file() else None)
+
+    def change(self, change: Callable[[Values], Values]) -> Values:
+        """Read, change and write it; once more where somebody else writes it meanwhile.
+
+        Nothing is written where nothing changes.
+
+        Args:
+            change: makes the new values of those that are there; it may be called several times.
+
+        Returns:
+            what it holds now.
+        """
+        with self._locked():
+            return self._change_bucket(change) if self.address else self._change_file(change)
+
+    def _change_file(self, change: Callable[[Values], Values]) -> Values:
+        path = self.workspace / self.name
+        before = path.read_text(encoding="utf-8") if path.is_file() else None
+        values = change(self._parsed(before))
+        if (text := _text(values)) != before:
+            write_text(path, text)
+        return values
+
+    def _change_bucket(self, change: Callable[[Values], Values]) -> Values:
+        assert self.address is not None
+        bucket = Bucket(self.address, self.client)
+        while True:
+            before, generation = bucket.read_version(self.name)
+            values = change(self._parsed(before))
+            text = _text(values)
+            try:
+                if text != before:
+                    bucket.write_text(self.name, text, over=generation)
+            except ChangedError:
+                continue
+            write_text(self.workspace / self.name, text)
+            return values
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        path = self.workspace / self.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(f".{path.name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _parsed(self, text: str | None) -> Values:
+        if text is None:
+            return {}
+        where = f"{self.address or self.workspace}/{self.name}"
+        try:
+            values = json.loads(text)
+        except ValueError:
+            raise CorruptError("not JSON", where=where, do="Restore an earlier generation of it") from None
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise CorruptError(f"not a record of format {FORMAT}", where=where, do="Update qarib")
+        return values
+
+
+def _text(values: Values) -> str:
+    return json.dumps({**values, "format": FORMAT}, ensure_ascii=False, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,337 @@
+"""A client of the Cloud TPU API (v2alpha1) that survives what is known to happen there.
+
+Nothing here waits for an operation's `result()`: a delete's cannot be read by Google's client (its Empty is
+not the QueuedResource that the API promises), and a create's may stay unfinished after the node works. What
+counts is what Get answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qarib_tasks.tpu.api.errors import (
+    TpuConflictError,
+    TpuError,
+    TpuPermissionError,
+    TpuRequestError,
+    TpuStateError,
+    TpuUnavailableError,
+    explain,
+    is_transient,
+    of_status,
+)
+from qarib_tasks.tpu.api.request import TpuRequest
+
+if TYPE_CHECKING:
+    from google.cloud.tpu_v2alpha1 import Node, QueuedResource, TpuClient
+
+log = logging.getLogger(__name__)
+
+EMULATOR_ENVIRONMENT = "CLOUD_TPU_EMULATOR_HOST"
+_CALL_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Between two tries of a call: a random part of `first` seconds, then of twice as many, up to `longest`.
+
+    Attributes:
+        within: seconds after which the last answer is the result.
+    """
+
+    first: float = 1.0
+    longest: float = 30.0
+    within: float = 300.0
+
+
+class CloudTpuClient:
+    """Queued resources and nodes of a project.
+
+    Args:
+        endpoint: `host:port` of an emulator, spoken to in plaintext and without credentials; or an
+            `https://` address instead of tpu.googleapis.com. Without one the environment's
+            CLOUD_TPU_EMULATOR_HOST, if it is set.
+        credentials: of google-auth; the machine's default ones without.
+        client_info: of google.api_core, named in the requests.
+
+    Every method raises a `TpuError` where the API refuses it, or does not answer within the back-off's time.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        *,
+        endpoint: str | None = None,
+        credentials: Any = None,
+        client_info: Any = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        from google.api_core.retry import Retry
+
+        self.project = project
+        backoff = backoff or Backoff()
+        self._retry = Retry(
+            predicate=is_transient,
+            initial=backoff.first,
+            maximum=backoff.longest,
+            multiplier=2.0,
+            timeout=backoff.within,
+            on_error=lambda error: log.warning("Cloud TPU API, tried again: %s", error),
+        )
+        self.api = _connect(endpoint or os.environ.get(EMULATOR_ENVIRONMENT, ""), credentials, client_info)
+
+    def close(self) -> None:
+        self.api.transport.close()
+
+    def parent(self, zone: str) -> str:
+        return f"projects/{self.project}/locations/{zone}"
+
+    def create_queued_resource(self, request: TpuRequest) -> str | None:
+        """Ask for a TPU, unless this request was made before.
+
+        Returns:
+            the name of the operation, which may end in an error (`operation_error`) long after; None where
+            the resource was there: asked for by an earlier try of this process or of another.
+
+        Raises:
+            TpuConflictError: the name is taken by something that is not this request.
+            TpuQuotaError: no quota. TpuRequestError: such as an unknown zone or type.
+        """
+        message = {
+            "parent": self.parent(request.zone),
+            "queued_resource_id": request.name,
+            "queued_resource": request.message(self.project),
+            "request_id": str(uuid.uuid4()),
+        }
+        try:
+            operation = self._call("create_queued_resource", message, request.zone, request)
+        except TpuConflictError:
+            # The API has said so of a resource that the call itself had made. One's own is adopted.
+            found = self.queued_resource(request.zone, request.name)
+            if found is None or not _is_of(found, request):
+                raise
+            log.info("%s was asked for before: adopted", request.name)
+            return None
+        return str(operation.operation.name)
+
+    def queued_resource(self, zone: str, name: str) -> QueuedResource | None:
+        """None if there is none of that name."""
+        full = f"{self.parent(zone)}/queuedResources/{name}"
+        found: QueuedResource | None = self._find("get_queued_resource", full, zone)
+        return found
+
+    def node(self, zone: str, name: str) -> Node | None:
+        """None if there is none of that name; so before its queued resource is granted."""
+        found: Node | None = self._find("get_node", f"{self.parent(zone)}/nodes/{name}", zone)
+        return found
+
+    def nodes_of(self, zone: str, resource: QueuedResource) -> dict[str, Node | None]:
+        """Every node that a queued resource speaks of, by its id."""
+        return {str(s.node_id): self.node(zone, str(s.node_id)) for s in resource.tpu.node_spec}
+
+    def queued_resources(
+        self, zone: str = "-", labels: Mapping[str, str] | None = None
+    ) -> list[QueuedResource]:
+        """Those of a zone (`-`: of all zones) whose first node has these labels."""
+        found = self._list("list_queued_resources", zone)
+        return [r for r in found if _has(_labels(r), labels or {})]
+
+    def nodes(self, zone: str = "-", labels: Mapping[str, str] | None = None) -> list[Node]:
+        """Those of a zone (`-`: of all zones) with these labels."""
+        return [n for n in self._list("list_nodes", zone) if _has(n.labels, labels or {})]
+
+    def operation_error(self, operation: str, *, zone: str, accelerator_type: str = "") -> TpuError | None:
+        """What an operation has ended with, if that is an error. One that is gone, or not done, has none."""
+        from google.longrunning import operations_pb2  # type: ignore[import-untyped,unused-ignore]
+
+        try:
+            message = self._call("get_operation", operations_pb2.GetOperationRequest(name=operation), zone)
+        except TpuRequestError:
+            return None
+        if not message.HasField("error"):
+            return None
+        error = message.error
+        return of_status(error.code, error.message, zone=zone, accelerator_type=accelerator_type)
+
+    def delete_step(self, zone: str, name: str, *, also_nodes: tuple[str, ...] = ()) -> bool:
+        """Do what can be done now to be rid of a queued resource and its node; to be called until it is True.
+
+        A delete may be refused in passing, may be accepted and come to nothing, and may leave a node.
+
+        Args:
+            also_nodes: ids of further nodes to be rid of, of a resource with several.
+
+        Returns:
+            True once Get answers that neither the resource nor a node is there.
+        """
+        resource = self.queued_resource(zone, name)
+        if resource is None:
+            return all([self.delete_node_step(zone, node) for node in dict.fromkeys((name, *also_nodes))])
+        state = resource.state.state.name
+        # Google's advice: no forced delete while it is being suspended.
+        if state in ("DELETING", "SUSPENDING"):
+            return False
+        log.info("deleting %s in %s, which is %s", name, zone, state)
+        request = {"name": resource.name, "force": True, "request_id": str(uuid.uuid4())}
+        try:
+            self._call("delete_queued_resource", request, zone, missing_is_fine=True)
+        except (TpuStateError, TpuConflictError) as error:
+            log.info("not yet: %s", error)
+        return False
+
+    def delete_node_step(self, zone: str, name: str) -> bool:
+        """As `delete_step`, for a node alone."""
+        node = self.node(zone, name)
+        if node is None:
+            return True
+        if node.state.name != "DELETING":
+            log.info("deleting the node %s in %s, which is %s", name, zone, node.state.name)
+            try:
+                self._call("delete_node", {"name": node.name}, zone, missing_is_fine=True)
+            except (TpuStateError, TpuConflictError) as error:
+                log.info("not yet: %s", error)
+        return False
+
+    def delete(self, zone: str, name: str, *, within: float = 1800.0, poll: float = 10.0) -> None:
+        """Delete a queued resource and its node, and see that they are gone.
+
+        Raises:
+            TpuUnavailableError: they were still there after `within` seconds.
+        """
+        deadline = time.monotonic() + within
+        while not self.delete_step(zone, name):
+            if time.monotonic() >= deadline:
+                raise TpuUnavailableError(
+                    f"still there after {within:g} s of deleting",
+                    where=f"{name} in {zone}",
+                    do=f"It may cost money. Run: gcloud alpha compute tpus queued-resources delete {name} "
+                    f"--zone={zone} --project={self.project} --force",
+                )
+            time.sleep(poll)
+
+    def delete_labelled(self, labels: Mapping[str, str]) -> list[str]:
+        """`delete_step` for all queued resources and nodes of any zone that have these labels.
+
+        Returns:
+            the names, as `zone/name`, of those that were still there when it looked.
+        """
+        found: list[Any] = [*self.queued_resources(labels=labels), *self.nodes(labels=labels)]
+        places = dict.fromkeys((str(one.name).split("/")[3], str(one.name).split("/")[5]) for one in found)
+        return [f"{zone}/{name}" for zone, name in places if not self.delete_step(zone, name)]
+
+    def accelerator_types(self, zone: str) -> list[str]:
+        return [str(kind.type_) for kind in self._list("list_accelerator_types", zone)]
+
+    def runtime_versions(self, zone: str) -> list[str]:
+        return [str(version.version) for version in self._list("list_runtime_versions", zone)]
+
+    def check_offered(self, zone: str, accelerator_type: str, runtime_version: str) -> None:
+        """Whether a zone has the type and the image.
+
+        Raises:
+            TpuRequestError: with those that it has.
+        """
+        offers = (
+            ("accelerator type", accelerator_type, self.accelerator_types(zone)),
+            ("runtime version", runtime_version, self.runtime_versions(zone)),
+        )
+        for what, wanted, offered in offers:
+            if wanted not in offered:
+                raise TpuRequestError(
+                    f"the zone has no {what} {wanted}",
+                    where=zone,
+                    do=f"It has {', '.join(sorted(offered)) or 'none at all'}",
+                )
+
+    def guest_attributes(self, zone: str, node: str, path: str = "") -> list[dict[str, str]]:
+        """What each machine of a node has written about itself, by `namespace/key`."""
+        request = {"name": f"{self.parent(zone)}/nodes/{node}", "query_path": path}
+        answer = self._call("get_guest_attributes", request, zone)
+        return [
+            {f"{item.namespace}/{item.key}": str(item.value) for item in machine.query_value.items}
+            for machine in answer.guest_attributes
+        ]
+
+    def _find(self, method: str, name: str, zone: str) -> Any:
+        return self._call(method, {"name": name}, zone, missing_is_fine=True)
+
+    def _list(self, method: str, zone: str) -> list[Any]:
+        from google.api_core.exceptions import GoogleAPIError
+
+        try:
+            pager = getattr(self.api, method)(
+                request={"parent": self.parent(zone)}, retry=self._retry, timeout=_CALL_SECONDS
+            )
+            return list(pager)
+        except GoogleAPIError as error:
+            raise explain(error, zone=zone) from error
+
+    def _call(
+        self,
+        method: str,
+        request: Any,
+        zone: str,
+        asked: TpuRequest | None = None,
+        *,
+        missing_is_fine: bool = False,
+    ) -> Any:
+        """One call with retries; None where the resource is missing and that is fine."""
+        from google.api_core.exceptions import GoogleAPIError, NotFound
+
+        try:
+            return getattr(self.api, method)(request=request, retry=self._retry, timeout=_CALL_SECONDS)
+        except NotFound as error:
+            if missing_is_fine:
+                return None
+            raise explain(error, zone=zone) from error
+        except GoogleAPIError as error:
+            kind, name = (asked.accelerator_type, asked.name) if asked else ("", "")
+            raise explain(error, zone=zone, accelerator_type=kind, name=name) from error
+
+
+def _connect(endpoint: str, credentials: Any, client_info: Any) -> TpuClient:
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.tpu_v2alpha1 import TpuClient
+    from google.cloud.tpu_v2alpha1.services.tpu.transports import TpuGrpcTransport
+
+    more = {"client_info": client_info} if client_info is not None else {}
+    if endpoint and not endpoint.startswith("https://"):
+        import grpc  # type: ignore[import-untyped,unused-ignore]
+
+        channel = grpc.insecure_channel(endpoint.removeprefix("http://"))
+        return TpuClient(transport=TpuGrpcTransport(channel=channel, **more), **more)
+    options = {"api_endpoint": endpoint.removeprefix("https://")} if endpoint else None
+    try:
+        return TpuClient(credentials=credentials, client_options=options, **more)
+    except GoogleAuthError as error:
+        raise TpuPermissionError(
+            f"no credentials for the Cloud TPU API: {error}",
+            do=f"Set the connection's key, run `gcloud auth application-default login`, or set "
+            f"{EMULATOR_ENVIRONMENT} to an emulator's host:port",
+        ) from None
+
+
+def _labels(resource: Any) -> Mapping[str, str]:
+    specs = resource.tpu.node_spec
+    return dict(specs[0].node.labels) if specs else {}
+
+
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def _is_of(resource: Any, request: TpuRequest) -> bool:
+    """Whether a queued resource is what a request asks for: by its labels, which name run and attempt.
+
+    An earlier try of the same request may have said an earlier end of its life.
+    """
+    specs = resource.tpu.node_spec
+    same_type = bool(specs) and specs[0].node.accelerator_type == request.accelerator_type
+    wanted = {key: value for key, value in request.labels.items() if key != "expires"}
+    return same_type and _has(_labels(resource), wanted)

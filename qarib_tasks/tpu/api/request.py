@@ -1,0 +1,109 @@
+"""What a run asks of Cloud TPU: names, labels and the request."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from qarib_tasks.tpu.api.errors import TpuRequestError
+
+Tier = Literal["spot", "on_demand", "reserved", "best_effort"]
+MAX_NAME = 63
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
+
+
+def resource_name(run_id: str, attempt: int, prefix: str = "qarib") -> str:
+    """The name of a run's `attempt`-th TPU: always the same, and another run's is another.
+
+    It keeps what can be read of the run's id, and is a valid name of a Compute Engine instance, which is the
+    strictest of the rules that the service may have.
+    """
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:10]
+    readable = re.sub(r"[^a-z0-9]+", "-", f"{prefix}-{run_id}".lower()).strip("-")
+    end = f"-{digest}-{attempt}"
+    start = readable[: MAX_NAME - len(end)].rstrip("-")
+    return (start if start[:1].isalpha() else f"t{start}"[: MAX_NAME - len(end)]) + end
+
+
+def label_value(text: str) -> str:
+    """A text as the value of a label: at most 63 lower-case letters, digits, `_` and `-`.
+
+    Two texts that differ only in what labels cannot hold get two values.
+    """
+    value = re.sub(r"[^a-z0-9_-]", "-", text.lower())
+    if value == text and len(value) <= MAX_NAME:
+        return value
+    return f"{value[:52].rstrip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TpuRequest:
+    """A queued resource with one node, of the same name.
+
+    Attributes:
+        valid_until: seconds in which it must be granted; None waits for ever.
+        startup_script: run with bash on every machine at every boot.
+        metadata: further values that the machines can read. Anybody on them can: no secrets.
+        service_account: e-mail that the machines run as; empty: the project's default Compute account.
+        reservation: `projects/P/locations/Z/reservations/R`, of the tier `reserved`.
+    """
+
+    name: str
+    zone: str
+    accelerator_type: str
+    runtime_version: str
+    tier: Tier = "spot"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    startup_script: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    service_account: str = ""
+    network: str = ""
+    subnetwork: str = ""
+    external_ips: bool = True
+    tags: tuple[str, ...] = ()
+    valid_until: float | None = None
+    reservation: str = ""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise TpuRequestError(f"{self.name!r} is no valid name", do=f"It must match {_NAME.pattern}")
+        if not _ZONE.fullmatch(self.zone):
+            raise TpuRequestError(f"{self.zone!r} is no zone", do="Write it as us-central1-a")
+        if self.reservation and self.tier != "reserved":
+            raise TpuRequestError("a reservation is named but not used", do="Set the tier to reserved")
+
+    def message(self, project: str) -> Any:
+        """As google.cloud.tpu_v2alpha1.QueuedResource."""
+        from google.cloud.tpu_v2alpha1 import QueuedResource
+
+        node: dict[str, Any] = {
+            "accelerator_type": self.accelerator_type,
+            "runtime_version": self.runtime_version,
+            "description": self.description,
+            "labels": dict(self.labels),
+            "metadata": {**self.metadata, "startup-script": self.startup_script},
+            "network_config": {
+                "network": self.network,
+                "subnetwork": self.subnetwork,
+                "enable_external_ips": self.external_ips,
+            },
+            "tags": list(self.tags),
+        }
+        if self.service_account:
+            scope = ["https://www.googleapis.com/auth/cloud-platform"]
+            node["service_account"] = {"email": self.service_account, "scope": scope}
+        parent = f"projects/{project}/locations/{self.zone}"
+        spec = {"parent": parent, "node_id": self.name, "node": node}
+        values: dict[str, Any] = {"tpu": {"node_spec": [spec]}}
+        if self.tier in ("spot", "best_effort"):
+            values[self.tier] = {}
+        elif self.tier == "reserved":
+            values |= {"guaranteed": {"reserved": True}, "reservation_name": self.reservation}
+        if self.valid_until is not None:
+            values["queueing_policy"] = {"valid_until_duration": {"seconds": round(self.valid_until)}}
+        return QueuedResource(values)

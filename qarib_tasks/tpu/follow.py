@@ -1,0 +1,143 @@
+"""A look at a run's TPU and what follows from it: what the operator's trigger does at every poll."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from qarib_tasks.tpu.api.client import CloudTpuClient
+from qarib_tasks.tpu.api.errors import TpuError, of_failed
+from qarib_tasks.tpu.api.request import TpuRequest
+from qarib_tasks.tpu.lifecycle import (
+    QUEUED_STATES,
+    Heartbeat,
+    Limits,
+    Memory,
+    Observation,
+    asked,
+    decide,
+    refused,
+)
+
+PROBLEM = "qarib/problem"  # Guest attribute.
+
+
+class Training(Protocol):
+    """What the lifecycle needs of the training itself; it talks to it through the bucket."""
+
+    def heartbeat(self, name: str) -> Heartbeat | None:
+        """The newest of the training on the TPU of that name."""
+        ...
+
+    def stop(self, name: str) -> None:
+        """Ask it to save and end."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TpuRun:
+    """A training on one TPU after another.
+
+    Args:
+        request: what to ask for, from the memory and the zone; the same again for the same memory.
+        save: keeps the memory where another process finds it; called before anything is done.
+    """
+
+    client: CloudTpuClient
+    training: Training
+    request: Callable[[Memory, str], TpuRequest]
+    zones: Sequence[str]
+    limits: Limits
+    save: Callable[[Memory], None]
+
+    def step(self, memory: Memory, now: float) -> Memory:
+        """One look and one action.
+
+        Args:
+            now: seconds since 1970.
+
+        Returns:
+            the memory to come back with; its phase says whether the run has `succeeded` or `failed`.
+
+        Raises:
+            TpuError: the API does not answer, or refuses what no other zone would allow. The memory that
+                was saved last is still true.
+        """
+        before = memory.phase
+        memory, action = decide(memory, self.observe(memory, now), self.limits, self.zones)
+        self.save(memory)
+        if action == "ask":
+            memory = self._ask(memory, now)
+            self.save(memory)
+        elif action == "stop":
+            self.training.stop(memory.name)
+        elif action == "delete" and before != "deleting":  # Else the look itself was a step.
+            self.client.delete_step(self._zone(memory), memory.name)
+        return memory
+
+    def to_end(self, memory: Memory, *, poll: float = 15.0) -> Memory:
+        """Steps, `poll` seconds apart, until the run has succeeded or failed."""
+        while memory.phase not in ("succeeded", "failed"):
+            memory = self.step(memory, time.time())
+            time.sleep(poll)
+        return memory
+
+    def observe(self, memory: Memory, now: float) -> Observation:
+        zone, name = self._zone(memory), memory.name
+        if memory.phase in ("asking", "succeeded", "failed"):
+            return Observation(time=now)
+        if memory.phase == "deleting":
+            return Observation(time=now, gone=self.client.delete_step(zone, name))
+        # The heartbeat first: what it says of the end is then not older than what is seen of the machines.
+        heartbeat = self.training.heartbeat(name)
+        resource = self.client.queued_resource(zone, name)
+        state = None if resource is None else str(resource.state.state.name)
+        error: TpuError | None = None
+        if state == "FAILED":
+            error = of_failed(resource, zone=zone)
+        elif state in QUEUED_STATES and memory.operation:
+            error = self.client.operation_error(memory.operation, zone=zone)
+        nodes: list[Any] = []
+        if resource is not None and state not in QUEUED_STATES:
+            nodes = list(self.client.nodes_of(zone, resource).values())
+        states = [None if node is None else str(node.state.name) for node in nodes]
+        problem = ""
+        if heartbeat is None and states and set(states) == {"READY"}:
+            problem = self._problem(zone, resource)
+        return Observation(
+            time=now, queued=state, nodes=states, error=error, heartbeat=heartbeat, problem=problem
+        )
+
+    def _problem(self, zone: str, resource: Any) -> str:
+        """What the machines have written about themselves, since they cannot write it to the bucket."""
+        try:
+            written = [
+                attributes.get(PROBLEM, "")
+                for spec in resource.tpu.node_spec
+                for attributes in self.client.guest_attributes(zone, str(spec.node_id), PROBLEM)
+            ]
+        except TpuError:  # There are none yet.
+            return ""
+        return next((problem for problem in written if problem), "")
+
+    def give_up(self, memory: Memory, saved: Memory | None, *, poll: float = 10.0) -> None:
+        """Delete what was asked for with a memory that was out of date, unless the saved one still means it.
+
+        A request may be answered minutes after the run was ended, or cleared and begun again: whoever did
+        that has looked for its TPU, and found none.
+        """
+        still_meant = saved is not None and saved.phase not in ("deleting", "succeeded", "failed")
+        if not (still_meant and saved and (saved.name, saved.zone) == (memory.name, memory.zone)):
+            self.client.delete(self._zone(memory), memory.name, poll=poll)
+
+    def _zone(self, memory: Memory) -> str:
+        return self.zones[memory.zone]
+
+    def _ask(self, memory: Memory, now: float) -> Memory:
+        try:
+            operation = self.client.create_queued_resource(self.request(memory, self._zone(memory)))
+        except TpuError as error:
+            return refused(memory, error, now, self.zones)[0]
+        return asked(memory, operation, now)

@@ -1,0 +1,1 @@
+"""What a TPU VM is given to run, and what it reports."""

@@ -1,0 +1,150 @@
+"""The startup script of a TPU machine: from a bare image to a running command.
+
+It brings its own Python, because the images' is too old: uv makes an environment from pinned requirements
+and installs the project's wheel. All of it comes from the bucket or, without a wheelhouse there, from the
+package index, checked against the SHA-256 that this side knows. It runs at every boot, does again only what
+is missing, and on every worker of a slice.
+
+Nothing of a user's is ever part of the script's own text: values stand in single-quoted assignments at its
+head, and its body, which is the same for all, expands them in double quotes only. There are no secrets in
+it: who may read the machine's metadata may read it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from qarib_tasks.errors import ConfigError
+from qarib_tasks.storage.files import checksums, split_address
+from qarib_tasks.tpu.api.request import TpuRequest
+from qarib_tasks.tpu.machine.startup_script import BODY
+
+# A wheel, because the index never serves other bytes under this address; of the version in requirements/.
+UV_URL = (
+    "https://files.pythonhosted.org/packages/3d/aa/26d64642d808de4a652579ef950d7cd2d37f080a8babf9c67c6b75fc4c3f/"
+    "uv-0.13.9-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+)
+UV_SHA256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
+MAX_BYTES = 256 * 1024  # Of a metadata value.
+
+
+@dataclass(frozen=True)
+class BucketFile:
+    """An object in the launch's bucket.
+
+    Attributes:
+        name: within the bucket.
+        sha256: hex; the machine refuses other bytes.
+        path: what it is called on the machine, below the working folder; the name's last part by default.
+    """
+
+    name: str
+    sha256: str
+    path: str = ""
+
+    @classmethod
+    def of(cls, file: Path, name: str) -> BucketFile:
+        """The object that a local file is uploaded as."""
+        return cls(name, checksums(file).sha256, file.name)
+
+    @property
+    def local(self) -> str:
+        return self.path or self.name.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What a machine does once it has booted.
+
+    Attributes:
+        name: of the TPU; its reports are told apart by it.
+        bucket: without gs://.
+        reports: gs:// folder for `<name>/worker-<number>.json` and `.log`. An object `<name>/stop` there asks
+            the work to save and end: it gets a SIGTERM, and should then end with an error.
+        arguments: of the environment's Python, such as ("-m", "qarib_tasks.cli", "train", "--config",
+            "config.yaml"). The working folder holds `files`.
+        wheel, requirements: the project and all that it needs, each pinned; the wheel keeps its file name.
+        files: to fetch besides.
+        wheelhouse: a tar of `uv`, of wheels and of `python/` (a mirror of uv's Python releases), for machines
+            without a way out.
+        python: version that uv finds or fetches.
+        uv_url: of a wheel of uv; uv_sha256: hex.
+        expires: seconds since 1970. The work is then asked to end, and a little later the machine deletes its
+            own queued resource, whatever happens.
+        linger: seconds that a machine stays after its work before it deletes its own queued resource, for
+            whoever follows the run; None leaves that to them altogether.
+        report_every: seconds. A report is a heartbeat as long as the work prints something in between.
+    """
+
+    name: str
+    bucket: str
+    reports: str
+    arguments: Sequence[str]
+    wheel: BucketFile
+    requirements: BucketFile
+    files: Sequence[BucketFile] = ()
+    wheelhouse: BucketFile | None = None
+    python: str = "3.12"
+    uv_url: str = UV_URL
+    uv_sha256: str = UV_SHA256
+    report_every: float = 15.0
+    expires: float | None = None
+    linger: float | None = None
+
+
+def render(launch: Launch) -> str:
+    """The script.
+
+    Raises:
+        ConfigError: a value that no shell can hold, a file outside the working folder, or a script too long
+            for a metadata value.
+    """
+    bucket, prefix = split_address(launch.reports.rstrip("/") + "/")
+    if bucket != launch.bucket:
+        raise ConfigError("reports go to the launch's own bucket", where=launch.reports)
+    files = [launch.wheel, launch.requirements, *launch.files]
+    files += [launch.wheelhouse] if launch.wheelhouse else []
+    for file in files:
+        if file.local.startswith("/") or ".." in file.local.split("/") or not file.local:
+            raise ConfigError("must stay below the working folder", where=file.local)
+    values = {
+        "NAME": launch.name,
+        "BUCKET": quote(launch.bucket, safe=""),
+        "REPORTS": quote(f"{prefix}{launch.name}/worker-", safe=""),
+        "PYTHON_VERSION": launch.python,
+        "UV_URL": launch.uv_url,
+        "UV_SHA256": launch.uv_sha256,
+        "EXPIRES": "" if launch.expires is None else str(round(launch.expires)),
+        "LINGER": "" if launch.linger is None else f"{launch.linger:g}",
+        "STOP": quote(f"{prefix}{launch.name}/stop", safe=""),
+        "EVERY": f"{launch.report_every:g}",
+        "WHEEL": launch.wheel.local,
+        "REQUIREMENTS": launch.requirements.local,
+        "WHEELHOUSE": launch.wheelhouse.local if launch.wheelhouse else "",
+    }
+    lists = {
+        "OBJECTS": [quote(file.name, safe="") for file in files],
+        "PATHS": [file.local for file in files],
+        "SUMS": [file.sha256 for file in files],
+        "ARGUMENTS": list(launch.arguments),
+    }
+    texts = [*values.values(), *(text for one in lists.values() for text in one)]
+    if any("\0" in text for text in texts):
+        raise ConfigError("a value holds a zero byte, which no shell can hold", where=launch.name)
+    head = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
+    head += [f"{key}=({' '.join(shlex.quote(text) for text in one)})" for key, one in lists.items()]
+    script = "\n".join(["#!/bin/bash", *head, BODY.lstrip("\n")])
+    if len(script.encode()) > MAX_BYTES:
+        raise ConfigError(f"the startup script is longer than {MAX_BYTES} bytes", where=launch.name)
+    return script
+
+
+def with_launch(request: TpuRequest, launch: Launch) -> TpuRequest:
+    """The request of a TPU that does it."""
+    from dataclasses import replace
+
+    return replace(request, startup_script=render(launch))

@@ -1,0 +1,139 @@
+"""What a training consists of, put together at a checkpoint or at the beginning."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+
+from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.machines.chips import TrainingShape
+from qarib_tasks.storage.manifest import FileRecord
+from qarib_tasks.train import runtime
+from qarib_tasks.train.checkpoint import Checkpoints, Index, model_settings
+from qarib_tasks.train.data.batches import ExampleStream, Parser, Position, Prefetched
+from qarib_tasks.train.data.shards import Shards
+from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.hosts.workers import Workers
+from qarib_tasks.train.model.bert import PretrainingBert, build_model
+from qarib_tasks.train.model.speed import Speed
+from qarib_tasks.train.model.steps import Steps, make_steps
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.reporting.journal import Journal
+from qarib_tasks.train.results.evaluate import Evaluator, read_evaluations
+from qarib_tasks.train.weights.pretrained import pretrained_weights
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Attributes:
+    index: where the training stands.
+    position: of the data, there.
+    """
+
+    index: Index
+    steps: Steps
+    batches: Prefetched
+    evaluator: Evaluator
+    journal: Journal
+    position: Position
+
+
+def start(
+    job: TrainingJob,
+    output: Output,
+    vocabulary: Vocabulary,
+    checkpoints: Checkpoints,
+    newest: Index | None,
+    workers: Workers,
+) -> Parts:
+    """Build the model and all that feeds, follows and evaluates it. The reading begins at once.
+
+    Args:
+        newest: the checkpoint to go on from; None for the beginning.
+    """
+    runtime.make_deterministic()
+    model = build_model(job, len(vocabulary))
+    index = newest or _first(job, output, vocabulary, model)
+    steps = make_steps(model, job.train, job.random_seed)
+    if newest:
+        if workers.first:
+            steps.restore(checkpoints.load(newest))
+        log.info("going on from the checkpoint of step %d", index.step)
+    steps.share(workers.first)
+    shards = Shards(job.training_data, output.cache, job.left_out, job.earlier_data)
+    stream = ExampleStream(
+        shards,
+        window=job.train.shuffle_window,
+        seed=job.random_seed,
+        max_corrupt=job.train.max_corrupt_records,
+        host=workers.number,
+        hosts=workers.count,
+    )
+    evaluator = Evaluator(job, output, vocabulary, steps)
+    position = position_of(index, workers)
+    parse = Parser(job, len(vocabulary))
+    size = job.train.train_batch_size // workers.count
+    batches = Prefetched(stream, parse, position, size, ahead=4 * job.train.steps_per_call)
+    evaluations = [evaluation for evaluation in read_evaluations(output) if evaluation["step"] <= index.step]
+    speed = Speed(steps.hardware, shape_of(job, len(vocabulary), parse.predictions))
+    journal = Journal(job, output, batches, index.step, evaluations, speed, index.figures)
+    log.info("training on %s, %s", steps.hardware, job.train.precision)
+    warn_of_labels(job)
+    return Parts(index, steps, batches, evaluator, journal, position)
+
+
+def position_of(index: Index, workers: Workers) -> Position:
+    """Where this worker's reading goes on.
+
+    The shards of an epoch are divided by the number of workers: with another one than the checkpoint's, all
+    begin the next epoch.
+    """
+    if index.step == 0:
+        return Position()
+    positions = [Position(**position) for position in (index.position, *index.others)]
+    if len(positions) == workers.count:
+        return positions[workers.number]
+    epoch = max(position.epoch for position in positions) + 1
+    log.warning(
+        "the checkpoint of step %d was made by %d workers, there are %d now: the rest of the epoch is left "
+        "out, reading goes on with epoch %d",
+        index.step, len(positions), workers.count, epoch,
+    )  # fmt: skip
+    return Position(epoch=epoch, corrupt=positions[0].corrupt)
+
+
+def shape_of(job: TrainingJob, vocab_size: int, predictions: int) -> TrainingShape:
+    """What decides the work of one of the job's steps."""
+    return TrainingShape(
+        model=job.model,
+        vocab_size=vocab_size,
+        batch=job.train.train_batch_size,
+        length=job.max_seq_length,
+        predictions=predictions,
+    )
+
+
+def warn_of_labels(job: TrainingJob) -> None:
+    """Say where the next-sentence task teaches nothing, as nearly all examples have the same label."""
+    share = job.random_next_share
+    if job.train.next_sentence and share is not None and not 0.1 <= share <= 0.9:
+        log.warning(
+            "%.1f%% of the training examples have a random second part, as the dataset's manifest says: the "
+            "next-sentence task teaches nothing. train.next_sentence: false leaves it out",
+            100 * share,
+        )
+
+
+def _first(job: TrainingJob, output: Output, vocabulary: Vocabulary, model: PretrainingBert) -> Index:
+    """The beginning of a training, as if it were a checkpoint; the model gets the weights it starts from."""
+    started_from: list[FileRecord] = []
+    if job.train.start_from:
+        variables = model.named_variables()
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        weights, started_from = pretrained_weights(job, output, vocabulary, shapes)
+        for name, value in weights.items():
+            variables[name].assign(value)
+    settings = model_settings(job, vocabulary.record)
+    return Index(step=0, position=asdict(Position()), model=settings, started_from=started_from)

@@ -1,0 +1,1 @@
+"""Examples: shards staged to local disk, read into batches."""

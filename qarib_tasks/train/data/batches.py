@@ -1,0 +1,313 @@
+"""The training examples: TFRecords read in a seeded, repeatable order from a position that can be kept.
+
+An epoch reads the shards in an order drawn from (seed, epoch). The records come in windows of
+`shuffle_window`, and each window is shuffled by (seed, epoch, window). A position names the place in the
+shards where its window begins and how much of the window was used, so that going on from it reads one
+window again and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.train.data.shards import Shards, read_records
+
+log = logging.getLogger(__name__)
+EMPTY_EPOCHS = 100
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the reading stands: all zero is the beginning.
+
+    Attributes:
+        epoch, window: counted from 0, the window within the epoch.
+        shard: index into the epoch's order of the shards; record, offset: the record's number in the shard
+            and its place in uncompressed bytes. Together they are where the window begins.
+        used: examples of the shuffled window that were used already.
+        corrupt: records that were passed over before the window, over all epochs.
+    """
+
+    epoch: int = 0
+    window: int = 0
+    shard: int = 0
+    record: int = 0
+    offset: int = 0
+    used: int = 0
+    corrupt: int = 0
+
+
+class ExampleStream:
+    """Serialized examples without end, in the order that the seed gives.
+
+    Args:
+        max_corrupt: corrupt records that are passed over before the next one is an error.
+        host, hosts: this host's number and how many there are. Each reads every so-manieth shard, or every
+            so-manieth record where there are fewer shards than hosts.
+    """
+
+    def __init__(
+        self, shards: Shards, *, window: int, seed: int, max_corrupt: int = 0, host: int = 0, hosts: int = 1
+    ) -> None:
+        self.shards = shards
+        self.window = window
+        self.seed = seed
+        self.max_corrupt = max_corrupt
+        self.host, self.hosts = host, hosts
+        self._corrupt = 0
+        self._last_shard: dict[tuple[int, int], int] = {}  # of each window that was read, by its place
+
+    def batches(self, position: Position, size: int) -> Iterator[tuple[list[bytes], Position]]:
+        """Batches from `position` on, each with the position behind it; an epoch's end does not cut one."""
+        batch: list[bytes] = []
+        self._corrupt = position.corrupt
+        for start, after, records in self._windows(position):
+            used = start.used
+            while used < len(records):
+                taken = records[used : used + size - len(batch)]
+                batch += taken
+                used += len(taken)
+                if len(batch) == size:
+                    yield batch, replace(start, used=used) if used < len(records) else after
+                    batch = []
+
+    def _windows(self, position: Position) -> Iterator[tuple[Position, Position, list[bytes]]]:
+        """Shuffled windows with their own position and the next one's."""
+        empty = 0  # epochs in a row
+        while True:
+            names = self._order(position.epoch)
+            found = False
+            for after, records in self._fill(position, names):
+                found = True
+                last = after.shard if after.epoch == position.epoch else len(names) - 1
+                self._last_shard[position.epoch, position.window] = last
+                shuffled = np.random.default_rng([self.seed, position.epoch, position.window])
+                yield position, after, [records[i] for i in shuffled.permutation(len(records))]
+                position = after
+            empty = 0 if found or position.window else empty + 1
+            # Another epoch may give this host other shards than those that are empty or left out.
+            if empty > (EMPTY_EPOCHS if self.hosts > 1 else 0):
+                raise InputError("there is no example in the shards", where=self.shards.address)
+            if position.window or empty:  # the last window ended with the last record
+                position = Position(position.epoch + 1, corrupt=self._corrupt)
+
+    def _order(self, epoch: int) -> list[str]:
+        """This host's shards in the order of an epoch."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.shards.names))
+        names = [self.shards.names[i] for i in order]
+        return names if self._by_record else names[self.host :: self.hosts]
+
+    @property
+    def _by_record(self) -> bool:
+        return len(self.shards.names) < self.hosts
+
+    def _pass_over(self, error: CorruptError) -> None:
+        if self._corrupt >= self.max_corrupt:
+            raise error
+        self._corrupt += 1
+        log.warning(
+            "%s: %s; passed over, %d of at most %d", error.where, error.what, self._corrupt, self.max_corrupt
+        )
+
+    def shards_of(self, before: Position, after: Position) -> list[str]:
+        """The shards that a batch between two positions can have come from: those of its windows."""
+        found = []
+        for position in (before, after) if after.used else (before,):
+            last = self._last_shard[position.epoch, position.window]
+            found += self._order(position.epoch)[position.shard : last + 1]
+        return sorted(set(found))
+
+    def _fill(self, position: Position, names: list[str]) -> Iterator[tuple[Position, list[bytes]]]:
+        """The windows of one epoch in the order of the shards, each with the position behind it."""
+        records: list[bytes] = []
+        window, number, offset = position.window, position.record, position.offset
+        for index in range(position.shard, len(names)):
+            if names[index] in self.shards.left_out:
+                number = offset = 0
+                continue
+            if self.hosts > 1:
+                part = f", each {self.hosts}th record" if self._by_record else ""
+                log.info("epoch %d: worker %d reads %s%s", position.epoch, self.host, names[index], part)
+            self.shards.expect(names[index + 1 : index + 2])
+            path = self.shards.path(names[index])
+            for after in read_records(path, number, offset, self._pass_over):
+                number, offset, record = after
+                if self._by_record and number % self.hosts != self.host:
+                    continue
+                records.append(record)
+                if len(records) == self.window:
+                    window += 1
+                    yield (
+                        Position(position.epoch, window, index, number, offset, corrupt=self._corrupt),
+                        records,
+                    )
+                    records = []
+            number = offset = 0
+            self.shards.release(names[index])
+        if records:
+            yield Position(position.epoch + 1, corrupt=self._corrupt), records
+
+
+class Parser:
+    """Serialized examples → the arrays of a batch, checked against the job.
+
+    The published settings leave room for 20 predictions at length 64, of which conversion can never fill
+    more than round(64 × 0.15) = 10: the places behind are cut off, which halves the output layer's work and
+    leaves the loss as it is.
+
+    Args:
+        address: what the examples are of, for errors; empty for the training data.
+    """
+
+    def __init__(self, job: TrainingJob, vocab_size: int, address: str = "") -> None:
+        length, most = job.max_seq_length, job.max_predictions_per_seq
+        self.vocab_size = vocab_size
+        self.predictions = min(most, max(1, round(length * job.masked_lm_prob)))
+        self.address = address or job.training_data
+        self.features = {
+            **{
+                name: tf.io.FixedLenFeature([length], tf.int64)
+                for name in ("input_ids", "input_mask", "segment_ids")
+            },
+            **{
+                name: tf.io.FixedLenFeature([most], tf.int64)
+                for name in ("masked_lm_positions", "masked_lm_ids")
+            },
+            "masked_lm_weights": tf.io.FixedLenFeature([most], tf.float32),
+            "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
+        }
+
+    def __call__(self, records: list[bytes]) -> Batch:
+        """int32 arrays: input_ids, input_mask, segment_ids [records, length]; masked_lm_positions,
+        masked_lm_ids, masked_lm_weights [records, predictions]; next_sentence_labels [records].
+
+        Raises:
+            CorruptError: an example has other features, lengths or ids than the job says.
+        """
+        try:
+            parsed = tf.io.parse_example(tf.constant(records), self.features)
+        except tf.errors.InvalidArgumentError as error:
+            raise CorruptError(
+                f"an example is not as max_seq_length and max_predictions_per_seq say: {error.message}",
+                where=self.address,
+                do="Convert the shards again with the settings of this training",
+            ) from None
+        batch = {name: value.numpy().astype(np.int32) for name, value in parsed.items()}
+        batch["next_sentence_labels"] = batch["next_sentence_labels"][:, 0]
+        highest = max(int(batch[name].max()) for name in ("input_ids", "masked_lm_ids"))
+        if highest >= self.vocab_size:
+            raise CorruptError(
+                f"an example holds the wordpiece {highest}, the vocabulary ends at {self.vocab_size - 1}",
+                where=self.address,
+                do="Convert the shards again with the vocabulary of this training",
+            )
+        if batch["masked_lm_weights"][:, self.predictions :].any():
+            raise CorruptError(
+                f"an example has more than {self.predictions} predictions",
+                where=self.address,
+                do="Set masked_lm_prob to that of the conversion",
+            )
+        for name in ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights"):
+            batch[name] = batch[name][:, : self.predictions]
+        return batch
+
+
+def padded(batch: Mapping[str, np.ndarray], size: int) -> Batch:
+    """Fill a batch up to `size` with examples that count for nothing."""
+    missing = size - len(batch["input_ids"])
+    fill = {"next_sentence_labels": -1}
+    return {
+        name: np.concatenate([array, np.full((missing, *array.shape[1:]), fill.get(name, 0), array.dtype)])
+        for name, array in batch.items()
+    }
+
+
+def heldout_examples(shards: Shards, limit: int) -> list[bytes]:
+    """At most `limit` serialized examples, one of each shard in turn, the same ones every time.
+
+    Raises:
+        InputError: there is none.
+    """
+    readers = []
+    for name in shards.names:
+        readers.append(record for _, _, record in read_records(shards.path(name)))
+    examples: list[bytes] = []
+    while readers and len(examples) < limit:
+        for reader in list(readers):
+            record = next(reader, None)
+            if record is None:
+                readers.remove(reader)
+            elif len(examples) < limit:
+                examples.append(record)
+    if not examples:
+        raise InputError("there is no example in the held-out shards", where=shards.address)
+    return examples
+
+
+class Prefetched:
+    """Parsed batches with their positions, made ahead by a thread while the device works.
+
+    Args:
+        size: examples a batch.
+        ahead: batches.
+    """
+
+    def __init__(
+        self, stream: ExampleStream, parse: Parser, position: Position, size: int, ahead: int = 4
+    ) -> None:
+        self.stream = stream
+        self._queue: queue.Queue[Any] = queue.Queue(ahead)
+        self._stop = threading.Event()
+        self.waited = 0.0  # seconds that `next` stood still
+        self._thread = threading.Thread(
+            target=self._fill, args=(stream.batches(position, size), parse), name="batches", daemon=True
+        )
+        self._thread.start()
+
+    def _fill(self, batches: Iterator[tuple[list[bytes], Position]], parse: Parser) -> None:
+        try:
+            for records, position in batches:
+                if not self._put((parse(records), position)):
+                    return
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Any) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def next(self) -> tuple[Batch, Position]:
+        """The next batch and the position behind it. An error of the reader is raised here."""
+        started = time.monotonic()
+        item = self._queue.get()
+        self.waited += time.monotonic() - started
+        if isinstance(item, BaseException):
+            raise item
+        return item  # type: ignore[no-any-return]
+
+    def __enter__(self) -> Prefetched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()

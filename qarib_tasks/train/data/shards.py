@@ -1,0 +1,215 @@
+"""The shards of a folder or a bucket, and the records in them.
+
+TensorFlow's own gs:// client cannot be pointed at an emulator, so shards of a bucket are staged to a local
+folder, one ahead of the reader, and those read before make room when the folder grows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import threading
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.storage.files import Bucket, split_address
+from qarib_tasks.storage.tfrecord import masked_crc32c
+
+BUFFER = 1 << 20
+UNREADABLE = (EOFError, OSError, zlib.error)  # what reading a damaged file raises, compressed or not
+CACHE_BYTES = 20 << 30  # staged shards that were read are kept up to this
+
+
+def open_address(address: str, cache: Path) -> Path:
+    """A file, local or gs://, as a local path; one of a bucket is staged below `cache`.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    if not address.startswith("gs://"):
+        if not Path(address).is_file():
+            raise InputError("no such file", where=address)
+        return Path(address)
+    folder, _, name = address.rpartition("/")
+    return _stage(Bucket(folder + "/"), name, cache)
+
+
+def _stage(bucket: Bucket, name: str, cache: Path, blob: Any = None) -> Path:
+    """Download an object, verified, to a name that also holds its checksum, unless it is there."""
+    blob = blob or bucket.get(name)
+    if blob is None:
+        raise InputError("no such object", where=bucket.address + name)
+    below = "/".join(split_address(bucket.address))
+    tag = blob.crc32c.encode().hex()
+    path: Path = cache / below / tag / name
+    if not path.is_file():
+        bucket.download(name, path)
+    return path
+
+
+class Shards:
+    """The `*.tfrecord` files of a folder, and of those that it extends.
+
+    Args:
+        address: of the folder, local or gs://.
+        left_out: files that are not read. They keep their place in `names` even where they are not there, so
+            that a position in the others' order holds when they are repaired later.
+        earlier: addresses of the folders that are read besides.
+
+    Raises:
+        InputError: a folder holds none, or two have one of the same name.
+    """
+
+    def __init__(
+        self, address: str, cache: Path, left_out: Collection[str] = (), earlier: Sequence[str] = ()
+    ) -> None:
+        self.address = address
+        self.cache = cache
+        self.left_out = frozenset(left_out)
+        self._places: dict[str, Path | tuple[Bucket, Any]] = {}
+        self._lock = threading.Lock()
+        self._read: list[Path] = []
+        self._ahead: threading.Thread | None = None
+        for folder in (*earlier, address):
+            here = _list(folder)
+            if not here.keys() - self.left_out:
+                raise InputError("there is no *.tfrecord", where=folder, do="Convert the shards first")
+            if twice := sorted(here.keys() & self._places.keys()):
+                raise InputError(f"{twice[0]} is in a folder that this one extends too", where=folder)
+            self._places |= here
+        self.names = sorted(self._places.keys() | self.left_out)
+
+    def path(self, name: str) -> Path:
+        """Where the shard can be read."""
+        place = self._places[name]
+        if isinstance(place, Path):
+            return place
+        bucket, blob = place
+        with self._lock:
+            return _stage(bucket, name, self.cache, blob)
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Begin to stage shards that will be read next. A failure shows when they are."""
+        names = [name for name in names if name not in self.left_out and self._is_far(name)]
+        if not names or (self._ahead and self._ahead.is_alive()):
+            return
+
+        def stage() -> None:
+            try:
+                for name in names:
+                    self.path(name)
+            except Exception:
+                return
+
+        self._ahead = threading.Thread(target=stage, name="staging", daemon=True)
+        self._ahead.start()
+
+    def release(self, name: str) -> None:
+        """Say that a shard was read to its end; the ones longest unread give way when space is needed."""
+        if not self._is_far(name):
+            return
+        path = self.path(name)
+        self._read = [other for other in self._read if other != path] + [path]
+        while sum(self._size(p) for p in self._read) > CACHE_BYTES:
+            self._read.pop(0).unlink(missing_ok=True)
+
+    def _is_far(self, name: str) -> bool:
+        return not isinstance(self._places[name], Path)
+
+    @staticmethod
+    def _size(path: Path) -> int:
+        return path.stat().st_size if path.exists() else 0
+
+
+def _list(folder: str) -> dict[str, Path | tuple[Bucket, Any]]:
+    """The shards in a folder, by name: paths, or a bucket's objects."""
+    if not folder.startswith("gs://"):
+        return {path.name: path for path in Path(folder).glob("*.tfrecord")}
+    bucket = Bucket(folder.rstrip("/") + "/")
+    return {n: (bucket, b) for n, b in bucket.list().items() if n.endswith(".tfrecord") and "/" not in n}
+
+
+def read_records(
+    path: Path,
+    number: int = 0,
+    offset: int = 0,
+    pass_over: Callable[[CorruptError], None] | None = None,
+) -> Iterator[tuple[int, int, bytes]]:
+    """The records of a TFRecord file, plain or GZIP, from the record `number` at `offset` on.
+
+    Each is eight bytes of length, their masked CRC32C, the payload and its masked CRC32C, little-endian
+    (TensorFlow, `tensorflow/core/lib/io/record_writer.h`).
+
+    Args:
+        offset: bytes before the record, uncompressed.
+        pass_over: is told of each corrupt record, which is then left out, with all behind it in the file
+            unless only its payload is corrupt; it raises the error where it has been told of too many.
+
+    Yields:
+        the number and the offset of the record behind, and the payload.
+
+    Raises:
+        CorruptError: a checksum is wrong, or the file ends within a record.
+    """
+
+    def corrupt(what: str) -> None:
+        error = CorruptError(
+            f"record {number} {what}",
+            where=path,
+            do="Convert the shard again, or fetch it again from the bucket",
+        )
+        if pass_over is None:
+            raise error
+        pass_over(error)
+
+    with _open(path) as file:
+        try:
+            file.seek(offset)
+        except UNREADABLE as error:
+            corrupt(f"cannot be read: {error}")
+            return
+        while True:
+            try:
+                header = file.read(12)
+                if not header:
+                    return
+                if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
+                    corrupt("does not begin as a record does")
+                    return
+                length = int.from_bytes(header[:8], "little")
+                payload, crc = file.read(length), file.read(4)
+            except UNREADABLE as error:
+                corrupt(f"cannot be read: {error}")
+                return
+            if len(payload) < length or len(crc) < 4:
+                corrupt("is cut off")
+                return
+            whole = _masked_crc(payload) == crc
+            if not whole:
+                corrupt("has a wrong checksum")
+            number += 1
+            offset += length + 16
+            if whole:
+                yield number, offset, payload
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        head = file.read(12)
+    # The length of a plain record may begin like the mark of a GZIP file: only its checksum tells.
+    if head[:2] == b"\x1f\x8b" and _masked_crc(head[:8]) != head[8:]:
+        return io.BufferedReader(gzip.open(path), BUFFER)
+    return path.open("rb", buffering=BUFFER)
+
+
+def frame(payload: bytes) -> bytes:
+    """One record of a TFRecord file."""
+    length = len(payload).to_bytes(8, "little")
+    return b"".join((length, _masked_crc(length), payload, _masked_crc(payload)))
+
+
+def _masked_crc(data: bytes) -> bytes:
+    return masked_crc32c(data).to_bytes(4, "little")

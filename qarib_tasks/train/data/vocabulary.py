@@ -1,0 +1,37 @@
+"""The vocabulary as the trainer needs it: its size, its special tokens' ids, its checksum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.storage.manifest import FileRecord
+from qarib_tasks.train.data.shards import open_address
+from qarib_tasks.train.output import Output
+from qarib_tasks.vocabulary.file import load_vocab
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`vocab.txt` on this machine: one wordpiece a line, its id the number of the line."""
+
+    path: Path
+    tokens: list[str]
+    record: FileRecord
+
+    @classmethod
+    def read(cls, job: TrainingJob, output: Output) -> Vocabulary:
+        """Fetch and read the job's vocabulary.
+
+        Raises:
+            InputError: the file is missing, or not a BERT vocabulary.
+        """
+        path = open_address(job.vocab_file, output.cache)
+        return cls(path, load_vocab(path), FileRecord.of(path, "vocab.txt"))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def id(self, token: str) -> int:
+        return self.tokens.index(token)

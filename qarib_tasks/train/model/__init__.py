@@ -1,0 +1,1 @@
+"""The BERT, its optimizer, and the training step per backend."""

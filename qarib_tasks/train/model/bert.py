@@ -1,0 +1,347 @@
+"""BERT for pre-training: encoder, pooler, masked-LM head and next-sentence head (Devlin et al., 2018).
+
+Built from Keras 3 layers after google-research/bert's `modeling.py` and `run_pretraining.py`. Every variable
+is known by its name in the reference's checkpoints, such as `bert/encoder/layer_0/output/dense/kernel`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from qarib_tasks.config.run import ModelConfig, TrainingJob
+
+# Added to the attention scores of padding, so that their share is 0 in float32.
+MASKED_SCORE = -10_000.0
+INPUTS = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
+# Room for the draws of one step (three a layer and one more) in the counter of the random numbers.
+DRAWS_A_STEP = 256
+
+
+def gelu(x: Any) -> Any:
+    """The tanh approximation of GELU, which BERT uses."""
+    return ops.gelu(x, approximate=True)
+
+
+def normalization(policy: str) -> layers.LayerNormalization:
+    """LayerNorm, which computes in float32 whatever the precision of its input and output."""
+    return layers.LayerNormalization(epsilon=1e-12, name="LayerNorm", dtype=policy)
+
+
+def mixed(x: Any) -> Any:
+    """A permutation of the uint32 numbers that leaves no visible order.
+
+    With the constants of "lowbias32", which change half of the bits for any bit changed (C. Wellons,
+    "Prospecting for hash functions", 2018).
+    """
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = ops.bitwise_xor(x, ops.right_shift(x, np.uint32(shift))) * np.uint32(factor)
+    return ops.bitwise_xor(x, ops.right_shift(x, np.uint32(16)))
+
+
+def random_bits(shape: tuple[int, ...], key: Any) -> Any:
+    """Uniform uint32 numbers, each a function of its place in `shape` and of `key` alone.
+
+    So they are the same on every backend and on any number of devices, and cost less than the backends' own
+    generators, whose quality dropout has no use for.
+
+    Args:
+        key: two integers.
+    """
+    place, stride = ops.zeros((), "uint32"), 1
+    for axis in reversed(range(len(shape))):
+        along = ops.cast(ops.arange(shape[axis], dtype="int32"), "uint32") * np.uint32(stride)
+        place = place + ops.reshape(along, [-1] + [1] * (len(shape) - 1 - axis))
+        stride *= shape[axis]
+    key = ops.cast(key, "uint32")
+    first = mixed(key[0] + np.uint32(0x9E3779B9))
+    second = mixed(first + key[1])
+    return mixed(mixed(place + second) + first)
+
+
+class Dropout(layers.Layer):  # type: ignore[misc]
+    """Dropout whose random numbers come from a counter shared by the whole model.
+
+    keras.layers.Dropout keeps a generator each; with one, `[seed, step]` decides all random numbers of a
+    step, and a checkpoint has no random state to hold.
+    """
+
+    def __init__(self, rate: float, generator: keras.random.SeedGenerator, policy: str) -> None:
+        super().__init__(dtype=policy)
+        self.rate = rate
+        self.generator = generator
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training or not self.rate:
+            return inputs
+        kept = random_bits(inputs.shape, self.generator.next()) >= np.uint32(self.rate * 2**32)
+        return ops.where(kept, inputs * (1.0 / (1.0 - self.rate)), ops.zeros((), inputs.dtype))
+
+
+class EncoderLayer(layers.Layer):  # type: ignore[misc]
+    """Self-attention and feed-forward network, each followed by dropout, residual and LayerNorm."""
+
+    def __init__(
+        self, config: ModelConfig, generator: keras.random.SeedGenerator, policy: str, name: str
+    ) -> None:
+        super().__init__(name=name, dtype=policy, autocast=False)
+        self.heads = config.num_attention_heads
+        self.head_size = config.hidden_size // config.num_attention_heads
+        self.query = layers.Dense(config.hidden_size, dtype=policy)
+        self.key = layers.Dense(config.hidden_size, dtype=policy)
+        self.value = layers.Dense(config.hidden_size, dtype=policy)
+        self.attention_dropout = Dropout(config.attention_probs_dropout_prob, generator, policy)
+        self.attention_output = layers.Dense(config.hidden_size, dtype=policy)
+        self.attention_norm = normalization(policy)
+        self.intermediate = layers.Dense(config.intermediate_size, dtype=policy)
+        self.output_dense = layers.Dense(config.hidden_size, dtype=policy)
+        self.output_norm = normalization(policy)
+        self.hidden_dropout = Dropout(config.hidden_dropout_prob, generator, policy)
+
+    def call(self, hidden: Any, scores_of_padding: Any, training: bool = False) -> Any:
+        """[batch, length, hidden], [batch, 1, 1, length] float32 → [batch, length, hidden]."""
+        query, key, value = (self._heads(dense(hidden)) for dense in (self.query, self.key, self.value))
+        scores = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
+        shares = ops.softmax(scores * (self.head_size**-0.5) + scores_of_padding)
+        shares = self.attention_dropout(ops.cast(shares, value.dtype), training=training)
+        attended = ops.reshape(ops.swapaxes(ops.matmul(shares, value), 1, 2), ops.shape(hidden))
+        attended = self.hidden_dropout(self.attention_output(attended), training=training)
+        hidden = self.attention_norm(attended + hidden)
+        output = self.output_dense(gelu(self.intermediate(hidden)))
+        return self.output_norm(self.hidden_dropout(output, training=training) + hidden)
+
+    def _heads(self, x: Any) -> Any:
+        """[batch, length, hidden] → [batch, heads, length, head size]."""
+        batch, length = ops.shape(x)[:2]
+        return ops.swapaxes(ops.reshape(x, (batch, length, self.heads, self.head_size)), 1, 2)
+
+
+class PretrainingBert(keras.Model):  # type: ignore[misc]
+    """The model. Its call gives logits; `losses` and `counts` below make losses and accuracies of them.
+
+    Args:
+        precision: "bfloat16" multiplies matrices in bfloat16 (mixed precision, as on TPUs); the variables,
+            softmax, LayerNorm, logits and losses stay float32.
+    """
+
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, *, next_sentence: bool = True, precision: str = "float32"
+    ) -> None:
+        super().__init__(name="bert")
+        self.config = config
+        self.vocab_size = vocab_size
+        self.next_sentence = next_sentence
+        self.generator = keras.random.SeedGenerator(0)
+        policy = "mixed_bfloat16" if precision == "bfloat16" else precision
+        hidden = config.hidden_size
+        for name, rows in (
+            ("word_embeddings", vocab_size),
+            ("token_type_embeddings", config.type_vocab_size),
+            ("position_embeddings", config.max_position_embeddings),
+        ):
+            setattr(self, name, self.add_weight(shape=(rows, hidden), initializer="zeros", name=name))
+        self.embeddings_norm = normalization(policy)
+        self.embeddings_dropout = Dropout(config.hidden_dropout_prob, self.generator, policy)
+        self.encoder = [
+            EncoderLayer(config, self.generator, policy, f"layer_{number}")
+            for number in range(config.num_hidden_layers)
+        ]
+        self.transform = layers.Dense(hidden, activation=gelu, dtype=policy)
+        self.transform_norm = normalization(policy)
+        self.output_bias = self.add_weight(shape=(vocab_size,), initializer="zeros", name="output_bias")
+        if next_sentence:
+            self.pooler = layers.Dense(hidden, activation="tanh", dtype=policy)
+            self.seq_weights = self.add_weight(shape=(2, hidden), initializer="zeros", name="seq_weights")
+            self.seq_bias = self.add_weight(shape=(2,), initializer="zeros", name="seq_bias")
+        # Calling the model makes its variables; on a symbolic batch nothing is computed.
+        self({name: keras.KerasTensor((1, 2), "int32", name=name) for name in INPUTS})
+
+    def call(self, batch: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """Logits of the positions that carry a prediction, and of the next sentence.
+
+        Args:
+            batch: integer tensors: input_ids, input_mask, segment_ids [batch, length] and
+                masked_lm_positions [batch, predictions].
+
+        Returns:
+            float32: masked_lm [batch · predictions, vocabulary]; unless left out, next_sentence [batch, 2].
+        """
+        hidden = self.encode(batch, training=training)
+        length, size = ops.shape(hidden)[1:]
+        # A product with one-hot rows picks exactly the same numbers as an index does; its gradient is a
+        # product too, and it stays within each example, so that a batch divided over chips stays divided.
+        picked = ops.one_hot(batch["masked_lm_positions"], length, dtype=hidden.dtype)
+        masked = ops.reshape(ops.matmul(picked, hidden), (-1, size))
+        masked = self.transform_norm(self.transform(masked))
+        embeddings = ops.cast(self.word_embeddings, masked.dtype)
+        logits = ops.matmul(masked, ops.transpose(embeddings))
+        outputs = {"masked_lm": ops.cast(logits, "float32") + self.output_bias}
+        if self.next_sentence:
+            pooled = ops.cast(self.pooler(hidden[:, 0]), "float32")
+            outputs["next_sentence"] = ops.matmul(pooled, ops.transpose(self.seq_weights)) + self.seq_bias
+        return outputs
+
+    def encode(self, batch: Mapping[str, Any], training: bool = False) -> Any:
+        """The encoder's output [batch, length, hidden]."""
+        ids = batch["input_ids"]
+        length = ops.shape(ids)[1]
+        types = ops.one_hot(batch["segment_ids"], self.config.type_vocab_size, dtype="float32")
+        hidden = (
+            ops.take(self.word_embeddings, ids, axis=0)
+            + ops.matmul(types, self.token_type_embeddings)
+            + self.position_embeddings[:length]
+        )
+        hidden = self.embeddings_dropout(self.embeddings_norm(hidden), training=training)
+        mask = ops.cast(batch["input_mask"], "float32")[:, None, None, :]
+        for layer in self.encoder:
+            hidden = layer(hidden, (1.0 - mask) * MASKED_SCORE, training=training)
+        return hidden
+
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """Every trainable variable by its name in the reference's checkpoints, in a fixed order."""
+        named: dict[str, keras.Variable] = {}
+
+        def dense(name: str, layer: layers.Dense) -> None:
+            named[f"{name}/kernel"], named[f"{name}/bias"] = layer.kernel, layer.bias
+
+        def norm(name: str, layer: layers.LayerNormalization) -> None:
+            named[f"{name}/LayerNorm/beta"], named[f"{name}/LayerNorm/gamma"] = layer.beta, layer.gamma
+
+        for name in ("word_embeddings", "token_type_embeddings", "position_embeddings"):
+            named[f"bert/embeddings/{name}"] = getattr(self, name)
+        norm("bert/embeddings", self.embeddings_norm)
+        for number, layer in enumerate(self.encoder):
+            prefix = f"bert/encoder/layer_{number}"
+            for name in ("query", "key", "value"):
+                dense(f"{prefix}/attention/self/{name}", getattr(layer, name))
+            dense(f"{prefix}/attention/output/dense", layer.attention_output)
+            norm(f"{prefix}/attention/output", layer.attention_norm)
+            dense(f"{prefix}/intermediate/dense", layer.intermediate)
+            dense(f"{prefix}/output/dense", layer.output_dense)
+            norm(f"{prefix}/output", layer.output_norm)
+        if self.next_sentence:
+            dense("bert/pooler/dense", self.pooler)
+        dense("cls/predictions/transform/dense", self.transform)
+        norm("cls/predictions/transform", self.transform_norm)
+        named["cls/predictions/output_bias"] = self.output_bias
+        if self.next_sentence:
+            named["cls/seq_relationship/output_weights"] = self.seq_weights
+            named["cls/seq_relationship/output_bias"] = self.seq_bias
+        return named
+
+
+def initial_values(
+    shapes: Mapping[str, tuple[int, ...]], config: ModelConfig, seed: int
+) -> dict[str, np.ndarray]:
+    """BERT's initial weights: truncated normal, zeros for biases, ones for LayerNorm's gamma.
+
+    Drawn by numpy, each variable from the seed and its own name, so that every backend starts alike.
+
+    Returns:
+        float32 arrays by name.
+    """
+    values = {}
+    for name, shape in shapes.items():
+        if name.endswith("gamma"):
+            values[name] = np.ones(shape, np.float32)
+        elif name.endswith(("beta", "bias")):
+            values[name] = np.zeros(shape, np.float32)
+        else:
+            random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+            values[name] = truncated_normal(random, shape) * np.float32(config.initializer_range)
+    return values
+
+
+def truncated_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Float32 draws of a standard normal, those beyond two standard deviations drawn again."""
+    values = random.standard_normal(shape, np.float32)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = random.standard_normal(int(outside.sum()), np.float32)
+    return values
+
+
+def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
+    """The job's model with the initial weights of its seed."""
+    # Without this a second model in the same process differed from the first in the last bits (measured).
+    # Keras numbers its layers through the process, dense_9 before dense_10: the order of sums by such names
+    # in TensorFlow's graph optimizer is the likely reason.
+    keras.utils.clear_session()
+    model = PretrainingBert(
+        job.model, vocab_size, next_sentence=job.train.next_sentence, precision=job.train.precision
+    )
+    variables = model.named_variables()
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    for name, value in initial_values(shapes, job.model, job.random_seed).items():
+        variables[name].assign(value)
+    return model
+
+
+def cross_entropy(logits: Any, ids: Any) -> tuple[Any, Any]:
+    """The loss of each prediction, and whether it is right: no entry's logit is above the right one's.
+
+    Written out, as the backends' own functions and an argmax go over the logits, by far the largest array of
+    a step, several times more.
+
+    Args:
+        logits: [predictions, entries] float32. ids: [predictions] int32.
+
+    Returns:
+        two float32 tensors [predictions]: nats, and 1.0 where right.
+    """
+    highest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    here = ops.expand_dims(ids, -1) == ops.arange(logits.shape[-1], dtype="int32")
+    right = ops.sum(ops.where(here, logits, 0.0), axis=-1)
+    total = ops.log(ops.sum(ops.exp(logits - highest), axis=-1)) + highest[:, 0]
+    return total - right, ops.cast(right >= highest[:, 0], "float32")
+
+
+def losses(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The losses of a batch as the reference defines them.
+
+    Args:
+        outputs: of the model. batch: also masked_lm_ids and masked_lm_weights [batch, predictions], and
+            next_sentence_labels [batch].
+
+    Returns:
+        float32 scalars: loss (the sum of the others), masked_lm_loss (a mean over the predictions, in nats)
+        and, unless left out, next_sentence_loss.
+    """
+    weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")
+    each, _ = cross_entropy(outputs["masked_lm"], ops.reshape(batch["masked_lm_ids"], (-1,)))
+    # The reference's own guard against a batch without predictions.
+    result = {"masked_lm_loss": ops.sum(each * weights) / (ops.sum(weights) + 1e-5)}
+    if "next_sentence" in outputs:
+        each, _ = cross_entropy(outputs["next_sentence"], batch["next_sentence_labels"])
+        result["next_sentence_loss"] = ops.mean(each)
+    return {"loss": sum(result.values()), **result}
+
+
+def counts(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Sums over a batch from which means over many batches are made. A label of -1 marks a padding example.
+
+    Returns:
+        float32 scalars: predictions, right_predictions, masked_lm_loss_sum; and, unless left out,
+        sentences, right_sentences, next_sentence_loss_sum.
+    """
+    weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")
+    each, right = cross_entropy(outputs["masked_lm"], ops.reshape(batch["masked_lm_ids"], (-1,)))
+    result = {
+        "predictions": ops.sum(weights),
+        "right_predictions": ops.sum(right * weights),
+        "masked_lm_loss_sum": ops.sum(each * weights),
+    }
+    if "next_sentence" in outputs:
+        labels = batch["next_sentence_labels"]
+        real = ops.cast(labels >= 0, "float32")
+        each, right = cross_entropy(outputs["next_sentence"], ops.maximum(labels, 0))
+        result |= {
+            "sentences": ops.sum(real),
+            "right_sentences": ops.sum(right * real),
+            "next_sentence_loss_sum": ops.sum(each * real),
+        }
+    return result

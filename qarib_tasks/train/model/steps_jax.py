@@ -1,0 +1,273 @@
+"""The training step on JAX: a pure function, compiled once, its batch divided over all devices.
+
+Weights and optimizer are copied to every device (data parallelism); the compiler sees one program over the
+whole batch and puts the sums over devices where they are needed, so that the result does not depend on the
+number of devices but for the order of sums. So it is with dropout: its random numbers are functions of
+(seed, step) and their place in the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from qarib_tasks.config.run import TrainConfig
+from qarib_tasks.errors import ConfigError
+from qarib_tasks.train.data.batches import padded
+from qarib_tasks.train.model import optimizer
+from qarib_tasks.train.model.bert import DRAWS_A_STEP, PretrainingBert, counts, losses
+from qarib_tasks.train.model.speed import Hardware
+
+Tree = dict[str, Any]
+# The names of a batch's arrays and the shape of each behind the first axis, in the order of the columns.
+Layout = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class JaxSteps:
+    """See `steps.Steps`.
+
+    Args:
+        devices: those to compute on; all of them, of all hosts, unless given.
+
+    Raises:
+        ConfigError: the batch cannot be divided by the devices.
+    """
+
+    def __init__(
+        self,
+        model: PretrainingBert,
+        config: TrainConfig,
+        seed: int,
+        devices: Sequence[jax.Device] | None = None,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.seed = seed
+        devices = list(devices if devices is not None else jax.devices())
+        self.hardware = Hardware("jax", devices[0].device_kind, len(devices))
+        require_divisible("train.train_batch_size", config.train_batch_size, len(devices))
+        mesh = Mesh(np.array(devices), ("data",))
+        self.replicated = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
+        self.divided = NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
+        self.divided_each = NamedSharding(mesh, PartitionSpec(None, "data"))  # type: ignore[no-untyped-call]
+        self.variables = model.named_variables()
+        self._names: tuple[str, ...] = ()
+        self._train = jax.jit(
+            self.train_step,
+            static_argnums=2,
+            donate_argnums=0,
+            in_shardings=(self.replicated, self.divided),
+            out_shardings=(self.replicated, self.replicated),
+        )
+        self._train_several = jax.jit(
+            self.train_steps,
+            static_argnums=2,
+            donate_argnums=0,
+            in_shardings=(self.replicated, self.divided_each),
+            out_shardings=(self.replicated, self.replicated),
+        )
+        self._evaluate = jax.jit(
+            self.evaluate_step,
+            static_argnums=2,
+            in_shardings=(self.replicated, self.divided),
+            out_shardings=self.replicated,
+        )
+        self._predict = jax.jit(
+            lambda weights, batch: self._call(weights, batch, None)["masked_lm"],
+            in_shardings=self.replicated,
+            out_shardings=self.replicated,
+        )
+
+    @cached_property
+    def _state(self) -> Tree:
+        """Weights, both averages and the number of steps done; at first those of the model."""
+        weights = {name: np.asarray(variable.value) for name, variable in self.variables.items()}
+        zeros = {name: np.zeros_like(value) for name, value in weights.items()}
+        return self._place({"weights": weights, "first": zeros, "second": zeros, "step": np.int32(0)})
+
+    def _place(self, tree: Tree) -> Tree:
+        """Copy arrays to every device. Each copy is a new one: a step overwrites them in place."""
+        return jax.tree.map(self._copied, tree)  # type: ignore[no-any-return]
+
+    def _copied(self, value: np.ndarray) -> jax.Array:
+        if jax.process_count() == 1:
+            copied: jax.Array = jax.device_put(np.array(value), self.replicated)
+            return copied
+        # The same as above, which would first compare the arrays of all processes, one after another.
+        return jax.make_array_from_callback(np.shape(value), self.replicated, lambda _: np.array(value))
+
+    def share(self, source: bool) -> None:
+        if jax.process_count() > 1:
+            self.restore(multihost_utils.broadcast_one_to_all(self.state(), is_source=source))
+
+    def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        own, layout = packed(batch)
+        whole = jax.make_array_from_process_local_data(self.divided, own)  # type: ignore[no-untyped-call]
+        self._state, values = self._train(self._state, whole, layout)
+        return Figures(self._names, values)
+
+    def train_several(self, batches: Sequence[Mapping[str, np.ndarray]]) -> Sequence[Mapping[str, Any]]:
+        if len(batches) == 1:
+            return [self.train(batches[0])]
+        layout = packed(batches[0])[1]
+        own = np.stack([packed(batch)[0] for batch in batches])
+        each = jax.make_array_from_process_local_data(self.divided_each, own)  # type: ignore[no-untyped-call]
+        self._state, values = self._train_several(self._state, each, layout)
+        return [Figures(self._names, values, number) for number in range(len(batches))]
+
+    def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        devices = self.hardware.devices
+        rows, layout = packed(padded(batch, -(-len(batch["input_ids"]) // devices) * devices))
+        whole = jax.make_array_from_callback(rows.shape, self.divided, lambda place: rows[place])
+        return self._evaluate(self._state["weights"], whole, layout)  # type: ignore[no-any-return]
+
+    def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(self._predict(self._state["weights"], dict(batch)), np.float32)
+
+    def lower(self, layout: Layout) -> jax.stages.Lowered:
+        """The training step lowered for these devices, to be compiled where they are not."""
+
+        def described(shape: tuple[int, ...], dtype: str, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
+
+        weights = {
+            n: described(tuple(v.shape), "float32", self.replicated) for n, v in self.variables.items()
+        }
+        step = described((), "int32", self.replicated)
+        state = {"weights": weights, "first": weights, "second": weights, "step": step}
+        columns = sum(int(np.prod(shape, dtype=int)) for _, shape in layout)
+        batch = described((self.config.train_batch_size, columns), "int32", self.divided)
+        return self._train.lower(state, batch, layout)
+
+    def train_step(self, state: Tree, packed: Any, layout: Layout) -> tuple[Tree, Any]:
+        """One update as a pure function: (state, batch) → (state, figures in the order of `_names`)."""
+        batch = unpacked(packed, layout)
+        step = state["step"]
+        random = jnp.stack([jnp.uint32(self.seed), step.astype(jnp.uint32) * DRAWS_A_STEP])
+
+        def loss_of(weights: Tree) -> tuple[Any, Tree]:
+            outputs = self._call(weights, batch, random)
+            result = losses(outputs, batch)
+            return result["loss"], result | counts(outputs, batch)
+
+        gradients, figures = jax.grad(loss_of, has_aux=True)(state["weights"])
+        names = list(self.variables)
+        each = [gradients[name] for name in names]
+        norm = optimizer.global_norm(each)
+        rate = optimizer.learning_rate_at(
+            step,
+            peak=self.config.learning_rate,
+            train_steps=self.config.train_steps,
+            num_warmup_steps=self.config.num_warmup_steps,
+        )
+        new: Tree = {"weights": {}, "first": {}, "second": {}, "step": step + 1}
+        for name, gradient in zip(names, optimizer.clip_by_global_norm(each, norm), strict=True):
+            new["weights"][name], new["first"][name], new["second"][name] = optimizer.adamw(
+                state["weights"][name],
+                gradient,
+                state["first"][name],
+                state["second"][name],
+                rate,
+                decayed=optimizer.is_decayed(name),
+            )
+        figures = {**figures, "gradient_norm": norm, "learning_rate": rate}
+        self._names = tuple(figures)
+        return new, jnp.stack([figures[name] for name in self._names])
+
+    def train_steps(self, state: Tree, batches: Any, layout: Layout) -> tuple[Tree, Any]:
+        """An update for each of the batches, [batches, examples, columns] → figures [batches, figures]."""
+        return jax.lax.scan(lambda held, batch: self.train_step(held, batch, layout), state, batches)
+
+    def evaluate_step(self, weights: Tree, packed: Any, layout: Layout) -> Tree:
+        batch = unpacked(packed, layout)
+        return counts(self._call(weights, batch, None), batch)
+
+    def _call(self, weights: Tree, batch: Tree, random: Any) -> Tree:
+        """The model's outputs with these weights as its variables; with dropout where `random` is given."""
+        places = [(self.variables[name], value) for name, value in weights.items()]
+        if random is not None:
+            places.append((self.model.generator.state, random))
+        with keras.StatelessScope(state_mapping=places):
+            return self.model(batch, training=random is not None)  # type: ignore[no-any-return]
+
+    def state(self) -> dict[str, np.ndarray]:
+        state = {}
+        for name in self.variables:
+            state[name] = np.asarray(self._state["weights"][name])
+            state[f"{name}/adam_m"] = np.asarray(self._state["first"][name])
+            state[f"{name}/adam_v"] = np.asarray(self._state["second"][name])
+        state["global_step"] = np.asarray(self._state["step"], np.int64)
+        return state
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        names = list(self.variables)
+        self._state = self._place(
+            {
+                "weights": {name: state[name] for name in names},
+                "first": {name: state[f"{name}/adam_m"] for name in names},
+                "second": {name: state[f"{name}/adam_v"] for name in names},
+                "step": np.int32(state["global_step"]),
+            }
+        )
+
+
+class Figures(Mapping[str, float]):
+    """Scalars of a step that are on a device, in one array: one transfer for all, begun at once.
+
+    Args:
+        values: [figures], or [steps, figures] where the step is one of several; `row`: which.
+    """
+
+    def __init__(self, names: tuple[str, ...], values: jax.Array, row: int | None = None) -> None:
+        self._indexes = {name: index if row is None else (row, index) for index, name in enumerate(names)}
+        self._values = values
+        values.copy_to_host_async()
+
+    def __getitem__(self, name: str) -> float:
+        return float(np.asarray(self._values)[self._indexes[name]])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._indexes)
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+
+def packed(batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
+    """A batch's arrays as one, [examples, columns] int32: one transfer to the devices instead of seven."""
+    names = sorted(batch)
+    rows = [batch[name].reshape(len(batch[name]), -1) for name in names]
+    layout = tuple((name, batch[name].shape[1:]) for name in names)
+    return np.concatenate(rows, axis=1).astype(np.int32), layout
+
+
+def unpacked(packed: Any, layout: Layout) -> Tree:
+    """[examples, columns] int32 → the batch's arrays by name."""
+    batch, start = {}, 0
+    for name, shape in layout:
+        width = int(np.prod(shape, dtype=int))
+        batch[name] = packed[:, start : start + width].reshape(len(packed), *shape)
+        start += width
+    return batch
+
+
+def require_divisible(setting: str, size: int, devices: int) -> None:
+    """Refuse a batch that cannot be divided evenly.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if size % devices:
+        raise ConfigError(
+            f"a batch of {size} cannot be divided over {devices} devices",
+            where=setting,
+            do=f"Set a multiple of {devices}",
+        )

@@ -1,0 +1,110 @@
+"""The training step on TensorFlow: gradients by a tape, one device, compiled with XLA unless that is off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from qarib_tasks.config.run import TrainConfig
+from qarib_tasks.train.model import optimizer
+from qarib_tasks.train.model.bert import DRAWS_A_STEP, PretrainingBert, counts, losses
+from qarib_tasks.train.model.speed import Hardware
+
+
+class TensorFlowSteps:
+    """See `steps.Steps`."""
+
+    def __init__(self, model: PretrainingBert, config: TrainConfig, seed: int) -> None:
+        self.model = model
+        self.config = config
+        self.seed = seed
+        # Its device is the one that TensorFlow chooses: the first GPU, or the CPU.
+        self.hardware = Hardware("tensorflow", "gpu" if tf.config.list_logical_devices("GPU") else "cpu", 1)
+        self.variables = model.named_variables()
+        self.first, self.second = (
+            {name: tf.Variable(tf.zeros(v.shape), trainable=False) for name, v in self.variables.items()}
+            for _ in range(2)
+        )
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._train = tf.function(self._train_step, jit_compile=config.xla)
+        self._train_several = tf.function(self._train_steps, jit_compile=config.xla)
+        self._figures: Any = None  # the specification of a step's figures
+        self._evaluate = tf.function(self._evaluate_step, jit_compile=config.xla)
+
+    def share(self, source: bool) -> None:
+        pass  # there is one process
+
+    def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return self._train({name: tf.constant(value) for name, value in batch.items()})  # type: ignore[no-any-return]
+
+    def train_several(self, batches: Sequence[Mapping[str, np.ndarray]]) -> Sequence[Mapping[str, Any]]:
+        if len(batches) == 1:
+            return [self.train(batches[0])]
+        each = {name: tf.constant(np.stack([batch[name] for batch in batches])) for name in batches[0]}
+        if self._figures is None:
+            one = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in each.items()}
+            self._figures = self._train.get_concrete_function(one).structured_outputs
+        figures = {name: value.numpy() for name, value in self._train_several(each).items()}
+        return [{name: values[n] for name, values in figures.items()} for n in range(len(batches))]
+
+    def evaluate(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return self._evaluate({name: tf.constant(value) for name, value in batch.items()})  # type: ignore[no-any-return]
+
+    def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(self.model(dict(batch), training=False)["masked_lm"], np.float32)
+
+    def _train_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        random = self.model.generator.state
+        random.assign(tf.cast(tf.stack([self.seed, self.step * DRAWS_A_STEP]), random.dtype))
+        names = list(self.variables)
+        values = [self.variables[name].value for name in names]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            outputs = self.model(batch, training=True)
+            result = losses(outputs, batch)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(result["loss"], values)]
+        norm = optimizer.global_norm(gradients)
+        rate = optimizer.learning_rate_at(
+            self.step,
+            peak=self.config.learning_rate,
+            train_steps=self.config.train_steps,
+            num_warmup_steps=self.config.num_warmup_steps,
+        )
+        for name, gradient in zip(names, optimizer.clip_by_global_norm(gradients, norm), strict=True):
+            variable, first, second = self.variables[name], self.first[name], self.second[name]
+            new = optimizer.adamw(
+                variable.value, gradient, first, second, rate, decayed=optimizer.is_decayed(name)
+            )
+            for held, value in zip((variable, first, second), new, strict=True):
+                held.assign(value)
+        self.step.assign_add(1)
+        return {**result, **counts(outputs, batch), "gradient_norm": norm, "learning_rate": rate}
+
+    def _train_steps(self, batches: Mapping[str, Any]) -> dict[str, Any]:
+        """An update for each of the batches, one after another; arrays with one more axis in front."""
+        signature = {name: tf.TensorSpec((), spec.dtype) for name, spec in self._figures.items()}
+        return tf.map_fn(  # type: ignore[no-any-return]
+            self._train_step, dict(batches), fn_output_signature=signature, parallel_iterations=1
+        )
+
+    def _evaluate_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        return counts(self.model(batch, training=False), batch)
+
+    def state(self) -> dict[str, np.ndarray]:
+        state = {}
+        for name, variable in self.variables.items():
+            state[name] = variable.numpy()
+            state[f"{name}/adam_m"] = self.first[name].numpy()
+            state[f"{name}/adam_v"] = self.second[name].numpy()
+        state["global_step"] = np.asarray(self.step.numpy(), np.int64)
+        return state
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        for name, variable in self.variables.items():
+            variable.assign(state[name])
+            self.first[name].assign(state[f"{name}/adam_m"])
+            self.second[name].assign(state[f"{name}/adam_v"])
+        self.step.assign(int(state["global_step"]))

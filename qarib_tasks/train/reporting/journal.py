@@ -1,0 +1,352 @@
+"""What a training tells while it runs: progress.json, a history, TensorBoard events, log lines and a bar.
+
+The history is the record; events are written anew from it after a restart, so that no step is counted twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from qarib_tasks.config.run import TrainConfig, TrainingJob
+from qarib_tasks.errors import TrainingError
+from qarib_tasks.storage.files import write_text
+from qarib_tasks.train.data.shards import frame
+from qarib_tasks.train.output import Output
+
+if TYPE_CHECKING:
+    from qarib_tasks.train.data.batches import Position, Prefetched
+    from qarib_tasks.train.model.speed import Speed
+
+log = logging.getLogger(__name__)
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_UPLOADS = 15.0
+FIRST = ("step", "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_accuracy")
+
+
+def log_interval(train_steps: int) -> int:
+    """Steps between two lines of the history: 100 lines or more, and every 100 steps at least."""
+    return min(100, max(1, train_steps // 100))
+
+
+def steps_of_call(step: int, train: TrainConfig) -> int:
+    """How many steps the device runs in the call behind a step: `steps_per_call`, or one at a time.
+
+    No call goes beyond a logged step or a checkpoint. Calls of several begin at their multiples, so that they
+    are the same wherever the training was interrupted: one compiled step rounds otherwise than several.
+    """
+    calls = train.steps_per_call
+    ends = (log_interval(train.train_steps), train.save_checkpoints_steps)
+    room = min(train.train_steps - step, *(every - step % every for every in ends))
+    return calls if step and step % calls == 0 and room >= calls else 1
+
+
+def is_finished(output: Output) -> bool:
+    """Whether a training came to its end here and all its figures are written and published."""
+    if not output.progress.is_file():
+        return False
+    return bool(json.loads(output.progress.read_text(encoding="utf-8"))["state"] == "finished")
+
+
+def read_history(path: Path, until: int | None = None) -> list[dict[str, Any]]:
+    """The lines up to a step. A last line cut off by a kill is left out."""
+    lines = []
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                break
+            if until is not None and line["step"] > until:
+                break
+            lines.append(line)
+    return lines
+
+
+def resumed(output: Output, step: int) -> list[int]:
+    """The steps from which this training has gone on after an interruption, `step` the last of them.
+
+    What was trained beyond a step that it went back to is forgotten with that.
+    """
+    if not step:
+        return []
+    output.fetch(output.progress)
+    try:
+        known = json.loads(output.progress.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        known = {}
+    return sorted({*(one for one in known.get("resumed", ()) if one <= step), step})
+
+
+class Journal:
+    """Collects the figures of each step and writes them at the logged ones.
+
+    Args:
+        step: the step that the training goes on from.
+        evaluations: those made so far, by step.
+        speed: what makes figures of the time that steps took.
+        figures: of the steps before `step` that are in no line yet, as `checkpoint` gave them.
+    """
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        output: Output,
+        batches: Prefetched,
+        step: int,
+        evaluations: list[dict[str, Any]],
+        speed: Speed,
+        figures: Sequence[Mapping[str, float]] = (),
+    ) -> None:
+        self.job = job
+        self.output = output
+        self.batches = batches
+        self.speed = speed
+        self.step, self.logged = step, step - len(figures)
+        self.interval = log_interval(job.train.train_steps)
+        self.resumed = resumed(output, step)
+        output.fetch(output.history)
+        self.lines = read_history(output.history, until=step)
+        write_text(output.history, "".join(json.dumps(line) + "\n" for line in self.lines))
+        self._history = output.history.open("a", encoding="utf-8")
+        self._pending: list[Mapping[str, Any]] = list(figures)
+        # Steps of an earlier life, whose seconds are not known.
+        self._untimed = len(figures)
+        self._positions: dict[int, tuple[Position, Position]] = {}
+        self._evaluation = evaluations[-1] if evaluations else None
+        self._events = Events(output.checkpoints / "tensorboard", self.lines)
+        self._evaluation_events = Events(output.evaluations / "tensorboard", evaluations)
+        self._bar = _Bar(job.train.train_steps, step) if sys.stderr.isatty() else None
+        self._since = self._last_line = self._last_upload = time.monotonic()
+        self._waited = batches.waited
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._history.close()
+        self._events.close()
+        self._evaluation_events.close()
+        if self._bar:
+            self._bar.close()
+
+    def add(self, figures: Mapping[str, Any], before: Position, after: Position) -> None:
+        """Take the scalars of one more step; write a line if this step is logged.
+
+        Args:
+            before, after: the positions around the step's batch.
+
+        Raises:
+            TrainingError: a loss since the last line is not finite.
+        """
+        self._pending.append(figures)
+        self.step += 1
+        self._positions[self.step] = before, after
+        total, every = self.job.train.train_steps, self.job.train.save_checkpoints_steps
+        if self.step == 1 or not self.step % self.interval or not self.step % every or self.step == total:
+            self._write()
+
+    def _finite(self) -> list[dict[str, float]]:
+        """The figures of the steps since the last line.
+
+        Raises:
+            TrainingError: a loss among them is not finite.
+        """
+        steps = [{name: float(value) for name, value in figures.items()} for figures in self._pending]
+        for step, figures in enumerate(steps, start=self.logged + 1):
+            if not all(math.isfinite(figures[name]) for name in ("loss", "gradient_norm")):
+                stream = self.batches.stream
+                shards = ", ".join(stream.shards_of(*self._positions[step]))
+                own = f"worker {stream.host}'s" if stream.hosts > 1 else "its"
+                raise TrainingError(
+                    f"the loss of step {step} is {figures['loss']}, its gradient's norm "
+                    f"{figures['gradient_norm']}; {own} examples are of {shards}",
+                    where=self.output.root,
+                    do="Lower the learning rate or lengthen the warm-up; earlier checkpoints are untouched",
+                )
+        return steps
+
+    def _write(self) -> None:
+        steps = self._finite()
+        now, waited = time.monotonic(), self.batches.waited
+        seconds = max(now - self._since, 1e-9)
+        line = {"step": self.step} | _means(steps)
+        line["learning_rate"] = steps[-1]["learning_rate"]
+        line["gradient_norm"] = steps[-1]["gradient_norm"]
+        line |= self.speed.figures(len(steps) - self._untimed, seconds)
+        line["data_wait_share"] = round((waited - self._waited) / seconds, 4)
+        if self.job.train.max_corrupt_records:
+            line["corrupt_records"] = self._positions[self.step][1].corrupt
+        self.lines.append(line)
+        self._history.write(json.dumps(line) + "\n")
+        self._history.flush()
+        self._events.write(line)
+        self._pending, self.logged, self._since, self._waited = [], self.step, now, waited
+        self._untimed = 0
+        self._positions.clear()
+        self._progress("training")
+        if self._bar:
+            self._bar.update(self.step, line)
+        if self.step == 1 or now - self._last_line > SECONDS_BETWEEN_LINES:
+            self._say(line)
+        if now - self._last_upload > SECONDS_BETWEEN_UPLOADS:
+            self._last_upload = now
+            self.output.try_to_publish(self.output.progress)
+
+    def evaluated(self, evaluation: dict[str, Any]) -> None:
+        """Take an evaluation that was made after the present step."""
+        self._evaluation = evaluation
+        self._evaluation_events.write(evaluation)
+        self._progress("training")
+        self._since, self._waited = time.monotonic(), self.batches.waited
+
+    def checkpoint(self) -> list[dict[str, float]]:
+        """Before a checkpoint: have the history on the disk up to this step.
+
+        Returns:
+            the figures of the steps since its last line.
+
+        Raises:
+            TrainingError: a loss among them is not finite.
+        """
+        pending = self._finite()
+        os.fsync(self._history.fileno())
+        if not pending:
+            self._say(self.lines[-1])
+        return pending
+
+    def publish(self) -> None:
+        """Have the history and the events in the bucket."""
+        self.output.publish(self.output.history)
+        self._publish_events()
+
+    def _publish_events(self) -> None:
+        """Those of this process alone: they hold all that an earlier one has told."""
+        for events in (self._events, self._evaluation_events):
+            self.output.publish_folder(events.folder)
+
+    def finish(self) -> None:
+        """The training is at its end: publish its figures, and say so last."""
+        self._publish_events()
+        self.output.publish(
+            self.output.history, *sorted(self.output.evaluations.glob("*.json")), self.output.config
+        )
+        self._progress("finished")
+        self.output.publish(self.output.progress)
+
+    def _say(self, line: Mapping[str, Any]) -> None:
+        self._last_line = time.monotonic()
+        log.info(
+            "step %d of %d: loss %.4f, masked-LM loss %.4f, accuracy %.4f, %.1f examples/s, "
+            "%.0f tokens/s, waited for data %.1f%%%s%s",
+            line["step"], self.job.train.train_steps, line["loss"], line["masked_lm_loss"],
+            line["masked_lm_accuracy"], line["examples_per_second"], line["tokens_per_second"],
+            100 * line["data_wait_share"],
+            f", {line['model_flops_utilization']:.1%} of peak" if "model_flops_utilization" in line else "",
+            f", {line['corrupt_records']} corrupt records" if line.get("corrupt_records") else "",
+        )  # fmt: skip
+
+    def _progress(self, state: str) -> None:
+        line = self.lines[-1] if self.lines else {}
+        progress = {
+            "state": state,
+            "model_id": self.output.model_id,
+            **line,
+            "step": self.step,
+            "train_steps": self.job.train.train_steps,
+            **asdict(self.speed.hardware),
+            "first": {name: self.lines[0][name] for name in FIRST if name in self.lines[0]}
+            if self.lines
+            else None,
+            "evaluation": self._evaluation,
+            "resumed": self.resumed,
+            "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_text(self.output.progress, json.dumps(progress, indent=1) + "\n")
+
+
+def _means(steps: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the steps since the last line; accuracies over all their predictions."""
+    result = {
+        n: sum(s[n] for s in steps) / len(steps) for n in steps[0] if n == "loss" or n.endswith("_loss")
+    }
+    total = {name: sum(s[name] for s in steps) for name in steps[0]}
+    result["masked_lm_accuracy"] = total["right_predictions"] / max(total["predictions"], 1.0)
+    if "sentences" in total:
+        result["next_sentence_accuracy"] = total["right_sentences"] / max(total["sentences"], 1.0)
+    return result
+
+
+class Events:
+    """TensorBoard events of a folder, begun anew with the lines that are known already.
+
+    `tf.summary` would need the package tensorboard to write; the format is a TFRecord file of
+    `tensorflow.Event` (tensorflow/core/util/event.proto).
+    """
+
+    def __init__(self, folder: Path, lines: list[dict[str, Any]]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._file = (folder / f"events.out.tfevents.{int(time.time())}.qarib").open("wb")
+        self._append(file_version="brain.Event:2")
+        for line in lines:
+            self.write(line)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        from tensorflow.core.framework.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in line.items()
+            if name != "step" and isinstance(value, (int, float))
+        ]
+        self._append(step=line["step"], summary=Summary(value=values))
+
+    def _append(self, **fields: Any) -> None:
+        from tensorflow.core.util.event_pb2 import Event
+
+        self._file.write(frame(Event(wall_time=time.time(), **fields).SerializeToString()))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Bar:
+    """A bar on the terminal."""
+
+    def __init__(self, total: int, step: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("train"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("", total=total, completed=step)
+        self._progress.start()
+
+    def update(self, step: int, line: Mapping[str, Any]) -> None:
+        text = f"masked-LM loss {line['masked_lm_loss']:.3f}, accuracy {line['masked_lm_accuracy']:.3f}"
+        self._progress.update(self._task, completed=step, description=text)
+
+    def close(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,1 @@
+"""What is made of a checkpoint: evaluation, export, model card."""

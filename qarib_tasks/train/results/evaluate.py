@@ -1,0 +1,219 @@
+"""Evaluation on held-out examples: one JSON file a step in `bert_evals/`, and the reference's text file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.errors import TrainingError
+from qarib_tasks.storage.files import write_text
+from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
+from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.output import Output
+
+if TYPE_CHECKING:
+    from qarib_tasks.train.model.steps import Steps
+
+log = logging.getLogger(__name__)
+SETTINGS = ("eval_batch_size", "max_eval_steps")
+WORDS = 5  # shown for each sentence with a [MASK]
+REFERENCE_NAMES = (
+    "global_step",
+    "loss",
+    "masked_lm_accuracy",
+    "masked_lm_loss",
+    "next_sentence_accuracy",
+    "next_sentence_loss",
+)
+
+
+def evaluate(job: TrainingJob) -> dict[str, Any]:
+    """Evaluate the newest checkpoint, unless that was done with these settings.
+
+    Returns:
+        what `Evaluator.run` does.
+
+    Raises:
+        TrainingError: there is no checkpoint.
+    """
+    output = Output(job)
+    with output.locked():
+        checkpoints = Checkpoints(output, job.train.keep_checkpoint_max)
+        index = checkpoints.newest()
+        if index is None:
+            raise TrainingError(
+                "there is no checkpoint to evaluate", where=output.checkpoints, do="Train first"
+            )
+        output.fetch_below(output.evaluations, ".json")
+        if known := evaluation_of(job, output, index.step):
+            log.info("step %d is evaluated already: %s", index.step, _line(known))
+            return known
+        from qarib_tasks.train import runtime
+        from qarib_tasks.train.model.bert import build_model
+        from qarib_tasks.train.model.steps import make_steps
+
+        runtime.make_deterministic()
+        vocabulary = Vocabulary.read(job, output)
+        require_same_model(index, job, vocabulary.record)
+        steps = make_steps(build_model(job, len(vocabulary)), job.train, job.random_seed)
+        steps.restore(checkpoints.load(index))
+        return Evaluator(job, output, vocabulary, steps).run(index.step)
+
+
+def evaluation_path(output: Output, step: int) -> Path:
+    return output.evaluations / f"evaluation-{step}.json"
+
+
+def read_evaluations(output: Output) -> list[dict[str, Any]]:
+    """The evaluations made so far, by step."""
+    files = output.evaluations.glob("evaluation-*.json")
+    return sorted(
+        (json.loads(path.read_text(encoding="utf-8")) for path in files), key=lambda e: int(e["step"])
+    )
+
+
+def evaluation_of(job: TrainingJob, output: Output, step: int) -> dict[str, Any] | None:
+    """The evaluation of a step if it was made with the job's settings."""
+    path = evaluation_path(output, step)
+    if not path.is_file():
+        return None
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return known if all(known.get(name) == getattr(job.evaluate, name) for name in SETTINGS) else None
+
+
+@dataclass(frozen=True)
+class Unigram:
+    """What a model that knows only the frequencies of the held-out wordpieces could reach.
+
+    Attributes:
+        entropy: nats a wordpiece; no such model has a masked-LM loss below it.
+        accuracy: share of the most frequent wordpiece.
+        wordpieces: counted, [PAD], [CLS] and [SEP] aside. [UNK] counts: it is masked and predicted too.
+    """
+
+    entropy: float
+    accuracy: float
+    wordpieces: int
+
+    @classmethod
+    def of(cls, batch: Mapping[str, np.ndarray], special_ids: list[int]) -> Unigram:
+        """Of a batch whose masked positions are restored to the original wordpieces first."""
+        ids = batch["input_ids"].copy()
+        example, prediction = np.nonzero(batch["masked_lm_weights"])
+        ids[example, batch["masked_lm_positions"][example, prediction]] = batch["masked_lm_ids"][
+            example, prediction
+        ]
+        pieces = ids[(batch["input_mask"] > 0) & ~np.isin(ids, special_ids)]
+        counts = np.bincount(pieces)
+        shares = counts[counts > 0] / max(len(pieces), 1)
+        return cls(float(-(shares * np.log(shares)).sum()), float(shares.max(initial=0.0)), len(pieces))
+
+
+class Evaluator:
+    """Holds the held-out examples, parsed once, and evaluates a model on them.
+
+    Raises:
+        InputError: there are no examples, or a sentence to fill is longer than the model reads.
+    """
+
+    def __init__(self, job: TrainingJob, output: Output, vocabulary: Vocabulary, steps: Steps) -> None:
+        from qarib_tasks.train.data.batches import Parser, heldout_examples
+        from qarib_tasks.train.data.shards import Shards
+        from qarib_tasks.train.results.fill_mask import MaskedSentences
+        from qarib_tasks.vocabulary.build import make_tokenizer
+
+        self.job = job
+        self.output = output
+        self.steps = steps
+        limit = job.evaluate.eval_batch_size * job.evaluate.max_eval_steps
+        records = heldout_examples(Shards(job.heldout_data, output.cache), limit)
+        self.examples = Parser(job, len(vocabulary), job.heldout_data)(records)
+        self.unigram = Unigram.of(
+            self.examples, [vocabulary.id(token) for token in ("[PAD]", "[CLS]", "[SEP]")]
+        )
+        tokenizer = make_tokenizer(vocabulary.tokens, do_lower_case=job.do_lower_case)
+        self.sentences = MaskedSentences(vocabulary.tokens, tokenizer, job.model.max_position_embeddings)
+        self.encoded = [self.sentences.encode(text) for text in job.evaluate.fill_mask_sentences]
+
+    def run(self, step: int) -> dict[str, Any]:
+        """Evaluate, write `evaluation-<step>.json` and `eval_results.txt`, publish them.
+
+        Returns:
+            step, loss, masked_lm_loss (nats), masked_lm_accuracy, perplexity, next_sentence_loss and
+            next_sentence_accuracy (unless left out), unigram_entropy (nats a wordpiece), unigram_accuracy,
+            examples, predictions, wordpieces, the settings of the evaluation, and fill_mask: of each
+            sentence its text and the five best words with their probability.
+        """
+        from qarib_tasks.train.data.batches import padded
+
+        size, total = self.job.evaluate.eval_batch_size, len(self.examples["input_ids"])
+        sums: dict[str, float] = {}
+        for start in range(0, total, size):
+            batch = {name: array[start : start + size] for name, array in self.examples.items()}
+            for name, value in self.steps.evaluate(padded(batch, size)).items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        predictions = max(sums["predictions"], 1.0)
+        loss = sums["masked_lm_loss_sum"] / predictions
+        result: dict[str, Any] = {
+            "step": step,
+            "loss": loss,
+            "masked_lm_loss": loss,
+            "masked_lm_accuracy": sums["right_predictions"] / predictions,
+            "perplexity": math.exp(min(loss, 700.0)),
+        }
+        if "sentences" in sums:
+            result["next_sentence_loss"] = sums["next_sentence_loss_sum"] / sums["sentences"]
+            result["next_sentence_accuracy"] = sums["right_sentences"] / sums["sentences"]
+            result["loss"] += result["next_sentence_loss"]
+        result |= {
+            "unigram_entropy": self.unigram.entropy,
+            "unigram_accuracy": self.unigram.accuracy,
+            "examples": total,
+            "predictions": int(sums["predictions"]),
+            "wordpieces": self.unigram.wordpieces,
+            **{name: getattr(self.job.evaluate, name) for name in SETTINGS},
+            "fill_mask": self._fill_masks(),
+        }
+        self._write(result)
+        log.info("evaluation after step %d: %s", step, _line(result))
+        return result
+
+    def _fill_masks(self) -> list[dict[str, Any]]:
+        if not self.encoded:
+            return []
+        logits = self.steps.predict(self.sentences.batch(self.encoded))
+        guesses = self.sentences.guesses(self.encoded, logits, WORDS)
+        return [
+            {"text": text, "words": [asdict(guess) for guess in words]}
+            for text, (words,) in zip(self.job.evaluate.fill_mask_sentences, guesses, strict=True)
+        ]
+
+    def _write(self, result: dict[str, Any]) -> None:
+        values = result | {"global_step": result["step"]}
+        text = "".join(f"{name} = {values[name]}\n" for name in REFERENCE_NAMES if name in values)
+        results, path = (
+            self.output.evaluations / "eval_results.txt",
+            evaluation_path(self.output, result["step"]),
+        )
+        write_text(results, text)
+        write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        self.output.publish(results, path)
+
+
+def _line(result: Mapping[str, Any]) -> str:
+    text = (
+        f"masked-LM loss {result['masked_lm_loss']:.4f} "
+        f"(word frequencies alone: {result['unigram_entropy']:.4f} at best), "
+        f"accuracy {result['masked_lm_accuracy']:.4f}, perplexity {result['perplexity']:.1f}"
+    )
+    if "next_sentence_accuracy" in result:
+        text += f", next-sentence accuracy {result['next_sentence_accuracy']:.4f}"
+    return text

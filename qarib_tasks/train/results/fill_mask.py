@@ -1,0 +1,154 @@
+"""The words that a model puts where a sentence has [MASK], most probable first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qarib_tasks.config.run import ModelConfig, fields_of, from_dict
+from qarib_tasks.errors import InputError
+from qarib_tasks.train.model.bert import PretrainingBert
+from qarib_tasks.train.weights.hugging_face import read_hugging_face
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
+
+MASK = "[MASK]"
+BATCH = 32
+Encoded = tuple[list[int], list[int]]  # the ids of a sentence, and the places of its masks
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A word and its probability, of all entries of the vocabulary."""
+
+    word: str
+    probability: float
+
+
+class MaskedSentences:
+    """Sentences with [MASK] → a model's batch, and its logits → words.
+
+    Args:
+        tokens: the vocabulary.
+        tokenizer: a `tokenizers.Tokenizer` of it.
+        limit: wordpieces that the model reads.
+    """
+
+    def __init__(self, tokens: Sequence[str], tokenizer: Any, limit: int) -> None:
+        self.tokens = tokens
+        self.tokenizer = tokenizer
+        self.limit = limit
+        self.mask = tokens.index(MASK)
+        # A word that is asked for is answered by words: not by the rest of one, nor by what no text holds.
+        self.is_word = np.array(
+            [not (t in SPECIAL_TOKENS or t.startswith(("##", "[UNUSED_", "[unused"))) for t in tokens]
+        )
+
+    def encode(self, sentence: str) -> Encoded:
+        """The ids of a sentence, and the places of its masks.
+
+        Raises:
+            InputError: the sentence has no [MASK], or is longer than the model reads.
+        """
+        ids = self.tokenizer.encode(sentence).ids
+        places = [place for place, number in enumerate(ids) if number == self.mask]
+        if not places:
+            raise InputError(f"the sentence has no {MASK}", where=sentence, do=f"Write {MASK} for a word")
+        if len(ids) > self.limit:
+            raise InputError(
+                f"the sentence is {len(ids)} wordpieces long, the model reads {self.limit}", where=sentence
+            )
+        return ids, places
+
+    def batch(self, encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
+        """int32 arrays: input_ids, input_mask, segment_ids [sentences, length]; masked_lm_positions
+        [sentences, masks]."""
+        ids = _padded([ids for ids, _ in encoded])
+        return {
+            "input_ids": ids,
+            "input_mask": _padded([[1] * len(own) for own, _ in encoded]),
+            "segment_ids": np.zeros_like(ids),
+            "masked_lm_positions": _padded([places for _, places in encoded]),
+        }
+
+    def guesses(self, encoded: Sequence[Encoded], logits: Any, count: int) -> list[list[list[Guess]]]:
+        """The most probable words for each mask of each sentence.
+
+        Args:
+            logits: [sentences × masks, entries], of the batch.
+        """
+        logits = np.asarray(logits, np.float64).reshape(len(encoded), -1, len(self.tokens))
+        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        shares /= shares.sum(axis=-1, keepdims=True)
+        count = min(count, int(self.is_word.sum()))
+        best = np.argsort(-np.where(self.is_word, shares, -1.0), axis=-1, kind="stable")
+        return [
+            [
+                [
+                    Guess(self.tokens[number], float(shares[row, place, number]))
+                    for number in best[row, place, :count]
+                ]
+                for place in range(len(own))
+            ]
+            for row, (_, own) in enumerate(encoded)
+        ]
+
+
+class FillMask:
+    """A model as it was exported.
+
+    Args:
+        folder: the export, or the model's folder that holds it as `export/`.
+
+    Raises:
+        InputError: there is no exported model.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        folder = folder / "export" if (folder / "export").is_dir() else folder
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt"):
+            if not (folder / name).is_file():
+                raise InputError(f"no exported model: {name} is missing", where=folder, do="Run qarib export")
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        known = {name: values[name] for name in fields_of(ModelConfig) if name in values}
+        config = from_dict(ModelConfig, known | {"hidden_act": "gelu"}, folder / "config.json")
+        tokens = load_vocab(folder / "vocab.txt")
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.sentences = MaskedSentences(tokens, tokenizer, config.max_position_embeddings)
+        self.model = PretrainingBert(config, len(tokens), next_sentence=False)
+        weights = read_hugging_face(folder / "model.safetensors")
+        for name, variable in self.model.named_variables().items():
+            variable.assign(weights[name])
+
+    def __call__(self, sentences: Sequence[str], count: int = 5) -> list[list[list[Guess]]]:
+        """The `count` most probable words for every [MASK] of every sentence.
+
+        Raises:
+            InputError: a sentence has no [MASK], or is longer than the model reads.
+        """
+        encoded = [self.sentences.encode(sentence) for sentence in sentences]
+        result = []
+        for first in range(0, len(encoded), BATCH):
+            part = encoded[first : first + BATCH]
+            logits = self.model(self.sentences.batch(part), training=False)["masked_lm"]
+            result += self.sentences.guesses(part, logits, count)
+        return result
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Rows of one length, filled with zeros, as int32."""
+    result = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for number, row in enumerate(rows):
+        result[number, : len(row)] = row
+    return result
+
+
+def fill_mask(model_folder: Path, sentences: Sequence[str], count: int = 5) -> list[list[list[Guess]]]:
+    """`FillMask(model_folder)(sentences, count)`."""
+    return FillMask(model_folder)(sentences, count)

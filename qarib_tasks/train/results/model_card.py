@@ -1,0 +1,101 @@
+"""README.md of an exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qarib_tasks import __version__
+from qarib_tasks.config.run import TrainingJob
+
+
+def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any]) -> str:
+    """Markdown with what the model is, how it was trained and how well it does; the same bytes every time."""
+    model, train, evaluation = job.model, job.train, statistics["evaluation"]
+    settings = {
+        "Layers": model.num_hidden_layers,
+        "Hidden size": model.hidden_size,
+        "Attention heads": model.num_attention_heads,
+        "Intermediate size": model.intermediate_size,
+        "Longest input": model.max_position_embeddings,
+        "Vocabulary": vocab_size,
+        "Steps": train.train_steps,
+        "Batch size": train.train_batch_size,
+        "Sequence length": job.max_seq_length,
+        "Peak learning rate": train.learning_rate,
+        "Warm-up steps": train.num_warmup_steps,
+        "Next sentence prediction": "yes" if train.next_sentence else "no",
+        "Random seed": job.random_seed,
+    }
+    figures = {
+        "Masked-LM loss": f"{evaluation['masked_lm_loss']:.4f} nats",
+        "Masked-LM accuracy": f"{evaluation['masked_lm_accuracy']:.4f}",
+        "Perplexity": f"{evaluation['perplexity']:.2f}",
+        "Loss that word frequencies alone could reach": f"{evaluation['unigram_entropy']:.4f} nats",
+        "Accuracy that word frequencies alone could reach": f"{evaluation['unigram_accuracy']:.4f}",
+    }
+    if "next_sentence_accuracy" in evaluation:
+        figures["Next-sentence accuracy"] = f"{evaluation['next_sentence_accuracy']:.4f}"
+    losses = "".join(
+        f"| {e['step']:,} | {e['masked_lm_loss']:.4f} | {e['masked_lm_accuracy']:.4f} |\n"
+        for e in statistics["evaluations"]
+    )
+    origin = "from the beginning"
+    if train.start_from:
+        origin = f"from the weights of `{train.start_from}`"
+        origin += f" ({job.steps_before:,} steps before)" if job.steps_before else ""
+    names = "BertForPreTraining" if train.next_sentence else "BertForMaskedLM"
+    return f"""---
+language: ar
+license: {job.license}
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [bert, masked-lm, arabic]
+---
+
+# Arabic BERT
+
+A BERT (Devlin et al., 2018) for Arabic, trained {origin} by qarib {__version__} with the masked-LM
+objective{" and next sentence prediction" if train.next_sentence else ""}.
+
+```python
+from transformers import {names}, AutoTokenizer
+
+model = {names}.from_pretrained("path/of/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
+```
+
+`bert_model.ckpt` and `bert_config.json` are the same model for google-research/bert and its like.
+
+{_data(job)}## Training
+
+{_table(settings)}
+Weights were updated by BERT's AdamW (weight decay 0.01, gradients clipped to norm 1.0).
+The loss went from {statistics["first_masked_lm_loss"]:.4f} at the first step to
+{statistics["last_masked_lm_loss"]:.4f} at the last ones.
+
+## Evaluation
+
+On {evaluation["examples"]:,} examples ({evaluation["predictions"]:,} masked wordpieces) of text that was
+kept out of training:
+
+{_table(figures)}
+| step | masked-LM loss | accuracy |
+|---|---|---|
+{losses}"""
+
+
+def _data(job: TrainingJob) -> str:
+    """Of a job that names no datasets nothing is told: its folders have other names on another machine."""
+    if not job.trained_on:
+        return ""
+    rows = {
+        f"`{made.dataset_id}`": f"{made.examples:,} examples of {', '.join(made.sources)}"
+        for made in job.trained_on
+    }
+    about = "The `manifest.json` of a dataset names the files that it was made of, with their checksums."
+    return f"## Data\n\n{_table(rows)}\n{about}\n\n"
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())

@@ -1,0 +1,107 @@
+"""Our variables, by their TF 1 names, as transformers' BertForPreTraining keeps them, and back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qarib_tasks import __version__
+from qarib_tasks.config.run import TrainingJob, to_dict
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.weights.pytorch import read_pytorch
+
+RENAMED = {
+    "cls/predictions/output_bias": "cls.predictions.bias",
+    "cls/seq_relationship/output_weights": "cls.seq_relationship.weight",
+    "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
+}
+NAMED_BACK = {theirs: ours for ours, theirs in RENAMED.items()}
+# Copies of other tensors, and a constant, that older versions write.
+DECODER = "cls.predictions.decoder.weight"
+COPIES = {DECODER, "cls.predictions.decoder.bias", "bert.embeddings.position_ids"}
+# Without its heads a model's names begin with these.
+BARE = ("embeddings.", "encoder.", "pooler.")
+DENSE = re.compile(r"(query|key|value|dense)\.weight$")
+
+
+def hugging_face_config(job: TrainingJob, vocabulary: Vocabulary) -> dict[str, Any]:
+    """`config.json` of transformers' BertConfig."""
+    return to_dict(job.model) | {
+        "architectures": ["BertForPreTraining" if job.train.next_sentence else "BertForMaskedLM"],
+        "model_type": "bert",
+        # In transformers this is the exact GELU by "gelu"; BERT's is the tanh approximation.
+        "hidden_act": "gelu_pytorch_tanh",
+        "layer_norm_eps": 1e-12,
+        "position_embedding_type": "absolute",
+        "vocab_size": len(vocabulary),
+        "pad_token_id": vocabulary.id("[PAD]"),
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+        "made_by": f"qarib {__version__}",
+    }
+
+
+def hugging_face_name(name: str) -> str:
+    """The name in transformers' BertForPreTraining of a variable of the reference's checkpoints."""
+    if name in RENAMED:
+        return RENAMED[name]
+    name = re.sub(r"/layer_(\d+)/", r"/layer.\1.", name)
+    name = re.sub(r"/(kernel|gamma)$", "/weight", name)
+    name = re.sub(r"/beta$", "/bias", name)
+    name = re.sub(r"(_embeddings)$", r"\1.weight", name)
+    return name.replace("/", ".")
+
+
+def tensorflow1_name(name: str) -> str:
+    """The inverse of `hugging_face_name`; also of the names of older versions (`LayerNorm.gamma`)."""
+    if name in NAMED_BACK:
+        return NAMED_BACK[name]
+    name = re.sub(r"LayerNorm\.weight$", "LayerNorm.gamma", name)
+    name = re.sub(r"LayerNorm\.bias$", "LayerNorm.beta", name)
+    name = DENSE.sub(r"\1.kernel", name)
+    name = re.sub(r"(_embeddings)\.weight$", r"\1", name)
+    name = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", name)
+    return name.replace(".", "/")
+
+
+def hugging_face_value(name: str, value: np.ndarray) -> np.ndarray:
+    """torch keeps the weights of a dense layer as [outputs, inputs].
+
+    Args:
+        name: the TF 1 name. value: theirs or ours; the other comes back.
+    """
+    return np.ascontiguousarray(value.T if name.endswith("/kernel") else value)
+
+
+def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a `model.safetensors` or `pytorch_model.bin` as float32 arrays, by TF 1 names.
+
+    Raises:
+        CorruptError: the file cannot be read. InputError: its output layer is not tied to the embeddings.
+    """
+    tensors = read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
+    theirs = {f"bert.{key}" if key.startswith(BARE) else key: value for key, value in tensors.items()}
+    embeddings = theirs.get("bert.embeddings.word_embeddings.weight")
+    if DECODER in theirs and embeddings is not None and not np.array_equal(theirs[DECODER], embeddings):
+        raise InputError(f"{DECODER} is not the word embeddings, as in a BERT", where=path)
+    result = {}
+    for key, value in theirs.items():
+        if key not in COPIES:
+            name = tensorflow1_name(key)
+            result[name] = hugging_face_value(name, value.astype(np.float32))
+    return result
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    import ml_dtypes  # noqa: F401 (NumPy then knows bfloat16)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise CorruptError(f"cannot be read: {error}", where=path) from None

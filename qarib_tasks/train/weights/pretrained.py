@@ -1,0 +1,135 @@
+"""The weights of `train.start_from`, checked against the model that is to be trained further."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.errors import ConfigError, CorruptError, InputError
+from qarib_tasks.storage.manifest import FileRecord
+from qarib_tasks.storage.model_files import Pretrained, find
+from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.weights.hugging_face import read_hugging_face
+from qarib_tasks.train.weights.tensorflow1 import read_checkpoint
+
+log = logging.getLogger(__name__)
+HEADS = ("cls/", "bert/pooler/")
+GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh")
+LAYER = re.compile(r"bert/encoder/layer_(\d+)/")
+
+
+def pretrained_weights(
+    job: TrainingJob, output: Output, vocabulary: Vocabulary, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, np.ndarray], list[FileRecord]]:
+    """Read what the job starts from: weights only, none of the optimizer's averages and no step.
+
+    Args:
+        shapes: of the model's variables by name.
+
+    Returns:
+        float32 arrays by variable, and the files that they come from. Heads that the source lacks are
+        missing, with a warning.
+
+    Raises:
+        InputError: there is nothing there, or other contents than when the run was prepared.
+        ConfigError: the vocabulary, a shape or a setting is not the job's. CorruptError: it cannot be read.
+    """
+    address = job.train.start_from
+    found = find(address)
+    if job.start_from_digest and found.digest != job.start_from_digest:
+        raise InputError("is not what it was when the run was prepared", where=address, do="Start a new run")
+    folder = found.stage(output.cache)
+    weights, settings = read(found, folder)
+    _check_vocabulary(found, folder, settings, vocabulary)
+    _check_settings(address, settings, job)
+    _check_shapes(address, weights, shapes)
+    missing = sorted(set(shapes) - set(weights))
+    if missing:
+        log.warning("%s has no %s: they start from initial values", address, ", ".join(missing))
+    log.info("%s: %d of %d variables taken over", address, len(shapes) - len(missing), len(shapes))
+    records = [FileRecord.of(folder / name, f"start_from/{name}") for name in found.files]
+    return {name: weights[name] for name in shapes if name in weights}, records
+
+
+def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The weights by their TF 1 names, and the settings that stand beside them (none where nothing does)."""
+    if found.kind == "checkpoint":
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        index = json.loads((folder / f"{found.stem}.json").read_text(encoding="utf-8"))
+        path = folder / f"{found.stem}.safetensors"
+        if FileRecord.of(path, path.name) != FileRecord(**index["state"]):
+            raise CorruptError("not what its index says", where=path)
+        try:
+            state = load_file(path)
+        except SafetensorError as error:
+            raise CorruptError(f"cannot be read: {error}", where=path) from None
+        ours = {n: v for n, v in state.items() if not n.endswith(("/adam_m", "/adam_v", "global_step"))}
+        return ours, index["model"]
+    settings = {}
+    for name in ("bert_config.json", "config.json"):
+        if name in found.files:
+            settings = json.loads((folder / name).read_text(encoding="utf-8"))
+    if found.kind == "tensorflow1":
+        return read_checkpoint(folder / found.stem), settings
+    return read_hugging_face(folder / found.stem), settings
+
+
+def _check_vocabulary(
+    found: Pretrained, folder: Path, settings: Mapping[str, Any], vocabulary: Vocabulary
+) -> None:
+    """Compare the vocabularies' contents; where there is none beside the source, shapes alone will tell."""
+    do = "Set vocab.vocab_file to the vocabulary that it was trained with"
+    if found.kind == "checkpoint":
+        if settings["vocabulary"] != vocabulary.record.sha256:
+            raise ConfigError("was trained with another vocabulary", where=found.folder, do=do)
+    elif "vocab.txt" in found.files:
+        lines = (folder / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        theirs = [line.strip() for line in lines]
+        if theirs != vocabulary.tokens:
+            pairs = enumerate(zip(theirs, vocabulary.tokens, strict=False), start=1)
+            differ = next((f"line {n} is {a!r} there, {b!r} here" for n, (a, b) in pairs if a != b), None)
+            size = f"{len(theirs):,} entries there, {len(vocabulary):,} here"
+            raise ConfigError(
+                f"another vocabulary: {differ or size}", where=f"{found.folder}/vocab.txt", do=do
+            )
+    else:
+        log.warning("%s has no vocab.txt: only the vocabulary's size is compared", found.folder)
+
+
+def _check_settings(address: str, settings: Mapping[str, Any], job: TrainingJob) -> None:
+    """What shapes do not show."""
+    heads = settings.get("num_attention_heads", job.model.num_attention_heads)
+    if heads != job.model.num_attention_heads:
+        raise ConfigError(
+            f"model.num_attention_heads is {heads} there, {job.model.num_attention_heads} here", where=address
+        )
+    if (activation := settings.get("hidden_act", "gelu")) not in GELUS:
+        raise ConfigError(f"its activation is {activation}, here it can only be gelu", where=address)
+
+
+def _check_shapes(
+    address: str, weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    faults = [
+        f"{name} is {list(weights[name].shape)} there, {list(shape)} here"
+        for name, shape in shapes.items()
+        if name in weights and weights[name].shape != shape
+    ]
+    faults += [
+        f"{name} is missing there" for name in shapes if name not in weights and not name.startswith(HEADS)
+    ]
+    more = {match[0] for name in weights if name not in shapes and (match := LAYER.match(name))}
+    faults += [f"{layer.rstrip('/')} is there, not here" for layer in sorted(more)]
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise ConfigError(shown, where=address, do="Set the settings of `model` to those it was trained with")

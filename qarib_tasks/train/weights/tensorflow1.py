@@ -1,0 +1,65 @@
+"""Checkpoints in the layout of google-research/bert: `bert_model.ckpt.index` and `.data-00000-of-00001`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qarib_tasks.config.run import TrainingJob, to_dict
+from qarib_tasks.errors import CorruptError
+from qarib_tasks.storage.files import atomic_path
+
+PREFIX = "bert_model.ckpt"
+FILES = (f"{PREFIX}.data-00000-of-00001", f"{PREFIX}.index")
+# What the reference's optimizer keeps beside the weights.
+OPTIMIZER = ("/adam_m", "/adam_v")
+
+
+def bert_config(job: TrainingJob, vocab_size: int) -> dict[str, Any]:
+    """`bert_config.json`, which the reference's programs read."""
+    return to_dict(job.model) | {"vocab_size": vocab_size}
+
+
+def write_checkpoint(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write the weights under their TF 1 names, each file whole and the index last; the same bytes each time.
+
+    TensorFlow 1 reads this format ("V2", since TF 0.12) by the same names.
+    """
+    import tensorflow as tf
+
+    names = sorted(weights)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary_folder:
+        tf.raw_ops.SaveV2(
+            prefix=f"{temporary_folder}/{PREFIX}",
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[tf.constant(weights[name]) for name in names],
+        )
+        for name in FILES:
+            with atomic_path(folder / name) as temporary:
+                os.replace(Path(temporary_folder) / name, temporary)
+
+
+def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
+    """The weights of a checkpoint as float32 arrays; the optimizer's averages and its step are left aside.
+
+    Raises:
+        CorruptError: it cannot be read.
+    """
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        names = [name for name in reader.get_variable_to_shape_map() if not name.endswith(OPTIMIZER)]
+        return {
+            name: reader.get_tensor(name).astype(np.float32)
+            for name in sorted(names)
+            if name != "global_step"
+        }
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise CorruptError(f"cannot be read: {error}", where=prefix) from None

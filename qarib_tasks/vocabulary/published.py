@@ -1,0 +1,66 @@
+"""The vocabulary that QARiB's prepare_vocab.py makes, to compare with.
+
+Raw sentences go through its own cleaner and into SentencePiece with its arguments. Two things are put right,
+as no reader takes such a file: an empty entry (SentencePiece's lone mark of a word's beginning) and repeated
+ones are left out, and placeholders stand in their stead.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks.config.run import CollectConfig, VocabConfig
+from qarib_tasks.corpus.cleaning import Cleaner
+from qarib_tasks.vocabulary.build import as_entry, read_pieces, train_sentencepiece
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS
+
+INPUT_SENTENCES = 5_600_000  # in the script; the article says 5 million
+LINES = 10_000  # cleaned at once
+
+
+def published_arguments(text: Path, prefix: Path, pieces: int) -> dict[str, Any]:
+    """What the script gives SentencePiece, and nothing else."""
+    return {
+        "input": str(text),
+        "model_prefix": str(prefix),
+        "vocab_size": pieces,
+        "input_sentence_size": INPUT_SENTENCES,
+        "shuffle_input_sentence": True,
+        "bos_id": -1,
+        "eos_id": -1,
+    }
+
+
+def published_vocabulary(data: Path, config: VocabConfig, folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """The entries in order, and figures for the manifest.
+
+    Args:
+        folder: for the cleaned text, which is as large as the text.
+
+    Raises:
+        InputError: the text is too small for so many pieces.
+    """
+    cleaner = Cleaner(CollectConfig(cleaning=("published",)))
+    lines = 0
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".published-") as name:
+        text, prefix = Path(name) / "data.txt.proc", Path(name) / "tokenizer"
+        with data.open(encoding="utf-8", errors="replace", newline="\n") as file, text.open("wb") as out:
+            while some := [line.rstrip("\n") for line in islice(file, LINES)]:
+                cleaned = [line for line in cleaner.clean(some) if line]
+                out.write("".join(line + "\n" for line in cleaned).encode())
+                lines += len(cleaned)
+        train_sentencepiece(
+            **published_arguments(text, prefix, config.vocab_size - config.placeholders), minloglevel=2
+        )
+        pieces = read_pieces(prefix.with_suffix(".vocab"))
+    entries = list(
+        dict.fromkeys([*SPECIAL_TOKENS, *(e for e in map(as_entry, pieces) if e not in ("", "##"))])
+    )
+    entries = entries[: config.vocab_size]
+    unused = config.vocab_size - len(entries)
+    figures = {"lines": lines, "sampled_lines": min(lines, INPUT_SENTENCES), "pieces": len(pieces)}
+    return [*entries, *(f"[UNUSED_{i}]" for i in range(unused))], figures

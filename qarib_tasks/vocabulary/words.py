@@ -1,0 +1,150 @@
+"""The words of a text as BERT's tokenizer sees them, and how often each is there.
+
+Text goes through the tokenizer's own normalizer and pre-tokenizer (Devlin et al. 2019; google-research/bert
+`tokenization.py`). Both look at one character at a time, so a space-separated word gives the same words
+wherever it stands: each distinct one is normalized once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks.progress import progress
+
+LONGEST_WORD = 200  # BERT's wordpiece tokenizer makes longer ones [UNK]
+BLOCK = 1 << 20  # lines whose hashes are in memory at once
+LINES = 50_000  # counted at once
+_WORDS = 100_000  # normalized at once
+
+
+@cache
+def _tables(do_lower_case: bool) -> tuple[Mapping[int, str], re.Pattern[str] | None]:
+    """What `str.translate` makes of each code point, and a pattern of those that it cannot do alone: marks
+    that the normalizer sorts."""
+    from qarib_tasks.conversion.tokenizer import result_of, rules
+
+    table: dict[int, str] = {}
+    marks: list[tuple[int, int]] = []
+    spans = list(rules(do_lower_case=do_lower_case))
+    for rule, first, last, value in spans:
+        if rule == "result":
+            table.update({code: "".join(map(chr, result_of(code, value))) for code in range(first, last + 1)})
+        elif rule == "reorder":
+            marks.append((first, last))
+    spaces = {code for rule, first, last, _ in spans if rule == "space" for code in range(first, last + 1)}
+    punctuation = {
+        chr(code)
+        for rule, first, last, _ in spans
+        if rule == "punctuation"
+        for code in range(first, last + 1)
+    }
+    for code, text in list(table.items()):
+        table[code] = "".join(f" {char} " if char in punctuation else char for char in text)
+    table = dict.fromkeys(spaces, " ") | {ord(char): f" {char} " for char in punctuation} | table
+    # A line feed keeps the words apart while many are translated at once.
+    table[0x0A] = "\n"
+    pattern = re.compile("[" + "".join(f"{chr(a)}-{chr(b)}" for a, b in marks) + "]") if marks else None
+    return table, pattern
+
+
+def split(word: str, *, do_lower_case: bool) -> list[str]:
+    """The tokenizer's words of a text without line feeds."""
+    table, marks = _tables(do_lower_case)
+    if marks and marks.search(word):
+        return _exactly(word, do_lower_case)
+    return [part for part in word.translate(table).split(" ") if part]
+
+
+def _exactly(word: str, do_lower_case: bool) -> list[str]:
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    normal = BertNormalizer(lowercase=do_lower_case).normalize_str(word)
+    return [part for part, _ in BertPreTokenizer().pre_tokenize_str(normal)]
+
+
+def normalized(raw: Mapping[str, int], *, do_lower_case: bool) -> Counter[str]:
+    """The counts of the tokenizer's words, from those of space-separated ones."""
+    table, marks = _tables(do_lower_case)
+    words: Counter[str] = Counter()
+    get = words.get
+    items = iter(raw.items())
+    while some := list(islice(items, _WORDS)):
+        text = "\n".join([word for word, _ in some])
+        results = text.translate(table).split("\n")
+        sorts = bool(marks and marks.search(text))
+        for (word, count), result in zip(some, results, strict=True):
+            parts = result.split(" ")
+            if sorts and marks and marks.search(word):
+                parts = _exactly(word, do_lower_case)
+            for part in parts:
+                if part:
+                    words[part] = get(part, 0) + count
+    return words
+
+
+def count_words(
+    data: Path, *, do_lower_case: bool, sample_lines: int | None = None, random_seed: int = 0
+) -> tuple[int, int, Counter[str]]:
+    """Count the tokenizer's words in the non-blank lines of a text, or in a uniform sample of them.
+
+    Returns:
+        lines in all, lines in the sample, the words' counts.
+    """
+    with data.open("rb") as file:
+        total = sum(1 for line in file if not line.isspace())
+    chosen = total if sample_lines is None else sample_lines
+    words: Counter[str] = Counter()
+    with (
+        data.open(encoding="utf-8", errors="replace", newline="\n") as file,
+        progress("count words", data.stat().st_size, "bytes") as advance,
+    ):
+        # As the tokenizer's reader does it: only a line feed ends a line.
+        text = (line for line in file if not line.isspace())
+        sampled = sample(total, chosen, random_seed)
+        if chosen < total:
+            text = (line for line, wanted in zip(text, sampled, strict=True) if wanted)
+        raw: Counter[str] = Counter()
+        while lines := list(islice(text, LINES)):
+            block = "".join(lines)
+            raw.update(block.split())
+            advance(2 * len(block))
+            if len(raw) > 10 * _WORDS:
+                # Diacritics and punctuation make a word many; what is in memory is bounded by normalizing.
+                words.update(normalized(raw, do_lower_case=do_lower_case))
+                raw.clear()
+        words.update(normalized(raw, do_lower_case=do_lower_case))
+    return total, min(total, chosen), words
+
+
+def sample(total: int, size: int, random_seed: int) -> Iterator[bool]:
+    """For each of `total` lines whether it is in a uniform sample of exactly `size` of them.
+
+    A line is in it if the hash of its number is among the `size` smallest: a function of the number and the
+    seed only, so that any number of readers choose the same lines, on any version of any library. The hash is
+    SplitMix64 (Steele et al. 2014), which gives no two numbers the same value. Memory grows with the sample.
+    """
+    if total <= size:
+        yield from repeat(True, total)
+        return
+    import numpy as np
+
+    from qarib_tasks.corpus.deduplication import spread
+
+    def hashes(start: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        return spread(np.arange(start, min(start + BLOCK, total), dtype=np.uint64), random_seed)
+
+    smallest = np.empty(0, dtype=np.uint64)
+    for start in range(0, total, BLOCK):
+        smallest = np.concatenate([smallest, hashes(start)])
+        if len(smallest) > size:
+            smallest = np.partition(smallest, size - 1)[:size]
+    largest_chosen = smallest.max()
+    for start in range(0, total, BLOCK):
+        yield from (hashes(start) <= largest_chosen).tolist()

@@ -1,0 +1,137 @@
+"""Settings: every fault named, nothing unknown let through, presets laid under."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qarib_tasks.config.presets import PRESETS, resolve
+from qarib_tasks.config.run import (
+    ConvertConfig,
+    RunConfig,
+    TrainConfig,
+    VocabConfig,
+    dump_yaml,
+    from_dict,
+    load_yaml,
+    to_dict,
+)
+from qarib_tasks.errors import ConfigError, InputError
+
+
+def test_the_defaults_are_the_published_numbers() -> None:
+    config = to_dict(resolve({"preset": "qarib", "workspace": "w"}))
+    published = {
+        "vocab": {"vocab_size": 64_000, "sample_lines": 5_000_000, "placeholders": 256},
+        "split": {"shard_lines": 512_000},
+        "convert": {
+            "max_seq_length": 64,
+            "max_predictions_per_seq": 20,
+            "masked_lm_prob": 0.15,
+            "random_seed": 34,
+            "dupe_factor": 5,
+            "short_seq_prob": 0.1,
+            "do_lower_case": True,
+        },
+        "train": {
+            "train_batch_size": 64,
+            "learning_rate": 8e-6,
+            "train_steps": 2_000_000,
+            "save_checkpoints_steps": 100_000,
+            "keep_checkpoint_max": 20,
+            "num_warmup_steps": 10,
+            "num_tpu_cores": 8,
+        },
+        "evaluate": {"eval_batch_size": 64, "max_eval_steps": 100},
+        "model": {
+            "num_hidden_layers": 12,
+            "hidden_size": 768,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "max_position_embeddings": 512,
+        },
+    }
+    for section, settings in published.items():
+        for name, value in settings.items():
+            assert config[section][name] == value, f"{section}.{name}"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid_and_survives_yaml(preset: str) -> None:
+    config = resolve({"preset": preset, "workspace": "w"})
+    assert from_dict(RunConfig, yaml.safe_load(dump_yaml(config))) == config
+
+
+def test_every_fault_is_named_at_once() -> None:
+    values = {
+        "workspace": "w",
+        "trian": {},
+        "vocab": {"vocab_size": 3},
+        "train": {"train_steps": "many", "learning_rte": 1},
+    }
+    with pytest.raises(ConfigError) as error:
+        from_dict(RunConfig, values, "run.yaml")
+    for part in (
+        "run.yaml",
+        "trian: unknown setting",
+        "vocab.vocab_size",
+        "train.train_steps",
+        "train.learning_rte",
+    ):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"convert": {"max_seq_length": 1024}},
+            "max_seq_length 1024 is above model.max_position_embeddings 512",
+        ),
+        (
+            {"convert": {"max_seq_length": 16}},
+            "max_predictions_per_seq 20 is above convert.max_seq_length 16",
+        ),
+        ({"vocab": {"vocab_size": 200}}, "leave nothing of vocab.vocab_size 200"),
+        ({"model": {"hidden_size": 100}}, "hidden_size 100 is not a multiple of num_attention_heads 12"),
+        ({"train": {"train_steps": 10}}, "num_warmup_steps 10 leaves nothing of train_steps 10"),
+        (
+            {"collect": {"sources": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}},
+            "'a' is used twice",
+        ),
+        ({"upload": {"bucket": "Has Spaces"}}, "upload.bucket"),
+        ({"train": {"learning_rate": float("nan")}}, "train.learning_rate"),
+    ],
+)
+def test_settings_at_odds_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve({"workspace": "w", **values})
+
+
+def test_overrides_are_laid_over_the_preset_and_none_leaves_it() -> None:
+    config = resolve(
+        {"preset": "demo", "workspace": "w", "train": {"train_steps": 777, "learning_rate": None}}
+    )
+    assert config.train.train_steps == 777
+    assert config.train.learning_rate == PRESETS["demo"]["train"]["learning_rate"]
+    assert config.train.keep_checkpoint_max == TrainConfig.keep_checkpoint_max
+    with pytest.raises(ConfigError, match=r"no preset 'demmo'.*qarib, demo"):
+        resolve({"preset": "demmo", "workspace": "w"})
+
+
+def test_configurations_cannot_be_changed_and_are_checked_when_made() -> None:
+    with pytest.raises(AttributeError):
+        VocabConfig().vocab_size = 1  # type: ignore[misc]
+    with pytest.raises(ValueError, match="masked_lm_prob"):
+        ConvertConfig(masked_lm_prob=1.5)
+
+
+def test_yaml_that_is_missing_or_no_mapping_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        load_yaml(tmp_path / "nowhere.yaml")
+    for text in ("a: [", "- a\n- b\n"):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"bad\.yaml"):
+            load_yaml(tmp_path / "bad.yaml")

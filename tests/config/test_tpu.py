@@ -1,0 +1,77 @@
+"""Where a training runs: checked, typed into the form, and without a trace in what it makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qarib_airflow.forms.pretrain import build_params, read_params
+from qarib_airflow.preflight.pretrain import yaml_mapping
+
+from qarib_tasks import pipeline
+from qarib_tasks.config.presets import resolve
+from qarib_tasks.config.run import TpuConfig, from_dict, to_dict
+from qarib_tasks.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"provisioning": "reserved"}, "a reservation belong together"),
+        ({"reservation": "projects/p/locations/us-west4-a/reservations/r"}, "belong together"),
+        ({"zones": []}, "zones"),
+        ({"zones": ["us-west4-a", "us-west4-a"]}, "named twice"),
+        ({"zones": ["us-west4"]}, r"zones\.0"),
+        ({"accelerator_type": "v5e"}, "accelerator_type"),
+        ({"service_account": "trainer"}, "service_account"),
+        ({"max_cost": 0}, "max_cost"),
+        ({"poll_seconds": 0}, "poll_seconds"),
+        ({"running_hours": 0}, "running_hours"),
+        ({"machine": "gpu"}, "machine"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_dict(TpuConfig, values)
+
+
+def test_the_presets() -> None:
+    assert resolve({"preset": "qarib", "workspace": "w"}).tpu == TpuConfig()
+    assert resolve({"preset": "demo", "workspace": "w"}).tpu.machine == "local"
+    assert from_dict(TpuConfig, to_dict(TpuConfig())) == TpuConfig()
+
+
+def test_where_it_runs_is_not_what_it_makes(tmp_path: Path) -> None:
+    config = resolve({"preset": "demo", "workspace": str(tmp_path)})
+    elsewhere = replace(
+        config,
+        tpu=TpuConfig(accelerator_type="v6e-8", zones=("us-east5-b",), max_cost=10.0, poll_seconds=1.0),
+    )
+    one, other = pipeline.prepare(config), pipeline.prepare(elsewhere)
+    assert (one.dataset_id, one.model_id) == (other.dataset_id, other.model_id)
+    assert pipeline.Run.from_dict(other.to_dict()) == other
+
+
+def test_the_form_comes_before_the_deployment_before_the_preset() -> None:
+    params = {name: param.value for name, param in build_params().items()}
+    for name, value in {"preset": "demo", "zones": ["us-east5-b"], "max_cost": 12.5}.items():
+        build_params()[name].resolve(value)
+        params[name] = value
+    deployment = {"workspace": "w", "tpu": {"machine": "cloud_tpu", "zones": ["us-west4-a"]}}
+    tpu = read_params(params, deployment).tpu
+    assert (tpu.machine, tpu.zones, tpu.max_cost) == ("cloud_tpu", ("us-east5-b",), 12.5)
+
+
+def test_a_deployment_that_is_no_mapping_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("cloud_tpu", "a: [", "[1]"):
+        monkeypatch.setenv("QARIB_TPU", text)
+        with pytest.raises(ConfigError, match="qarib_tpu"):
+            yaml_mapping("qarib_tpu")
+
+
+def test_the_form_tells_the_prices() -> None:
+    description = str(build_params()["accelerator_type"].description)
+    assert "spot / on demand: v2 " in description
+    assert "v5e 0.24 / 1.20" in description

@@ -1,0 +1,219 @@
+"""Cleaning: what each rule does, and what holds for any text whatever."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qarib_tasks.config.corpus import LINE_RULES, TEXT_RULES, RuleName
+from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.config.run import CollectConfig, from_dict
+from qarib_tasks.corpus.cleaning import MOST_PASSES, Cleaner
+from qarib_tasks.errors import ConfigError
+
+# Text in which the rules meet: pieces of what they look for, beside any character at all.
+PIECES = st.sampled_from(
+    [
+        *"ابتهييكیکھے۔ـًَُّْٰ١۱2 .,!؟…؛،_@#&;:/\n",
+        *("&amp;", "&", "amp;", "&lt;", "&#1600;", "&#x200f;", "&#0;", "&#128;", "&#xD800;", "&nbsp;"),
+        *(
+            "http://",
+            "https://",
+            "www.",
+            "URL",
+            "@USER",
+            "@user_1",
+            "a@b.c",
+            "  ",
+            "\u200b",
+            "\u00ad",
+            "\ufeff",
+        ),
+        *(
+            "😂",
+            "👍🏻",
+            "🇶🇦",
+            "🇶",
+            "❤️",
+            "👨‍👩‍👧",
+            "ﷺ",
+            "ﻻ",
+            "ﹰ",
+            "\r",
+            "\t",
+            "\u2028",
+            "\x00",
+            "\x1f",
+            "\u0654",
+            "İ",
+            "ß",
+        ),
+    ]
+)
+ANY_TEXT = st.lists(PIECES | st.characters(), max_size=40).map("".join)
+CONFIGS = [
+    CollectConfig(),
+    CollectConfig(cleaning=()),
+    CollectConfig(cleaning=("published",)),
+    CollectConfig(cleaning=(*(rule for rule in TEXT_RULES if rule != "published"), "sentences", *LINE_RULES)),  # type: ignore[arg-type]
+    CollectConfig(
+        cleaning=("elongation", "emoji", "mentions", "urls", "tatweel", "html_entities", "sentences")
+    ),
+]
+
+
+def clean(text: str, config: CollectConfig) -> list[str]:
+    # A line feed in a line is what the readers never give.
+    return Cleaner(config).clean([text.replace("\n", " ")])
+
+
+def cleaned(line: str, *rules: str) -> str | None:
+    result = Cleaner(CollectConfig(cleaning=rules)).clean([line])  # type: ignore[arg-type]
+    return result[0] if result else None
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@given(text=ANY_TEXT)
+@settings(max_examples=150, deadline=None)
+def test_any_text_gives_valid_tidy_text_that_cleaning_does_not_change(
+    config: CollectConfig, text: str
+) -> None:
+    lines = clean(text, config)
+    for line in lines:
+        line.encode()
+        assert not [char for char in line if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+        assert "  " not in line
+        assert line == line.strip()
+        assert clean(line, config) == [line]
+    if "sentences" not in config.cleaning:
+        assert len(lines) <= 1
+
+
+@given(text=ANY_TEXT)
+@settings(max_examples=150, deadline=None)
+def test_sentences_of_a_line_are_together_what_the_line_is_without_splitting(text: str) -> None:
+    """No more than one line's worth of text comes out of a line."""
+    rules = ("html_entities", "tatweel", "urls", "emoji")
+    whole = clean(text, CollectConfig(cleaning=rules))
+    parts = clean(text, CollectConfig(cleaning=(*rules, "sentences")))
+    assert " ".join(parts) == "".join(whole)
+    # The longest that one character can become is NFKC of U+FDFA, 18 characters.
+    assert sum(map(len, clean(text, CollectConfig()))) <= 18 * len(text)
+
+
+@given(texts=st.lists(ANY_TEXT, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_lines_do_not_depend_on_what_is_cleaned_with_them(texts: list[str]) -> None:
+    lines = [text.replace("\n", " ") for text in texts]
+    together = Cleaner(CONFIGS[3]).clean(lines)
+    assert together == [part for line in lines for part in Cleaner(CONFIGS[3]).clean([line])]
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "after"),
+    [
+        ("html_entities", "a &amp;lt; b &quot;c&quot; &nosuch; &#1593; &#x2029;", 'a < b "c" &nosuch; ع'),
+        ("html_entities", "&#128; &#0; &#1114112; R&D;", "€ \ufffd \ufffd R&D;"),
+        ("presentation_forms", "ﻻ ﷲ ﺑﺴﻢ", "لا الله بسم"),
+        ("presentation_forms", "ﹰ", "ً"),
+        ("tatweel", "مـــرحبا", "مرحبا"),
+        ("remove_diacritics", "حَدَّثَنَا ٱلرَّحْمَٰن آ", "حدثنا ٱلرحمن آ"),
+        ("lookalikes", "کتاب ی ۱۲ ہ۔", "كتاب ي ١٢ ه."),
+        ("western_digits", "١٢٣ ۴", "123 4"),
+        ("elongation", "جمييييل هههه الله soooo", "جمييل هه الله soooo"),
+        ("urls", "انظر https://t.co/a?b=1#c وwww.x.org/y،نعم http://", "انظر URL وURL،نعم http://"),
+        ("mentions", ".@someone مرحبا @USER a@b.c @_x1", ".@USER مرحبا @USER a@b.c @USER"),
+        ("emoji", "ها😂😂نعم👍🏻👍🏻 🇶🇦🇸🇦❤️.", "ها 😂 😂 نعم 👍🏻 👍🏻 🇶🇦 🇸🇦 ❤ ."),
+        ("emoji", "👨‍👩‍👧", "👨 👩 👧"),
+        ("published", "قَالَ Hello_World! 😂نعم", "ق ال hello world 😂 نعم"),
+        # Emoji younger than 2015 are outside its ranges.
+        ("published", "نعم 🤣 لا 🥺", "نعم لا"),
+        ("minimum_length", "ا", None),
+        ("maximum_length", "ا" * 10_001, None),
+        ("arabic_share", "نعم this is not", None),
+        ("arabic_share", "@USER نعم URL 123 😂 !", "@USER نعم URL 123 😂 !"),
+        ("arabic_share", "١٢٣ !", "١٢٣ !"),
+    ],
+)
+def test_what_a_rule_does(rule: str, before: str, after: str | None) -> None:
+    assert cleaned(before, rule) == after
+
+
+def test_control_characters_and_spaces_always_go() -> None:
+    assert cleaned("\u202b\u00a0a\u200d\u200fb\tc\r\x00\u3000 \ufeffd\u2028e\u0600\ud800") == "ab c d e\ufffd"
+
+
+def test_every_rule_is_tested_here() -> None:
+    marks = test_what_a_rule_does.pytestmark  # type: ignore[attr-defined]
+    assert {case[0] for case in marks[0].args[1]} == set(get_args(RuleName)) - {"sentences"}
+
+
+def test_sentences_end_where_a_space_follows() -> None:
+    line = "قال. ثم ذهب؟ نعم!! 3.5 و«تم.» انتهى"
+    assert Cleaner(CollectConfig(cleaning=("sentences",))).clean([line, "", "ب"]) == [
+        "قال.",
+        "ثم ذهب؟",
+        "نعم!!",
+        "3.5 و«تم.»",
+        "انتهى",
+        "",
+        "ب",
+    ]
+
+
+def test_what_was_changed_and_dropped_is_counted() -> None:
+    cleaner = Cleaner(CollectConfig())
+    lines = ["مـرحـبا", "", "hello there", "ـ", "نعم https://a.b"]
+    assert cleaner.clean(lines) == ["مرحبا", "", "نعم URL"]
+    assert +cleaner.counts == Counter(tatweel=3, urls=1)
+    assert +cleaner.dropped == Counter(arabic_share=1, empty=1)
+
+
+def test_a_line_that_never_settles_is_dropped_and_counted() -> None:
+    cleaner = Cleaner(CollectConfig(cleaning=("html_entities",)))
+    assert cleaner.clean(["&" + "amp;" * (MOST_PASSES + 2) + "lt;"]) == []
+    assert +cleaner.dropped == Counter(unstable=1)
+
+
+def test_the_published_cleaner_shatters_diacritised_words_and_the_default_does_not() -> None:
+    """design.md, section 6: a diacritic is no word character, so each becomes a space."""
+    lines = (SAMPLE / "classical.txt").read_text(encoding="utf-8").split("\n")[:2000]
+    words = {
+        name: sum(len(line.split()) for line in Cleaner(CollectConfig(cleaning=rules)).clean(lines))  # type: ignore[arg-type]
+        for name, rules in {"none": (), "published": ("published",)}.items()
+    }
+    default = sum(len(line.split()) for line in Cleaner(CollectConfig()).clean(lines))
+    assert words["published"] > 2.5 * words["none"]
+    # A few more, because the sign ﷺ is written out.
+    assert words["none"] <= default <= 1.05 * words["none"]
+    assert cleaned("حَدَّثَنَا", "published") == "ح د ث ن ا"
+    assert Cleaner(CollectConfig()).clean(["حَدَّثَنَا"]) == ["حَدَّثَنَا"]
+
+
+def test_rules_in_an_order_that_makes_no_sense_are_refused() -> None:
+    with pytest.raises(ConfigError, match="rules that change text come first"):
+        from_dict(CollectConfig, {"cleaning": ["minimum_length", "tatweel"]})
+    with pytest.raises(ConfigError, match="tatweel twice"):
+        from_dict(CollectConfig, {"cleaning": ["tatweel", "tatweel"]})
+    with pytest.raises(ConfigError, match="cleaning"):
+        from_dict(CollectConfig, {"cleaning": ["no_such_rule"]})
+
+
+def test_no_result_of_a_table_is_changed_by_the_table() -> None:
+    """`Text.replaced` may then go through it in any order."""
+    from qarib_tasks.corpus.characters import (
+        LOOKALIKES,
+        WESTERN_DIGITS,
+        control_characters,
+        presentation_forms,
+    )
+
+    for table in (LOOKALIKES, WESTERN_DIGITS, control_characters(), presentation_forms()):
+        assert not [key for key, value in table.items() if set(value) & set(table)]
+        assert all(len(key) == 1 and not re.search(r"\n", value) for key, value in table.items())

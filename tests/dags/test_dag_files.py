@@ -1,0 +1,209 @@
+"""The DAG files: what importing them costs, how they are wired, what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DAG_FILES = sorted(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
+
+# Airflow and the provider are imported first: their share is not ours.
+IMPORT = """
+import json, sys
+import airflow.sdk, airflow.sdk.configuration, airflow.sdk.exceptions
+import airflow.providers.google.cloud.hooks.gcs, airflow.providers.google.cloud.transfers.local_to_gcs
+before = set(sys.modules)
+for name in sys.argv[1:]:
+    __import__(name)
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+HEAVY = {
+    *("tensorflow", "keras", "jax", "numba", "sentencepiece", "tokenizers", "transformers"),
+    *("numpy", "pyarrow", "safetensors"),
+}
+
+
+def import_all() -> set[str]:
+    """Import every DAG file in a fresh interpreter: the packages that it took."""
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    code = f"import sys; sys.path[:0] = {path!r}\n{IMPORT}"
+    command = [sys.executable, "-W", "error::DeprecationWarning:airflow", "-c", code, *DAG_FILES]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Deprecat" not in answer.stderr
+    assert "RemovedIn" not in answer.stderr
+    return set(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def test_importing_every_dag_file_is_light() -> None:
+    """Each task's process does it again: a package of these costs it more than all of Airflow."""
+    packages = import_all()
+    assert not packages & HEAVY
+    assert "qarib_tasks" in packages, "nothing was imported"
+
+
+@pytest.fixture(scope="module")
+def pretrain() -> Any:
+    import qarib_pretrain
+
+    return qarib_pretrain.qarib_pretrain()
+
+
+def test_the_order_of_the_steps(pretrain: Any) -> None:
+    upstream = {task.task_id: set(task.upstream_task_ids) for task in pretrain.tasks}
+    assert upstream == {
+        "preflight": set(),
+        "sources": {"preflight"},
+        "collect_source": {"preflight", "sources"},
+        "collect": {"preflight", "collect_source"},
+        "vocab": {"preflight", "collect"},
+        "split": {"preflight", "collect"},
+        "shard.convert": {"split", "vocab"},
+        "shard.upload": {"shard.convert"},
+        "dataset": {"preflight", "split", "shard.upload"},
+        "publish": {"dataset"},
+        "prepare_tpu": {"preflight", "publish"},
+        "train": {"preflight", "prepare_tpu"},
+        "delete_tpu": {"prepare_tpu", "train"},
+        "evaluate": {"preflight", "train"},
+        "export": {"preflight", "evaluate"},
+        "promote": {"preflight", "export"},
+    }
+
+
+def test_a_person_can_read_what_it_does(pretrain: Any) -> None:
+    for task in pretrain.tasks:
+        assert task.task_id.rpartition(".")[2] in pretrain.doc_md, f"doc_md does not mention {task.task_id}"
+
+
+def test_the_tpu_goes_whatever_happens(pretrain: Any) -> None:
+    teardown = pretrain.get_task("delete_tpu")
+    assert teardown.is_teardown
+    assert teardown.on_failure_fail_dagrun
+    assert pretrain.get_task("prepare_tpu").is_setup
+
+
+def test_the_reaper_runs_by_itself_and_says_what_it_does() -> None:
+    import qarib_reap_tpus
+
+    reaper = qarib_reap_tpus.qarib_reap_tpus()
+    assert reaper.timetable.expression == "*/10 * * * *"
+    assert not reaper.catchup
+    assert "`reap`" in reaper.doc_md
+
+
+def test_shards_are_called_by_their_names() -> None:
+    from qarib_pretrain import shard_label
+
+    assert shard_label("shards/shard_0007") == "shard_0007"
+    assert shard_label("heldout/shards/shard_0000") == "heldout/shard_0000"
+    assert shard_label("/srv/datasets/x/pretraining_data/shard_0007.tfrecord") == "shard_0007"
+    assert shard_label("/w/datasets/x/heldout/data/shard_0000.tfrecord") == "heldout/shard_0000"
+
+
+@pytest.mark.parametrize(
+    ("process", "imported"), [("scheduler", True), ("celery", True), ("api-server", False)]
+)
+def test_only_processes_that_fork_tasks_import_the_provider_ahead(process: str, imported: bool) -> None:
+    code = (
+        f"import sys; sys.argv = ['airflow', {process!r}]; sys.path[:0] = [{str(REPOSITORY / 'plugins')!r}]\n"
+        "import qarib_plugin\n"
+        "print('airflow.providers.google.cloud.hooks.gcs' in sys.modules, 'qarib_airflow' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == [str(imported), "False"]
+
+
+def test_the_shards_converted_at_once_can_be_limited() -> None:
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    code = (
+        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
+        "print(qarib_pretrain.qarib_pretrain().get_task('shard.convert').max_active_tis_per_dagrun)"
+    )
+    for environment, limit in (({"QARIB_SHARDS_AT_ONCE": "2"}, "2"), ({}, "None")):
+        answer = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert answer.stdout.splitlines()[-1] == limit
+
+
+@pytest.mark.parametrize("name", DAG_FILES)
+def test_every_task_is_tried_again_ends_in_time_and_tells_of_its_failure(name: str) -> None:
+    from qarib_airflow.reporting.notifier import QaribNotifier
+
+    dag = getattr(import_module(name), name)()
+    for task in dag.tasks:
+        assert task.retries == 3
+        assert task.retry_exponential_backoff == 3.0, "True is no multiplier"
+        assert task.retry_delay.total_seconds() == 10
+        told = task.on_failure_callback  # A list, but for mapped tasks.
+        assert isinstance(told[0] if isinstance(told, list) else told, QaribNotifier)
+        hours = task.execution_timeout and task.execution_timeout.total_seconds() / 3600
+        long = {"collect_source": 48, "collect": 48, "vocab": 48, "split": 48, "train": None}
+        assert hours == long.get(task.task_id, 6), task.task_id
+    assert dag.deadline is None
+
+
+def test_a_deadline_and_limits_by_the_environment() -> None:
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    code = (
+        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
+        "dag = qarib_pretrain.qarib_pretrain(); task = dag.get_task('shard.convert')\n"
+        "print(dag.deadline[0].interval, task.execution_timeout, task.retry_delay, task.pool)"
+    )
+    environment = {
+        "QARIB_RUN_DEADLINE_HOURS": "36",
+        "QARIB_TIMEOUT_FACTOR": "0.5",
+        "QARIB_RETRY_SECONDS": "2",
+        "QARIB_CONVERT_POOL": "some",
+    }
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.splitlines()[-1] == "1 day, 12:00:00 3:00:00 0:00:02 some"
+
+
+def test_only_who_shows_or_reads_the_form_has_it() -> None:
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    code = (
+        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
+        "print(len(qarib_pretrain.qarib_pretrain().params))"
+    )
+    for task, shown in (("", True), ("preflight", True), ("shard.convert", False)):
+        environment = {"_AIRFLOW_PARSING_CONTEXT_TASK_ID": task} if task else {}
+        answer = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (int(answer.stdout.splitlines()[-1]) > 50) == shown
+
+
+def test_our_own_code_is_loaded_ahead_only_where_it_does_not_change() -> None:
+    code = (
+        f"import sys; sys.argv = ['airflow', 'scheduler']; sys.path[:0] = [{str(REPOSITORY / 'plugins')!r}]\n"
+        "import qarib_plugin\n"
+        "print('qarib_airflow.tasks.pipeline' in sys.modules, 'numba' in sys.modules)"
+    )
+    environment = {**os.environ, "QARIB_PRELOAD": "1"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.splitlines()[-1] == "True True", answer.stderr

@@ -1,0 +1,131 @@
+"""The image's and the deployment's files: linted, and by the compose specification's own schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(sys.executable).parent
+
+
+def call(*command: str, **environment: str) -> str:
+    ended = subprocess.run(
+        [str(SCRIPTS / command[0]), *command[1:]],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def compose(profile: str) -> dict[str, Any]:
+    """docker-compose.yaml as docker-compose reads it: checked against the schema, all values filled in."""
+    text = call(
+        *("docker-compose", "--profile", profile, "config", "--format", "json"), QARIB_PROFILE=profile
+    )
+    return dict(json.loads(text))
+
+
+def test_dockerfile() -> None:
+    call("hadolint", "--failure-threshold", "style", "Dockerfile")
+
+
+@pytest.mark.parametrize("profile", ["emulators", "gcp"])
+def test_every_service_is_hardened(profile: str) -> None:
+    services = compose(profile)["services"]
+    assert ({"gcs", "tpu"} <= set(services)) == (profile == "emulators")
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert int(service["mem_limit"]) > 0, name
+        assert service["logging"]["options"]["max-size"], name
+        assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}, name
+        assert not [key for key in service.get("environment", {}) if key.endswith(("PASSWORD", "_KEY"))], name
+    environment = services["worker-1"]["environment"]
+    assert ("STORAGE_EMULATOR_HOST" in environment) == (profile == "emulators")
+
+
+def test_airflow_starts_after_what_it_needs() -> None:
+    services = compose("emulators")["services"]
+    for name in ("scheduler", "dag-processor", "triggerer", "worker-1", "worker-2"):
+        conditions = {other: need["condition"] for other, need in services[name]["depends_on"].items()}
+        assert conditions["api-server"] == "service_healthy"
+        assert conditions["postgres"] == "service_healthy"
+        assert conditions["init"] == "service_completed_successfully"
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    for folder in ("airflow", "postgres", "redis"):
+        (tmp_path / folder).mkdir()
+    command = [sys.executable, str(REPOSITORY / "deploy" / "compose" / "make_secrets.py")]
+    environment = os.environ | {"QARIB_SECRETS": str(tmp_path)}
+    subprocess.run(command, env=environment, check=True)
+    files = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(files) == 9
+    # The second time after a death between two files: what was there stays, what was missing is made.
+    lost = tmp_path / "airflow" / "broker_url"
+    lost.unlink()
+    subprocess.run(command, env=environment, check=True)
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == files
+    password = (tmp_path / "postgres" / "password").read_text()
+    assert f":{password}@postgres" in (tmp_path / "airflow" / "sql_alchemy_conn").read_text()
+    assert (tmp_path / "airflow" / "fernet_key").stat().st_mode & 0o777 == 0o400
+
+
+def test_kubernetes_values() -> None:
+    """Their shape, and that what they name is in the image; the chart's schema was compared by hand."""
+    folder = REPOSITORY / "deploy" / "kubernetes"
+    values = yaml.safe_load((folder / "values.yaml").read_text())
+    names = {environment["name"] for environment in values["env"]}
+    assert names >= {"QARIB_BUCKET", "QARIB_WORKSPACE", "QARIB_CONVERT_POOL"}
+    (mount,) = values["volumeMounts"]
+    assert mount["mountPath"] == next(e["value"] for e in values["env"] if e["name"] == "QARIB_WORKSPACE")
+    claim = yaml.safe_load((folder / "storage.yaml").read_text())
+    assert values["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    settings: dict[str, Any] = {}
+    exec(values["airflowLocalSettings"], settings)
+    assert callable(settings["pod_mutation_hook"])
+    version = next(
+        line.partition("==")[2]
+        for line in (REPOSITORY / "requirements" / "airflow.txt").read_text().splitlines()
+        if line.startswith("apache-airflow==")
+    )
+    assert values["airflowVersion"] == version
+    container = yaml.safe_load((folder / "init-job.yaml").read_text())["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    assert container["image"] == ":".join(values["images"]["airflow"].values())
+
+
+def test_a_pod_asks_for_what_its_step_needs(airflow_database: None) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec
+    from qarib_airflow.deployment.pods import SMALL, STEPS, pod_mutation_hook
+
+    def pod(dag_id: str, task_id: str) -> V1Pod:
+        containers = [V1Container(name="base"), V1Container(name="other")]
+        annotations = {"dag_id": dag_id, "task_id": task_id}
+        pod = V1Pod(metadata=V1ObjectMeta(annotations=annotations), spec=V1PodSpec(containers=containers))
+        pod_mutation_hook(pod)
+        return pod
+
+    first, second = pod("qarib_pretrain", "shard.convert").spec.containers
+    assert first.resources.requests == STEPS["shard.convert"]
+    assert first.resources.limits == {"memory": STEPS["shard.convert"]["memory"]}
+    assert second.resources is None
+    assert pod("qarib_pretrain", "preflight").spec.containers[0].resources.requests == SMALL
+    assert pod("another", "shard.convert").spec.containers[0].resources is None
+    dag = DagBag(str(REPOSITORY / "dags" / "qarib_pretrain.py")).dags["qarib_pretrain"]
+    assert set(STEPS) <= set(dag.task_ids)

@@ -1,0 +1,428 @@
+"""The page and the trigger form in a real browser (Debian's Chromium), on a real Airflow with a real run.
+
+The tests share one stack and go on from each other: an empty installation, a run started from the form, its
+training, its end, and what happens to shards afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import quote, urlencode, urlsplit
+
+import axe_playwright_python
+import demo
+import pytest
+import screenshots
+from local_stack import TINY_MODEL, LocalStack
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    TimeoutError,
+    expect,
+    sync_playwright,
+)
+
+from tests.support.made_up_run import HOSTILE, emulator_bucket, insert_run, make_run
+
+pytestmark = pytest.mark.slow
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+SECONDS = 60_000  # of patience, in milliseconds: the machine may be busy
+VIEWS = {
+    "runs": "Runs",
+    "shards": "Shards",
+    "corpus": "Corpus and vocabulary",
+    "training": "Training",
+    "model": "Model",
+}
+STEPS = 1500
+# The trigger form's sections, and what is typed there.
+FORM = {
+    "Vocabulary": {"vocab_size": 800},
+    "Pre-training data": {"dupe_factor": 1},
+    "Model": TINY_MODEL,
+    "Training": {
+        "train_batch_size": 16,
+        "train_steps": STEPS,
+        "num_warmup_steps": 50,
+        "save_checkpoints_steps": 300,
+    },
+    "Evaluation": {"eval_batch_size": 16, "max_eval_steps": 4},
+}
+
+
+@dataclass
+class Site:
+    """A stack, a browser that is signed in, and all that it has asked for and complained of."""
+
+    stack: LocalStack
+    context: BrowserContext
+    signed_out: BrowserContext
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    forgiven: str = "status of 401"
+    run_id: str = ""
+
+    def listen(self, message: ConsoleMessage) -> None:
+        """Keep what the browser says against the page; Airflow's own pages are not ours to judge."""
+        refused = "Content Security Policy" in message.text
+        ours = message.type == "error" and "/qarib/" in message.location["url"]
+        # The last is said when a network interface comes or goes anywhere on the machine.
+        known = (self.forgiven, "net::ERR_NETWORK_CHANGED")
+        if refused or (ours and not any(text in message.text for text in known)):
+            self.complaints.append(f"{message.location['url']}: {message.text}")
+
+    def open(self, view: str, run_id: str | None = None, *, width: int = 1280) -> Page:
+        """A view of a run in a page of its own, once it is drawn."""
+        page = self.context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.set_viewport_size({"width": width, "height": 900})
+        run = {"dag_id": demo.DAG, "run_id": run_id or self.run_id}
+        query = f"?{urlencode(run)}" if run["run_id"] else ""
+        page.goto(f"{self.stack.url}/qarib/#/{view}{query}")
+        drawn = page.locator("#view[aria-busy=false]")
+        try:
+            drawn.wait_for(timeout=SECONDS / 2)
+        except TimeoutError:  # As when a request was given up because the network has changed.
+            page.reload()
+            drawn.wait_for()
+        return page
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "Chromium is not installed: apt-get install chromium"
+    expect.set_options(timeout=SECONDS)
+    with LocalStack(tmp_path_factory.mktemp("stack")) as stack, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=screenshots.FLAGS)
+        site = Site(stack, browser.new_context(), browser.new_context())
+        for context in (site.context, site.signed_out):
+            context.on("request", lambda request: site.requests.append(request.url))
+            context.on("console", site.listen)
+            context.on("weberror", lambda error: site.complaints.append(f"error: {error.error}"))
+        page = site.context.new_page()
+        page.set_default_timeout(SECONDS)
+        screenshots.sign_in(page, stack)
+        page.close()
+        yield site
+        browser.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaves_and_nothing_is_refused(site: Site) -> Iterator[None]:
+    """No request goes to another host, and the browser complains of nothing on the page itself."""
+    site.requests.clear()
+    site.complaints.clear()
+    yield
+    hosts = {urlsplit(url).netloc for url in site.requests if not url.startswith(("blob:", "data:"))}
+    assert hosts <= {urlsplit(site.stack.url).netloc}
+    assert not site.complaints
+
+
+def require_accessible(page: Page) -> None:
+    """Axe finds no serious and no critical fault, in light and in dark."""
+    for theme in ("light", "dark"):
+        page.evaluate(
+            "theme => { localStorage.setItem('theme', theme); dispatchEvent(new Event('storage')) }", theme
+        )
+        assert page.locator("html").get_attribute("data-theme") == theme
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        faults = [
+            (fault["id"], [node["html"][:160] for node in fault["nodes"]][:3])
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+        ]
+        assert not faults, (page.url, theme, faults)
+    page.evaluate("localStorage.removeItem('theme')")
+
+
+def require_no_overflow(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+
+
+def test_an_empty_installation(site: Site) -> None:
+    for view in VIEWS:
+        page = site.open(view)
+        expect(page.get_by_text("There is no run yet")).to_be_visible()
+        require_accessible(page)
+        page.close()
+
+
+def test_signed_out_there_is_nothing(site: Site) -> None:
+    page = site.signed_out.new_page()
+    for path in ("", "static/js/main.js", "static/page.css", "data/runs", "data/shards?dag_id=a&run_id=b"):
+        answer = page.goto(f"{site.stack.url}/qarib/{path}")
+        assert answer is not None
+        assert answer.status == 401
+        assert set(answer.json()) == {"what", "where", "do"}
+    page.goto(f"{site.stack.url}/plugin/qarib")
+    expect(page.locator("input[name=password]")).to_be_visible()
+    page.close()
+
+
+def choose(page: Page, name: str, value: str) -> None:
+    box = page.locator(f"#element_{name}").get_by_role("combobox")
+    box.fill(value)
+    box.press("Enter")
+
+
+def test_the_form_refuses_a_bad_value_and_starts_a_run(site: Site) -> None:
+    """Acceptance 5 of issue 7; the run's end is seen in `test_after_the_training`."""
+    page = site.context.new_page()
+    page.set_default_timeout(SECONDS)
+    page.goto(f"{site.stack.url}/dags/{demo.DAG}")
+    page.get_by_role("button", name="Trigger", exact=False).first.click()
+    dialog = page.get_by_role("dialog")
+    page.locator("#element_preset").wait_for()
+    choose(page, "preset", "demo")
+
+    def section(name: str) -> None:
+        dialog.get_by_role("button", name=name, exact=True).click()
+
+    for name, values in FORM.items():
+        section(name)
+        for key, value in values.items():
+            box = page.locator(f"input[name=element_{key}]")
+            box.fill(str(value))
+            box.blur()
+            expect(box).to_have_value(re.compile(f"^{value:,}$|^{value}$"))
+    section("Where it trains")
+    choose(page, "machine", "local")
+    section("Corpus")
+    page.locator("#element_dataset").fill("nonsense")
+    trigger = dialog.get_by_role("button", name="Trigger")
+    trigger.click()
+    refusal = "Invalid input for param dataset: 'nonsense' does not match"
+    expect(dialog.get_by_text(refusal, exact=False).first).to_be_visible()
+    assert site.stack.api("GET", f"dags/{demo.DAG}/dagRuns")["total_entries"] == 0
+    page.locator("#element_dataset").fill("")
+    trigger.press("Enter")  # Airflow's word of the refusal may lie above the button.
+    expect(dialog).to_be_hidden()
+    (run,) = site.stack.api("GET", f"dags/{demo.DAG}/dagRuns")["dag_runs"]
+    site.run_id = run["dag_run_id"]
+    assert run["conf"]["vocab_size"] == 800
+    assert run["conf"]["machine"] == "local"
+    page.close()
+
+
+def number(place: Locator) -> int:
+    """The first number in a text, `1,234 of 1,500 steps`."""
+    found = re.search(r"[\d,]+", place.inner_text())
+    assert found
+    return int(found[0].replace(",", ""))
+
+
+def step_at(plot: Locator, share: float) -> int:
+    """The step that the legend shows for a place on a chart, `share` of its width from the left."""
+    box = plot.bounding_box()
+    assert box
+    plot.hover(position={"x": share * box["width"], "y": box["height"] / 2})
+    return number(plot.page.locator(".chart .u-legend .u-value").first)
+
+
+def test_while_it_trains(site: Site) -> None:
+    page = site.open("training")
+    steps = page.get_by_text(re.compile(f" of {STEPS:,} steps"))
+    expect(steps).to_be_visible(timeout=4 * SECONDS)
+    first = number(steps)
+    # Without a reload: the page asks again by itself.
+    expect(steps).not_to_have_text(steps.inner_text())
+    assert number(steps) > first
+    expect(page.get_by_role("img", name=re.compile("^Loss: loss .* at step"))).to_be_visible()
+    assert page.locator("canvas").count() >= 4
+    # What is unfolded and what is zoomed into stay so when there is news.
+    page.get_by_text(re.compile(r"^Evaluations \(")).click(timeout=SECONDS)
+    plot = page.locator(".chart .u-over").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box
+    middle, first = box["y"] + box["height"] / 2, step_at(plot, 0.02)
+    page.mouse.move(box["x"] + 0.5 * box["width"], middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], middle)
+    page.mouse.up()
+    beginning = step_at(plot, 0.02)
+    assert beginning > first
+    evaluations = page.get_by_text(re.compile(r"^Evaluations \("))
+    expect(evaluations).not_to_have_text(evaluations.inner_text(), timeout=SECONDS)
+    expect(page.get_by_role("region", name="Evaluations")).to_be_visible()
+    assert step_at(plot, 0.02) == beginning
+    plot.dblclick()
+    assert step_at(plot, 0.02) < beginning
+    page.close()
+    for view in ("runs", "shards", "corpus", "model"):
+        page = site.open(view)
+        expect(page.get_by_text("running", exact=False).first).to_be_visible()
+        expect(page.locator("#notices")).to_be_empty()
+        page.close()
+
+
+def test_after_the_training(site: Site) -> None:
+    """Airflow's own page sees the run end, and each view shows what it made."""
+    run = f"{site.stack.url}/dags/{demo.DAG}/runs/{quote(site.run_id, safe='')}"
+    page = site.context.new_page()
+    page.goto(run)
+    while (state := site.stack.run(demo.DAG, site.run_id)["state"]) not in ("success", "failed"):
+        time.sleep(0.5)
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    assert state == "success", demo.failure(site.stack, site.stack.task_instances(demo.DAG, site.run_id))
+    page.close()
+    texts = {
+        "runs": [f"{STEPS / 1000:g}K|{STEPS:,} of", "shards, .* examples", "no TPU"],
+        "shards": ["of 8 shards", "Held-out part"],
+        "corpus": ["muwatta", "What was kept", "Wordpieces a word", "Before and after cleaning"],
+        "training": ["finished", "Filling gaps, after step", "checkpoints: .*1,500", "Held-out loss"],
+        "model": ["Masked-LM accuracy", "gs://qarib/models/", "Model card", "no former model"],
+    }
+    for view, patterns in texts.items():
+        page = site.open(view)
+        for pattern in patterns:
+            expect(page.get_by_text(re.compile(pattern)).first).to_be_visible()
+        expect(page.locator("#notices")).to_be_empty()
+        require_accessible(page)
+        page.set_viewport_size({"width": 390, "height": 800})
+        require_no_overflow(page)
+        page.close()
+    page = site.open("corpus")
+    assert (
+        page.locator(".pairs-of-text .arabic").first.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    )
+    page.close()
+
+
+def test_within_airflow(site: Site) -> None:
+    """From the navigation and from the run; a shard's log opens around the frame."""
+    page = site.context.new_page()
+    page.set_default_timeout(SECONDS)
+    page.goto(site.stack.url)
+    page.get_by_role("link", name="QARiB").first.click()
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("link", name=site.run_id)).to_be_visible()
+    page.goto(f"{site.stack.url}/dags/{demo.DAG}/runs/{quote(site.run_id, safe='')}")
+    page.locator("a[href*='plugin/qarib-run']").click()  # The tab; it comes after the navigation.
+    frame.get_by_role("link", name="Shards").click()
+    frame.get_by_role("option", name="shard_0001").click()
+    frame.get_by_role("link", name="Log of convert").click()
+    page.wait_for_url(re.compile(r"/tasks/shard\.convert/mapped/1"))
+    page.close()
+
+
+def test_a_damaged_shard_is_backfilled_from_the_page(site: Site) -> None:
+    """By the keyboard alone: arrow keys to the cell, Enter, and the buttons."""
+    dataset = demo.read_run(site.stack, site.run_id).dataset
+    place = f"{dataset.name}pretraining_data/shard_0001.tfrecord"
+    emulator_bucket(site.stack.emulator, site.stack.bucket).blob(place).upload_from_string(b"x")
+    page = site.open("shards")
+    expect(page.get_by_role("option", name="shard_0001: corrupt")).to_be_visible()
+    page.get_by_role("option", name="shard_0000: done").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tooltip")).to_contain_text("other bytes than its manifest tells")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Backfill this").press("Enter")
+    expect(page.get_by_text("This triggers the DAG")).to_be_visible()
+    page.get_by_role("button", name="Convert and upload it").press("Enter")
+    expect(page.get_by_text("Started:")).to_be_visible()
+    (run,) = site.stack.api("GET", "dags/qarib_backfill_shards/dagRuns")["dag_runs"]
+    assert run["conf"]["shards"] == ["shards/shard_0001"]
+    assert run["conf"]["workspace"] == str(site.stack.workspace)
+    expect(page.get_by_role("option", name="shard_0001: done")).to_be_visible(timeout=3 * SECONDS)
+    page.close()
+
+
+def test_1200_shards_and_hostile_text(site: Site) -> None:
+    made = make_run(site.stack.workspace, 1200, hostile=True)
+    made.upload_to(site.stack.emulator, site.stack.bucket)
+    broken = made.dataset.tfrecord("shards/shard_0700").with_suffix(".json")
+    broken.write_text(json.dumps({"kind": "shard", "id": "x", "state": "failed", "reason": HOSTILE}))
+    insert_run(site.stack.home / "airflow.db", made)
+    page = site.open("shards", made.record.run_id)
+    cells = page.get_by_role("option")
+    expect(cells).to_have_count(1201)
+    failed = page.get_by_role("option", name="shard_0700: failed")
+    failed.hover()
+    expect(page.get_by_role("tooltip")).to_contain_text(HOSTILE)
+    failed.click()
+    expect(page.locator(".reason")).to_have_text(HOSTILE)
+    # Not by colour alone.
+    assert failed.inner_text() == "×"
+    require_accessible(page)
+    page.get_by_role("option", name="shard_0003: done").first.click()
+    page.get_by_role("button", name="Examples").click()
+    expect(page.locator(".examples .arabic").first).to_have_text(HOSTILE)
+    page.get_by_role("button", name=re.compile("^. ?failed 1$|failed 1$")).click()
+    expect(page.locator(".cell.dim[role=option]")).to_have_count(1200)
+    page.set_viewport_size({"width": 390, "height": 800})
+    require_no_overflow(page)
+    page.goto("about:blank")
+    page.close()
+    page = site.open("corpus", made.record.run_id)
+    expect(page.get_by_text(HOSTILE).first).to_be_visible()
+    assert page.title() == "QARiB"
+    page.close()
+
+
+def test_a_bucket_that_does_not_answer(site: Site) -> None:
+    """Every view stays up and says so; it goes when the bucket is back."""
+    emulator = site.stack._processes["emulator"]
+    page = site.open("shards")
+    emulator.send_signal(signal.SIGSTOP)
+    try:
+        # What was listed before is out of date by then.
+        expect(page.locator("#notices")).to_contain_text("the bucket does not answer")
+        for view in VIEWS:
+            other = site.open(view)
+            if view not in ("runs", "corpus"):  # The workspace has all that these show.
+                expect(other.locator("#notices")).to_contain_text("the bucket does not answer")
+            expect(other.get_by_role("navigation")).to_be_visible()
+            other.close()
+        expect(page.get_by_role("option").first).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("option")).to_have_count(8)
+        require_accessible(page)
+    finally:
+        emulator.send_signal(signal.SIGCONT)
+    expect(page.locator("#notices")).to_be_empty()
+    page.close()
+
+
+def test_airflow_that_does_not_answer(site: Site) -> None:
+    """What is shown stays, with a word about it."""
+    page = site.open("training")
+    expect(page.get_by_text("finished")).to_be_visible()
+    site.forgiven = "status of 500"
+    page.route(
+        "**/data/*", lambda route: route.fulfill(status=500, json={"what": "broken", "where": "w", "do": "d"})
+    )
+    expect(page.locator("#notices")).to_contain_text("broken")
+    expect(page.get_by_text("finished")).to_be_visible()
+    page.unroute("**/data/*")
+    expect(page.locator("#notices")).to_be_empty()
+    page.close()
+
+
+def test_older_runs(site: Site) -> None:
+    made = make_run(site.stack.workspace, 1, dataset_id="demo-00000000ab")
+    for number in range(20):  # More than a page.
+        record = replace(made.record, run_id=f"newer-{number:02}")
+        insert_run(site.stack.home / "airflow.db", replace(made, record=record, tasks=[]))
+    page = site.open("runs")
+    oldest, newest = (page.get_by_role("link", name=f"newer-{number}") for number in ("00", "19"))
+    expect(newest).to_be_visible()
+    assert oldest.count() == 0
+    page.get_by_role("link", name="Older runs").click()
+    expect(oldest).to_be_visible()
+    assert newest.count() == 0
+    require_accessible(page)
+    page.get_by_role("link", name="Newer runs").click()
+    expect(newest).to_be_visible()
+    page.close()

@@ -1,0 +1,230 @@
+"""The whole DAG in a real Airflow (LocalExecutor) against emulators of Google Cloud, with a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import demo
+import pytest
+from local_stack import TINY_MODEL, LocalStack
+
+from qarib_tasks import pipeline
+from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.machines.backend import Work, run_to_end
+from qarib_tasks.machines.local import LocalProcessBackend
+from qarib_tasks.pipeline import Run
+from qarib_tasks.storage.files import Bucket, same
+from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.storage.tfrecord import decode_example, read_records
+
+TINY = {
+    "preset": "demo",
+    "sources": [{"name": "muwatta", "path": str(SAMPLE / "muwatta.txt")}],
+    "vocab_size": 800,
+    "shard_lines": 2000,
+    "dupe_factor": 1,
+    **TINY_MODEL,
+    "train_batch_size": 16,
+    "train_steps": 30,
+    "num_warmup_steps": 3,
+    "save_checkpoints_steps": 10,
+    "eval_batch_size": 16,
+    "max_eval_steps": 4,
+}
+# Trained by the worker itself, not on an emulated TPU.
+LOCAL = TINY | {"machine": "local"}
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
+        yield stack
+
+
+def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """Trigger the DAG and wait for its end: the run_id and the task instances.
+
+    Meanwhile a user clicks, which Airflow writes down: on SQLite it must not wait for what waits for it.
+    """
+    run_id = stack.trigger(demo.DAG, conf)
+    while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
+        stack.api("PATCH", f"dags/{demo.DAG}", json={"is_paused": False})
+        time.sleep(0.1)
+    return run_id, stack.task_instances(demo.DAG, run_id)
+
+
+def require_success(stack: LocalStack, tasks: list[dict[str, Any]]) -> None:
+    others = [(t["task_id"], t["map_index"], t["state"]) for t in tasks if t["state"] != "success"]
+    assert not others, demo.failure(stack, tasks)
+
+
+def objects(run: Run) -> dict[str, Any]:
+    assert run.address
+    return Bucket(run.address).list()
+
+
+def checksums_of(run: Run, below: str, *ends: str) -> dict[str, str]:
+    """The objects' checksums by name; manifests are left out by `ends`: they tell when they were made."""
+    return {n: o.crc32c for n, o in objects(run).items() if n.startswith(below) and n.endswith(ends)}
+
+
+def examples(path: Path) -> list[Any]:
+    return [decode_example(record) for record in read_records(path)]
+
+
+def require_objects_as_in_manifests(run: Run) -> None:
+    """Every output of the dataset and the model is in the bucket with the bytes its manifest tells."""
+    held = objects(run)
+    records: list[tuple[str, FileRecord]] = []
+    for name, path in ((run.dataset.name, run.dataset.manifest), (run.model.name, run.model.manifest)):
+        assert name + "manifest.json" in held
+        records += [(name, record) for record in Manifest.read(path).outputs]
+    wrong = [name + r.name for name, r in records if not same(held.get(name + r.name), r.checksums)]
+    assert not wrong
+    names = {name + record.name for name, record in records}
+    assert {f"{run.dataset.name}{n}" for n in ("vocab.txt", "bert_config.json")} <= names
+    assert f"{run.dataset.name}pretraining_data/shard_0001.tfrecord" in names
+
+
+def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Path) -> None:
+    run_id, tasks = finish(stack, TINY)
+    require_success(stack, tasks)
+    run = demo.read_run(stack, run_id)
+    shards = {t["rendered_map_index"] for t in tasks if t["task_id"] == "shard.upload"}
+    assert shards == {t["rendered_map_index"] for t in tasks if t["task_id"] == "shard.convert"}
+    assert shards == {"shard_0000", "shard_0001", "shard_0002", "heldout/shard_0000"}
+    require_objects_as_in_manifests(run)
+    evaluations = sorted(run.model.bert_evals.glob("evaluation-*.json"))
+    losses = {e["step"]: e["masked_lm_loss"] for e in (json.loads(path.read_text()) for path in evaluations)}
+    assert losses[30] < losses[0]
+    train = stack.task_log(next(t for t in tasks if t["task_id"] == "train"))
+    assert "(v5litepod-8) in us-central1-a trains" in train
+    assert "the training has ended well" in train
+    preflight = stack.task_log(next(t for t in tasks if t["task_id"] == "preflight"))
+    assert "vocab_size = 800   <- from the form" in preflight
+    assert "max_seq_length = 64\n" in preflight
+
+    # The same again: the same names, and not an object is written.
+    before = {name: blob.generation for name, blob in objects(run).items()}
+    again_id, again = finish(stack, TINY)
+    require_success(stack, again)
+    assert demo.read_run(stack, again_id) == run
+    assert {name: blob.generation for name, blob in objects(run).items()} == before
+    for task in again:
+        if task["task_id"] == "shard.upload":
+            assert "0 files sent, 2 were" in stack.task_log(task)
+
+    # A wrong setting: the run fails at once, in words, without a retry.
+    failed_id, failed = finish(stack, TINY | {"max_seq_length": 600})
+    assert stack.run(demo.DAG, failed_id)["state"] == "failed"
+    assert {t["task_id"]: t["try_number"] for t in failed if t["state"] == "failed"} == {
+        "preflight": 1,
+        "dataset": 1,
+    }
+    assert "max_seq_length 600 is above model.max_position_embeddings 128" in demo.failure(stack, failed)
+
+    # Without Airflow, in another place: the same vocabulary, shards and examples.
+    upload = replace(run.config.upload, prefix="elsewhere/")
+    other = pipeline.prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
+    with pytest.raises(StopBeforeTraining):
+        pipeline.run_all(other, stop_before_training)
+    assert other.dataset_id == run.dataset_id
+    for path in [other.dataset.vocab, *other.dataset.root.rglob("shards/shard_*")]:
+        assert path.read_bytes() == (run.dataset.root / path.relative_to(other.dataset.root)).read_bytes()
+    records = sorted(other.dataset.root.rglob("*.tfrecord"))
+    assert len(records) == len(shards)
+    for path in records:
+        theirs = run.dataset.root / path.relative_to(other.dataset.root)
+        assert examples(path) == examples(theirs) != []
+    assert checksums_of(run, run.dataset.name, ".tfrecord") == checksums_of(
+        other, run.dataset.name, ".tfrecord"
+    )
+
+    # Nothing in the log of a deprecated interface.
+    logs = [stack.task_log(task) for task in tasks]
+    logs += [path.read_text(errors="replace") for path in stack.logs.glob("*.log")]
+    warnings = [line for log in logs for line in log.splitlines() if "eprecat" in line or "RemovedIn" in line]
+    assert not warnings
+
+
+class StopBeforeTraining(Exception):
+    pass
+
+
+def stop_before_training(work: Work) -> None:
+    raise StopBeforeTraining
+
+
+@pytest.mark.slow
+def test_a_task_killed_in_each_step(stack: LocalStack, tmp_path: Path) -> None:
+    """The process of each step's first try is killed; the end result has the bytes of an undisturbed run."""
+    run_id = stack.trigger(demo.DAG, LOCAL)
+    killed: set[str] = set()
+    # Tasks may be over in a tenth of a second: the database answers faster than the API.
+    database = sqlite3.connect(f"file:{stack.home}/airflow.db?mode=ro", uri=True, timeout=60)
+    state = "SELECT state FROM dag_run WHERE run_id = ?"
+    running = "SELECT task_id, pid FROM task_instance WHERE run_id = ? AND state = 'running' AND pid > 0"
+    while database.execute(state, (run_id,)).fetchone()[0] not in ("success", "failed"):
+        for step, process in database.execute(running, (run_id,)).fetchall():
+            if step not in killed and is_at_work(stack, step):
+                os.kill(process, signal.SIGKILL)
+                killed.add(step)
+        stack.check()
+        time.sleep(0.01)
+    database.close()
+    tasks = stack.task_instances(demo.DAG, run_id)
+    require_success(stack, tasks)
+    assert killed == {t["task_id"] for t in tasks} <= set(demo.STEPS)
+    assert {t["task_id"] for t in tasks if t["try_number"] > 1} == killed
+    again_id, again = finish(stack, LOCAL)
+    require_success(stack, again)
+    run = demo.read_run(stack, again_id)
+    require_objects_as_in_manifests(run)
+
+    upload = replace(run.config.upload, prefix="undisturbed/")
+    other = pipeline.prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
+    pipeline.run_all(other, lambda work: run_to_end(LocalProcessBackend(), work))
+    for name in (run.dataset.name, f"{run.model.name}export/"):
+        suffixes = (".tfrecord", ".txt", ".safetensors", "tokenizer.json", "config.json")
+        disturbed, undisturbed = (checksums_of(r, name, *suffixes) for r in (run, other))
+        assert disturbed == undisturbed
+        assert disturbed
+
+
+def is_at_work(stack: LocalStack, step: str) -> bool:
+    """For the trainer: its own process is there, so that the retry has something to adopt."""
+    if step not in ("train", "evaluate", "export"):
+        return True
+    return any(stack.workspace.glob(f"models/*/{step}.process.json"))
+
+
+@pytest.mark.slow
+def test_a_training_marked_failed_is_stopped(stack: LocalStack) -> None:
+    """As when a person clicks "mark as failed": the trainer is gone before the run is over."""
+    run_id = stack.trigger(demo.DAG, LOCAL | {"train_steps": 1_000_000})
+    while not (progress := sorted(stack.workspace.glob("models/*/progress.json"))):
+        assert stack.run(demo.DAG, run_id)["state"] in ("queued", "running")
+        time.sleep(0.5)
+    work = Work("train", (), progress[0].parent)
+    backend = LocalProcessBackend()
+    assert backend.status(work).state == "running"
+    path = f"dags/{demo.DAG}/dagRuns/{run_id}/taskInstances/train"
+    stack.api("PATCH", path, json={"new_state": "failed"})
+    while backend.status(work).state == "running":
+        time.sleep(0.2)
+    # Ended from outside, and not for want of a follower: this test is one.
+    assert backend.status(work).state == "lost"
+    while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
+        time.sleep(0.5)
+    states = {t["task_id"]: t["state"] for t in stack.task_instances(demo.DAG, run_id)}
+    assert states["train"] == "failed"
+    assert states["evaluate"] == "upstream_failed"

@@ -1,0 +1,152 @@
+"""Trainings on emulated Cloud TPUs through a real Airflow, with the real trainer, while everything dies."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import demo
+import pytest
+from local_stack import LocalStack
+
+from qarib_tasks import pipeline
+from qarib_tasks.machines.backend import run_to_end
+from qarib_tasks.machines.local import LocalProcessBackend
+from qarib_tasks.pipeline import Run
+from qarib_tasks.storage.files import Bucket
+from qarib_tasks.tpu.api.client import CloudTpuClient
+from tests.end_to_end.test_pretrain import TINY, require_success
+
+pytestmark = pytest.mark.slow
+STEPS = {"train_steps": 50, "num_warmup_steps": 3, "save_checkpoints_steps": 10}
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
+        yield stack
+    bill = (stack.logs / "tpu.log").read_text(encoding="utf-8").splitlines()[-1]
+    print(bill)
+    assert "node-seconds with run=manual" in bill
+
+
+class Tpus:
+    """What the emulated service has."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self.client = CloudTpuClient("emulator", endpoint=stack.environment["CLOUD_TPU_EMULATOR_HOST"])
+
+    @property
+    def queued(self) -> list[str]:
+        return [str(found.name).rpartition("/")[2] for found in self.client.queued_resources()]
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.queued, *(str(node.name) for node in self.client.nodes())]
+
+
+def wait(stack: LocalStack, reached: Callable[[], Any]) -> Any:
+    while not (result := reached()):
+        stack.check()
+        time.sleep(0.2)
+    return result
+
+
+def state_of(stack: LocalStack, run_id: str, task: str) -> str | None:
+    tasks = stack.task_instances(demo.DAG, run_id)
+    return next((t["state"] for t in tasks if t["task_id"] == task), None)
+
+
+def memory(stack: LocalStack) -> dict[str, Any]:
+    found = Bucket(f"gs://{stack.bucket}/").list("models/")
+    names = [name for name in found if name.endswith("/memory.json")]
+    text = Bucket(f"gs://{stack.bucket}/").read_text(names[0]) if names else None
+    return dict(json.loads(text)) if text else {"phase": "", "attempt": 0}
+
+
+def history(run: Run) -> list[dict[str, Any]]:
+    assert run.address
+    text = Bucket(run.address + run.model.name).read_text("bert_model/history.jsonl") or ""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def ended(stack: LocalStack, run_id: str) -> bool:
+    return stack.run(demo.DAG, run_id)["state"] in ("success", "failed")
+
+
+def test_three_preemptions_a_dead_triggerer_and_everything_dead(stack: LocalStack, tmp_path: Path) -> None:
+    """The end has the figures of a training that nothing befell, and each attempt had one TPU."""
+    # Each strikes one attempt; before the last the machine is told.
+    faults: list[dict[str, Any]] = [
+        {"kind": "preempt", "at_step": 15, "match": "*-1"},
+        {"kind": "preempt", "at_step": 25, "match": "*-2"},
+        {"kind": "preempt", "at_step": 35, "match": "*-3", "notice": 30},
+    ]
+    values = {"scale": 0.01, "faults": faults}
+    stack.tpu_faults.write_text(json.dumps(values), encoding="utf-8")
+    tpus, seen = Tpus(stack), set[str]()
+    run_id = stack.trigger(demo.DAG, TINY | STEPS)
+    wait(stack, lambda: memory(stack)["phase"] == "running")
+    seen |= set(tpus.queued)
+    stack.kill("triggerer")
+    wait(stack, lambda: memory(stack)["attempt"] == 2 and memory(stack)["phase"] == "running")
+    seen |= set(tpus.queued)
+    stack.kill(*stack.components)
+    wait(stack, lambda: memory(stack)["attempt"] == 4 and memory(stack)["phase"] == "running")
+    seen |= set(tpus.queued)
+    wait(stack, lambda: ended(stack, run_id))
+    tasks = stack.task_instances(demo.DAG, run_id)
+    require_success(stack, tasks)
+    assert tpus.all == []
+    assert memory(stack)["preemptions"] == 3
+    assert {name.rpartition("-")[2] for name in seen} == {"1", "2", "4"}
+    run = demo.read_run(stack, run_id)
+    lines = history(run)
+    steps = [line["step"] for line in lines]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 50
+
+    # The same in one go, on this machine.
+    upload = replace(run.config.upload, prefix="undisturbed/")
+    other = pipeline.prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
+    pipeline.run_all(other, lambda work: run_to_end(LocalProcessBackend(), work))
+    names = ("step", "loss", "masked_lm_loss", "masked_lm_accuracy")
+    assert [[line[n] for n in names] for line in lines] == [
+        [line[n] for n in names] for line in history(other)
+    ]
+
+
+def test_marked_failed_then_cleared(stack: LocalStack) -> None:
+    """A person's word: the TPU is gone at once; the cleared task makes another, and goes on."""
+    tpus = Tpus(stack)
+    run_id = stack.trigger(demo.DAG, TINY | STEPS | {"train_steps": 1_000_000})
+    wait(stack, lambda: memory(stack)["phase"] == "running")
+    (first,) = tpus.queued
+    path = f"dags/{demo.DAG}/dagRuns/{run_id}/taskInstances/train"
+    stack.api("PATCH", path, json={"new_state": "failed"})
+    wait(stack, lambda: not tpus.all)
+    wait(stack, lambda: ended(stack, run_id))
+    states = {t["task_id"]: t["state"] for t in stack.task_instances(demo.DAG, run_id)}
+    assert (states["train"], states["evaluate"], states["delete_tpu"]) == (
+        "failed",
+        "upstream_failed",
+        "success",
+    )
+    assert stack.run(demo.DAG, run_id)["state"] == "failed"
+
+    clear = {"dry_run": False, "task_ids": ["train"], "dag_run_id": run_id, "only_failed": False}
+    stack.api("POST", f"dags/{demo.DAG}/clearTaskInstances", json=clear | {"include_downstream": True})
+    wait(stack, lambda: memory(stack)["phase"] == "running")
+    (second,) = tpus.queued
+    assert second != first
+    stack.api("POST", f"dags/{demo.DAG}/clearTaskInstances", json=clear)
+    wait(stack, lambda: second not in tpus.queued)
+    wait(stack, lambda: memory(stack)["attempt"] == 3 and memory(stack)["phase"] == "running")
+    assert len(tpus.queued) == 1
+    stack.api("PATCH", path, json={"new_state": "failed"})
+    wait(stack, lambda: not tpus.all)

@@ -1,0 +1,178 @@
+"""The trainer's process: started once, followed, adopted, and gone when nobody wants it any more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qarib_tasks.errors import TrainingError
+from qarib_tasks.machines.backend import Work, run_to_end
+from qarib_tasks.machines.local import LocalProcessBackend
+from qarib_tasks.train.hosts.termination import STOPPED
+
+# Says who it is through a named pipe and holds it open: the pipe's reader meets its end when the last
+# process that holds it is gone.
+SAYS_ITS_PID = """
+import os, signal, sys
+pipe = open(sys.argv[1], "w", buffering=1)
+print(os.getpid(), file=pipe)
+"""
+
+
+@pytest.fixture
+def backend() -> LocalProcessBackend:
+    return LocalProcessBackend(program=(sys.executable, "-c"), grace=0.2)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+def work_of(tmp_path: Path, code: str, *arguments: str) -> Work:
+    return Work("train", (code, *arguments), tmp_path / "models")
+
+
+def test_the_log_is_followed_to_the_end(tmp_path: Path, backend: LocalProcessBackend) -> None:
+    lines: list[str] = []
+    for times in (1, 2):
+        work = work_of(tmp_path, f"import sys; print('step 1'); print('برت {times}', file=sys.stderr)")
+        run_to_end(backend, work, on_line=lines.append)
+        assert backend.status(work).state == "succeeded"
+    assert sorted(lines[:2]) == ["step 1", "برت 1"]
+    assert sorted(lines[2:]) == ["step 1", "برت 2"]
+
+
+def test_a_failure_shows_the_last_lines(tmp_path: Path, backend: LocalProcessBackend) -> None:
+    work = work_of(
+        tmp_path, "for i in range(100): print('line', i)\nraise SystemExit('loss is not a number')"
+    )
+    with pytest.raises(TrainingError, match=r"line 99\nloss is not a number") as error:
+        run_to_end(backend, work)
+    assert "line 10\n" not in str(error.value)
+    assert backend.status(work).state == "failed"
+
+
+def test_work_killed_from_outside_is_lost_not_failed(
+    tmp_path: Path, backend: LocalProcessBackend, pipe: Path
+) -> None:
+    work = work_of(tmp_path, SAYS_ITS_PID + "signal.pause()", str(pipe))
+    backend.start(work)
+    with pipe.open() as reader:
+        os.kill(int(reader.readline()), signal.SIGKILL)
+        with pytest.raises(TrainingError, match="SIGKILL"):
+            run_to_end(FollowOnly(backend), work)
+    assert backend.status(work).state == "lost"
+
+
+def test_a_training_that_saved_and_left_when_asked_is_lost_not_failed(
+    tmp_path: Path, backend: LocalProcessBackend
+) -> None:
+    work = work_of(tmp_path, f"raise SystemExit({STOPPED})")
+    with pytest.raises(TrainingError, match=r"its state is saved.*\n?.* Run it again"):
+        run_to_end(backend, work)
+    assert backend.status(work).state == "lost"
+
+
+class FollowOnly(LocalProcessBackend):
+    """Starts nothing."""
+
+    def __init__(self, other: LocalProcessBackend) -> None:
+        super().__init__(other.lease, other.grace, other.program)
+
+    def start(self, work: Work) -> None:
+        pass
+
+
+def test_who_starts_may_be_killed_and_the_next_adopts(
+    tmp_path: Path, backend: LocalProcessBackend, pipe: Path
+) -> None:
+    code = SAYS_ITS_PID + "print('first line', flush=True); signal.sigwait([signal.SIGUSR1]); print('done')"
+    code = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n" + code
+    starter = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from qarib_tasks.machines.backend import Work\n"
+        "from qarib_tasks.machines.local import LocalProcessBackend\n"
+        "backend = LocalProcessBackend(program=(sys.executable, '-c'))\n"
+        "backend.start(Work('train', (sys.argv[1], sys.argv[3]), Path(sys.argv[2])))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    work = work_of(tmp_path, code, str(pipe))
+    command = [sys.executable, "-c", starter, code, str(work.folder), str(pipe)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    with pipe.open() as reader:
+        pid = int(reader.readline())
+        lines: list[str] = []
+
+        def follow(line: str) -> None:
+            lines.append(line)
+            if line == "first line":
+                os.kill(pid, signal.SIGUSR1)
+
+        run_to_end(backend, work, on_line=follow)
+        assert lines == ["first line", "done"]
+        assert reader.read() == "", "a second process was started"
+
+
+def test_stop_ends_all_that_the_work_has_started(
+    tmp_path: Path, backend: LocalProcessBackend, pipe: Path
+) -> None:
+    stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.fork()\nprint('up', file=pipe)\n"
+    work = work_of(tmp_path, SAYS_ITS_PID + stubborn + "while True: signal.pause()", str(pipe))
+    backend.start(work)
+    with pipe.open() as reader:
+        assert [reader.readline() for _ in range(3)][1:] == ["up\n", "up\n"]
+        backend.stop(work)
+        assert reader.read() == ""
+    assert backend.status(work).state == "lost"
+    backend.stop(work)
+
+
+def test_an_interrupted_follower_stops_the_work(
+    tmp_path: Path, backend: LocalProcessBackend, pipe: Path
+) -> None:
+    work = work_of(tmp_path, SAYS_ITS_PID + "print('line', flush=True); signal.pause()", str(pipe))
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    # Opened for writing too, so that opening does not wait.
+    with os.fdopen(os.open(pipe, os.O_RDWR | os.O_NONBLOCK), "rb"):
+        with pytest.raises(KeyboardInterrupt):
+            run_to_end(backend, work, on_line=interrupt)
+        assert backend.status(work).state == "lost"
+
+
+def test_work_that_nobody_follows_ends_by_itself(tmp_path: Path, pipe: Path) -> None:
+    backend = LocalProcessBackend(program=(sys.executable, "-c"), lease=0.5, grace=0.2)
+    work = work_of(tmp_path, SAYS_ITS_PID + "signal.pause()", str(pipe))
+    backend.start(work)
+    with pipe.open() as reader:
+        reader.read()
+    status = backend.status(work)
+    assert status.state in ("lost", "running")  # The runner is writing it down.
+    with pytest.raises(TrainingError, match="nobody followed it"):
+        run_to_end(FollowOnly(backend), work)
+
+
+def test_what_a_killed_runner_left_is_ended_before_the_work_starts_again(
+    tmp_path: Path, backend: LocalProcessBackend, pipe: Path
+) -> None:
+    work = work_of(tmp_path, SAYS_ITS_PID + "signal.pause()", str(pipe))
+    backend.start(work)
+    with pipe.open() as reader:
+        first = int(reader.readline())
+        os.kill(os.getpgid(first), signal.SIGKILL)
+        while backend.status(work).state == "running":
+            pass
+        again = work_of(tmp_path, "print('again')")
+        lines: list[str] = []
+        run_to_end(backend, again, on_line=lines.append)
+        assert lines == ["again"]
+        assert reader.read() == ""

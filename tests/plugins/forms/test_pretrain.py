@@ -1,0 +1,105 @@
+"""The trigger form: every setting once, limits as in the config, and back to the config."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import ParamValidationError
+from qarib_airflow.forms.pretrain import SECTIONS, build_params, read_params, settings
+
+from qarib_tasks.config.presets import PRESETS, resolve
+from qarib_tasks.config.run import RunConfig, SourceConfig, fields_of, from_dict, to_dict
+from qarib_tasks.emulators.cloud_tpu.catalog import SLICES, ZONES
+from qarib_tasks.errors import ConfigError
+
+DEFAULTS = {"workspace": "/srv", "upload": {"bucket": "a-bucket"}}
+SOURCES = [{"name": "tweets", "path": "/data/*.txt.gz", "document": "line"}]
+
+
+def filled_in(**overrides: Any) -> dict[str, Any]:
+    """What Airflow gives the run: the form's values, validated."""
+    params = build_params()
+    for name, value in overrides.items():
+        params[name].resolve(value)
+    return json.loads(json.dumps({name: param.value for name, param in params.items()}))
+
+
+def test_a_name_belongs_to_one_section_and_every_setting_is_in_the_form() -> None:
+    names = Counter(name for fields in settings().values() for name in fields)
+    assert [name for name, times in names.items() if times > 1] == []
+    assert set(SECTIONS) == set(fields_of(RunConfig)) - {"workspace", "preset", "extends", "promotion_margin"}
+    assert set(build_params()) == set(names) | {"preset", "workspace", "dataset", "first_step"}
+
+
+def test_an_empty_form_is_the_preset() -> None:
+    for preset in PRESETS:
+        config = read_params(filled_in(preset=preset), DEFAULTS)
+        assert config == resolve({**DEFAULTS, "preset": preset})
+
+
+def test_every_value_comes_back() -> None:
+    """Each setting of the demo typed into the form gives the demo's settings, whatever the preset."""
+    demo = to_dict(resolve({"preset": "demo", "workspace": "/srv", "upload": {"bucket": "other-bucket"}}))
+    typed = {name: value for section in SECTIONS for name, value in demo[section].items()}
+    typed = {name: str(value).lower() if isinstance(value, bool) else value for name, value in typed.items()}
+    config = read_params(filled_in(preset="qarib", workspace="/srv", **typed), DEFAULTS)
+    assert to_dict(config) == {**demo, "preset": "qarib"}
+
+
+@pytest.mark.parametrize(("typed", "value"), [("true", True), ("false", False)])
+def test_a_switch_can_be_left_empty_on_and_off(typed: str, value: bool) -> None:
+    assert read_params(filled_in(do_lower_case=typed), DEFAULTS).convert.do_lower_case is value
+    assert build_params()["do_lower_case"].value is None
+
+
+def test_sources_are_given_as_a_list() -> None:
+    config = read_params(filled_in(sources=SOURCES), DEFAULTS)
+    assert config.collect.sources == tuple(from_dict(SourceConfig, source) for source in SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("preset", "arabert"),
+        ("vocab_size", 10),
+        ("vocab_size", "many"),
+        ("masked_lm_prob", 1),
+        ("bucket", "gs://with-scheme"),
+        ("pretraining_data", "no_slash"),
+        ("sources", [{"path": "/without/a/name"}]),
+        ("do_lower_case", "maybe"),
+    ],
+)
+def test_the_form_itself_refuses(name: str, value: Any) -> None:
+    with pytest.raises(ParamValidationError):
+        build_params()[name].resolve(value)
+
+
+def test_what_no_form_would_send_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="vocab_sise"):
+        read_params(filled_in() | {"vocab_sise": 5}, DEFAULTS)
+    with pytest.raises(ConfigError, match=r"max_seq_length 600.*\n?.*512"):
+        read_params(filled_in(max_seq_length=600), DEFAULTS)
+
+
+def test_every_field_says_what_it_is() -> None:
+    for name, param in build_params().items():
+        assert param.schema["title"], name
+        assert param.description or param.schema.get("description_md"), name
+        assert name == "preset" or param.schema["section"], name
+        assert name == "preset" or (param.value is None and "null" in param.schema["type"]), name
+    params = build_params()
+    assert "64,000" in params["vocab_size"].description
+    assert f"{PRESETS['demo']['vocab']['vocab_size']:,}" in params["vocab_size"].description
+
+
+def test_tpus_and_zones_are_proposed() -> None:
+    params = build_params()
+    assert set(params["accelerator_type"].schema["examples"]) == set(SLICES)
+    assert set(params["zones"].schema["examples"]) == set(ZONES)
+    typed = filled_in(accelerator_type="v7x-8", zones=["us-south1-a", "us-west4-a"], preset="demo")
+    config = read_params(typed, DEFAULTS)
+    assert (config.tpu.accelerator_type, config.tpu.zones) == ("v7x-8", ("us-south1-a", "us-west4-a"))

@@ -1,0 +1,179 @@
+"""The page's application: who may see it, what it answers, with Airflow's own auth manager and database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.api_fastapi.app import init_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from qarib_airflow.page import app as page
+from qarib_airflow.page import database
+from qarib_airflow.page.guard import may_read_dag, may_read_runs, may_read_tasks
+
+from tests.support.made_up_run import MadeUpRun, make_run
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+QUERY = {"dag_id": "qarib_pretrain", "run_id": "made-up", "name": "shards/shard_0000"}
+ROUTES = [route for route in page.app.routes if isinstance(route, APIRoute)]
+PATHS = [
+    path
+    for route in ROUTES
+    for path in ([f"/static/{name}" for name in page.FILES] if "{name" in route.path else [route.path])
+]
+
+
+@pytest.fixture(scope="module")
+def server(airflow_database: None) -> Iterator[TestClient]:
+    """Airflow's auth manager and the page mounted as Airflow mounts it."""
+    host = FastAPI()
+    manager = init_auth_manager(host)
+    host.mount("/qarib", page.app)
+    with TestClient(host, raise_server_exceptions=False) as client:
+        client.tokens = {  # type: ignore[attr-defined]
+            role: manager.generate_jwt(SimpleAuthManagerUser(username=f"a-{role}", role=role))
+            for role in ("viewer", None)
+        }
+        yield client
+
+
+def ask(server: TestClient, path: str, role: str | None = "viewer", **more: Any) -> Any:
+    token = server.tokens[role]  # type: ignore[attr-defined]
+    return server.get(f"/qarib{path}", params=QUERY, headers={"Authorization": f"Bearer {token}"}, **more)
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_name: str, emulator_address: str
+) -> MadeUpRun:
+    """A run that Airflow's database would tell of, its files in the workspace and in an emulator's bucket."""
+    made = make_run(tmp_path, 3, hostile=True)
+    made.record.values["config"]["upload"]["bucket"] = bucket_name
+    made.upload_to(emulator_address, bucket_name)
+    monkeypatch.setattr(database, "runs", lambda dag_ids, **_: [made.record] if dag_ids else [])
+    monkeypatch.setattr(database, "shard_tasks", lambda *_: made.tasks)
+    monkeypatch.setattr(database, "repairs", lambda *_: [])
+    return made
+
+
+def test_there_are_no_routes_but_guarded_ones() -> None:
+    """Nothing is mounted beside them, and Airflow's guards are among what each depends on."""
+    assert page.app.routes == ROUTES
+    assert len(PATHS) > 15
+    for route in ROUTES:
+        calls = {dependency.call for dependency in route.dependant.dependencies}
+        assert {may_read_dag, may_read_runs, may_read_tasks} <= calls, route.path
+
+
+def test_other_processes_do_not_import_the_page() -> None:
+    """And its addresses follow that of Airflow."""
+    code = (
+        "import json, sys, qarib_plugin as p\n"
+        "names = ('qarib_airflow.page', 'airflow.api_fastapi')\n"
+        "heavy = [name for name in sys.modules if name.startswith(names)]\n"
+        "print(json.dumps([heavy, [view['href'] for view in p.QaribPlugin.external_views]]))"
+    )
+    environment = {
+        **os.environ,
+        "AIRFLOW__API__BASE_URL": "https://example.org/airflow/",
+        "PYTHONPATH": os.pathsep.join(str(REPOSITORY / folder) for folder in ("", "plugins")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    heavy, hrefs = json.loads(done.stdout.splitlines()[-1])
+    assert heavy == []
+    assert hrefs == ["/airflow/qarib/", "/airflow/qarib/?dag_id={DAG_ID}&run_id={RUN_ID}"]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/static/nothing", "/openapi.json", "/docs"])
+def test_signed_out_or_without_leave_there_is_nothing(server: TestClient, path: str) -> None:
+    signed_out = server.get(f"/qarib{path}", params=QUERY)
+    forbidden = ask(server, path, None)
+    unknown = path in ("/openapi.json", "/docs")
+    assert (signed_out.status_code, forbidden.status_code) == ((404, 404) if unknown else (401, 403))
+    for answer in (signed_out, forbidden):
+        assert set(answer.json()) == {"what", "where", "do"}
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_who_may_read_the_dag_gets_every_answer(server: TestClient, run: MadeUpRun) -> None:
+    for path in PATHS:
+        answer = ask(server, path)
+        assert answer.status_code == 200, (path, answer.text)
+        policy = answer.headers["content-security-policy"]
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'self'" in policy
+    view = ask(server, "/data/shards").json()
+    assert [shard["state"] for shard in view["shards"]] == ["done"] * 4
+    assert view["trouble"] is None
+    assert ask(server, "/data/shard").json()["sample"][0]["text"].startswith("<script>")
+    assert ask(server, "/data/shards").headers["content-type"] == "application/json"
+
+
+def test_files_are_asked_for_by_name_alone(server: TestClient) -> None:
+    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd"):
+        answer = ask(server, path)
+        assert answer.status_code in (401, 404)
+        assert "FastAPI" not in answer.text
+    first = ask(server, "/static/js/main.js")
+    assert first.headers["content-type"].startswith("text/javascript")
+
+
+def test_a_run_that_is_not_there(server: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "runs", lambda *_, **__: [])
+    for path in ("/data/shards", "/data/corpus", "/data/training", "/data/model", "/data/shard"):
+        answer = ask(server, path)
+        assert (answer.status_code, answer.json()["what"]) == (404, "no such run")
+    nothing = {"runs": [], "more": False, "runs_a_page": page.RUNS_A_PAGE, "trouble": None}
+    assert ask(server, "/data/runs").json() == nothing
+
+
+def test_a_server_error_is_json(server: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("secret words")
+
+    monkeypatch.setattr(database, "runs", broken)
+    answer = ask(server, "/data/runs")
+    assert answer.status_code == 500
+    assert set(answer.json()) == {"what", "where", "do"}
+    assert "secret" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_bucket_that_does_not_answer(
+    server: TestClient, run: MadeUpRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workspace is shown, and what is wrong with the bucket."""
+    run.record.values["config"]["upload"]["bucket"] = "there-is-none"
+    view = ask(server, "/data/shards").json()
+    assert [shard["state"] for shard in view["shards"]] == ["done"] * 4
+    assert view["trouble"]["where"] == "gs://there-is-none/"
+
+
+def test_figures_that_are_not_finite() -> None:
+    text = bytes(page.answer({"loss": float("nan"), "step": 3}).body)
+    assert json.loads(text) == {"loss": None, "step": 3}
+
+
+def test_nothing_is_fetched_from_elsewhere() -> None:
+    """The page's own files name no other host but for licences and namespaces."""
+    for name, path in page.FILES.items():
+        if name.startswith("uplot/") or path.suffix not in (".js", ".css", ".html"):
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert "http://" not in text, name
+        assert "https://" not in text, name
+        for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert way not in text, (name, way)
+        assert len(text.splitlines()) < 400, name

@@ -1,0 +1,188 @@
+"""What the preflight finds out before anything is made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable, TooManyRequests
+from qarib_airflow.errors import fails_for_good, is_for_good
+from qarib_airflow.preflight.pretrain import check_map_length, deployment_defaults, preflight
+
+from qarib_tasks import pipeline
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
+from qarib_tasks.storage.files import Bucket
+
+CONNECTION = "google_cloud_default"
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("QARIB_ALLOWED_SOURCES", f"{tmp_path}, /nowhere")
+    source = tmp_path / "source.txt"
+    source.write_text("نص قصير\n" * 100, encoding="utf-8")
+    return {
+        "preset": "demo",
+        "workspace": str(tmp_path / "work"),
+        "sources": [{"name": "text", "path": str(source)}],
+    }
+
+
+def test_a_good_request_gets_its_names_and_leaves_nothing_in_the_bucket(
+    params: dict[str, Any], bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run = preflight(params | {"bucket": bucket_name, "vocab_size": 900}, CONNECTION)
+    assert run.address == f"gs://{bucket_name}/"
+    assert Bucket(run.address).list() == {}
+    assert "vocab_size = 900   <- from the form\n" in caplog.text
+    assert "max_seq_length = 64\n" in caplog.text
+    assert run.dataset_id in caplog.text
+
+
+def test_a_bucket_that_is_not_there_is_named(params: dict[str, Any], bucket_name: str) -> None:
+    with pytest.raises(StorageError, match=f"gs://{bucket_name}-not/datasets/.*cannot write.*{CONNECTION}"):
+        preflight(params | {"bucket": f"{bucket_name}-not"}, CONNECTION)
+
+
+def test_a_refused_request_leaves_the_dataset_s_settings(params: dict[str, Any], bucket_name: str) -> None:
+    """The tasks of its shards, the audit and the re-training read there where it is published."""
+    run = preflight(params | {"bucket": bucket_name}, CONNECTION)
+    saved = run.dataset.config.read_bytes()
+    with pytest.raises(StorageError):
+        preflight(params | {"bucket": f"{bucket_name}-not"}, CONNECTION)
+    assert run.dataset.config.read_bytes() == saved
+    other = preflight(params | {"bucket": bucket_name, "prefix": "other/"}, CONNECTION)
+    assert other.dataset.config == run.dataset.config
+    raw = run.dataset.shard("heldout/shards/shard_0000")
+    found, name = pipeline.run_of_shard(raw)
+    assert (found.address, found.dataset_id, name) == (
+        f"gs://{bucket_name}/other/",
+        run.dataset_id,
+        "heldout/shards/shard_0000",
+    )
+    assert found.dataset.shard(name) == raw
+
+
+def test_no_bucket_at_all(params: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="QARIB_BUCKET"):
+        preflight(params, CONNECTION)
+
+
+def test_a_missing_source_is_found_before_anything_is_made(params: dict[str, Any], bucket_name: str) -> None:
+    params["sources"] = [{"name": "text", "path": "/nowhere/*.txt"}]
+    with pytest.raises(InputError, match="/nowhere"):
+        preflight(params | {"bucket": bucket_name}, CONNECTION)
+    assert not Path(params["workspace"]).exists()
+
+
+def test_a_form_does_not_open_the_machine(
+    params: dict[str, Any], bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by a source, and not by a workspace that would make it allowed."""
+    monkeypatch.setenv("QARIB_ALLOWED_SOURCES", "")
+    for workspace in ("", str(tmp_path / "deployment")):
+        monkeypatch.setenv("QARIB_WORKSPACE", workspace)
+        with pytest.raises(ConfigError, match=r"source\.txt"):
+            preflight(params | {"bucket": bucket_name, "workspace": str(tmp_path)}, CONNECTION)
+
+
+def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deployment_defaults() == {"workspace": None, "upload": {"bucket": None}, "tpu": {}}
+    monkeypatch.setenv("QARIB_BUCKET", "from-environment")
+    monkeypatch.setenv("QARIB_WORKSPACE", "/from/environment")
+    monkeypatch.setenv("QARIB_TPU", "zones: [us-west4-a]")
+    expected = {
+        "workspace": "/from/environment",
+        "upload": {"bucket": "from-environment"},
+        "tpu": {"zones": ["us-west4-a"]},
+    }
+    assert deployment_defaults() == expected
+    monkeypatch.setenv("AIRFLOW_VAR_QARIB_BUCKET", "from-variable")
+    assert deployment_defaults()["upload"] == {"bucket": "from-variable"}
+
+
+def test_everything_that_is_wrong_is_told_at_once(
+    params: dict[str, Any], bucket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can never work decides that it is not tried again."""
+    sources = [{"name": name, "path": f"/{name}/*.txt"} for name in ("nowhere", "neither")]
+    wrong = params | {"bucket": f"{bucket_name}-not", "sources": sources}
+    told = r"(?s)3 things are wrong:\n1\. gs://.*\n2\. .*/nowhere.*\n3\. .*/neither"
+    with pytest.raises(StorageError, match=told) as error:
+        preflight(wrong, CONNECTION)
+    assert is_for_good(error.value)
+
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "3")
+    many = params | {"bucket": bucket_name, "shard_lines": 1}
+    with pytest.raises(ConfigError, match=r"2 things are wrong:\n1\. .*max_map_length.*\n2\. .*GB are free"):
+        preflight(many, CONNECTION)
+
+
+def test_the_room_that_a_run_needs_is_logged(
+    params: dict[str, Any], bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    preflight(params | {"bucket": bucket_name}, CONNECTION)
+    assert re.search(r"The run needs about 0\.00 GB: text and raw shards .* GB are free", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"first_step": "train"}, "begins with train needs one"),
+        ({"first_step": "convert"}, "begins with convert needs one"),
+        (
+            {"first_step": "collect", "dataset": "demo-0123456789"},
+            "begins with collect makes its own dataset",
+        ),
+        ({"dataset": "demo-0123456789"}, "no dataset 'demo-0123456789'"),
+    ],
+)
+def test_the_first_step_and_the_dataset_go_together(
+    params: dict[str, Any], bucket_name: str, typed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ConfigError, InputError), match=message):
+        preflight(params | {"bucket": bucket_name} | typed, CONNECTION)
+
+
+def test_too_many_shards_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_map_length(1024)
+    with pytest.raises(ConfigError, match=r"max_map_length.*AIRFLOW__CORE__MAX_MAP_LENGTH=10000"):
+        check_map_length(1172)
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "10000")
+    check_map_length(1172)
+
+
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ConfigError("bad"), AirflowFailException),
+        (Forbidden("bad"), AirflowFailException),
+        (because(StorageError("bad"), NotFound("no bucket")), AirflowFailException),
+        (because(StorageError("bad"), ServiceUnavailable("later")), StorageError),
+        (TooManyRequests("bad"), TooManyRequests),
+        (ServiceUnavailable("bad"), ServiceUnavailable),
+        (InputError("bad"), AirflowFailException),
+        (StorageError("bad"), StorageError),
+        (CorruptError("bad"), CorruptError),
+        (OSError("bad"), OSError),
+    ],
+)
+def test_only_what_may_help_is_tried_again(error: Exception, raised: type[Exception]) -> None:
+    @fails_for_good
+    def step() -> None:
+        raise error
+
+    with pytest.raises(raised, match="bad"):
+        step()

@@ -1,0 +1,159 @@
+"""What of old runs may go, and what is kept for what it is referred to by."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qarib_tasks.config.run import SourceConfig
+from qarib_tasks.corpus.sources import fetch, list_files
+from qarib_tasks.errors import CorruptError
+from qarib_tasks.registry.clean_up import Made, delete, survey
+from qarib_tasks.storage.files import DAY, Bucket
+
+OLD = time.time() - 100 * DAY
+
+
+def an_id(number: int) -> str:
+    return f"demo-{number:010x}"
+
+
+def make(workspace: Path, name: str, config: str = "", *, old: bool = True) -> None:
+    folder = workspace / name
+    (folder / "more").mkdir(parents=True)
+    for file, text in (("config.yaml", config), ("manifest.json", "{}"), ("more/data", "12345")):
+        (folder / file).write_text(text, encoding="utf-8")
+        if old:
+            os.utime(folder / file, (OLD, OLD))
+
+
+def promote(workspace: Path, model: int, dataset: int) -> None:
+    entry = {"model_id": an_id(model), "dataset_id": an_id(dataset)}
+    own = {"promoted": an_id(model), "judged": [{"model_id": an_id(99), "dataset_id": an_id(98)}, entry]}
+    (workspace / "models").mkdir(exist_ok=True)
+    record = {"format": 1, "presets": {"demo": own}}
+    (workspace / "models" / "promoted.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def reasons(found: list[Made]) -> dict[str, str]:
+    return {one.name: one.kept for one in found}
+
+
+def test_what_is_kept_and_why(tmp_path: Path) -> None:
+    for number in range(1, 8):
+        make(
+            tmp_path,
+            f"datasets/{an_id(number)}",
+            f"extends: {an_id(2)}\n" if number == 1 else "extends: ''\n",
+        )
+    make(tmp_path, f"models/{an_id(1)}")
+    make(tmp_path, f"models/{an_id(2)}")
+    text = f"training_data: gs://b/p/datasets/{an_id(3)}/pretraining_data\nstart_from: gs://b/p/models/{an_id(2)}/"
+    make(tmp_path, f"models/{an_id(3)}", text, old=False)
+    make(tmp_path, f"models/{an_id(4)}", f"training_data: /w/datasets/{an_id(4)}/pretraining_data\n")
+    make(tmp_path, "models/somebody-elses")
+    promote(tmp_path, 1, 1)
+    found = survey(tmp_path, None, 90)
+    assert {name: why for name, why in reasons(found).items() if why} == {
+        f"datasets/{an_id(1)}": f"models/{an_id(1)} refers to it",
+        f"datasets/{an_id(2)}": f"datasets/{an_id(1)} refers to it",
+        f"datasets/{an_id(3)}": f"models/{an_id(3)} refers to it",
+        f"models/{an_id(1)}": "is the promoted model of demo",
+        f"models/{an_id(2)}": f"models/{an_id(3)} refers to it",
+        f"models/{an_id(3)}": "changed within 90 days",
+    }
+    assert [one.name for one in found if not one.kept] == [
+        *(f"datasets/{an_id(number)}" for number in (4, 5, 6, 7)),
+        f"models/{an_id(4)}",
+    ]
+    assert {one.bytes for one in found if one.name.endswith("7")} == {5 + 2 + len("extends: ''\n")}
+    assert all(why for why in reasons(survey(tmp_path, None, 101)).values())
+
+
+def test_a_record_that_nobody_understands_lets_nothing_go(tmp_path: Path) -> None:
+    make(tmp_path, f"models/{an_id(1)}")
+    (tmp_path / "models" / "promoted.json").write_text("?")
+    with pytest.raises(CorruptError):
+        survey(tmp_path, None, 90)
+
+
+def test_the_bucket(tmp_path: Path, bucket_name: str) -> None:
+    """What is young in either place is young; what is deleted goes from both."""
+    address = f"gs://{bucket_name}/prefix/"
+    bucket = Bucket(address)
+    for number in (1, 2):
+        make(tmp_path, f"datasets/{an_id(number)}")
+        bucket.write_text(f"datasets/{an_id(number)}/manifest.json", "{}")
+    bucket.write_text(f"datasets/{an_id(1)}/pretraining_data/shard_0000.tfrecord", "12345")
+    bucket.write_text("datasets/unknown/data", "12345")
+    assert [one.kept for one in survey(tmp_path, address, 90)] == ["changed within 90 days"] * 2
+    later = time.time() + 91 * DAY
+    first, second = survey(tmp_path, address, 90, now=later)
+    assert (first.bytes, second.bytes, first.kept) == (7 + 7, 7 + 2, "")
+    delete(first, tmp_path, address)
+    assert list(bucket.list()) == [f"datasets/{an_id(2)}/manifest.json", "datasets/unknown/data"]
+    assert [path.name for path in (tmp_path / "datasets").iterdir()] == [an_id(2)]
+
+
+def test_what_publishes_elsewhere_stays(tmp_path: Path, bucket_name: str) -> None:
+    """The record of its promoted models is elsewhere too."""
+    upload = "upload: {{bucket: {}, prefix: {}}}\n"
+    make(tmp_path, f"datasets/{an_id(1)}", upload.format(bucket_name, "mine/"))
+    make(tmp_path, f"datasets/{an_id(2)}", upload.format("other", "''"))
+    make(tmp_path, f"datasets/{an_id(3)}", upload.format("''", "''"))
+    make(tmp_path, f"models/{an_id(1)}", f"publish_to: gs://{bucket_name}/mine/models/{an_id(1)}/\n")
+    make(tmp_path, f"models/{an_id(2)}", f"publish_to: gs://{bucket_name}/models/{an_id(2)}/\n")
+    assert reasons(survey(tmp_path, f"gs://{bucket_name}/mine/", 90)) == {
+        f"datasets/{an_id(1)}": "",
+        f"datasets/{an_id(2)}": "publishes to gs://other/",
+        f"datasets/{an_id(3)}": "",
+        f"models/{an_id(1)}": "",
+        f"models/{an_id(2)}": f"publishes to gs://{bucket_name}/",
+    }
+
+
+def test_fetched_sources(tmp_path: Path, bucket_name: str) -> None:
+    """What was read lately stays, however long ago it was fetched."""
+    bucket, cache = Bucket(f"gs://{bucket_name}/"), tmp_path / "cache" / "sources"
+    for name in ("used.txt", "unused.txt"):
+        bucket.write_text(name, "12345")
+        (file,) = list_files(SourceConfig(name="text", path=f"gs://{bucket_name}/{name}"))
+        path, _ = fetch(file, cache)
+        os.utime(path, (OLD, OLD))
+        if name == "used.txt":
+            fetch(file, cache)
+    kept, old = sorted(survey(tmp_path, None, 90), key=lambda one: not one.kept)
+    assert (kept.name[-9:], kept.kept, kept.bytes) == ("-used.txt", "changed within 90 days", 5)
+    assert (old.name[-11:], old.kept) == ("-unused.txt", "")
+    delete(old, tmp_path, None)
+    name = kept.name.removeprefix("cache/sources/")
+    assert sorted(path.name for path in cache.iterdir()) == [name, f"{name}.json"]
+
+
+def test_the_dag_deletes_only_when_told_to(
+    tmp_path: Path,
+    bucket_name: str,
+    airflow_database: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import qarib_clean_up
+
+    make(tmp_path, f"models/{an_id(1)}")
+    make(tmp_path, f"models/{an_id(2)}", old=False)
+    monkeypatch.setenv("QARIB_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("QARIB_BUCKET", bucket_name)
+
+    def run(**conf: Any) -> list[str]:
+        assert qarib_clean_up.qarib_clean_up().test(run_conf=conf).state == "success"
+        return sorted(path.name for path in (tmp_path / "models").iterdir())
+
+    assert run() == [an_id(1), an_id(2)]
+    assert f"models/{an_id(1)} (0.000 GB, last changed" in caplog.text
+    assert "1 of 2 may go" in caplog.text
+    assert run(dry_run=False) == [an_id(2)]

@@ -1,0 +1,221 @@
+"""What a re-training comes to: which files, settings and weights; and when there is nothing to do."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from qarib_tasks import pipeline
+from qarib_tasks.cli.main import cli
+from qarib_tasks.config.presets import merged, resolve
+from qarib_tasks.config.run import dump_yaml, from_dict, to_dict
+from qarib_tasks.errors import ConfigError, InputError, NothingNewError
+from qarib_tasks.pipeline import Run
+from qarib_tasks.registry.promotion import promote, promoted_model, record_of
+from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining, with_date
+from qarib_tasks.storage.files import Bucket
+from qarib_tasks.storage.manifest import Manifest
+from tests.runs.test_extending import make, request, write_documents
+
+OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Run:
+    """A promoted model on a dataset of one month."""
+    (tmp_path / "work" / "text").mkdir(parents=True)
+    write_documents(tmp_path / "work" / "text" / "2026-09.txt", 0, 300)
+    return made(tmp_path)
+
+
+def made(folder: Path, **overrides: Any) -> Run:
+    source = {"name": "text", "path": str(folder / "work" / "text" / "2026-09.txt")}
+    run = request(folder, collect={"sources": [source]}, **overrides)
+    make(run)
+    trained(run, 5.0)
+    assert promote(run).state == "promoted"
+    return run
+
+
+def trained(run: Run, loss: float) -> None:
+    """As if the run's model had been trained, evaluated and exported."""
+    job = pipeline.training_job(run)
+    run.model.bert_model.mkdir(parents=True)
+    for end in ("json", "safetensors"):
+        name = f"checkpoint-{job.train.train_steps}.{end}"
+        (run.model.bert_model / name).write_text(f"{run.model_id} {end}")
+    run.model.config.write_text(dump_yaml(job))
+    if run.address:
+        bucket = Bucket(run.address + run.model.name)
+        for path in (*run.model.bert_model.iterdir(), run.model.config):
+            bucket.upload(path, path.relative_to(run.model.root).as_posix())
+    Manifest(
+        kind="model",
+        id=run.model_id,
+        config=to_dict(job),
+        statistics={
+            "evaluation": {"masked_lm_loss": loss},
+            "total_steps": job.steps_before + job.train.train_steps,
+        },
+    ).write(run.model.manifest)
+
+
+def deployment(run: Run) -> dict[str, Any]:
+    return {"workspace": run.config.workspace, "upload": {"bucket": None}, "tpu": {}}
+
+
+def settings(folder: Path, **values: Any) -> RetrainConfig:
+    path = str(folder / "work" / "text" / "{month}.txt")
+    values = {"preset": "demo", "sources": [{"name": "text", "path": path}], "retrain_steps": 50, **values}
+    return from_dict(RetrainConfig, values)
+
+
+def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_path: Path) -> None:
+    write_documents(tmp_path / "work" / "text" / "2026-10.txt", 300, 500)
+    write_documents(tmp_path / "work" / "text" / "2026-11.txt", 500, 600)
+    asked = settings(tmp_path, learning_rate=1e-3, machine="cloud_tpu")
+    run = prepare_retraining(asked, deployment(first), OCTOBER)
+    assert (first.config.tpu.machine, run.config.tpu.machine) == ("local", "cloud_tpu")
+    plan = json.loads(run.dataset.sources.read_text())["files"]
+    assert [Path(entry["address"]).name for entry in plan] == ["2026-10.txt"]
+    config = run.config
+    assert (config.extends, config.preset) == (first.dataset_id, "demo")
+    assert config.train.start_from == str(first.model.root)
+    assert (config.train.train_steps, config.train.num_warmup_steps) == (50, 5)
+    assert config.train.learning_rate == 1e-3
+    assert config.train.train_batch_size == first.config.train.train_batch_size
+    assert (config.model, config.evaluate) == (first.config.model, first.config.evaluate)
+    assert (config.split, config.convert) == (first.config.split, first.config.convert)
+    pipeline.save_settings(run)
+    make(run)
+    job = pipeline.training_job(run)
+    assert job.steps_before == 800
+    assert job.heldout_data == str(first.dataset.heldout_training_data)
+    # The next month goes on from there, once that model is promoted.
+    trained(run, 4.9)
+    assert promote(run).total_steps == 850
+    third = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER.replace(month=11))
+    assert third.config.extends == run.dataset_id
+    assert third.steps_before == 850
+    make(third)
+    assert len(pipeline.training_job(third).earlier_data) == 2
+
+
+def test_a_candidate_s_text_is_new_to_the_next(first: Run, tmp_path: Path) -> None:
+    write_documents(tmp_path / "work" / "text" / "2026-10.txt", 300, 500)
+    run = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
+    make(run)
+    trained(run, 9.0)
+    assert promote(run).state == "candidate"
+    again = prepare_retraining(settings(tmp_path, retrain_steps=70), deployment(first), OCTOBER)
+    assert again.dataset_id == run.dataset_id
+    assert again.model_id != run.model_id
+    assert pipeline.split(again)
+
+
+def test_nothing_new(first: Run, tmp_path: Path) -> None:
+    with pytest.raises(NothingNewError, match=r"2026-10\.txt: there is no such file"):
+        prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
+    with pytest.raises(NothingNewError, match="all of the 1 source files"):
+        prepare_retraining(settings(tmp_path), deployment(first), OCTOBER.replace(month=9))
+    # Without sources of its own it looks where the first dataset's text came from.
+    with pytest.raises(NothingNewError, match="all of the 1 source files"):
+        prepare_retraining(settings(tmp_path, sources=[]), deployment(first), None)
+    # A misspelt address without a date is a mistake, not a month without files.
+    wrong = [{"name": "text", "path": str(tmp_path / "txet" / "*")}]
+    with pytest.raises(InputError, match="no such file") as error:
+        prepare_retraining(settings(tmp_path, sources=wrong), deployment(first), OCTOBER)
+    assert not isinstance(error.value, NothingNewError)
+
+
+def test_without_a_promoted_model_nothing_is_retrained(first: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no model of the preset qarib is promoted"):
+        prepare_retraining(settings(tmp_path, preset="qarib"), deployment(first), OCTOBER)
+
+
+def test_by_hand(first: Run, tmp_path: Path) -> None:
+    """`qarib promote`, as it is for a model on another held-out part."""
+    longer = {"train": {"train_steps": 900}, "evaluate": {"max_eval_steps": 7}}
+    other = pipeline.prepare_training(resolve(merged(to_dict(first.config), longer)), first.dataset_id)
+    trained(other, 4.0)
+    command = ["promote", other.model_id, "--workspace", first.config.workspace]
+    answer = CliRunner().invoke(cli, command)
+    assert "candidate, it cannot be compared" in answer.output
+    assert "--anyway" in answer.output
+    answer = CliRunner().invoke(cli, [*command, "--anyway"])
+    assert "promoted, a person said so" in answer.output
+    found = promoted_model(record_of(Path(first.config.workspace), None), "demo")
+    assert found == promote(other)
+    assert found.dataset_id == first.dataset_id
+    answer = CliRunner().invoke(cli, ["promote", "demo-0123456789", "--workspace", first.config.workspace])
+    assert other.model_id in str(answer.exception)
+
+
+def test_dates_in_addresses() -> None:
+    assert with_date("gs://b/{year}/{month}/{day}/*.gz", OCTOBER) == "gs://b/2026/2026-10/2026-10-01/*.gz"
+    assert with_date("gs://b/{other}", None) == "gs://b/{other}"
+    with pytest.raises(ConfigError, match="the run has no date"):
+        with_date("gs://b/{month}", None)
+
+
+# The DAG
+
+
+@pytest.fixture
+def retrain(tmp_path: Path, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The DAG as a deployment has it that runs it each month."""
+    monkeypatch.setenv("QARIB_RETRAIN_SCHEDULE", "0 0 1 * *")
+    monkeypatch.setenv("QARIB_TIMEZONE", "Asia/Qatar")
+    monkeypatch.setenv("QARIB_WORKSPACE", str(tmp_path / "work"))
+    monkeypatch.setenv("QARIB_BUCKET", bucket_name)
+    path = str(tmp_path / "work" / "text" / "{month}.txt")
+    values = {"preset": "demo", "sources": [{"name": "text", "path": path}], "retrain_steps": 50}
+    monkeypatch.setenv("QARIB_RETRAIN", json.dumps(values))
+    import qarib_retrain
+
+    return importlib.reload(qarib_retrain).qarib_retrain()
+
+
+def test_when_it_runs(retrain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (retrain.timetable.expression, retrain.timetable.timezone.name) == ("0 0 1 * *", "Asia/Qatar")
+    assert (retrain.catchup, retrain.max_active_runs) == (False, 1)
+    assert type(retrain.timetable).__name__ == "CronDataIntervalTimetable"
+    from qarib_airflow.preflight.retrain import schedule
+    from qarib_airflow.publishing.assets import CORPUS
+
+    monkeypatch.setenv("QARIB_RETRAIN_SCHEDULE", "asset")
+    assert schedule() == [CORPUS]
+    import qarib_retrain
+
+    assert "qarib_corpus" in str(importlib.reload(qarib_retrain).qarib_retrain().timetable.asset_condition)
+    monkeypatch.delenv("QARIB_RETRAIN_SCHEDULE")
+    assert schedule() is None
+    for task in retrain.tasks:
+        assert task.task_id.rpartition(".")[2] in retrain.doc_md, f"doc_md does not mention {task.task_id}"
+
+
+def test_with_nothing_new_the_run_ends_well_and_everything_is_skipped(
+    retrain: Any,
+    tmp_path: Path,
+    bucket_name: str,
+    airflow_database: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "work" / "text").mkdir(parents=True)
+    write_documents(tmp_path / "work" / "text" / "2026-09.txt", 0, 300)
+    run = made(tmp_path, upload={"bucket": bucket_name})
+    assert promoted_model(record_of(tmp_path, run.address), "demo") is not None
+    # The interval is September in Qatar, where it began on August 31 in UTC.
+    done = retrain.test(logical_date=datetime(2026, 10, 1, 0, 0, tzinfo=UTC))
+    states = {instance.task_id: instance.state for instance in done.get_task_instances()}
+    assert done.state == "success"
+    assert states.pop("preflight") == "success"
+    assert set(states.values()) == {"skipped"}
+    assert "delete_tpu" in states
+    assert "all of the 1 source files are in the dataset already" in caplog.text

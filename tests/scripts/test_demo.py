@@ -1,0 +1,111 @@
+"""The demo's parts that need no Airflow: ports, the guard, and what is printed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import demo
+import pytest
+import sqlalchemy
+from local_stack import MARKER, LocalStack, StackError, end_marked, free_ports, marked
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_a_port_that_is_taken_is_not_chosen() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ports = free_ports(4, port)
+    assert port not in ports
+    assert len(set(ports)) == 4
+    assert free_ports(2, ports[0])[0] == ports[0]
+
+
+def test_marked_processes_end_whatever_they_do() -> None:
+    marker = f"test-{os.getpid()}"
+    code = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: os.fork())\n"
+        "os.setsid() if os.fork() == 0 else None\n"
+        "os.write(1, b'up\\n')\n"  # At once: two processes write.
+        "while True: signal.pause()"
+    )
+    environment = {**os.environ, MARKER: marker}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(2)]
+        found = marked(marker)
+        end_marked(marker)
+        assert process.stdout.read() == b""
+        assert process.wait() == -signal.SIGKILL
+    assert lines == [b"up\n"] * 2
+    assert len(found) == 2
+    assert marked(marker) == []
+
+
+def test_the_guard_ends_everything_when_the_starter_is_killed(tmp_path: Path) -> None:
+    """The starter gets a stack's guard and a process with its marker, and is killed."""
+    starter = (
+        "import os, pathlib, signal, subprocess, sys; from local_stack import MARKER, LocalStack\n"
+        "stack = LocalStack(pathlib.Path(sys.argv[1]))\n"
+        "stack.home.mkdir(exist_ok=True)\n"
+        "lock = (stack.home / 'lock').open('w')\n"
+        "import fcntl; fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "stack._start_guard(lock)\n"
+        "environment = {**os.environ, MARKER: stack.marker}\n"
+        "sleeper = [sys.executable, '-c', 'import signal; signal.pause()']\n"
+        "subprocess.Popen(sleeper, env=environment, start_new_session=True)\n"
+        "print(stack.marker, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "scripts")])
+    command = [sys.executable, "-c", starter, str(tmp_path)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        marker = process.stdout.readline().decode().strip()
+        # Held open by the process with the marker: the end comes when the guard has ended it.
+        assert process.stdout.read() == b""
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # The guard gives it back last.
+    assert marked(marker) == []
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StackError, match="in use by another demo"):
+            LocalStack(tmp_path).__enter__()
+
+
+def test_a_writer_waits_for_another_one(tmp_path: Path) -> None:
+    """A user who triggers a run while the DAGs are being read waits; SQLite's 5 s end in an error 500."""
+    stack = LocalStack(tmp_path)
+    stack.url, stack.emulator, stack._execution_port = "http://127.0.0.1:1", "http://127.0.0.1:2", 3
+    address = stack._environment(1, 2, 3, 4)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    with sqlalchemy.create_engine(address).connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 30_000
+    assert (tmp_path / "airflow.db").exists()
+
+
+def test_progress_lines_without_a_terminal() -> None:
+    def tasks(**states: int) -> list[dict[str, str]]:
+        return [{"task_id": "shard.convert", "state": s} for s, times in states.items() for _ in range(times)]
+
+    assert demo.line_of("shard.convert", tasks(scheduled=3), {}) is None
+    assert demo.line_of("shard.convert", tasks(success=2, running=1), {}) == "shard.convert: 2 of 3 done"
+    assert demo.line_of("shard.convert", tasks(success=2, failed=1), {}) == (
+        "shard.convert: 2 of 3 done, 1 failed"
+    )
+    training = {"step": 123, "train_steps": 2000}
+    assert demo.line_of("train", [{"task_id": "train", "state": "running"}], training) == (
+        "train: 100 of 2,000 steps"
+    )

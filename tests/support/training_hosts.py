@@ -1,0 +1,45 @@
+"""Trains in one process what several hosts would train together: the figures that theirs are compared with.
+
+A program of its own, `python -m tests.support.training_hosts CONFIG HOSTS`, on JAX. It prints the loss of
+each step.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from qarib_tasks.config.run import TrainingJob, from_dict, load_yaml
+from qarib_tasks.train.runtime import choose_backend
+
+
+def main(config: Path, hosts: int) -> None:
+    from qarib_tasks.train.data.batches import ExampleStream, Parser, Position
+    from qarib_tasks.train.data.shards import Shards
+    from qarib_tasks.train.model.bert import build_model
+    from qarib_tasks.train.model.steps import make_steps
+
+    job = from_dict(TrainingJob, load_yaml(config), config)
+    steps = make_steps(build_model(job, 64), job.train, job.random_seed)
+    parse, shards = Parser(job, 64), Shards(job.training_data, Path(job.output))
+    size, window = job.train.train_batch_size // hosts, job.train.shuffle_window
+    streams = [
+        ExampleStream(shards, window=window, seed=job.random_seed, host=host, hosts=hosts).batches(
+            Position(), size
+        )
+        for host in range(hosts)
+    ]
+    losses = []
+    for _ in range(job.train.train_steps):
+        parts = [parse(next(stream)[0]) for stream in streams]
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        losses.append(float(steps.train(whole)["loss"]))
+    print(json.dumps(losses))
+
+
+if __name__ == "__main__":
+    choose_backend("jax")
+    main(Path(sys.argv[1]), int(sys.argv[2]))

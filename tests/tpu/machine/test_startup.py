@@ -1,0 +1,245 @@
+"""The startup script, run by bash on emulated machines: nothing that a user typed is ever run by a shell."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uv import find_uv_bin
+
+from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
+from qarib_tasks.emulators.cloud_tpu.state import ManualClock
+from qarib_tasks.errors import ConfigError
+from qarib_tasks.tpu.api.client import CloudTpuClient
+from qarib_tasks.tpu.api.request import TpuRequest
+from qarib_tasks.tpu.machine.startup import BucketFile, Launch, render, with_launch
+
+NAME, ZONE = "qarib-run-1", "us-west4-a"
+HOSTILE = """a b'c"d $(touch CANARY) `touch CANARY` ${HOME} \\ ; touch CANARY & | > x * ? ~ # برت 🤗 ' -rf"""
+# Says what it was given, and lets the reader of a pipe know that it ended.
+SAYS = "import json, os, sys; json.dump([sys.argv[2:], sorted(os.listdir())], open(sys.argv[1], 'w'))"
+
+
+# A pipe's end that never comes must be a failure.
+pytestmark = pytest.mark.timeout(120)
+
+
+class Bench:
+    """A bucket with what a launch needs, and a TPU emulator whose machines can reach it."""
+
+    def __init__(self, bucket: str, address: str, folder: Path) -> None:
+        client = storage.Client(project="emulator", credentials=AnonymousCredentials())
+        self.bucket = client.bucket(bucket)
+        self.folder = folder
+        self.environment = {"STORAGE_EMULATOR_HOST": address, "QARIB_PYTHON": sys.executable}
+
+    def put(self, name: str, data: bytes, path: str = "") -> BucketFile:
+        file = self.folder / "upload"
+        file.write_bytes(data)
+        self.bucket.blob(name).upload_from_filename(str(file))
+        return replace(BucketFile.of(file, name), path=path)
+
+    def launch(self, arguments: Sequence[str], **changes: Any) -> Launch:
+        values: dict[str, Any] = {
+            "name": NAME,
+            "bucket": self.bucket.name,
+            "reports": f"gs://{self.bucket.name}/launches",
+            "arguments": arguments,
+            "wheel": self.put("launch/qarib-1-py3-none-any.whl", b"wheel"),
+            "requirements": self.put("launch/requirements.txt", b""),
+        }
+        return Launch(**(values | changes))
+
+    def run(
+        self,
+        launch: Launch,
+        pipe: Path,
+        accelerator_type: str = "v5litepod-4",
+        meanwhile: Callable[[TpuEmulator], None] = lambda emulator: None,
+    ) -> None:
+        """Boot it, wait until all of its processes are gone, and end the emulator."""
+        request = TpuRequest(
+            name=NAME, zone=ZONE, accelerator_type=accelerator_type, runtime_version="v2-alpha-tpuv5-lite"
+        )
+        request = with_launch(request, launch)
+        # Held open by the script and all that it starts: its end is theirs.
+        request = replace(request, startup_script=f"exec 8>'{pipe}'\n{request.startup_script}")
+        clock = ManualClock()
+        with TpuEmulator(self.folder / "tpu", clock=clock, environment=self.environment) as emulator:
+            client = CloudTpuClient("test", endpoint=emulator.endpoint)
+            client.create_queued_resource(request)
+            emulator.advance(152)
+            with pipe.open() as said:
+                meanwhile(emulator)
+                assert said.read() == ""
+            client.close()
+
+    def report(self, worker: int = 0) -> dict[str, Any]:
+        text = self.bucket.blob(f"launches/{NAME}/worker-{worker}.json").download_as_bytes()
+        value: dict[str, Any] = json.loads(text)
+        return value
+
+    @property
+    def canaries(self) -> list[Path]:
+        return list(self.folder.rglob("CANARY"))
+
+
+@pytest.fixture
+def bench(bucket_name: str, emulator_address: str, tmp_path: Path) -> Bench:
+    return Bench(bucket_name, emulator_address, tmp_path)
+
+
+def test_hostile_values_arrive_as_they_are(bench: Bench, pipe: Path, tmp_path: Path) -> None:
+    arguments = [HOSTILE, "two\nlines\n", "", "-n", "$NAME", "'", "\\"]
+    config = bench.put(f"launch/{HOSTILE}", b"a: 1\n", HOSTILE.replace("/", "_"))
+    said = tmp_path / "said.json"
+    launch = bench.launch(["-c", SAYS, str(said), *arguments], files=[config], python=HOSTILE, uv_url=HOSTILE)
+    bench.run(launch, pipe)
+    report = bench.report()
+    assert report["state"] == "succeeded", report["message"]
+    received, files = json.loads(said.read_text(encoding="utf-8"))
+    assert received == arguments
+    assert config.local in files
+    assert bench.canaries == []
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=5))
+def test_any_arguments_arrive_as_they_are(arguments: list[str]) -> None:
+    file = BucketFile("o", "0", "f")
+    script = render(
+        Launch(name=NAME, bucket="b", reports="gs://b/r", arguments=arguments, wheel=file, requirements=file)
+    )
+    head = script[: script.index("set -Eeuo pipefail")]
+    code = f'{head}\nprintf "%s\\0" "${{ARGUMENTS[@]+"${{ARGUMENTS[@]}}"}}"'
+    output = subprocess.run(["bash"], input=code.encode(), capture_output=True, check=True).stdout
+    assert output.split(b"\0")[:-1] == [a.encode() for a in arguments] or not arguments
+
+
+def test_a_failure_reports_the_end_of_its_log(bench: Bench, pipe: Path) -> None:
+    code = """for i in range(30): print("line", i)
+print('"\\\\ tab\\tبرت')
+raise SystemExit("loss is not a number")"""
+    bench.run(bench.launch(["-c", code]), pipe)
+    report = bench.report()
+    assert (report["name"], report["state"]) == (NAME, "failed")
+    assert report["message"].endswith('line 29\n"\\ tabبرت\nloss is not a number\n')
+    assert "line 10\n" not in report["message"]
+    log = bench.bucket.blob(f"launches/{NAME}/worker-0.log").download_as_bytes().decode()
+    assert "line 0\n" in log
+
+
+def test_other_bytes_than_were_uploaded_are_refused(bench: Bench, pipe: Path) -> None:
+    config = bench.put("launch/config.yaml", b"a: 1\n", "config.yaml")
+    bench.bucket.blob("launch/config.yaml").upload_from_string(b"a: 2\n")
+    bench.run(bench.launch(["-c", "print('trained')"], files=[config]), pipe)
+    assert bench.report()["state"] == "failed"
+    assert "config.yaml is not what was uploaded" in bench.report()["message"]
+    assert "trained" not in bench.report()["message"]
+
+
+def test_every_worker_of_a_slice_runs_it(bench: Bench, pipe: Path) -> None:
+    code = "import os; print('worker', os.environ['QARIB_TPU_WORKER'], 'of', os.environ['QARIB_TPU_NAME'])"
+    bench.run(bench.launch(["-c", code]), pipe, "v5litepod-16")
+    for worker in range(4):
+        assert f"worker {worker} of {NAME}\n" in bench.report(worker)["message"]
+
+
+@pytest.mark.slow
+def test_it_brings_its_own_environment(bench: Bench, pipe: Path, tmp_path: Path) -> None:
+    """With the real uv, from a wheelhouse in the bucket, without a package index."""
+    wheel = tmp_path / "tiny_qarib-1.0-py3-none-any.whl"
+    with ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny_qarib.py", "import sys; print('in', sys.prefix)\n")
+        metadata = "Metadata-Version: 2.1\nName: tiny-qarib\nVersion: 1.0\n"
+        archive.writestr("tiny_qarib-1.0.dist-info/METADATA", metadata)
+        kind = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr("tiny_qarib-1.0.dist-info/WHEEL", kind)
+        archive.writestr("tiny_qarib-1.0.dist-info/RECORD", "")
+    with tarfile.open(tmp_path / "wheelhouse.tar", "w") as archive:
+        archive.add(find_uv_bin(), "uv")
+    del bench.environment["QARIB_PYTHON"]
+    launch = bench.launch(
+        ["-m", "tiny_qarib"],
+        wheel=bench.put("launch/tiny.whl", wheel.read_bytes(), wheel.name),
+        wheelhouse=bench.put("launch/w.tar", (tmp_path / "wheelhouse.tar").read_bytes(), "wheelhouse.tar"),
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+    )
+    bench.run(launch, pipe)
+    report = bench.report()
+    assert report["state"] == "succeeded", report["message"]
+    assert f"disk/qarib/{NAME}/environment\n" in report["message"]
+
+
+# Prints a line a moment until it is told to end; then saves, and ends with an error.
+WORKS = """
+import signal, sys, time
+def end(*_):
+    print("saved", flush=True)
+    raise SystemExit(75)
+signal.signal(signal.SIGTERM, end)
+for step in range(100_000):
+    print("step", step, flush=True)
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    "by",
+    ["notice", *(pytest.param(by, marks=pytest.mark.slow) for by in ("stop", "metadata", "maintenance"))],
+)
+def test_work_that_is_told_to_end_saves_first(bench: Bench, pipe: Path, by: str) -> None:
+    launch = bench.launch(["-c", WORKS], report_every=0.1)
+
+    def tell(emulator: TpuEmulator) -> None:
+        marks: set[str] = set()
+        while len(marks) < 3:  # It works, and says so.
+            blob = bench.bucket.get_blob(f"launches/{NAME}/worker-0.json")
+            marks |= {json.loads(blob.download_as_bytes())["mark"]} if blob else set()
+        if by == "stop":
+            bench.bucket.blob(f"launches/{NAME}/stop").upload_from_string(b"")
+        elif by == "notice":
+            emulator.strike(NAME, kind="preempt", notice=30)
+        elif by == "metadata":
+            emulator.machines(NAME)[0].metadata.set(preempted="TRUE")
+        else:
+            emulator.machines(NAME)[0].metadata.set(maintenance_event="TERMINATE_ON_HOST_MAINTENANCE")
+
+    bench.run(launch, pipe, meanwhile=tell)
+    report = bench.report()
+    assert report["state"] == ("stopped" if by == "stop" else "preempted"), report["message"]
+    assert "saved\n" in report["message"]
+
+
+def test_work_that_somebody_else_told_to_end_can_go_on(bench: Bench, pipe: Path) -> None:
+    bench.run(bench.launch(["-c", "print('saved'); raise SystemExit(75)"]), pipe)
+    assert bench.report()["state"] == "preempted"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arguments": ["a\0b"]}, "zero byte"),
+        ({"arguments": ["x" * 300_000]}, "longer than"),
+        ({"reports": "gs://other/r"}, "own bucket"),
+        ({"files": [BucketFile("o", "0", "../../etc/passwd")]}, "below the working folder"),
+        ({"files": [BucketFile("o", "0", "/etc/passwd")]}, "below the working folder"),
+    ],
+)
+def test_what_cannot_be_launched(changes: dict[str, Any], message: str) -> None:
+    file = BucketFile("o", "0", "f")
+    values: dict[str, Any] = {"name": NAME, "bucket": "b", "reports": "gs://b/r", "arguments": ()}
+    with pytest.raises(ConfigError, match=message):
+        render(Launch(**(values | {"wheel": file, "requirements": file} | changes)))

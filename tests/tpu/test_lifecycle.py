@@ -1,0 +1,332 @@
+"""A run's TPU from asking to gone, through every loss, against the Cloud TPU emulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
+from qarib_tasks.emulators.cloud_tpu.faults import Behaviour
+from qarib_tasks.emulators.cloud_tpu.state import ManualClock
+from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
+from qarib_tasks.tpu.api.errors import TpuUnavailableError
+from qarib_tasks.tpu.api.request import TpuRequest
+from qarib_tasks.tpu.follow import TpuRun
+from qarib_tasks.tpu.lifecycle import Heartbeat, Limits, Memory, Observation, decide
+
+ZONES = ("us-west4-a", "us-central1-a")
+POLL = 15.0
+LIMITS = Limits(queueing=600, booting=300, heartbeat=120, stopping=60, deleting=600)
+
+
+@dataclass
+class Bench:
+    """An emulator, a client, and the training's heartbeats as files that a machine would write."""
+
+    emulator: TpuEmulator
+    clock: ManualClock
+    client: CloudTpuClient
+    folder: Path
+    limits: Limits = field(default_factory=lambda: LIMITS)
+    zones: tuple[str, ...] = ZONES
+    saved: list[str] = field(default_factory=list)
+    beats: int = 0
+
+    def heartbeat(self, name: str) -> Heartbeat | None:
+        path = self.folder / f"{name}.json"
+        return Heartbeat(**json.loads(path.read_text())) if path.exists() else None
+
+    def stop(self, name: str) -> None:
+        (self.folder / f"{name}.stop").touch()
+
+    def beat(self, memory: Memory, **values: str) -> None:
+        """The training on this attempt's TPU says something."""
+        self.beats += 1
+        text = json.dumps({"name": memory.name, "mark": str(self.beats), **values})
+        (self.folder / f"{memory.name}.json").write_text(text)
+
+    def run(self) -> TpuRun:
+        return TpuRun(
+            client=self.client,
+            training=self,
+            request=lambda memory, zone: TpuRequest(
+                name=memory.name,
+                zone=zone,
+                accelerator_type="v5litepod-4",
+                runtime_version="v2-alpha-tpuv5-lite",
+                labels={"run": "r1", "attempt": memory.name},
+            ),
+            zones=self.zones,
+            limits=self.limits,
+            save=lambda memory: self.saved.append(json.dumps(memory.to_dict())),
+        )
+
+    def until(self, memory: Memory, phase: str, *, beating: bool = False, looks: int = 400) -> Memory:
+        """Look every quarter of a minute; each look by a process that knows no more than what was saved."""
+        for _ in range(looks):
+            memory = self.run().step(memory, self.clock())
+            memory = Memory.from_dict(json.loads(self.saved[-1]))
+            if memory.phase == phase:
+                return memory
+            if memory.phase in ("succeeded", "failed"):
+                raise AssertionError(f"{memory.phase}, not {phase}: {memory.history}")
+            if (beating or memory.phase == "booting") and self.ready(memory):
+                self.beat(memory)
+            self.emulator.advance(POLL)
+        raise AssertionError(f"still {memory.phase}, not {phase}: {memory.history}")
+
+    def ready(self, memory: Memory) -> bool:
+        node = self.client.node(self.zones[memory.zone], memory.name)
+        return node is not None and node.state.name == "READY"
+
+    @property
+    def nothing_is_left(self) -> bool:
+        return not self.emulator.queued_resource_ids and not self.emulator.node_ids
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    clock = ManualClock()
+    with TpuEmulator(tmp_path / "tpu", clock=clock) as emulator:
+        client = CloudTpuClient("test", endpoint=emulator.endpoint, backoff=Backoff(0.001, 0.002, 30))
+        folder = tmp_path / "heartbeats"
+        folder.mkdir()
+        yield Bench(emulator, clock, client, folder)
+        client.close()
+
+
+NEW = Memory(run_id="manual__2026-11-22T10:00:00+00:00")
+
+
+def finish(bench: Bench, memory: Memory) -> Memory:
+    bench.beat(memory, state="succeeded")
+    memory = bench.until(memory, "succeeded")
+    assert bench.nothing_is_left
+    return memory
+
+
+def test_the_way_without_a_loss(bench: Bench) -> None:
+    memory = finish(bench, bench.until(NEW, "running"))
+    assert (memory.attempt, memory.preemptions) == (1, 0)
+    assert len(bench.emulator.bills()) == 1
+    # The estimate is on the high side, by no more than provisioning and deleting take.
+    billed = sum(bill.seconds for bill in bench.emulator.bills())
+    assert billed <= memory.spent <= billed + 200
+
+
+LOSSES: dict[str, Callable[[Bench, Memory], None]] = {
+    "preempted": lambda bench, memory: bench.emulator.strike(memory.name, kind="preempt"),
+    "vanished": lambda bench, memory: bench.emulator.strike(memory.name, kind="vanish"),
+    "terminated": lambda bench, memory: bench.emulator.strike(memory.name, kind="node_state"),
+    "repairing": lambda bench, memory: bench.emulator.strike(memory.name, kind="maintenance"),
+    "told": lambda bench, memory: bench.beat(memory, state="preempted"),
+    "one of several": lambda bench, memory: bench.beat(memory, state="lost"),
+    "stopped": lambda bench, memory: bench.emulator.strike(memory.name, kind="node_state", state="STOPPED"),
+    "silent": lambda bench, memory: bench.emulator.advance(bench.limits.heartbeat),
+    "suspended": lambda bench, memory: (
+        bench.emulator.strike(memory.name, kind="preempt"),
+        bench.emulator.advance(60),
+    ),
+    "deleted by hand": lambda bench, memory: bench.client.delete_step("us-west4-a", memory.name),
+    "gone": lambda bench, memory: (
+        bench.client.delete_step("us-west4-a", memory.name),
+        bench.emulator.advance(100),
+    ),
+}
+
+
+REASONS = {
+    "preempted": "node is PREEMPTED",
+    "vanished": "not found",
+    "terminated": "node is TERMINATED",
+    "repairing": "node is REPAIRING",
+    "told": "told that it is preempted",
+    "one of several": "a machine of the slice is gone",
+    "stopped": "node is STOPPED",
+    "silent": "no heartbeat for 120 s",
+    "suspended": "resource is SUSPENDED",
+    "deleted by hand": "node is DELETING",
+    "gone": "not found",
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_lost_tpu_is_replaced(bench: Bench, loss: str) -> None:
+    first = bench.until(NEW, "running")
+    LOSSES[loss](bench, first)
+    second = bench.until(first, "booting")
+    assert (second.attempt, second.preemptions, second.zone) == (2, 1, 0)
+    assert second.name != first.name
+    assert REASONS[loss] in second.history[-1]
+    assert bench.emulator.queued_resource_ids == [second.name]
+    # What the first one says now is nobody's.
+    bench.beat(first, state="succeeded")
+    finish(bench, bench.until(second, "running"))
+    assert len(bench.emulator.bills()) == 2
+
+
+def test_three_losses_and_the_end_of_the_budget(bench: Bench) -> None:
+    bench.limits = replace(bench.limits, max_preemptions=2)
+    bench.emulator.add_fault(kind="preempt", after=60)
+    memory = bench.until(NEW, "failed", beating=True)
+    assert (memory.attempt, memory.preemptions) == (3, 3)
+    assert bench.nothing_is_left
+    assert "3 TPUs lost, 2 are replaced" in memory.reason
+    assert [entry.split(" ")[1] for entry in memory.history] == ["1", "2", "3"]
+    assert {bill.seconds for bill in bench.emulator.bills()} == {60.0}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "stock_out"},
+        {"kind": "queue_for_ever"},
+        {"kind": "provisioning_fails"},
+        {"kind": "create_operation_fails", "code": 3},
+        {"kind": "create_refused", "code": 7, "message": "Permission denied on 'locations/us-west4-a'"},
+        {"kind": "quota", "chips": 0},
+    ],
+)
+def test_the_next_zone_where_the_first_has_none(bench: Bench, fault: dict[str, Any]) -> None:
+    bench.emulator.add_fault(zone=ZONES[0], **fault)
+    memory = bench.until(NEW, "running")
+    assert (memory.zone, memory.preemptions) == (1, 0)
+    assert len(bench.emulator.queued_resource_ids) == 1
+    bench.emulator.strike(memory.name, kind="preempt")
+    # The zone that worked is asked first again.
+    again = bench.until(memory, "booting")
+    assert (again.zone, again.preemptions) == (1, 1)
+    finish(bench, bench.until(again, "running"))
+
+
+def test_no_zone_has_one(bench: Bench) -> None:
+    bench.emulator.add_fault(kind="stock_out", zone=ZONES[0])
+    bench.emulator.add_fault(kind="queue_for_ever", zone=ZONES[1])
+    memory = bench.until(NEW, "failed")
+    assert "any of the zones tried (us-west4-a, us-central1-a): not granted within 600 s" in memory.reason
+    assert bench.nothing_is_left
+    assert "no more capacity" in memory.history[0]
+
+
+def test_a_grant_after_the_limit_of_queueing_is_not_paid_for(bench: Bench) -> None:
+    bench.zones = ZONES[:1]
+    bench.emulator.add_fault(kind="late_grant", after=4200)
+    bench.until(NEW, "failed")
+    bench.emulator.advance(10_000)
+    assert bench.nothing_is_left
+    assert bench.emulator.bills() == []
+
+
+def test_a_request_that_the_service_cannot_meet(bench: Bench) -> None:
+    run = replace(
+        bench.run(),
+        request=lambda name, zone: replace(bench.run().request(name, zone), accelerator_type="v9"),
+    )
+    memory = NEW
+    while memory.phase != "failed":
+        memory = run.step(memory, bench.clock())
+    assert '"v9", could not be found' in memory.reason
+    assert "us-central1-a" in memory.reason
+
+
+def test_a_training_that_fails_is_not_repeated(bench: Bench) -> None:
+    memory = bench.until(NEW, "running")
+    bench.beat(memory, state="failed", message="loss is not a number")
+    memory = bench.until(memory, "failed")
+    assert "loss is not a number" in memory.reason
+    assert (memory.attempt, bench.nothing_is_left) == (1, True)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("limit", [{"max_cost": 5.0, "price": 100.0}, {"running": 180.0}])
+def test_stopped_by_a_limit_with_a_checkpoint_if_it_can(
+    bench: Bench, limit: dict[str, float], answers: bool
+) -> None:
+    memory = bench.until(NEW, "running")
+    bench.limits = replace(bench.limits, **limit)
+    memory = bench.until(memory, "stopping", beating=True)
+    assert (bench.folder / f"{memory.name}.stop").exists()
+    if answers:
+        bench.beat(memory, state="stopped")
+        memory = bench.run().step(memory, bench.clock())
+        assert memory.phase == "deleting"
+    memory = bench.until(memory, "failed", beating=not answers)
+    assert ("max_cost is 5.00" if "max_cost" in limit else "within 180 s") in memory.reason
+    assert (memory.attempt, bench.nothing_is_left) == (1, True)
+
+
+def test_machines_that_never_speak(bench: Bench) -> None:
+    bench.limits = replace(bench.limits, max_preemptions=0)
+    memory = NEW
+    while memory.phase != "failed":
+        memory = bench.run().step(memory, bench.clock())
+        bench.emulator.advance(POLL)
+    assert "no heartbeat within 300 s" in memory.reason
+    assert bench.nothing_is_left
+
+
+def test_killed_between_asking_and_knowing(bench: Bench) -> None:
+    run = bench.run()
+    run.step(NEW, bench.clock())
+    # The answer is lost with the process: the next one has what was saved before it asked.
+    memory = Memory.from_dict(json.loads(bench.saved[0]))
+    assert memory.phase == "asking"
+    memory = bench.until(memory, "running")
+    assert (memory.attempt, len(bench.emulator.bills())) == (1, 1)
+
+
+def test_the_name_is_somebody_else_s(bench: Bench) -> None:
+    bench.client.create_queued_resource(replace(bench.run().request(NEW, ZONES[0]), labels={}))
+    memory = bench.until(NEW, "running")
+    assert memory.attempt == 2
+    finish_with = bench.emulator.queued_resource_ids
+    assert set(finish_with) == {NEW.name, memory.name}
+
+
+@pytest.mark.parametrize("response", ["empty", "queued_resource"])
+def test_with_everything_wrong_at_once(bench: Bench, response: str) -> None:
+    switches: dict[str, Any] = {"delete_response": response, "expiry": "waiting"}
+    delays: dict[str, Any] = {"id_taken_after_delete": 3600}
+    bench.emulator.state.faults.behaviour = Behaviour(delays=delays, **switches)
+    bench.emulator.add_fault(kind="api_error", rate=0.3, seed=5)
+    bench.emulator.add_fault(kind="create_conflict")
+    bench.emulator.add_fault(kind="delete_again", times=3)
+    bench.emulator.add_fault(kind="operation_slow", after=3600)
+    bench.emulator.add_fault(kind="endpoints_late", after=30)
+    bench.emulator.add_fault(kind="preempt", after=100, times=2)
+    memory = bench.until(NEW, "running")
+    for _ in range(2):
+        memory = bench.until(bench.until(memory, "booting", beating=True), "running")
+    assert (memory.attempt, memory.preemptions) == (3, 2)
+    finish(bench, memory)
+
+
+def test_an_api_that_is_down_changes_nothing(bench: Bench) -> None:
+    memory = bench.until(NEW, "running")
+    bench.client._retry = bench.client._retry.with_timeout(0.01)
+    bench.emulator.add_fault(kind="api_error", codes=[14])
+    with pytest.raises(TpuUnavailableError):
+        bench.run().step(memory, bench.clock())
+    bench.emulator.clear_faults()
+    finish(bench, memory)
+
+
+def test_a_delete_without_end_says_so(bench: Bench) -> None:
+    memory = bench.until(NEW, "running")
+    bench.emulator.add_fault(kind="delete_again")
+    bench.beat(memory, state="succeeded")
+    memory = bench.until(memory, "failed")
+    assert "still there after 600 s of deleting: it may cost money" in memory.reason
+
+
+def test_another_tpu_s_heartbeat_does_not_count() -> None:
+    memory = replace(NEW, phase="running", heartbeat_at=100.0)
+    beat = Heartbeat(name=replace(NEW, attempt=2).name, mark="1", state="succeeded")
+    seen = Observation(time=150.0, queued="ACTIVE", nodes=["READY"], heartbeat=beat)
+    after, action = decide(memory, seen, LIMITS, ZONES)
+    assert (after.phase, after.heartbeat_at, action) == ("running", 100.0, "wait")

@@ -1,0 +1,154 @@
+"""The training step: the same losses on both backends, on one device and on eight, in both precisions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qarib_tasks.train.runtime import choose_backend
+
+choose_backend()
+
+from qarib_tasks.config.run import TrainingJob  # noqa: E402
+from qarib_tasks.train.model.bert import build_model  # noqa: E402
+from qarib_tasks.train.model.steps import make_steps  # noqa: E402
+from tests.support.training_steps import batches, figures, job_of  # noqa: E402
+
+Figures = list[dict[str, float]]
+# Compiling takes longer than these few steps.
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("steps")
+
+
+@pytest.fixture(scope="module")
+def job(folder: Path) -> TrainingJob:
+    return job_of(folder)
+
+
+@pytest.fixture(scope="module")
+def tensorflow(job: TrainingJob) -> Figures:
+    return figures(job)
+
+
+@pytest.fixture(scope="module")
+def continued(job: TrainingJob, folder: Path) -> list[float]:
+    """Keeps TensorFlow's state after three steps; gives the losses of the next three."""
+    steps = make_steps(build_model(job, 64), job.train, job.random_seed)
+    given = [batch for batch, _ in zip(batches(job), range(6), strict=False)]
+    for batch in given[:3]:
+        steps.train(batch)
+    np.savez(folder / "state.npz", **steps.state())
+    return [float(steps.train(batch)["loss"]) for batch in given[3:]]
+
+
+@pytest.fixture(scope="module")
+def jax(folder: Path, continued: list[float]) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.training_steps", str(folder)],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def largest_difference(one: Figures, other: Figures, *names: str) -> float:
+    """Relative, over all steps and the figures named."""
+    assert len(one) == len(other) >= 10
+    pairs = [(a[n], b[n]) for a, b in zip(one, other, strict=True) for n in names if n in a]
+    return max(abs(a - b) / abs(b) for a, b in pairs)
+
+
+LOSSES = ("loss", "masked_lm_loss", "next_sentence_loss", "gradient_norm", "weights")
+
+
+def test_training_learns(tensorflow: Figures) -> None:
+    assert tensorflow[49]["masked_lm_loss"] < tensorflow[0]["masked_lm_loss"] - 0.1
+
+
+def test_fifty_steps_on_jax_are_those_on_tensorflow(tensorflow: Figures, jax: dict[str, Any]) -> None:
+    assert largest_difference(jax["one"], tensorflow, *LOSSES) < 1e-3
+
+
+def test_eight_devices_compute_what_one_does(jax: dict[str, Any]) -> None:
+    assert largest_difference(jax["eight"], jax["one"], *LOSSES) < 1e-4
+
+
+def test_dropout_is_the_same_on_both_backends(folder: Path, jax: dict[str, Any]) -> None:
+    dropped = figures(job_of(folder, dropout=0.1, steps=10))
+    assert largest_difference(jax["one, dropout"], dropped, *LOSSES) < 1e-4
+
+
+def test_dropout_does_not_depend_on_the_number_of_devices(jax: dict[str, Any]) -> None:
+    assert largest_difference(jax["eight, dropout"], jax["one, dropout"], *LOSSES) < 1e-4
+    assert jax["one, dropout"][0]["loss"] != jax["one"][0]["loss"]
+
+
+def test_several_steps_in_a_call_are_those_steps(folder: Path, jax: dict[str, Any]) -> None:
+    """Dropout too: its numbers follow from the step."""
+    assert largest_difference(jax["several a call"], jax["one, dropout"][:-1], *LOSSES) < 1e-4
+    job = job_of(folder, dropout=0.1, steps=10)
+    steps = make_steps(build_model(job, 64), job.train, job.random_seed)
+    given = [batch for batch, _ in zip(batches(job), range(10), strict=False)]
+    parts = [steps.train_several(part) for part in (given[:1], given[1:5], given[5:])]
+    several = [{name: float(value) for name, value in each.items()} for part in parts for each in part]
+    assert largest_difference(several, figures(job)[:-1], *LOSSES) < 1e-4
+    assert int(steps.state()["global_step"]) == 10
+
+
+def test_bfloat16_trains_like_float32(job: TrainingJob, tensorflow: Figures, jax: dict[str, Any]) -> None:
+    mixed = figures(replace(job, train=replace(job.train, precision="bfloat16")))
+    for result in (mixed, jax["one, bfloat16"]):
+        # Near, and yet not the same: it did compute otherwise.
+        assert 1e-7 < largest_difference(result, tensorflow, "loss") < 0.02
+
+
+def test_bfloat16_keeps_weights_and_optimizer_in_float32(job: TrainingJob) -> None:
+    mixed = replace(job, train=replace(job.train, precision="bfloat16"))
+    steps = make_steps(build_model(mixed, 64), mixed.train, 1)
+    steps.train(next(batches(mixed)))
+    kinds = {name.rpartition("/")[2]: value.dtype for name, value in steps.state().items()}
+    assert kinds.pop("global_step") == np.int64
+    assert set(kinds.values()) == {np.dtype(np.float32)}
+
+
+def test_a_state_moves_between_backends(jax: dict[str, Any], continued: list[float]) -> None:
+    assert jax["same state"]
+    np.testing.assert_allclose(jax["from the state"], continued, rtol=1e-5)
+
+
+def test_a_whole_training_on_eight_devices(jax: dict[str, Any]) -> None:
+    progress = jax["progress"]
+    assert (progress["state"], progress["step"], progress["evaluation"]["step"]) == ("finished", 6, 6)
+    assert (progress["backend"], progress["device_kind"], progress["devices"]) == ("jax", "cpu", 8)
+    assert [len(filled["words"]) for filled in progress["evaluation"]["fill_mask"]] == [5] * 5
+
+
+def test_predictions_are_made_with_the_trained_weights(jax: dict[str, Any]) -> None:
+    assert jax["prediction"] < 1e-4
+
+
+def test_an_evaluation_of_any_size_is_divided(jax: dict[str, Any]) -> None:
+    eight, one = jax["evaluation"]
+    assert one["sentences"] == 13
+    assert eight == pytest.approx(one, rel=1e-5)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(jax: dict[str, Any]) -> None:
+    assert jax["batch of 12"].startswith(
+        "train.train_batch_size: a batch of 12 cannot be divided over 8 devices"
+    )

@@ -1,0 +1,34 @@
+"""The training step compiles for TPUs, on a machine that has none."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+def test_a_small_training_step_compiles_for_tpus() -> None:
+    """The real compiler of libtpu; that it counts the operations that the estimates are made of."""
+    done = subprocess.run(
+        [sys.executable, "benchmarks/tpu_compile.py", "--small", "--batch", "64"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "batch" in line]
+    assert [line.split(",")[0] for line in lines] == ["v5e:2x4", "v6e:2x4"]
+    for line in lines:
+        flops, arithmetic = map(
+            float, re.findall(r"([\d.e+]+) (?:FLOPs|by arithmetic)", line.replace("(", ""))
+        )
+        # Beside the matrix products, in so small a model, normalization, dropout and the optimizer show.
+        assert 1 < flops / arithmetic < 1.3
+        assert ", fits;" in line
