@@ -25,11 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from make_tweets import Tweets  # noqa: E402
+from make_tweets import Tweets
 
-from qarib_tasks.config.run import ConvertConfig  # noqa: E402
-from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab  # noqa: E402
-from tests.support.oracle_pretraining_data import Wordpieces, create_instances, load_tables, read_documents  # noqa: E402
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
+from tests.support.oracle_pretraining_data import Wordpieces, create_instances, load_tables, read_documents
 
 SHARD_LINES = 512_000
 PLAIN_LINES = 10_000

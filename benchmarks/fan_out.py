@@ -30,12 +30,13 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
 
-import demo  # noqa: E402
-import psutil  # noqa: E402
-from local_stack import TINY_MODEL, LocalStack  # noqa: E402
+import demo
+import psutil
+from local_stack import TINY_MODEL, LocalStack
 
-from qarib_tasks import pipeline  # noqa: E402
-from qarib_tasks.config.presets import SAMPLE, resolve  # noqa: E402
+from qarib_tasks import pipeline
+from qarib_tasks.config.presets import SAMPLE, resolve
+from qarib_tasks.runs.prepare import prepare
 
 BARE = "bare_fan_out"
 SOURCES = [{"name": name, "path": str(SAMPLE / f"{name}.txt")} for name in ("classical", "office")]
@@ -103,7 +104,7 @@ def collected_lines() -> int:
     """How many lines the sources give, to cut them into as many shards as are asked for."""
     with tempfile.TemporaryDirectory() as workspace:
         values = {"preset": "demo", "workspace": workspace, "collect": {"sources": SOURCES}}
-        run = pipeline.prepare(resolve(values))
+        run = prepare(resolve(values))
         pipeline.collect(run)
         return sum(1 for _ in chain(run.dataset.data.open("rb"), run.dataset.heldout_data.open("rb")))
 

@@ -88,15 +88,17 @@ def main() -> int:
     runtime.choose_backend("tensorflow")
     from qarib_tasks import pipeline
     from qarib_tasks.config import presets
+    from qarib_tasks.runs.prepare import prepare
+    from qarib_tasks.runs.training_job import training_job
     from qarib_tasks.train.loop import train
     from qarib_tasks.train.results.export import export
 
-    run = pipeline.prepare(presets.resolve(settings(arguments.corpus, arguments.workspace, arguments.steps)))
+    run = prepare(presets.resolve(settings(arguments.corpus, arguments.workspace, arguments.steps)))
     pipeline.collect(run)
     pipeline.build_vocab(run)
     for name in pipeline.split(run):
         pipeline.convert(run, name)
-    job = pipeline.training_job(run)
+    job = training_job(run)
     wall, cpu = time.monotonic(), time.process_time()
     train(job)
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu

@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config.run import ConvertConfig, from_dict
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.example_reader import Array, Shape, read_rows
 

@@ -60,7 +60,8 @@ def main() -> int:
 
 def differences(prefix: Path, examples: Path) -> dict[str, float]:
     """Train the reference's steps; the largest relative difference of each figure, and of the variables."""
-    from qarib_tasks.config.run import ModelConfig, TrainConfig, from_dict
+    from qarib_tasks.config.loading import from_dict
+    from qarib_tasks.config.training import ModelConfig, TrainConfig
     from qarib_tasks.train.model.bert import PretrainingBert
     from qarib_tasks.train.model.steps import make_steps
 

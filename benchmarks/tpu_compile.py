@@ -21,7 +21,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
-from qarib_tasks.config.run import ModelConfig, TrainConfig
+from qarib_tasks.config.training import ModelConfig, TrainConfig
 from qarib_tasks.machines.chips import CHIPS, SHARE_OF_PEAK, TrainingShape, estimate
 
 LENGTH, PREDICTIONS = 64, 10

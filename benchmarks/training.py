@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qarib_tasks.config.run import ModelConfig, TrainConfig
+from qarib_tasks.config.training import ModelConfig, TrainConfig
 from qarib_tasks.machines.chips import TrainingShape
 
 VOCAB_SIZE, LENGTH, PREDICTIONS = 64_000, 64, 10
@@ -81,7 +81,7 @@ def peer(model: ModelConfig, size: int) -> Callable[[], float]:
     import torch
     from transformers import BertConfig, BertForPreTraining
 
-    from qarib_tasks.config.run import to_dict
+    from qarib_tasks.config.loading import to_dict
 
     torch.manual_seed(0)
     bert = BertForPreTraining(BertConfig(vocab_size=VOCAB_SIZE, **to_dict(model))).train()

@@ -24,14 +24,15 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts"), str(REPOSITORY / "benchmarks")]
 
-import demo  # noqa: E402
-from fan_out import SOURCES, collected_lines  # noqa: E402
-from google.cloud.storage import transfer_manager  # type: ignore[import-untyped]  # noqa: E402
-from local_stack import LocalStack  # noqa: E402
+import demo
+from fan_out import SOURCES, collected_lines
+from google.cloud.storage import transfer_manager  # type: ignore[import-untyped]
+from local_stack import LocalStack
 
-from qarib_tasks import pipeline  # noqa: E402
-from qarib_tasks.config.presets import resolve  # noqa: E402
-from qarib_tasks.pipeline import Run  # noqa: E402
+from qarib_tasks import pipeline
+from qarib_tasks.config.presets import resolve
+from qarib_tasks.runs.prepare import prepare
+from qarib_tasks.runs.run import Run
 
 DAG = "qarib_backfill_shards"
 SENDING = re.compile(r"sending took ([0-9.]+) s")
@@ -82,7 +83,7 @@ def converted(stack: LocalStack, shards: int) -> tuple[Run, list[str]]:
         "split": {"shard_lines": collected_lines() // shards},
         "upload": {"bucket": stack.bucket},
     }
-    run = pipeline.prepare(resolve(values))
+    run = prepare(resolve(values))
     pipeline.collect(run)
     pipeline.build_vocab(run)
     names = pipeline.split(run)

@@ -24,9 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from make_tweets import Tweets  # noqa: E402
+from make_tweets import Tweets
 
-from qarib_tasks.vocabulary.published import published_arguments  # noqa: E402
+from qarib_tasks.vocabulary.published import published_arguments
 
 EMOJI = "\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\u2600-\u26ff\u2700-\u27bf"
 APART = re.compile(f"[{EMOJI}]")

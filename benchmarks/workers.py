@@ -28,10 +28,10 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts"), str(REPOSITORY / "benchmarks")]
 
-import demo  # noqa: E402
-from fan_out import OWN_SECONDS, TINY  # noqa: E402
-from make_tweets import Tweets  # noqa: E402
-from server_stack import ServerStack  # noqa: E402
+import demo
+from fan_out import OWN_SECONDS, TINY
+from make_tweets import Tweets
+from server_stack import ServerStack
 
 # Name, Celery workers, slots.
 STACKS = (

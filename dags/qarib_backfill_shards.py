@@ -18,13 +18,14 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
-from qarib_airflow.defaults import DEFAULT_ARGS, deadline
+from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
 from qarib_airflow.errors import fails_for_good
-from qarib_airflow.preflight.backfill import backfill_params, find_run
+from qarib_airflow.forms.backfill import backfill_params
+from qarib_airflow.preflight.backfill import find_run
 from qarib_airflow.preflight.backfill import plan as make_plan
-from qarib_airflow.tasks.shards import CONNECTION, dataset, publish, raw_shards, shard, shard_label
+from qarib_airflow.tasks.shards import dataset, publish, raw_shards, shard, shard_label
 
-from qarib_tasks.pipeline import Run
+from qarib_tasks.runs.run import Run
 
 
 @task

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import Param, dag, get_current_context, task
-from qarib_airflow.defaults import DEFAULT_ARGS
+from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS
 from qarib_airflow.errors import fails_for_good
-from qarib_airflow.preflight.pretrain import deployment_defaults
-from qarib_airflow.tasks.shards import CONNECTION
+from qarib_airflow.preflight.deployment import deployment_defaults
 
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.registry.clean_up import delete, survey

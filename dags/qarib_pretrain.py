@@ -33,12 +33,12 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
-from qarib_airflow.defaults import DEFAULT_ARGS, deadline
+from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
 from qarib_airflow.errors import fails_for_good
 from qarib_airflow.forms.pretrain import params_in_use
 from qarib_airflow.preflight.pretrain import preflight as run_preflight
 from qarib_airflow.tasks.pipeline import from_sources_to_model
-from qarib_airflow.tasks.shards import CONNECTION, shard_label
+from qarib_airflow.tasks.shards import shard_label
 
 
 @task

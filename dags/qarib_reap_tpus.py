@@ -16,7 +16,7 @@ import logging
 from airflow.sdk import Param, dag, get_current_context, task
 from qarib_airflow.defaults import DEFAULT_ARGS
 from qarib_airflow.errors import fails_for_good
-from qarib_airflow.preflight.pretrain import yaml_mapping
+from qarib_airflow.preflight.deployment import yaml_mapping
 from qarib_airflow.tpu.hook import CloudTPUHook
 
 from qarib_tasks.tpu import reaper

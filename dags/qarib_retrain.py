@@ -29,12 +29,13 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import dag, get_current_context, task
-from qarib_airflow.defaults import DEFAULT_ARGS, deadline
+from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
 from qarib_airflow.errors import fails_for_good
+from qarib_airflow.forms.retrain import retrain_params
 from qarib_airflow.preflight.retrain import preflight as run_preflight
-from qarib_airflow.preflight.retrain import retrain_params, schedule, timezone
+from qarib_airflow.preflight.retrain import schedule, timezone
 from qarib_airflow.tasks.pipeline import from_sources_to_model
-from qarib_airflow.tasks.shards import CONNECTION, shard_label
+from qarib_airflow.tasks.shards import shard_label
 
 
 @task.short_circuit

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from qarib_tasks.config.run import UploadConfig
+from qarib_tasks.config.upload import UploadConfig
+
+MAX_NAME = 63
 
 # Sources from far away, below the workspace.
 FETCHED = "cache/sources"
@@ -138,6 +142,12 @@ class ModelLayout:
         return self.root / "export"
 
 
-def manifest_of(path: Path) -> Path:
-    """The manifest beside a file: `data.txt` → `data.json`, `shard_0000.tfrecord` → `shard_0000.json`."""
-    return path.with_suffix(".json")
+def label_value(text: str) -> str:
+    """A text as the value of a label: at most 63 lower-case letters, digits, `_` and `-`.
+
+    Two texts that differ only in what labels cannot hold get two values.
+    """
+    value = re.sub(r"[^a-z0-9_-]", "-", text.lower())
+    if value == text and len(value) <= MAX_NAME:
+        return value
+    return f"{value[:52].rstrip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

@@ -13,8 +13,8 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket, same
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.manifest import Manifest
 
 

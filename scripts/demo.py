@@ -24,8 +24,8 @@ from local_stack import REPOSITORY, LocalStack, StackError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
 
 DAG = "qarib_pretrain"

@@ -26,8 +26,8 @@ from airflow_api import START_SECONDS, AirflowApi, StackError
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from qarib_tasks.emulators import gcs  # noqa: E402
-from qarib_tasks.storage.files import write_text  # noqa: E402
+from qarib_tasks.emulators import gcs
+from qarib_tasks.storage.files import write_text
 
 MARKER = "QARIB_LOCAL_STACK"
 # Airflow's parts. The tasks' API has a server of its own: an action of a user is written to Airflow's log

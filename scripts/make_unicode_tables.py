@@ -22,7 +22,7 @@ import tokenizers  # noqa: TID253
 from tokenizers.normalizers import NFD, BertNormalizer  # noqa: TID253
 from tokenizers.pre_tokenizers import BertPreTokenizer  # noqa: TID253
 
-from qarib_tasks.conversion.tokenizer import TABLES
+from qarib_tasks.vocabulary.unicode_rules import TABLES
 
 DIFFERENCES = Path(__file__).resolve().parent.parent / "tests" / "data" / "unicode_differences.txt"
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]

@@ -12,10 +12,12 @@ import pytest
 from qarib_tasks import pipeline
 from qarib_tasks.config.presets import SAMPLE, resolve
 from qarib_tasks.errors import ConfigError, InputError
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.runs.completion import dataset_files, finish_dataset
+from qarib_tasks.runs.prepare import prepare, prepare_training
+from qarib_tasks.runs.run import Run
+from qarib_tasks.runs.training_job import training_job
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 
 def request(tmp_path: Path, source: Path = SAMPLE / "muwatta.txt", **overrides: Any) -> Run:
@@ -27,7 +29,7 @@ def request(tmp_path: Path, source: Path = SAMPLE / "muwatta.txt", **overrides: 
         "split": {"shard_lines": 2000},
         "convert": {"dupe_factor": 1},
     }
-    return pipeline.prepare(resolve({**values, **overrides}))
+    return prepare(resolve({**values, **overrides}))
 
 
 def test_the_same_request_has_the_same_name_wherever_it_runs(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_other_text_is_another_dataset(tmp_path: Path) -> None:
 
 def test_a_run_without_sources_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no source of text is given"):
-        pipeline.prepare(resolve({"preset": "qarib", "workspace": str(tmp_path / "work")}))
+        prepare(resolve({"preset": "qarib", "workspace": str(tmp_path / "work")}))
     with pytest.raises(InputError, match="no such file"):
         request(tmp_path, tmp_path / "nowhere.txt")
     assert not (tmp_path / "work").exists()
@@ -107,22 +109,22 @@ def test_the_dataset_is_finished_only_when_every_shard_is(converted: tuple[Run, 
     manifests[0].unlink()
     Manifest(kind="shard", id="shard_0001", state="failed", reason="cannot be read").write(manifests[1])
     with pytest.raises(InputError) as error:
-        pipeline.finish_dataset(run)
+        finish_dataset(run)
     assert "shards/shard_0000" in str(error.value)
     assert "shards/shard_0001: cannot be read" in str(error.value)
     assert not run.dataset.manifest.exists()
     for path, content in zip(manifests, kept, strict=True):
         path.write_bytes(content)
-    manifest = pipeline.finish_dataset(run)
+    manifest = finish_dataset(run)
     training = [Manifest.read(path).statistics["examples"] for path in manifests[:-1]]
     assert manifest.statistics["examples"] == sum(training)
     assert manifest.faults(run.dataset.root) == []
-    assert pipeline.finish_dataset(run).made_at == manifest.made_at
+    assert finish_dataset(run).made_at == manifest.made_at
 
 
 def test_every_step_done_again_leaves_every_file_as_it_is(converted: tuple[Run, list[str]]) -> None:
     run, names = converted
-    pipeline.finish_dataset(run)
+    finish_dataset(run)
 
     def state() -> dict[str, tuple[int, int]]:
         files = (
@@ -136,16 +138,16 @@ def test_every_step_done_again_leaves_every_file_as_it_is(converted: tuple[Run, 
     assert pipeline.split(run) == names
     for name in names:
         pipeline.convert(run, name)
-    pipeline.finish_dataset(run)
+    finish_dataset(run)
     assert state() == before
 
 
 def test_the_trainer_reads_the_bucket_where_there_is_one(tmp_path: Path) -> None:
-    local = pipeline.training_job(request(tmp_path))
+    local = training_job(request(tmp_path))
     assert local.training_data == str(request(tmp_path).dataset.training_data)
     assert local.publish_to is None
     run = request(tmp_path, upload={"bucket": "some-bucket", "prefix": "a/b/"})
-    job = pipeline.training_job(run)
+    job = training_job(run)
     base = f"gs://some-bucket/a/b/datasets/{run.dataset_id}"
     assert job.training_data == f"{base}/pretraining_data"
     assert job.heldout_data == f"{base}/heldout/pretraining_data"
@@ -171,8 +173,8 @@ def test_a_vocabulary_in_a_bucket_is_kept_as_it_is(
 
 def test_the_report_is_published_before_the_manifest(converted: tuple[Run, list[str]]) -> None:
     run, _ = converted
-    pipeline.finish_dataset(run)
-    files = pipeline.dataset_files(run)
+    finish_dataset(run)
+    files = dataset_files(run)
     assert all(path.is_file() for path in files)
     assert files[-1] == run.dataset.manifest
     assert run.dataset.report in files
@@ -180,9 +182,9 @@ def test_the_report_is_published_before_the_manifest(converted: tuple[Run, list[
 
 def test_training_on_a_dataset_that_is_there(converted: tuple[Run, list[str]]) -> None:
     made, _ = converted
-    pipeline.finish_dataset(made)
+    finish_dataset(made)
     config = resolve({"preset": "demo", "workspace": made.config.workspace, "train": {"train_steps": 900}})
-    run = pipeline.prepare_training(config, made.dataset_id)
+    run = prepare_training(config, made.dataset_id)
     assert (run.config.collect, run.config.convert) == (made.config.collect, made.config.convert)
     assert run.dataset_id == made.dataset_id
     longer = request(Path(made.config.workspace).parent, train={"train_steps": 900})
@@ -192,17 +194,17 @@ def test_training_on_a_dataset_that_is_there(converted: tuple[Run, list[str]]) -
     pipeline.collect(run)
     pipeline.build_vocab(run)
     manifest = Manifest.read(run.dataset.manifest)
-    assert pipeline.finish_dataset(run) == manifest
-    (origin,) = pipeline.training_job(run).trained_on
+    assert finish_dataset(run) == manifest
+    (origin,) = training_job(run).trained_on
     assert (origin.dataset_id, origin.examples) == (made.dataset_id, manifest.statistics["examples"])
     assert origin.sources == tuple(source.name for source in made.config.collect.sources)
     with pytest.raises(InputError, match=r"shard_0001\.tfrecord is missing; .*qarib_backfill_shards"):
-        pipeline.finish_dataset(run, {})
+        finish_dataset(run, {})
 
 
 def test_an_unfinished_dataset_is_not_trained_on(tmp_path: Path) -> None:
     run = request(tmp_path)
     with pytest.raises(InputError, match="not complete"):
-        pipeline.prepare_training(run.config, run.dataset_id)
+        prepare_training(run.config, run.dataset_id)
     with pytest.raises(InputError, match=f"Choose one of: {run.dataset_id}"):
-        pipeline.prepare_training(run.config, "demo-0123456789")
+        prepare_training(run.config, "demo-0123456789")

@@ -10,8 +10,20 @@ from airflow.sdk import WeightRule
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from qarib_airflow.errors import RETRIES
 from qarib_airflow.reporting.notifier import QaribNotifier
+
+CONNECTION = "google_cloud_default"
+# The task of this name returns the run, as a dictionary.
+RUN_TASK = "preflight"
+
+# For what may go by: the network, a service that answers with 500, a worker that was lost. After about 10, 30
+# and 90 seconds, up to twice that, so that not all shards come back at once.
+RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=float(os.environ.get("QARIB_RETRY_SECONDS", "10"))),
+    "retry_exponential_backoff": 3.0,
+    "max_retry_delay": timedelta(minutes=10),
+}
 
 FACTOR = float(os.environ.get("QARIB_TIMEOUT_FACTOR", "1"))
 # A step that hangs (a dead network volume, a server that never answers) ends, and is tried again.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -18,14 +16,6 @@ from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
 FOR_GOOD = (ConfigError, InputError, TpuPermissionError, TpuRequestError)
 # Requests that were refused may be granted later only with these codes (timeout, too many requests).
 WORTH_A_RETRY = (408, 429)
-# For what may go by: the network, a service that answers with 500, a worker that was lost. After about 10, 30
-# and 90 seconds, up to twice that, so that not all shards come back at once.
-RETRIES: dict[str, Any] = {
-    "retries": 3,
-    "retry_delay": timedelta(seconds=float(os.environ.get("QARIB_RETRY_SECONDS", "10"))),
-    "retry_exponential_backoff": 3.0,
-    "max_retry_delay": timedelta(minutes=10),
-}
 
 P = ParamSpec("P")
 R = TypeVar("R")

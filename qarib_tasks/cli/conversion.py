@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from qarib_tasks.config.run import ConvertConfig, from_dict
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.progress import progress
 
 FILE = click.Path(path_type=Path)

@@ -7,15 +7,10 @@ from typing import Any
 
 import click
 
-from qarib_tasks.config.corpus import DEFAULT_CLEANING
-from qarib_tasks.config.run import (
-    CollectConfig,
-    ConvertConfig,
-    SplitConfig,
-    VocabConfig,
-    from_dict,
-    load_yaml,
-)
+from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
+from qarib_tasks.config.corpus import DEFAULT_CLEANING, CollectConfig
+from qarib_tasks.config.loading import from_dict, load_yaml
+from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError
 
 FILE = click.Path(path_type=Path)
@@ -73,7 +68,7 @@ def collect_command(
     SOURCE is a path or glob, gs://…, http://… or https://…: text, JSON Lines, CSV, TSV, Parquet or a Moses
     zip, plain or packed as gz, bz2, xz, zst or zip. report.html beside the output shows what was collected.
     """
-    from qarib_tasks.corpus import collect as corpus
+    from qarib_tasks.corpus.collect import collect
 
     if config:
         values = load_yaml(config).get("collect")
@@ -93,7 +88,7 @@ def collect_command(
                 "near_duplicates": near_duplicates,
             },
         )
-    manifest = corpus.collect(settings, output, heldout=heldout, random_seed=random_seed)
+    manifest = collect(settings, output, heldout=heldout, random_seed=random_seed)
     figures = manifest.statistics
     click.echo(
         f"{figures['lines']:,} lines, {figures['documents']:,} documents; "
@@ -134,14 +129,12 @@ def vocab_command(
     do_lower_case: bool,
 ) -> None:
     """Learn a BERT vocabulary; tokenizer.json and tokenizer_config.json are written beside it."""
-    from qarib_tasks.vocabulary import build as vocab
+    from qarib_tasks.vocabulary.build import build_vocab
 
     values = {"vocab_size": size, "sample_lines": sample_lines, "placeholders": placeholders}
     config = from_dict(VocabConfig, {**values, "recipe": recipe, "model_type": model_type})
     out = output or Path(f"{data}.vocab")
-    vocab.build_vocab(
-        data, out, config, do_lower_case=do_lower_case, random_seed=random_seed, replace=replace
-    )
+    build_vocab(data, out, config, do_lower_case=do_lower_case, random_seed=random_seed, replace=replace)
     click.echo(f"{out}: {size:,} entries")
 
 
@@ -158,13 +151,13 @@ def vocab_report_command(
     vocab: tuple[Path, ...], text: Path, do_lower_case: bool | None, examples: int
 ) -> None:
     """Show dead and unused entries, the share of [UNK] and wordpieces a word, of one VOCAB or several."""
-    from qarib_tasks.vocabulary import report as vocabulary_report
+    from qarib_tasks.vocabulary.report import lower_case_of, report, side_by_side
 
     reports = []
     for path in vocab:
-        lower = vocabulary_report.lower_case_of(path) if do_lower_case is None else do_lower_case
-        reports.append(vocabulary_report.report(path, text, do_lower_case=lower is not False))
-    click.echo(vocabulary_report.side_by_side(reports, [str(path)[-40:] for path in vocab], examples))
+        lower = lower_case_of(path) if do_lower_case is None else do_lower_case
+        reports.append(report(path, text, do_lower_case=lower is not False))
+    click.echo(side_by_side(reports, [str(path)[-40:] for path in vocab], examples))
 
 
 @click.command("split", epilog="Example: qarib split data.txt shards/ --lines 512000")
@@ -173,7 +166,7 @@ def vocab_report_command(
 @click.option("--lines", type=int, default=SplitConfig.shard_lines, show_default=True, help="Lines a shard.")
 def split_command(data: Path, folder: Path, lines: int) -> None:
     """Split a text into shard_0000, shard_0001 … as GNU `split -a 4 -l LINES -d` does."""
-    from qarib_tasks.dataset import split as shards
+    from qarib_tasks.dataset.split import split
 
-    manifest = shards.split(data, folder, from_dict(SplitConfig, {"shard_lines": lines}))
+    manifest = split(data, folder, from_dict(SplitConfig, {"shard_lines": lines}))
     click.echo(f"{folder}: {len(manifest.outputs):,} shards")

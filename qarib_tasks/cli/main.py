@@ -10,17 +10,12 @@ import click
 
 from qarib_tasks import __version__
 from qarib_tasks.cli.conversion import convert_command, inspect_command, verify_command
-from qarib_tasks.cli.corpus import (
-    collect_command,
-    split_command,
-    vocab_command,
-    vocab_report_command,
-)
+from qarib_tasks.cli.corpus import collect_command, split_command, vocab_command, vocab_report_command
 from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
 from qarib_tasks.cli.emulators import emulate_group
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
-from qarib_tasks.config.run import load_yaml
+from qarib_tasks.config.loading import load_yaml
 from qarib_tasks.errors import QaribError
 
 FILE = click.Path(path_type=Path)
@@ -43,8 +38,9 @@ def run(config: Path) -> None:
     from qarib_tasks.config import presets
     from qarib_tasks.machines.backend import run_to_end
     from qarib_tasks.machines.local import LocalProcessBackend
+    from qarib_tasks.runs.prepare import prepare
 
-    request = pipeline.prepare(presets.resolve(load_yaml(config), config))
+    request = prepare(presets.resolve(load_yaml(config), config))
     backend = LocalProcessBackend()
     manifest = pipeline.run_all(request, lambda work: run_to_end(backend, work))
     click.echo(f"dataset {request.dataset_id}\nmodel   {request.model_id}\nexport  {request.model.export}")

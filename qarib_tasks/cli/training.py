@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from qarib_tasks.config.run import TrainingJob, from_dict, load_yaml
+from qarib_tasks.config.loading import from_dict, load_yaml
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import LostWorkerError, StoppedError
 
 _config = click.option(
@@ -43,7 +44,7 @@ def train_command(config: Path) -> None:
     another one has ended.
     """
     job = _job(config)
-    from qarib_tasks.train.hosts.termination import OTHER_ENDED, STOPPED
+    from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
     from qarib_tasks.train.loop import train
 
     try:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.run import RunConfig, from_dict
+from qarib_tasks.config.loading import from_dict
+from qarib_tasks.config.run import RunConfig
 from qarib_tasks.errors import ConfigError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from qarib_tasks.config.corpus import STRICT
+from qarib_tasks.config.loading import STRICT
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -132,3 +132,75 @@ class EvaluateConfig:
         for sentence in self.fill_mask_sentences:
             if sentence.count("[MASK]") != 1:
                 raise ValueError(f"fill_mask_sentences: there must be one [MASK] in {sentence!r}")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelConfig:
+    """The shape of the BERT; with the vocabulary's size it is `bert_config.json`."""
+
+    num_hidden_layers: Annotated[int, Field(ge=1, title="Layers")] = 12
+    hidden_size: Annotated[int, Field(ge=1, title="Hidden size")] = 768
+    num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads")] = 12
+    intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size")] = 3072
+    max_position_embeddings: Annotated[
+        int, Field(ge=8, title="Positions", description="Longest sequence the model can ever read.")
+    ] = 512
+    type_vocab_size: Annotated[int, Field(ge=2, title="Segment types")] = 2
+    hidden_act: Annotated[Literal["gelu"], Field(title="Activation")] = "gelu"
+    hidden_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Hidden dropout")] = 0.1
+    attention_probs_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Attention dropout")] = 0.1
+    initializer_range: Annotated[float, Field(gt=0, title="Initializer range")] = 0.02
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainedOn:
+    """A dataset of a training, for the model card: its name, its training examples and its sources' names."""
+
+    dataset_id: str
+    examples: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainingJob:
+    """What the training process is given, complete: it knows of no run, no DAG and no dataset.
+
+    `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files; everything the
+    job makes goes below `output` and, where `publish_to` is set, to the same names below that gs:// address.
+    `start_from_digest` is what `train.start_from` held when the run was prepared; empty: anything. `left_out`
+    names files of `training_data` that are not read, whether they are there or not. `earlier_data` are
+    folders that are read besides, with other names in them. `steps_before` are those behind
+    `train.start_from`. `trained_on` and `license` are told in the model card.
+    """
+
+    training_data: str
+    heldout_data: str
+    vocab_file: str
+    output: str
+    publish_to: str | None = None
+    earlier_data: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    # The share of the training examples whose second part is random, where the dataset's manifest has it.
+    random_next_share: float | None = None
+    trained_on: tuple[TrainedOn, ...] = ()
+    license: str = "other"
+    cache: str | None = None
+    start_from_digest: str = ""
+    steps_before: int = 0
+    random_seed: int = 34
+    do_lower_case: bool = True
+    max_seq_length: int = 64
+    max_predictions_per_seq: int = 20
+    masked_lm_prob: float = 0.15
+    bert_model: str = "bert_model/"
+    bert_evals: str = "bert_evals/"
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from qarib_tasks.config.corpus import STRICT
+from qarib_tasks.config.loading import STRICT
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -40,7 +40,7 @@ def main() -> None:
 
 def convert_tiny(folder: Path) -> Iterator[Path]:
     """A tiny conversion of each kind, so that all that they call is in this process: the TFRecords."""
-    from qarib_tasks.config.run import ConvertConfig
+    from qarib_tasks.config.conversion import ConvertConfig
     from qarib_tasks.conversion.convert import convert_shard
 
     shard, vocab, out = (folder / file for file in ("shard", "vocab", "shard.tfrecord"))

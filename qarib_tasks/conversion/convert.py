@@ -20,15 +20,14 @@ from typing import Any
 
 import google_crc32c
 
-from qarib_tasks.config.run import ConvertConfig, to_dict
-from qarib_tasks.conversion.examples import Examples, build_examples, encode_examples
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.loading import to_dict
+from qarib_tasks.conversion.examples import Examples, build_examples, encode_examples, readable
 from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.readable import readable
 from qarib_tasks.storage.files import CHUNK, atomic_path
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 
 log = logging.getLogger(__name__)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qarib_tasks.config.run import ConvertConfig
+from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.conversion.shard_text import Progress, ShardText, in_order
 from qarib_tasks.conversion.tokenizer import Tokenizer
 
@@ -167,3 +167,24 @@ def encode_examples(
     for first, data in zip(firsts, in_order(piece, firsts, threads), strict=True):
         yield data
         progress("write", min(1.0, (first + EXAMPLES_AT_A_TIME) / len(examples.order)))
+
+
+def readable(ids: Any, positions: Any, labels: Any, entries: Sequence[str]) -> str:
+    """The words of an example, its wordpieces joined; a masked place is shown as {original→shown}.
+
+    Args:
+        ids: the ids after masking, without padding.
+        positions, labels: the masked places, and the ids that stood there.
+    """
+    original = {int(position): int(label) for position, label in zip(positions, labels, strict=True)}
+    text = ""
+    before = ""
+    for position, shown in enumerate(ids):
+        entry = entries[int(shown)]
+        was = entries[original[position]] if position in original else entry
+        # A part may begin within a word.
+        if before in ("[CLS]", "[SEP]") or not was.startswith("##"):
+            text += " "
+        text += f"{{{was.removeprefix('##')}→{entry}}}" if position in original else was.removeprefix("##")
+        before = was
+    return text.strip()

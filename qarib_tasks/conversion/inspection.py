@@ -10,10 +10,9 @@ from typing import Any
 
 import click
 
+from qarib_tasks.conversion.examples import readable
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.readable import readable
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import decode_example, read_records
 from qarib_tasks.vocabulary.file import load_vocab
 

@@ -6,50 +6,16 @@ and with it the tokens. `unicode_tables.txt` holds what the pinned `tokenizers` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-TABLES = Path(__file__).parents[1] / "vocabulary" / "unicode_tables.txt"
+from qarib_tasks.vocabulary.unicode_rules import result_of, rules
+
 MAX_INPUT_CHARS_PER_WORD = 200
 CODE_POINTS = 0x110000
-
-
-def rules(*, do_lower_case: bool) -> Iterator[tuple[str, int, int, str]]:
-    """(rule, first and last code point, value) of each line of `unicode_tables.txt` that matters.
-
-    The rules are described in the file's head; "cased" and "lower" come out as "result".
-    """
-    mode = "lower" if do_lower_case else "cased"
-    wanted = {"space": "space", "punctuation": "punctuation", mode: "result"}
-    if do_lower_case:
-        # Only NFD sorts marks.
-        wanted |= {"reorder": "reorder", "join": "join"}
-    for line in TABLES.read_text(encoding="ascii").splitlines():
-        rule, _, rest = line.partition(" ")
-        if rule in wanted:
-            codes, _, value = rest.partition(" ")
-            first, _, last = codes.partition("-")
-            yield wanted[rule], int(first, 16), int(last or first, 16), value
-
-
-def result_of(code: int, value: str) -> list[int]:
-    """The code points that a "result" rule's value stands for."""
-    if value == "-":
-        return []
-    if value == "isolated":
-        return [0x20, code, 0x20]
-    if value == "hangul":
-        # Unicode 3.12: leading consonant, vowel and, for syllables that have one, trailing consonant.
-        syllable = code - 0xAC00
-        trailing = syllable % 28
-        return [0x1100 + syllable // 588, 0x1161 + syllable % 588 // 28] + [0x11A7 + trailing] * (
-            trailing > 0
-        )
-    return [int(part, 16) for part in value.split()]
 
 
 def in_units(text: bytes) -> tuple[Any, Any]:

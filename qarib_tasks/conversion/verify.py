@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qarib_tasks.config.run import ConvertConfig, from_dict
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.conversion.example_reader import Array, Shape, read_rows
 from qarib_tasks.conversion.examples import predictions_of
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.layout import manifest_of
 from qarib_tasks.storage.files import checksums
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 REDO = "Convert the shard again"
 Faulty = npt.NDArray[np.bool_]

@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.run import CollectConfig, SourceConfig, to_dict
+from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.loading import to_dict
+from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.formats import read
-from qarib_tasks.corpus.sources import AllowedSources, SourceFile, fetch, list_files
+from qarib_tasks.corpus.sources import SourceFile, fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
-from qarib_tasks.layout import manifest_of
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import atomic_path
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 
 log = logging.getLogger(__name__)
 SAMPLE_LINES = 10

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.corpus.characters import CODE_POINTS, DIACRITICS, TATWEEL, characters
+from qarib_tasks.corpus.sampling import Keys
 
 PARTITION_BYTES = 16 << 20  # of keys that are sorted at once
 MOST_PARTITIONS = 512
 SEPARATOR = 0x1E  # between the keys' texts; a control character, so it is in no text
-Keys = np.ndarray[Any, np.dtype[np.uint64]]
 Bits = np.ndarray[Any, np.dtype[np.uint8]]
 _PAIR = np.dtype([("key", np.uint64), ("document", np.uint64)])
 _PUNCTUATION = (
@@ -69,21 +69,6 @@ def key_texts(text: str) -> list[bytes]:
     ends = np.append(np.flatnonzero(kept == SEPARATOR), len(kept))
     data, starts = kept.tobytes(), np.concatenate([[0], ends[:-1] + 1])
     return [data[start:end] for start, end in zip((starts * 4).tolist(), (ends * 4).tolist(), strict=True)]
-
-
-def spread(keys: Keys, seed: int) -> Keys:
-    """Another uint64 for each, evenly spread: SplitMix64's finalizer (Steele et al. 2014)."""
-    x = (keys + np.uint64(seed % 2**64)) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def chosen(keys: Keys, share: float, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """For each document whether it belongs to a share, by its key only: the same however a corpus grows."""
-    if share >= 1:
-        return np.ones(len(keys), dtype=np.bool_)
-    return spread(keys, seed) < np.uint64(int(share * 2**64))
 
 
 def digest(data: Iterable[bytes]) -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from qarib_tasks.config.run import SourceConfig
+from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.decompression import BLOCK, limited, unpacked
 from qarib_tasks.errors import ConfigError, InputError
 

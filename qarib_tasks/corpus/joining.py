@@ -16,10 +16,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from qarib_tasks.config.run import CollectConfig
-from qarib_tasks.corpus.deduplication import chosen, repeats, unpacked
+from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.corpus.deduplication import repeats, unpacked
 from qarib_tasks.corpus.documents import RECORD, DocumentWriter, Records, histogram
 from qarib_tasks.corpus.report import report
+from qarib_tasks.corpus.sampling import chosen
 from qarib_tasks.errors import InputError, NothingNewError
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import CHUNK, atomic_path, write_text

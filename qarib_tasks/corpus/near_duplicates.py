@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.corpus.decompression import BLOCK
-from qarib_tasks.corpus.deduplication import Bits, Keys, digest, key_texts, repeats, unpacked
+from qarib_tasks.corpus.deduplication import Bits, digest, key_texts, repeats, unpacked
+from qarib_tasks.corpus.sampling import Keys
 from qarib_tasks.errors import ConfigError
 
 PERMUTATIONS = 128

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.layout import DatasetLayout, manifest_of
-from qarib_tasks.storage.files import checksums, same
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.layout import DatasetLayout
+from qarib_tasks.storage.bucket import same
+from qarib_tasks.storage.files import checksums
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 State = Literal["complete", "missing", "failed", "corrupt"]
 BROKEN: tuple[str, ...] = get_args(State)[1:]

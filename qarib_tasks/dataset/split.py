@@ -7,12 +7,12 @@ import re
 from itertools import count, islice
 from pathlib import Path
 
-from qarib_tasks.config.run import SplitConfig, to_dict
+from qarib_tasks.config.conversion import SplitConfig
+from qarib_tasks.config.loading import to_dict
 from qarib_tasks.errors import InputError
-from qarib_tasks.layout import manifest_of
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import atomic_path
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 
 log = logging.getLogger(__name__)
 MOST_SHARDS = 10_000  # four digits, as `split -a 4`

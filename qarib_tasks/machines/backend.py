@@ -45,7 +45,7 @@ class Work:
     folder: Path
 
 
-class TpuBackend(Protocol):
+class Backend(Protocol):
     """Starting is idempotent: work that runs already is adopted, not started twice."""
 
     def start(self, work: Work) -> None: ...
@@ -60,7 +60,7 @@ class TpuBackend(Protocol):
 
 
 def run_to_end(
-    backend: TpuBackend, work: Work, *, on_line: Callable[[str], None] = log.info, poll: float = 0.5
+    backend: Backend, work: Work, *, on_line: Callable[[str], None] = log.info, poll: float = 0.5
 ) -> None:
     """Start the work (or adopt it), give its log line by line to `on_line`, and wait for its end.
 

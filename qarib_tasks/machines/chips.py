@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from qarib_tasks.config.run import ModelConfig
+from qarib_tasks.config.tpu import TpuConfig
+from qarib_tasks.config.training import ModelConfig
 from qarib_tasks.errors import ConfigError
 
 PRICES_OF = "2026-11-22"
@@ -185,3 +186,14 @@ def estimate(
         chips=chips,
         chip=chip,
     )
+
+
+def hourly_price(tpu: TpuConfig) -> float:
+    """US dollars an hour of the whole TPU: the setting's, or the table's.
+
+    Raises:
+        ConfigError: the accelerator type is not in the table.
+    """
+    number, chip = chips_of(tpu.accelerator_type)
+    listed = chip.spot if tpu.provisioning == "spot" else chip.on_demand
+    return number * (tpu.chip_hour_price or listed)

@@ -28,8 +28,8 @@ from pathlib import Path
 
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.machines.backend import Status, Work
+from qarib_tasks.machines.exit_status import STOPPED
 from qarib_tasks.storage.files import write_text
-from qarib_tasks.train.hosts.termination import STOPPED
 
 TAIL_LINES = 20
 _POLL = 0.1
@@ -60,7 +60,7 @@ class _Record:
 
 @dataclass(frozen=True)
 class LocalProcessBackend:
-    """Implements `TpuBackend`.
+    """Implements `Backend`.
 
     Args:
         lease: seconds that the work goes on while nobody asks for its status; a retried task has to be back

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.run import load_yaml
+from qarib_tasks.config.loading import load_yaml
 from qarib_tasks.corpus.sources import fetched, forget
 from qarib_tasks.layout import FETCHED
 from qarib_tasks.registry.promotion import record_of
-from qarib_tasks.storage.files import DAY, Bucket
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.files import DAY
 
 log = logging.getLogger(__name__)
 KINDS = ("datasets", "models")

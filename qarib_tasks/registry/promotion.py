@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from qarib_tasks.config.run import TrainingJob, from_dict, load_yaml, to_dict
+from qarib_tasks.config.loading import from_dict, load_yaml, to_dict
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import ModelLayout
 from qarib_tasks.runs.run import Run, run_of_dataset

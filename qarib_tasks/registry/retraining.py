@@ -12,14 +12,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from qarib_tasks.config.corpus import STRICT
+from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.loading import STRICT, from_dict, to_dict
 from qarib_tasks.config.presets import merged
-from qarib_tasks.config.run import RunConfig, SourceConfig, UploadConfig, from_dict, to_dict
-from qarib_tasks.corpus.sources import AllowedSources, list_files
+from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.upload import UploadConfig
+from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.errors import ConfigError, InputError, NothingNewError
 from qarib_tasks.layout import ModelLayout
 from qarib_tasks.registry.promotion import model_manifest, promoted_model, record_of
-from qarib_tasks.runs.run import Run, prepare, run_of_dataset
+from qarib_tasks.runs.prepare import prepare
+from qarib_tasks.runs.run import Run, run_of_dataset
 
 log = logging.getLogger(__name__)
 # What a source's address may hold, and how a date is written there (`strftime`).

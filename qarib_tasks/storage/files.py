@@ -16,11 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
-
-from qarib_tasks.errors import ChangedError, StorageError
 
 CHUNK = 4 << 20
 DAY = 86_400
@@ -85,116 +82,3 @@ def checksums(path: Path) -> Checksums:
             crc.update(chunk)
             size += len(chunk)
     return Checksums(size, sha.hexdigest(), base64.b64encode(crc.digest()).decode())
-
-
-def split_address(address: str) -> tuple[str, str]:
-    """`gs://bucket/some/name` → ("bucket", "some/name")."""
-    if not address.startswith("gs://"):
-        raise StorageError("not a gs:// address", where=address)
-    bucket, _, name = address.removeprefix("gs://").partition("/")
-    return bucket, name
-
-
-class Bucket:
-    """A bucket's objects below a prefix, over google-cloud-storage.
-
-    Args:
-        address: `gs://bucket/prefix/`.
-        client: a `google.cloud.storage.Client`; without one, the machine's default credentials are used, or
-            none where `STORAGE_EMULATOR_HOST` in the environment names an emulator.
-    """
-
-    def __init__(self, address: str, client: Any = None) -> None:
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud import storage  # type: ignore[attr-defined,unused-ignore]
-
-        self.address = address
-        name, self.prefix = split_address(address)
-        if client is None and os.environ.get("STORAGE_EMULATOR_HOST"):
-            client = storage.Client(project="emulator", credentials=AnonymousCredentials())
-        elif client is None:
-            client = storage.Client()
-        self._bucket: Any = client.bucket(name)
-
-    def get(self, name: str) -> Any | None:
-        """The object's metadata (`size`, `crc32c`, `generation` …), or None where there is none."""
-        return self._bucket.get_blob(self.prefix + name)
-
-    def list(self, below: str = "") -> dict[str, Any]:
-        """Every object below a folder by its name relative to the prefix, sorted."""
-        blobs = self._bucket.list_blobs(prefix=self.prefix + below)
-        return {b.name.removeprefix(self.prefix): b for b in sorted(blobs, key=lambda b: str(b.name))}
-
-    def upload(self, path: Path, name: str) -> bool:
-        """Upload a file and verify the object, unless the same bytes are there already.
-
-        Returns:
-            True if something was sent.
-        """
-        local = checksums(path)
-        if same(self.get(name), local):
-            return False
-        self._bucket.blob(self.prefix + name).upload_from_filename(str(path), checksum="crc32c")
-        if not same(self.get(name), local):
-            raise StorageError(
-                "the object is not what was sent", where=self.address + name, do="Run the step again"
-            )
-        return True
-
-    def download(self, name: str, path: Path) -> None:
-        """Download an object atomically; its CRC32C is verified before the file appears."""
-        blob = self.get(name)
-        if blob is None:
-            raise StorageError("no such object", where=self.address + name)
-        with atomic_path(path) as temporary:
-            blob.download_to_filename(str(temporary), checksum="crc32c")
-            if not same(blob, checksums(temporary)):
-                raise StorageError("the download is not what the bucket holds", where=self.address + name)
-
-    def read_text(self, name: str) -> str | None:
-        """A small UTF-8 object as it is now; None where there is none."""
-        from google.api_core.exceptions import NotFound
-
-        try:
-            return str(self._bucket.blob(self.prefix + name).download_as_text(encoding="utf-8"))
-        except NotFound:
-            return None
-
-    def read_version(self, name: str) -> tuple[str | None, int]:
-        """A small UTF-8 object and its generation, for `write_text`; None and 0 where there is none.
-
-        Where it is written meanwhile the text may be newer than the generation, never older.
-        """
-        blob = self.get(name)
-        return (None, 0) if blob is None else (self.read_text(name), int(blob.generation))
-
-    def write_text(self, name: str, text: str, *, over: int | None = None) -> int:
-        """Write a small UTF-8 object whole.
-
-        Args:
-            over: the generation that it must still have, 0 for none; without it anything is overwritten.
-
-        Returns:
-            its generation.
-
-        Raises:
-            ChangedError: it has another generation.
-        """
-        from google.api_core.exceptions import PreconditionFailed
-
-        blob = self._bucket.blob(self.prefix + name)
-        try:
-            blob.upload_from_string(text.encode(), checksum="crc32c", if_generation_match=over)
-        except PreconditionFailed:
-            raise ChangedError("has been written by somebody else", where=self.address + name) from None
-        return int(blob.generation)
-
-    def delete(self, name: str) -> None:
-        """Delete an object; one that is not there is fine."""
-        if (blob := self.get(name)) is not None:
-            blob.delete()
-
-
-def same(blob: Any | None, local: Checksums) -> bool:
-    """Whether an object's size and CRC32C are those of the local bytes."""
-    return blob is not None and blob.size == local.bytes and blob.crc32c == local.crc32c

@@ -132,3 +132,8 @@ def finished(path: Path, *, config: Mapping[str, Any], inputs: Sequence[FileReco
     ):
         return None
     return None if manifest.faults(path.parent) else manifest
+
+
+def manifest_of(path: Path) -> Path:
+    """The manifest beside a file: `data.txt` → `data.json`, `shard_0000.tfrecord` → `shard_0000.json`."""
+    return path.with_suffix(".json")

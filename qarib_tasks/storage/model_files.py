@@ -16,7 +16,8 @@ from typing import Literal
 import yaml
 
 from qarib_tasks.errors import InputError, StorageError
-from qarib_tasks.storage.files import Bucket, checksums, same
+from qarib_tasks.storage.bucket import Bucket, same
+from qarib_tasks.storage.files import checksums
 
 Kind = Literal["checkpoint", "tensorflow1", "hugging_face"]
 CHECKPOINT = re.compile(r"(?:checkpoint|recovery)-(\d+)\.json")

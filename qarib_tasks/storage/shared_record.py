@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.errors import ChangedError, CorruptError
-from qarib_tasks.storage.files import Bucket, write_text
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.files import write_text
 
 FORMAT = 1
 Values = Mapping[str, Any]

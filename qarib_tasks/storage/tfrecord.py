@@ -8,15 +8,19 @@ a gzip stream. `example_reader` is for reading many records of known features fa
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
 import google_crc32c
 
 from qarib_tasks.errors import CorruptError, InputError
+
+BUFFER = 1 << 20
+UNREADABLE = (EOFError, OSError, zlib.error)  # what reading a damaged file raises, compressed or not
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 MAX_RECORD = 1 << 28
@@ -162,3 +166,86 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError("the message ends within a field")
         yield number, data[at : at + length]
         at += length
+
+
+def records_from(
+    path: Path,
+    number: int = 0,
+    offset: int = 0,
+    pass_over: Callable[[CorruptError], None] | None = None,
+) -> Iterator[tuple[int, int, bytes]]:
+    """The records of a TFRecord file, plain or GZIP, from the record `number` at `offset` on.
+
+    Each is eight bytes of length, their masked CRC32C, the payload and its masked CRC32C, little-endian
+    (TensorFlow, `tensorflow/core/lib/io/record_writer.h`).
+
+    Args:
+        offset: bytes before the record, uncompressed.
+        pass_over: is told of each corrupt record, which is then left out, with all behind it in the file
+            unless only its payload is corrupt; it raises the error where it has been told of too many.
+
+    Yields:
+        the number and the offset of the record behind, and the payload.
+
+    Raises:
+        CorruptError: a checksum is wrong, or the file ends within a record.
+    """
+
+    def corrupt(what: str) -> None:
+        error = CorruptError(
+            f"record {number} {what}",
+            where=path,
+            do="Convert the shard again, or fetch it again from the bucket",
+        )
+        if pass_over is None:
+            raise error
+        pass_over(error)
+
+    with _open(path) as file:
+        try:
+            file.seek(offset)
+        except UNREADABLE as error:
+            corrupt(f"cannot be read: {error}")
+            return
+        while True:
+            try:
+                header = file.read(12)
+                if not header:
+                    return
+                if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
+                    corrupt("does not begin as a record does")
+                    return
+                length = int.from_bytes(header[:8], "little")
+                payload, crc = file.read(length), file.read(4)
+            except UNREADABLE as error:
+                corrupt(f"cannot be read: {error}")
+                return
+            if len(payload) < length or len(crc) < 4:
+                corrupt("is cut off")
+                return
+            whole = _masked_crc(payload) == crc
+            if not whole:
+                corrupt("has a wrong checksum")
+            number += 1
+            offset += length + 16
+            if whole:
+                yield number, offset, payload
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        head = file.read(12)
+    # The length of a plain record may begin like the mark of a GZIP file: only its checksum tells.
+    if head[:2] == b"\x1f\x8b" and _masked_crc(head[:8]) != head[8:]:
+        return io.BufferedReader(gzip.open(path), BUFFER)
+    return path.open("rb", buffering=BUFFER)
+
+
+def frame(payload: bytes) -> bytes:
+    """One record of a TFRecord file."""
+    length = len(payload).to_bytes(8, "little")
+    return b"".join((length, _masked_crc(length), payload, _masked_crc(payload)))
+
+
+def _masked_crc(data: bytes) -> bytes:
+    return masked_crc32c(data).to_bytes(4, "little")

@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.run import TrainingJob, dump_yaml
+from qarib_tasks.config.loading import dump_yaml
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError
-from qarib_tasks.machines.chips import PRICES_OF, TrainingShape, chips_of, estimate, machines_of
-from qarib_tasks.pipeline import Run, training_job
-from qarib_tasks.storage.files import Bucket, checksums, split_address, write_text
+from qarib_tasks.layout import label_value
+from qarib_tasks.machines.chips import PRICES_OF, TrainingShape, chips_of, estimate, hourly_price, machines_of
+from qarib_tasks.runs.run import Run
+from qarib_tasks.runs.training_job import training_job
+from qarib_tasks.storage.bucket import Bucket, split_address
+from qarib_tasks.storage.files import checksums, write_text
 from qarib_tasks.storage.model_files import find
-from qarib_tasks.tpu.api.request import label_value
-from qarib_tasks.tpu.job import TpuJob, hourly_price
+from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.machine.startup import BucketFile
 from qarib_tasks.tpu.machine.wheel import build_wheel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.machines.chips import TrainingShape
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train import runtime

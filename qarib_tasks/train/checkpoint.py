@@ -22,7 +22,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from qarib_tasks.config.run import TrainingJob, to_dict
+from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, QaribError
 from qarib_tasks.storage.files import atomic_path, checksums, write_text
 from qarib_tasks.storage.manifest import FileRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train import runtime
 from qarib_tasks.train.checkpoint import Checkpoints
 from qarib_tasks.train.data.vocabulary import Vocabulary
@@ -13,7 +13,7 @@ from qarib_tasks.train.hosts.agreement import Agreement, Wish
 from qarib_tasks.train.hosts.termination import Termination
 from qarib_tasks.train.hosts.workers import Place, Workers
 from qarib_tasks.train.output import Output
-from qarib_tasks.train.reporting.journal import steps_of_call
+from qarib_tasks.train.reporting.history import steps_of_call
 from qarib_tasks.train.resume import Opening, look
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.storage.bucket import Bucket
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train.checkpoint import Checkpoints, Index, require_same_model
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.hosts.workers import Workers
 from qarib_tasks.train.output import Output
-from qarib_tasks.train.reporting.journal import is_finished
+from qarib_tasks.train.reporting.history import is_finished
 from qarib_tasks.train.results.evaluate import evaluation_of
 
 

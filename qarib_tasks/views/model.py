@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from qarib_tasks.storage.files import split_address
+from qarib_tasks.storage.bucket import split_address
 from qarib_tasks.views.files import Files, as_object
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.training import evaluations

@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.run import TpuConfig, UploadConfig, from_dict
+from qarib_tasks.config.loading import from_dict
+from qarib_tasks.config.tpu import TpuConfig
+from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.errors import QaribError, StorageError
-from qarib_tasks.layout import DatasetLayout, ModelLayout
-from qarib_tasks.tpu.api.request import label_value
+from qarib_tasks.layout import DatasetLayout, ModelLayout, label_value
 from qarib_tasks.views.files import Files, as_object
 
 
@@ -141,7 +142,7 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
     settings = record.config.get("tpu") or {}
     zones = settings.get("zones") or ()
     try:
-        from qarib_tasks.tpu.job import hourly_price
+        from qarib_tasks.machines.chips import hourly_price
 
         price: float | None = hourly_price(from_dict(TpuConfig, settings))
     except QaribError:

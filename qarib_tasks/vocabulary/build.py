@@ -7,7 +7,6 @@ or Sennrich et al.'s BPE) is given words with their frequencies, not text.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import tempfile
@@ -16,16 +15,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.run import VocabConfig, to_dict
+from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
-from qarib_tasks.layout import manifest_of
 from qarib_tasks.storage.files import write_text
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
+from qarib_tasks.vocabulary.sentencepiece import SPACE, as_entry, read_pieces, train_sentencepiece
+from qarib_tasks.vocabulary.tokenizer_files import write_tokenizer
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
 
 log = logging.getLogger(__name__)
-SPACE = "\u2581"  # SentencePiece's mark of a word's beginning
 COVERAGE = 0.99995  # share of the text's characters that get an entry of their own
 # A word seen once teaches little and costs as much as any other: with so many times the vocabulary's size of
 # others it is left out.
@@ -231,58 +231,3 @@ def _learn(words: Counter[str], alphabet: list[str], size: int, model_type: str)
 def _most_pieces(words: list[tuple[str, int]]) -> int:
     """A size that BPE cannot exceed: it merges once for each character of a word but the first."""
     return sum(len(word) for word, _ in words) + len({char for word, _ in words for char in word}) + 8
-
-
-def train_sentencepiece(**settings: Any) -> None:
-    """SentencePiece's trainer, its complaints as InputError."""
-    import sentencepiece
-
-    try:
-        sentencepiece.SentencePieceTrainer.train(**settings)
-    except RuntimeError as error:
-        raise InputError(
-            f"SentencePiece cannot learn so many pieces from the text: {' '.join(str(error).split())}",
-            do="Set a smaller vocab_size, or collect more text",
-        ) from None
-
-
-def read_pieces(path: Path) -> list[str]:
-    """The pieces in a SentencePiece `.vocab` file, without <unk>, the first."""
-    return [line.split("\t")[0] for line in path.read_text("utf-8").split("\n") if line][1:]
-
-
-def as_entry(piece: str) -> str:
-    """A SentencePiece piece as an entry: `▁word` → `word`, `end` → `##end`."""
-    return piece[1:] if piece.startswith(SPACE) else f"##{piece}"
-
-
-def make_tokenizer(vocabulary: list[str], *, do_lower_case: bool) -> Any:
-    """BERT's tokenizer with this vocabulary, as a `tokenizers.Tokenizer`."""
-    from tokenizers import Tokenizer
-    from tokenizers.decoders import WordPiece as WordPieceDecoder
-    from tokenizers.models import WordPiece
-    from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-    from tokenizers.processors import TemplateProcessing
-
-    ids = {entry: number for number, entry in enumerate(vocabulary)}
-    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD))
-    tokenizer.normalizer = BertNormalizer(lowercase=do_lower_case)
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    tokenizer.decoder = WordPieceDecoder()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")],
-    )
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    return tokenizer
-
-
-def write_tokenizer(vocabulary: list[str], folder: Path, *, do_lower_case: bool) -> None:
-    """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` loads."""
-    tokenizer = make_tokenizer(vocabulary, do_lower_case=do_lower_case)
-    write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
-    names = {name: token for token in SPECIAL_TOKENS for name in [f"{token.strip('[]').lower()}_token"]}
-    config = {"tokenizer_class": "BertTokenizer", "do_lower_case": do_lower_case, **names}
-    write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.run import CollectConfig, VocabConfig
+from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.corpus.cleaning import Cleaner
-from qarib_tasks.vocabulary.build import as_entry, read_pieces, train_sentencepiece
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS
+from qarib_tasks.vocabulary.sentencepiece import as_entry, read_pieces, train_sentencepiece
 
 INPUT_SENTENCES = 5_600_000  # in the script; the article says 5 million
 LINES = 10_000  # cleaned at once

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
+from qarib_tasks.corpus.sampling import sample
 from qarib_tasks.progress import progress
 
 LONGEST_WORD = 200  # BERT's wordpiece tokenizer makes longer ones [UNK]
-BLOCK = 1 << 20  # lines whose hashes are in memory at once
 LINES = 50_000  # counted at once
 _WORDS = 100_000  # normalized at once
 
@@ -27,7 +26,7 @@ _WORDS = 100_000  # normalized at once
 def _tables(do_lower_case: bool) -> tuple[Mapping[int, str], re.Pattern[str] | None]:
     """What `str.translate` makes of each code point, and a pattern of those that it cannot do alone: marks
     that the normalizer sorts."""
-    from qarib_tasks.conversion.tokenizer import result_of, rules
+    from qarib_tasks.vocabulary.unicode_rules import result_of, rules
 
     table: dict[int, str] = {}
     marks: list[tuple[int, int]] = []
@@ -121,30 +120,3 @@ def count_words(
                 raw.clear()
         words.update(normalized(raw, do_lower_case=do_lower_case))
     return total, min(total, chosen), words
-
-
-def sample(total: int, size: int, random_seed: int) -> Iterator[bool]:
-    """For each of `total` lines whether it is in a uniform sample of exactly `size` of them.
-
-    A line is in it if the hash of its number is among the `size` smallest: a function of the number and the
-    seed only, so that any number of readers choose the same lines, on any version of any library. The hash is
-    SplitMix64 (Steele et al. 2014), which gives no two numbers the same value. Memory grows with the sample.
-    """
-    if total <= size:
-        yield from repeat(True, total)
-        return
-    import numpy as np
-
-    from qarib_tasks.corpus.deduplication import spread
-
-    def hashes(start: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        return spread(np.arange(start, min(start + BLOCK, total), dtype=np.uint64), random_seed)
-
-    smallest = np.empty(0, dtype=np.uint64)
-    for start in range(0, total, BLOCK):
-        smallest = np.concatenate([smallest, hashes(start)])
-        if len(smallest) > size:
-            smallest = np.partition(smallest, size - 1)[:size]
-    largest_chosen = smallest.max()
-    for start in range(0, total, BLOCK):
-        yield from (hashes(start) <= largest_chosen).tolist()

@@ -7,17 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.loading import dump_yaml, from_dict, load_yaml, to_dict
 from qarib_tasks.config.presets import PRESETS, resolve
-from qarib_tasks.config.run import (
-    ConvertConfig,
-    RunConfig,
-    TrainConfig,
-    VocabConfig,
-    dump_yaml,
-    from_dict,
-    load_yaml,
-    to_dict,
-)
+from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from qarib_airflow.forms.pretrain import build_params, read_params
-from qarib_airflow.preflight.pretrain import yaml_mapping
+from qarib_airflow.preflight.deployment import yaml_mapping
 
-from qarib_tasks import pipeline
+from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.presets import resolve
-from qarib_tasks.config.run import TpuConfig, from_dict, to_dict
+from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.runs.prepare import prepare
+from qarib_tasks.runs.run import Run
 
 
 @pytest.mark.parametrize(
@@ -49,9 +51,9 @@ def test_where_it_runs_is_not_what_it_makes(tmp_path: Path) -> None:
         config,
         tpu=TpuConfig(accelerator_type="v6e-8", zones=("us-east5-b",), max_cost=10.0, poll_seconds=1.0),
     )
-    one, other = pipeline.prepare(config), pipeline.prepare(elsewhere)
+    one, other = prepare(config), prepare(elsewhere)
     assert (one.dataset_id, one.model_id) == (other.dataset_id, other.model_id)
-    assert pipeline.Run.from_dict(other.to_dict()) == other
+    assert Run.from_dict(other.to_dict()) == other
 
 
 def test_the_form_comes_before_the_deployment_before_the_preset() -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from qarib_tasks.cli.conversion import convert_command, inspect_command, verify_command
-from qarib_tasks.config.run import ConvertConfig
+from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.conversion.convert import convert_shard, shard_seed
 from qarib_tasks.conversion.example_reader import Shape, read_rows
 from qarib_tasks.conversion.verify import verify_file

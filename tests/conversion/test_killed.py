@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.config.run import ConvertConfig, to_dict
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.loading import to_dict
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.verify import verify_file
 from qarib_tasks.errors import CorruptError, InputError

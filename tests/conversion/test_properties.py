@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qarib_tasks.config.run import ConvertConfig
+from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.conversion.compiled.random_numbers import new_generator, next_below, next_float
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.example_reader import Shape, read_rows

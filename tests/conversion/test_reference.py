@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qarib_tasks.config.run import ConvertConfig, from_dict
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.vocabulary.file import load_vocab
 from tests.support.oracle_pretraining_data import Wordpieces, create_instances, read_documents
 

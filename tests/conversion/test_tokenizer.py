@@ -177,7 +177,7 @@ def test_tables_follow_the_references_rules_but_for_the_listed_code_points(lower
 def test_committed_tables_are_what_the_pinned_library_does() -> None:
     from make_unicode_tables import tables
 
-    from qarib_tasks.conversion.tokenizer import TABLES
+    from qarib_tasks.vocabulary.unicode_rules import TABLES
 
     committed = [line for line in TABLES.read_text().splitlines() if not line.startswith("#")]
     assert list(tables()) == committed

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qarib_tasks.config.run import ConvertConfig
+from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.example_reader import Shape, read_rows
 from qarib_tasks.conversion.verify import rules, verify_file, verify_files

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qarib_tasks.config.corpus import LINE_RULES, TEXT_RULES, RuleName
+from qarib_tasks.config.corpus import LINE_RULES, TEXT_RULES, CollectConfig, RuleName
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import SAMPLE
-from qarib_tasks.config.run import CollectConfig, from_dict
 from qarib_tasks.corpus.cleaning import MOST_PASSES, Cleaner
 from qarib_tasks.errors import ConfigError
 

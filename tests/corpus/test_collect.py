@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.config.run import CollectConfig, from_dict
+from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus import collect as corpus
 from qarib_tasks.corpus.collect import collect, collect_source
 from qarib_tasks.errors import ConfigError, InputError, NothingNewError
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 HELDOUT_SHARE = 0.3
 

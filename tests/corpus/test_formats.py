@@ -16,7 +16,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from qarib_tasks.config.run import CollectConfig, SourceConfig, from_dict
+from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.collect import collect
 from qarib_tasks.corpus.formats import LONGEST_LINE, read
 from qarib_tasks.errors import ConfigError, InputError

@@ -13,14 +13,16 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from qarib_tasks import pipeline
+from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import SAMPLE, resolve
-from qarib_tasks.config.run import CollectConfig, SourceConfig, from_dict
 from qarib_tasks.corpus import sources
+from qarib_tasks.corpus.allowed import ALLOWED_VARIABLE, AllowedSources
 from qarib_tasks.corpus.collect import collect
-from qarib_tasks.corpus.sources import AllowedSources, list_files
+from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.emulators import gcs
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
+from qarib_tasks.runs.prepare import prepare
 
 BODY = "نص من بعيد\n".encode() * 100
 
@@ -139,7 +141,7 @@ def test_sources_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         bucket = client.create_bucket("some-bucket")
         for name in ("b", "a"):
             bucket.blob(f"texts/{name}.txt").upload_from_string(f"نص {name}ب\n", content_type="text/plain")
-        allowed = AllowedSources.of_deployment(str(tmp_path), "some-bucket")
+        allowed = AllowedSources.of_deployment(str(tmp_path), "some-bucket", SAMPLE)
         assert fetched("gs://some-bucket/texts/*.txt", tmp_path, allowed) == "نص aب\n\nنص bب\n"
         first = list_files(SourceConfig(name="s", path="gs://some-bucket/texts/a.txt"))[0]
         bucket.blob("texts/a.txt").upload_from_string("نص جد\n", content_type="text/plain")
@@ -190,16 +192,16 @@ def test_what_is_not_allowed_is_not_read(tmp_path: Path, address: str) -> None:
         {"workspace": str(tmp_path / "w"), "collect": {"sources": [{"name": "s", "path": source.path}]}}
     )
     with pytest.raises(ConfigError):
-        pipeline.prepare(config, allowed)
+        prepare(config, allowed)
 
 
 def test_the_workspace_the_sample_the_bucket_and_what_the_deployment_adds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(sources.ALLOWED_VARIABLE, f"{tmp_path / 'more'}, https://host.example")
+    monkeypatch.setenv(ALLOWED_VARIABLE, f"{tmp_path / 'more'}, https://host.example")
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "a.txt").write_text("a\n")
-    allowed = AllowedSources.of_deployment(str(tmp_path / "work"), "bucket")
+    allowed = AllowedSources.of_deployment(str(tmp_path / "work"), "bucket", SAMPLE)
     assert list_files(SourceConfig(name="s", path=str(SAMPLE / "*.txt")), allowed)
     assert list_files(SourceConfig(name="s", path=str(tmp_path / "more" / "*.txt")), allowed)
     for good in (
@@ -209,6 +211,6 @@ def test_the_workspace_the_sample_the_bucket_and_what_the_deployment_adds(
         str(tmp_path / "work" / "x"),
     ):
         allowed.check(good)
-    monkeypatch.delenv(sources.ALLOWED_VARIABLE)
+    monkeypatch.delenv(ALLOWED_VARIABLE)
     with pytest.raises(ConfigError, match="may not be read"):
-        AllowedSources.of_deployment(str(tmp_path / "work"), "bucket").check("https://host.example/x")
+        AllowedSources.of_deployment(str(tmp_path / "work"), "bucket", SAMPLE).check("https://host.example/x")

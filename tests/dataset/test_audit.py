@@ -16,10 +16,12 @@ from qarib_tasks import pipeline
 from qarib_tasks.config.presets import SAMPLE, resolve
 from qarib_tasks.dataset.audit import MOST_NAMED, ShardState, audit, broken, chosen, listed
 from qarib_tasks.errors import InputError
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.runs.completion import finish_dataset
+from qarib_tasks.runs.prepare import prepare, prepare_training
+from qarib_tasks.runs.run import Run, run_of_dataset
+from qarib_tasks.runs.training_job import training_job
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 
 def request(workspace: Path, bucket: str = "") -> Run:
@@ -32,7 +34,7 @@ def request(workspace: Path, bucket: str = "") -> Run:
         "convert": {"dupe_factor": 1},
         "upload": {"bucket": bucket},
     }
-    return pipeline.prepare(resolve(values))
+    return prepare(resolve(values))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_each_kind_of_damage_is_told_apart(run: Run) -> None:
     assert found["shards/shard_0000"][1] == "cannot be read"
     assert "no pretraining_data/shard_0004.tfrecord" in found["shards/shard_0004"][1]
     with pytest.raises(InputError) as error:
-        pipeline.finish_dataset(run, objects(run))
+        finish_dataset(run, objects(run))
     assert all(f"shards/shard_000{number}: " in str(error.value) for number in range(7))
     assert "shard_0007" not in str(error.value)
     assert f"qarib_backfill_shards for the dataset {run.dataset_id}" in str(error.value)
@@ -178,8 +180,8 @@ def test_a_shard_whose_file_was_dropped_is_not_converted_again(run: Run, airflow
 
 def test_a_dataset_that_is_not_there_is_refused_with_those_that_are(run: Run) -> None:
     with pytest.raises(InputError, match=f"Choose one of: {run.dataset_id}"):
-        pipeline.run_of_dataset(Path(run.config.workspace), "demo-0123456789")
-    again = pipeline.run_of_dataset(Path(run.config.workspace), run.dataset_id)
+        run_of_dataset(Path(run.config.workspace), "demo-0123456789")
+    again = run_of_dataset(Path(run.config.workspace), run.dataset_id)
     assert (again.config, again.dataset_id) == (run.config, run.dataset_id)
 
 
@@ -190,18 +192,18 @@ def test_a_training_may_do_without_some_shards(run: Run) -> None:
     fail(run, "shards/shard_0001", "cannot be read")
     few, enough = (tolerating(run, share) for share in (0.1, 0.2))
     with pytest.raises(InputError, match="2 of 10 shards are not whole"):
-        pipeline.finish_dataset(few, objects(run))
-    manifest = pipeline.finish_dataset(enough, objects(run))
+        finish_dataset(few, objects(run))
+    manifest = finish_dataset(enough, objects(run))
     assert manifest.statistics["missing_shards"] == ["shards/shard_0001", "shards/shard_0003"]
     assert manifest.statistics["shards"] == 7
     assert not {"pretraining_data/shard_0001.tfrecord", "pretraining_data/shard_0003.tfrecord"} & {
         record.name for record in manifest.outputs
     }
-    assert pipeline.training_job(enough).left_out == ("shard_0001.tfrecord", "shard_0003.tfrecord")
+    assert training_job(enough).left_out == ("shard_0001.tfrecord", "shard_0003.tfrecord")
 
     bucket.delete("heldout/pretraining_data/shard_0000.tfrecord")
     with pytest.raises(InputError, match="3 of 10 shards are not whole"):
-        pipeline.finish_dataset(tolerating(run, 0.9), objects(run))
+        finish_dataset(tolerating(run, 0.9), objects(run))
 
     assert pipeline.convert(run, "shards/shard_0001").state == "complete"
     for name in (
@@ -211,8 +213,8 @@ def test_a_training_may_do_without_some_shards(run: Run) -> None:
         bucket.upload(name, name.relative_to(run.dataset.root).as_posix())
     held_out = run.dataset.tfrecord("heldout/shards/shard_0000")
     bucket.upload(held_out, "heldout/pretraining_data/shard_0000.tfrecord")
-    assert pipeline.finish_dataset(run, objects(run)).statistics["missing_shards"] == []
-    assert pipeline.training_job(run).left_out == ()
+    assert finish_dataset(run, objects(run)).statistics["missing_shards"] == []
+    assert training_job(run).left_out == ()
 
 
 def tolerating(run: Run, share: float) -> Run:
@@ -257,7 +259,7 @@ def test_beginning_with_the_shards(run: Run) -> None:
     from qarib_airflow.publishing.published import not_whole
 
     Bucket(f"{run.address}{run.dataset.name}").delete("pretraining_data/shard_0002.tfrecord")
-    again = pipeline.prepare_training(run.config, run.dataset_id, first_step="convert")
+    again = prepare_training(run.config, run.dataset_id, first_step="convert")
     assert (again.dataset_id, pipeline.sources(again)) == (run.dataset_id, [])
     pipeline.collect(again)
     pipeline.build_vocab(again)
@@ -265,4 +267,4 @@ def test_beginning_with_the_shards(run: Run) -> None:
     assert not_whole(again, "google_cloud_default") == ["shards/shard_0002"]
     manifest_of(run.dataset.vocab).unlink()
     with pytest.raises(InputError, match=r"vocab\.txt: is not made yet"):
-        pipeline.prepare_training(run.config, run.dataset_id, first_step="convert")
+        prepare_training(run.config, run.dataset_id, first_step="convert")

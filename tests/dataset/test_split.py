@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qarib_tasks.config.run import SplitConfig
+from qarib_tasks.config.conversion import SplitConfig
 from qarib_tasks.dataset.split import split
 from qarib_tasks.errors import InputError
 from qarib_tasks.storage.manifest import Manifest

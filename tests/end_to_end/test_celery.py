@@ -13,7 +13,7 @@ import pytest
 from local_stack import marked
 from server_stack import ServerStack
 
-from tests.end_to_end.test_pretrain import TINY, require_objects_as_in_manifests, require_success
+from tests.support.airflow_runs import TINY, require_objects_as_in_manifests, require_success
 
 pytestmark = pytest.mark.slow
 # Some thirty shards, so that there is a middle; and a lost worker is noticed in seconds, not in minutes.

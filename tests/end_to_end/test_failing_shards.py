@@ -13,10 +13,10 @@ import demo
 import pytest
 from local_stack import REPOSITORY, LocalStack
 
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
-from tests.end_to_end.test_pretrain import LOCAL
+from tests.support.airflow_runs import LOCAL
 
 pytestmark = pytest.mark.slow
 BACKFILL = "qarib_backfill_shards"

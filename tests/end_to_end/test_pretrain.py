@@ -10,37 +10,25 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import demo
 import pytest
-from local_stack import TINY_MODEL, LocalStack
+from local_stack import LocalStack
 
 from qarib_tasks import pipeline
-from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.machines.backend import Work, run_to_end
 from qarib_tasks.machines.local import LocalProcessBackend
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket, same
-from qarib_tasks.storage.manifest import FileRecord, Manifest
-from qarib_tasks.storage.tfrecord import decode_example, read_records
-
-TINY = {
-    "preset": "demo",
-    "sources": [{"name": "muwatta", "path": str(SAMPLE / "muwatta.txt")}],
-    "vocab_size": 800,
-    "shard_lines": 2000,
-    "dupe_factor": 1,
-    **TINY_MODEL,
-    "train_batch_size": 16,
-    "train_steps": 30,
-    "num_warmup_steps": 3,
-    "save_checkpoints_steps": 10,
-    "eval_batch_size": 16,
-    "max_eval_steps": 4,
-}
-# Trained by the worker itself, not on an emulated TPU.
-LOCAL = TINY | {"machine": "local"}
+from qarib_tasks.runs.prepare import prepare
+from tests.support.airflow_runs import (
+    LOCAL,
+    TINY,
+    checksums_of,
+    examples,
+    finish,
+    objects,
+    require_objects_as_in_manifests,
+    require_success,
+)
 
 
 @pytest.fixture
@@ -48,51 +36,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
-
-
-def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """Trigger the DAG and wait for its end: the run_id and the task instances.
-
-    Meanwhile a user clicks, which Airflow writes down: on SQLite it must not wait for what waits for it.
-    """
-    run_id = stack.trigger(demo.DAG, conf)
-    while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
-        stack.api("PATCH", f"dags/{demo.DAG}", json={"is_paused": False})
-        time.sleep(0.1)
-    return run_id, stack.task_instances(demo.DAG, run_id)
-
-
-def require_success(stack: LocalStack, tasks: list[dict[str, Any]]) -> None:
-    others = [(t["task_id"], t["map_index"], t["state"]) for t in tasks if t["state"] != "success"]
-    assert not others, demo.failure(stack, tasks)
-
-
-def objects(run: Run) -> dict[str, Any]:
-    assert run.address
-    return Bucket(run.address).list()
-
-
-def checksums_of(run: Run, below: str, *ends: str) -> dict[str, str]:
-    """The objects' checksums by name; manifests are left out by `ends`: they tell when they were made."""
-    return {n: o.crc32c for n, o in objects(run).items() if n.startswith(below) and n.endswith(ends)}
-
-
-def examples(path: Path) -> list[Any]:
-    return [decode_example(record) for record in read_records(path)]
-
-
-def require_objects_as_in_manifests(run: Run) -> None:
-    """Every output of the dataset and the model is in the bucket with the bytes its manifest tells."""
-    held = objects(run)
-    records: list[tuple[str, FileRecord]] = []
-    for name, path in ((run.dataset.name, run.dataset.manifest), (run.model.name, run.model.manifest)):
-        assert name + "manifest.json" in held
-        records += [(name, record) for record in Manifest.read(path).outputs]
-    wrong = [name + r.name for name, r in records if not same(held.get(name + r.name), r.checksums)]
-    assert not wrong
-    names = {name + record.name for name, record in records}
-    assert {f"{run.dataset.name}{n}" for n in ("vocab.txt", "bert_config.json")} <= names
-    assert f"{run.dataset.name}pretraining_data/shard_0001.tfrecord" in names
 
 
 def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Path) -> None:
@@ -134,7 +77,7 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
 
     # Without Airflow, in another place: the same vocabulary, shards and examples.
     upload = replace(run.config.upload, prefix="elsewhere/")
-    other = pipeline.prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
+    other = prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
     with pytest.raises(StopBeforeTraining):
         pipeline.run_all(other, stop_before_training)
     assert other.dataset_id == run.dataset_id
@@ -191,7 +134,7 @@ def test_a_task_killed_in_each_step(stack: LocalStack, tmp_path: Path) -> None:
     require_objects_as_in_manifests(run)
 
     upload = replace(run.config.upload, prefix="undisturbed/")
-    other = pipeline.prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
+    other = prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
     pipeline.run_all(other, lambda work: run_to_end(LocalProcessBackend(), work))
     for name in (run.dataset.name, f"{run.model.name}export/"):
         suffixes = (".tfrecord", ".txt", ".safetensors", "tokenizer.json", "config.json")

@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 from local_stack import TINY_MODEL
 
-from qarib_tasks import pipeline
 from qarib_tasks.dataset.ledger import files_of
 from qarib_tasks.layout import ModelLayout
-from qarib_tasks.pipeline import Run
 from qarib_tasks.registry.promotion import JudgedModel, promoted_model, record_of
-from qarib_tasks.runs.run import ledger_of
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
 from tests.runs.test_extending import write_documents
 
@@ -103,7 +101,7 @@ def promoted(workspace: Path, bucket: str) -> JudgedModel:
 
 
 def run_of(workspace: Path, dataset_id: str) -> Run:
-    return pipeline.run_of_dataset(workspace, dataset_id)
+    return run_of_dataset(workspace, dataset_id)
 
 
 @pytest.mark.slow

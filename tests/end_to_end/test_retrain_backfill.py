@@ -14,9 +14,9 @@ import demo
 import pytest
 from local_stack import LocalStack
 
-from qarib_tasks import pipeline
 from qarib_tasks.dataset.ledger import read_plan
 from qarib_tasks.registry.promotion import promoted_model, record_of
+from qarib_tasks.runs.run import run_of_dataset
 from tests.end_to_end.test_retrain import TINY
 from tests.runs.test_extending import write_documents
 
@@ -87,7 +87,7 @@ def test_a_backfill_takes_the_files_of_each_month(stack: LocalStack) -> None:
     model = promoted_model(record_of(stack.workspace, f"gs://{stack.bucket}/"), "demo")
     assert model
     assert model.total_steps == 20 + 30 + 30
-    run, months = pipeline.run_of_dataset(stack.workspace, model.dataset_id), []
+    run, months = run_of_dataset(stack.workspace, model.dataset_id), []
     for one in (run, *run.earlier):
         months.append([Path(file.address).name for file in read_plan(one.dataset.sources)])
     assert sorted(months) == [["2025-01.txt"], ["2025-02.txt"], ["2025-03.txt"]]

@@ -12,10 +12,10 @@ from local_stack import LocalStack
 
 from qarib_tasks import pipeline
 from qarib_tasks.config.presets import SAMPLE, resolve
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.runs.prepare import prepare
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 pytestmark = pytest.mark.slow
 DAG = "qarib_backfill_shards"
@@ -37,7 +37,7 @@ def split(workspace: Path, bucket: str) -> tuple[Run, list[str]]:
         "split": {"shard_lines": 400},
         "upload": {"bucket": bucket},
     }
-    run = pipeline.prepare(resolve(values))
+    run = prepare(resolve(values))
     pipeline.collect(run)
     pipeline.build_vocab(run)
     return run, pipeline.split(run)

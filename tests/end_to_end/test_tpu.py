@@ -16,10 +16,11 @@ from local_stack import LocalStack
 from qarib_tasks import pipeline
 from qarib_tasks.machines.backend import run_to_end
 from qarib_tasks.machines.local import LocalProcessBackend
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.runs.prepare import prepare
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.api.client import CloudTpuClient
-from tests.end_to_end.test_pretrain import TINY, require_success
+from tests.support.airflow_runs import TINY, require_success
 
 pytestmark = pytest.mark.slow
 STEPS = {"train_steps": 50, "num_warmup_steps": 3, "save_checkpoints_steps": 10}
@@ -113,7 +114,7 @@ def test_three_preemptions_a_dead_triggerer_and_everything_dead(stack: LocalStac
 
     # The same in one go, on this machine.
     upload = replace(run.config.upload, prefix="undisturbed/")
-    other = pipeline.prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
+    other = prepare(replace(run.config, workspace=str(tmp_path), upload=upload))
     pipeline.run_all(other, lambda work: run_to_end(LocalProcessBackend(), work))
     names = ("step", "loss", "masked_lm_loss", "masked_lm_accuracy")
     assert [[line[n] for n in names] for line in lines] == [

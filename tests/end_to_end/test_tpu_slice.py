@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from qarib_tasks.config.run import TrainingJob, dump_yaml
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.config.loading import dump_yaml
+from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.machine.startup import BucketFile
 from tests.support.tpu_jobs import Bench, context, deferred, event_of, operator

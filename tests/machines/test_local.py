@@ -12,8 +12,8 @@ import pytest
 
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.machines.backend import Work, run_to_end
+from qarib_tasks.machines.exit_status import STOPPED
 from qarib_tasks.machines.local import LocalProcessBackend
-from qarib_tasks.train.hosts.termination import STOPPED
 
 # Says who it is through a named pipe and holds it open: the pipe's reader meets its end when the last
 # process that holds it is gone.

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from qarib_tasks.config.run import SourceConfig
+from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.sources import fetch, list_files
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.registry.clean_up import Made, delete, survey
-from qarib_tasks.storage.files import DAY, Bucket
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.files import DAY
 
 OLD = time.time() - 100 * DAY
 

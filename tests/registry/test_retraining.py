@@ -13,13 +13,15 @@ from click.testing import CliRunner
 
 from qarib_tasks import pipeline
 from qarib_tasks.cli.main import cli
+from qarib_tasks.config.loading import dump_yaml, from_dict, to_dict
 from qarib_tasks.config.presets import merged, resolve
-from qarib_tasks.config.run import dump_yaml, from_dict, to_dict
 from qarib_tasks.errors import ConfigError, InputError, NothingNewError
-from qarib_tasks.pipeline import Run
 from qarib_tasks.registry.promotion import promote, promoted_model, record_of
 from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining, with_date
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.runs.prepare import prepare_training
+from qarib_tasks.runs.run import Run, save_settings
+from qarib_tasks.runs.training_job import training_job
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
 from tests.runs.test_extending import make, request, write_documents
 
@@ -45,7 +47,7 @@ def made(folder: Path, **overrides: Any) -> Run:
 
 def trained(run: Run, loss: float) -> None:
     """As if the run's model had been trained, evaluated and exported."""
-    job = pipeline.training_job(run)
+    job = training_job(run)
     run.model.bert_model.mkdir(parents=True)
     for end in ("json", "safetensors"):
         name = f"checkpoint-{job.train.train_steps}.{end}"
@@ -92,9 +94,9 @@ def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_
     assert config.train.train_batch_size == first.config.train.train_batch_size
     assert (config.model, config.evaluate) == (first.config.model, first.config.evaluate)
     assert (config.split, config.convert) == (first.config.split, first.config.convert)
-    pipeline.save_settings(run)
+    save_settings(run)
     make(run)
-    job = pipeline.training_job(run)
+    job = training_job(run)
     assert job.steps_before == 800
     assert job.heldout_data == str(first.dataset.heldout_training_data)
     # The next month goes on from there, once that model is promoted.
@@ -104,7 +106,7 @@ def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_
     assert third.config.extends == run.dataset_id
     assert third.steps_before == 850
     make(third)
-    assert len(pipeline.training_job(third).earlier_data) == 2
+    assert len(training_job(third).earlier_data) == 2
 
 
 def test_a_candidate_s_text_is_new_to_the_next(first: Run, tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_without_a_promoted_model_nothing_is_retrained(first: Run, tmp_path: Pat
 def test_by_hand(first: Run, tmp_path: Path) -> None:
     """`qarib promote`, as it is for a model on another held-out part."""
     longer = {"train": {"train_steps": 900}, "evaluate": {"max_eval_steps": 7}}
-    other = pipeline.prepare_training(resolve(merged(to_dict(first.config), longer)), first.dataset_id)
+    other = prepare_training(resolve(merged(to_dict(first.config), longer)), first.dataset_id)
     trained(other, 4.0)
     command = ["promote", other.model_id, "--workspace", first.config.workspace]
     answer = CliRunner().invoke(cli, command)

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks import pipeline
+from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.presets import SAMPLE, resolve
-from qarib_tasks.config.run import ConvertConfig, RunConfig, SplitConfig, UploadConfig
+from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.runs.disk_space import DiskNeed, check_room, estimate
+from qarib_tasks.runs.prepare import prepare
 
 
 @pytest.mark.parametrize(("length", "compression"), [(64, "none"), (512, "none"), (128, "gzip")])
@@ -27,7 +30,7 @@ def test_within_a_factor_of_three_of_what_is_written(tmp_path: Path, length: int
         "convert": {"dupe_factor": 2, "max_seq_length": length, "compression": compression},
         "model": {"max_position_embeddings": 512},
     }
-    run = pipeline.prepare(resolve(values))
+    run = prepare(resolve(values))
     files = [file for some in list_sources(run.config.collect).values() for file in some]
     need = estimate(run.config, files, 2)
     pipeline.collect(run)

@@ -15,12 +15,13 @@ from qarib_tasks.config.presets import SAMPLE, resolve
 from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, record
 from qarib_tasks.errors import ChangedError, ConfigError, CorruptError, InputError, NothingNewError
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.pipeline import Run
 from qarib_tasks.registry.promotion import JudgedModel, compare, promote, promoted_model, record_of
-from qarib_tasks.runs.run import ledger_of
-from qarib_tasks.storage.files import Bucket
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.runs.completion import finish_dataset
+from qarib_tasks.runs.prepare import prepare, prepare_training
+from qarib_tasks.runs.run import Run, ledger_of
+from qarib_tasks.runs.training_job import training_job
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.storage.shared_record import SharedRecord
 
 DOCUMENTS = (SAMPLE / "muwatta.txt").read_text(encoding="utf-8").split("\n\n")
@@ -40,7 +41,7 @@ def request(folder: Path, extends: str = "", **overrides: Any) -> Run:
         "convert": {"dupe_factor": 1},
         "extends": extends,
     }
-    return pipeline.prepare(resolve({**values, **overrides}))
+    return prepare(resolve({**values, **overrides}))
 
 
 def make(run: Run) -> list[str]:
@@ -50,7 +51,7 @@ def make(run: Run) -> list[str]:
     names = pipeline.split(run)
     for name in names:
         pipeline.convert(run, name)
-    pipeline.finish_dataset(run)
+    finish_dataset(run)
     pipeline.record_sources(run)
     return names
 
@@ -118,7 +119,7 @@ def test_the_trainer_reads_all_and_evaluates_on_the_first_one_s_held_out_part(
     months: tuple[Path, list[Run], list[list[str]]],
 ) -> None:
     _, runs, _ = months
-    jobs = [pipeline.training_job(run) for run in runs]
+    jobs = [training_job(run) for run in runs]
     folders = [str(run.dataset.training_data) for run in runs]
     assert [(*job.earlier_data, job.training_data) for job in jobs] == [
         tuple(folders[:1]),
@@ -126,8 +127,8 @@ def test_the_trainer_reads_all_and_evaluates_on_the_first_one_s_held_out_part(
         tuple(folders),
     ]
     assert {job.heldout_data for job in jobs} == {str(runs[0].dataset.heldout_training_data)}
-    again = pipeline.prepare_training(runs[0].config, runs[2].dataset_id)
-    assert pipeline.training_job(again).earlier_data == jobs[2].earlier_data
+    again = prepare_training(runs[0].config, runs[2].dataset_id)
+    assert training_job(again).earlier_data == jobs[2].earlier_data
     from qarib_tasks.train.data.shards import Shards
 
     shards = Shards(jobs[2].training_data, Path("cache"), earlier=jobs[2].earlier_data)
@@ -303,7 +304,7 @@ def exported(run: Run, loss: float) -> Run:
 
 def with_steps(run: Run, steps: int, **values: Any) -> Run:
     config = replace(run.config, train=replace(run.config.train, train_steps=steps), **values)
-    return pipeline.prepare_training(config, run.dataset_id)
+    return prepare_training(config, run.dataset_id)
 
 
 def test_the_record_of_promotions(months: tuple[Path, list[Run], list[list[str]]]) -> None:

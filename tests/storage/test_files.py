@@ -13,7 +13,8 @@ import google_crc32c
 import pytest
 
 from qarib_tasks.errors import ChangedError, CorruptError, InputError, StorageError
-from qarib_tasks.storage.files import Bucket, atomic_path, checksums, split_address, write_text
+from qarib_tasks.storage.bucket import Bucket, split_address
+from qarib_tasks.storage.files import atomic_path, checksums, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
 
 

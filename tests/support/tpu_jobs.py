@@ -17,13 +17,14 @@ from google.cloud import storage
 from qarib_airflow.tpu.operators import CloudTPUTrainOperator
 from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger
 
-from qarib_tasks.config.run import TpuConfig
+from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour
-from qarib_tasks.storage.files import Bucket
-from qarib_tasks.tpu.job import JobMemory, TpuJob
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory
 from qarib_tasks.tpu.machine.startup import BucketFile
+from qarib_tasks.tpu.memory import JobMemory
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
 SECONDS = 90.0

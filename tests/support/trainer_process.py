@@ -6,10 +6,10 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-import qarib_tasks.train.assemble  # noqa: E402, F401
-from qarib_tasks.config.run import TrainingJob  # noqa: E402
-from qarib_tasks.train.loop import train  # noqa: E402
-from qarib_tasks.train.results.export import export  # noqa: E402
+import qarib_tasks.train.assemble  # noqa: F401
+from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.train.loop import train
+from qarib_tasks.train.results.export import export
 
 
 def run(job: TrainingJob, command: str) -> None:

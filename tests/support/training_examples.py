@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from qarib_tasks.config.run import EvaluateConfig, ModelConfig, TrainConfig, TrainingJob
-from qarib_tasks.train.data.shards import frame
+from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig, TrainingJob
+from qarib_tasks.storage.tfrecord import frame
 
 LENGTH = 16
 PREDICTIONS = 6  # places; at 15% of 16 only 2 are ever used

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qarib_tasks.config.run import TrainingJob, from_dict, load_yaml
+from qarib_tasks.config.loading import from_dict, load_yaml
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train.runtime import choose_backend
 
 

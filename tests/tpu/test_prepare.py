@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 import yaml
+from qarib_airflow.preflight.checks import check_tpu
 from qarib_airflow.preflight.pretrain import preflight
-from qarib_airflow.tpu.prepare import check_tpu, prepare_tpu
+from qarib_airflow.tpu.prepare import prepare_tpu
 
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import resolve
-from qarib_tasks.config.run import TrainingJob, from_dict
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour
 from qarib_tasks.errors import ConfigError, InputError
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket, checksums
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.model_files import find
 from qarib_tasks.tpu.api.errors import TpuRequestError
 from qarib_tasks.tpu.job import TpuJob

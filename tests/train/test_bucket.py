@@ -12,13 +12,14 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.errors import InputError  # noqa: E402
-from qarib_tasks.storage.files import Bucket, checksums, same  # noqa: E402
-from qarib_tasks.train.data.shards import Shards, open_address  # noqa: E402
-from qarib_tasks.train.loop import train  # noqa: E402
-from qarib_tasks.train.output import Output  # noqa: E402
-from qarib_tasks.train.results.export import export  # noqa: E402
-from tests.support.training_examples import make_job  # noqa: E402
+from qarib_tasks.errors import InputError
+from qarib_tasks.storage.bucket import Bucket, same
+from qarib_tasks.storage.files import checksums
+from qarib_tasks.train.data.shards import Shards, open_address
+from qarib_tasks.train.loop import train
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.results.export import export
+from tests.support.training_examples import make_job
 
 
 def test_a_new_machine_goes_on_from_the_bucket(bucket_name: str, tmp_path: Path) -> None:

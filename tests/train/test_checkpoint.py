@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train.checkpoint import Checkpoints, Index, model_settings, require_same_model
 from qarib_tasks.train.output import Output

@@ -16,21 +16,21 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.run import TrainConfig, TrainedOn, TrainingJob  # noqa: E402
-from qarib_tasks.errors import CorruptError, InputError, TrainingError  # noqa: E402
-from qarib_tasks.storage.files import checksums  # noqa: E402
-from qarib_tasks.storage.tfrecord import read_records  # noqa: E402
-from qarib_tasks.train.assemble import position_of, warn_of_labels  # noqa: E402
-from qarib_tasks.train.checkpoint import Index  # noqa: E402
-from qarib_tasks.train.data.batches import Position  # noqa: E402
-from qarib_tasks.train.hosts.workers import Place, Workers  # noqa: E402
-from qarib_tasks.train.loop import train  # noqa: E402
-from qarib_tasks.train.output import Output  # noqa: E402
-from qarib_tasks.train.reporting.journal import steps_of_call  # noqa: E402
-from qarib_tasks.train.results.evaluate import Unigram, evaluate  # noqa: E402
-from qarib_tasks.train.results.export import export  # noqa: E402
-from qarib_tasks.train.results.fill_mask import fill_mask  # noqa: E402
-from tests.support.training_examples import make_job  # noqa: E402
+from qarib_tasks.config.training import TrainConfig, TrainedOn, TrainingJob
+from qarib_tasks.errors import CorruptError, InputError, TrainingError
+from qarib_tasks.storage.files import checksums
+from qarib_tasks.storage.tfrecord import read_records
+from qarib_tasks.train.assemble import position_of, warn_of_labels
+from qarib_tasks.train.checkpoint import Index
+from qarib_tasks.train.data.batches import Position
+from qarib_tasks.train.hosts.workers import Place, Workers
+from qarib_tasks.train.loop import train
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.reporting.history import steps_of_call
+from qarib_tasks.train.results.evaluate import Unigram, evaluate
+from qarib_tasks.train.results.export import export
+from qarib_tasks.train.results.fill_mask import fill_mask
+from tests.support.training_examples import make_job
 
 
 def job_like(job: TrainingJob, output: Path) -> TrainingJob:

@@ -19,17 +19,19 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.presets import SAMPLE  # noqa: E402
-from qarib_tasks.config.run import TrainingJob, dump_yaml  # noqa: E402
-from qarib_tasks.errors import CorruptError, StoppedError, TrainingError  # noqa: E402
-from qarib_tasks.storage.files import checksums  # noqa: E402
-from qarib_tasks.train.checkpoint import Checkpoints  # noqa: E402
-from qarib_tasks.train.hosts.termination import STOPPED, Termination  # noqa: E402
-from qarib_tasks.train.loop import train  # noqa: E402
-from qarib_tasks.train.output import Output  # noqa: E402
-from qarib_tasks.train.reporting.journal import log_interval  # noqa: E402
-from qarib_tasks.train.results.export import export  # noqa: E402
-from tests.support.training_examples import make_job  # noqa: E402
+from qarib_tasks.config.loading import dump_yaml
+from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.errors import CorruptError, StoppedError, TrainingError
+from qarib_tasks.machines.exit_status import STOPPED
+from qarib_tasks.storage.files import checksums
+from qarib_tasks.train.checkpoint import Checkpoints
+from qarib_tasks.train.hosts.termination import Termination
+from qarib_tasks.train.loop import train
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.reporting.history import log_interval
+from qarib_tasks.train.results.export import export
+from tests.support.training_examples import make_job
 
 STEPS = 300
 TIMES = ("examples_per_second", "tokens_per_second", "model_flops_utilization", "data_wait_share")

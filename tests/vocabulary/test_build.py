@@ -13,13 +13,14 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import AutoTokenizer
 
 from qarib_tasks.config.presets import SAMPLE
-from qarib_tasks.config.run import VocabConfig
+from qarib_tasks.config.vocabulary import VocabConfig
+from qarib_tasks.corpus.sampling import sample
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.vocabulary.build import SPECIAL_TOKENS, build_vocab
 from qarib_tasks.vocabulary.file import load_vocab
 from qarib_tasks.vocabulary.report import dead_entries, report, wordpieces
 from qarib_tasks.vocabulary.seed_pieces import seed_pieces
-from qarib_tasks.vocabulary.words import normalized, sample
+from qarib_tasks.vocabulary.words import normalized
 
 SIZE = 1500
 
@@ -117,7 +118,7 @@ def test_a_size_too_small_for_the_characters_and_an_empty_corpus_are_errors(
 def test_the_sample_has_exactly_its_size_spread_over_the_corpus(
     total: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qarib_tasks.vocabulary.words.BLOCK", 700)
+    monkeypatch.setattr("qarib_tasks.corpus.sampling.BLOCK", 700)
     chosen = list(sample(total, 600, 34))
     assert len(chosen) == total
     assert sum(chosen) == min(total, 600)
@@ -128,7 +129,7 @@ def test_the_sample_has_exactly_its_size_spread_over_the_corpus(
 
 def test_the_sample_is_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = list(sample(5000, 100, 34))
-    monkeypatch.setattr("qarib_tasks.vocabulary.words.BLOCK", 33)
+    monkeypatch.setattr("qarib_tasks.corpus.sampling.BLOCK", 33)
     assert list(sample(5000, 100, 34)) == whole
     assert [i for i, chosen in enumerate(whole) if chosen][:3] == [20, 170, 221]
 

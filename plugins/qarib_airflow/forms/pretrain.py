@@ -13,8 +13,10 @@ from typing import Any, get_args
 from airflow.sdk import Param, get_parsing_context
 from pydantic import TypeAdapter
 
+from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import PRESETS, merged, resolve
-from qarib_tasks.config.run import RunConfig, SourceConfig, to_dict
+from qarib_tasks.config.run import RunConfig
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import CHIPS, PRICES_OF
 from qarib_tasks.runs.run import FirstStep

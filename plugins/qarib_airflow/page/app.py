@@ -21,10 +21,10 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from qarib_airflow.defaults import CONNECTION
 from qarib_airflow.page import database
 from qarib_airflow.page.bucket import ConnectionBucket
 from qarib_airflow.page.guard import GUARD, readable_dags
-from qarib_airflow.tasks.shards import CONNECTION
 from qarib_tasks.views.corpus import corpus_view
 from qarib_tasks.views.files import AT_ONCE, Cache, Files
 from qarib_tasks.views.model import model_view

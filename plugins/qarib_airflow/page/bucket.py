@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from qarib_tasks.errors import StorageError
-from qarib_tasks.storage.files import split_address
+from qarib_tasks.storage.bucket import split_address
 from qarib_tasks.views.files import MOST_BYTES, Stored
 
 # Seconds to connect and to wait for an answer. Nothing is tried again: the page asks anew by itself.

@@ -13,7 +13,7 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import func, select
 
-from qarib_airflow.tasks.shards import RUN_TASK
+from qarib_airflow.defaults import RUN_TASK
 from qarib_tasks.views.runs import RunRecord
 from qarib_tasks.views.shards import AT_WORK, ShardTask
 

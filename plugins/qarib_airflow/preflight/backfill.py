@@ -7,54 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Param
-
-from qarib_airflow.preflight.pretrain import check_map_length, deployment_defaults
+from qarib_airflow.preflight.checks import check_map_length
+from qarib_airflow.preflight.deployment import deployment_defaults
 from qarib_airflow.publishing.published import published_objects
-from qarib_tasks import pipeline
-from qarib_tasks.dataset.audit import BROKEN, audit, broken, chosen, listed
+from qarib_tasks.dataset.audit import audit, broken, chosen, listed
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.pipeline import Run
+from qarib_tasks.runs.run import Run, run_of_dataset
 
 log = logging.getLogger(__name__)
-
-
-def backfill_params() -> dict[str, Param]:
-    """The form."""
-    return {
-        "dataset": Param(
-            type="string",
-            pattern=r"^[a-z0-9_]+-[0-9a-f]{10}$",
-            title="Dataset",
-            description="Its name, as the log of preflight and of the failed task gives it: "
-            "dataset_id, for example qarib-0123456789.",
-        ),
-        "choice": Param(
-            list(BROKEN),
-            type="array",
-            items={"type": "string", "enum": list(BROKEN)},
-            examples=list(BROKEN),
-            title="Which shards",
-            description="failed: the conversion said why. missing: not converted, or without its object "
-            "in the bucket. corrupt: other bytes than the manifest tells, here or in the bucket.",
-        ),
-        "shards": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            title="Or these shards",
-            description="One a line, for example shards/shard_0007 or heldout/shards/shard_0000. "
-            "Empty: those chosen above. A shard that turns out to be whole is left alone.",
-        ),
-        "workspace": Param(
-            None,
-            type=["null", "string"],
-            minLength=1,
-            title="Workspace",
-            description="Folder that the run worked in. Empty: the Airflow Variable qarib_workspace, or the "
-            "environment's QARIB_WORKSPACE.",
-        ),
-    }
 
 
 def find_run(params: Mapping[str, Any]) -> Run:
@@ -68,7 +28,7 @@ def find_run(params: Mapping[str, Any]) -> Run:
         raise ConfigError(
             "no workspace", where="workspace", do="Fill it in, or set the Airflow Variable qarib_workspace"
         )
-    return pipeline.run_of_dataset(Path(workspace).absolute(), params["dataset"])
+    return run_of_dataset(Path(workspace).absolute(), params["dataset"])
 
 
 def plan(run: Run, params: Mapping[str, Any], gcp_conn_id: str) -> list[str]:

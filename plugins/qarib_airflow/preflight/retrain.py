@@ -10,27 +10,19 @@ from typing import Any
 
 import pendulum
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
-from airflow.sdk import Asset, CronDataIntervalTimetable, Param
-from pydantic import TypeAdapter
+from airflow.sdk import Asset, CronDataIntervalTimetable
 
 from qarib_airflow.errors import is_for_good
-from qarib_airflow.preflight.pretrain import (
-    allowed_sources,
-    check_bucket,
-    check_size,
-    deployment_defaults,
-    settings_table,
-    yaml_mapping,
-)
+from qarib_airflow.preflight.checks import check_bucket, check_size, check_tpu, settings_table
+from qarib_airflow.preflight.deployment import allowed_sources, deployment_defaults, yaml_mapping
 from qarib_airflow.publishing.assets import CORPUS
 from qarib_airflow.publishing.published import published_objects
-from qarib_airflow.tpu.prepare import check_tpu
-from qarib_tasks import pipeline
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import merged
-from qarib_tasks.config.run import from_dict
 from qarib_tasks.errors import ConfigError, Faults, NothingNewError
-from qarib_tasks.pipeline import Run
 from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining
+from qarib_tasks.runs.completion import require_published
+from qarib_tasks.runs.run import Run, save_settings
 
 log = logging.getLogger(__name__)
 VARIABLE = "qarib_retrain"
@@ -52,29 +44,6 @@ def schedule() -> CronDataIntervalTimetable | list[Asset] | None:
     if not text:
         return None
     return [CORPUS] if text == ON_ASSET else CronDataIntervalTimetable(text, timezone=timezone())
-
-
-def retrain_params() -> dict[str, Param]:
-    """The form: each field that is left empty has the value of the Airflow Variable qarib_retrain."""
-    params = {}
-    for name, field in TypeAdapter(RetrainConfig).json_schema()["properties"].items():
-        kind = next((one for one in field.get("anyOf", [field]) if one["type"] != "null"), field)
-        schema = {key: kind[key] for key in _LIMITS if key in kind}
-        if "enum" in kind:
-            schema["enum"] = [None, *kind["enum"]]
-        if kind["type"] == "array":
-            schema["items"] = {"type": "object", "required": ["name", "path"]}
-        params[name] = Param(
-            None,
-            type=["null", kind["type"]],
-            title=field["title"],
-            description=field["description"],
-            **schema,
-        )
-    return params
-
-
-_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern")
 
 
 def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str) -> Run | None:
@@ -117,10 +86,10 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
         check_bucket(run, gcp_conn_id)
         for earlier in run.earlier:
             with faults.kept():
-                pipeline.require_published(earlier, published_objects(earlier, gcp_conn_id))
+                require_published(earlier, published_objects(earlier, gcp_conn_id))
     with faults.kept():
         check_tpu(run, gcp_conn_id)
     faults.raise_all(is_for_good)
-    pipeline.save_settings(run)
+    save_settings(run)
     log.info("dataset_id %s extends %s, model_id %s", run.dataset_id, run.config.extends, run.model_id)
     return run

@@ -9,9 +9,9 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
 from qarib_airflow.publishing.upload import is_dropped
 from qarib_tasks.dataset.audit import audit, broken, listed
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import manifest_of
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from airflow.providers.google.cloud.transfers.local_to_gcs import LocalFilesyste
 
 from qarib_airflow.errors import failing_for_good
 from qarib_tasks.errors import CorruptError, InputError, StorageError
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.storage.files import checksums, same
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.bucket import same
+from qarib_tasks.storage.files import checksums
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

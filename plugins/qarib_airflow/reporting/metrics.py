@@ -19,7 +19,7 @@ from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
 from qarib_tasks.errors import QaribError
-from qarib_tasks.pipeline import Run
+from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
-from qarib_tasks.pipeline import Run
+from qarib_tasks.runs.run import Run
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

@@ -9,19 +9,20 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import TriggerRule, get_current_context, setup, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from qarib_airflow.defaults import CORPUS_TIMEOUT
+from qarib_airflow.defaults import CONNECTION, CORPUS_TIMEOUT
 from qarib_airflow.errors import fails_for_good
-from qarib_airflow.preflight.pretrain import allowed_sources, check_map_length
+from qarib_airflow.preflight.checks import check_map_length
+from qarib_airflow.preflight.deployment import allowed_sources
 from qarib_airflow.publishing.assets import MODEL, describe_model
 from qarib_airflow.publishing.published import not_whole
-from qarib_airflow.tasks.shards import CONNECTION, dataset, publish, raw_shards, shard
+from qarib_airflow.tasks.shards import dataset, publish, raw_shards, shard
 from qarib_airflow.tasks.training import TrainerOperator, TrainOperator
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
 from qarib_airflow.tpu.prepare import prepare_tpu as run_prepare_tpu
 from qarib_tasks import pipeline
 from qarib_tasks.errors import NothingNewError
-from qarib_tasks.pipeline import Run
 from qarib_tasks.registry import promotion
+from qarib_tasks.runs.run import Run
 
 log = logging.getLogger(__name__)
 

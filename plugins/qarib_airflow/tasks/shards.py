@@ -21,15 +21,14 @@ from qarib_airflow.reporting.metrics import report_shards
 from qarib_airflow.reporting.settings_link import SavedSettingsLink
 from qarib_tasks import pipeline
 from qarib_tasks.errors import InputError
-from qarib_tasks.pipeline import Run
+from qarib_tasks.runs.completion import dataset_files, finish_dataset
+from qarib_tasks.runs.run import Run, run_of_shard
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+from qarib_airflow.defaults import CONNECTION, RUN_TASK
 
 log = logging.getLogger(__name__)
-CONNECTION = "google_cloud_default"
-# The task of this name returns the run, as a dictionary.
-RUN_TASK = "preflight"
 CONFIG = f"ti.xcom_pull(task_ids='{RUN_TASK}')['config']"
 TO_BUCKET = {
     "bucket": f"{{{{ {CONFIG}['upload']['bucket'] }}}}",
@@ -72,7 +71,7 @@ def timed(name: str) -> Iterator[None]:
 @fails_for_good
 def convert(shard: str) -> None:
     with timed("convert"):
-        run, name = pipeline.run_of_shard(Path(shard))
+        run, name = run_of_shard(Path(shard))
         if not is_published(run, name, CONNECTION):
             pipeline.convert(run, name)
         report_shards(run)
@@ -96,7 +95,7 @@ class ShardUploadOperator(VerifiedUploadOperator):
         shard: str = self.shard.resolve(context)
         context["ti"].rendered_map_index = shard_label(shard)
         with timed("upload"):
-            run, name = pipeline.run_of_shard(Path(shard))
+            run, name = run_of_shard(Path(shard))
             upload = run.config.upload
             self.src = [str(path) for path in pipeline.shard_files(run, name)]
             self.bucket, self.dst, self.keep_local = upload.bucket, upload.prefix, upload.keep_local
@@ -118,10 +117,10 @@ def dataset(run: Any, shards: Any) -> list[str]:
     if run is None or shards is None:
         raise InputError("there are no shards to judge", do="See the log of the first task that failed")
     found = Run.from_dict(run)
-    pipeline.finish_dataset(found, published_objects(found, CONNECTION))
+    finish_dataset(found, published_objects(found, CONNECTION))
     report_shards(found)
     pipeline.record_sources(found, GCSHook(gcp_conn_id=CONNECTION).get_conn())
-    return [str(path) for path in pipeline.dataset_files(found)]
+    return [str(path) for path in dataset_files(found)]
 
 
 class PublishOperator(VerifiedUploadOperator):

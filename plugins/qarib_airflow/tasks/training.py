@@ -12,10 +12,12 @@ from qarib_airflow.reporting.metrics import report_training
 from qarib_airflow.reporting.settings_link import SavedSettingsLink
 from qarib_airflow.tpu.operators import CloudTPUTrainOperator
 from qarib_tasks import pipeline
-from qarib_tasks.machines.backend import TpuBackend, Work, run_to_end
+from qarib_tasks.machines.backend import Backend, Work, run_to_end
 from qarib_tasks.machines.local import LocalProcessBackend
-from qarib_tasks.storage.files import Bucket
-from qarib_tasks.tpu.job import JobMemory, TpuJob
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.tpu.job import TpuJob
+from qarib_tasks.tpu.memory import JobMemory
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,12 +27,12 @@ STOP_WITHIN = 4.0
 
 
 class TrainerOperator(BaseOperator):
-    """Runs `qarib evaluate` or `export` on a `TpuBackend`, its log line by line in the task's log.
+    """Runs `qarib evaluate` or `export` on a `Backend`, its log line by line in the task's log.
 
     A task that is killed without notice leaves the trainer running; its retry finds it and follows on. A
     task that is marked failed or cleared stops it, and a trainer that nobody follows ends by itself.
 
-    :param run_values: a `pipeline.Run` as a dictionary. (templated)
+    :param run_values: a `Run` as a dictionary. (templated)
     :param command: `train`, `evaluate` or `export`.
     """
 
@@ -45,7 +47,7 @@ class TrainerOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         with failing_for_good():
-            run = pipeline.Run.from_dict(self.run_values)
+            run = Run.from_dict(self.run_values)
             self._work = pipeline.trainer_work(run, self.command)
         run_to_end(local_backend(), self._work, on_line=self.log.info)
 
@@ -57,7 +59,7 @@ class TrainerOperator(BaseOperator):
 class TrainOperator(CloudTPUTrainOperator):
     """Trains on the Cloud TPU that was prepared for the run; on this machine where none was.
 
-    :param run_values: a `pipeline.Run` as a dictionary. (templated)
+    :param run_values: a `Run` as a dictionary. (templated)
     :param job: a `TpuJob` as a dictionary, or None. (templated)
     """
 
@@ -69,7 +71,7 @@ class TrainOperator(CloudTPUTrainOperator):
         self._work: Work | None = None
 
     def execute(self, context: Context) -> None:
-        run = pipeline.Run.from_dict(self.run_values)
+        run = Run.from_dict(self.run_values)
         if self.job is not None:
             super().execute(context)  # Comes back only where the training is at its end already.
             self._report(run)
@@ -86,9 +88,9 @@ class TrainOperator(CloudTPUTrainOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
         super().execute_complete(context, event)
-        self._report(pipeline.Run.from_dict(self.run_values))
+        self._report(Run.from_dict(self.run_values))
 
-    def _report(self, run: pipeline.Run) -> None:
+    def _report(self, run: Run) -> None:
         """After a training on a TPU."""
         assert self.job is not None
         fetch_progress(run, self.storage)
@@ -100,11 +102,11 @@ class TrainOperator(CloudTPUTrainOperator):
             local_backend().stop(self._work)
 
 
-def local_backend() -> TpuBackend:
+def local_backend() -> Backend:
     return LocalProcessBackend(grace=STOP_WITHIN)
 
 
-def fetch_progress(run: pipeline.Run, client: Any) -> None:
+def fetch_progress(run: Run, client: Any) -> None:
     """Have in the workspace what a training elsewhere has told of itself."""
     assert run.address is not None
     Bucket(run.address + run.model.name, client).download("progress.json", run.model.progress)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
-from qarib_tasks.storage.files import split_address
+from qarib_tasks.storage.bucket import split_address
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

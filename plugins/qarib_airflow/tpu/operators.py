@@ -17,8 +17,9 @@ from qarib_airflow.tpu.links import CloudTPULink, TensorBoardLogsLink
 from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.api.request import TpuRequest
-from qarib_tasks.tpu.job import JobMemory, TpuJob
+from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory, ended, resumed
+from qarib_tasks.tpu.memory import JobMemory
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

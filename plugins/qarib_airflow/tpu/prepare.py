@@ -8,40 +8,11 @@ from typing import Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
-from qarib_airflow.tpu.hook import CloudTPUHook
-from qarib_tasks.pipeline import Run
-from qarib_tasks.storage.files import Bucket
-from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
-from qarib_tasks.tpu.prepare import plan, prepare_job
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.tpu.prepare import prepare_job
 
 log = logging.getLogger(__name__)
-
-
-def check_tpu(run: Run, gcp_conn_id: str) -> None:
-    """Log what the training is expected to take and cost, and ask each zone whether it has such a TPU.
-
-    Raises:
-        ConfigError: the type is not known, or the estimate is above what may be spent.
-        TpuError: no zone has it, or the connection may not ask.
-    """
-    tpu = run.config.tpu
-    if tpu.machine == "local":
-        return
-    log.info("%s", plan(run))
-    hook = CloudTPUHook(gcp_conn_id=gcp_conn_id)
-    problems: list[TpuRequestError | TpuPermissionError] = []
-    for zone in tpu.zones:
-        try:
-            hook.check_offered(
-                zone=zone, accelerator_type=tpu.accelerator_type, runtime_version=tpu.runtime_version
-            )
-        except (TpuRequestError, TpuPermissionError) as error:  # So Google answers for zones that are closed.
-            problems.append(error)
-            log.warning("%s", error)
-    if len(problems) == len(tpu.zones):
-        raise type(problems[0])(
-            "; ".join(str(problem) for problem in problems), where="zones", do="Name other zones"
-        )
 
 
 def prepare_tpu(run: Run, run_id: str, owner: str, gcp_conn_id: str) -> dict[str, Any] | None:

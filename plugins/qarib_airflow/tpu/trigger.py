@@ -18,11 +18,12 @@ from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.reporting.metrics import report_progress
 from qarib_tasks.errors import ChangedError, CorruptError, StorageError
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.follow import TpuRun
-from qarib_tasks.tpu.job import JobMemory, TpuJob
+from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory, ended
+from qarib_tasks.tpu.memory import JobMemory
 
 PROGRESS_SECONDS = 60.0
 # The training goes on while an API does not answer; only who looks after it cannot.

@@ -11,14 +11,7 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.conversion.compiled import compiled, int64, uint64
-from qarib_tasks.conversion.compiled.word_memory import (
-    HALF,
-    MULTIPLIER,
-    PLACE_MASK,
-    find,
-    remember,
-    scan,
-)
+from qarib_tasks.conversion.compiled.word_memory import HALF, MULTIPLIER, PLACE_MASK, find, remember, scan
 
 # What a code point is. JOIN and BREAK are removed; marks are sorted across the first and not the second.
 WORD, SPACE, PUNCTUATION, JOIN, BREAK, MAPPED, MARK = range(7)

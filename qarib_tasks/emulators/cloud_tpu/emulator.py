@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from qarib_tasks.config.run import from_dict
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour, Fault, Faults
 from qarib_tasks.emulators.cloud_tpu.nodes import NodeRecord
 from qarib_tasks.emulators.cloud_tpu.rest import RestServer

@@ -23,8 +23,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from qarib_tasks.config.corpus import STRICT
-from qarib_tasks.config.run import from_dict, load_yaml
+from qarib_tasks.config.loading import STRICT, from_dict, load_yaml
 from qarib_tasks.emulators.cloud_tpu.catalog import INTERNAL
 from qarib_tasks.errors import ConfigError
 

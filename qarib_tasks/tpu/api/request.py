@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from qarib_tasks.layout import MAX_NAME
 from qarib_tasks.tpu.api.errors import TpuRequestError
 
 Tier = Literal["spot", "on_demand", "reserved", "best_effort"]
-MAX_NAME = 63
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 
@@ -27,17 +27,6 @@ def resource_name(run_id: str, attempt: int, prefix: str = "qarib") -> str:
     end = f"-{digest}-{attempt}"
     start = readable[: MAX_NAME - len(end)].rstrip("-")
     return (start if start[:1].isalpha() else f"t{start}"[: MAX_NAME - len(end)]) + end
-
-
-def label_value(text: str) -> str:
-    """A text as the value of a label: at most 63 lower-case letters, digits, `_` and `-`.
-
-    Two texts that differ only in what labels cannot hold get two values.
-    """
-    value = re.sub(r"[^a-z0-9_-]", "-", text.lower())
-    if value == text and len(value) <= MAX_NAME:
-        return value
-    return f"{value[:52].rstrip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 @dataclass(frozen=True, kw_only=True)

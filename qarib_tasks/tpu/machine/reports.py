@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.errors import StorageError
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.lifecycle import Heartbeat
 
 _WORKER = re.compile(r"/worker-([0-9]+)\.json$")

@@ -19,7 +19,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.storage.files import checksums, split_address
+from qarib_tasks.storage.bucket import split_address
+from qarib_tasks.storage.files import checksums
 from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.machine.startup_script import BODY
 

@@ -12,20 +12,21 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.train.data.shards import Shards, read_records
+from qarib_tasks.storage.tfrecord import records_from
+from qarib_tasks.train.data.shards import Shards
+from qarib_tasks.train.model.batch import Batch
 
 log = logging.getLogger(__name__)
 EMPTY_EPOCHS = 100
-Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class ExampleStream:
                 log.info("epoch %d: worker %d reads %s%s", position.epoch, self.host, names[index], part)
             self.shards.expect(names[index + 1 : index + 2])
             path = self.shards.path(names[index])
-            for after in read_records(path, number, offset, self._pass_over):
+            for after in records_from(path, number, offset, self._pass_over):
                 number, offset, record = after
                 if self._by_record and number % self.hosts != self.host:
                     continue
@@ -224,16 +225,6 @@ class Parser:
         return batch
 
 
-def padded(batch: Mapping[str, np.ndarray], size: int) -> Batch:
-    """Fill a batch up to `size` with examples that count for nothing."""
-    missing = size - len(batch["input_ids"])
-    fill = {"next_sentence_labels": -1}
-    return {
-        name: np.concatenate([array, np.full((missing, *array.shape[1:]), fill.get(name, 0), array.dtype)])
-        for name, array in batch.items()
-    }
-
-
 def heldout_examples(shards: Shards, limit: int) -> list[bytes]:
     """At most `limit` serialized examples, one of each shard in turn, the same ones every time.
 
@@ -242,7 +233,7 @@ def heldout_examples(shards: Shards, limit: int) -> list[bytes]:
     """
     readers = []
     for name in shards.names:
-        readers.append(record for _, _, record in read_records(shards.path(name)))
+        readers.append(record for _, _, record in records_from(shards.path(name)))
     examples: list[bytes] = []
     while readers and len(examples) < limit:
         for reader in list(readers):

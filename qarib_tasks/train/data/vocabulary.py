@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train.data.shards import open_address
 from qarib_tasks.train.output import Output

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from qarib_tasks.errors import ConfigError, LostWorkerError, QaribError, StoppedError
-from qarib_tasks.train.hosts.termination import OTHER_ENDED, STOPPED
+from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
 
 log = logging.getLogger(__name__)
 JOIN_SECONDS = 900.0  # between the first machine's start and the last one's

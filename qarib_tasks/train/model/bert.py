@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from qarib_tasks.config.run import ModelConfig, TrainingJob
+from qarib_tasks.config.training import ModelConfig, TrainingJob
 
 # Added to the attention scores of padding, so that their share is 0 in float32.
 MASKED_SCORE = -10_000.0

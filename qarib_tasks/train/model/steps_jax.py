@@ -19,10 +19,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from qarib_tasks.config.run import TrainConfig
+from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.train.data.batches import padded
 from qarib_tasks.train.model import optimizer
+from qarib_tasks.train.model.batch import padded
 from qarib_tasks.train.model.bert import DRAWS_A_STEP, PretrainingBert, counts, losses
 from qarib_tasks.train.model.speed import Hardware
 

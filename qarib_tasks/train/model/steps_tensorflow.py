@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from qarib_tasks.config.run import TrainConfig
+from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.bert import DRAWS_A_STEP, PretrainingBert, counts, losses
 from qarib_tasks.train.model.speed import Hardware

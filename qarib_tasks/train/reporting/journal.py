@@ -14,78 +14,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qarib_tasks.config.run import TrainConfig, TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.storage.files import write_text
-from qarib_tasks.train.data.shards import frame
 from qarib_tasks.train.output import Output
 
 if TYPE_CHECKING:
     from qarib_tasks.train.data.batches import Position, Prefetched
     from qarib_tasks.train.model.speed import Speed
+from qarib_tasks.train.reporting.history import log_interval, read_history, resumed
+from qarib_tasks.train.reporting.tensorboard import Events
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_UPLOADS = 15.0
 FIRST = ("step", "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_accuracy")
-
-
-def log_interval(train_steps: int) -> int:
-    """Steps between two lines of the history: 100 lines or more, and every 100 steps at least."""
-    return min(100, max(1, train_steps // 100))
-
-
-def steps_of_call(step: int, train: TrainConfig) -> int:
-    """How many steps the device runs in the call behind a step: `steps_per_call`, or one at a time.
-
-    No call goes beyond a logged step or a checkpoint. Calls of several begin at their multiples, so that they
-    are the same wherever the training was interrupted: one compiled step rounds otherwise than several.
-    """
-    calls = train.steps_per_call
-    ends = (log_interval(train.train_steps), train.save_checkpoints_steps)
-    room = min(train.train_steps - step, *(every - step % every for every in ends))
-    return calls if step and step % calls == 0 and room >= calls else 1
-
-
-def is_finished(output: Output) -> bool:
-    """Whether a training came to its end here and all its figures are written and published."""
-    if not output.progress.is_file():
-        return False
-    return bool(json.loads(output.progress.read_text(encoding="utf-8"))["state"] == "finished")
-
-
-def read_history(path: Path, until: int | None = None) -> list[dict[str, Any]]:
-    """The lines up to a step. A last line cut off by a kill is left out."""
-    lines = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                break
-            if until is not None and line["step"] > until:
-                break
-            lines.append(line)
-    return lines
-
-
-def resumed(output: Output, step: int) -> list[int]:
-    """The steps from which this training has gone on after an interruption, `step` the last of them.
-
-    What was trained beyond a step that it went back to is forgotten with that.
-    """
-    if not step:
-        return []
-    output.fetch(output.progress)
-    try:
-        known = json.loads(output.progress.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        known = {}
-    return sorted({*(one for one in known.get("resumed", ()) if one <= step), step})
 
 
 class Journal:
@@ -287,43 +233,6 @@ def _means(steps: list[dict[str, float]]) -> dict[str, float]:
     if "sentences" in total:
         result["next_sentence_accuracy"] = total["right_sentences"] / max(total["sentences"], 1.0)
     return result
-
-
-class Events:
-    """TensorBoard events of a folder, begun anew with the lines that are known already.
-
-    `tf.summary` would need the package tensorboard to write; the format is a TFRecord file of
-    `tensorflow.Event` (tensorflow/core/util/event.proto).
-    """
-
-    def __init__(self, folder: Path, lines: list[dict[str, Any]]) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        self._file = (folder / f"events.out.tfevents.{int(time.time())}.qarib").open("wb")
-        self._append(file_version="brain.Event:2")
-        for line in lines:
-            self.write(line)
-
-    def write(self, line: Mapping[str, Any]) -> None:
-        from tensorflow.core.framework.summary_pb2 import Summary
-
-        values = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in line.items()
-            if name != "step" and isinstance(value, (int, float))
-        ]
-        self._append(step=line["step"], summary=Summary(value=values))
-
-    def _append(self, **fields: Any) -> None:
-        from tensorflow.core.util.event_pb2 import Event
-
-        self._file.write(frame(Event(wall_time=time.time(), **fields).SerializeToString()))
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class _Bar:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
@@ -128,7 +128,7 @@ class Evaluator:
         from qarib_tasks.train.data.batches import Parser, heldout_examples
         from qarib_tasks.train.data.shards import Shards
         from qarib_tasks.train.results.fill_mask import MaskedSentences
-        from qarib_tasks.vocabulary.build import make_tokenizer
+        from qarib_tasks.vocabulary.tokenizer_files import make_tokenizer
 
         self.job = job
         self.output = output
@@ -152,7 +152,7 @@ class Evaluator:
             examples, predictions, wordpieces, the settings of the evaluation, and fill_mask: of each
             sentence its text and the five best words with their probability.
         """
-        from qarib_tasks.train.data.batches import padded
+        from qarib_tasks.train.model.batch import padded
 
         size, total = self.job.evaluate.eval_batch_size, len(self.examples["input_ids"])
         sums: dict[str, float] = {}

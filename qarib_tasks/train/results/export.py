@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config.run import TrainingJob, to_dict
+from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.storage.files import atomic_path, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
-from qarib_tasks.train.reporting.journal import read_history
+from qarib_tasks.train.reporting.history import read_history
 from qarib_tasks.train.results.evaluate import evaluation_of, evaluation_path, read_evaluations
 from qarib_tasks.train.results.model_card import model_card
 from qarib_tasks.train.weights import tensorflow1
@@ -125,7 +126,7 @@ def _write(
     """Write the files of the folder; those of an earlier export that are no longer made are removed."""
     from safetensors.numpy import save_file
 
-    from qarib_tasks.vocabulary.build import write_tokenizer
+    from qarib_tasks.vocabulary.tokenizer_files import write_tokenizer
 
     folder = output.export
     folder.mkdir(parents=True, exist_ok=True)

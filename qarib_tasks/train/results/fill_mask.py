@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config.run import ModelConfig, fields_of, from_dict
+from qarib_tasks.config.loading import fields_of, from_dict
+from qarib_tasks.config.training import ModelConfig
 from qarib_tasks.errors import InputError
 from qarib_tasks.train.model.bert import PretrainingBert
 from qarib_tasks.train.weights.hugging_face import read_hugging_face

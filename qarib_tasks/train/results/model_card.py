@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qarib_tasks import __version__
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 
 
 def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any]) -> str:

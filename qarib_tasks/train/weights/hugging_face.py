@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks import __version__
-from qarib_tasks.config.run import TrainingJob, to_dict
+from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.weights.pytorch import read_pytorch

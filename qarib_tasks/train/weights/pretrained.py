@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config.run import TrainingJob
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.model_files import Pretrained, find

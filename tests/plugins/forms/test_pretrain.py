@@ -10,8 +10,10 @@ import pytest
 from airflow.sdk.exceptions import ParamValidationError
 from qarib_airflow.forms.pretrain import SECTIONS, build_params, read_params, settings
 
+from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.loading import fields_of, from_dict, to_dict
 from qarib_tasks.config.presets import PRESETS, resolve
-from qarib_tasks.config.run import RunConfig, SourceConfig, fields_of, from_dict, to_dict
+from qarib_tasks.config.run import RunConfig
 from qarib_tasks.emulators.cloud_tpu.catalog import SLICES, ZONES
 from qarib_tasks.errors import ConfigError
 

@@ -11,11 +11,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable, TooManyRequests
 from qarib_airflow.errors import fails_for_good, is_for_good
-from qarib_airflow.preflight.pretrain import check_map_length, deployment_defaults, preflight
+from qarib_airflow.preflight.checks import check_map_length
+from qarib_airflow.preflight.deployment import deployment_defaults
+from qarib_airflow.preflight.pretrain import preflight
 
-from qarib_tasks import pipeline
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.runs.run import run_of_shard
+from qarib_tasks.storage.bucket import Bucket
 
 CONNECTION = "google_cloud_default"
 
@@ -59,7 +61,7 @@ def test_a_refused_request_leaves_the_dataset_s_settings(params: dict[str, Any],
     other = preflight(params | {"bucket": bucket_name, "prefix": "other/"}, CONNECTION)
     assert other.dataset.config == run.dataset.config
     raw = run.dataset.shard("heldout/shards/shard_0000")
-    found, name = pipeline.run_of_shard(raw)
+    found, name = run_of_shard(raw)
     assert (found.address, found.dataset_id, name) == (
         f"gs://{bucket_name}/other/",
         run.dataset_id,

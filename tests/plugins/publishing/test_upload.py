@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from qarib_airflow.publishing.upload import VerifiedUploadOperator
 
 from qarib_tasks.errors import StorageError
-from qarib_tasks.storage.files import Bucket
+from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 
 

@@ -12,10 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.emulators.statsd_exporter import Exporter, StatsdCollector
-from qarib_tasks.layout import manifest_of
-from qarib_tasks.pipeline import Run
+from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.files import write_text
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -23,8 +23,9 @@ from qarib_airflow.tpu.trigger import progress_line
 from qarib_tasks.errors import ChangedError
 from qarib_tasks.tpu.api.client import CloudTpuClient
 from qarib_tasks.tpu.api.request import TpuRequest
-from qarib_tasks.tpu.job import JobMemory, TpuJob
+from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory
+from qarib_tasks.tpu.memory import JobMemory
 from tests.support.tpu_jobs import Bench, again, context, deferred, finish, operator, stopped, until
 
 

@@ -16,10 +16,11 @@ from qarib_tasks.emulators.cloud_tpu.catalog import check_id, check_labels
 from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour
 from qarib_tasks.emulators.cloud_tpu.state import ManualClock
+from qarib_tasks.layout import label_value
 from qarib_tasks.tpu.api import errors as cloud_errors
 from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
 from qarib_tasks.tpu.api.errors import TpuError
-from qarib_tasks.tpu.api.request import TpuRequest, label_value, resource_name
+from qarib_tasks.tpu.api.request import TpuRequest, resource_name
 
 ZONE = "us-west4-a"
 QUICK = Backoff(first=0.001, longest=0.002, within=30)

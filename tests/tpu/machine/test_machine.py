@@ -16,9 +16,10 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from qarib_tasks.errors import ChangedError
 from qarib_tasks.tpu.api.client import CloudTpuClient
-from qarib_tasks.tpu.job import JobMemory, TpuJob, expiry
+from qarib_tasks.tpu.job import TpuJob, expiry
 from qarib_tasks.tpu.lifecycle import Memory
 from qarib_tasks.tpu.machine.startup import UV_SHA256, UV_URL, Launch, with_launch
+from qarib_tasks.tpu.memory import JobMemory
 from tests.support.tpu_jobs import Bench, finish
 
 ZONE = "us-west4-a"

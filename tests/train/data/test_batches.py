@@ -10,15 +10,10 @@ import numpy as np
 import pytest
 
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.train.data.batches import (
-    ExampleStream,
-    Parser,
-    Position,
-    Prefetched,
-    heldout_examples,
-    padded,
-)
-from qarib_tasks.train.data.shards import Shards, frame, read_records
+from qarib_tasks.storage.tfrecord import frame, records_from
+from qarib_tasks.train.data.batches import ExampleStream, Parser, Position, Prefetched, heldout_examples
+from qarib_tasks.train.data.shards import Shards
+from qarib_tasks.train.model.batch import padded
 from tests.support.training_examples import USED, example, make_job, write_shard
 
 
@@ -91,17 +86,17 @@ def test_shards_without_examples_are_an_error(tmp_path: Path) -> None:
 def test_records_from_an_offset(tmp_path: Path, compressed: bool) -> None:
     path = tmp_path / "x.tfrecord"
     write_shard(path, [b"first", b"", b"third"], compressed=compressed)
-    steps = list(read_records(path))
+    steps = list(records_from(path))
     assert [record for _, _, record in steps] == [b"first", b"", b"third"]
     number, offset, _ = steps[0]
-    assert list(read_records(path, number, offset)) == steps[1:]
+    assert list(records_from(path, number, offset)) == steps[1:]
 
 
 def test_a_plain_file_that_begins_like_gzip_is_plain(tmp_path: Path) -> None:
     path = tmp_path / "x.tfrecord"
     write_shard(path, [b"x" * 0x8B1F])
     assert path.read_bytes()[:2] == b"\x1f\x8b"
-    assert [len(record) for _, _, record in read_records(path)] == [0x8B1F]
+    assert [len(record) for _, _, record in records_from(path)] == [0x8B1F]
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -124,7 +119,7 @@ def test_a_broken_record_is_named(tmp_path: Path, fault: str, compressed: bool) 
     # What is compressed is read in one piece here: its first record is where the reader is.
     number = 0 if compressed and fault == "in the file" else 2
     with pytest.raises(CorruptError, match=rf"shard_0003.tfrecord: record {number}"):
-        list(read_records(path))
+        list(records_from(path))
 
 
 def test_corrupt_records_are_passed_over_up_to_the_limit(

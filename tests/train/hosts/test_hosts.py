@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qarib_tasks.config.run import TrainingJob, dump_yaml
-from qarib_tasks.train.hosts.termination import OTHER_ENDED, STOPPED
+from qarib_tasks.config.loading import dump_yaml
+from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
 from qarib_tasks.train.output import Output
 from tests.support.training_examples import make_job, write_shard
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from qarib_tasks.errors import ConfigError, CorruptError, LostWorkerError, StoppedError
+from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
 from qarib_tasks.train.hosts import workers as module
 from qarib_tasks.train.hosts.agreement import EVERY, Agreement, Wish
-from qarib_tasks.train.hosts.termination import OTHER_ENDED, STOPPED
 from qarib_tasks.train.hosts.workers import Place, Workers
 
 Told = list[tuple[int, str]]

@@ -11,10 +11,11 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.run import ModelConfig  # noqa: E402
-from qarib_tasks.train.data.batches import Batch, Parser, heldout_examples, padded  # noqa: E402
-from qarib_tasks.train.data.shards import Shards  # noqa: E402
-from qarib_tasks.train.model.bert import (  # noqa: E402
+from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.train.data.batches import Parser, heldout_examples
+from qarib_tasks.train.data.shards import Shards
+from qarib_tasks.train.model.batch import Batch, padded
+from qarib_tasks.train.model.bert import (
     Dropout,
     PretrainingBert,
     build_model,
@@ -24,7 +25,7 @@ from qarib_tasks.train.model.bert import (  # noqa: E402
     random_bits,
     truncated_normal,
 )
-from tests.support.training_examples import make_job  # noqa: E402
+from tests.support.training_examples import make_job
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.train.model import optimizer  # noqa: E402
+from qarib_tasks.train.model import optimizer
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.run import TrainingJob  # noqa: E402
-from qarib_tasks.train.model.bert import build_model  # noqa: E402
-from qarib_tasks.train.model.steps import make_steps  # noqa: E402
-from tests.support.training_steps import batches, figures, job_of  # noqa: E402
+from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.train.model.bert import build_model
+from qarib_tasks.train.model.steps import make_steps
+from tests.support.training_steps import batches, figures, job_of
 
 Figures = list[dict[str, float]]
 # Compiling takes longer than these few steps.

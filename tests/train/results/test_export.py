@@ -14,23 +14,24 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.run import ConvertConfig, ModelConfig  # noqa: E402
-from qarib_tasks.conversion.convert import convert_shard  # noqa: E402
-from qarib_tasks.conversion.tokenizer import Tokenizer  # noqa: E402
-from qarib_tasks.storage.model_files import find  # noqa: E402
-from qarib_tasks.train.checkpoint import Checkpoints  # noqa: E402
-from qarib_tasks.train.data.batches import Parser, heldout_examples  # noqa: E402
-from qarib_tasks.train.data.shards import Shards  # noqa: E402
-from qarib_tasks.train.loop import train  # noqa: E402
-from qarib_tasks.train.model.bert import PretrainingBert, build_model, losses  # noqa: E402
-from qarib_tasks.train.output import Output  # noqa: E402
-from qarib_tasks.train.results.evaluate import evaluate  # noqa: E402
-from qarib_tasks.train.results.export import export  # noqa: E402
-from qarib_tasks.train.results.fill_mask import FillMask  # noqa: E402
-from qarib_tasks.train.weights.hugging_face import hugging_face_name, tensorflow1_name  # noqa: E402
-from qarib_tasks.train.weights.pretrained import read  # noqa: E402
-from qarib_tasks.vocabulary.file import load_vocab  # noqa: E402
-from tests.support.training_examples import make_job  # noqa: E402
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.conversion.convert import convert_shard
+from qarib_tasks.conversion.tokenizer import Tokenizer
+from qarib_tasks.storage.model_files import find
+from qarib_tasks.train.checkpoint import Checkpoints
+from qarib_tasks.train.data.batches import Parser, heldout_examples
+from qarib_tasks.train.data.shards import Shards
+from qarib_tasks.train.loop import train
+from qarib_tasks.train.model.bert import PretrainingBert, build_model, losses
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.results.evaluate import evaluate
+from qarib_tasks.train.results.export import export
+from qarib_tasks.train.results.fill_mask import FillMask
+from qarib_tasks.train.weights.hugging_face import hugging_face_name, tensorflow1_name
+from qarib_tasks.train.weights.pretrained import read
+from qarib_tasks.vocabulary.file import load_vocab
+from tests.support.training_examples import make_job
 
 
 @pytest.mark.parametrize(

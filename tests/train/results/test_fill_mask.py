@@ -12,16 +12,16 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.cli.main import cli  # noqa: E402
-from qarib_tasks.config.run import TrainingJob  # noqa: E402
-from qarib_tasks.errors import InputError  # noqa: E402
-from qarib_tasks.train.checkpoint import Checkpoints  # noqa: E402
-from qarib_tasks.train.loop import train  # noqa: E402
-from qarib_tasks.train.model.bert import build_model  # noqa: E402
-from qarib_tasks.train.output import Output  # noqa: E402
-from qarib_tasks.train.results.export import export  # noqa: E402
-from qarib_tasks.train.results.fill_mask import FillMask, fill_mask  # noqa: E402
-from tests.support.training_examples import TOKENS, make_job  # noqa: E402
+from qarib_tasks.cli.main import cli
+from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.errors import InputError
+from qarib_tasks.train.checkpoint import Checkpoints
+from qarib_tasks.train.loop import train
+from qarib_tasks.train.model.bert import build_model
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.results.export import export
+from qarib_tasks.train.results.fill_mask import FillMask, fill_mask
+from tests.support.training_examples import TOKENS, make_job
 
 
 @pytest.fixture(scope="module")

@@ -15,22 +15,25 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks import pipeline  # noqa: E402
-from qarib_tasks.config.presets import SAMPLE, resolve  # noqa: E402
-from qarib_tasks.config.run import ModelConfig, TrainingJob, from_dict  # noqa: E402
-from qarib_tasks.corpus.sources import AllowedSources  # noqa: E402
-from qarib_tasks.errors import ConfigError, InputError  # noqa: E402
-from qarib_tasks.storage.files import Bucket  # noqa: E402
-from qarib_tasks.storage.model_files import find  # noqa: E402
-from qarib_tasks.train.checkpoint import Checkpoints  # noqa: E402
-from qarib_tasks.train.data.vocabulary import Vocabulary  # noqa: E402
-from qarib_tasks.train.loop import train  # noqa: E402
-from qarib_tasks.train.model.bert import PretrainingBert  # noqa: E402
-from qarib_tasks.train.output import Output  # noqa: E402
-from qarib_tasks.train.results.export import export  # noqa: E402
-from qarib_tasks.train.weights.pretrained import pretrained_weights, read  # noqa: E402
-from qarib_tasks.train.weights.tensorflow1 import read_checkpoint, write_checkpoint  # noqa: E402
-from tests.support.training_examples import make_job  # noqa: E402
+from qarib_tasks.config.loading import from_dict
+from qarib_tasks.config.presets import SAMPLE, resolve
+from qarib_tasks.config.training import ModelConfig, TrainingJob
+from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.runs.prepare import prepare
+from qarib_tasks.runs.run import Run
+from qarib_tasks.runs.training_job import training_job
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.model_files import find
+from qarib_tasks.train.checkpoint import Checkpoints
+from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.loop import train
+from qarib_tasks.train.model.bert import PretrainingBert
+from qarib_tasks.train.output import Output
+from qarib_tasks.train.results.export import export
+from qarib_tasks.train.weights.pretrained import pretrained_weights, read
+from qarib_tasks.train.weights.tensorflow1 import read_checkpoint, write_checkpoint
+from tests.support.training_examples import make_job
 
 VARIABLES = Path(__file__).parents[2] / "data" / "bert_variables.json"
 
@@ -198,15 +201,15 @@ def test_contents_decide_the_model_id_and_addresses_do_not(source: TrainingJob, 
     copy = tmp_path / "copy"
     shutil.copytree(Output(source).export, copy)
 
-    def prepare(start_from: str, allowed: AllowedSources | None = None) -> pipeline.Run:
+    def prepare(start_from: str, allowed: AllowedSources | None = None) -> Run:
         values = {"preset": "demo", "workspace": str(tmp_path / "work"), "train": {"start_from": start_from}}
-        return pipeline.prepare(resolve(values), allowed)
+        return prepare(resolve(values), allowed)
 
     run = prepare(str(Output(source).export))
     assert run.model_id == prepare(str(copy)).model_id
     assert run.model_id != prepare("").model_id
-    assert pipeline.Run.from_dict(run.to_dict()) == run
-    job = pipeline.training_job(run)
+    assert Run.from_dict(run.to_dict()) == run
+    job = training_job(run)
     assert job.start_from_digest == find(str(copy)).digest
     with pytest.raises(ConfigError, match=r"^train\.start_from: sources may not be read from"):
         prepare(str(copy), AllowedSources.of([str(SAMPLE)]))
@@ -232,7 +235,7 @@ def test_what_changes_nothing_in_the_model_does_not_make_another(
     tmp_path: Path, setting: dict[str, object]
 ) -> None:
     values = {"preset": "demo", "workspace": str(tmp_path)}
-    ids = {pipeline.prepare(resolve(v)).model_id for v in (values, values | setting)}
+    ids = {prepare(resolve(v)).model_id for v in (values, values | setting)}
     assert len(ids) == 1
 
 

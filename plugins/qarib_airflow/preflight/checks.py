@@ -1,0 +1,139 @@
+"""The checks that several preflights share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from airflow.sdk.configuration import conf
+from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.auth.exceptions import GoogleAuthError
+
+from qarib_airflow.defaults import SHARDS_AT_ONCE
+from qarib_airflow.forms.pretrain import SECTIONS
+from qarib_airflow.tpu.hook import CloudTPUHook
+from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.run import RunConfig
+from qarib_tasks.dataset.ledger import read_plan
+from qarib_tasks.errors import ConfigError, Faults, StorageError
+from qarib_tasks.runs.disk_space import check_room, estimate
+from qarib_tasks.runs.run import Run
+from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
+from qarib_tasks.tpu.prepare import plan
+
+log = logging.getLogger(__name__)
+
+# A low guess: the preflight then asks for too large a max_map_length rather than for too small a one.
+BYTES_A_LINE = 60
+
+
+def check_size(run: Run) -> None:
+    """Whether the disk and Airflow are large enough for the run.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if run.first_step != "collect":
+        return
+    config = run.config
+    files = [file.listed for file in read_plan(run.dataset.sources)]
+    faults = Faults()
+    with faults.kept():
+        check_map_length(sum(file.bytes for file in files) // BYTES_A_LINE // config.split.shard_lines)
+    with faults.kept():
+        at_once = int(SHARDS_AT_ONCE or conf.getint("core", "max_active_tasks_per_dag"))
+        need = estimate(config, files, at_once)
+        log.info("The run %s", check_room(Path(config.workspace), need, run.dataset.root))
+    faults.raise_all()
+
+
+def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
+    """The resolved settings, a line each; those that the form overrides are marked."""
+    values = to_dict(config)
+    lines = [f"  workspace = {config.workspace}"]
+    for section, title in SECTIONS.items():
+        lines.append(f"{title} ({section})")
+        for name, value in values[section].items():
+            mark = "   <- from the form" if params.get(name) is not None else ""
+            shown = [source["path"] for source in value] if name == "sources" else value
+            lines.append(f"  {name} = {shown}{mark}")
+    return "\n".join(lines)
+
+
+def check_map_length(shards: int) -> None:
+    """Whether Airflow maps a task over so many shards.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    limit = conf.getint("core", "max_map_length", fallback=1024)
+    if shards > limit:
+        raise ConfigError(
+            f"the run has about {shards:,} shards and Airflow maps a task over {limit:,} at most",
+            where="[core] max_map_length",
+            do="Set AIRFLOW__CORE__MAX_MAP_LENGTH=10000 for every Airflow process, or raise shard_lines",
+        )
+
+
+def check_bucket(run: Run, gcp_conn_id: str) -> None:
+    """`check_writable` for a run."""
+    check_writable(run.config, gcp_conn_id)
+
+
+def check_writable(config: RunConfig, gcp_conn_id: str) -> None:
+    """Write a small object through the connection and remove it again.
+
+    Raises:
+        ConfigError: no bucket is named. StorageError: with what to do about it.
+    """
+    upload = config.upload
+    if not upload.bucket:
+        raise ConfigError(
+            "no bucket to publish to",
+            where="bucket",
+            do="Fill it in, or set the Airflow Variable qarib_bucket or the environment's QARIB_BUCKET",
+        )
+    name = f"{upload.prefix}datasets/.write-test"
+    try:
+        bucket = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().bucket(upload.bucket)
+        blob = bucket.blob(name)
+        blob.upload_from_string(b"qarib")
+        with suppress(NotFound):  # Another run looks at the same time.
+            blob.delete()
+    except (GoogleAPIError, GoogleAuthError, ValueError) as error:
+        raise StorageError(
+            f"cannot write to the bucket with the connection {gcp_conn_id}: {error}",
+            where=f"gs://{upload.bucket}/{name}",
+            do="Create the bucket, or give the connection's account the role Storage Object Admin on it",
+        ) from error
+
+
+def check_tpu(run: Run, gcp_conn_id: str) -> None:
+    """Log what the training is expected to take and cost, and ask each zone whether it has such a TPU.
+
+    Raises:
+        ConfigError: the type is not known, or the estimate is above what may be spent.
+        TpuError: no zone has it, or the connection may not ask.
+    """
+    tpu = run.config.tpu
+    if tpu.machine == "local":
+        return
+    log.info("%s", plan(run))
+    hook = CloudTPUHook(gcp_conn_id=gcp_conn_id)
+    problems: list[TpuRequestError | TpuPermissionError] = []
+    for zone in tpu.zones:
+        try:
+            hook.check_offered(
+                zone=zone, accelerator_type=tpu.accelerator_type, runtime_version=tpu.runtime_version
+            )
+        except (TpuRequestError, TpuPermissionError) as error:  # So Google answers for zones that are closed.
+            problems.append(error)
+            log.warning("%s", error)
+    if len(problems) == len(tpu.zones):
+        raise type(problems[0])(
+            "; ".join(str(problem) for problem in problems), where="zones", do="Name other zones"
+        )

@@ -1,0 +1,83 @@
+"""Which source addresses a deployment allows."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from qarib_tasks.errors import ConfigError
+
+ALLOWED_VARIABLE = "QARIB_ALLOWED_SOURCES"
+
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
+
+
+@dataclass(frozen=True)
+class AllowedSources:
+    """What sources may name.
+
+    Attributes:
+        folders: files below these, symbolic links followed.
+        addresses: `gs://bucket/` or `https://host/`, each with or without a path: what is below it.
+    """
+
+    folders: tuple[Path, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, entries: Sequence[str]) -> AllowedSources:
+        """Folders and addresses, told apart by their form."""
+        entries = [entry.strip() for entry in entries if entry.strip()]
+        far = tuple(entry.rstrip("/") + "/" for entry in entries if _SCHEME.match(entry))
+        return cls(tuple(Path(entry).resolve() for entry in entries if not _SCHEME.match(entry)), far)
+
+    @classmethod
+    def of_deployment(cls, workspace: str, bucket: str, sample: Path) -> AllowedSources:
+        """The workspace, the sample and the bucket, and what QARIB_ALLOWED_SOURCES in the environment adds.
+
+        The variable holds folders and addresses with commas between.
+        """
+        entries = [workspace, str(sample), *os.environ.get(ALLOWED_VARIABLE, "").split(",")]
+        return cls.of([*entries, f"gs://{bucket}/"] if bucket else entries)
+
+    def check(self, source: str, where: object = None) -> None:
+        """Whether a path or address may be read.
+
+        Raises:
+            ConfigError: it may not.
+        """
+        if _SCHEME.match(source):
+            parts = urlsplit(source)
+            plain = f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path or '/'}"
+            climbs = ".." in unquote(parts.path).split("/")
+            inside = not climbs and any(plain.startswith(address) for address in self.addresses)
+        else:
+            path = Path(source).resolve()
+            inside = any(path.is_relative_to(folder) for folder in self.folders)
+        if not inside:
+            allowed = ", ".join([*map(str, self.folders), *self.addresses])
+            raise ConfigError(
+                f"sources may not be read from {source}",
+                where=where,
+                do=f"Choose something below {allowed}; {ALLOWED_VARIABLE} where Airflow runs adds to these",
+            )
+
+
+def is_remote(address: str) -> bool:
+    """Whether it has a scheme.
+
+    Raises:
+        ConfigError: it has another one than gs, http or https.
+    """
+    if not (match := _SCHEME.match(address)):
+        return False
+    if match[1].lower() not in ("gs", "http", "https") or "::" in address:
+        raise ConfigError(
+            "no such kind of address", where=address, do="Use a path, gs://, http:// or https://"
+        )
+    return True

@@ -1,0 +1,55 @@
+"""Choices by hash: the same lines on every machine, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+BLOCK = 1 << 20  # lines whose hashes are in memory at once
+
+Keys = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+def spread(keys: Keys, seed: int) -> Keys:
+    """Another uint64 for each, evenly spread: SplitMix64's finalizer (Steele et al. 2014)."""
+    x = (keys + np.uint64(seed % 2**64)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def chosen(keys: Keys, share: float, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """For each document whether it belongs to a share, by its key only: the same however a corpus grows."""
+    if share >= 1:
+        return np.ones(len(keys), dtype=np.bool_)
+    return spread(keys, seed) < np.uint64(int(share * 2**64))
+
+
+def sample(total: int, size: int, random_seed: int) -> Iterator[bool]:
+    """For each of `total` lines whether it is in a uniform sample of exactly `size` of them.
+
+    A line is in it if the hash of its number is among the `size` smallest: a function of the number and the
+    seed only, so that any number of readers choose the same lines, on any version of any library. The hash is
+    SplitMix64 (Steele et al. 2014), which gives no two numbers the same value. Memory grows with the sample.
+    """
+    if total <= size:
+        yield from repeat(True, total)
+        return
+    import numpy as np
+
+    from qarib_tasks.corpus.sampling import spread
+
+    def hashes(start: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        return spread(np.arange(start, min(start + BLOCK, total), dtype=np.uint64), random_seed)
+
+    smallest = np.empty(0, dtype=np.uint64)
+    for start in range(0, total, BLOCK):
+        smallest = np.concatenate([smallest, hashes(start)])
+        if len(smallest) > size:
+            smallest = np.partition(smallest, size - 1)[:size]
+    largest_chosen = smallest.max()
+    for start in range(0, total, BLOCK):
+        yield from (hashes(start) <= largest_chosen).tolist()

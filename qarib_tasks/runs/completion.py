@@ -1,0 +1,131 @@
+"""The end of a dataset: its manifest, and what is published with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks.config.loading import to_dict
+from qarib_tasks.dataset.audit import MOST_NAMED, audit, broken, listed, repair, tolerated
+from qarib_tasks.errors import InputError
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import same
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
+
+log = logging.getLogger(__name__)
+
+
+def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manifest:
+    """Write the dataset's manifest, once every shard is whole, or as many as the config wants.
+
+    The manifest's statistics name those that are not, as `missing_shards`; nobody reads them.
+
+    Args:
+        objects: what the bucket holds below the dataset's folder, see `audit.audit`.
+
+    Raises:
+        InputError: with the shards that are missing, failed or corrupt, and why.
+    """
+    dataset = run.dataset
+    if run.only_training:
+        return require_published(run, objects)
+    states = audit(dataset, objects)
+    if faults := broken(states):
+        do = repair(dataset.dataset_id, run.config.workspace)
+        what = f"{len(faults):,} of {len(states):,} shards are not whole: {listed(faults, '; ')}"
+        if not tolerated(faults, len(states), run.config.upload.tolerated_missing_share):
+            raise InputError(what, where=dataset.dataset_id, do=do)
+        log.warning("%s. upload.tolerated_missing_share is above that. %s", what, do)
+    missing = [state.name for state in faults]
+    names = [state.name for state in states if state.name not in missing]
+    totals, outputs, random_next = {"examples": 0, "bytes": 0}, [], 0.0
+    for name in names:
+        shard = Manifest.read(manifest_of(dataset.tfrecord(name)))
+        record = shard.output(dataset.tfrecord(name).name)
+        outputs.append(FileRecord(dataset.tfrecord_name(name), record.bytes, record.sha256, record.crc32c))
+        if not name.startswith("heldout/"):
+            totals["examples"] += shard.statistics["examples"]
+            shares = shard.statistics["next_sentence_shares"]
+            random_next += shares["random"] * shard.statistics["examples"]
+            totals["bytes"] += record.bytes
+    own = [
+        dataset.vocab,
+        dataset.bert_config,
+        dataset.root / "tokenizer.json",
+        dataset.root / "tokenizer_config.json",
+    ]
+    outputs = [FileRecord.of(path) for path in own] + outputs
+    settings = to_dict(run.config)
+    config = {key: settings[key] for key in ("preset", "collect", "vocab", "split", "convert", "model")}
+    if run.config.extends:
+        config["extends"] = run.config.extends
+    inputs = Manifest.read(manifest_of(dataset.data)).inputs
+    manifest = Manifest(
+        kind="dataset",
+        id=dataset.dataset_id,
+        config=config,
+        inputs=inputs,
+        outputs=outputs,
+        statistics=totals
+        | {
+            "shards": sum(not name.startswith("heldout/") for name in names),
+            "missing_shards": missing,
+            "random_next_share": round(random_next / max(totals["examples"], 1), 4),
+        },
+    )
+    # The audit has looked at every file: nothing large is read again.
+    if dataset.manifest.is_file() and _same_but_for_its_time(Manifest.read(dataset.manifest), manifest):
+        return Manifest.read(dataset.manifest)
+    manifest.write(dataset.manifest)
+    return manifest
+
+
+def _same_but_for_its_time(one: Manifest, other: Manifest) -> bool:
+    texts = [
+        json.dumps(asdict(replace(manifest, made_at="", made_by="")), sort_keys=True)
+        for manifest in (one, other)
+    ]
+    return texts[0] == texts[1]
+
+
+def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
+    """The manifest of a complete dataset, whose objects are as it says: looked at as a whole.
+
+    Raises:
+        InputError: with the objects that are missing or have other bytes.
+    """
+    manifest = Manifest.read(run.dataset.manifest)
+    faults = [
+        f"{record.name} {'has other bytes' if record.name in objects else 'is missing'}"
+        for record in manifest.outputs
+        if objects is not None and not same(objects.get(record.name), record.checksums)
+    ]
+    if faults:
+        raise InputError(
+            f"{len(faults):,} objects are not what the manifest says: {'; '.join(faults[:MOST_NAMED])}",
+            where=f"{run.address}{run.dataset.name}",
+            do=repair(run.dataset_id, run.config.workspace),
+        )
+    return manifest
+
+
+def dataset_files(run: Run) -> list[Path]:
+    """What is published of a dataset beside its shards, the manifest last."""
+    dataset = run.dataset
+    return [
+        *(
+            dataset.root / record.name
+            for record in Manifest.read(dataset.manifest).outputs
+            if "/" not in record.name
+        ),
+        manifest_of(dataset.vocab),
+        dataset.sources,
+        dataset.report,
+        dataset.config,
+        manifest_of(dataset.data),
+        dataset.manifest,
+    ]

@@ -1,0 +1,61 @@
+"""From a run to the trainer's job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from qarib_tasks.config.training import TrainedOn, TrainingJob
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.manifest import Manifest
+
+
+def training_job(run: Run) -> TrainingJob:
+    """What the trainer is given. It reads the bucket where there is one, as it must on a TPU VM."""
+    dataset, model, convert = run.dataset, run.model, run.config.convert
+    earlier = run.earlier
+    manifests = [Manifest.read(r.dataset.manifest) for r in (*earlier, run) if r.dataset.manifest.is_file()]
+    first = [*earlier, run][0]
+    return TrainingJob(
+        training_data=run.at(dataset.training_data),
+        earlier_data=tuple(extended.at(extended.dataset.training_data) for extended in earlier),
+        heldout_data=first.at(first.dataset.heldout_training_data),
+        vocab_file=run.at(dataset.vocab),
+        output=str(model.root),
+        publish_to=run.address + model.name if run.address else None,
+        cache=str(Path(run.config.workspace) / "cache"),
+        start_from_digest=run.start_from_digest,
+        steps_before=run.steps_before,
+        random_next_share=_random_next_share(manifests),
+        trained_on=tuple(map(_trained_on, manifests)),
+        license=run.config.upload.license,
+        left_out=tuple(
+            PurePath(dataset.tfrecord_name(name)).name
+            for manifest in manifests
+            for name in manifest.statistics.get("missing_shards", ())
+        ),
+        random_seed=convert.random_seed,
+        do_lower_case=convert.do_lower_case,
+        max_seq_length=convert.max_seq_length,
+        max_predictions_per_seq=convert.max_predictions_per_seq,
+        masked_lm_prob=convert.masked_lm_prob,
+        bert_model=run.config.upload.bert_model,
+        bert_evals=run.config.upload.bert_evals,
+        model=run.config.model,
+        train=run.config.train,
+        evaluate=run.config.evaluate,
+    )
+
+
+def _trained_on(manifest: Manifest) -> TrainedOn:
+    sources = tuple(source["name"] for source in manifest.config["collect"]["sources"])
+    return TrainedOn(dataset_id=manifest.id, examples=manifest.statistics["examples"], sources=sources)
+
+
+def _random_next_share(datasets: Sequence[Manifest]) -> float | None:
+    """Of the examples of all of them; None where a manifest does not tell."""
+    figures = [(m.statistics.get("random_next_share"), m.statistics["examples"]) for m in datasets]
+    if not figures or any(share is None for share, _ in figures):
+        return None
+    total = sum(share * examples for share, examples in figures) / max(sum(n for _, n in figures), 1)
+    return float(round(total, 4))

@@ -1,0 +1,72 @@
+"""What a TPU job keeps between its polls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from qarib_tasks.errors import ChangedError, CorruptError
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.tpu.lifecycle import Memory
+
+
+class JobMemory:
+    """`memory.json` of a job's folder.
+
+    Two may be at it at once, a try of the task and the triggerer of the try before: what was made of a memory
+    that is out of date is never saved.
+    """
+
+    def __init__(self, address: str, client: Any = None) -> None:
+        self.address = address
+        self._bucket = Bucket(address, client)
+        self._saved: str | None = None
+        self._generation: int | None = None
+
+    def load(self) -> Memory | None:
+        """None before the first `save`.
+
+        Raises:
+            CorruptError: the object is no memory.
+        """
+        self._saved, self._generation = self._bucket.read_version("memory.json")
+        if self._saved is None:
+            return None
+        try:
+            return Memory.from_dict(json.loads(self._saved))
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorruptError(
+                f"not a TPU's memory: {error}",
+                where=f"{self.address}memory.json",
+                do="Delete the run's TPUs (labels made-by=qarib), then this object",
+            ) from None
+
+    def save(self, memory: Memory) -> None:
+        """Write it, unless it is what `load` found or this has written.
+
+        Raises:
+            ChangedError: somebody else has saved one since this was loaded.
+        """
+        text = json.dumps(memory.to_dict(), indent=1) + "\n"
+        if text != self._saved:
+            self._generation = self._bucket.write_text("memory.json", text, over=self._generation)
+            self._saved = text
+
+    def change(self, change: Callable[[Memory | None], Memory | None]) -> Memory | None:
+        """Load, change and save it; once more where somebody else saves one meanwhile.
+
+        Args:
+            change: makes a memory of the one that is there, or None to leave it.
+
+        Returns:
+            what was saved, or None.
+        """
+        while True:
+            memory = change(self.load())
+            try:
+                if memory is not None:
+                    self.save(memory)
+                return memory
+            except ChangedError:
+                continue
