@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-check lint format format-check types check test test-slow demo up down compose-test bench docs clean
+.PHONY: help install lock lock-check lint format format-check shellcheck types check test test-slow demo up down compose-test bench docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +24,8 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	$(BIN)/python -m qarib_tasks.conversion.compile_ahead
 	@touch $@
 
-COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
-  pyproject.toml
-EVERYWHERE = --universal --python-version 3.11
+COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+EVERYWHERE = pyproject.toml --universal --python-version 3.11
 AS_DEV = --constraint requirements/dev.txt
 LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra celery --extra kubernetes \
   --extra train --extra dev
@@ -34,18 +33,21 @@ LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow --extra ce
 LOCK_train = $(EVERYWHERE) $(AS_DEV) --extra train
 # The machines of a Cloud TPU have one platform, and check what they download.
 LOCK_tpu = $(AS_DEV) --python-version 3.12 --python-platform x86_64-manylinux_2_31 --generate-hashes \
-  --extra train requirements/tpu.in
-LOCKS = dev airflow train tpu
+  --extra train pyproject.toml requirements/tpu.in
+# Their own Python, which installs uv, can be as old as uv allows.
+LOCK_uv = $(AS_DEV) --universal --python-version 3.8 --generate-hashes requirements/uv.in
+LOCKS = dev airflow train tpu uv
+FILE_uv = qarib_tasks/tpu/machine/uv.txt
+FILE = $(or $(FILE_$f),requirements/$f.txt)
 
-lock: ## Write requirements/*.txt anew from pyproject.toml (UPGRADE=1: with the newest versions)
+lock: ## Write requirements/*.txt and uv.txt from pyproject.toml (UPGRADE=1: with the newest versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv; }
-	$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) $(if $(UPGRADE),--upgrade) -o requirements/$f.txt &&) true
+	$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) $(if $(UPGRADE),--upgrade) -o $(FILE) &&) true
 
-lock-check: install ## Fail when requirements/*.txt do not follow from pyproject.toml
-	@mkdir -p build/lock && cp requirements/*.txt build/lock/
+lock-check: install ## Fail when the locks do not follow from pyproject.toml
+	@mkdir -p build/lock && cp $(foreach f,$(LOCKS),$(FILE)) build/lock/
 	@$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) -o build/lock/$f.txt &&) true
-	@for f in $(LOCKS); do diff -u requirements/$$f.txt build/lock/$$f.txt || \
-	  { echo "requirements/$$f.txt is stale: make lock"; exit 1; }; done
+	@$(foreach f,$(LOCKS),diff -u $(FILE) build/lock/$f.txt || { echo "$(FILE) is stale: make lock"; exit 1; };)
 
 lint: install ## Ruff's rules
 	$(BIN)/ruff check .
@@ -57,10 +59,14 @@ format: install ## Format the code
 format-check: install
 	$(BIN)/ruff format --check .
 
+shellcheck: install ## shellcheck over every shell script
+	@git grep -lIE '^#!.*[/ ](ba|da)?sh( |$$)' | xargs awk 'FNR == 1 && /^#!/ { print FILENAME } { nextfile }' \
+	  | xargs $(BIN)/shellcheck
+
 types: install ## mypy, strict
 	$(BIN)/mypy
 
-check: lint format-check types lock-check ## All that does not run the code
+check: lint format-check shellcheck types lock-check ## All that does not run the code
 
 test: check ## Checks, unit tests, DAG tests and one end-to-end run of the DAG
 	$(BIN)/pytest -m "not slow" -n 2

@@ -2,19 +2,19 @@
 
 It brings its own Python, because the images' is too old: uv makes an environment from pinned requirements
 and installs the project's wheel. All of it comes from the bucket or, without a wheelhouse there, from the
-package index, checked against the SHA-256 that this side knows. It runs at every boot, does again only what
-is missing, and on every worker of a slice.
+package index that pip and uv use, checked against the SHA-256 that this side knows. The script runs at every
+boot and on every worker of a slice, and repeats only what is missing.
 
-Nothing of a user's is ever part of the script's own text: values stand in single-quoted assignments at its
-head, and its body, which is the same for all, expands them in double quotes only. There are no secrets in
-it: who may read the machine's metadata may read it.
+Nothing that a user typed is ever part of the script's own text: values are single-quoted assignments in front
+of `startup.sh`, which is the same for all launches and expands them in double quotes only. The script holds
+no secrets: whoever can read the machine's metadata can read it.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,14 +22,10 @@ from qarib_tasks.errors import ConfigError
 from qarib_tasks.storage.bucket import split_address
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.tpu.api.request import TpuRequest
-from qarib_tasks.tpu.machine.startup_script import BODY
 
-# A wheel, because the index never serves other bytes under this address; of the version in requirements/.
-UV_URL = (
-    "https://files.pythonhosted.org/packages/3d/aa/26d64642d808de4a652579ef950d7cd2d37f080a8babf9c67c6b75fc4c3f/"
-    "uv-0.13.9-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
-)
-UV_SHA256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
+SCRIPT = Path(__file__).with_name("startup.sh")
+# uv's version and checksums, as pip's requirements. `make lock` writes it.
+UV = Path(__file__).with_name("uv.txt")
 MAX_BYTES = 256 * 1024  # Of a metadata value.
 
 
@@ -73,7 +69,7 @@ class Launch:
         wheelhouse: a tar of `uv`, of wheels and of `python/` (a mirror of uv's Python releases), for machines
             without a way out.
         python: version that uv finds or fetches.
-        uv_url: of a wheel of uv; uv_sha256: hex.
+        uv: pip's requirements that install uv, with a version and checksums. By default those of `uv.txt`.
         expires: seconds since 1970. The work is then asked to end, and a little later the machine deletes its
             own queued resource, whatever happens.
         linger: seconds that a machine stays after its work before it deletes its own queued resource, for
@@ -90,8 +86,7 @@ class Launch:
     files: Sequence[BucketFile] = ()
     wheelhouse: BucketFile | None = None
     python: str = "3.12"
-    uv_url: str = UV_URL
-    uv_sha256: str = UV_SHA256
+    uv: str = field(default_factory=lambda: UV.read_text(encoding="utf-8"))
     report_every: float = 15.0
     expires: float | None = None
     linger: float | None = None
@@ -117,8 +112,7 @@ def render(launch: Launch) -> str:
         "BUCKET": quote(launch.bucket, safe=""),
         "REPORTS": quote(f"{prefix}{launch.name}/worker-", safe=""),
         "PYTHON_VERSION": launch.python,
-        "UV_URL": launch.uv_url,
-        "UV_SHA256": launch.uv_sha256,
+        "UV": launch.uv,
         "EXPIRES": "" if launch.expires is None else str(round(launch.expires)),
         "LINGER": "" if launch.linger is None else f"{launch.linger:g}",
         "STOP": quote(f"{prefix}{launch.name}/stop", safe=""),
@@ -138,7 +132,7 @@ def render(launch: Launch) -> str:
         raise ConfigError("a value holds a zero byte, which no shell can hold", where=launch.name)
     head = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     head += [f"{key}=({' '.join(shlex.quote(text) for text in one)})" for key, one in lists.items()]
-    script = "\n".join(["#!/bin/bash", *head, BODY.lstrip("\n")])
+    script = "\n".join(["#!/bin/bash", *head, SCRIPT.read_text(encoding="utf-8")])
     if len(script.encode()) > MAX_BYTES:
         raise ConfigError(f"the startup script is longer than {MAX_BYTES} bytes", where=launch.name)
     return script

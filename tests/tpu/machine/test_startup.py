@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZipFile, ZipInfo
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -22,9 +23,10 @@ from uv import find_uv_bin
 from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.state import ManualClock
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.storage.files import checksums
 from qarib_tasks.tpu.api.client import CloudTpuClient
 from qarib_tasks.tpu.api.request import TpuRequest
-from qarib_tasks.tpu.machine.startup import BucketFile, Launch, render, with_launch
+from qarib_tasks.tpu.machine.startup import UV, BucketFile, Launch, render, with_launch
 
 NAME, ZONE = "qarib-run-1", "us-west4-a"
 HOSTILE = """a b'c"d $(touch CANARY) `touch CANARY` ${HOME} \\ ; touch CANARY & | > x * ? ~ # برت 🤗 ' -rf"""
@@ -91,6 +93,9 @@ class Bench:
         value: dict[str, Any] = json.loads(text)
         return value
 
+    def log(self, worker: int = 0) -> str:
+        return self.bucket.blob(f"launches/{NAME}/worker-{worker}.log").download_as_bytes().decode()
+
     @property
     def canaries(self) -> list[Path]:
         return list(self.folder.rglob("CANARY"))
@@ -105,7 +110,7 @@ def test_hostile_values_arrive_as_they_are(bench: Bench, pipe: Path, tmp_path: P
     arguments = [HOSTILE, "two\nlines\n", "", "-n", "$NAME", "'", "\\"]
     config = bench.put(f"launch/{HOSTILE}", b"a: 1\n", HOSTILE.replace("/", "_"))
     said = tmp_path / "said.json"
-    launch = bench.launch(["-c", SAYS, str(said), *arguments], files=[config], python=HOSTILE, uv_url=HOSTILE)
+    launch = bench.launch(["-c", SAYS, str(said), *arguments], files=[config], python=HOSTILE, uv=HOSTILE)
     bench.run(launch, pipe)
     report = bench.report()
     assert report["state"] == "succeeded", report["message"]
@@ -137,8 +142,7 @@ raise SystemExit("loss is not a number")"""
     assert (report["name"], report["state"]) == (NAME, "failed")
     assert report["message"].endswith('line 29\n"\\ tabبرت\nloss is not a number\n')
     assert "line 10\n" not in report["message"]
-    log = bench.bucket.blob(f"launches/{NAME}/worker-0.log").download_as_bytes().decode()
-    assert "line 0\n" in log
+    assert "line 0\n" in bench.log()
 
 
 def test_other_bytes_than_were_uploaded_are_refused(bench: Bench, pipe: Path) -> None:
@@ -158,29 +162,81 @@ def test_every_worker_of_a_slice_runs_it(bench: Bench, pipe: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_brings_its_own_environment(bench: Bench, pipe: Path, tmp_path: Path) -> None:
-    """With the real uv, from a wheelhouse in the bucket, without a package index."""
-    wheel = tmp_path / "tiny_qarib-1.0-py3-none-any.whl"
-    with ZipFile(wheel, "w") as archive:
-        archive.writestr("tiny_qarib.py", "import sys; print('in', sys.prefix)\n")
-        metadata = "Metadata-Version: 2.1\nName: tiny-qarib\nVersion: 1.0\n"
-        archive.writestr("tiny_qarib-1.0.dist-info/METADATA", metadata)
-        kind = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        archive.writestr("tiny_qarib-1.0.dist-info/WHEEL", kind)
-        archive.writestr("tiny_qarib-1.0.dist-info/RECORD", "")
-    with tarfile.open(tmp_path / "wheelhouse.tar", "w") as archive:
-        archive.add(find_uv_bin(), "uv")
+@pytest.mark.parametrize("uv_from", ["wheelhouse", "index"])
+def test_it_brings_its_own_environment(bench: Bench, pipe: Path, tmp_path: Path, uv_from: str) -> None:
+    """With the real uv, from a wheelhouse in the bucket or by the machine's pip, without a package index."""
+    wheel = make_wheel(
+        tmp_path, "tiny_qarib", "1.0", {"tiny_qarib.py": "import sys; print('in', sys.prefix)"}
+    )
+    changes: dict[str, Any] = {}
+    if uv_from == "wheelhouse":
+        with tarfile.open(tmp_path / "wheelhouse.tar", "w") as archive:
+            archive.add(find_uv_bin(), "uv")
+        data = (tmp_path / "wheelhouse.tar").read_bytes()
+        changes["wheelhouse"] = bench.put("launch/w.tar", data, "wheelhouse.tar")
+    else:
+        changes["uv"] = offer_uv(bench, Path(find_uv_bin()).read_bytes())
     del bench.environment["QARIB_PYTHON"]
     launch = bench.launch(
         ["-m", "tiny_qarib"],
         wheel=bench.put("launch/tiny.whl", wheel.read_bytes(), wheel.name),
-        wheelhouse=bench.put("launch/w.tar", (tmp_path / "wheelhouse.tar").read_bytes(), "wheelhouse.tar"),
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        **changes,
     )
     bench.run(launch, pipe)
     report = bench.report()
     assert report["state"] == "succeeded", report["message"]
     assert f"disk/qarib/{NAME}/environment\n" in report["message"]
+
+
+def test_another_uv_than_the_expected_is_not_run(bench: Bench, pipe: Path) -> None:
+    """The version that the script asks for, with other bytes."""
+    offer_uv(bench, b"#!/bin/sh\ntouch CANARY\n")
+    del bench.environment["QARIB_PYTHON"]
+    bench.run(bench.launch(["-c", "print('trained')"]), pipe)
+    assert bench.report()["state"] == "failed"
+    assert "pip can't install uv with the expected SHA-256" in bench.report()["message"]
+    assert "DO NOT MATCH THE HASHES" in bench.log()
+    assert bench.canaries == []
+
+
+def make_wheel(folder: Path, name: str, version: str, files: Mapping[str, bytes | str]) -> Path:
+    """A wheel for any machine."""
+    info = f"{name}-{version}.dist-info"
+    with ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, data in files.items():
+            entry = ZipInfo(path)
+            entry.external_attr = 0o100755 << 16  # A file that may be run.
+            archive.writestr(entry, data)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        kind = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr(f"{info}/WHEEL", kind)
+        archive.writestr(f"{info}/RECORD", "")
+    return folder / f"{name}-{version}-py3-none-any.whl"
+
+
+def offer_uv(bench: Bench, program: bytes) -> str:
+    """Let the machine's pip find it as uv, and nothing else: pip's requirements that install it."""
+    version = UV.read_text(encoding="utf-8").partition("uv==")[2].split()[0]
+    folder = bench.folder / "packages"
+    folder.mkdir()
+    wheel = make_wheel(folder, "uv", version, {f"uv-{version}.data/scripts/uv": program})
+    bench.environment |= {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(folder),
+    }
+    return f"uv=={version} --hash=sha256:{checksums(wheel).sha256}\n"
+
+
+def test_uv_is_named_by_its_checksums() -> None:
+    """And by the version that the rest of the project uses."""
+    pinned = UV.read_text(encoding="utf-8")
+    assert "--hash=sha256:" in pinned
+    assert "://" not in pinned
+    locked = (Path(__file__).parents[3] / "requirements" / "dev.txt").read_text(encoding="utf-8")
+    (line,) = (line for line in locked.splitlines() if line.startswith("uv=="))
+    assert f"\n{line} \\\n" in pinned
 
 
 # Prints a line a moment until it is told to end; then saves, and ends with an error.

@@ -1,11 +1,12 @@
-"""The body of the startup script of a TPU machine: the same for every launch.
-
-`launch.render` puts the values that it expands at its head. STORAGE_EMULATOR_HOST, GCE_METADATA_HOST and
-CLOUD_TPU_EMULATOR_REST are not set on a real machine, nor is QARIB_PYTHON, with which an emulated one shares
-an environment that is there.
-"""
-
-BODY = r"""
+#!/bin/bash
+# The startup script of a TPU machine: from a bare image to a running command.
+#
+# The same for every launch. startup.py puts a launch's values, quoted for the shell, in front of it as assignments:
+# NAME BUCKET REPORTS STOP EVERY EXPIRES LINGER PYTHON_VERSION UV WHEEL REQUIREMENTS WHEELHOUSE, and the lists
+# OBJECTS PATHS SUMS ARGUMENTS. Expand them in double quotes only.
+#
+# A real machine doesn't set STORAGE_EMULATOR_HOST, GCE_METADATA_HOST and CLOUD_TPU_EMULATOR_REST, nor QARIB_PYTHON,
+# with which an emulated machine shares an existing environment.
 set -Eeuo pipefail
 HOME="${HOME:-/root}"
 WORK="$HOME/qarib/$NAME"
@@ -114,27 +115,26 @@ environment() {
   if [ -n "${QARIB_PYTHON:-}" ]; then PYTHON="$QARIB_PYTHON"; return; fi
   PYTHON="$WORK/environment/bin/python"
   if [ -f environment/complete ]; then return; fi
-  local options=()
+  local uv options=()
   if [ -n "$WHEELHOUSE" ]; then
     mkdir -p wheelhouse
     tar -xf "./$WHEELHOUSE" -C wheelhouse
-    UV="$WORK/wheelhouse/uv"
+    uv="$WORK/wheelhouse/uv"
     export UV_PYTHON_INSTALL_MIRROR="file://$WORK/wheelhouse/python"
     options=(--no-index --find-links wheelhouse)
   else
-    curl -sSfL "${AGAIN[@]}" -o uv.whl "$UV_URL"
-    echo "$UV_SHA256  uv.whl" | sha256sum -c --status ||
-      { echo "qarib: $UV_URL is not what is expected: its SHA-256 differs"; return 1; }
+    printf '%s\n' "$UV" > uv.txt
     rm -rf uv
-    python3 -m zipfile -e uv.whl uv
-    UV=$(echo "$WORK"/uv/*.data/scripts/uv)
-    chmod +x "$UV"
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --retries 8 \
+      --no-deps --only-binary :all: --require-hashes --target uv --requirement uv.txt ||
+      { echo "qarib: pip can't install uv with the expected SHA-256; the whole log says why"; return 1; }
+    uv="$WORK/uv/bin/uv"
   fi
   rm -rf environment
-  "$UV" venv --quiet --python "$PYTHON_VERSION" environment
+  "$uv" venv --quiet --python "$PYTHON_VERSION" environment
   # The project's own wheel was checked when it was fetched; all others by the hashes in the requirements.
-  "$UV" pip install --quiet --python "$PYTHON" "${options[@]}" -r "./$REQUIREMENTS"
-  "$UV" pip install --quiet --python "$PYTHON" "${options[@]}" --no-deps "./$WHEEL"
+  "$uv" pip install --quiet --python "$PYTHON" "${options[@]}" -r "./$REQUIREMENTS"
+  "$uv" pip install --quiet --python "$PYTHON" "${options[@]}" --no-deps "./$WHEEL"
   touch environment/complete
 }
 
@@ -150,7 +150,8 @@ work() {
   local endpoints
   IFS=, read -ra endpoints <<< "$(metadata instance/attributes/worker-network-endpoints)"
   export QARIB_TPU_WORKERS="${#endpoints[@]}"
-  export QARIB_TPU_COORDINATOR="$(cut -d: -f3 <<< "${endpoints[0]:-}"):8476"
+  QARIB_TPU_COORDINATOR="$(cut -d: -f3 <<< "${endpoints[0]:-}"):8476"
+  export QARIB_TPU_COORDINATOR
   exec "$PYTHON" "${ARGUMENTS[@]}"
 }
 
@@ -197,4 +198,3 @@ else STATE=failed
 fi
 report "$STATE"
 end "$STATUS"
-"""
