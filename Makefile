@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-check lint format format-check shellcheck types check test test-slow demo up down compose-test bench docs clean
+.PHONY: help install lock lock-check lint format format-check shellcheck types check test test-slow demo up down compose-test bench docs screenshots clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,7 +99,11 @@ bench: install ## The benchmarks that need nothing but the repository
 	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/vocabulary.py
 
-docs: install ## Screenshots for the README, from a real run
+docs: install ## The documentation as a site in build/site, strict: a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
+
+screenshots: install ## The images of the documentation, from a real run
 	$(BIN)/python scripts/screenshots.py
 
 clean: ## Remove everything that the targets above made

@@ -1,4 +1,4 @@
-"""The README's pictures: a finished demo run in Airflow's UI, taken with Debian's Chromium.
+"""The images of the documentation: a finished demo run in Airflow's UI, taken with Debian's Chromium.
 
     python scripts/screenshots.py     writes docs/images/*.png
 
