@@ -1,4 +1,4 @@
-"""Where a training runs: checked, typed into the form, and without a trace in what it makes."""
+"""Where a training runs: checked, and without a trace in what it makes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qarib_airflow.forms.pretrain import build_params, read_params
-from qarib_airflow.preflight.deployment import yaml_mapping
 
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.presets import resolve
@@ -54,26 +52,3 @@ def test_where_it_runs_is_not_what_it_makes(tmp_path: Path) -> None:
     one, other = prepare(config), prepare(elsewhere)
     assert (one.dataset_id, one.model_id) == (other.dataset_id, other.model_id)
     assert Run.from_dict(other.to_dict()) == other
-
-
-def test_the_form_comes_before_the_deployment_before_the_preset() -> None:
-    params = {name: param.value for name, param in build_params().items()}
-    for name, value in {"preset": "demo", "zones": ["us-east5-b"], "max_cost": 12.5}.items():
-        build_params()[name].resolve(value)
-        params[name] = value
-    deployment = {"workspace": "w", "tpu": {"machine": "cloud_tpu", "zones": ["us-west4-a"]}}
-    tpu = read_params(params, deployment).tpu
-    assert (tpu.machine, tpu.zones, tpu.max_cost) == ("cloud_tpu", ("us-east5-b",), 12.5)
-
-
-def test_a_deployment_that_is_no_mapping_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for text in ("cloud_tpu", "a: [", "[1]"):
-        monkeypatch.setenv("QARIB_TPU", text)
-        with pytest.raises(ConfigError, match="qarib_tpu"):
-            yaml_mapping("qarib_tpu")
-
-
-def test_the_form_tells_the_prices() -> None:
-    description = str(build_params()["accelerator_type"].description)
-    assert "spot / on demand: v2 " in description
-    assert "v5e 0.24 / 1.20" in description

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from qarib_tasks.cli.conversion import convert_command, inspect_command, verify_command
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.conversion.convert import convert_shard, shard_seed
 from qarib_tasks.conversion.example_reader import Shape, read_rows
@@ -232,38 +230,3 @@ def test_an_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         convert_shard(TWEETS, VOCAB, tmp_path / "file" / "o.tfrecord", FAST)
-
-
-def test_commands(tmp_path: Path) -> None:
-    runner = CliRunner()
-    out = str(tmp_path / "o.tfrecord")
-    arguments = [str(DOCUMENTS), "-o", out, "--vocab", str(VOCAB)]
-    flags = ["--dupe-factor", "1", "--no-do-lower-case", "--compression", "gzip", "--threads", "2"]
-    result = runner.invoke(convert_command, [*arguments, *flags], catch_exceptions=False)
-    assert result.exit_code == 0
-    assert Manifest.read(tmp_path / "o.json").config["do_lower_case"] is False
-    result = runner.invoke(verify_command, [out], catch_exceptions=False)
-    assert "examples, whole" in result.output
-    (tmp_path / "vocab.txt").write_bytes(VOCAB.read_bytes())
-    result = runner.invoke(inspect_command, [out, "-n", "2", "--skip", "7"], catch_exceptions=False)
-    assert result.output.startswith("example 7: ")
-    assert result.output.count("[CLS]") == 2
-    assert "→[MASK]}" in result.output
-    visual = runner.invoke(inspect_command, [out, "-n", "1", "--visual"], catch_exceptions=False)
-    assert "{[MASK]←" in visual.output
-    help_text = runner.invoke(convert_command, ["--help"]).output
-    assert "Example: qarib convert" in help_text
-    assert "--do-whole-word-mask / --no-do-whole-word-mask" in help_text
-
-
-def test_inspect_shows_what_the_manifest_samples(tmp_path: Path) -> None:
-    from qarib_tasks.conversion.inspection import example_lines
-
-    out = tmp_path / "o.tfrecord"
-    manifest = convert_shard(DOCUMENTS, VOCAB, out, FAST)
-    for sample in manifest.sample[:4]:
-        lines = list(example_lines(out, VOCAB, examples=1, skip=sample["example"]))
-        assert " ".join(line.strip() for line in lines[1:]) == sample["text"]
-        assert f"{sample['next_sentence']} next" in lines[0]
-    with pytest.raises(InputError, match="has no example number 99999999"):
-        list(example_lines(out, VOCAB, examples=1, skip=99999999))

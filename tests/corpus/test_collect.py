@@ -1,33 +1,17 @@
-"""Collecting: what is kept, what is held out, what is a repeat."""
+"""Collecting: what is read, kept, and made again."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
 from qarib_tasks.config.corpus import CollectConfig
-from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus import collect as corpus
 from qarib_tasks.corpus.collect import collect, collect_source
-from qarib_tasks.errors import ConfigError, InputError, NothingNewError
+from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.storage.manifest import Manifest, manifest_of
-
-HELDOUT_SHARE = 0.3
-
-
-def config(
-    *paths: Path | str, share: float = HELDOUT_SHARE, source: object = (), **settings: object
-) -> CollectConfig:
-    sources = [{"name": f"source{i}", "path": str(path), **dict(source)} for i, path in enumerate(paths)]  # type: ignore[call-overload]
-    return from_dict(CollectConfig, {"sources": sources, "heldout_share": share, "cleaning": [], **settings})
-
-
-def collected(settings: CollectConfig, tmp_path: Path) -> str:
-    out = tmp_path / "out" / "data.txt"
-    collect(settings, out, heldout=None, random_seed=34)
-    return out.read_text(encoding="utf-8")
+from tests.support.collecting import collected, config
 
 
 def test_lines_are_stripped_and_blank_lines_become_one(tmp_path: Path) -> None:
@@ -60,76 +44,6 @@ def test_invalid_utf8_is_replaced_and_counted(tmp_path: Path) -> None:
     assert collected(config(tmp_path / "a.txt"), tmp_path) == "good \ufffd\ufffd bad\n\ufffd\n"
     manifest = Manifest.read(tmp_path / "out" / "data.json")
     assert manifest.statistics["replaced_characters"] == 2
-
-
-def held_out(text: str, tmp_path: Path, name: str) -> tuple[set[str], set[str]]:
-    source, out = tmp_path / f"{name}.txt", tmp_path / name / "data.txt"
-    source.write_text(text, encoding="utf-8")
-    heldout = out.parent / "heldout" / "data.txt"
-    collect(config(source), out, heldout=heldout, random_seed=34)
-    parts = [path.read_text().split("\n\n") for path in (out, heldout)]
-    return {d.strip() for d in parts[0]}, {d.strip() for d in parts[1]}
-
-
-def test_a_document_stays_held_out_when_the_corpus_grows(tmp_path: Path) -> None:
-    documents = [f"document {i}\nits second line {i}" for i in range(200)]
-    kept, held = held_out("\n\n".join(documents[:100]), tmp_path, "small")
-    more_kept, more_held = held_out("\n\n".join(reversed(documents)), tmp_path, "large")
-    assert kept | held == set(documents[:100])
-    assert more_kept | more_held == set(documents)
-    assert held == more_held & set(documents[:100])
-    assert 30 <= len(more_held) <= 90
-
-
-def test_documents_cut_by_the_reader_s_blocks_are_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    random_words = random.Random(1)
-    documents = [
-        "\n".join(f"{i} {random_words.random()}" for _ in range(random_words.choice([1, 2, 30])))
-        for i in range(60)
-    ]
-    whole = held_out("\n\n".join(documents), tmp_path, "whole")
-    monkeypatch.setattr("qarib_tasks.corpus.formats.BLOCK", 50)
-    monkeypatch.setattr("qarib_tasks.corpus.joining.RECORDS", 7)
-    monkeypatch.setattr("qarib_tasks.corpus.joining.CHUNK", 11)
-    cut = held_out("\n\n".join(documents), tmp_path, "cut")
-    assert whole[0] | whole[1] == set(documents)
-    assert cut == whole
-    manifests = [Manifest.read(tmp_path / name / "data.json") for name in ("whole", "cut")]
-    ignored = ("samples",)
-    assert all(m.statistics["sources"]["source0"].pop(key) for m in manifests for key in ignored)
-    assert manifests[0].statistics == manifests[1].statistics
-
-
-def test_repeats_are_dropped_over_all_sources_and_the_first_stays(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("قال الرجل\nنعم\n\nHello\n\nمرحبا\n", encoding="utf-8")
-    (tmp_path / "b.txt").write_text(
-        "جديد\n\nقَالَ الرَّجُل، نعم!\n\nhello.\n\nمرحبا بك\n\nجديد\n", encoding="utf-8"
-    )
-    paths = tmp_path / "a.txt", tmp_path / "b.txt"
-    text = collected(config(*paths), tmp_path)
-    assert text == "قال الرجل\nنعم\n\nHello\n\nمرحبا\n\nجديد\n\nمرحبا بك\n"
-    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
-    assert (figures["duplicates"], figures["sources"]["source1"]["duplicates"]) == (3, 3)
-    assert figures["documents"] == 5
-    assert figures["words"] == len(text.split())
-    assert figures["lines"] == len(text.replace("\n\n", "\n").splitlines())
-    assert figures["bytes"] == len(text.encode()) - 4  # but the blank lines
-    kept = collected(config(*paths, deduplicate=False), tmp_path)
-    assert kept.count("\n\n") + 1 == 8
-
-
-def test_repeats_are_found_whatever_the_number_of_partitions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    numbers = [random.Random(2).randrange(2000) for _ in range(3000)]
-    (tmp_path / "a.txt").write_text("\n\n".join(f"text {n}" for n in numbers))
-    expected = "\n\n".join(f"text {n}" for n in dict.fromkeys(numbers)) + "\n"
-    assert collected(config(tmp_path / "a.txt"), tmp_path) == expected
-    monkeypatch.setattr("qarib_tasks.corpus.deduplication.PARTITION_BYTES", 1000)
-    (tmp_path / "out" / "data.json").unlink()
-    assert collected(config(tmp_path / "a.txt"), tmp_path) == expected
 
 
 def test_limit_and_share(tmp_path: Path) -> None:
@@ -223,47 +137,3 @@ def test_no_source_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
         collect(CollectConfig(), tmp_path / "data.txt", heldout=None, random_seed=34)
     with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
         collected(config(tmp_path / "nowhere.txt"), tmp_path)
-
-
-def test_a_part_that_stays_empty_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("one\n\ntwo\n", encoding="utf-8")
-    out, heldout = tmp_path / "o" / "d.txt", tmp_path / "o" / "h.txt"
-    with pytest.raises(InputError, match="none of 2 documents fell to the held-out part"):
-        collect(config(tmp_path / "a.txt", share=1e-9), out, heldout=heldout, random_seed=1)
-    with pytest.raises(InputError, match="all 2 documents fell to the held-out part"):
-        collect(config(tmp_path / "a.txt", share=1 - 1e-9), out, heldout=heldout, random_seed=1)
-
-
-def test_near_duplicates_are_left_out_when_asked(tmp_path: Path) -> None:
-    words = [f"كلمة{i}" for i in range(40)]
-    text = " ".join(words)
-    almost = text.replace("كلمة7 ", "شيء ")
-    other = " ".join(f"غير{i * i}" for i in range(40))
-    (tmp_path / "a.txt").write_text(f"{text}\n\n{other}\n\n{almost}\n\n{text}.\n\nا\n", encoding="utf-8")
-    settings = config(tmp_path / "a.txt", near_duplicates=0.7)
-    assert collected(settings, tmp_path) == f"{text}\n\n{other}\n\nا\n"
-    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
-    assert (figures["duplicates"], figures["near_duplicates"]) == (1, 1)
-    assert almost in collected(config(tmp_path / "a.txt"), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("share", "error", "message"),
-    [(1.0, NothingNewError, "40 documents, all in the datasets"), (0.5, InputError, "nothing is left")],
-)
-def test_nothing_but_repeats_of_earlier_texts(
-    tmp_path: Path, share: float, error: type[Exception], message: str
-) -> None:
-    """Where documents were left out for their share, nobody can say that all of them were there before."""
-    text = "\n\n".join(f"text {number}" for number in range(40))
-    for name in ("old.txt", "new.txt"):
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    values = {
-        "sources": [{"name": "text", "path": str(tmp_path / "new.txt"), "share": share}],
-        "cleaning": [],
-    }
-    earlier = {"demo-0": [tmp_path / "old.txt"]}
-    out = tmp_path / "out" / "data.txt"
-    with pytest.raises(InputError, match=message) as found:
-        collect(from_dict(CollectConfig, values), out, heldout=None, random_seed=1, earlier=earlier)
-    assert type(found.value) is error

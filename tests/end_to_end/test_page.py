@@ -12,30 +12,24 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from urllib.parse import quote, urlencode, urlsplit
+from dataclasses import replace
+from urllib.parse import quote, urlsplit
 
-import axe_playwright_python
 import demo
 import pytest
 import screenshots
 from local_stack import TINY_MODEL, LocalStack
 from playwright.sync_api import (
-    BrowserContext,
-    ConsoleMessage,
     Locator,
     Page,
-    TimeoutError,
     expect,
     sync_playwright,
 )
 
+from tests.support.browser_site import SECONDS, Site, require_accessible, require_no_overflow
 from tests.support.made_up_run import HOSTILE, emulator_bucket, insert_run, make_run
 
 pytestmark = pytest.mark.slow
-AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
-SECONDS = 60_000  # of patience, in milliseconds: the machine may be busy
 VIEWS = {
     "runs": "Runs",
     "shards": "Shards",
@@ -57,44 +51,6 @@ FORM = {
     },
     "Evaluation": {"eval_batch_size": 16, "max_eval_steps": 4},
 }
-
-
-@dataclass
-class Site:
-    """A stack, a browser that is signed in, and all that it has asked for and complained of."""
-
-    stack: LocalStack
-    context: BrowserContext
-    signed_out: BrowserContext
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-    forgiven: str = "status of 401"
-    run_id: str = ""
-
-    def listen(self, message: ConsoleMessage) -> None:
-        """Keep what the browser says against the page; Airflow's own pages are not ours to judge."""
-        refused = "Content Security Policy" in message.text
-        ours = message.type == "error" and "/qarib/" in message.location["url"]
-        # The last is said when a network interface comes or goes anywhere on the machine.
-        known = (self.forgiven, "net::ERR_NETWORK_CHANGED")
-        if refused or (ours and not any(text in message.text for text in known)):
-            self.complaints.append(f"{message.location['url']}: {message.text}")
-
-    def open(self, view: str, run_id: str | None = None, *, width: int = 1280) -> Page:
-        """A view of a run in a page of its own, once it is drawn."""
-        page = self.context.new_page()
-        page.set_default_timeout(SECONDS)
-        page.set_viewport_size({"width": width, "height": 900})
-        run = {"dag_id": demo.DAG, "run_id": run_id or self.run_id}
-        query = f"?{urlencode(run)}" if run["run_id"] else ""
-        page.goto(f"{self.stack.url}/qarib/#/{view}{query}")
-        drawn = page.locator("#view[aria-busy=false]")
-        try:
-            drawn.wait_for(timeout=SECONDS / 2)
-        except TimeoutError:  # As when a request was given up because the network has changed.
-            page.reload()
-            drawn.wait_for()
-        return page
 
 
 @pytest.fixture(scope="module")
@@ -126,28 +82,6 @@ def nothing_leaves_and_nothing_is_refused(site: Site) -> Iterator[None]:
     hosts = {urlsplit(url).netloc for url in site.requests if not url.startswith(("blob:", "data:"))}
     assert hosts <= {urlsplit(site.stack.url).netloc}
     assert not site.complaints
-
-
-def require_accessible(page: Page) -> None:
-    """Axe finds no serious and no critical fault, in light and in dark."""
-    for theme in ("light", "dark"):
-        page.evaluate(
-            "theme => { localStorage.setItem('theme', theme); dispatchEvent(new Event('storage')) }", theme
-        )
-        assert page.locator("html").get_attribute("data-theme") == theme
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        faults = [
-            (fault["id"], [node["html"][:160] for node in fault["nodes"]][:3])
-            for fault in found
-            if fault["impact"] in ("serious", "critical")
-        ]
-        assert not faults, (page.url, theme, faults)
-    page.evaluate("localStorage.removeItem('theme')")
-
-
-def require_no_overflow(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
 
 
 def test_an_empty_installation(site: Site) -> None:

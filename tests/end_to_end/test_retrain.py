@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_stack import TINY_MODEL
 
 from qarib_tasks.dataset.ledger import files_of
 from qarib_tasks.layout import ModelLayout
@@ -18,22 +17,9 @@ from qarib_tasks.registry.promotion import JudgedModel, promoted_model, record_o
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
-from tests.runs.test_extending import write_documents
+from tests.support.airflow_runs import MONTH
+from tests.support.datasets import write_documents
 
-TINY = {
-    "preset": "demo",
-    "vocab_size": 400,
-    "shard_lines": 400,
-    "dupe_factor": 1,
-    **TINY_MODEL,
-    "train_batch_size": 16,
-    "learning_rate": 5e-3,
-    "train_steps": 20,
-    "num_warmup_steps": 2,
-    "eval_batch_size": 16,
-    "max_eval_steps": 4,
-    "machine": "local",
-}
 MODEL_EVENT = """
 select asset.name, asset_event.extra from asset_event join asset on asset.id = asset_event.asset_id
 order by asset_event.id
@@ -112,7 +98,7 @@ def test_a_second_month_of_text(
     before_all = len(events())
     write_documents(text / "2026-01.txt", 0, 400)
     source = {"name": "text", "path": str(text / "2026-01.txt")}
-    require_success(pretrain({**TINY, "sources": [source]}))
+    require_success(pretrain({**MONTH, "sources": [source]}))
     first = promoted(deployment, bucket_name)
     assert first.total_steps == 20
     names = [name for name, _ in events()[before_all:]]

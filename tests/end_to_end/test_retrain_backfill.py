@@ -17,8 +17,8 @@ from local_stack import LocalStack
 from qarib_tasks.dataset.ledger import read_plan
 from qarib_tasks.registry.promotion import promoted_model, record_of
 from qarib_tasks.runs.run import run_of_dataset
-from tests.end_to_end.test_retrain import TINY
-from tests.runs.test_extending import write_documents
+from tests.support.airflow_runs import MONTH
+from tests.support.datasets import write_documents
 
 RETRAIN = "qarib_retrain"
 DATES = ("--from-date", "2025-02-01T00:00:00+03:00", "--to-date", "2025-03-01T00:00:00+03:00")
@@ -72,7 +72,7 @@ def test_a_backfill_takes_the_files_of_each_month(stack: LocalStack) -> None:
     for month, first in ((1, 0), (2, 300), (3, 500)):
         write_documents(text / f"2025-0{month}.txt", first, first + 250)
     source = {"name": "text", "path": str(text / "2025-01.txt")}
-    stack.trigger(demo.DAG, TINY | {"sources": [source]})
+    stack.trigger(demo.DAG, MONTH | {"sources": [source]})
     (pretrained,) = wait(stack, demo.DAG)
     assert pretrained["state"] == "success", demo.failure(
         stack, stack.task_instances(demo.DAG, pretrained["dag_run_id"])

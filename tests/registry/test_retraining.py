@@ -23,7 +23,7 @@ from qarib_tasks.runs.run import Run, save_settings
 from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
-from tests.runs.test_extending import make, request, write_documents
+from tests.support.datasets import complete, request_month, write_documents
 
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
 
@@ -38,8 +38,8 @@ def first(tmp_path: Path) -> Run:
 
 def made(folder: Path, **overrides: Any) -> Run:
     source = {"name": "text", "path": str(folder / "work" / "text" / "2026-09.txt")}
-    run = request(folder, collect={"sources": [source]}, **overrides)
-    make(run)
+    run = request_month(folder, collect={"sources": [source]}, **overrides)
+    complete(run)
     trained(run, 5.0)
     assert promote(run).state == "promoted"
     return run
@@ -95,7 +95,7 @@ def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_
     assert (config.model, config.evaluate) == (first.config.model, first.config.evaluate)
     assert (config.split, config.convert) == (first.config.split, first.config.convert)
     save_settings(run)
-    make(run)
+    complete(run)
     job = training_job(run)
     assert job.steps_before == 800
     assert job.heldout_data == str(first.dataset.heldout_training_data)
@@ -105,14 +105,14 @@ def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_
     third = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER.replace(month=11))
     assert third.config.extends == run.dataset_id
     assert third.steps_before == 850
-    make(third)
+    complete(third)
     assert len(training_job(third).earlier_data) == 2
 
 
 def test_a_candidate_s_text_is_new_to_the_next(first: Run, tmp_path: Path) -> None:
     write_documents(tmp_path / "work" / "text" / "2026-10.txt", 300, 500)
     run = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
-    make(run)
+    complete(run)
     trained(run, 9.0)
     assert promote(run).state == "candidate"
     again = prepare_retraining(settings(tmp_path, retrain_steps=70), deployment(first), OCTOBER)

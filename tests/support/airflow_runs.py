@@ -29,10 +29,23 @@ TINY = {
     "eval_batch_size": 16,
     "max_eval_steps": 4,
 }
-
-
 # Trained by the worker itself, not on an emulated TPU.
 LOCAL = TINY | {"machine": "local"}
+# Trained on a month's files.
+MONTH = {
+    "preset": "demo",
+    "vocab_size": 400,
+    "shard_lines": 400,
+    "dupe_factor": 1,
+    **TINY_MODEL,
+    "train_batch_size": 16,
+    "learning_rate": 5e-3,
+    "train_steps": 20,
+    "num_warmup_steps": 2,
+    "eval_batch_size": 16,
+    "max_eval_steps": 4,
+    "machine": "local",
+}
 
 
 def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:

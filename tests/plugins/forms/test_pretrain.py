@@ -105,3 +105,19 @@ def test_tpus_and_zones_are_proposed() -> None:
     typed = filled_in(accelerator_type="v7x-8", zones=["us-south1-a", "us-west4-a"], preset="demo")
     config = read_params(typed, DEFAULTS)
     assert (config.tpu.accelerator_type, config.tpu.zones) == ("v7x-8", ("us-south1-a", "us-west4-a"))
+
+
+def test_the_form_comes_before_the_deployment_before_the_preset() -> None:
+    params = {name: param.value for name, param in build_params().items()}
+    for name, value in {"preset": "demo", "zones": ["us-east5-b"], "max_cost": 12.5}.items():
+        build_params()[name].resolve(value)
+        params[name] = value
+    deployment = {"workspace": "w", "tpu": {"machine": "cloud_tpu", "zones": ["us-west4-a"]}}
+    tpu = read_params(params, deployment).tpu
+    assert (tpu.machine, tpu.zones, tpu.max_cost) == ("cloud_tpu", ("us-east5-b",), 12.5)
+
+
+def test_the_form_tells_the_prices() -> None:
+    description = str(build_params()["accelerator_type"].description)
+    assert "spot / on demand: v2 " in description
+    assert "v5e 0.24 / 1.20" in description

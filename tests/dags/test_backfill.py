@@ -1,0 +1,84 @@
+"""The DAG qarib_backfill_shards."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qarib_tasks.runs.run import Run
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import Manifest
+from tests.support.datasets import convert_all, fail, objects, publish, request_published, states
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a converted dataset."""
+    folder = tmp_path_factory.mktemp("made")
+    convert_all(request_published(folder))
+    return folder
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path, bucket_name: str) -> Run:
+    """The same in a workspace of its own, published."""
+    shutil.copytree(made / "work", tmp_path / "work")
+    run = request_published(tmp_path, bucket_name)
+    publish(run)
+    return run
+
+
+def backfill(run: Run, **conf: Any) -> Any:
+    import qarib_backfill_shards
+
+    dag = qarib_backfill_shards.qarib_backfill_shards()
+    conf = {"dataset": run.dataset_id, "workspace": run.config.workspace, **conf}
+    return dag.test(run_conf=conf)
+
+
+def test_a_backfill_repairs_what_can_be_repaired_and_touches_nothing_else(
+    run: Run, airflow_database: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket = Bucket(f"{run.address}{run.dataset.name}")
+    raw = run.dataset.shard("shards/shard_0000")
+    text = raw.read_bytes()
+    raw.unlink()
+    fail(run, "shards/shard_0000", "cannot be read")
+    fail(run, "shards/shard_0001", "was killed")
+    bucket.delete("pretraining_data/shard_0002.tfrecord")
+    bucket.write_text("pretraining_data/shard_0003.tfrecord", "other")
+    damaged = {f"pretraining_data/shard_000{number}" for number in range(4)}
+    before = {n: b.generation for n, b in objects(run).items() if n.rpartition(".")[0] not in damaged}
+    assert len(before) > 2
+
+    first = backfill(run)
+    assert first.state == "failed"
+    assert {name for name in states(run)} == {"shards/shard_0000"}
+    assert "4 of them not whole" in caplog.text
+    now = {name: blob.generation for name, blob in objects(run).items()}
+    assert {name: now[name] for name in before} == before
+
+    raw.write_bytes(text)
+    second = backfill(run, choice=["failed"])
+    assert second.state == "success"
+    assert states(run) == {}
+    now = {name: blob.generation for name, blob in objects(run).items()}
+    assert {name: now[name] for name in before} == before
+    assert now["manifest.json"]
+    assert Manifest.read(run.dataset.manifest).statistics["examples"] > 0
+
+
+def test_a_shard_whose_file_was_dropped_is_not_converted_again(run: Run, airflow_database: None) -> None:
+    """As with keep_local off: the bucket has it, and only another fault of it makes it be made again."""
+    dropped, damaged = (run.dataset.tfrecord(f"shards/shard_000{number}") for number in (0, 1))
+    dropped.unlink()
+    damaged.unlink()
+    Bucket(f"{run.address}{run.dataset.name}").delete("pretraining_data/shard_0001.tfrecord")
+    before = objects(run)["pretraining_data/shard_0000.tfrecord"].generation
+    assert backfill(run, shards=["shards/shard_0000", "shards/shard_0001"]).state == "success"
+    assert (dropped.exists(), damaged.exists()) == (False, True)
+    assert objects(run)["pretraining_data/shard_0000.tfrecord"].generation == before
+    assert states(run) == {}

@@ -1,0 +1,128 @@
+"""The states of shards, as the page shows them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.views.files import Cache, Files
+from qarib_tasks.views.shards import ShardTask, shard_detail, shards_view
+from tests.support.made_up_run import FolderBucket, MadeUpRun, make_run
+from tests.support.views import files, states
+
+
+def test_every_state_of_a_shard(run: MadeUpRun, bucket: FolderBucket) -> None:
+    dataset, tasks = run.dataset, {(task.step, task.map_index): task for task in run.tasks}
+    place = bucket.folder / dataset.name
+
+    def task(step: str, index: int, state: str | None, label: bool = True) -> None:
+        tasks[step, index] = replace(tasks[step, index], state=state, **({} if label else {"label": None}))
+
+    def unmade(name: str) -> None:
+        dataset.tfrecord(name).unlink()
+        dataset.tfrecord(name).with_suffix(".json").unlink()
+        (place / dataset.tfrecord_name(name)).unlink()
+
+    task("convert", 1, "running")
+    task("upload", 2, "running")
+    # Converted, and its upload has not begun.
+    task("upload", 3, "scheduled")
+    (place / "pretraining_data/shard_0003.tfrecord").unlink()
+    # Gone from the bucket; other bytes there; another size here.
+    (place / "pretraining_data/shard_0004.tfrecord").unlink()
+    (place / "pretraining_data/shard_0005.tfrecord").write_bytes(b"x" * len(b"records of shards/shard_0005"))
+    dataset.tfrecord("shards/shard_0006").write_bytes(b"cut off")
+    # The conversion failed and said why; it was killed; it is to be tried again; it has not begun.
+    Manifest(kind="shard", id="shard_0007", state="failed", reason="not UTF-8").write(
+        dataset.tfrecord("shards/shard_0007").with_suffix(".json")
+    )
+    unmade("shards/shard_0008")
+    task("convert", 8, "failed")
+    task("upload", 8, "upstream_failed")
+    unmade("shards/shard_0009")
+    task("convert", 9, "up_for_retry")
+    task("upload", 9, None)
+    unmade("shards/shard_0010")
+    task("convert", 10, None, label=False)
+    task("upload", 10, None, label=False)
+    # Its task failed, and it was repaired afterwards by others.
+    task("convert", 11, "failed")
+    task("upload", 11, "upstream_failed")
+    view = shards_view(run.record, files(run, bucket), list(tasks.values()))
+    assert states(view) == {
+        "0000": "done", "0001": "converting", "0002": "uploading", "0003": "uploading", "0004": "missing",
+        "0005": "corrupt", "0006": "corrupt", "0007": "failed", "0008": "failed", "0009": "waiting",
+        "0010": "waiting", "0011": "done", "heldout": "done",
+    }  # fmt: skip
+    reasons = {shard["name"]: shard["reason"] for shard in view["shards"]}
+    assert reasons["shards/shard_0004"] == "the bucket has no pretraining_data/shard_0004.tfrecord"
+    assert reasons["shards/shard_0007"] == "not UTF-8"
+    assert view["totals"]["states"]["done"] == 3
+    assert view["trouble"] is None
+    assert {shard["map_index"] for shard in view["shards"]} == set(range(13))
+
+
+def test_an_upload_that_the_listing_does_not_know_yet(run: MadeUpRun, bucket: FolderBucket) -> None:
+    (bucket.folder / run.dataset.name / "pretraining_data/shard_0004.tfrecord").unlink()
+    for ago, state in ((1, "done"), (600, "missing")):
+        tasks = [
+            replace(task, ended=time.time() - ago) if (task.step, task.map_index) == ("upload", 4) else task
+            for task in run.tasks
+        ]
+        assert states(shards_view(run.record, files(run, bucket), tasks))["0004"] == state
+
+
+def test_a_killed_conversion(run: MadeUpRun, bucket: FolderBucket) -> None:
+    """Its manifest still says that it is running."""
+    path = run.dataset.tfrecord("shards/shard_0000").with_suffix(".json")
+    path.write_text(
+        json.dumps({"kind": "shard", "id": "shard_0000", "state": "running", "reason": "on host a"})
+    )
+    found = {}
+    for state in ("running", "failed", "up_for_retry"):
+        tasks = [ShardTask("convert", 0, state, 1, label="shard_0000")]
+        shard = shards_view(run.record, files(run, bucket), tasks)["shards"][0]
+        found[state] = shard["state"], shard["reason"]
+    tasks = [ShardTask("convert", 0, "failed", 3, label="shard_0000")]
+    repair = ShardTask("upload", 0, "running", label="shard_0000")
+    shard = shards_view(run.record, files(run, bucket), tasks, [repair])["shards"][0]
+    assert (shard["state"], shard["reason"]) == ("uploading", "by a backfill")
+    assert found == {
+        "running": ("converting", ""),
+        "failed": ("failed", "its conversion was killed (on host a)"),
+        "up_for_retry": ("waiting", "was interrupted, will be tried again"),
+    }
+
+
+def test_without_the_workspace_the_bucket_tells(run: MadeUpRun, bucket: FolderBucket) -> None:
+    place = bucket.folder / run.dataset.name / "pretraining_data"
+    (place / "shard_0002.tfrecord").unlink()
+    (place / "shard_0003.tfrecord").write_bytes(b"other")
+    own = files(run, bucket, local=False)
+    view = shards_view(run.record, own, run.tasks)
+    found = states(view)
+    assert (found["0002"], found["0003"], found["0004"], found["heldout"]) == (
+        "missing",
+        "corrupt",
+        "done",
+        "done",
+    )
+    assert len(found) == 13
+    # One listing, and the dataset's manifest: however many shards there are.
+    assert bucket.asked == [f"list {run.dataset.name}", f"read {run.dataset.name}manifest.json"]
+    detail = shard_detail(run.record, own, "heldout/shards/shard_0000")
+    assert detail["statistics"]["examples"] == 1157
+    assert shard_detail(run.record, own, "../../../etc/passwd") == {}
+
+
+def test_shards_that_have_only_a_number_yet(tmp_path: Path) -> None:
+    record = make_run(tmp_path, 2).record
+    tasks = [ShardTask("convert", index, None) for index in range(3)]
+    tasks[0] = replace(tasks[0], state="running", label="shard_0000")
+    view = shards_view(record, Files(None, None, Cache()), tasks)
+    assert [(shard["name"], shard["state"]) for shard in view["shards"]] == [
+        ("shards/shard_0000", "converting"), ("#1", "waiting"), ("#2", "waiting"),
+    ]  # fmt: skip

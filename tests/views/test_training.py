@@ -1,0 +1,74 @@
+"""A training, as the page shows it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from qarib_tasks.views.runs import summary
+from qarib_tasks.views.training import training_view
+from tests.support.made_up_run import FolderBucket, MadeUpRun, write_training
+from tests.support.views import files
+
+
+def test_training_here_and_elsewhere(run: MadeUpRun, bucket: FolderBucket) -> None:
+    model = run.record.model
+    assert model is not None
+    write_training(bucket.folder / model.name, steps=10, at="2026-01-01T00:00:10+00:00")
+    view = training_view(run.record, files(run, bucket), 0.0)
+    assert view["progress"]["place"] == "bucket"
+    assert view["history"]["step"] == list(range(1, 11))
+    assert [one["step"] for one in view["evaluations"]] == [0, 10]
+    assert view["checkpoints"] == [10]
+    (gap,) = view["fill_mask"]
+    assert (gap["words"][0]["word"], gap["first"][0]["word"], gap["first_step"]) == ("الله", "في", 0)
+    # The training goes on, and its history follows with the next checkpoint.
+    path = bucket.folder / model.name / "progress.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step": 14, "loss": 3.5}))
+    assert training_view(run.record, files(run, bucket), 0.0)["history"]["step"][-1] == 14
+    # What is newer here goes before.
+    write_training(run.workspace / model.name, steps=20, at="2026-01-01T00:00:20+00:00", state="finished")
+    view = training_view(run.record, files(run, bucket), 0.0)
+    assert (view["progress"]["place"], view["history"]["step"][-1], view["progress"]["state"]) == (
+        "workspace",
+        20,
+        "finished",
+    )
+
+
+def test_a_long_history_is_thinned(run: MadeUpRun, bucket: FolderBucket) -> None:
+    model = run.record.model
+    assert model is not None
+    write_training(run.workspace / model.name, steps=5000, at="2026-01-01T00:00:10+00:00")
+    steps = training_view(run.record, files(run, bucket), 0.0)["history"]["step"]
+    assert (len(steps) <= 801, steps[0], steps[-1]) == (True, 1, 5000)
+
+
+def test_the_tpu(run: MadeUpRun, bucket: FolderBucket) -> None:
+    tpu = {
+        "machine": "cloud_tpu",
+        "accelerator_type": "v5litepod-8",
+        "zones": ["us-central1-a", "us-west4-b"],
+        "chip_hour_price": 0.5,
+    }
+    config = {**run.record.config, "tpu": tpu}
+    record = replace(run.record, run_id="run", values={**run.record.values, "config": config})
+    assert record.model is not None
+    folder = bucket.folder / record.model.name / "tpu" / "run"
+    folder.mkdir(parents=True)
+    memory = {
+        "phase": "running",
+        "zone": 1,
+        "granted": 1000.0,
+        "spent": 1800.0,
+        "preemptions": 1,
+        "attempt": 2,
+    }
+    (folder / "memory.json").write_text(json.dumps(memory))
+    facts = training_view(record, files(run, bucket), now=2800.0)["tpu"]
+    assert (facts["state"], facts["zone"], facts["age_seconds"]) == ("running", "us-west4-b", 1800.0)
+    assert facts["price"] == 8 * 0.5
+    assert facts["cost"] == pytest.approx(4.0)  # half an hour before, half an hour now
+    assert summary(record, files(run, bucket), 2800.0)["tpu"]["cost"] == pytest.approx(4.0)
