@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.storage.tfrecord import is_gzip
+from qarib_tasks.storage import tfrecord
+from qarib_tasks.storage.tfrecord import corrupt_record, open_records
 
 RECORDS_AT_A_TIME = 8_192
 CHUNK = 4 << 20
@@ -55,18 +52,15 @@ def read_rows(path: Path, shape: Shape) -> Iterator[Array]:
     """
     from qarib_tasks.conversion.compiled import parsing
 
-    if not path.is_file():
-        raise InputError("no such file", where=path)
     offsets = shape.offsets
     done = 0
     rest = b""
-    compressed = is_gzip(path)
-    with cast(IO[bytes], gzip.open(path, "rb") if compressed else path.open("rb")) as file:
+    with open_records(path) as file:
         while True:
             try:
                 chunk = file.read(CHUNK)
-            except (EOFError, OSError, zlib.error) as error:
-                raise _corrupt(path, done, f"cannot be read: {error}") from None
+            except tfrecord.UNREADABLE as error:
+                raise corrupt_record(path, done, tfrecord.unreadable(error)) from None
             data = np.frombuffer(rest + chunk, np.uint8)
             at = 0
             while True:
@@ -77,18 +71,14 @@ def read_rows(path: Path, shape: Shape) -> Iterator[Array]:
                 if count:
                     yield rows[:count]
                 if fault not in (parsing.WHOLE, parsing.INCOMPLETE):
-                    raise _corrupt(path, done, _fault(fault, feature))
+                    raise corrupt_record(path, done, _fault(fault, feature))
                 if count < RECORDS_AT_A_TIME:
                     break
             rest = data[at:].tobytes()
             if not chunk:
                 if rest:
-                    raise _corrupt(path, done, "the file ends within the record")
+                    raise corrupt_record(path, done, tfrecord.CUT_OFF)
                 return
-
-
-def _corrupt(path: Path, record: int, what: str) -> CorruptError:
-    return CorruptError(what, where=f"{path}: record {record}", do="Convert the shard again")
 
 
 def _fault(fault: int, feature: int) -> str:
@@ -97,9 +87,9 @@ def _fault(fault: int, feature: int) -> str:
 
     name = FEATURES[feature] if feature >= 0 else ""
     return {
-        parsing.LENGTH_CRC: "the CRC of the record's length is wrong",
-        parsing.DATA_CRC: "the CRC of the record is wrong",
-        parsing.TOO_LONG: "the record's length cannot be",
+        parsing.LENGTH_CRC: tfrecord.WRONG_LENGTH_CRC,
+        parsing.DATA_CRC: tfrecord.WRONG_DATA_CRC,
+        parsing.TOO_LONG: tfrecord.TOO_LONG,
         parsing.NOT_EXAMPLE: f"not a tf.train.Example{f', at {name}' if name else ''}",
         parsing.UNKNOWN_FEATURE: "has a feature that is not BERT's",
         parsing.FEATURE_TWICE: f"has {name} twice",

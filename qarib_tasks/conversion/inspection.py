@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
+from qarib_tasks.conversion.example_decoder import decode_example
 from qarib_tasks.conversion.examples import readable
-from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.errors import InputError
 from qarib_tasks.storage.manifest import Manifest, manifest_of
-from qarib_tasks.storage.tfrecord import decode_example, read_records
+from qarib_tasks.storage.tfrecord import corrupt_record, read_records
 from qarib_tasks.vocabulary.file import load_vocab
 
 # Unicode's isolates: a terminal that knows about bidirectional text lays a line out from the right.
@@ -49,8 +50,7 @@ def example_lines(file: Path, vocab: Path | None, *, examples: int, skip: int) -
     entries = load_vocab(vocab or find_vocab(file))
     records = itertools.islice(read_records(file), skip, skip + examples)
     shown = 0
-    for number, record in enumerate(records, start=skip):
-        where = f"{file}: record {number}"
+    for number, (_, _, record) in enumerate(records, start=skip):
         try:
             features: Any = decode_example(record)
             length = sum(features["input_mask"])
@@ -63,7 +63,7 @@ def example_lines(file: Path, vocab: Path | None, *, examples: int, skip: int) -
                 entries,
             )
         except (ValueError, KeyError, IndexError):
-            raise CorruptError("not an example of this vocabulary", where=where) from None
+            raise corrupt_record(file, number, "not an example of this vocabulary") from None
         yield f"example {number}: {label}, {length} wordpieces, {predictions} masked"
         yield from (f"  {part}" for part in re.split(r"(?<=\[SEP\]) ", text))
         shown += 1

@@ -16,6 +16,7 @@ from qarib_tasks.conversion.examples import predictions_of
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.storage.tfrecord import corrupt_record
 
 REDO = "Convert the shard again"
 Faulty = npt.NDArray[np.bool_]
@@ -61,7 +62,7 @@ def verify_file(path: Path) -> int:
     for rows in read_rows(path, Shape(config.max_seq_length, config.max_predictions_per_seq)):
         for what, faulty in rules(rows, config, size, special):
             if faulty.any():
-                raise CorruptError(what, where=f"{path}: record {done + int(faulty.argmax())}", do=REDO)
+                raise corrupt_record(path, done + int(faulty.argmax()), what)
         done += len(rows)
     if done != examples:
         raise CorruptError(f"has {done} examples, its manifest says {examples}", where=path, do=REDO)

@@ -17,7 +17,7 @@ from qarib_tasks.conversion.example_reader import Shape, read_rows
 from qarib_tasks.conversion.verify import rules, verify_file, verify_files
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.manifest import FileRecord, Manifest
-from qarib_tasks.storage.tfrecord import decode_example, masked_crc32c, read_records
+from qarib_tasks.storage.tfrecord import frame, read_records
 
 FOLDER = Path(__file__).parents[1] / "data" / "pretraining_data"
 CONFIG = ConvertConfig(dupe_factor=1)
@@ -51,10 +51,10 @@ def test_whole_files_pass(shard: Path) -> None:
 @pytest.mark.parametrize(
     ("offset", "message"),
     [
-        (3, "record 5: the CRC of the record's length is wrong"),
-        (9, "record 5: the CRC of the record's length is wrong"),
-        (100, "record 5: the CRC of the record is wrong"),
-        (-2, "record 4: the CRC of the record is wrong"),
+        (3, "record 5: the checksum of the record length is wrong"),
+        (9, "record 5: the checksum of the record length is wrong"),
+        (100, "record 5: the checksum of the record is wrong"),
+        (-2, "record 4: the checksum of the record is wrong"),
     ],
 )
 def test_a_flipped_bit(shard: Path, offset: int, message: str) -> None:
@@ -116,14 +116,9 @@ def test_no_manifest_failed_manifest_no_file(shard: Path) -> None:
 
 def rewritten(shard: Path, change: Callable[[bytes], bytes], number: int) -> None:
     """Change one record's data, and make framing and manifest agree with it."""
-    records = list(read_records(shard))
+    records = [record for _, _, record in read_records(shard)]
     records[number] = change(records[number])
-    parts = []
-    for record in records:
-        length = len(record).to_bytes(8, "little")
-        crcs = [masked_crc32c(part).to_bytes(4, "little") for part in (length, record)]
-        parts += [length, crcs[0], record, crcs[1]]
-    shard.write_bytes(b"".join(parts))
+    shard.write_bytes(b"".join(map(frame, records)))
     path = shard.with_suffix(".json")
     replace(Manifest.read(path), outputs=[FileRecord.of(shard)]).write(path)
 
@@ -182,17 +177,3 @@ def test_every_rule_can_be_broken(shard: Path) -> None:
         )
         assert message in what
         assert faulty.nonzero()[0].tolist() == [short]
-
-
-def test_decoding_needs_no_packed_lists() -> None:
-    # int64_list { value: 5 value: -1 } as separate fields, float_list { value: 1 } as well.
-    feature = bytes.fromhex("1a0d080508ffffffffffffffffff01")
-    weights = bytes.fromhex("12050d0000803f")
-
-    def field(number: int, data: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(data)]) + data
-
-    entries = b"".join(
-        field(1, field(1, name) + field(2, value)) for name, value in ((b"a", feature), (b"w", weights))
-    )
-    assert decode_example(field(1, entries)) == {"a": [5, -1], "w": [1.0]}

@@ -10,10 +10,11 @@ import demo
 from local_stack import TINY_MODEL, LocalStack
 
 from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.conversion.example_decoder import decode_example
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.manifest import FileRecord, Manifest
-from qarib_tasks.storage.tfrecord import decode_example, read_records
+from qarib_tasks.storage.tfrecord import read_records
 
 TINY = {
     "preset": "demo",
@@ -76,7 +77,7 @@ def checksums_of(run: Run, below: str, *ends: str) -> dict[str, str]:
 
 
 def examples(path: Path) -> list[Any]:
-    return [decode_example(record) for record in read_records(path)]
+    return [decode_example(record) for _, _, record in read_records(path)]
 
 
 def require_objects_as_in_manifests(run: Run) -> None:

@@ -134,7 +134,7 @@ def test_events_hold_every_logged_step_once(copy: TrainingJob) -> None:
     go_on_from(copy, 4)
     for folder, steps in (("checkpoints", list(range(1, 13))), ("evaluations", [0, 4, 8, 12])):
         (file,) = (getattr(Output(copy), folder) / "tensorboard").iterdir()
-        events = [Event.FromString(record) for record in read_records(file)]
+        events = [Event.FromString(record) for _, _, record in read_records(file)]
         assert [event.step for event in events[1:]] == steps
         assert all("masked_lm_loss" in {v.tag for v in event.summary.value} for event in events[1:])
     assert [line["step"] for line in history(copy)] == list(range(1, 13))

@@ -4,7 +4,8 @@ Nothing outside this package imports it at module level: numba is heavy. The com
 so that neither each process nor each machine compiles it again (docs/adr/0003-compiled-conversion.md):
 
 - It is compiled for any CPU of the architecture, not for the one at hand.
-- It is found by a hash of this package's sources and of numba's version, not by time stamps.
+- It is found by a hash of its sources (this package and `storage.tfrecord`) and of numba's version, not by
+  time stamps.
 - It lies in `__pycache__` here, where `python -m qarib_tasks.conversion.compile_ahead` puts it when an image
   is built; a read-only folder is fine to read it from. What is not there goes to `$NUMBA_CACHE_DIR`, or the
   user's cache folder, or a temporary folder of this process, whichever can be written.
@@ -29,6 +30,8 @@ os.environ.setdefault("NUMBA_CPU_NAME", "generic")
 import numba  # noqa: TID253
 from numba.core import caching  # noqa: TID253
 
+from qarib_tasks.storage import tfrecord
+
 # Where something else imported numba first, it has not seen the variable yet.
 numba.config.reload_config()  # type: ignore[no-untyped-call]
 
@@ -38,13 +41,15 @@ int64: Any = np.int64
 uint64: Any = np.uint64
 HERE = Path(__file__).resolve().parent
 PREPARED = HERE / "__pycache__"
+# What the compiled code takes constants from; modules here import nothing else of qarib_tasks.
+OUTSIDE = (Path(tfrecord.__file__),)
 
 
 @functools.cache
 def source_stamp() -> str:
-    """A hash of what the compiled code is made of: a change in any file here must reach its callers."""
+    """A hash of what the compiled code is made of: a change in any of these files must reach its callers."""
     stamp = hashlib.sha256(f"{numba.__version__} {sys.implementation.cache_tag}".encode())
-    for path in sorted(HERE.glob("*.py")):
+    for path in (*sorted(HERE.glob("*.py")), *OUTSIDE):
         stamp.update(path.read_bytes())
     return stamp.hexdigest()[:16]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from qarib_tasks.conversion.compiled import compiled, int64
 from qarib_tasks.conversion.compiled.records import NAME_OFFSETS, NAMES, WEIGHTS, masked_crc
+from qarib_tasks.storage.tfrecord import MAX_RECORD
 
 (
     WHOLE,
@@ -21,7 +22,6 @@ from qarib_tasks.conversion.compiled.records import NAME_OFFSETS, NAMES, WEIGHTS
     WRONG_LENGTH,
     WRONG_VALUE,
 ) = range(11)
-MAX_RECORD = 1 << 28
 
 
 @compiled

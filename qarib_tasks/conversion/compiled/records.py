@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return"
-"""Examples to TFRecords of `tf.train.Example`, and back; see `storage.tfrecord` for the formats."""
+"""Examples to TFRecords of `tf.train.Example`, and back; `storage.tfrecord` has the framing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from qarib_tasks.conversion.compiled import compiled, int64
 from qarib_tasks.conversion.compiled.instances import A_LENGTH, A_START, B_LENGTH, B_START, MASKS, RANDOM_NEXT
+from qarib_tasks.storage.tfrecord import MASK_DELTA
 
 INPUT_IDS, INPUT_MASK, SEGMENT_IDS, POSITIONS, LABELS, WEIGHTS, NEXT = range(7)
 FEATURES = (
@@ -22,7 +23,6 @@ FEATURES = (
 )
 NAMES = np.frombuffer("".join(FEATURES).encode(), np.uint8)
 NAME_OFFSETS = np.cumsum([0, *map(len, FEATURES)])
-_CRC_MASK = 0xA282EAD8
 _ONE = 0x3F800000  # 1.0 as float32
 
 
@@ -64,7 +64,7 @@ def masked_crc(data: Any, start: int, end: int) -> int:
         crc = int64(CRC[0, (crc ^ data[at]) & 0xFF]) ^ (crc >> 8)
         at += 1
     crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + _CRC_MASK) & 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + MASK_DELTA) & 0xFFFFFFFF
 
 
 def largest_record(max_seq_length: int, max_predictions_per_seq: int) -> int:

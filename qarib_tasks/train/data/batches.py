@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.storage.tfrecord import records_from
+from qarib_tasks.storage.tfrecord import read_records
 from qarib_tasks.train.data.shards import Shards
 from qarib_tasks.train.model.batch import Batch
 
@@ -143,7 +143,7 @@ class ExampleStream:
                 log.info("epoch %d: worker %d reads %s%s", position.epoch, self.host, names[index], part)
             self.shards.expect(names[index + 1 : index + 2])
             path = self.shards.path(names[index])
-            for after in records_from(path, number, offset, self._pass_over):
+            for after in read_records(path, number, offset, self._pass_over):
                 number, offset, record = after
                 if self._by_record and number % self.hosts != self.host:
                     continue
@@ -233,7 +233,7 @@ def heldout_examples(shards: Shards, limit: int) -> list[bytes]:
     """
     readers = []
     for name in shards.names:
-        readers.append(record for _, _, record in records_from(shards.path(name)))
+        readers.append(record for _, _, record in read_records(shards.path(name)))
     examples: list[bytes] = []
     while readers and len(examples) < limit:
         for reader in list(readers):

@@ -34,14 +34,17 @@ def run(root: Path, **environment: str) -> tuple[Path, int, str]:
 def copy(tmp_path: Path) -> Path:
     """A copy of what has to be there, with nothing compiled."""
     target = tmp_path / "root" / "qarib_tasks"
-    (target / "compiled").mkdir(parents=True)
-    for path in [PACKAGE / "__init__.py", *(PACKAGE / "compiled").glob("*.py")]:
-        (target / path.relative_to(PACKAGE)).write_bytes(path.read_bytes())
+    needed = ("__init__", "errors", "storage/__init__", "storage/tfrecord", "conversion/__init__")
+    modules = [PACKAGE / f"{name}.py" for name in needed]
+    for path in [*modules, *(PACKAGE / "conversion/compiled").glob("*.py")]:
+        place = target / path.relative_to(PACKAGE)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
     return tmp_path / "root"
 
 
 def test_compiled_once_for_any_cpu_and_found_again(copy: Path, tmp_path: Path) -> None:
-    beside = copy / "qarib_tasks" / "compiled" / "__pycache__"
+    beside = copy / "qarib_tasks" / "conversion" / "compiled" / "__pycache__"
     folder, hits, cpu = run(copy)
     assert (folder.parent, hits, cpu) == (beside, 0, "generic")
     assert run(copy) == (folder, 1, "generic")
@@ -49,15 +52,21 @@ def test_compiled_once_for_any_cpu_and_found_again(copy: Path, tmp_path: Path) -
     (folder / "complete").touch()
     assert run(copy, NUMBA_CACHE_DIR=str(tmp_path / "given")) == (folder, 1, "generic")
     # A change in any file of the package makes other code.
-    (copy / "qarib_tasks" / "compiled" / "instances.py").write_text("x = 1\n")
+    (copy / "qarib_tasks" / "conversion" / "compiled" / "instances.py").write_text("x = 1\n")
     changed, hits, _ = run(copy)
     assert changed != folder
+    assert hits == 0
+    # So does a change in the module that its constants are from.
+    with (copy / "qarib_tasks" / "storage" / "tfrecord.py").open("a") as file:
+        file.write("# changed\n")
+    again, hits, _ = run(copy)
+    assert again not in (folder, changed)
     assert hits == 0
 
 
 def test_where_the_sources_cannot_be_written(copy: Path, tmp_path: Path) -> None:
     # A file where the folder would be: nobody, root neither, can write there.
-    (copy / "qarib_tasks" / "compiled" / "__pycache__").write_text("")
+    (copy / "qarib_tasks" / "conversion" / "compiled" / "__pycache__").write_text("")
     given = tmp_path / "given"
     folder, hits, _ = run(copy, NUMBA_CACHE_DIR=str(given))
     assert (folder.parent, hits) == (given, 0)
