@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.loading import dump_yaml, to_dict
+from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.corpus import collect as collect_step
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.dataset import ledger
@@ -24,7 +24,7 @@ from qarib_tasks.layout import FETCHED
 from qarib_tasks.machines.backend import Work
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
 from qarib_tasks.runs.prepare import vocab_file_of
-from qarib_tasks.runs.run import Run, ledger_of
+from qarib_tasks.runs.run import Run, ledger_of, write_settings
 from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import write_text
@@ -115,9 +115,7 @@ def build_vocab(run: Run) -> Manifest:
         do_lower_case=convert.do_lower_case,
         random_seed=convert.random_seed,
     )
-    bert_config = {key: value for key, value in to_dict(run.config.model).items()} | {
-        "vocab_size": run.config.vocab.vocab_size
-    }
+    bert_config = recorded_settings(run.config.model) | {"vocab_size": run.config.vocab.vocab_size}
     write_text(run.dataset.bert_config, json.dumps(bert_config, indent=2, sort_keys=True) + "\n")
     return manifest
 
@@ -163,7 +161,7 @@ def shard_files(run: Run, shard: str) -> list[Path]:
 
 def trainer_work(run: Run, command: str) -> Work:
     """`train`, `evaluate` or `export` as work for a `Backend`, its `config.yaml` written."""
-    write_text(run.model.config, dump_yaml(training_job(run)))
+    write_settings(run.model.config, training_job(run))
     return Work(command, (command, "--config", str(run.model.config)), run.model.root)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from qarib_tasks.config.identity import DATASET, neither
 from qarib_tasks.config.loading import STRICT
 
 RuleName = Literal[
@@ -47,26 +48,30 @@ DEFAULT_CLEANING: tuple[RuleName, ...] = (
 class SourceConfig:
     """One corpus source: a file, a glob of files, or an address in a bucket or on a web server."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", title="Name")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", title="Name"), DATASET]
     path: Annotated[
         str,
         Field(
             min_length=1, title="Address", description="Path or glob, gs://bucket/glob, http:// or https://."
         ),
+        neither("the contents of its files count, not where they are"),
     ]
     format: Annotated[
         Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses"],
         Field(title="Format", description="auto: by the end of the file's name."),
+        DATASET,
     ] = "auto"
     compression: Annotated[
         Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"],
         Field(title="Compression", description="auto: by the end of the file's name."),
+        DATASET,
     ] = "auto"
     field: Annotated[
         str,
         Field(
             min_length=1, title="Field", description="JSON field or column with the text; a.b is b inside a."
         ),
+        DATASET,
     ] = "text"
     document: Annotated[
         Literal["blank_line", "line", "file", "group"],
@@ -75,6 +80,7 @@ class SourceConfig:
             description="What ends a document: a blank line, every line, the end of the file, "
             "or another value in the grouping field.",
         ),
+        DATASET,
     ] = "blank_line"
     group: Annotated[
         str,
@@ -82,6 +88,7 @@ class SourceConfig:
             title="Grouping field",
             description="Field or column whose equal values, one after the other, make a document.",
         ),
+        DATASET,
     ] = ""
     member: Annotated[
         str,
@@ -89,15 +96,20 @@ class SourceConfig:
             title="Member",
             description="Glob of the files to read in a zip. Empty: all; of a Moses zip, *.ar.",
         ),
+        DATASET,
     ] = ""
-    limit: Annotated[int, Field(ge=0, title="Limit", description="Most documents; 0 is no limit.")] = 0
+    limit: Annotated[
+        int, Field(ge=0, title="Limit", description="Most documents; 0 is no limit."), DATASET
+    ] = 0
     share: Annotated[
         float,
         Field(gt=0, le=1, title="Share", description="Share of the documents, chosen by hash."),
+        DATASET,
     ] = 1.0
     skip_at_most: Annotated[
         int,
         Field(ge=0, title="Skip at most", description="Unreadable records that are skipped and counted."),
+        DATASET,
     ] = 0
     sha256: Annotated[
         str,
@@ -106,6 +118,7 @@ class SourceConfig:
             title="SHA-256",
             description="Of the one file named, as it is fetched.",
         ),
+        DATASET,
     ] = ""
 
     def __post_init__(self) -> None:
@@ -117,7 +130,7 @@ class SourceConfig:
 class CollectConfig:
     """Step 0: source files to `data.txt` and a held-out part."""
 
-    sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources")] = ()
+    sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources"), DATASET] = ()
     heldout_share: Annotated[
         float,
         Field(
@@ -126,6 +139,7 @@ class CollectConfig:
             title="Held-out share",
             description="Share of the documents kept out of training, chosen by a hash of the document.",
         ),
+        DATASET,
     ] = 0.001
     cleaning: Annotated[
         tuple[RuleName, ...],
@@ -133,12 +147,17 @@ class CollectConfig:
             title="Cleaning",
             description="Rules in their order. Control characters and double spaces always go.",
         ),
+        DATASET,
     ] = DEFAULT_CLEANING
     minimum_characters: Annotated[
-        int, Field(ge=1, title="Shortest line", description="Of the rule minimum_length, in characters.")
+        int,
+        Field(ge=1, title="Shortest line", description="Of the rule minimum_length, in characters."),
+        DATASET,
     ] = 2
     maximum_characters: Annotated[
-        int, Field(ge=1, title="Longest line", description="Of the rule maximum_length, in characters.")
+        int,
+        Field(ge=1, title="Longest line", description="Of the rule maximum_length, in characters."),
+        DATASET,
     ] = 10_000
     arabic_share: Annotated[
         float,
@@ -148,6 +167,7 @@ class CollectConfig:
             title="Arabic share",
             description="Least share of a line's letters that must be Arabic, of the rule arabic_share.",
         ),
+        DATASET,
     ] = 0.5
     deduplicate: Annotated[
         bool,
@@ -156,6 +176,7 @@ class CollectConfig:
             description="Keep the first of documents that differ only in diacritics, case, punctuation "
             "and spaces.",
         ),
+        DATASET,
     ] = True
     near_duplicates: Annotated[
         float,
@@ -166,6 +187,7 @@ class CollectConfig:
             description="Also drop documents at least so similar (Jaccard, 0.8 is usual) to an earlier one. "
             "0 is off; about 100 times slower than exact deduplication.",
         ),
+        DATASET,
     ] = 0.0
 
     def __post_init__(self) -> None:

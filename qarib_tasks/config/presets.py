@@ -42,7 +42,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "train_steps": 800,
             "num_warmup_steps": 80,
             "save_checkpoints_steps": 200,
-            "num_tpu_cores": 1,
             "xla": False,
         },
         "evaluate": {"max_eval_steps": 20},

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.config.identity import DATASET, Identity, neither
 from qarib_tasks.config.loading import STRICT
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
@@ -26,9 +27,15 @@ class RunConfig:
     """Everything that a run is asked to do. `preset` is a name only: the values are already resolved."""
 
     workspace: Annotated[
-        str, Field(min_length=1, title="Workspace", description="Folder that the run works in.")
+        str,
+        Field(min_length=1, title="Workspace", description="Folder that the run works in."),
+        neither("changes where files are, not what is in them"),
     ]
-    preset: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", title="Preset")] = "custom"
+    preset: Annotated[
+        str,
+        Field(pattern=r"^[a-z0-9_]+$", title="Preset"),
+        Identity("dataset", "is the first part of both names"),
+    ] = "custom"
     extends: Annotated[
         str,
         Field(
@@ -37,6 +44,7 @@ class RunConfig:
             description="Dataset that is trained on too. Of the sources only files that it lacks are "
             "collected; its vocabulary and the settings of its steps are kept.",
         ),
+        DATASET,
     ] = ""
     promotion_margin: Annotated[
         float,
@@ -46,6 +54,7 @@ class RunConfig:
             description="Nats that the masked-LM loss on the held-out part may be above that of the promoted "
             "model for a new one to take its place.",
         ),
+        neither("judges the model without changing it"),
     ] = 0.02
     collect: CollectConfig = CollectConfig()
     vocab: VocabConfig = VocabConfig()

@@ -10,9 +10,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from qarib_tasks.config.identity import neither
 from qarib_tasks.config.loading import STRICT
 
 Zone = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
+
+
+MACHINE = neither("changes where and how long a training runs, not what it computes")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -26,6 +30,7 @@ class TpuConfig:
             description="Where it trains. cloud_tpu makes a Cloud TPU for the training and removes it; "
             "local is the machine of the Airflow worker.",
         ),
+        MACHINE,
     ] = "cloud_tpu"
     accelerator_type: Annotated[
         str,
@@ -34,6 +39,7 @@ class TpuConfig:
             title="TPU",
             description="Accelerator type, such as v5litepod-8 or v6e-8.",
         ),
+        MACHINE,
     ] = "v5litepod-8"
     runtime_version: Annotated[
         str,
@@ -42,9 +48,12 @@ class TpuConfig:
             title="Image",
             description="Runtime version: v2-alpha-tpuv5-lite for v5e, v2-alpha-tpuv6e for v6e.",
         ),
+        MACHINE,
     ] = "v2-alpha-tpuv5-lite"
     zones: Annotated[
-        tuple[Zone, ...], Field(min_length=1, title="Zones", description="Asked one after another.")
+        tuple[Zone, ...],
+        Field(min_length=1, title="Zones", description="Asked one after another."),
+        MACHINE,
     ] = ("us-central1-a", "us-west4-a", "europe-west4-b")
     provisioning: Annotated[
         Literal["spot", "on_demand", "reserved"],
@@ -53,6 +62,7 @@ class TpuConfig:
             description="Spot costs a fraction and may be taken away at any time: the training then goes on "
             "from its last checkpoint on the next one.",
         ),
+        MACHINE,
     ] = "spot"
     reservation: Annotated[
         str,
@@ -61,9 +71,18 @@ class TpuConfig:
             title="Reservation",
             description="Full name of the reservation to take the TPU from.",
         ),
+        MACHINE,
     ] = ""
-    network: Annotated[str, Field(title="Network", description="Empty: default.")] = ""
-    subnetwork: Annotated[str, Field(title="Subnetwork", description="Empty: default.")] = ""
+    network: Annotated[
+        str,
+        Field(title="Network", description="Empty: default."),
+        MACHINE,
+    ] = ""
+    subnetwork: Annotated[
+        str,
+        Field(title="Subnetwork", description="Empty: default."),
+        MACHINE,
+    ] = ""
     external_ips: Annotated[
         bool,
         Field(
@@ -71,6 +90,7 @@ class TpuConfig:
             description="Without them the subnetwork needs Private Google Access, and the deployment a "
             "wheelhouse (see docs/cloud-tpu.md).",
         ),
+        MACHINE,
     ] = True
     service_account: Annotated[
         str,
@@ -80,12 +100,17 @@ class TpuConfig:
             description="E-mail of the account that the TPU's machines run as; it must read and write the "
             "bucket. Empty: the project's default Compute account.",
         ),
+        MACHINE,
     ] = ""
     queueing_hours: Annotated[
-        float, Field(gt=0, title="Longest wait", description="Hours to wait for a TPU in each zone.")
+        float,
+        Field(gt=0, title="Longest wait", description="Hours to wait for a TPU in each zone."),
+        MACHINE,
     ] = 4.0
     booting_hours: Annotated[
-        float, Field(gt=0, title="Longest start", description="Hours from the grant to the first heartbeat.")
+        float,
+        Field(gt=0, title="Longest start", description="Hours from the grant to the first heartbeat."),
+        MACHINE,
     ] = 1.0
     running_hours: Annotated[
         float,
@@ -95,6 +120,7 @@ class TpuConfig:
             title="Longest training",
             description="Hours of training, on all TPUs together; then it saves and ends.",
         ),
+        MACHINE,
     ] = 168.0
     heartbeat_minutes: Annotated[
         float,
@@ -103,9 +129,12 @@ class TpuConfig:
             title="Heartbeat",
             description="Minutes without a sign of life after which a TPU is replaced.",
         ),
+        MACHINE,
     ] = 15.0
     max_preemptions: Annotated[
-        int, Field(ge=0, title="Most preemptions", description="Lost TPUs that are replaced.")
+        int,
+        Field(ge=0, title="Most preemptions", description="Lost TPUs that are replaced."),
+        MACHINE,
     ] = 20
     max_cost: Annotated[
         float | None,
@@ -114,6 +143,7 @@ class TpuConfig:
             title="Most to spend",
             description="US dollars. The training saves and ends when the estimate passes it.",
         ),
+        MACHINE,
     ] = None
     chip_hour_price: Annotated[
         float | None,
@@ -122,9 +152,12 @@ class TpuConfig:
             title="Price of a chip-hour",
             description="US dollars; empty: the table's, see docs/cloud-tpu.md.",
         ),
+        MACHINE,
     ] = None
     poll_seconds: Annotated[
-        float, Field(gt=0, title="Seconds between looks", description="At the TPU, and at its reports.")
+        float,
+        Field(gt=0, title="Seconds between looks", description="At the TPU, and at its reports."),
+        MACHINE,
     ] = 30.0
 
     def __post_init__(self) -> None:

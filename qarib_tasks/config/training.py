@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import logging
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
+from qarib_tasks.config.identity import MODEL, Identity, neither
 from qarib_tasks.config.loading import STRICT
+
+log = logging.getLogger(__name__)
+# Settings of earlier versions, and what holds instead.
+REMOVED = {"num_tpu_cores": "the batch is divided over all devices"}
+SAVING = neither("changes how often the training is saved, not what it computes")
+
+
+MEASURE = neither("measures the model without changing it")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -21,9 +32,10 @@ class TrainConfig:
             description="Weights to train further, by path or gs:// address: one of our model folders or "
             "checkpoints, a TF 1 BERT checkpoint, or a Hugging Face folder. Empty: from the beginning.",
         ),
+        Identity("model", "its contents count, not where it is"),
     ] = ""
     train_batch_size: Annotated[
-        int, Field(ge=1, title="Batch size", description="Examples a step, over all cores.")
+        int, Field(ge=1, title="Batch size", description="Examples a step, over all cores."), MODEL
     ] = 64
     learning_rate: Annotated[
         float,
@@ -33,10 +45,17 @@ class TrainConfig:
             title="Learning rate",
             description="At the end of the warm-up; it then falls linearly to 0.",
         ),
+        MODEL,
     ] = 8e-6
-    train_steps: Annotated[int, Field(ge=1, title="Training steps")] = 2_000_000
-    save_checkpoints_steps: Annotated[int, Field(ge=1, title="Steps between checkpoints")] = 100_000
-    keep_checkpoint_max: Annotated[int, Field(ge=1, title="Checkpoints kept")] = 20
+    train_steps: Annotated[int, Field(ge=1, title="Training steps"), MODEL] = 2_000_000
+    save_checkpoints_steps: Annotated[
+        int,
+        Field(ge=1, title="Steps between checkpoints"),
+        SAVING,
+    ] = 100_000
+    keep_checkpoint_max: Annotated[
+        int, Field(ge=1, title="Checkpoints kept"), neither("only removes old checkpoints")
+    ] = 20
     recovery_minutes: Annotated[
         float,
         Field(
@@ -44,18 +63,13 @@ class TrainConfig:
             title="Minutes between recovery checkpoints",
             description="What a lost machine loses at most. One is kept beside the others; 0 for none.",
         ),
+        SAVING,
     ] = 10
-    num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps")] = 10
-    num_tpu_cores: Annotated[
-        int,
-        Field(
-            ge=1,
-            title="TPU cores",
-            description="As published; the batch is divided over all devices that are there.",
-        ),
-    ] = 8
+    num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps"), MODEL] = 10
     shuffle_window: Annotated[
-        int, Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading.")
+        int,
+        Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading."),
+        MODEL,
     ] = 65_536
     max_corrupt_records: Annotated[
         int,
@@ -64,11 +78,13 @@ class TrainConfig:
             title="Corrupt records",
             description="Corrupt records passed over before the training stops; 0 stops at the first.",
         ),
+        neither("changes when the training stops, not what the intact records teach"),
     ] = 0
-    next_sentence: Annotated[bool, Field(title="Next sentence prediction")] = True
+    next_sentence: Annotated[bool, Field(title="Next sentence prediction"), MODEL] = True
     backend: Annotated[
         Literal["auto", "tensorflow", "jax"],
         Field(title="Backend", description="auto is jax where there is a TPU, tensorflow elsewhere."),
+        MODEL,
     ] = "auto"
     precision: Annotated[
         Literal["float32", "bfloat16"],
@@ -77,6 +93,7 @@ class TrainConfig:
             description="bfloat16 is mixed: matrix products in bfloat16, weights and the rest in float32. "
             "For TPUs; most CPUs are slower with it.",
         ),
+        MODEL,
     ] = "float32"
     xla: Annotated[
         bool,
@@ -85,6 +102,7 @@ class TrainConfig:
             description="Compile the training step: seconds at the start, then faster and with less memory. "
             "The backend jax always does.",
         ),
+        MODEL,
     ] = True
 
     steps_per_call: Annotated[
@@ -96,7 +114,20 @@ class TrainConfig:
             description="Steps that the device runs in one go. It spares a fast device the wait for the "
             "machine's processor. Logged steps and checkpoints should be multiples of it.",
         ),
+        neither("changes how often the device waits, not what it computes"),
     ] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed(cls, values: Any) -> Any:
+        """Accept the settings of earlier versions: files that those wrote stay readable."""
+        given = values.kwargs if isinstance(values, ArgsKwargs) else values
+        if not isinstance(given, dict):
+            return values
+        removed = [name for name in REMOVED if name in given]
+        for name in removed:
+            log.info("train.%s is no longer a setting and is ignored: %s", name, REMOVED[name])
+        return {key: value for key, value in given.items() if key not in removed} if removed else values
 
     def __post_init__(self) -> None:
         if self.num_warmup_steps >= self.train_steps:
@@ -109,9 +140,11 @@ class TrainConfig:
 class EvaluateConfig:
     """Step 6: how much of the held-out part an evaluation reads."""
 
-    eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size")] = 64
+    eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
     max_eval_steps: Annotated[
-        int, Field(ge=1, title="Evaluation steps", description="Most batches an evaluation reads.")
+        int,
+        Field(ge=1, title="Evaluation steps", description="Most batches an evaluation reads."),
+        MEASURE,
     ] = 100
     fill_mask_sentences: Annotated[
         tuple[str, ...],
@@ -120,6 +153,7 @@ class EvaluateConfig:
             title="Sentences to fill",
             description="Each with one [MASK]; every evaluation shows the words that the model puts there.",
         ),
+        MEASURE,
     ] = (
         "شو عندكم يا [MASK]",
         "قام [MASK] بزيارة المدينة",
@@ -138,18 +172,18 @@ class EvaluateConfig:
 class ModelConfig:
     """The shape of the BERT; with the vocabulary's size it is `bert_config.json`."""
 
-    num_hidden_layers: Annotated[int, Field(ge=1, title="Layers")] = 12
-    hidden_size: Annotated[int, Field(ge=1, title="Hidden size")] = 768
-    num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads")] = 12
-    intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size")] = 3072
+    num_hidden_layers: Annotated[int, Field(ge=1, title="Layers"), MODEL] = 12
+    hidden_size: Annotated[int, Field(ge=1, title="Hidden size"), MODEL] = 768
+    num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads"), MODEL] = 12
+    intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size"), MODEL] = 3072
     max_position_embeddings: Annotated[
-        int, Field(ge=8, title="Positions", description="Longest sequence the model can ever read.")
+        int, Field(ge=8, title="Positions", description="Longest sequence the model can ever read."), MODEL
     ] = 512
-    type_vocab_size: Annotated[int, Field(ge=2, title="Segment types")] = 2
-    hidden_act: Annotated[Literal["gelu"], Field(title="Activation")] = "gelu"
-    hidden_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Hidden dropout")] = 0.1
-    attention_probs_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Attention dropout")] = 0.1
-    initializer_range: Annotated[float, Field(gt=0, title="Initializer range")] = 0.02
+    type_vocab_size: Annotated[int, Field(ge=2, title="Segment types"), MODEL] = 2
+    hidden_act: Annotated[Literal["gelu"], Field(title="Activation"), MODEL] = "gelu"
+    hidden_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Hidden dropout"), MODEL] = 0.1
+    attention_probs_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Attention dropout"), MODEL] = 0.1
+    initializer_range: Annotated[float, Field(gt=0, title="Initializer range"), MODEL] = 0.02
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:

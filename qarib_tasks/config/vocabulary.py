@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from qarib_tasks.config.identity import DATASET, Identity
 from qarib_tasks.config.loading import STRICT
 
 
@@ -22,6 +23,7 @@ class VocabConfig:
             title="Vocabulary size",
             description="Lines of vocab.txt, special tokens and placeholders included.",
         ),
+        DATASET,
     ] = 64_000
     sample_lines: Annotated[
         int,
@@ -30,6 +32,7 @@ class VocabConfig:
             title="Sample lines",
             description="Random lines, uniform over the corpus, that the vocabulary is learnt from.",
         ),
+        DATASET,
     ] = 5_000_000
     placeholders: Annotated[
         int,
@@ -39,6 +42,7 @@ class VocabConfig:
             title="Placeholders",
             description="[UNUSED_i] entries left free for words added later.",
         ),
+        DATASET,
     ] = 256
     recipe: Annotated[
         Literal["normalized", "published"],
@@ -47,10 +51,12 @@ class VocabConfig:
             description="normalized: learnt from the words that the tokenizer sees. "
             "published: what prepare_vocab.py does, for comparison.",
         ),
+        DATASET,
     ] = "normalized"
     model_type: Annotated[
         Literal["unigram", "bpe"],
         Field(title="Model", description="What SentencePiece learns; the published recipe is unigram."),
+        DATASET,
     ] = "unigram"
     vocab_file: Annotated[
         str,
@@ -59,4 +65,5 @@ class VocabConfig:
             description="A vocab.txt (path or gs://) to use as it is, for training further on new data; "
             "nothing is learnt.",
         ),
+        Identity("dataset", "its contents count, not where it is"),
     ] = ""

@@ -21,7 +21,7 @@ from typing import Any
 import google_crc32c
 
 from qarib_tasks.config.conversion import ConvertConfig
-from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.identity import named_settings
 from qarib_tasks.conversion.examples import Examples, build_examples, encode_examples, readable
 from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
@@ -68,7 +68,7 @@ def convert_shard(
         ConfigError: the config does not suit the vocabulary's model.
         StorageError: `out` cannot be written.
     """
-    settings = to_dict(config)
+    settings = named_settings(config)
     inputs: list[FileRecord] = []
     try:
         inputs = [_input(shard), _input(vocab)]
@@ -167,7 +167,7 @@ def _convert(
     return Manifest(
         kind="shard",
         id=shard.name,
-        config=to_dict(config),
+        config=named_settings(config),
         inputs=inputs,
         outputs=[output],
         statistics=statistics,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.identity import named_settings
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.formats import read
@@ -163,9 +163,9 @@ def _cache(out: Path, cache: Path | None) -> Path:
 
 def _settings(config: CollectConfig) -> dict[str, Any]:
     """Every setting that changes the text. A source's address does not: its files' checksums stand for it."""
-    settings = to_dict(config)
+    settings = named_settings(config)
     for source in settings["sources"]:
-        del source["path"], source["sha256"]
+        del source["sha256"]
     del settings["heldout_share"]
     return settings
 

@@ -8,7 +8,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from qarib_tasks.config.conversion import SplitConfig
-from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.identity import named_settings
 from qarib_tasks.errors import InputError
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import atomic_path
@@ -37,7 +37,7 @@ def split(data: Path, folder: Path, config: SplitConfig, first_number: int | Non
     if not source.bytes and first_number is None:
         raise InputError("the file is empty", where=data, do="Check what was collected into it")
     manifest_path = manifest_of(folder)
-    settings = to_dict(config)
+    settings = named_settings(config)
     if first_number is not None:
         settings["first_number"] = first_number
     if done := finished(manifest_path, config=settings, inputs=[source]):

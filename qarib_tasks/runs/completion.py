@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.dataset.audit import MOST_NAMED, audit, broken, listed, repair, tolerated
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.run import Run
@@ -59,8 +59,9 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         dataset.root / "tokenizer_config.json",
     ]
     outputs = [FileRecord.of(path) for path in own] + outputs
-    settings = to_dict(run.config)
-    config = {key: settings[key] for key in ("preset", "collect", "vocab", "split", "convert", "model")}
+    sections = ("collect", "vocab", "split", "convert", "model")
+    config: dict[str, Any] = {key: recorded_settings(getattr(run.config, key)) for key in sections}
+    config["preset"] = run.config.preset
     if run.config.extends:
         config["extends"] = run.config.extends
     inputs = Manifest.read(manifest_of(dataset.data)).inputs

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, write_plan
 from qarib_tasks.errors import InputError, NothingNewError
+from qarib_tasks.runs.names import dataset_name, made_before, model_name, short_hash
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset, save_settings
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord, manifest_of
@@ -30,12 +29,9 @@ def prepare(
 ) -> Run:
     """Check the sources and name the run's dataset and model by a hash of all that changes them.
 
-    Addresses are not part of the hash, contents are: the same text under another path is the same dataset. Of
-    a file far away its address, size and version stand for the content, which is not fetched yet.
-
     Args:
         allowed: what sources may name, where others than the machine's owner name them; None for anything.
-        client: a `google.cloud.storage.Client` to read the ledger with, where the run extends a dataset.
+        client: a `google.cloud.storage.Client` to read the ledger and the names of earlier models with.
         save: whether nothing is left to check: see `save_settings`.
 
     Raises:
@@ -52,23 +48,12 @@ def prepare(
         new = {file.source for file in files}
         sources = tuple(source for source in config.collect.sources if source.name in new)
         config = replace(config, collect=replace(config.collect, sources=sources))
-    settings = to_dict(config)
-    data = {name: settings[name] for name in ("collect", "vocab", "split", "convert")}
-    for values in data["collect"]["sources"]:
-        del values["path"]
-        values["files"] = [
-            file.sha256 or [file.address, file.bytes, file.version]
-            for file in files
-            if file.source == values["name"]
-        ]
-    if config.extends:
-        data["extends"] = config.extends
+    vocab_digest = ""
     if vocab_file := config.vocab.vocab_file:
         if allowed:
             allowed.check(vocab_file, "vocab.vocab_file")
-        data["vocab"]["vocab_file"] = FileRecord.of(vocab_file_of(config)).sha256
-    dataset_id = f"{config.preset}-{_short_hash(data)}"
-    run = _named(config, dataset_id, allowed)
+        vocab_digest = FileRecord.of(vocab_file_of(config)).sha256
+    run = _named(config, dataset_name(config, files, vocab_digest), allowed, client)
     write_plan(run.dataset.sources, files)
     if save:
         save_settings(run)
@@ -109,11 +94,13 @@ def prepare_training(
     dataset_id: str,
     allowed: AllowedSources | None = None,
     first_step: Literal["convert", "train"] = "train",
+    client: Any = None,
 ) -> Run:
     """The run that trains on a dataset that is there, whose settings stand in place of the config's.
 
     Args:
         first_step: with `convert` the dataset need not be complete, its text and vocabulary must be.
+        client: a `google.cloud.storage.Client` to read the names of earlier models with.
 
     Raises:
         InputError: the workspace has no such dataset, or it is not complete.
@@ -129,7 +116,7 @@ def prepare_training(
     values = to_dict(config)
     own = to_dict(made.config)
     values |= {name: own[name] for name in ("extends", "collect", "vocab", "split", "convert")}
-    return replace(_named(from_dict(RunConfig, values), dataset_id, allowed), first_step=first_step)
+    return replace(_named(from_dict(RunConfig, values), dataset_id, allowed, client), first_step=first_step)
 
 
 def _require_complete(run: Run) -> None:
@@ -141,25 +128,19 @@ def _require_complete(run: Run) -> None:
         )
 
 
-def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None) -> Run:
+def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None, client: Any) -> Run:
     """The run on this dataset, its model named by a hash of all that changes it."""
-    settings = to_dict(config)
-    model = {name: settings[name] for name in ("model", "train", "evaluate")}
-    # Nothing in the model depends on these.
-    del model["train"]["recovery_minutes"], model["train"]["steps_per_call"]
-    del model["evaluate"]["fill_mask_sentences"]
     digest, steps = "", 0
-    if start_from := model["train"].pop("start_from"):
+    if start_from := config.train.start_from:
         if allowed:
             allowed.check(start_from, "train.start_from")
         found = find(start_from)
-        digest = model["train"]["start_from"] = found.digest
-        steps = steps_behind(found)
-    return Run(config, dataset_id, f"{config.preset}-{_short_hash([dataset_id, model])}", digest, steps)
-
-
-def _short_hash(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+        digest, steps = found.digest, steps_behind(found)
+    run = Run(config, dataset_id, model_name(config, dataset_id, digest), digest, steps)
+    if before := made_before(config, dataset_id, digest, run.address, client):
+        log.info("An earlier version made this model: %s", before)
+        return replace(run, model_id=before)
+    return run
 
 
 def vocab_file_of(config: RunConfig) -> Path:
@@ -173,7 +154,7 @@ def vocab_file_of(config: RunConfig) -> Path:
     bucket = Bucket(folder + "/")
     if (blob := bucket.get(name)) is None:
         raise InputError("no such object", where=address, do="Correct vocab.vocab_file")
-    path = Path(config.workspace) / "cache" / "vocab" / f"{_short_hash([address, blob.generation])}.txt"
+    path = Path(config.workspace) / "cache" / "vocab" / f"{short_hash([address, blob.generation])}.txt"
     if not path.exists():
         bucket.download(name, path)
     return path

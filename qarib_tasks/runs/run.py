@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from qarib_tasks.config.loading import dump_yaml, from_dict, load_yaml, to_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.dataset.ledger import NAME as LEDGER
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import InputError, QaribError
 from qarib_tasks.layout import DatasetLayout, ModelLayout
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.shared_record import SharedRecord
@@ -84,7 +85,18 @@ class Run:
 def save_settings(run: Run) -> None:
     """Write the settings beside the dataset, unless the run only trains on it: for `run_of_dataset`."""
     if not run.only_training:
-        write_text(run.dataset.config, dump_yaml(run.config))
+        write_settings(run.dataset.config, run.config)
+
+
+def write_settings(path: Path, config: Any) -> None:
+    """Write a config dataclass as YAML, unless the file holds these settings already.
+
+    What an earlier version wrote stays as it is, byte for byte, and is not published again.
+    """
+    with contextlib.suppress(QaribError):
+        if from_dict(type(config), load_yaml(path)) == config:
+            return
+    write_text(path, dump_yaml(config))
 
 
 def ledger_of(run: Run, client: Any = None) -> SharedRecord:

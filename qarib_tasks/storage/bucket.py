@@ -48,6 +48,13 @@ class Bucket:
         blobs = self._bucket.list_blobs(prefix=self.prefix + below)
         return {b.name.removeprefix(self.prefix): b for b in sorted(blobs, key=lambda b: str(b.name))}
 
+    def folders(self, below: str = "") -> tuple[str, ...]:
+        """The names of the folders directly below a folder, each with a slash at its end, sorted."""
+        listing = self._bucket.list_blobs(prefix=self.prefix + below, delimiter="/")
+        for _ in listing.pages:  # The listing knows its folders only once it is read.
+            pass
+        return tuple(sorted(name.removeprefix(self.prefix) for name in listing.prefixes))
+
     def upload(self, path: Path, name: str) -> bool:
         """Upload a file and verify the object, unless the same bytes are there already.
 

@@ -7,7 +7,7 @@ verify. The manifest is written last, so a folder without one holds nothing to r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,11 +114,20 @@ class Manifest:
 _ADAPTER: TypeAdapter[Manifest] = TypeAdapter(Manifest)
 
 
-def finished(path: Path, *, config: Mapping[str, Any], inputs: Sequence[FileRecord]) -> Manifest | None:
+def finished(
+    path: Path,
+    *,
+    config: Mapping[str, Any],
+    inputs: Sequence[FileRecord],
+    counts: Callable[[Mapping[str, Any]], Any] = dict,
+) -> Manifest | None:
     """The manifest at `path` if the step it speaks of is done for these inputs and this config.
 
     Inputs are compared by name and content. None (do the step again) for no manifest, one that cannot be
     read, a failed step, other settings or inputs, or outputs that do not verify.
+
+    Args:
+        counts: what of a config decides whether two are the same; all of it without this.
     """
     try:
         manifest = Manifest.read(path)
@@ -127,7 +136,7 @@ def finished(path: Path, *, config: Mapping[str, Any], inputs: Sequence[FileReco
     wanted = json.loads(json.dumps(dict(config)))
     if (
         manifest.state != "complete"
-        or dict(manifest.config) != wanted
+        or counts(manifest.config) != counts(wanted)
         or list(manifest.inputs) != list(inputs)
     ):
         return None

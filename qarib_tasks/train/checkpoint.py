@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, QaribError
 from qarib_tasks.storage.files import atomic_path, checksums, write_text
@@ -95,7 +95,7 @@ def model_settings(job: TrainingJob, vocab: FileRecord) -> dict[str, Any]:
     settings = {"next_sentence": job.train.next_sentence, "vocabulary": vocab.sha256}
     if job.train.start_from:
         settings["start_from"] = job.start_from_digest or job.train.start_from
-    return to_dict(job.model) | settings
+    return named_settings(job.model) | settings
 
 
 class Checkpoints:

@@ -41,6 +41,8 @@ def train(job: TrainingJob) -> None:
         if opening.finished:
             log.info("%s: already trained, %d steps", output.root, job.train.train_steps)
         else:
+            # By its settings in the bucket a later run knows the model again.
+            output.try_to_publish(output.config)
             runtime.connect_devices(place)
             _train(job, output, vocabulary, checkpoints, opening, termination, workers)
 

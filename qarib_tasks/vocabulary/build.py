@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.storage.files import write_text
@@ -59,7 +59,7 @@ def build_vocab(
             another vocabulary already.
         ConfigError: `config.vocab_file` has another size.
     """
-    settings = to_dict(config) | {"do_lower_case": do_lower_case, "random_seed": random_seed}
+    settings = named_settings(config) | {"do_lower_case": do_lower_case, "random_seed": random_seed}
     del settings["vocab_file"]
     given = Path(config.vocab_file) if config.vocab_file else None
     source = FileRecord.of(given, "vocab_file") if given else FileRecord.of(data)

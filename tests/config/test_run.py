@@ -37,7 +37,6 @@ def test_the_defaults_are_the_published_numbers() -> None:
             "save_checkpoints_steps": 100_000,
             "keep_checkpoint_max": 20,
             "num_warmup_steps": 10,
-            "num_tpu_cores": 8,
         },
         "evaluate": {"eval_batch_size": 64, "max_eval_steps": 100},
         "model": {

@@ -37,7 +37,7 @@ def test_the_same_request_has_the_same_name_wherever_it_runs(tmp_path: Path) -> 
         ({"convert": {"dupe_factor": 2}}, True, True),
         ({"train": {"train_steps": 777}}, False, True),
         ({"model": {"num_hidden_layers": 1}}, False, True),
-        ({"evaluate": {"max_eval_steps": 3}}, False, True),
+        ({"evaluate": {"max_eval_steps": 3}}, False, False),
         ({"upload": {"bucket": "another"}}, False, False),
     ],
 )

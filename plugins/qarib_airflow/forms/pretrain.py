@@ -17,6 +17,7 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import PRESETS, merged, resolve
 from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.training import REMOVED
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import CHIPS, PRICES_OF
 from qarib_tasks.runs.run import FirstStep
@@ -190,7 +191,8 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
     values: dict[str, Any] = {section: {} for section in SECTIONS}
     unknown = []
     for name, value in params.items():
-        if name in ("dataset", "first_step"):  # No settings: they say which steps are left out.
+        # The first two say which steps are left out.
+        if name in ("dataset", "first_step", *REMOVED):
             continue
         if name in ("preset", "workspace"):
             values[name] = value

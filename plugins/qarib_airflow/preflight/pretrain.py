@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
 from qarib_airflow.errors import is_for_good
 from qarib_airflow.forms.pretrain import read_params
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
@@ -36,7 +38,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
         check_writable(config, gcp_conn_id)
     run: Run | None = None
     with faults.kept():
-        run = prepared(config, params)
+        run = prepared(config, params, gcp_conn_id)
     if run:
         with faults.kept():
             check_tpu(run, gcp_conn_id)
@@ -49,7 +51,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     return run
 
 
-def prepared(config: RunConfig, params: Mapping[str, Any]) -> Run:
+def prepared(config: RunConfig, params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     """The run, from the first step that the form asks for; its settings are not saved yet.
 
     Raises:
@@ -64,7 +66,8 @@ def prepared(config: RunConfig, params: Mapping[str, Any]) -> Run:
             where="first_step, dataset",
             do="Leave the dataset empty" if dataset else "Name the dataset",
         )
+    client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn() if config.upload.bucket else None
     if first_step == "collect":
-        return prepare(config, allowed_sources(), save=False)
+        return prepare(config, allowed_sources(), client, save=False)
     log.info("Begins with %s: what the steps before have made of %s is left as it is", first_step, dataset)
-    return prepare_training(config, str(dataset), allowed_sources(), first_step)
+    return prepare_training(config, str(dataset), allowed_sources(), first_step, client)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config.loading import to_dict
+from qarib_tasks.config.identity import named_settings
+from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.training import TrainingJob
-from qarib_tasks.errors import TrainingError
+from qarib_tasks.errors import QaribError, TrainingError
 from qarib_tasks.storage.files import atomic_path, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
@@ -30,7 +31,8 @@ FILES = {
     *("README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer.json"),
     *("tokenizer_config.json", "bert_config.json", *tensorflow1.FILES),
 }
-PLACES = {"publish_to", "cache", "output", "training_data", "earlier_data", "heldout_data", "vocab_file"}
+REQUIRED_PLACES = {"output", "training_data", "heldout_data", "vocab_file"}
+PLACES = {"publish_to", "cache", "earlier_data"} | REQUIRED_PLACES
 
 
 def export(job: TrainingJob) -> Manifest:
@@ -69,7 +71,7 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
     config = {name: value for name, value in to_dict(job).items() if name not in PLACES}
     assert index.state is not None
     inputs = [vocabulary.record, index.state, *index.started_from]
-    if done := finished(output.manifest, config=config, inputs=inputs):
+    if done := finished(output.manifest, config=config, inputs=inputs, counts=_exported_settings):
         log.info("%s: already exported", output.export)
         _publish(output, done)
         return done
@@ -85,6 +87,19 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
     _publish(output, manifest)
     log.info("%s: %d files", output.export, len(files))
     return manifest
+
+
+def _exported_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings that an export shows, of a manifest's config; None where they cannot be read.
+
+    A setting that a later version added has its default in the manifest of an earlier one.
+    """
+    try:
+        job = from_dict(TrainingJob, {**config, **dict.fromkeys(REQUIRED_PLACES, "")})
+    except QaribError:
+        return None
+    values = to_dict(job) | {"train": named_settings(job.train)}
+    return {name: value for name, value in values.items() if name not in PLACES}
 
 
 def _publish(output: Output, manifest: Manifest) -> None:

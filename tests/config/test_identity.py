@@ -1,0 +1,149 @@
+"""Which settings are part of a name, and that a later version's settings rename nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+from pydantic import Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from qarib_tasks.config import identity
+from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
+from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.identity import DATASET, MODEL, identities, named_settings
+from qarib_tasks.config.loading import from_dict
+from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.tpu import TpuConfig
+from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
+from qarib_tasks.config.upload import UploadConfig
+from qarib_tasks.config.vocabulary import VocabConfig
+
+CHANGES_DATA = "dataset: changes the text or the examples"
+CHANGES_WEIGHTS = "model: changes the weights"
+CONTENTS = "its contents count, not where it is"
+PLACE = "neither: changes where files are, not what is in them"
+SAVING = "neither: changes how often the training is saved, not what it computes"
+MEASURE = "neither: measures the model without changing it"
+MACHINE = "neither: changes where and how long a training runs, not what it computes"
+
+# Every setting, and whether another value makes another dataset, another model or neither, and why.
+SETTINGS: dict[type, dict[str, str]] = {
+    RunConfig: {
+        "workspace": PLACE,
+        "preset": "dataset: is the first part of both names",
+        "extends": CHANGES_DATA,
+        "promotion_margin": "neither: judges the model without changing it",
+    },
+    SourceConfig: {
+        "path": "neither: the contents of its files count, not where they are",
+        **dict.fromkeys(("name", "format", "compression", "field", "document", "group"), CHANGES_DATA),
+        **dict.fromkeys(("member", "limit", "share", "skip_at_most", "sha256"), CHANGES_DATA),
+    },
+    CollectConfig: dict.fromkeys(
+        (
+            *("sources", "heldout_share", "cleaning", "minimum_characters", "maximum_characters"),
+            *("arabic_share", "deduplicate", "near_duplicates"),
+        ),
+        CHANGES_DATA,
+    ),
+    VocabConfig: {
+        **dict.fromkeys(("vocab_size", "sample_lines", "placeholders", "recipe", "model_type"), CHANGES_DATA),
+        "vocab_file": f"dataset: {CONTENTS}",
+    },
+    SplitConfig: {"shard_lines": CHANGES_DATA},
+    ConvertConfig: {
+        **dict.fromkeys(("max_seq_length", "max_predictions_per_seq", "masked_lm_prob"), CHANGES_DATA),
+        **dict.fromkeys(("random_seed", "dupe_factor", "short_seq_prob", "do_lower_case"), CHANGES_DATA),
+        **dict.fromkeys(("do_whole_word_mask", "random_seed_per_shard"), CHANGES_DATA),
+        "compression": "dataset: changes the bytes of the files",
+    },
+    ModelConfig: dict.fromkeys(
+        (
+            *("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"),
+            *("max_position_embeddings", "type_vocab_size", "hidden_act", "hidden_dropout_prob"),
+            *("attention_probs_dropout_prob", "initializer_range"),
+        ),
+        CHANGES_WEIGHTS,
+    ),
+    TrainConfig: {
+        "start_from": f"model: {CONTENTS}",
+        **dict.fromkeys(("train_batch_size", "learning_rate", "train_steps"), CHANGES_WEIGHTS),
+        **dict.fromkeys(("num_warmup_steps", "shuffle_window", "next_sentence"), CHANGES_WEIGHTS),
+        **dict.fromkeys(("backend", "precision", "xla"), CHANGES_WEIGHTS),
+        "save_checkpoints_steps": SAVING,
+        "recovery_minutes": SAVING,
+        "keep_checkpoint_max": "neither: only removes old checkpoints",
+        "max_corrupt_records": "neither: changes when the training stops, not what the intact records teach",
+        "steps_per_call": "neither: changes how often the device waits, not what it computes",
+    },
+    EvaluateConfig: dict.fromkeys(("eval_batch_size", "max_eval_steps", "fill_mask_sentences"), MEASURE),
+    UploadConfig: {
+        **dict.fromkeys(("bucket", "prefix", "pretraining_data", "bert_model", "bert_evals"), PLACE),
+        "keep_local": "neither: only removes local copies",
+        "tolerated_missing_share": "neither: says when a training may start; the shards that are missing are "
+        "named in its manifest",
+        "license": "neither: is text in the model card",
+    },
+    TpuConfig: dict.fromkeys(
+        (
+            *("machine", "accelerator_type", "runtime_version", "zones", "provisioning", "reservation"),
+            *("network", "subnetwork", "external_ips", "service_account", "queueing_hours"),
+            *("booting_hours", "running_hours", "heartbeat_minutes", "max_preemptions", "max_cost"),
+            *("chip_hour_price", "poll_seconds"),
+        ),
+        MACHINE,
+    ),
+}
+
+
+@pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
+def test_every_setting_says_what_it_names(cls: type) -> None:
+    marks = {name: f"{mark.of}: {mark.why}" for name, mark in identities(cls).items() if mark}
+    assert marks == SETTINGS[cls]
+
+
+def test_no_section_is_forgotten() -> None:
+    fields = dataclasses.fields(RunConfig)
+    sections = {type(field.default) for field in fields if dataclasses.is_dataclass(field.default)}
+    assert sections | {RunConfig, SourceConfig} == set(SETTINGS)
+    unmarked = [field.name for field in fields if identities(RunConfig)[field.name] is None]
+    assert sorted(unmarked) == sorted(f.name for f in fields if dataclasses.is_dataclass(f.default))
+
+
+@pydantic_dataclass(frozen=True, kw_only=True)
+class LaterTrainConfig(TrainConfig):
+    """A later version's: it adds a setting, with a mark and without."""
+
+    new_optimizer: Annotated[str, Field(title="Optimizer"), MODEL] = "adamw"
+    unmarked: int = 3
+
+
+def test_a_new_setting_at_its_default_is_in_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(identity._FIRST, "LaterTrainConfig", identity._FIRST["TrainConfig"])
+    assert named_settings(LaterTrainConfig()) == named_settings(TrainConfig())
+    changed = named_settings(LaterTrainConfig(new_optimizer="lamb", unmarked=4))
+    assert changed == named_settings(TrainConfig()) | {"new_optimizer": "lamb", "unmarked": 4}
+
+
+@dataclass(frozen=True)
+class Later:
+    """A config of a later version that has a tuple of sections, as the sources are."""
+
+    parts: Annotated[tuple[SplitConfig, ...], DATASET] = (SplitConfig(shard_lines=7),)
+
+
+def test_sections_in_a_list_are_named_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(identity._FIRST, "SplitConfig", set())
+    assert named_settings(Later((SplitConfig(), SplitConfig(shard_lines=8)))) == {
+        "parts": [{}, {"shard_lines": 8}]
+    }
+
+
+def test_settings_of_earlier_versions_are_accepted_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    values: dict[str, Any] = {"workspace": "w", "train": {"num_tpu_cores": 4, "train_steps": 100}}
+    assert from_dict(RunConfig, values).train == TrainConfig(train_steps=100)
+    assert "train.num_tpu_cores is no longer a setting" in caplog.text
