@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import typing
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def commands_page() -> str:
             parts += [f"| {_code(flags)} | {_cell(text)} |" for flags, text in rows]
         if command.epilog:
             example = command.epilog.removeprefix("Example: ")
-            parts.append(f"\nExample:\n\n```console\n{example}\n```\n")
+            parts.append(f"\nExample:\n\n```bash\n{example}\n```\n")
     return "\n".join(parts)
 
 
@@ -124,7 +125,7 @@ def _setting_row(section: str, name: str, field: Any) -> str:
     full = f"{section}.{name}".lstrip(".")
     what = f"**{field.title or name}.** {field.description or ''}".rstrip()
     default = "*required*" if field.is_required() else _value(field.default)
-    cells = [f'<span id="{full}"></span>{_code(name)}', _cell(what), default, _cell(_allowed(field))]
+    cells = [f'<span id="{full}"></span>{_code(name, "name")}', _cell(what), default, _cell(_allowed(field))]
     return f"| {' | '.join([*cells, _identity(field)])} |"
 
 
@@ -207,8 +208,10 @@ def _text(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("gs://…", "`gs://…`")
+    return text.replace("|", "&#124;").replace("\n", " ").replace("gs://…", "`gs://…`")
 
 
-def _code(value: object) -> str:
-    return f"`{str(value).replace('|', chr(92) + '|')}`"
+def _code(value: object, css: str = "") -> str:
+    """Code in a table's cell, where Markdown's own would keep the backslash before a bar."""
+    kind = f' class="{css}"' if css else ""
+    return f"<code{kind}>{escape(str(value), quote=False).replace('|', '&#124;')}</code>"
