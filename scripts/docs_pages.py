@@ -1,4 +1,4 @@
-"""The documentation's generated pages: every setting from its field, every command from its options.
+"""What the documentation takes from the code: every setting from its field, every command from its options.
 
 mkdocs loads this file as a hook (`hooks` in mkdocs.yml). The pages exist only in the built site, so that
 they cannot differ from the code.
@@ -22,6 +22,7 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from qarib_tasks.cli.main import cli
+from qarib_tasks.config.identity import Identity
 from qarib_tasks.config.presets import PRESETS, SAMPLE
 from qarib_tasks.config.run import RunConfig
 
@@ -43,7 +44,8 @@ train:
 ```
 
 If you omit a setting, it has the preset's value. An unknown name or a value outside the limits is an error
-that names the setting. For the settings of a deployment, which are environment variables, see
+that names the setting. The last column says whether another value makes another dataset (and so another model),
+another model, or the same one under the same name. For the settings of a deployment, which are environment variables, see
 [Deployment](deployment.md#settings).
 """
 COMMANDS_HEAD = """# Every command
@@ -52,6 +54,15 @@ The build of this site makes this page from the commands of `qarib_tasks/cli/`. 
 the same in a terminal. An error is one line on standard error, and the exit status is 1; `qarib train` has
 [more statuses](training.md#stopping-and-resuming).
 """
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Called by mkdocs: list every decision in the navigation, after the overview."""
+    pages = sorted(Path(config.docs_dir, "adr").glob("[0-9]*.md"))
+    next(part for part in config.nav or [] if "Decisions" in part)["Decisions"] += [
+        f"adr/{p.name}" for p in pages
+    ]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -132,10 +143,8 @@ def _setting_row(section: str, name: str, field: Any) -> str:
 def _identity(field: Any) -> str:
     """What another value makes, where the field says so."""
     makes = {"dataset": "another dataset", "model": "another model", "neither": "the same model"}
-    for mark in field.metadata:
-        if hasattr(mark, "of") and hasattr(mark, "why"):
-            return f"{makes[mark.of]}: {mark.why}"
-    return ""
+    mark = next((mark for mark in field.metadata if isinstance(mark, Identity)), None)
+    return _cell(f"{makes[mark.of]}: {mark.why}") if mark else ""
 
 
 def _allowed(field: Any) -> str:

@@ -76,6 +76,10 @@ def test_every_setting_has_its_row(site: Path) -> None:
     ]
     assert len(names) > 80
     assert [name for name in names if f'id="{name}"' not in page] == []
+    rows = dict(re.findall(r'<tr>\n<td><span id="([^"]+)">(.*?)</tr>', page, re.DOTALL))
+    assert "another model" in rows["train.learning_rate"]
+    assert "another dataset" in rows["convert.max_seq_length"]
+    assert "the same model" in rows["train.keep_checkpoint_max"]
 
 
 def test_every_command_has_its_options(site: Path) -> None:
@@ -98,3 +102,18 @@ def test_the_reference_names_every_key_of_a_manifest() -> None:
     text = (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8")
     keys = [field.name for field in dataclasses.fields(Manifest)]
     assert [key for key in keys if f"| `{key}` |" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        *sorted(f"docs/{page.name}" for page in (REPOSITORY / "docs").glob("*.md")),
+    ],
+)
+def test_each_path_that_a_page_names_exists(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    roots = "qarib_tasks|plugins|tests|dags|scripts|docs|deploy|benchmarks|requirements|sample"
+    paths = set(re.findall(rf"(?<![\w/:.])((?:{roots})/[\w./-]*\w/?)", text))
+    assert sorted(path for path in paths if not (REPOSITORY / path).exists() and "NAME" not in path) == []
