@@ -1,4 +1,4 @@
-"""The errors a user can meet: what was wrong, where, and what to do about it."""
+"""The errors that a user can see: what happened, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 
 class QaribError(Exception):
-    """Root of every error raised on purpose.
+    """Base class of every error that this package raises on purpose.
 
     Args:
-        what: what was wrong, one sentence without a full stop.
-        where: file, file:line, shard or setting that it was found in.
+        what: what happened, one sentence without a full stop.
+        where: file, file:line, shard, or setting where it was found.
         do: what the user can do about it.
-        parts: the errors that it tells together, see `Faults`.
+        parts: the errors that this one lists, see `Faults`.
     """
 
     def __init__(
@@ -31,62 +31,67 @@ class QaribError(Exception):
 
 
 class ConfigError(QaribError):
-    """A setting is unknown, of the wrong type, out of range, or at odds with another."""
+    """A setting is unknown, has the wrong type, is out of range, or conflicts with another."""
 
 
 class InputError(QaribError):
-    """An input is missing, empty or unusable: trying again will not help."""
+    """An input is missing, empty, or unusable: a retry does not help."""
 
 
 class NothingNewError(InputError):
-    """The sources hold nothing that is not in the dataset already: there is nothing to do."""
+    """Everything in the sources is already in the dataset: there is nothing to do."""
 
 
 class CorruptError(QaribError):
-    """A file is not what its manifest or its own checksums say it is."""
+    """A file does not match its manifest or its own checksums."""
 
 
 class TrainingError(QaribError):
-    """The training cannot go on, or its process ended without finishing."""
+    """The training cannot continue, or its process ended before it finished."""
 
 
 class LostWorkerError(TrainingError):
-    """One of the processes that train together is gone: the others cannot go on without it."""
+    """A rank was lost: the other ranks cannot continue without it."""
 
 
 class StoppedError(QaribError):
-    """The work was asked to end and did: what it had is saved, running it again continues it."""
+    """The work stopped on request: its state is saved, and the next run resumes from it."""
 
 
 class StorageError(QaribError):
-    """A bucket does not exist, does not answer, or holds other bytes than were sent."""
+    """A bucket does not exist, does not answer, or holds bytes that differ from those sent."""
 
 
 class ChangedError(StorageError):
-    """Somebody else has written an object since it was read: what was made of it is out of date."""
+    """An object was modified concurrently: results based on the version that was read are out of date."""
 
 
 class Faults:
-    """Errors that are told together."""
+    """Collects errors, to report them together."""
 
     def __init__(self) -> None:
         self.found: list[QaribError] = []
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Go on behind the block whatever is wrong in it."""
+        """Collect errors raised in the block instead of raising them."""
         try:
             yield
         except QaribError as error:
             self.found += error.parts or (error,)
 
     def raise_all(self, worst: Callable[[QaribError], bool] = lambda error: True) -> None:
-        """Raise the one that there is, or one that lists all, of the type of the first that is `worst`."""
+        """Raise the collected error, or one listing them all, if any.
+
+        Args:
+            worst: chooses the type of the error that lists them all: the type of the first error for which
+                it is true, or of the first error.
+        """
         if len(self.found) < 2:
             for error in self.found:
                 raise error
             return
         first = next(filter(worst, self.found), self.found[0])
         lines = "".join(f"\n{number}. {error}" for number, error in enumerate(self.found, 1))
-        text = f"{len(self.found)} things are wrong:{lines}"
+        text = f"found {len(self.found)} problems:{lines}"
         raise type(first)(text, parts=self.found) from first.__cause__

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line every ten seconds in a log."""
+"""Progress of long work: a bar in a terminal, a line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def progress(description: str, total: int, unit: str = "lines") -> Iterator[Callable[[int], None]]:
-    """Give a function that is told how many more units are done.
+    """Show progress until the block ends.
 
     Args:
-        total: units in all; 0 where it is not known.
-        unit: what is counted, for the log line; "bytes" are shown as MB.
+        total: total number of units; 0 if unknown.
+        unit: name of the unit in the log line; "bytes" are shown as MB.
+
+    Yields:
+        a function that adds a number of units to those done.
     """
     if sys.stderr.isatty():
         from rich.console import Console

@@ -1,1 +1,1 @@
-"""Where a trainer command runs, and what such a machine is."""
+"""Machines that run the trainer, and what they can do."""

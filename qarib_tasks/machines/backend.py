@@ -1,4 +1,4 @@
-"""What needs to be done to a machine that trains: start a command on it, look, stop it."""
+"""The interface to a machine that trains: start a command on it, get its status and log, stop it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ State = Literal["waiting", "running", "succeeded", "failed", "lost"]
 
 @dataclass(frozen=True)
 class Status:
-    """What a machine that trains says of itself.
+    """The status of some work and its machine.
 
     Attributes:
-        state: `lost` is a machine that went away (preempted, crashed): starting the same work again on
-            another one continues from the last checkpoint. `failed` is the training's own fault.
-        message: for a person; of a failed one, the last lines that the training printed.
+        state: `lost` means that the machine is gone (preempted, crashed): if you start the same work again on
+            another one, it resumes from the last checkpoint. `failed` means that the training itself failed.
+        message: a message for the user; for failed work, the last lines that the training printed.
     """
 
     state: State
@@ -32,12 +32,12 @@ class Status:
 
 @dataclass(frozen=True)
 class Work:
-    """A `qarib` command to run and the folder it keeps its files in.
+    """A `qarib` command to run, and the folder for its files.
 
     Attributes:
-        name: unique within the folder; names the log and the record of the process.
+        name: unique within the folder; part of the names of the log and the process record.
         arguments: of the `qarib` command, such as ("train", "--config", "…/config.yaml").
-        folder: where the log and the record go.
+        folder: where to write the log and the process record.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Work:
 
 
 class Backend(Protocol):
-    """Starting is idempotent: work that runs already is adopted, not started twice."""
+    """Starts, follows, and stops work. `start` is idempotent: it adopts work that is already running."""
 
     def start(self, work: Work) -> None: ...
 
@@ -55,25 +55,26 @@ class Backend(Protocol):
     def stop(self, work: Work) -> None: ...
 
     def log(self, work: Work, offset: int) -> tuple[str, int]:
-        """What the work printed after `offset` (bytes), and the offset to go on from."""
+        """Return what the work printed after `offset` (bytes), and the offset for the next call."""
         ...
 
 
 def run_to_end(
     backend: Backend, work: Work, *, on_line: Callable[[str], None] = log.info, poll: float = 0.5
 ) -> None:
-    """Start the work (or adopt it), give its log line by line to `on_line`, and wait for its end.
+    """Start the work (or adopt it), pass each line of its log to `on_line`, and wait until it ends.
 
-    A caller that is interrupted (an exception in `on_line`, Ctrl-C) stops the work.
+    If the caller is interrupted (an exception in `on_line`, Ctrl-C), the work is stopped.
 
     Raises:
-        TrainingError: the work failed, or its machine was lost; with the last lines that it printed.
+        TrainingError: the work failed, or its machine was lost. The message has the last lines that it
+            printed.
     """
     backend.start(work)
     offset = 0
     try:
         while True:
-            # Asked before the log is read: what was printed before the end is then surely in it.
+            # Get the status before the log: the log then has everything that was printed before the end.
             status = backend.status(work)
             text, offset = backend.log(work, offset)
             for line in text.splitlines():
@@ -86,7 +87,7 @@ def run_to_end(
         raise
     if status.state == "lost":
         raise TrainingError(
-            status.message, where=work.name, do="Run it again: it continues from its last checkpoint"
+            status.message, where=work.name, do="Run it again: it resumes from its last checkpoint"
         )
     if status.state == "failed":
-        raise TrainingError(f"ended with an error, its last lines:\n{status.message}", where=work.name)
+        raise TrainingError(f"failed, its last lines:\n{status.message}", where=work.name)

@@ -1,9 +1,9 @@
-"""What a TPU can do and costs, and how long a training on it takes: arithmetic, no measurement.
+"""Performance and prices of TPUs, and estimates of how long a training takes: calculated, not measured.
 
-Peaks and memory are those of Google's pages on each generation (cloud.google.com/tpu/docs, "v2" … "v6e").
-Prices are Google's list prices in US dollars as the public catalog of the SkyPilot project held them (v8,
-commit 006059e0, read on 2026-11-22), of the region named beside them. Spot prices move monthly and differ
-between regions by a factor of three: a user's own figure goes before these.
+Peaks and memory are from Google's pages on each generation (cloud.google.com/tpu/docs, "v2" … "v6e").
+Prices are Google's list prices in US dollars for the region in the table, from the public catalog of the
+SkyPilot project (v8, commit 006059e0, read on 2026-11-22). Spot prices change monthly and differ between
+regions by a factor of three: a price that the user sets overrides these.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qarib_tasks.config.training import ModelConfig
 from qarib_tasks.errors import ConfigError
 
 PRICES_OF = "2026-11-22"
-# Of large matrix products in a well-filled BERT; what is left goes to memory, padding and communication.
+# Of large matrix products in a BERT with little padding; memory, padding and communication use the rest.
 SHARE_OF_PEAK = 0.4
 
 
@@ -25,14 +25,14 @@ class Chip:
     """One TPU chip.
 
     Attributes:
-        name: of the generation, as in "v5e".
-        peak_bfloat16_flops: operations a second, a multiplication and an addition counted as two.
+        name: the generation, such as "v5e".
+        peak_bfloat16_flops: operations per second; a multiplication and an addition count as two.
         hbm_bytes: memory of the chip.
-        hbm_bytes_per_second: how fast it is read and written.
-        cores_per_chip: TensorCores; up to v3 each is a JAX device of its own with half the memory.
+        hbm_bytes_per_second: memory bandwidth.
+        cores_per_chip: TensorCores; up to v3, each is a separate JAX device with half the memory.
         counted_in_cores: whether an accelerator type's number ("v4-8") counts TensorCores, not chips.
-        on_demand, spot: US dollars a chip-hour in `region`.
-        device_kinds: what JAX calls such a device.
+        on_demand, spot: US dollars per chip-hour in `region`.
+        device_kinds: JAX's names for such a device.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Chip:
 
     @property
     def devices(self) -> int:
-        """JAX devices of one chip: from v4 on, two cores are one device."""
+        """JAX devices per chip: from v4 on, two cores are one device."""
         return self.cores_per_chip if self.name in {"v2", "v3"} else 1
 
 
@@ -72,7 +72,7 @@ _TYPE = re.compile(r"(v\d+(?:litepod|[a-z])?)-(\d+)")
 
 
 def chips_of(accelerator_type: str) -> tuple[int, Chip]:
-    """How many chips an accelerator type such as "v5litepod-8" or "v4-8" has, and which.
+    """Return the number of chips of an accelerator type such as "v5litepod-8" or "v4-8", and the chip.
 
     Raises:
         ConfigError: the generation is not in the table.
@@ -81,15 +81,15 @@ def chips_of(accelerator_type: str) -> tuple[int, Chip]:
     chip = CHIPS.get(match[1].replace("v5litepod", "v5e")) if match else None
     if match is None or chip is None:
         raise ConfigError(
-            f"{accelerator_type!r} is not an accelerator type that is known here",
-            do=f"Known are the generations {', '.join(CHIPS)}, as in v4-8, v5litepod-8, v6e-8",
+            f"unknown accelerator type {accelerator_type!r}",
+            do=f"Use a type of the generations {', '.join(CHIPS)}, such as v4-8, v5litepod-8, or v6e-8",
         )
     number = int(match[2])
     return (max(1, number // chip.cores_per_chip) if chip.counted_in_cores else number), chip
 
 
 def machines_of(accelerator_type: str) -> int:
-    """How many machines a slice of this type has: its pages in Google's documentation name them hosts.
+    """Return the number of machines of a slice of this type ("hosts" in Google's documentation).
 
     Raises:
         ConfigError: the generation is not in the table.
@@ -100,18 +100,18 @@ def machines_of(accelerator_type: str) -> int:
 
 
 def chip_of_device(device_kind: str) -> Chip | None:
-    """The chip of a JAX device by its `device_kind`; None where it is not a TPU of the table."""
+    """Return the chip of a JAX device by its `device_kind`; None if the table has no such TPU."""
     return next((chip for chip in CHIPS.values() if device_kind in chip.device_kinds), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingShape:
-    """What decides the work of one step.
+    """The sizes that determine the work of one step.
 
     Attributes:
-        batch: examples a step over all chips.
-        length: wordpieces an example.
-        predictions: places of an example that reach the output layer.
+        batch: examples per step, over all chips.
+        length: wordpieces per example.
+        predictions: positions per example that reach the output layer.
     """
 
     model: ModelConfig
@@ -124,8 +124,8 @@ class TrainingShape:
     def flops(self) -> float:
         """Floating-point operations of one step's matrix products: forward, and twice that backward.
 
-        What the model needs, not what a compiler does: nothing is counted for dropout, normalization,
-        softmax or the optimizer.
+        This counts what the model needs, not what a compiler does: dropout, normalization, softmax and the
+        optimizer count as nothing.
         """
         size, wide = self.model.hidden_size, self.model.intermediate_size
         layer = 8 * size * size + 4 * size * wide + 4 * self.length * size  # of one wordpiece
@@ -139,7 +139,7 @@ class TrainingShape:
 
     @property
     def parameters(self) -> int:
-        """The model's trainable numbers."""
+        """Number of trainable parameters of the model."""
         size, wide = self.model.hidden_size, self.model.intermediate_size
         embeddings = self.vocab_size + self.model.type_vocab_size + self.model.max_position_embeddings + 2
         layer = 4 * (size * size + size) + 2 * size * wide + wide + size + 4 * size
@@ -149,7 +149,7 @@ class TrainingShape:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a training takes and what the chips cost meanwhile, in US dollars at the table's prices."""
+    """The duration of a training, and the cost of its chips in US dollars at the table's prices."""
 
     steps_per_second: float
     hours: float
@@ -164,17 +164,17 @@ def estimate(
 ) -> Estimate:
     """Estimate a data-parallel training.
 
-    A step takes its matrix products at `share_of_peak` of all chips, and what no number of chips shortens:
-    each chip's optimizer reads weights, gradients and two averages and writes all but the gradients, in
-    float32. At a small batch the latter is the larger part. Not in it: starting, evaluating, checkpoints and
-    the exchange of gradients between chips.
+    The time of a step has two parts: its matrix products, at `share_of_peak` of the peak of all chips; and
+    the optimizer, which more chips do not speed up: each chip reads weights, gradients and two averages, and
+    writes all except the gradients, in float32. For a small batch the second part is larger. The estimate
+    excludes startup, evaluation, checkpoints, and the exchange of gradients between chips.
 
     Raises:
-        ConfigError: the accelerator type is not known.
+        ConfigError: the accelerator type is unknown.
     """
     chips, chip = chips_of(accelerator_type)
     products = shape.flops / (chips * chip.peak_bfloat16_flops * share_of_peak)
-    # Each core of a v2 or v3 chip holds a copy of its own.
+    # Each core of a v2 or v3 chip holds its own copy.
     optimizer = 7 * 4 * shape.parameters * chip.devices / chip.hbm_bytes_per_second
     seconds = products + optimizer
     hours = steps * seconds / 3600
@@ -189,7 +189,7 @@ def estimate(
 
 
 def hourly_price(tpu: TpuConfig) -> float:
-    """US dollars an hour of the whole TPU: the setting's, or the table's.
+    """Return the US dollars per hour of all chips of the TPU: from the setting, or else from the table.
 
     Raises:
         ConfigError: the accelerator type is not in the table.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-# The exit status of `qarib train` when it was asked to end and did: EX_TEMPFAIL of sysexits.h. Running it
-# again continues.
+# `qarib train` stopped on request: EX_TEMPFAIL of sysexits.h. The next run resumes.
 STOPPED = 75
 
 
-# … when another of the processes that train together has ended, was lost or never came. What failed is said
-# by the other one.
+# `qarib train` stopped because another rank ended, was lost, or did not join. That rank reports the error.
 OTHER_ENDED = 76

@@ -1,15 +1,15 @@
 """A TPU backend without a TPU: the work is a process on this machine.
 
-The process is started through this module run as a program, the *runner*: a small parent in a session of
-its own that writes the exit status down, so that whoever started the work may die and another may take over.
-The runner also watches that somebody still follows the work (each `status` renews a lease) and ends it when
-nobody has for a while: nothing outlives a task that failed or was cleared.
+The process is started by this module run as a program, the *runner*: a small parent process in a separate
+session that records the exit status, so that the process that started the work can die and another one can
+take over. The runner also ends the work when its lease expires (each `status` renews it): no work outlives
+a task that failed or was cleared.
 
 Files in the work's folder, named after the work:
 
     train.process.json   the runner's process and, later, the exit status
-    train.lease          its modification time is when the work was last looked at
-    train.log            what the work printed, appended to by each start
+    train.lease          its modification time is the time of the last `status`
+    train.log            what the work printed; each start appends to it
 """
 
 from __future__ import annotations
@@ -33,18 +33,20 @@ from qarib_tasks.storage.files import write_text
 
 TAIL_LINES = 20
 _POLL = 0.1
-# A process ended by one of these was ended by somebody else; by any other signal it crashed.
+# A process that ended by one of these was stopped from outside; by any other signal, it crashed.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
 
 
 @dataclass(frozen=True)
 class _Record:
-    """Attributes:
-    pid: of the runner; it leads the process group of all that the work starts.
-    started: the runner's start time in clock ticks since boot: with `pid` it names a process for ever.
-    log_start: where in the log this start's output begins, in bytes.
-    exit_status: as `subprocess` gives it (negative: ended by that signal); None while it runs.
-    reason: why the runner ended the work, if it did.
+    """The record of a started process.
+
+    Attributes:
+        pid: of the runner, the leader of the process group of everything that the work starts.
+        started: the runner's start time in clock ticks since boot: with `pid`, it identifies the process.
+        log_start: where in the log this start's output begins, in bytes.
+        exit_status: as `subprocess` has it (negative: ended by that signal); None while it runs.
+        reason: why the runner ended the work, if it did.
     """
 
     pid: int
@@ -63,10 +65,10 @@ class LocalProcessBackend:
     """Implements `Backend`.
 
     Args:
-        lease: seconds that the work goes on while nobody asks for its status; a retried task has to be back
-            by then to find it alive.
-        grace: seconds between asking the work to end and killing it.
-        program: what the work's arguments are given to.
+        lease: seconds that the work continues without a call of `status`; a retried task that starts within
+            this time adopts the work.
+        grace: seconds between asking the work to stop and killing it.
+        program: command that the work's arguments are appended to.
     """
 
     lease: float = 120.0
@@ -74,17 +76,17 @@ class LocalProcessBackend:
     program: Sequence[str] = (sys.executable, "-m", "qarib_tasks.cli")
 
     def start(self, work: Work) -> None:
-        """Start the work, or adopt it where it is alive.
+        """Start the work, or adopt it if it is running.
 
         Raises:
-            TrainingError: the runner did not come up.
+            TrainingError: the runner did not start.
         """
         work.folder.mkdir(parents=True, exist_ok=True)
         with _lock(work):
             if (record := _read(work)) and record.alive:
                 self._renew(work)
                 return
-            if record and record.exit_status is None and _is_left_of(record):
+            if record and record.exit_status is None and _has_orphans(record):
                 _end_group(record.pid, self.grace)
             self._renew(work)
             command = [*self.program, *work.arguments]
@@ -101,8 +103,8 @@ class LocalProcessBackend:
             started = _start_time(runner.pid)
             if started is None:
                 raise TrainingError("the process did not start", where=_path(work, "log"))
-            # The runner waits for its command until the record is on disk, so that no process can run that
-            # a later start would not find.
+            # The runner waits for its command until the record is on disk, so that a later start finds every
+            # process that runs.
             _write(_path(work, "process.json"), _Record(runner.pid, started, log_start))
             assert runner.stdin is not None
             runner.stdin.write(json.dumps(command).encode())
@@ -115,21 +117,21 @@ class LocalProcessBackend:
         if record.alive:
             self._renew(work)
             return Status("running")
-        # It may have ended, and written that down, between the two looks.
+        # It may have ended, and recorded its exit status, since the record was read.
         record = _read(work) or record
         if record.exit_status == 0:
             return Status("succeeded")
         end = _end_of_log(work, record)
         if record.exit_status is None:
-            return Status("lost", f"the process {record.pid} is gone and left no exit status\n{end}".rstrip())
+            return Status("lost", f"process {record.pid} is gone, without an exit status\n{end}".rstrip())
         if record.exit_status == STOPPED or -record.exit_status in _FROM_OUTSIDE or record.reason:
-            asked = "asked to end, its state is saved" if record.exit_status == STOPPED else None
+            asked = "on request, its state is saved" if record.exit_status == STOPPED else None
             why = record.reason or asked or f"ended by {signal.Signals(-record.exit_status).name}"
-            return Status("lost", f"the process {record.pid} was stopped: {why}\n{end}".rstrip())
+            return Status("lost", f"process {record.pid} was stopped: {why}\n{end}".rstrip())
         return Status("failed", end or f"exit status {record.exit_status}")
 
     def stop(self, work: Work) -> None:
-        """End the work and all that it started. Fine if it does not run."""
+        """End the work and every process that it started. Does nothing if the work is not running."""
         record = _read(work)
         if record is None or not record.alive:
             return
@@ -138,11 +140,11 @@ class LocalProcessBackend:
         if record.exit_status is None:
             _write(
                 _path(work, "process.json"),
-                _Record(record.pid, record.started, record.log_start, -signal.SIGKILL, "asked to stop"),
+                _Record(record.pid, record.started, record.log_start, -signal.SIGKILL, "on request"),
             )
 
     def log(self, work: Work, offset: int) -> tuple[str, int]:
-        """Whole lines only, while the work runs."""
+        """Return what the work printed; while it runs, complete lines only."""
         record = _read(work)
         path = _path(work, "log")
         if record is None or not path.exists():
@@ -165,7 +167,7 @@ def _path(work: Work, what: str) -> Path:
 
 @contextmanager
 def _lock(work: Work) -> Iterator[None]:
-    """Two starts at once: the second waits, and adopts what the first has started."""
+    """Serialize starts: the second of two waits, and adopts what the first one started."""
     with _path(work, "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -191,23 +193,23 @@ def _end_of_log(work: Work, record: _Record) -> str:
 
 
 def _stat(pid: int | str) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the third (state) on; None if there is no such process."""
+    """Return the fields of /proc/<pid>/stat from the third (state) on; None if the process does not exist."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The second field, the program's name, may itself hold spaces and brackets.
+    # The second field, the program's name, may contain spaces and parentheses.
     return text[text.rindex(")") + 2 :].split()
 
 
 def _start_time(pid: int) -> int | None:
-    """A process's start time in clock ticks since boot; None for one that is gone, or dead and not reaped."""
+    """Return a process's start time in clock ticks since boot; None if it is gone, or dead and not reaped."""
     fields = _stat(pid)
     return None if fields is None or fields[0] in "ZX" else int(fields[19])
 
 
 def _group(leader: int) -> list[int]:
-    """The living processes of a process group."""
+    """Return the running processes of a process group."""
     members = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(entry.name)) and fields[0] not in "ZX":
@@ -215,14 +217,14 @@ def _group(leader: int) -> list[int]:
     return members
 
 
-def _is_left_of(record: _Record) -> bool:
-    """Whether the runner was killed alone: in its group are processes, and all are younger than it."""
-    left = _group(record.pid)
-    return bool(left) and all((_start_time(pid) or record.started) >= record.started for pid in left)
+def _has_orphans(record: _Record) -> bool:
+    """Return whether only the runner was killed: its group has processes, and all are younger than it."""
+    members = _group(record.pid)
+    return bool(members) and all((_start_time(pid) or record.started) >= record.started for pid in members)
 
 
 def _end_group(leader: int, grace: float) -> None:
-    """SIGTERM to a process group; SIGKILL to what is left of it after `grace` seconds."""
+    """Send SIGTERM to a process group, and after `grace` seconds SIGKILL to the processes that remain."""
     deadline = time.monotonic() + grace
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -234,9 +236,9 @@ def _end_group(leader: int, grace: float) -> None:
 
 
 def _run(path: Path, lease: float, grace: float) -> int:
-    """The runner: start the command given on standard input, follow it, write down how it ended."""
+    """Run the runner: start the command from standard input, wait for it, record its exit status."""
     text = sys.stdin.buffer.read()
-    if not text:  # Whoever started us died before the record was on disk.
+    if not text:  # The process that started this one died before the record was on disk.
         return 1
     # A signal to the group reaches the command by itself. Unlike SIG_IGN, a handler is not inherited.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -257,8 +259,8 @@ def _run(path: Path, lease: float, grace: float) -> int:
         if modified != seen:
             renewed, seen = time.monotonic(), modified
         elif time.monotonic() - renewed > lease:
-            reason = f"nobody followed it for {lease:g} s"
-            print(f"qarib: {reason}: the work ends", flush=True)
+            reason = f"no process asked for its status for {lease:g} s"
+            print(f"qarib: {reason}: stopping", flush=True)
             child.terminate()
             try:
                 exit_status = child.wait(timeout=grace)
@@ -268,7 +270,7 @@ def _run(path: Path, lease: float, grace: float) -> int:
             break
     record = _Record(**json.loads(path.read_text(encoding="utf-8")))
     _write(path, _Record(record.pid, record.started, record.log_start, exit_status, reason))
-    # Helpers of the command that are still there, and at last the runner itself.
+    # Kill helper processes that the command left running, and the runner itself.
     if _group(os.getpid()) != [os.getpid()]:
         os.killpg(os.getpid(), signal.SIGKILL)
     return 0

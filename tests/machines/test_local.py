@@ -157,7 +157,7 @@ def test_work_that_nobody_follows_ends_by_itself(tmp_path: Path, pipe: Path) -> 
         reader.read()
     status = backend.status(work)
     assert status.state in ("lost", "running")  # The runner is writing it down.
-    with pytest.raises(TrainingError, match="nobody followed it"):
+    with pytest.raises(TrainingError, match="no process asked for its status for"):
         run_to_end(FollowOnly(backend), work)
 
 

@@ -114,7 +114,7 @@ def test_everything_that_is_wrong_is_told_at_once(
     """What can never work decides that it is not tried again."""
     sources = [{"name": name, "path": f"/{name}/*.txt"} for name in ("nowhere", "neither")]
     wrong = params | {"bucket": f"{bucket_name}-not", "sources": sources}
-    told = r"(?s)3 things are wrong:\n1\. gs://.*\n2\. .*/nowhere.*\n3\. .*/neither"
+    told = r"(?s)found 3 problems:\n1\. gs://.*\n2\. .*/nowhere.*\n3\. .*/neither"
     with pytest.raises(StorageError, match=told) as error:
         preflight(wrong, CONNECTION)
     assert is_for_good(error.value)
@@ -122,7 +122,7 @@ def test_everything_that_is_wrong_is_told_at_once(
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "3")
     many = params | {"bucket": bucket_name, "shard_lines": 1}
-    with pytest.raises(ConfigError, match=r"2 things are wrong:\n1\. .*max_map_length.*\n2\. .*GB are free"):
+    with pytest.raises(ConfigError, match=r"found 2 problems:\n1\. .*max_map_length.*\n2\. .*GB are free"):
         preflight(many, CONNECTION)
 
 
