@@ -5,7 +5,6 @@ The same examples in the same order as google-research/bert's create_pretraining
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import json
@@ -14,11 +13,10 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import google_crc32c
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.identity import named_settings
@@ -26,7 +24,7 @@ from qarib_tasks.conversion.examples import Examples, build_examples, encode_exa
 from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
-from qarib_tasks.storage.files import CHUNK, atomic_path
+from qarib_tasks.storage.files import RunningChecksums, atomic_path, crc32c_of
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 
@@ -162,8 +160,8 @@ def _convert(
     _warn(shard, statistics)
     with atomic_path(out) as temporary:
         output = _write(temporary, out.name, encode_examples(examples, tokenizer, config, threads, progress))
-        if _crc32c(temporary) != output.crc32c:
-            raise CorruptError("reads back otherwise than it was written", where=out, do="Check the disk")
+        if crc32c_of(temporary) != output.crc32c:
+            raise CorruptError("read-back checksum differs", where=out, do="Check the disk")
     return Manifest(
         kind="shard",
         id=shard.name,
@@ -180,28 +178,17 @@ def _write(path: Path, name: str, pieces: Iterable[bytes]) -> FileRecord:
 
     The disk takes its part meanwhile, so that little is left to wait for at the end.
     """
-    sha, crc, size = hashlib.sha256(), google_crc32c.Checksum(), 0
+    running = RunningChecksums()
     with path.open("wb") as file, ThreadPoolExecutor(1) as disk:
         flush = disk.submit(file.flush)
         for piece in pieces:
             file.write(piece)
-            sha.update(piece)
-            crc.update(bytes(piece))
-            size += len(piece)
+            running.update(piece)
             if flush.done():
                 flush.result()
                 flush = disk.submit(os.fdatasync, file.fileno())
         flush.result()
-    return FileRecord(name, size, sha.hexdigest(), base64.b64encode(crc.digest()).decode())
-
-
-def _crc32c(path: Path) -> str:
-    """The checksum of a file as it is on the disk, in the form of `FileRecord`."""
-    crc = google_crc32c.Checksum()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            crc.update(chunk)
-    return base64.b64encode(crc.digest()).decode()
+    return FileRecord(name, **asdict(running.result()))
 
 
 def _warn(shard: Path, statistics: dict[str, Any]) -> None:

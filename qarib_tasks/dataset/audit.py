@@ -1,44 +1,20 @@
-"""Which shards of a dataset are whole: manifests, files and the bucket's objects held together."""
+"""Every shard of a dataset, judged, and what to do about those that are not complete."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge
+from qarib_tasks.errors import InputError
 from qarib_tasks.layout import DatasetLayout
-from qarib_tasks.storage.bucket import same
-from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 
-State = Literal["complete", "missing", "failed", "corrupt"]
-BROKEN: tuple[str, ...] = get_args(State)[1:]
 # What the names of the shards of the held-out part begin with.
 HELDOUT = "heldout/"
 # Errors and logs name so many shards one by one.
 MOST_NAMED = 50
-
-
-@dataclass(frozen=True)
-class ShardState:
-    """What became of a shard.
-
-    Attributes:
-        name: as in `layout.DatasetLayout`.
-        state: missing is not converted yet, or has lost a file or an object; failed is what the converter
-            said, or that it was killed; corrupt has other bytes than its manifest tells, here or in the
-            bucket.
-        reason: empty for a complete one.
-    """
-
-    name: str
-    state: State
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason or self.state}"
 
 
 def shard_names(dataset: DatasetLayout) -> list[str]:
@@ -56,49 +32,20 @@ def shard_names(dataset: DatasetLayout) -> list[str]:
 
 
 def audit(dataset: DatasetLayout, objects: Mapping[str, Any] | None = None) -> list[ShardState]:
-    """Look at every shard of a dataset.
-
-    A file here is held against its manifest by its size, an object by size and CRC32C, so that nothing large
-    is read. The file may be gone where the object is as it should be.
+    """Judge every shard of a dataset in the workspace; nothing large is read.
 
     Args:
-        objects: what the bucket holds below the dataset's folder, by the name from there on, with `size` and
-            `crc32c`; None for a dataset that is published nowhere.
+        objects: see `shard_state.judge`.
 
     Raises:
         InputError: the corpus has not been split.
     """
-    return [_audit_shard(dataset, name, objects) for name in shard_names(dataset)]
-
-
-def _audit_shard(dataset: DatasetLayout, name: str, objects: Mapping[str, Any] | None) -> ShardState:
-    file = dataset.tfrecord(name)
-    path = manifest_of(file)
-    try:
-        manifest = Manifest.read(path)
-        if manifest.state == "failed":
-            return ShardState(name, "failed", manifest.reason or "the conversion failed")
-        if manifest.state == "running":
-            return ShardState(name, "failed", f"its conversion was killed ({manifest.reason})")
-        record = manifest.output(file.name)
-    except InputError:
-        return ShardState(name, "missing", "is not converted")
-    except CorruptError as error:
-        return ShardState(name, "corrupt", str(error))
-    if file.exists():
-        if file.stat().st_size != record.bytes:
-            return ShardState(name, "corrupt", f"{file} is not what its manifest says")
-    elif objects is None:
-        return ShardState(name, "missing", f"{file} is gone")
-    if objects is None:
-        return ShardState(name, "complete")
-    for own, expected in ((file, record.checksums), (path, checksums(path))):
-        place = own.relative_to(dataset.root).as_posix()
-        if place not in objects:
-            return ShardState(name, "missing", f"the bucket has no {place}")
-        if not same(objects[place], expected):
-            return ShardState(name, "corrupt", f"the bucket's {place} has other bytes")
-    return ShardState(name, "complete")
+    states = []
+    for name in shard_names(dataset):
+        file = dataset.tfrecord(name)
+        size = file.stat().st_size if file.exists() else None
+        states.append(judge(dataset, name, ShardFacts.read(manifest_of(file)), size, objects))
+    return states
 
 
 def broken(states: Iterable[ShardState]) -> list[ShardState]:

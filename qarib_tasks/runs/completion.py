@@ -13,7 +13,7 @@ from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.dataset.audit import MOST_NAMED, audit, broken, listed, repair, tolerated
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.run import Run
-from qarib_tasks.storage.bucket import same
+from qarib_tasks.storage.bucket import object_fault
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 
 log = logging.getLogger(__name__)
@@ -100,14 +100,12 @@ def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
         InputError: with the objects that are missing or have other bytes.
     """
     manifest = Manifest.read(run.dataset.manifest)
-    faults = [
-        f"{record.name} {'has other bytes' if record.name in objects else 'is missing'}"
-        for record in manifest.outputs
-        if objects is not None and not same(objects.get(record.name), record.checksums)
-    ]
-    if faults:
+    if objects is None:
+        return manifest
+    found = [object_fault(objects, record.name, record.checksums) for record in manifest.outputs]
+    if faults := [fault for fault in found if fault]:
         raise InputError(
-            f"{len(faults):,} objects are not what the manifest says: {'; '.join(faults[:MOST_NAMED])}",
+            f"{len(faults):,} objects are missing or damaged: {'; '.join(faults[:MOST_NAMED])}",
             where=f"{run.address}{run.dataset.name}",
             do=repair(run.dataset_id, run.config.workspace),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +56,30 @@ class Bucket:
             pass
         return tuple(sorted(name.removeprefix(self.prefix) for name in listing.prefixes))
 
-    def upload(self, path: Path, name: str) -> bool:
+    def upload(self, path: Path, name: str, send: Callable[[], object] | None = None) -> bool:
         """Upload a file and verify the object, unless the same bytes are there already.
+
+        Args:
+            send: uploads the file in another way than this client does; the object is verified all the same.
 
         Returns:
             True if something was sent.
+
+        Raises:
+            StorageError: the object has another size or CRC32C than the file.
         """
         local = checksums(path)
         if same(self.get(name), local):
             return False
-        self._bucket.blob(self.prefix + name).upload_from_filename(str(path), checksum="crc32c")
+        if send:
+            send()
+        else:
+            self._bucket.blob(self.prefix + name).upload_from_filename(str(path), checksum="crc32c")
         if not same(self.get(name), local):
             raise StorageError(
-                "the object is not what was sent", where=self.address + name, do="Run the step again"
+                "the uploaded object fails its checksum",
+                where=self.address + name,
+                do="Clear the task that uploads it, or run the step again",
             )
         return True
 
@@ -128,3 +140,12 @@ class Bucket:
 def same(blob: Any | None, local: Checksums) -> bool:
     """Whether an object's size and CRC32C are those of the local bytes."""
     return blob is not None and blob.size == local.bytes and blob.crc32c == local.crc32c
+
+
+def object_fault(objects: Mapping[str, Any], name: str, expected: Checksums) -> str:
+    """What is wrong with an object of a listing, by its size and CRC32C; empty if nothing is."""
+    if name not in objects:
+        return f"the bucket has no {name}"
+    return (
+        "" if same(objects[name], expected) else f"the bucket's {name} has other bytes than its manifest says"
+    )

@@ -73,12 +73,45 @@ class Checksums:
     crc32c: str
 
 
+class RunningChecksums:
+    """The size and checksums of bytes that come piece by piece."""
+
+    def __init__(self) -> None:
+        self._bytes, self._sha256, self._crc32c = 0, hashlib.sha256(), google_crc32c.Checksum()
+
+    def update(self, piece: bytes) -> None:
+        self._sha256.update(piece)
+        self._crc32c.update(bytes(piece))
+        self._bytes += len(piece)
+
+    def result(self) -> Checksums:
+        return Checksums(self._bytes, self._sha256.hexdigest(), _base64(self._crc32c))
+
+
+def checksums_of(data: bytes) -> Checksums:
+    """The size and checksums of bytes in memory."""
+    running = RunningChecksums()
+    running.update(data)
+    return running.result()
+
+
 def checksums(path: Path) -> Checksums:
     """Read a file once and give its size and checksums."""
-    sha, crc, size = hashlib.sha256(), google_crc32c.Checksum(), 0
+    running = RunningChecksums()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
-            sha.update(chunk)
+            running.update(chunk)
+    return running.result()
+
+
+def crc32c_of(path: Path) -> str:
+    """The CRC32C of a file, in the form of `Checksums`: several times faster than the SHA-256."""
+    crc = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
             crc.update(chunk)
-            size += len(chunk)
-    return Checksums(size, sha.hexdigest(), base64.b64encode(crc.digest()).decode())
+    return _base64(crc)
+
+
+def _base64(crc: google_crc32c.Checksum) -> str:
+    return base64.b64encode(crc.digest()).decode()

@@ -85,12 +85,22 @@ class Manifest:
             InputError: there is none. CorruptError: it is not a manifest of this format.
         """
         try:
-            return _ADAPTER.validate_json(path.read_bytes())
+            return cls.parse(path.read_bytes(), path)
         except FileNotFoundError:
             raise InputError("no such manifest", where=path) from None
+
+    @classmethod
+    def parse(cls, data: bytes, where: object) -> Manifest:
+        """The manifest in a file's bytes.
+
+        Raises:
+            CorruptError: it is not a manifest of this format.
+        """
+        try:
+            return _ADAPTER.validate_json(data)
         except ValidationError as error:
             first = error.errors()[0]
-            raise CorruptError(f"not a manifest: {first['loc']}: {first['msg']}", where=path) from None
+            raise CorruptError(f"not a manifest: {first['loc']}: {first['msg']}", where=where) from None
 
     def output(self, name: str) -> FileRecord:
         """The record of one output by name."""

@@ -74,7 +74,9 @@ def _fit(record: RunRecord, files: Files) -> dict[str, Any]:
     """Share of [UNK] and wordpieces a word over the shards that are converted."""
     dataset = record.dataset
     assert dataset is not None
-    found: Sequence[Mapping[str, Any]] = [m.figures for m in local_files(dataset, files)[0].values()]
+    found: Sequence[Mapping[str, Any]] = [
+        facts.statistics for facts in local_files(dataset, files)[0].values()
+    ]
     if not found:
         names = [
             f"{dataset.name}{name}"

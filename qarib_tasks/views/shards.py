@@ -1,4 +1,4 @@
-"""The state of every shard of a run, from the run's tasks, the manifests and the bucket's listing.
+"""The state of every shard of a run: the judgement of `dataset.shard_state`, and what the run's tasks do.
 
 At most one listing of the dataset's folder and the dataset's own manifest are read of the bucket, however
 many shards there are. A shard's manifest is read from the workspace, once for each version of the file.
@@ -6,27 +6,32 @@ many shards there are. A shard's manifest is read from the workspace, once for e
 
 from __future__ import annotations
 
-import base64
-import builtins
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import google_crc32c
-
+from qarib_tasks.dataset.audit import shard_names as split_shards
+from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge, manifest_name
+from qarib_tasks.dataset.shard_state import State as JudgedState
+from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import DatasetLayout
-from qarib_tasks.views.files import SETTLED, Cache, Files, Stored, as_object
+from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.views.files import SETTLED, Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord, trouble
 
-State = Literal["waiting", "converting", "uploading", "done", "failed", "corrupt", "missing"]
-STATES: tuple[str, ...] = get_args(State)
+# The page adds to the judge's states only those of a shard whose tasks are not over.
+TaskState = Literal["waiting", "converting", "uploading"]
+STATES: tuple[str, ...] = (*get_args(TaskState), *get_args(JudgedState))
+# States of Airflow's tasks.
 AT_WORK = ("running", "restarting", "deferred")
+OPEN = (None, "scheduled", "queued", "up_for_retry", "up_for_reschedule")
 FAILED = ("failed", "upstream_failed")
+SEE_LOG = "a task failed: see its log"
 SHARD_NAME = re.compile(r"(heldout/)?shards/shard_[0-9]+")
 # For so long the bucket's listing may be older than an upload that has ended, s.
 JUST_UPLOADED_SECONDS = 10
@@ -51,36 +56,6 @@ class ShardTask:
     label: str | None = None
 
 
-@dataclass(frozen=True)
-class ShardManifest:
-    """What the page needs of a shard's manifest; `crc32c_of_file` is that of the manifest itself."""
-
-    state: str
-    reason: str
-    bytes: int | None
-    crc32c: str | None
-    crc32c_of_file: str
-    figures: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, data: builtins.bytes) -> ShardManifest | None:
-        """None for bytes that are no manifest."""
-        values = as_object(data)
-        outputs: Sequence[Mapping[str, Any]] = values.get("outputs") or ()
-        if values.get("kind") != "shard":
-            return None
-        record = next((o for o in outputs if str(o.get("name", "")).endswith(".tfrecord")), {})
-        statistics = values.get("statistics") or {}
-        return cls(
-            state=str(values.get("state")),
-            reason=str(values.get("reason") or ""),
-            bytes=record.get("bytes"),
-            crc32c=record.get("crc32c"),
-            crc32c_of_file=base64.b64encode(google_crc32c.Checksum(data).digest()).decode(),
-            figures={name: statistics[name] for name in FIGURES if name in statistics},
-        )
-
-
 def shards_view(
     record: RunRecord, files: Files, tasks: Sequence[ShardTask], repairs: Sequence[ShardTask] = ()
 ) -> dict[str, Any]:
@@ -93,29 +68,37 @@ def shards_view(
     if dataset is None:
         return {"shards": [], "totals": {}, "trouble": None}
     objects = files.objects(dataset.name)
-    recorded = recorded_outputs(files.json(f"{dataset.name}manifest.json"))
-    names = shard_names(dataset, files, recorded, objects, tasks)
+    recorded = recorded_outputs(files.read(f"{dataset.name}manifest.json"))
+    split = _split_shards(dataset, files)
+    names = split or shard_names(dataset, recorded, objects, tasks)
     of_shard = tasks_of_shards(names, tasks)
-    manifests, sizes = local_files(dataset, files)
+    facts, sizes = local_files(dataset, files)
     repaired = {_named(task.label): task for task in repairs if task.label}
+    to_come = bool(split) and not tasks and _converts_shards(record)
     rows = []
     for name in names:
         convert, upload = of_shard.get((name, "convert")), of_shard.get((name, "upload"))
         place = dataset.tfrecord_name(name)
-        manifest = manifests.get(place)
-        state, reason = state_of(
-            place, manifest, sizes.get(place), recorded.get(place), objects, convert, upload
+        found = facts.get(place)
+        if not split:
+            found = found or _facts_elsewhere(place, recorded, objects)
+        unanswered = (files.bucket is not None and objects is None) or _is_just_uploaded(upload)
+        # Without the workspace, a failed task or a late listing says more than a manifest that is not seen.
+        blind = not split and found is None and (objects is None or unanswered or _failed(convert, upload))
+        judged = (
+            None if blind else judge(dataset, name, found, sizes.get(place), objects, unanswered=unanswered)
         )
+        state, reason = state_of(judged, convert, upload, unanswered=unanswered, to_come=to_come)
         if repair := repaired.get(name):
             state, reason = ("converting" if repair.step == "convert" else "uploading"), "by a backfill"
-        size = (manifest.bytes if manifest else None) or recorded.get(place, {}).get("bytes")
+        size = next((one.bytes for one in (found and found.tfrecord, recorded.get(place)) if one), None)
         rows.append(
             {
                 "name": name,
                 "state": state,
                 "reason": reason,
                 "bytes": size or (objects[place].size if objects and place in objects else None),
-                **({} if manifest is None else manifest.figures),
+                **({} if found is None else figures(found)),
                 **_of_tasks(convert, upload),
             }
         )
@@ -131,82 +114,52 @@ def shards_view(
 
 
 def state_of(
-    place: str,
-    manifest: ShardManifest | None,
-    size: int | None,
-    recorded: Mapping[str, Any] | None,
-    objects: Mapping[str, Stored] | None,
+    judged: ShardState | None,
     convert: ShardTask | None,
     upload: ShardTask | None,
-) -> tuple[State, str]:
-    """A shard's state, and why where it is not as it should be.
+    *,
+    unanswered: bool = False,
+    to_come: bool = False,
+) -> tuple[str, str]:
+    """The state that the page shows, and the reason: the judge's unless a task is at work or still to come.
 
     Args:
-        place: name of its TFRecords below the dataset's folder.
-        manifest: of the workspace. size: of the workspace's TFRecords, bytes.
-        recorded: what the dataset's manifest says of the TFRecords.
-        objects: the bucket's below the dataset's folder; None where nothing is known of them.
+        judged: None if nothing but the tasks is known of the shard.
+        unanswered: see `shard_state.judge`.
+        to_come: the run converts shards, and its tasks do not exist yet.
     """
     if convert and convert.state in AT_WORK:
         return "converting", ""
     if upload and upload.state in AT_WORK:
         return "uploading", ""
-    failed = any(task is not None and task.state in FAILED for task in (convert, upload))
-    if manifest and manifest.state == "failed":
-        return "failed", manifest.reason or "the conversion failed"
-    if manifest and manifest.state == "running":
-        # It stands there while the shard is converted, and stays where the process was killed.
-        if failed:
-            return "failed", f"its conversion was killed ({manifest.reason})"
-        return ("converting", "") if convert is None else ("waiting", "was interrupted, will be tried again")
-    bytes_, crc32c = (
-        (manifest.bytes, manifest.crc32c)
-        if manifest
-        else (recorded.get("bytes"), recorded.get("crc32c"))
-        if recorded
-        else (None, None)
-    )
-    if bytes_ is not None:
-        if size is not None and size != bytes_:
-            return "corrupt", f"the workspace's {place} has {size:,} bytes, its manifest says {bytes_:,}"
-        if objects is None:
-            if failed:
-                return "failed", "a task failed: see its log"
-            return _on_its_way(convert) if _is_open(upload) else ("done", "")
-        if _is_just_uploaded(upload):
-            return "done", ""
-        expected = [(place, bytes_, crc32c)]
-        if manifest:
-            expected.append((place.removesuffix(".tfrecord") + ".json", None, manifest.crc32c_of_file))
-        for name, length, crc in expected:
-            if (found := objects.get(name)) is None:
-                if failed:
-                    return "failed", "a task failed: see its log"
-                if _is_open(upload):
-                    return _on_its_way(convert)
-                return "missing", f"the bucket has no {name}"
-            if (length is not None and found.size != length) or (crc and found.crc32c != crc):
-                return "corrupt", f"the bucket's {name} has other bytes than its manifest tells"
-        return "done", ""
-    if objects is not None and place in objects and not failed:
-        return "done", ""
-    if failed:
-        return "failed", "a task failed: see its log"
-    return _on_its_way(convert)
-
-
-def _on_its_way(convert: ShardTask | None) -> tuple[State, str]:
-    """The state of a shard that no task is at work on and none has given up."""
-    if convert and convert.state == "success":
+    complete = judged is not None and judged.state == "complete"
+    if complete and not unanswered:
+        return "complete", ""
+    if _failed(convert, upload):
+        if judged is None or complete:
+            return "failed", SEE_LOG
+        return judged.state, f"{judged.reason}; {SEE_LOG}" if judged.state == "missing" else judged.reason
+    if convert and convert.state in OPEN:
+        if convert.state != "up_for_retry":
+            return "waiting", ""
+        known = judged.reason if judged and judged.state in ("failed", "corrupt") else "failed"
+        return "waiting", f"{known}, will be tried again"
+    if upload and upload.state in OPEN:
         return "uploading", "waits for its upload"
-    if convert and convert.state == "up_for_retry":
-        return "waiting", "failed, will be tried again"
-    return "waiting", ""
+    if to_come and not complete:
+        return "waiting", ""
+    if judged:
+        return judged.state, judged.reason
+    return ("complete", "") if convert or upload else ("waiting", "")
 
 
-def _is_open(upload: ShardTask | None) -> bool:
-    """Whether the upload is still to come."""
-    return upload is not None and upload.state != "success"
+def _failed(*tasks: ShardTask | None) -> bool:
+    return any(task is not None and task.state in FAILED for task in tasks)
+
+
+def _converts_shards(record: RunRecord) -> bool:
+    """Whether the run is at work, and comes to its shards."""
+    return record.state in ("running", "queued") and record.values.get("first_step") != "train"
 
 
 def _is_just_uploaded(upload: ShardTask | None) -> bool:
@@ -215,29 +168,43 @@ def _is_just_uploaded(upload: ShardTask | None) -> bool:
     return time.time() - upload.ended < JUST_UPLOADED_SECONDS
 
 
-def recorded_outputs(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def recorded_outputs(manifest: bytes | None) -> dict[str, FileRecord]:
     """The TFRecords that a dataset's manifest names."""
-    outputs: Iterable[Mapping[str, Any]] = manifest.get("outputs") or ()
-    return {str(o["name"]): o for o in outputs if str(o.get("name", "")).endswith(".tfrecord")}
+    try:
+        outputs = Manifest.parse(manifest or b"", "manifest.json").outputs
+    except CorruptError:
+        return {}
+    return {record.name: record for record in outputs if record.name.endswith(".tfrecord")}
+
+
+def _facts_elsewhere(
+    place: str, recorded: Mapping[str, FileRecord], objects: Mapping[str, Stored] | None
+) -> ShardFacts | None:
+    """What stands in for a shard's manifest that is not seen: the dataset's, or else the object itself."""
+    if place in recorded:
+        return ShardFacts("complete", tfrecord=recorded[place])
+    if objects and (found := objects.get(place)):
+        return ShardFacts("complete", tfrecord=FileRecord(place, found.size, "", found.crc32c))
+    return None
+
+
+def _split_shards(dataset: DatasetLayout, files: Files) -> list[str]:
+    """The names of all shards as the split in the workspace lists them; none without it."""
+    if files.workspace is None:
+        return []
+    try:
+        return split_shards(replace(dataset, workspace=files.workspace))
+    except (QaribError, OSError):
+        return []
 
 
 def shard_names(
     dataset: DatasetLayout,
-    files: Files,
-    recorded: Mapping[str, Any],
-    objects: Mapping[str, Stored] | None,
+    recorded: Iterable[str],
+    objects: Iterable[str] | None,
     tasks: Sequence[ShardTask],
 ) -> list[str]:
-    """The names of all shards, those of the held-out part last, from whatever tells of them."""
-    split: list[str] = []
-    for data in (dataset.data, dataset.heldout_data):
-        folder = dataset.shards(data)
-        at = folder.relative_to(dataset.root).as_posix()
-        manifest = as_object(files.local(f"{dataset.name}{at}.json"))
-        parent = at.removesuffix("shards")
-        split += [f"{parent}{o['name']}" for o in manifest.get("outputs") or ()]
-    if split:
-        return split
+    """The names of all shards without the split's list, those of the held-out part last."""
     places = set(recorded) or {name for name in objects or () if name.endswith(".tfrecord")}
     known = {_shard_of(dataset, place) for place in places} - {""}
     known |= {_named(task.label) for task in tasks if task.label}
@@ -278,12 +245,12 @@ def tasks_of_shards(names: Sequence[str], tasks: Sequence[ShardTask]) -> dict[tu
     return found
 
 
-def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardManifest], dict[str, int]]:
+def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFacts], dict[str, int]]:
     """The manifests in the workspace and the sizes of the TFRecords there, by the TFRecords' names."""
-    manifests: dict[str, ShardManifest] = {}
+    facts: dict[str, ShardFacts] = {}
     sizes: dict[str, int] = {}
     if files.workspace is None:
-        return manifests, sizes
+        return facts, sizes
     root = files.workspace / dataset.name
     for part in ("", "heldout/"):
         folder = part + dataset.upload.pretraining_data
@@ -300,16 +267,21 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardMa
                     sizes[place] = about.st_size
                 elif suffix == "json" and not entry.name.startswith("."):
                     version = (entry.path, about.st_mtime_ns, about.st_size)
-                    if manifest := _manifest(Path(entry.path), version, files.cache):
-                        manifests[place] = manifest
+                    if found := _facts(Path(entry.path), version, files.cache):
+                        facts[place] = found
             except OSError:
                 continue  # Replaced or removed meanwhile.
-    return manifests, sizes
+    return facts, sizes
 
 
-def _manifest(path: Path, version: tuple[str, int, int], cache: Cache) -> ShardManifest | None:
-    found: ShardManifest | None = cache.get(version, lambda: ShardManifest.of(path.read_bytes()), SETTLED)
+def _facts(path: Path, version: tuple[str, int, int], cache: Cache) -> ShardFacts | None:
+    found: ShardFacts | None = cache.get(version, lambda: ShardFacts.read(path), SETTLED)
     return found
+
+
+def figures(facts: ShardFacts) -> dict[str, Any]:
+    """What the page shows of a shard's statistics."""
+    return {name: facts.statistics[name] for name in FIGURES if name in facts.statistics}
 
 
 def _of_tasks(convert: ShardTask | None, upload: ShardTask | None) -> dict[str, Any]:
@@ -351,7 +323,6 @@ def shard_detail(record: RunRecord, files: Files, name: str) -> dict[str, Any]:
     dataset = record.dataset
     if dataset is None or not SHARD_NAME.fullmatch(name):
         return {}
-    place = dataset.tfrecord_name(name).removesuffix(".tfrecord") + ".json"
-    values = files.json(f"{dataset.name}{place}")
+    values = files.json(f"{dataset.name}{manifest_name(dataset, name)}")
     kept = ("id", "state", "reason", "statistics", "sample", "made_at", "made_by")
     return {key: values[key] for key in kept if key in values} | {"trouble": trouble(files.trouble)}

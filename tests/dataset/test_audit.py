@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from qarib_tasks import pipeline
-from qarib_tasks.dataset.audit import MOST_NAMED, ShardState, audit, broken, chosen, listed
+from qarib_tasks.dataset.audit import MOST_NAMED, audit, broken, chosen, listed
+from qarib_tasks.dataset.shard_state import ShardState
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.completion import finish_dataset
 from qarib_tasks.runs.prepare import prepare_training
@@ -44,7 +45,9 @@ def test_a_whole_dataset_needs_nothing_even_where_files_were_dropped(run: Run) -
     run.dataset.tfrecord("shards/shard_0001").unlink()
     assert states(run) == {}
     assert broken(audit(run.dataset)) == [
-        ShardState("shards/shard_0001", "missing", f"{run.dataset.tfrecord('shards/shard_0001')} is gone")
+        ShardState(
+            "shards/shard_0001", "missing", "the workspace has no pretraining_data/shard_0001.tfrecord"
+        )
     ]
 
 
@@ -106,7 +109,7 @@ def test_a_killed_conversion_is_told_of(run: Run) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     state, reason = states(run)["shards/shard_0001"]
     assert state == "failed"
-    assert reason.startswith("its conversion was killed (began 20")
+    assert reason.startswith("its conversion did not finish (began 20")
     assert f"process {process})" in reason
     pipeline.convert(run, "shards/shard_0001")
     bucket = Bucket(f"{run.address}{run.dataset.name}")

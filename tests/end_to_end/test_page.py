@@ -258,9 +258,9 @@ def test_a_damaged_shard_is_backfilled_from_the_page(site: Site) -> None:
     emulator_bucket(site.stack.emulator, site.stack.bucket).blob(place).upload_from_string(b"x")
     page = site.open("shards")
     expect(page.get_by_role("option", name="shard_0001: corrupt")).to_be_visible()
-    page.get_by_role("option", name="shard_0000: done").first.focus()
+    page.get_by_role("option", name="shard_0000: complete").first.focus()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("tooltip")).to_contain_text("other bytes than its manifest tells")
+    expect(page.get_by_role("tooltip")).to_contain_text("other bytes than its manifest says")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Backfill this").press("Enter")
     expect(page.get_by_text("This triggers the DAG")).to_be_visible()
@@ -269,7 +269,7 @@ def test_a_damaged_shard_is_backfilled_from_the_page(site: Site) -> None:
     (run,) = site.stack.api("GET", "dags/qarib_backfill_shards/dagRuns")["dag_runs"]
     assert run["conf"]["shards"] == ["shards/shard_0001"]
     assert run["conf"]["workspace"] == str(site.stack.workspace)
-    expect(page.get_by_role("option", name="shard_0001: done")).to_be_visible(timeout=3 * SECONDS)
+    expect(page.get_by_role("option", name="shard_0001: complete")).to_be_visible(timeout=3 * SECONDS)
     page.close()
 
 
@@ -290,7 +290,7 @@ def test_1200_shards_and_hostile_text(site: Site) -> None:
     # Not by colour alone.
     assert failed.inner_text() == "×"
     require_accessible(page)
-    page.get_by_role("option", name="shard_0003: done").first.click()
+    page.get_by_role("option", name="shard_0003: complete").first.click()
     page.get_by_role("button", name="Examples").click()
     expect(page.locator(".examples .arabic").first).to_have_text(HOSTILE)
     page.get_by_role("button", name=re.compile("^. ?failed 1$|failed 1$")).click()

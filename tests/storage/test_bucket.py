@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from qarib_tasks.errors import ChangedError, StorageError
-from qarib_tasks.storage.bucket import Bucket, split_address
+from qarib_tasks.storage.bucket import Bucket, object_fault, split_address
+from qarib_tasks.storage.files import checksums_of
 
 
 def test_addresses() -> None:
@@ -27,3 +30,27 @@ def test_a_small_object_is_written_over_the_generation_that_was_read_only(bucket
     assert bucket.read_version("memory.json") == ("two", second)
     bucket.write_text("memory.json", "four")
     assert bucket.read_text("memory.json") == "four"
+
+
+def test_an_upload_is_verified_whoever_sends_it(bucket_name: str, tmp_path: Path) -> None:
+    bucket = Bucket(f"gs://{bucket_name}/prefix/")
+    path = tmp_path / "file"
+    path.write_bytes(b"its bytes")
+    assert bucket.upload(path, "file")
+    assert not bucket.upload(path, "file", lambda: pytest.fail("the same bytes were sent again"))
+    path.write_bytes(b"new bytes")
+    for others in ("other bytes", "new bytez"):
+        with pytest.raises(StorageError, match="prefix/file: the uploaded object fails its checksum"):
+            bucket.upload(path, "file", lambda others=others: bucket.write_text("file", others))
+    assert bucket.upload(path, "file", lambda: bucket.write_text("file", "new bytes"))
+
+
+def test_the_faults_of_an_object(bucket_name: str, tmp_path: Path) -> None:
+    bucket = Bucket(f"gs://{bucket_name}/prefix/")
+    bucket.write_text("file", "bytes")
+    expected = checksums_of(b"bytes")
+    assert object_fault(bucket.list(), "file", expected) == ""
+    assert object_fault(bucket.list(), "other", expected) == "the bucket has no other"
+    for others in (b"more bytes", b"bytez"):
+        fault = object_fault(bucket.list(), "file", checksums_of(others))
+        assert fault == "the bucket's file has other bytes than its manifest says"

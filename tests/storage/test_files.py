@@ -12,7 +12,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from qarib_tasks.storage.files import atomic_path, checksums, write_text
+from qarib_tasks.storage.files import atomic_path, checksums, checksums_of, crc32c_of, write_text
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -64,3 +64,5 @@ def test_checksums_are_what_cloud_storage_gives(tmp_path: Path) -> None:
     assert result.bytes == 11
     assert result.sha256 == "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
     assert base64.b64decode(result.crc32c) == google_crc32c.value(b"hello world").to_bytes(4, "big")
+    assert result == checksums_of(b"hello world")
+    assert result.crc32c == crc32c_of(tmp_path / "file")

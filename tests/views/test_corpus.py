@@ -14,7 +14,7 @@ def test_broken_files_are_no_figures(run: MadeUpRun, bucket: FolderBucket) -> No
     for name in ("data.json", "vocab.json", "manifest.json", "pretraining_data/shard_0000.json"):
         (run.dataset.root / name).write_text("{ not JSON")
     assert corpus_view(run.record, files(run, bucket))["corpus"] is None
-    assert states(shards_view(run.record, files(run, bucket), run.tasks))["0000"] == "done"
+    assert states(shards_view(run.record, files(run, bucket), run.tasks))["0000"] == "corrupt"
 
 
 def test_corpus_and_vocabulary(run: MadeUpRun, bucket: FolderBucket) -> None:

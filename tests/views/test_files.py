@@ -43,7 +43,7 @@ def test_a_bucket_that_does_not_answer_is_asked_once(run: MadeUpRun, tmp_path: P
     bucket = SilentBucket(tmp_path / "bucket")
     own = files(run, bucket)
     view = shards_view(run.record, own, run.tasks)
-    assert set(states(view).values()) == {"done"}  # as far as the workspace tells
+    assert set(states(view).values()) == {"complete"}  # as far as the workspace tells
     assert view["trouble"] == {
         "what": "the bucket does not answer",
         "where": "gs://qarib/",
@@ -69,9 +69,9 @@ def test_a_bucket_that_is_back_is_seen_by_a_page_that_asks_often(run: MadeUpRun,
 
 def test_a_manifest_is_read_anew_when_it_changes(run: MadeUpRun, bucket: FolderBucket) -> None:
     own = files(run, None)
-    assert states(shards_view(run.record, own, run.tasks))["0000"] == "done"
+    assert states(shards_view(run.record, own, run.tasks))["0000"] == "complete"
     path = run.dataset.tfrecord("shards/shard_0000").with_suffix(".json")
     Manifest(kind="shard", id="shard_0000", state="failed", reason="later").write(path)
     assert states(shards_view(run.record, own, run.tasks))["0000"] == "failed"
     shutil.rmtree(run.workspace)
-    assert states(shards_view(run.record, files(run, bucket), run.tasks))["0000"] == "done"
+    assert states(shards_view(run.record, files(run, bucket), run.tasks))["0000"] == "complete"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.views.files import Cache, Files
-from qarib_tasks.views.shards import ShardTask, shard_detail, shards_view
+from qarib_tasks.views.shards import STATES, ShardTask, shard_detail, shards_view
 from tests.support.made_up_run import FolderBucket, MadeUpRun, make_run
 from tests.support.views import files, states
 
@@ -53,21 +54,22 @@ def test_every_state_of_a_shard(run: MadeUpRun, bucket: FolderBucket) -> None:
     task("upload", 11, "upstream_failed")
     view = shards_view(run.record, files(run, bucket), list(tasks.values()))
     assert states(view) == {
-        "0000": "done", "0001": "converting", "0002": "uploading", "0003": "uploading", "0004": "missing",
-        "0005": "corrupt", "0006": "corrupt", "0007": "failed", "0008": "failed", "0009": "waiting",
-        "0010": "waiting", "0011": "done", "heldout": "done",
+        "0000": "complete", "0001": "converting", "0002": "uploading", "0003": "uploading", "0004": "missing",
+        "0005": "corrupt", "0006": "corrupt", "0007": "failed", "0008": "missing", "0009": "waiting",
+        "0010": "waiting", "0011": "complete", "heldout": "complete",
     }  # fmt: skip
     reasons = {shard["name"]: shard["reason"] for shard in view["shards"]}
     assert reasons["shards/shard_0004"] == "the bucket has no pretraining_data/shard_0004.tfrecord"
     assert reasons["shards/shard_0007"] == "not UTF-8"
-    assert view["totals"]["states"]["done"] == 3
+    assert reasons["shards/shard_0008"] == "is not converted; a task failed: see its log"
+    assert view["totals"]["states"]["complete"] == 3
     assert view["trouble"] is None
     assert {shard["map_index"] for shard in view["shards"]} == set(range(13))
 
 
 def test_an_upload_that_the_listing_does_not_know_yet(run: MadeUpRun, bucket: FolderBucket) -> None:
     (bucket.folder / run.dataset.name / "pretraining_data/shard_0004.tfrecord").unlink()
-    for ago, state in ((1, "done"), (600, "missing")):
+    for ago, state in ((1, "complete"), (600, "missing")):
         tasks = [
             replace(task, ended=time.time() - ago) if (task.step, task.map_index) == ("upload", 4) else task
             for task in run.tasks
@@ -92,8 +94,8 @@ def test_a_killed_conversion(run: MadeUpRun, bucket: FolderBucket) -> None:
     assert (shard["state"], shard["reason"]) == ("uploading", "by a backfill")
     assert found == {
         "running": ("converting", ""),
-        "failed": ("failed", "its conversion was killed (on host a)"),
-        "up_for_retry": ("waiting", "was interrupted, will be tried again"),
+        "failed": ("failed", "its conversion did not finish (on host a)"),
+        "up_for_retry": ("waiting", "its conversion did not finish (on host a), will be tried again"),
     }
 
 
@@ -107,8 +109,8 @@ def test_without_the_workspace_the_bucket_tells(run: MadeUpRun, bucket: FolderBu
     assert (found["0002"], found["0003"], found["0004"], found["heldout"]) == (
         "missing",
         "corrupt",
-        "done",
-        "done",
+        "complete",
+        "complete",
     )
     assert len(found) == 13
     # One listing, and the dataset's manifest: however many shards there are.
@@ -126,3 +128,12 @@ def test_shards_that_have_only_a_number_yet(tmp_path: Path) -> None:
     assert [(shard["name"], shard["state"]) for shard in view["shards"]] == [
         ("shards/shard_0000", "converting"), ("#1", "waiting"), ("#2", "waiting"),
     ]  # fmt: skip
+
+
+def test_the_page_has_a_sign_and_a_meaning_for_each_state() -> None:
+    static = Path(__file__).resolve().parents[2] / "plugins/qarib_airflow/page/static"
+    script, style = ((static / name).read_text() for name in ("js/shards.js", "views.css"))
+    for table in ("SIGNS", "MEANINGS"):
+        (body,) = re.findall(rf"const {table} = \{{(.*?)\}};", script, re.DOTALL)
+        assert set(re.findall(r"(\w+): \"", body)) == set(STATES)
+    assert set(re.findall(r"\.cell\.(\w+) \{", style)) >= set(STATES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from qarib_tasks.dataset.audit import BROKEN
+from qarib_tasks.dataset.shard_state import BROKEN
 
 
 def backfill_params() -> dict[str, Param]:

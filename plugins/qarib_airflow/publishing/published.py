@@ -7,8 +7,8 @@ from typing import Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
-from qarib_airflow.publishing.upload import is_dropped
 from qarib_tasks.dataset.audit import audit, broken, listed
+from qarib_tasks.dataset.shard_state import is_dropped
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import manifest_of

@@ -12,10 +12,9 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.providers.google.cloud.transfers.local_to_gcs import LocalFilesystemToGCSOperator
 
 from qarib_airflow.errors import failing_for_good
-from qarib_tasks.errors import CorruptError, InputError, StorageError
-from qarib_tasks.storage.bucket import same
-from qarib_tasks.storage.files import checksums
-from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.dataset.shard_state import is_dropped
+from qarib_tasks.errors import InputError
+from qarib_tasks.storage.bucket import Bucket
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,9 +25,10 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
 
     It differs in four ways. An object that has the file's size and CRC32C already is left alone, so that
     its generation does not change. After an upload the object's size and CRC32C are compared with the
-    file's. The files keep their place below `relative_to`. And TFRecords that were removed here after an
-    upload are no fault where the object is what their manifest says. Files go up one after another in the
-    order given: name the manifest last, and it is never there without what it speaks of.
+    file's; `storage.bucket.Bucket.upload` does both. The files keep their place below `relative_to`. And
+    TFRecords that were removed here after an upload are no fault if the object is as their manifest says.
+    Files are uploaded one after another in the order given: name the manifest last, and it never exists in
+    the bucket without the files that it names.
 
     :param relative_to: folder that the object names start below: with `/srv` and `dst="prefix/"`,
         `/srv/a/b.txt` becomes `prefix/a/b.txt`. Without it only the file's own name is kept. (templated)
@@ -55,30 +55,20 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
 
         :return: the objects' addresses.
         :raises AirflowFailException: a file is missing, or Google refuses a request.
-        :raises StorageError: an object is not what was sent.
+        :raises StorageError: an uploaded object fails its checksum.
         """
         with failing_for_good():
             return self._upload()
 
     def _upload(self) -> list[str]:
         hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        bucket = hook.get_conn().bucket(self.bucket)
+        bucket = Bucket(f"gs://{self.bucket}/", hook.get_conn())
         files = [self.src] if isinstance(self.src, str) else self.src
         addresses = []
         sent, seconds = 0, 0.0
-        for file in files:
-            path = Path(file)
-            name = self.dst + os.path.relpath(path, self.relative_to or path.parent)
-            addresses.append(f"gs://{self.bucket}/{name}")
-            if not path.exists() and is_dropped(path, bucket.get_blob(name)):
-                self.log.info("%s was removed here and is whole in the bucket", path.name)
-                continue
-            if not path.is_file():
-                raise InputError("no such file to upload", where=path, do="Clear the task that makes it")
-            local = checksums(path)
-            if same(bucket.get_blob(name), local):
-                self.log.info("%s holds the same bytes already: left alone", addresses[-1])
-                continue
+
+        def send() -> None:
+            nonlocal seconds
             started = time.perf_counter()
             hook.upload(
                 bucket_name=self.bucket,
@@ -89,11 +79,20 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
                 num_max_attempts=1,
             )
             seconds += time.perf_counter() - started
-            if not same(bucket.get_blob(name), local):
-                raise StorageError(
-                    "the object is not what was sent", where=addresses[-1], do="Clear the task"
-                )
-            sent += 1
+
+        for file in files:
+            path = Path(file)
+            name = self.dst + os.path.relpath(path, self.relative_to or path.parent)
+            addresses.append(bucket.address + name)
+            if not path.exists() and is_dropped(path, bucket.get(name)):
+                self.log.info("%s was removed here, and the bucket has it", path.name)
+                continue
+            if not path.is_file():
+                raise InputError("no such file to upload", where=path, do="Clear the task that makes it")
+            if bucket.upload(path, name, send):
+                sent += 1
+            else:
+                self.log.info("%s holds the same bytes already: left alone", addresses[-1])
         self.log.info(
             "%d files sent, %d were there already; sending took %.3f s", sent, len(files) - sent, seconds
         )
@@ -102,13 +101,3 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
                 if path.suffix == ".tfrecord":
                     path.unlink(missing_ok=True)
         return addresses
-
-
-def is_dropped(path: Path, blob: Any | None) -> bool:
-    """Whether a shard's TFRecords are not here but in the bucket, as the manifest beside them says."""
-    if path.exists() or not manifest_of(path).is_file():
-        return False
-    try:
-        return same(blob, Manifest.read(manifest_of(path)).output(path.name).checksums)
-    except CorruptError:
-        return False

@@ -115,7 +115,7 @@ def test_who_may_read_the_dag_gets_every_answer(server: TestClient, run: MadeUpR
         assert "unsafe" not in policy
         assert "frame-ancestors 'self'" in policy
     view = ask(server, "/data/shards").json()
-    assert [shard["state"] for shard in view["shards"]] == ["done"] * 4
+    assert [shard["state"] for shard in view["shards"]] == ["complete"] * 4
     assert view["trouble"] is None
     assert ask(server, "/data/shard").json()["sample"][0]["text"].startswith("<script>")
     assert ask(server, "/data/shards").headers["content-type"] == "application/json"
@@ -157,7 +157,7 @@ def test_a_bucket_that_does_not_answer(
     """The workspace is shown, and what is wrong with the bucket."""
     run.record.values["config"]["upload"]["bucket"] = "there-is-none"
     view = ask(server, "/data/shards").json()
-    assert [shard["state"] for shard in view["shards"]] == ["done"] * 4
+    assert [shard["state"] for shard in view["shards"]] == ["complete"] * 4
     assert view["trouble"]["where"] == "gs://there-is-none/"
 
 

@@ -90,7 +90,7 @@ def test_bytes_changed_on_the_way_are_noticed(
     bucket_name: str, damaging_proxy: str, tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", damaging_proxy)
-    with pytest.raises(StorageError, match="not what was sent"):
+    with pytest.raises(StorageError, match="fails its checksum"):
         upload(bucket_name, tmp_path, files[0])
 
 

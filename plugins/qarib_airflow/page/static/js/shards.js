@@ -1,10 +1,10 @@
 // A cell for each shard: state by colour and sign, figures on hover and focus, the rest on click.
 import { airflow, bytes, card, count, decimal, duration, empty, fill, h, isNumber, out, percent, runAddress, tiles } from "./dom.js";
 
-const SIGNS = { waiting: "", converting: "▸", uploading: "↑", done: "", failed: "×", corrupt: "!", missing: "?" };
+const SIGNS = { waiting: "", converting: "▸", uploading: "↑", complete: "", failed: "×", corrupt: "!", missing: "?" };
 const MEANINGS = {
-  waiting: "not begun", converting: "being converted", uploading: "on its way to the bucket", done: "whole, in the bucket",
-  failed: "its conversion or upload failed", corrupt: "other bytes than its manifest tells", missing: "gone from the bucket",
+  waiting: "queued", converting: "being converted", uploading: "on its way to the bucket", complete: "converted, its files as their manifests say",
+  failed: "its conversion failed or did not finish", corrupt: "other bytes than its manifest says", missing: "not converted, or a file or an object is missing",
 };
 const BROKEN = ["failed", "corrupt", "missing"];
 const BACKFILL = "qarib_backfill_shards";
@@ -57,8 +57,8 @@ class Shards {
     const { totals } = data;
     const states = totals.states || {};
     fill(this.totals, [totals, data.shards_per_second, data.seconds_left], () => card(null, tiles([
-      ["Done", count(states.done), `of ${count(totals.shards)} shards`],
-      ["Not whole", count(BROKEN.reduce((sum, state) => sum + (states[state] || 0), 0)), "failed, corrupt or missing"],
+      ["Complete", count(states.complete), `of ${count(totals.shards)} shards`],
+      ["Incomplete or damaged", count(BROKEN.reduce((sum, state) => sum + (states[state] || 0), 0)), "failed, corrupt or missing"],
       ["Examples", count(totals.examples)],
       ["TFRecords", bytes(totals.bytes)],
       ["Throughput", isNumber(data.shards_per_second) ? `${decimal(60 * data.shards_per_second, 1)}` : "–", "shards a minute"],
