@@ -15,7 +15,7 @@ from qarib_tasks.config.loading import STRICT
 class SplitConfig:
     """Step 2: `data.txt` to `shards/shard_0000` …, as GNU `split -a 4 -l N -d`."""
 
-    shard_lines: Annotated[int, Field(ge=1, title="Lines a shard"), DATASET] = 512_000
+    shard_lines: Annotated[int, Field(ge=1, title="Lines per shard"), DATASET] = 512_000
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -28,7 +28,7 @@ class ConvertConfig:
             ge=8,
             le=4096,
             title="Sequence length",
-            description="Wordpieces an example, [CLS] and [SEP] included.",
+            description="Wordpieces per example, including [CLS] and [SEP].",
         ),
         DATASET,
     ] = 64
@@ -36,14 +36,14 @@ class ConvertConfig:
         int,
         Field(
             ge=1,
-            title="Predictions a sequence",
-            description="Most wordpieces of an example that may be masked.",
+            title="Predictions per sequence",
+            description="Maximum number of masked wordpieces per example.",
         ),
         DATASET,
     ] = 20
     masked_lm_prob: Annotated[
         float,
-        Field(gt=0, lt=1, title="Masked share", description="Share of the wordpieces that are masked."),
+        Field(gt=0, lt=1, title="Masked share", description="Share of the wordpieces to mask."),
         DATASET,
     ] = 0.15
     random_seed: Annotated[
@@ -51,7 +51,8 @@ class ConvertConfig:
         Field(
             ge=0,
             title="Random seed",
-            description="The one seed of the run: masking, shuffles, held-out choice, initial weights.",
+            description="The seed of the run, for masking, shuffling, the held-out part and the initial "
+            "weights.",
         ),
         DATASET,
     ] = 34
@@ -61,21 +62,20 @@ class ConvertConfig:
             ge=1,
             le=100,
             title="Duplicates",
-            description="Times the text is used, each time masked differently.",
+            description="How many times to use the text, each time with other masks.",
         ),
         DATASET,
     ] = 5
     short_seq_prob: Annotated[
         float,
-        Field(
-            ge=0, le=1, title="Short sequences", description="Share of the examples made shorter on purpose."
-        ),
+        Field(ge=0, le=1, title="Short sequences", description="Share of the examples to shorten at random."),
         DATASET,
     ] = 0.1
     do_lower_case: Annotated[
         bool,
         Field(
-            title="Lower case", description="Lower-case Latin letters and strip diacritics and hamzas (NFD)."
+            title="Lower case",
+            description="Convert Latin letters to lower case and remove diacritics and hamzas (NFD).",
         ),
         DATASET,
     ] = True
@@ -85,14 +85,17 @@ class ConvertConfig:
     random_seed_per_shard: Annotated[
         bool,
         Field(
-            title="A seed a shard",
-            description="Derive each shard's seed from the random seed and the shard's name. "
-            "Without it all shards draw the same random numbers, as published.",
+            title="Separate seed per shard",
+            description="Derive the seed of each shard from the random seed and the shard's name. "
+            "Otherwise all shards draw the same random numbers, as published.",
         ),
         DATASET,
     ] = False
     compression: Annotated[
         Literal["none", "gzip"],
-        Field(title="Compression", description="Of the TFRecord files; gzip makes them 3.5 times smaller."),
+        Field(
+            title="Compression",
+            description="Compression of the TFRecord files. gzip makes them 3.5 times smaller.",
+        ),
         Identity("dataset", "changes the bytes of the files"),
     ] = "none"

@@ -1,4 +1,4 @@
-"""The settings of collecting and of the vocabulary; `config.py` joins them with those of the other steps."""
+"""Settings of step 0: sources, cleaning and deduplication."""
 
 from __future__ import annotations
 
@@ -52,24 +52,28 @@ class SourceConfig:
     path: Annotated[
         str,
         Field(
-            min_length=1, title="Address", description="Path or glob, gs://bucket/glob, http:// or https://."
+            min_length=1,
+            title="Address",
+            description="Path or glob, gs://bucket/glob, http:// or https:// address.",
         ),
         neither("the contents of its files count, not where they are"),
     ]
     format: Annotated[
         Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses"],
-        Field(title="Format", description="auto: by the end of the file's name."),
+        Field(title="Format", description="auto: from the file name extension."),
         DATASET,
     ] = "auto"
     compression: Annotated[
         Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"],
-        Field(title="Compression", description="auto: by the end of the file's name."),
+        Field(title="Compression", description="auto: from the file name extension."),
         DATASET,
     ] = "auto"
     field: Annotated[
         str,
         Field(
-            min_length=1, title="Field", description="JSON field or column with the text; a.b is b inside a."
+            min_length=1,
+            title="Field",
+            description="JSON field or column that holds the text. Write a.b for b inside a.",
         ),
         DATASET,
     ] = "text"
@@ -77,8 +81,8 @@ class SourceConfig:
         Literal["blank_line", "line", "file", "group"],
         Field(
             title="Document",
-            description="What ends a document: a blank line, every line, the end of the file, "
-            "or another value in the grouping field.",
+            description="What ends a document: a blank line, the end of each line, the end of the file, "
+            "or a new value in the grouping field.",
         ),
         DATASET,
     ] = "blank_line"
@@ -86,7 +90,7 @@ class SourceConfig:
         str,
         Field(
             title="Grouping field",
-            description="Field or column whose equal values, one after the other, make a document.",
+            description="Consecutive records with the same value in this field or column form a document.",
         ),
         DATASET,
     ] = ""
@@ -94,21 +98,26 @@ class SourceConfig:
         str,
         Field(
             title="Member",
-            description="Glob of the files to read in a zip. Empty: all; of a Moses zip, *.ar.",
+            description="Glob of the files to read from a zip archive. Empty: all files; in a Moses "
+            "archive, *.ar.",
         ),
         DATASET,
     ] = ""
     limit: Annotated[
-        int, Field(ge=0, title="Limit", description="Most documents; 0 is no limit."), DATASET
+        int, Field(ge=0, title="Limit", description="Maximum number of documents. 0: no limit."), DATASET
     ] = 0
     share: Annotated[
         float,
-        Field(gt=0, le=1, title="Share", description="Share of the documents, chosen by hash."),
+        Field(gt=0, le=1, title="Share", description="Share of the documents to use, selected by hash."),
         DATASET,
     ] = 1.0
     skip_at_most: Annotated[
         int,
-        Field(ge=0, title="Skip at most", description="Unreadable records that are skipped and counted."),
+        Field(
+            ge=0,
+            title="Skipped records allowed",
+            description="Maximum number of unreadable records to skip. Skipped records are counted.",
+        ),
         DATASET,
     ] = 0
     sha256: Annotated[
@@ -116,14 +125,14 @@ class SourceConfig:
         Field(
             pattern=r"^$|^[0-9a-f]{64}$",
             title="SHA-256",
-            description="Of the one file named, as it is fetched.",
+            description="Expected checksum of the file, for a source that is a single file.",
         ),
         DATASET,
     ] = ""
 
     def __post_init__(self) -> None:
         if (self.document == "group") != bool(self.group):
-            raise ValueError("document: group and a grouping field need each other")
+            raise ValueError("set both `document: group` and a grouping field, or neither")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -137,7 +146,7 @@ class CollectConfig:
             gt=0,
             lt=1,
             title="Held-out share",
-            description="Share of the documents kept out of training, chosen by a hash of the document.",
+            description="Share of the documents to keep out of training, selected by a hash of the document.",
         ),
         DATASET,
     ] = 0.001
@@ -145,18 +154,19 @@ class CollectConfig:
         tuple[RuleName, ...],
         Field(
             title="Cleaning",
-            description="Rules in their order. Control characters and double spaces always go.",
+            description="Cleaning rules, in order. Control characters and repeated spaces are always "
+            "removed.",
         ),
         DATASET,
     ] = DEFAULT_CLEANING
     minimum_characters: Annotated[
         int,
-        Field(ge=1, title="Shortest line", description="Of the rule minimum_length, in characters."),
+        Field(ge=1, title="Minimum line length", description="In characters, for the rule minimum_length."),
         DATASET,
     ] = 2
     maximum_characters: Annotated[
         int,
-        Field(ge=1, title="Longest line", description="Of the rule maximum_length, in characters."),
+        Field(ge=1, title="Maximum line length", description="In characters, for the rule maximum_length."),
         DATASET,
     ] = 10_000
     arabic_share: Annotated[
@@ -165,7 +175,7 @@ class CollectConfig:
             ge=0,
             le=1,
             title="Arabic share",
-            description="Least share of a line's letters that must be Arabic, of the rule arabic_share.",
+            description="Minimum share of Arabic letters in a line, for the rule arabic_share.",
         ),
         DATASET,
     ] = 0.5
@@ -173,8 +183,8 @@ class CollectConfig:
         bool,
         Field(
             title="Deduplicate",
-            description="Keep the first of documents that differ only in diacritics, case, punctuation "
-            "and spaces.",
+            description="Of documents that differ only in diacritics, case, punctuation and spaces, keep the "
+            "first.",
         ),
         DATASET,
     ] = True
@@ -184,8 +194,8 @@ class CollectConfig:
             ge=0,
             lt=1,
             title="Near-duplicates",
-            description="Also drop documents at least so similar (Jaccard, 0.8 is usual) to an earlier one. "
-            "0 is off; about 100 times slower than exact deduplication.",
+            description="Also drop documents whose Jaccard similarity to an earlier document reaches this "
+            "value; 0.8 is common. 0: off. About 100 times slower than exact deduplication.",
         ),
         DATASET,
     ] = 0.0
@@ -194,9 +204,9 @@ class CollectConfig:
         stages = [0 if rule in TEXT_RULES else 1 if rule == "sentences" else 2 for rule in self.cleaning]
         if stages != sorted(stages):
             raise ValueError(
-                "cleaning: rules that change text come first, then sentences, then rules that drop lines "
+                "cleaning: put rules that change text first, then `sentences`, then rules that drop lines "
                 f"({', '.join(LINE_RULES)})"
             )
         twice = sorted({rule for rule in self.cleaning if self.cleaning.count(rule) > 1})
         if twice:
-            raise ValueError(f"cleaning: {', '.join(twice)} twice")
+            raise ValueError(f"cleaning: duplicate rules: {', '.join(twice)}")

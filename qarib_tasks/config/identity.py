@@ -4,9 +4,9 @@ Each setting says so on its field: `Annotated[int, Field(...), DATASET]`. `named
 hashed from and what a step's manifest records. The rules that keep old names:
 
 - The settings of the first version are hashed at every value.
-- A setting that a later version adds is hashed only where it is not at its default, so that it renames
-  nothing. You need not do anything for it but mark the field.
-- A setting that has left the names is hashed as if it had the value that it had when it left.
+- A setting that a later version adds is hashed only if it is not at its default, so that it renames nothing.
+  You only have to mark the field.
+- A setting that was removed from the names is hashed with the value that it had at that time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MODEL = Identity("model", "changes the weights")
 
 
 def neither(why: str) -> Identity:
-    """The mark of a setting that no name depends on."""
+    """Return the mark of a setting that no name depends on."""
     return Identity("neither", why)
 
 
@@ -91,7 +91,7 @@ _LEFT_OF_PRESET: dict[str, dict[str, dict[str, Any]]] = {
 
 @cache
 def identities(cls: type) -> dict[str, Identity | None]:
-    """The mark of each field of a config class; None for a section, and for a field without one."""
+    """Return the mark of each field of a config class, or None for a section or a field without a mark."""
     hints = get_type_hints(cls, include_extras=True)
     return {
         field.name: next((mark for mark in get_args(hints[field.name]) if isinstance(mark, Identity)), None)
@@ -100,12 +100,12 @@ def identities(cls: type) -> dict[str, Identity | None]:
 
 
 def named_settings(config: Any) -> dict[str, Any]:
-    """The plain values of a section's settings that are part of a name; see the module's docstring."""
+    """Return the values of a section's settings that are part of a name; see the module's docstring."""
     return _settings(config, with_neither=False)
 
 
 def recorded_settings(config: Any) -> dict[str, Any]:
-    """As `named_settings`, with the settings that are part of no name, for a person who reads a manifest."""
+    """Return the same as `named_settings`, plus the settings that are part of no name."""
     return _settings(config, with_neither=True)
 
 
@@ -124,6 +124,6 @@ def _settings(config: Any, *, with_neither: bool) -> dict[str, Any]:
 
 
 def left_settings(preset: str) -> dict[str, dict[str, Any]]:
-    """What the settings that have left the names are hashed as, by section."""
+    """Return the values that settings removed from the names are hashed with, by section."""
     of_preset: Mapping[str, Mapping[str, Any]] = _LEFT_OF_PRESET.get(preset, {})
     return {section: values | dict(of_preset.get(section, {})) for section, values in _LEFT.items()}

@@ -1,4 +1,4 @@
-"""Config dataclasses from plain values and YAML, and back."""
+"""Convert config dataclasses to and from plain values and YAML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 T = TypeVar("T")
 
 
-# The compiled one, where PyYAML has it: each task of a shard reads its run's settings.
+# Prefer the compiled loader: every task of a shard reads the settings of its run.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -28,16 +28,16 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: object = None) -> T:
-    """Make a config dataclass of plain values.
+    """Build a config dataclass from plain values.
 
     Raises:
-        ConfigError: with every fault at once, each with the setting's full name.
+        ConfigError: a value is not valid. The error lists all faults, each with the full name of the setting.
     """
     try:
         adapter: TypeAdapter[T] = _adapter(cast(Hashable, cls))
         return adapter.validate_python(dict(values))
     except ValidationError as error:
-        raise ConfigError(_faults(error), where=where, do="Correct the settings named") from None
+        raise ConfigError(_faults(error), where=where, do="Correct these settings") from None
 
 
 def _faults(error: ValidationError) -> str:
@@ -50,22 +50,23 @@ def _faults(error: ValidationError) -> str:
         elif fault["type"] in {"missing", "missing_argument"}:
             message = "is missing"
         elif fault["type"] != "value_error":
-            message = f"{message} (it is {fault['input']!r})"
+            message = f"{message} (got {fault['input']!r})"
         lines.append(f"{name}: {message}" if name else message)
     return "; ".join(lines)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The plain values of a config dataclass, as JSON and YAML hold them."""
+    """Return the values of a config dataclass as JSON and YAML types."""
     values: dict[str, Any] = _adapter(cast(Hashable, type(config))).dump_python(config, mode="json")
     return values
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Raises:
-        InputError: the file is missing. ConfigError: it is not YAML, or not a mapping.
+        InputError: the file does not exist.
+        ConfigError: the file is not valid YAML, or is not a mapping.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
@@ -74,15 +75,15 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=path) from None
     if not isinstance(values, dict):
-        raise ConfigError("must hold settings as `name: value` lines", where=path)
+        raise ConfigError("the file must hold settings as `name: value` lines", where=path)
     return values
 
 
 def dump_yaml(config: Any) -> str:
-    """The YAML text of a config dataclass; `from_dict(type(config), yaml)` gives it back."""
+    """Return a config dataclass as YAML text. `from_dict` on the loaded text returns an equal config."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
 def fields_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
-    """The dataclass fields of a config class by name."""
+    """Return the dataclass fields of a config class by name."""
     return {f.name: f for f in dataclasses.fields(cls)}

@@ -1,4 +1,4 @@
-"""Named sets of settings. `qarib` is what its authors published; `demo` shows the whole way in minutes."""
+"""Named sets of settings. `qarib` is the published recipe; `demo` runs all steps in minutes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "max_position_embeddings": 128,
         },
         "train": {
-            # At 2e-3 so small a model stayed where word frequencies alone would bring it.
+            # At 2e-3 a model this small learned no more than word frequencies.
             "train_batch_size": 32,
             "learning_rate": 5e-4,
             "train_steps": 800,
@@ -51,21 +51,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:
-    """A whole configuration: the preset named in `values`, overridden by the values that are not None.
+    """Resolve the preset named in `values`, overridden by the values that are not None.
 
     Raises:
         ConfigError: there is no such preset, or a setting is wrong.
     """
     name = values.get("preset", "qarib")
     if name not in PRESETS:
-        raise ConfigError(
-            f"there is no preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}"
-        )
+        raise ConfigError(f"unknown preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}")
     return from_dict(RunConfig, {**merged(PRESETS[name], values), "preset": name}, where)
 
 
 def merged(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`overrides` laid over `defaults`, section by section; None leaves the default."""
+    """Merge `overrides` into `defaults`, section by section. None keeps the default."""
     result = dict(defaults)
     for key, value in overrides.items():
         if isinstance(value, Mapping) and isinstance(result.get(key, {}), Mapping):

@@ -1,8 +1,8 @@
-"""The settings of a run: frozen dataclasses, validated when they are made.
+"""The settings of a run: frozen dataclasses, validated at construction.
 
-The defaults are the numbers that QARiB's authors published; `presets.py` holds the named departures from
-them. A field's title, help and limits stand here once: the trigger form in Airflow's UI, the command line
-and the error messages all read them from here.
+The defaults are the numbers that QARiB's authors published; `presets.py` holds named sets of other values.
+Each field states its title, help text and limits. The trigger form in the Airflow UI, the command line and
+the error messages read them from the field.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from qarib_tasks.config.vocabulary import VocabConfig
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunConfig:
-    """Everything that a run is asked to do. `preset` is a name only: the values are already resolved."""
+    """All settings of a run. `preset` is only a name: its values are already resolved."""
 
     workspace: Annotated[
         str,
-        Field(min_length=1, title="Workspace", description="Folder that the run works in."),
+        Field(min_length=1, title="Workspace", description="Folder for the files of the run."),
         neither("changes where files are, not what is in them"),
     ]
     preset: Annotated[
@@ -41,8 +41,9 @@ class RunConfig:
         Field(
             pattern=r"^$|^[a-z0-9_]+-[0-9a-f]{10}$",
             title="Extends",
-            description="Dataset that is trained on too. Of the sources only files that it lacks are "
-            "collected; its vocabulary and the settings of its steps are kept.",
+            description="Existing dataset to extend. Only source files that it does not contain are "
+            "collected. "
+            "Its vocabulary and the settings of its steps stay the same.",
         ),
         DATASET,
     ] = ""
@@ -51,8 +52,8 @@ class RunConfig:
         Field(
             ge=0,
             title="Promotion margin",
-            description="Nats that the masked-LM loss on the held-out part may be above that of the promoted "
-            "model for a new one to take its place.",
+            description="How far, in nats, the masked-LM loss of a new model on the held-out part may exceed "
+            "that of the promoted model for the new model to replace it.",
         ),
         neither("judges the model without changing it"),
     ] = 0.02
@@ -80,12 +81,10 @@ class RunConfig:
             )
         if self.vocab.placeholders + 5 >= self.vocab.vocab_size:
             faults.append(
-                f"vocab.placeholders {self.vocab.placeholders} and 5 special tokens leave nothing of "
-                f"vocab.vocab_size {self.vocab.vocab_size}"
+                f"vocab.vocab_size {self.vocab.vocab_size} has no room for words beside "
+                f"vocab.placeholders {self.vocab.placeholders} and 5 special tokens"
             )
         names = [source.name for source in self.collect.sources]
-        faults += [
-            f"collect.sources: the name {n!r} is used twice" for n in sorted(set(names)) if names.count(n) > 1
-        ]
+        faults += [f"collect.sources: duplicate name {n!r}" for n in sorted(set(names)) if names.count(n) > 1]
         if faults:
             raise ValueError("; ".join(faults))

@@ -1,7 +1,4 @@
-"""The settings of where a training runs; `config.py` joins them with those of the steps.
-
-They change neither what a run makes nor what it is called: no `dataset_id` and no `model_id` depends on them.
-"""
+"""Settings of the machine that trains. No `dataset_id` and no `model_id` depends on them."""
 
 from __future__ import annotations
 
@@ -21,14 +18,14 @@ MACHINE = neither("changes where and how long a training runs, not what it compu
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TpuConfig:
-    """Where step 5 runs, and what that may cost."""
+    """Where step 5 runs, and what it may cost."""
 
     machine: Annotated[
         Literal["cloud_tpu", "local"],
         Field(
             title="Machine",
-            description="Where it trains. cloud_tpu makes a Cloud TPU for the training and removes it; "
-            "local is the machine of the Airflow worker.",
+            description="cloud_tpu: create a Cloud TPU for the training and delete it afterwards. "
+            "local: train on the Airflow worker's machine.",
         ),
         MACHINE,
     ] = "cloud_tpu"
@@ -45,22 +42,22 @@ class TpuConfig:
         str,
         Field(
             pattern=r"^[a-z0-9.-]+$",
-            title="Image",
-            description="Runtime version: v2-alpha-tpuv5-lite for v5e, v2-alpha-tpuv6e for v6e.",
+            title="Runtime version",
+            description="TPU software version: v2-alpha-tpuv5-lite for v5e, v2-alpha-tpuv6e for v6e.",
         ),
         MACHINE,
     ] = "v2-alpha-tpuv5-lite"
     zones: Annotated[
         tuple[Zone, ...],
-        Field(min_length=1, title="Zones", description="Asked one after another."),
+        Field(min_length=1, title="Zones", description="Zones to request the TPU in, in order."),
         MACHINE,
     ] = ("us-central1-a", "us-west4-a", "europe-west4-b")
     provisioning: Annotated[
         Literal["spot", "on_demand", "reserved"],
         Field(
             title="Provisioning",
-            description="Spot costs a fraction and may be taken away at any time: the training then goes on "
-            "from its last checkpoint on the next one.",
+            description="Spot TPUs cost a fraction, and Google may preempt them at any time. Training then "
+            "resumes from the last checkpoint on a new TPU.",
         ),
         MACHINE,
     ] = "spot"
@@ -69,25 +66,25 @@ class TpuConfig:
         Field(
             pattern=r"^$|^(projects|folders|organizations)/[^/]+/locations/[^/]+/reservations/[^/]+$",
             title="Reservation",
-            description="Full name of the reservation to take the TPU from.",
+            description="Full name of the reservation that holds the TPU.",
         ),
         MACHINE,
     ] = ""
     network: Annotated[
         str,
-        Field(title="Network", description="Empty: default."),
+        Field(title="Network", description="Empty: the default network."),
         MACHINE,
     ] = ""
     subnetwork: Annotated[
         str,
-        Field(title="Subnetwork", description="Empty: default."),
+        Field(title="Subnetwork", description="Empty: the default subnetwork."),
         MACHINE,
     ] = ""
     external_ips: Annotated[
         bool,
         Field(
-            title="External addresses",
-            description="Without them the subnetwork needs Private Google Access, and the deployment a "
+            title="External IP addresses",
+            description="If off, the subnetwork needs Private Google Access and the deployment needs a "
             "wheelhouse (see docs/cloud-tpu.md).",
         ),
         MACHINE,
@@ -97,19 +94,19 @@ class TpuConfig:
         Field(
             pattern=r"^$|^[^@\s]+@[^@\s]+$",
             title="Service account",
-            description="E-mail of the account that the TPU's machines run as; it must read and write the "
-            "bucket. Empty: the project's default Compute account.",
+            description="Email of the account that the TPU VMs run as. It needs read and write access to the "
+            "bucket. Empty: the Compute Engine default service account.",
         ),
         MACHINE,
     ] = ""
     queueing_hours: Annotated[
         float,
-        Field(gt=0, title="Longest wait", description="Hours to wait for a TPU in each zone."),
+        Field(gt=0, title="Queueing timeout", description="Hours to wait for a TPU in each zone."),
         MACHINE,
     ] = 4.0
     booting_hours: Annotated[
         float,
-        Field(gt=0, title="Longest start", description="Hours from the grant to the first heartbeat."),
+        Field(gt=0, title="Boot timeout", description="Hours from the grant to the first heartbeat."),
         MACHINE,
     ] = 1.0
     running_hours: Annotated[
@@ -117,8 +114,9 @@ class TpuConfig:
         Field(
             gt=0,
             le=24 * 90,
-            title="Longest training",
-            description="Hours of training, on all TPUs together; then it saves and ends.",
+            title="Training timeout",
+            description="Hours of training, on all TPUs together. Training then saves a checkpoint and "
+            "stops.",
         ),
         MACHINE,
     ] = 168.0
@@ -126,22 +124,23 @@ class TpuConfig:
         float,
         Field(
             gt=0,
-            title="Heartbeat",
-            description="Minutes without a sign of life after which a TPU is replaced.",
+            title="Heartbeat timeout",
+            description="Minutes without a heartbeat after which a TPU is replaced.",
         ),
         MACHINE,
     ] = 15.0
     max_preemptions: Annotated[
         int,
-        Field(ge=0, title="Most preemptions", description="Lost TPUs that are replaced."),
+        Field(ge=0, title="Preemption budget", description="Number of lost TPUs to replace."),
         MACHINE,
     ] = 20
     max_cost: Annotated[
         float | None,
         Field(
             gt=0,
-            title="Most to spend",
-            description="US dollars. The training saves and ends when the estimate passes it.",
+            title="Cost limit",
+            description="US dollars. Training saves a checkpoint and stops when the estimated cost exceeds "
+            "it.",
         ),
         MACHINE,
     ] = None
@@ -149,19 +148,23 @@ class TpuConfig:
         float | None,
         Field(
             gt=0,
-            title="Price of a chip-hour",
-            description="US dollars; empty: the table's, see docs/cloud-tpu.md.",
+            title="Price per chip-hour",
+            description="US dollars. Empty: the list price, see docs/cloud-tpu.md.",
         ),
         MACHINE,
     ] = None
     poll_seconds: Annotated[
         float,
-        Field(gt=0, title="Seconds between looks", description="At the TPU, and at its reports."),
+        Field(
+            gt=0,
+            title="Polling interval",
+            description="Seconds between two polls of the TPU and its reports.",
+        ),
         MACHINE,
     ] = 30.0
 
     def __post_init__(self) -> None:
         if (self.provisioning == "reserved") != bool(self.reservation):
-            raise ValueError("provisioning `reserved` and a reservation belong together")
+            raise ValueError("set both provisioning `reserved` and a reservation, or neither")
         if len(set(self.zones)) != len(self.zones):
-            raise ValueError("a zone is named twice")
+            raise ValueError("zones: duplicate zone")

@@ -1,4 +1,4 @@
-"""The settings of steps 5 and 6, training and evaluation; `config.py` joins them with those of the others."""
+"""Settings of steps 5 and 6: model, training and evaluation, and what the training process receives."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class TrainConfig:
         str,
         Field(
             title="Start from",
-            description="Weights to train further, by path or gs:// address: one of our model folders or "
-            "checkpoints, a TF 1 BERT checkpoint, or a Hugging Face folder. Empty: from the beginning.",
+            description="Path or gs:// address of the initial weights: a model folder or checkpoint of this "
+            "project, a TF 1 BERT checkpoint, or a Hugging Face folder. Empty: random weights.",
         ),
         Identity("model", "its contents count, not where it is"),
     ] = ""
     train_batch_size: Annotated[
-        int, Field(ge=1, title="Batch size", description="Examples a step, over all cores."), MODEL
+        int, Field(ge=1, title="Batch size", description="Examples per step, over all devices."), MODEL
     ] = 64
     learning_rate: Annotated[
         float,
@@ -43,7 +43,7 @@ class TrainConfig:
             gt=0,
             lt=1,
             title="Learning rate",
-            description="At the end of the warm-up; it then falls linearly to 0.",
+            description="Peak value, at the end of the warm-up. It then decays linearly to 0.",
         ),
         MODEL,
     ] = 8e-6
@@ -54,44 +54,49 @@ class TrainConfig:
         SAVING,
     ] = 100_000
     keep_checkpoint_max: Annotated[
-        int, Field(ge=1, title="Checkpoints kept"), neither("only removes old checkpoints")
+        int, Field(ge=1, title="Checkpoints to keep"), neither("only removes old checkpoints")
     ] = 20
     recovery_minutes: Annotated[
         float,
         Field(
             ge=0,
             title="Minutes between recovery checkpoints",
-            description="What a lost machine loses at most. One is kept beside the others; 0 for none.",
+            description="The most training time that a lost machine costs. The latest recovery checkpoint "
+            "is kept "
+            "in addition to the others. 0: none.",
         ),
         SAVING,
     ] = 10
     num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps"), MODEL] = 10
     shuffle_window: Annotated[
         int,
-        Field(ge=1, title="Shuffle window", description="Examples shuffled together while reading."),
+        Field(
+            ge=1, title="Shuffle window", description="Number of examples to shuffle together while reading."
+        ),
         MODEL,
     ] = 65_536
     max_corrupt_records: Annotated[
         int,
         Field(
             ge=0,
-            title="Corrupt records",
-            description="Corrupt records passed over before the training stops; 0 stops at the first.",
+            title="Corrupt records allowed",
+            description="Number of corrupt records to skip before training stops. 0: stop at the first.",
         ),
         neither("changes when the training stops, not what the intact records teach"),
     ] = 0
     next_sentence: Annotated[bool, Field(title="Next sentence prediction"), MODEL] = True
     backend: Annotated[
         Literal["auto", "tensorflow", "jax"],
-        Field(title="Backend", description="auto is jax where there is a TPU, tensorflow elsewhere."),
+        Field(title="Backend", description="auto: jax on a TPU, tensorflow elsewhere."),
         MODEL,
     ] = "auto"
     precision: Annotated[
         Literal["float32", "bfloat16"],
         Field(
             title="Precision",
-            description="bfloat16 is mixed: matrix products in bfloat16, weights and the rest in float32. "
-            "For TPUs; most CPUs are slower with it.",
+            description="bfloat16 is mixed precision: matrix products in bfloat16, weights and everything "
+            "else "
+            "in float32. For TPUs; slower on most CPUs.",
         ),
         MODEL,
     ] = "float32"
@@ -99,8 +104,9 @@ class TrainConfig:
         bool,
         Field(
             title="XLA",
-            description="Compile the training step: seconds at the start, then faster and with less memory. "
-            "The backend jax always does.",
+            description="Compile the training step. This takes seconds at the start, then steps are faster "
+            "and "
+            "need less memory. The jax backend always compiles.",
         ),
         MODEL,
     ] = True
@@ -110,9 +116,10 @@ class TrainConfig:
         Field(
             ge=1,
             le=100,
-            title="Steps a call",
-            description="Steps that the device runs in one go. It spares a fast device the wait for the "
-            "machine's processor. Logged steps and checkpoints should be multiples of it.",
+            title="Steps per call",
+            description="Number of steps that the device runs per call, so that a fast device does not wait "
+            "for "
+            "the host. Use a divisor of the logging and checkpoint intervals.",
         ),
         neither("changes how often the device waits, not what it computes"),
     ] = 1
@@ -120,7 +127,7 @@ class TrainConfig:
     @model_validator(mode="before")
     @classmethod
     def _without_removed(cls, values: Any) -> Any:
-        """Accept the settings of earlier versions: files that those wrote stay readable."""
+        """Ignore settings of earlier versions, so that their files stay readable."""
         given = values.kwargs if isinstance(values, ArgsKwargs) else values
         if not isinstance(given, dict):
             return values
@@ -132,18 +139,18 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.num_warmup_steps >= self.train_steps:
             raise ValueError(
-                f"num_warmup_steps {self.num_warmup_steps} leaves nothing of train_steps {self.train_steps}"
+                f"num_warmup_steps {self.num_warmup_steps} must be less than train_steps {self.train_steps}"
             )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EvaluateConfig:
-    """Step 6: how much of the held-out part an evaluation reads."""
+    """Step 6: what an evaluation reads and shows."""
 
     eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
     max_eval_steps: Annotated[
         int,
-        Field(ge=1, title="Evaluation steps", description="Most batches an evaluation reads."),
+        Field(ge=1, title="Evaluation steps", description="Maximum number of batches per evaluation."),
         MEASURE,
     ] = 100
     fill_mask_sentences: Annotated[
@@ -151,7 +158,8 @@ class EvaluateConfig:
         Field(
             max_length=20,
             title="Sentences to fill",
-            description="Each with one [MASK]; every evaluation shows the words that the model puts there.",
+            description="Sentences with one [MASK] each. Every evaluation shows the words that the model "
+            "predicts.",
         ),
         MEASURE,
     ] = (
@@ -170,14 +178,14 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
-    """The shape of the BERT; with the vocabulary's size it is `bert_config.json`."""
+    """The shape of the BERT model. With the vocabulary size it forms `bert_config.json`."""
 
     num_hidden_layers: Annotated[int, Field(ge=1, title="Layers"), MODEL] = 12
     hidden_size: Annotated[int, Field(ge=1, title="Hidden size"), MODEL] = 768
     num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads"), MODEL] = 12
     intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size"), MODEL] = 3072
     max_position_embeddings: Annotated[
-        int, Field(ge=8, title="Positions", description="Longest sequence the model can ever read."), MODEL
+        int, Field(ge=8, title="Positions", description="Maximum sequence length of the model."), MODEL
     ] = 512
     type_vocab_size: Annotated[int, Field(ge=2, title="Segment types"), MODEL] = 2
     hidden_act: Annotated[Literal["gelu"], Field(title="Activation"), MODEL] = "gelu"
@@ -195,7 +203,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainedOn:
-    """A dataset of a training, for the model card: its name, its training examples and its sources' names."""
+    """A dataset that a model was trained on, for the model card."""
 
     dataset_id: str
     examples: int

@@ -1,4 +1,4 @@
-"""The settings of where a run publishes; `config.py` joins them with those of the steps."""
+"""Settings of step 4: the bucket, and the folders in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACE = neither("changes where files are, not what is in them")
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class UploadConfig:
-    """Step 4: where the run publishes, and the names of the folders in it."""
+    """Step 4: where the run publishes, and the names of its folders."""
 
     bucket: Annotated[
         str,
@@ -31,30 +31,30 @@ class UploadConfig:
         Field(
             pattern=r"^$|^[^/].*/$",
             title="Prefix",
-            description="Folder in the bucket, ending with a slash; empty for the bucket's root.",
+            description="Folder in the bucket, ending with a slash. Empty: the root of the bucket.",
         ),
         PLACE,
     ] = ""
     pretraining_data: Annotated[
         str,
-        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the TFRecords"),
+        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="TFRecords folder"),
         PLACE,
     ] = "pretraining_data/"
     bert_model: Annotated[
         str,
-        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the checkpoints"),
+        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Checkpoints folder"),
         PLACE,
     ] = "bert_model/"
     bert_evals: Annotated[
         str,
-        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Folder of the evaluations"),
+        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Evaluations folder"),
         PLACE,
     ] = "bert_evals/"
     keep_local: Annotated[
         bool,
         Field(
             title="Keep local TFRecords",
-            description="Off: TFRecords (770 GB of QARiB's) are removed once the bucket has them, verified.",
+            description="If off, TFRecords (770 GB for QARiB) are removed after a verified upload.",
         ),
         neither("only removes local copies"),
     ] = True
@@ -63,19 +63,21 @@ class UploadConfig:
         Field(
             ge=0,
             lt=1,
-            title="Missing shards tolerated",
-            description="Share of the shards that the training may do without. The held-out part is always "
-            "whole.",
+            title="Missing shards allowed",
+            description="Share of the shards that may be missing when training starts. The held-out part "
+            "must "
+            "always be complete.",
         ),
-        neither("says when a training may start; the shards that are missing are named in its manifest"),
+        neither("decides when training may start; the manifest names the missing shards"),
     ] = 0.0
     license: Annotated[
         str,
         Field(
             pattern=r"^[a-z0-9.-]+$",
-            title="Licence of the model",
-            description="For the model card, as Hugging Face names it: apache-2.0, cc-by-nc-4.0, other. "
-            "Which one it may be depends on the text that the model is trained on.",
+            title="Model license",
+            description="License in the model card, as Hugging Face names it: apache-2.0, cc-by-nc-4.0, "
+            "other. "
+            "The text that you train on decides which licenses are possible.",
         ),
         neither("is text in the model card"),
     ] = "other"

@@ -21,7 +21,7 @@ class VocabConfig:
             ge=32,
             le=1_000_000,
             title="Vocabulary size",
-            description="Lines of vocab.txt, special tokens and placeholders included.",
+            description="Number of lines in vocab.txt, including special tokens and placeholders.",
         ),
         DATASET,
     ] = 64_000
@@ -30,7 +30,7 @@ class VocabConfig:
         Field(
             ge=1,
             title="Sample lines",
-            description="Random lines, uniform over the corpus, that the vocabulary is learnt from.",
+            description="Number of random lines, uniform over the corpus, to learn the vocabulary from.",
         ),
         DATASET,
     ] = 5_000_000
@@ -40,7 +40,7 @@ class VocabConfig:
             ge=0,
             le=10_000,
             title="Placeholders",
-            description="[UNUSED_i] entries left free for words added later.",
+            description="Number of [UNUSED_i] entries, free for words that you add later.",
         ),
         DATASET,
     ] = 256
@@ -48,22 +48,26 @@ class VocabConfig:
         Literal["normalized", "published"],
         Field(
             title="Recipe",
-            description="normalized: learnt from the words that the tokenizer sees. "
-            "published: what prepare_vocab.py does, for comparison.",
+            description="normalized: learn from the words that the tokenizer sees. "
+            "published: do what prepare_vocab.py does, for comparison.",
         ),
         DATASET,
     ] = "normalized"
     model_type: Annotated[
         Literal["unigram", "bpe"],
-        Field(title="Model", description="What SentencePiece learns; the published recipe is unigram."),
+        Field(
+            title="SentencePiece model",
+            description="SentencePiece model type. The published recipe uses unigram.",
+        ),
         DATASET,
     ] = "unigram"
     vocab_file: Annotated[
         str,
         Field(
             title="Existing vocabulary",
-            description="A vocab.txt (path or gs://) to use as it is, for training further on new data; "
-            "nothing is learnt.",
+            description="Path or gs:// address of a vocab.txt to use unchanged, for continued training on "
+            "new "
+            "data. No vocabulary is learned.",
         ),
         Identity("dataset", "its contents count, not where it is"),
     ] = ""

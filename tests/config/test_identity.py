@@ -83,8 +83,8 @@ SETTINGS: dict[type, dict[str, str]] = {
     UploadConfig: {
         **dict.fromkeys(("bucket", "prefix", "pretraining_data", "bert_model", "bert_evals"), PLACE),
         "keep_local": "neither: only removes local copies",
-        "tolerated_missing_share": "neither: says when a training may start; the shards that are missing are "
-        "named in its manifest",
+        "tolerated_missing_share": "neither: decides when training may start; the manifest names the missing "
+        "shards",
         "license": "neither: is text in the model card",
     },
     TpuConfig: dict.fromkeys(

@@ -88,12 +88,12 @@ def test_every_fault_is_named_at_once() -> None:
             {"convert": {"max_seq_length": 16}},
             "max_predictions_per_seq 20 is above convert.max_seq_length 16",
         ),
-        ({"vocab": {"vocab_size": 200}}, "leave nothing of vocab.vocab_size 200"),
+        ({"vocab": {"vocab_size": 200}}, "vocab.vocab_size 200 has no room for words"),
         ({"model": {"hidden_size": 100}}, "hidden_size 100 is not a multiple of num_attention_heads 12"),
-        ({"train": {"train_steps": 10}}, "num_warmup_steps 10 leaves nothing of train_steps 10"),
+        ({"train": {"train_steps": 10}}, "num_warmup_steps 10 must be less than train_steps 10"),
         (
             {"collect": {"sources": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}},
-            "'a' is used twice",
+            "duplicate name 'a'",
         ),
         ({"upload": {"bucket": "Has Spaces"}}, "upload.bucket"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate"),
@@ -111,7 +111,7 @@ def test_overrides_are_laid_over_the_preset_and_none_leaves_it() -> None:
     assert config.train.train_steps == 777
     assert config.train.learning_rate == PRESETS["demo"]["train"]["learning_rate"]
     assert config.train.keep_checkpoint_max == TrainConfig.keep_checkpoint_max
-    with pytest.raises(ConfigError, match=r"no preset 'demmo'.*qarib, demo"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'demmo'.*qarib, demo"):
         resolve({"preset": "demmo", "workspace": "w"})
 
 

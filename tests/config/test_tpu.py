@@ -19,10 +19,13 @@ from qarib_tasks.runs.run import Run
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"provisioning": "reserved"}, "a reservation belong together"),
-        ({"reservation": "projects/p/locations/us-west4-a/reservations/r"}, "belong together"),
+        ({"provisioning": "reserved"}, "set both provisioning `reserved` and a reservation"),
+        (
+            {"reservation": "projects/p/locations/us-west4-a/reservations/r"},
+            "set both provisioning `reserved`",
+        ),
         ({"zones": []}, "zones"),
-        ({"zones": ["us-west4-a", "us-west4-a"]}, "named twice"),
+        ({"zones": ["us-west4-a", "us-west4-a"]}, "duplicate zone"),
         ({"zones": ["us-west4"]}, r"zones\.0"),
         ({"accelerator_type": "v5e"}, "accelerator_type"),
         ({"service_account": "trainer"}, "service_account"),

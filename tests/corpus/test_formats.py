@@ -238,7 +238,7 @@ def test_settings_that_do_not_fit_the_format(tmp_path: Path) -> None:
     path.write_text("a\n")
     with pytest.raises(ConfigError, match="group needs records"):
         lines(path, document="group", group="id")
-    with pytest.raises(ConfigError, match="need each other"):
+    with pytest.raises(ConfigError, match="set both `document: group` and a grouping field"):
         lines(path, document="group")
     with pytest.raises(ConfigError, match="compressed Parquet"):
         lines(path, format="parquet", compression="gz")
