@@ -1,6 +1,7 @@
 """A link from a task to the settings that a run saved beside what it made.
 
-A task of Airflow 3.3 can give its run no note, so the link is at the task.
+A task of Airflow 3.3 can give its run no note, so the link is at the task. It is no `BaseGoogleLink`, which
+asks Airflow for XComs twice: everything this link needs is in the task.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from airflow.providers.google.cloud.links.base import BASE_LINK
 from airflow.sdk import BaseOperatorLink
 
 from qarib_tasks.runs.run import Run
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-CONSOLE = "https://console.cloud.google.com/storage/browser/_details"
+CONSOLE = f"{BASE_LINK}/storage/browser/_details"
 
 
 class SavedSettingsLink(BaseOperatorLink):

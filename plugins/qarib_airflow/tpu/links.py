@@ -1,50 +1,41 @@
-"""Links from a task to what the Google Cloud console shows of its training."""
+"""Links from a task to the Google Cloud console's pages about its training.
+
+The task's own process makes the addresses: its operator's `extra_links_params` fill in the `format_str` of
+each link.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperatorLink
+from airflow.providers.google.cloud.links.base import BaseGoogleLink
 
 from qarib_tasks.storage.bucket import split_address
 
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
-    from airflow.sdk.types import TaskInstanceKey
 
-CONSOLE = "https://console.cloud.google.com"
-
-
-class CloudTPULink(BaseOperatorLink):
-    """The project's TPUs in the Google Cloud console: a run's change their names with each loss."""
+class CloudTPULink(BaseGoogleLink):
+    """The project's TPUs: a run's TPU changes its name with each loss."""
 
     name = "Cloud TPUs"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Address of the console's page; empty for a training without a TPU."""
-        return f"{CONSOLE}/compute/tpus{_project(operator)}" if _job(operator) else ""
+    key = "cloud_tpus"
+    format_str = "/compute/tpus{project}"
 
 
-class TensorBoardLogsLink(BaseOperatorLink):
-    """The folder of TensorBoard's event files, in the console's view of the bucket."""
+class TensorBoardLogsLink(BaseGoogleLink):
+    """The folder of TensorBoard's event files in the bucket."""
 
     name = "TensorBoard logs"
+    key = "tensorboard_logs"
+    format_str = "/storage/browser/{tensorboard}{project}"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Address of the folder; empty for a training without a TPU."""
-        folder = _job(operator).get("tensorboard")
-        if not folder:
-            return ""
+
+def link_params(project_id: str | None, job: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The values of the links' `format_str`; a link whose values are not all there is empty."""
+    # The console falls back to the project that its user chose last.
+    params = {"project": f"?project={quote(project_id)}" if project_id else ""}
+    if job and (folder := job.get("tensorboard")):
         bucket, name = split_address(folder)
-        return f"{CONSOLE}/storage/browser/{bucket}/{quote(name.rstrip('/'))}{_project(operator)}"
-
-
-def _job(operator: BaseOperator) -> dict[str, Any]:
-    job = getattr(operator, "job", None)
-    return job if isinstance(job, dict) else {}
-
-
-def _project(operator: BaseOperator) -> str:
-    project = getattr(operator, "project_id", None)
-    return f"?project={quote(project)}" if project else ""
+        params["tensorboard"] = f"{bucket}/{quote(name.rstrip('/'))}"
+    return params

@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from qarib_airflow.tpu.hook import CloudTPUHook
-from qarib_airflow.tpu.links import CloudTPULink, TensorBoardLogsLink
+from qarib_airflow.tpu.links import CloudTPULink, TensorBoardLogsLink, link_params
 from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.api.request import TpuRequest
@@ -62,6 +62,11 @@ class CloudTPUTrainOperator(BaseOperator):
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
+
+    @property
+    def extra_links_params(self) -> dict[str, str]:
+        """Values of the links: none for a run without a TPU."""
+        return link_params(self.project_id, self.job) if self.job else {}
 
     @property
     def storage(self) -> Any:
@@ -142,6 +147,11 @@ class CloudTPUCreateQueuedResourceOperator(BaseOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
 
+    @property
+    def extra_links_params(self) -> dict[str, str]:
+        """Values of the links."""
+        return link_params(self.project_id)
+
     def execute(self, context: Context) -> str:
         """Ask for it."""
         request = self.request if isinstance(self.request, TpuRequest) else TpuRequest(**self.request)
@@ -190,6 +200,11 @@ class CloudTPUDeleteQueuedResourceOperator(BaseOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
 
+    @property
+    def extra_links_params(self) -> dict[str, str]:
+        """Values of the links."""
+        return link_params(self.project_id)
+
     def execute(self, context: Context) -> None:
         """Delete it."""
         _hook(self).delete_queued_resource(
@@ -234,6 +249,11 @@ class CloudTPUDeleteRunOperator(BaseOperator):
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
+
+    @property
+    def extra_links_params(self) -> dict[str, str]:
+        """Values of the links: none for a run without a TPU."""
+        return link_params(self.project_id) if self.job else {}
 
     def execute(self, context: Context) -> list[str]:
         """Delete them; the names of those that were there."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time.xcom import XCom
 from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_airflow.tpu.operators import (
     CloudTPUCreateQueuedResourceOperator,
@@ -245,17 +246,23 @@ def test_the_teardown_deletes_all_of_the_run_and_nothing_else(bench: Bench) -> N
     assert bench.memory().attempt == 2
 
 
-def test_links(bench: Bench) -> None:
-    tpus, logs = operator(
-        bench.job() | {"tensorboard": "gs://b/models/m/bert_model/tensorboard/"}
-    ).operator_extra_links
-    task = operator(bench.job() | {"tensorboard": "gs://b/models/m/bert_model/tensorboard/"})
-    task.project_id = "p"
+def test_links(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an empty store of XComs, which only a task's own process can reach."""
+    monkeypatch.setattr(XCom, "get_value", lambda **_: None)
+    console = "https://console.cloud.google.com"
+    task = operator(bench.job() | {"tensorboard": "gs://b/models/m/bert model/tensorboard/"})
+    tpus, logs = task.operator_extra_links
     key: Any = None
-    assert tpus.get_link(task, ti_key=key) == "https://console.cloud.google.com/compute/tpus?project=p"
-    folder = "https://console.cloud.google.com/storage/browser/b/models/m/bert_model/tensorboard?project=p"
+    assert tpus.get_link(task, ti_key=key) == f"{console}/compute/tpus"
+    task.project_id = "p"
+    assert tpus.get_link(task, ti_key=key) == f"{console}/compute/tpus?project=p"
+    folder = f"{console}/storage/browser/b/models/m/bert%20model/tensorboard?project=p"
     assert logs.get_link(task, ti_key=key) == folder
-    assert logs.get_link(operator(None), ti_key=key) == tpus.get_link(operator(None), ti_key=key) == ""
+    without = operator(None)
+    assert logs.get_link(without, ti_key=key) == tpus.get_link(without, ti_key=key) == ""
+    deletes = CloudTPUDeleteQueuedResourceOperator(task_id="b", zone="z", name="n", project_id="p")
+    (link,) = deletes.operator_extra_links
+    assert link.get_link(deletes, ti_key=key) == f"{console}/compute/tpus?project=p"
 
 
 def test_the_line_of_a_minute(caplog: pytest.LogCaptureFixture) -> None:
