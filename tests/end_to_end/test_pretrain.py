@@ -52,6 +52,11 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     train = stack.task_log(next(t for t in tasks if t["task_id"] == "train"))
     assert "(v5litepod-8) in us-central1-a trains" in train
     assert "the training has ended well" in train
+    links = stack.api("GET", f"dags/{demo.DAG}/dagRuns/{run_id}/taskInstances/train/links")["extra_links"]
+    console, bucket = "https://console.cloud.google.com", run.config.upload.bucket
+    assert links["Cloud TPUs"].startswith(f"{console}/compute/tpus")
+    folder = f"{bucket}/{run.config.upload.prefix}{run.model.name}bert_model/tensorboard"
+    assert links["TensorBoard logs"].startswith(f"{console}/storage/browser/{folder}")
     preflight = stack.task_log(next(t for t in tasks if t["task_id"] == "preflight"))
     assert "vocab_size = 800   <- from the form" in preflight
     assert "max_seq_length = 64\n" in preflight

@@ -6,7 +6,6 @@ are routes like the others. Answers are JSON; an error tells what was wrong, whe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import mimetypes
@@ -20,6 +19,7 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.staticfiles import StaticFiles
 
 from qarib_airflow.defaults import CONNECTION
 from qarib_airflow.page import database
@@ -42,9 +42,10 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
 }
-TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
-# Only these are served, whatever a path names.
-FILES = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.is_file()}
+# Not mounted, which would leave the guard out: two routes ask it for their answers.
+FILES = StaticFiles(directory=STATIC)
+# Python before 3.12 gives it another name.
+mimetypes.add_type("text/javascript", ".js")
 CACHE = Cache()
 
 # Every route carries the guard; the application offers no other.
@@ -108,25 +109,13 @@ def _json(values: Any) -> str:
 
 
 @app.get("/")
-def index(request: Request) -> Response:
-    return file(request, "index.html")
+async def index(request: Request) -> Response:
+    return await FILES.get_response("index.html", request.scope)
 
 
 @app.get("/static/{name:path}")
-def static(request: Request, name: str) -> Response:
-    return file(request, name)
-
-
-def file(request: Request, name: str) -> Response:
-    """One of the page's own files."""
-    if (path := FILES.get(name)) is None:
-        raise HTTPException(404, "no such file")
-    data = path.read_bytes()
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers={"ETag": tag})
-    kind = TYPES.get(path.suffix) or mimetypes.guess_type(name)[0] or "text/plain"
-    return Response(data, media_type=kind, headers={"ETag": tag})
+async def static(request: Request, name: str) -> Response:
+    return await FILES.get_response(name, request.scope)
 
 
 @app.get("/data/runs")

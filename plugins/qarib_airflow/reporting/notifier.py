@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Connection
@@ -70,12 +71,12 @@ def send_to_slack(text: str) -> None:
 
 
 def send_mail(text: str) -> None:
-    from airflow.providers.smtp.hooks.smtp import SmtpHook
+    from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
-    with SmtpHook(smtp_conn_id=SMTP) as smtp:
-        to = os.environ.get("QARIB_NOTIFY") or smtp.from_email or ""
-        subject = text.partition("\n")[0]
-        smtp.send_email_smtp(to=to, subject=subject, html_content=f"<pre>{text}</pre>")
+    to = os.environ.get("QARIB_NOTIFY") or Connection.get(SMTP).extra_dejson.get("from_email", "")
+    subject, content = text.partition("\n")[0], f"<pre>{escape(text)}</pre>"
+    notifier: Any = SmtpNotifier(smtp_conn_id=SMTP, to=to, subject=subject, html_content=content)
+    notifier.notify({})
 
 
 def failure(context: Context) -> str:

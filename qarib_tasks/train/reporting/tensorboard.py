@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.storage.tfrecord import frame
-
 
 class Events:
-    """TensorBoard events of a folder, begun anew with the lines that are known already.
+    """TensorBoard events of a folder, written again from the lines that are known already.
 
-    `tf.summary` would need the package tensorboard to write; the format is a TFRecord file of
-    `tensorflow.Event` (tensorflow/core/util/event.proto).
+    By TensorFlow's own writer, which takes a summary as protobuf; only `tf.summary.scalar` needs the package
+    tensorboard.
     """
 
     def __init__(self, folder: Path, lines: list[dict[str, Any]]) -> None:
+        import tensorflow as tf
+
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
-        self._file = (folder / f"events.out.tfevents.{int(time.time())}.qarib").open("wb")
-        self._append(file_version="brain.Event:2")
+        self._writer = tf.summary.create_file_writer(str(folder), max_queue=1000)
         for line in lines:
-            self.write(line)
+            self._add(line)
+        self._writer.flush()
 
     def write(self, line: Mapping[str, Any]) -> None:
+        """Have one more line in the file."""
+        self._add(line)
+        self._writer.flush()
+
+    def _add(self, line: Mapping[str, Any]) -> None:
+        import tensorflow as tf
         from tensorflow.core.framework.summary_pb2 import Summary
 
         values = [
@@ -35,13 +40,8 @@ class Events:
             for name, value in line.items()
             if name != "step" and isinstance(value, (int, float))
         ]
-        self._append(step=line["step"], summary=Summary(value=values))
-
-    def _append(self, **fields: Any) -> None:
-        from tensorflow.core.util.event_pb2 import Event
-
-        self._file.write(frame(Event(wall_time=time.time(), **fields).SerializeToString()))
-        self._file.flush()
+        with self._writer.as_default():
+            tf.summary.experimental.write_raw_pb(Summary(value=values).SerializeToString(), step=line["step"])
 
     def close(self) -> None:
-        self._file.close()
+        self._writer.close()

@@ -25,10 +25,11 @@ from tests.support.made_up_run import MadeUpRun, make_run
 REPOSITORY = Path(__file__).resolve().parents[3]
 QUERY = {"dag_id": "qarib_pretrain", "run_id": "made-up", "name": "shards/shard_0000"}
 ROUTES = [route for route in page.app.routes if isinstance(route, APIRoute)]
+FILES = {path.relative_to(page.STATIC).as_posix(): path for path in page.STATIC.rglob("*") if path.is_file()}
 PATHS = [
     path
     for route in ROUTES
-    for path in ([f"/static/{name}" for name in page.FILES] if "{name" in route.path else [route.path])
+    for path in ([f"/static/{name}" for name in FILES] if "{name" in route.path else [route.path])
 ]
 
 
@@ -121,13 +122,47 @@ def test_who_may_read_the_dag_gets_every_answer(server: TestClient, run: MadeUpR
     assert ask(server, "/data/shards").headers["content-type"] == "application/json"
 
 
-def test_files_are_asked_for_by_name_alone(server: TestClient) -> None:
-    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd"):
-        answer = ask(server, path)
-        assert answer.status_code in (401, 404)
-        assert "FastAPI" not in answer.text
-    first = ask(server, "/static/js/main.js")
-    assert first.headers["content-type"].startswith("text/javascript")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../app.py",
+        "%2e%2e/app.py",
+        "..%2fapp.py",
+        "js/..%2f..%2fapp.py",
+        "%2e%2e%5capp.py",
+        "/etc/passwd",
+        "%2fetc/passwd",
+        str(page.STATIC.parent / "app.py"),
+        "js",
+        "js/",
+        "js%00main.js",
+        "",
+    ],
+)
+def test_nothing_outside_the_folder_is_served(server: TestClient, path: str) -> None:
+    answer = ask(server, f"/static/{path}")
+    assert answer.status_code == 404
+    assert set(answer.json()) == {"what", "where", "do"}
+
+
+TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+def test_files_have_their_type_and_are_sent_once(server: TestClient) -> None:
+    """A browser asks each time, and gets a file again only where it has changed."""
+    for name, path in FILES.items():
+        answer = ask(server, f"/static/{name}")
+        assert answer.content == path.read_bytes()
+        if kind := TYPES.get(path.suffix[1:]):
+            assert answer.headers["content-type"].partition(";")[0] == kind
+        assert answer.headers["cache-control"] == "private, no-cache"
+        tag = answer.headers["etag"]
+        token = server.tokens["viewer"]  # type: ignore[attr-defined]
+        headers = {"Authorization": f"Bearer {token}", "If-None-Match": tag}
+        again = server.get(f"/qarib/static/{name}", headers=headers)
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        # The guard comes first.
+        assert server.get(f"/qarib/static/{name}", headers={"If-None-Match": tag}).status_code == 401
 
 
 def test_a_run_that_is_not_there(server: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +203,7 @@ def test_figures_that_are_not_finite() -> None:
 
 def test_nothing_is_fetched_from_elsewhere() -> None:
     """The page's own files name no other host but for licences and namespaces."""
-    for name, path in page.FILES.items():
+    for name, path in FILES.items():
         if name.startswith("uplot/") or path.suffix not in (".js", ".css", ".html"):
             continue
         text = path.read_text(encoding="utf-8")

@@ -55,6 +55,18 @@ def test_slack_and_mail_are_told_of_the_rest(slack: list[str], mail: list[str]) 
         assert "shard_0007: cannot be read" in message
 
 
+def test_a_mail_goes_to_whom_it_may_concern(mail: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender unless the environment names others; an error is neither HTML nor a template."""
+    QaribNotifier()(context("dataset") | {"exception": InputError("no <b>key</b> {{ 7 * 7 }}", where="w")})
+    monkeypatch.setenv("QARIB_NOTIFY", "one@example.org, two@example.org")
+    QaribNotifier()(context("train"))
+    to_sender, to_others = mail
+    assert "\nTo: airflow@example.org\n" in to_sender
+    assert "Subject: qarib_pretrain: dataset failed" in to_sender
+    assert "no &lt;b&gt;key&lt;/b&gt; {{ 7 * 7 }}" in to_sender
+    assert "\nTo: one@example.org, two@example.org\n" in to_others
+
+
 def test_a_run_past_its_deadline(slack: list[str]) -> None:
     async def wait() -> None:
         run = {"dag_id": "qarib_pretrain", "dag_run_id": "manual__1"}
@@ -137,5 +149,7 @@ def mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def text_of(letter: bytes) -> str:
     from email import message_from_bytes
 
-    parts = [part.get_payload(decode=True) for part in message_from_bytes(letter).walk()]
-    return "\n".join(part.decode() for part in parts if isinstance(part, bytes))
+    message = message_from_bytes(letter)
+    parts = [part.get_payload(decode=True) for part in message.walk()]
+    head = [f"\n{name}: {value}" for name, value in message.items()]
+    return "\n".join(["".join(head), *(part.decode() for part in parts if isinstance(part, bytes))])
