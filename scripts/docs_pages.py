@@ -44,9 +44,9 @@ train:
 ```
 
 If you omit a setting, it has the preset's value. An unknown name or a value outside the limits is an error
-that names the setting. The last column says whether another value makes another dataset (and so another model),
-another model, or the same one under the same name. For the settings of a deployment, which are environment variables, see
-[Deployment](deployment.md#settings).
+that names the setting. The last column says whether another value makes another dataset (and so another
+model), another model, or the same one under the same name. For the settings of a deployment, which are
+environment variables, see [Deployment](deployment.md#settings).
 """
 COMMANDS_HEAD = """# Every command
 

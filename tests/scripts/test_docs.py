@@ -117,3 +117,16 @@ def test_each_path_that_a_page_names_exists(page: str) -> None:
     roots = "qarib_tasks|plugins|tests|dags|scripts|docs|deploy|benchmarks|requirements|sample"
     paths = set(re.findall(rf"(?<![\w/:.])((?:{roots})/[\w./-]*\w/?)", text))
     assert sorted(path for path in paths if not (REPOSITORY / path).exists() and "NAME" not in path) == []
+
+
+def test_each_test_that_the_recipe_names_exists() -> None:
+    text = (REPOSITORY / "docs" / "published-recipe.md").read_text(encoding="utf-8")
+    selections = re.findall(r'((?:tests/[\w/]+\.py )+)-k ("[^"]+"|\w+)', text)
+    assert len(selections) > 8
+    for files, words in selections:
+        names = "".join(
+            name
+            for file in files.split()
+            for name in re.findall(r"def (test_\w+)", (REPOSITORY / file).read_text(encoding="utf-8"))
+        )
+        assert all(word in names for word in words.strip('"').split(" or ")), (files, words)
