@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-check lint format format-check shellcheck types check test test-slow demo up down compose-test bench docs screenshots clean
+.PHONY: help install lock lock-check lint format format-check imports shellcheck types check test test-slow demo up down compose-test bench docs screenshots clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,10 +63,13 @@ shellcheck: install ## shellcheck over every shell script
 	@git grep -lIE '^#!.*[/ ](ba|da)?sh( |$$)' | xargs awk 'FNR == 1 && /^#!/ { print FILENAME } { nextfile }' \
 	  | xargs $(BIN)/shellcheck
 
+imports: install ## The order of the folders, and no circle of imports
+	$(BIN)/lint-imports
+
 types: install ## mypy, strict
 	$(BIN)/mypy
 
-check: lint format-check shellcheck types lock-check ## All that does not run the code
+check: lint format-check imports shellcheck types lock-check ## All that does not run the code
 
 test: check ## Checks, unit tests, DAG tests and one end-to-end run of the DAG
 	$(BIN)/pytest -m "not slow" -n 2
@@ -107,4 +110,4 @@ screenshots: install ## The images of the documentation, from a real run
 	$(BIN)/python scripts/screenshots.py
 
 clean: ## Remove everything that the targets above made
-	rm -rf $(VENV) .demo build dist *.egg-info qarib_tasks/conversion/compiled/__pycache__ .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo build dist *.egg-info qarib_tasks/conversion/compiled/__pycache__ .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

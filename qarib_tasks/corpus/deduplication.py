@@ -4,6 +4,11 @@ Every document has a 64-bit key of its normalized text. The keys are spread by t
 enough to be sorted in memory; two documents with the same key are in the same file (the partitioned hash
 join of databases: Kitsuregawa et al. 1983). Among 600 million documents two different ones have the same key
 with a probability of one per cent.
+
+Near repeats are found by MinHash with locality-sensitive hashing. The signatures and the choice of bands are
+datasketch's (Broder 1997; Leskovec, Rajaraman & Ullman, "Mining of Massive Datasets", chapter 3). The buckets
+are not held in memory, as datasketch's own index does: a bucket is a key like that of an exact repeat, and is
+looked for on disk in the same way.
 """
 
 from __future__ import annotations
@@ -18,8 +23,14 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.corpus.characters import CODE_POINTS, DIACRITICS, TATWEEL, characters
+from qarib_tasks.corpus.decompression import BLOCK
 from qarib_tasks.corpus.sampling import Keys
+from qarib_tasks.errors import ConfigError
 
+PERMUTATIONS = 128  # of a signature
+SHINGLE = 5  # characters of the key's text
+BATCH = 500  # documents whose signatures are made at once
+SEED = 1
 PARTITION_BYTES = 16 << 20  # of keys that are sorted at once
 MOST_PARTITIONS = 512
 SEPARATOR = 0x1E  # between the keys' texts; a control character, so it is in no text
@@ -139,3 +150,100 @@ def unpacked(bits: Bits, first: int, count: int) -> np.ndarray[Any, np.dtype[np.
     start = first // 8
     some = np.unpackbits(bits[start : (first + count + 7) // 8], bitorder="little")
     return some[first - start * 8 :][:count].astype(np.bool_)
+
+
+def near_repeats(texts: Iterable[Path], documents: int, exact: Bits, similarity: float, folder: Path) -> Bits:
+    """Which documents are in a bucket with an earlier one; exact repeats are passed over.
+
+    Args:
+        texts: files of documents with blank lines between, in order.
+        documents: how many there are in all.
+        exact: a bit for each exact repeat.
+        similarity: Jaccard similarity of the sets of 5-character shingles that counts as near; a pair just so
+            similar is found with a probability of about one half, one that is more alike nearly always.
+        folder: for the temporary files: 8 bytes a document and band.
+
+    Returns:
+        uint8 [ceil(documents / 8)]: a bit a document, as `repeats`.
+
+    Raises:
+        ConfigError: datasketch is not installed.
+    """
+    try:
+        from datasketch import MinHashLSH
+    except ImportError:
+        raise ConfigError(
+            "finding near repeats needs the package datasketch",
+            where="collect.near_duplicates",
+            do="Install it (pip install 'qarib[corpus]'), or set near_duplicates to 0",
+        ) from None
+
+    index = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS)
+    bands, rows = index.b, index.r
+    bits = np.zeros_like(exact)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".near-") as name:
+        paths = [Path(name) / str(band) for band in range(bands)]
+        files = [path.open("wb") for path in paths]
+        try:
+            first = 0
+            for keys in _batches(texts):
+                buckets = _buckets(keys, bands, rows)
+                # An exact repeat must not make a bucket: a number of its own is nobody's bucket.
+                repeat = unpacked(exact, first, len(keys))
+                buckets[repeat] = (np.arange(first, first + len(keys), dtype=np.uint64)[repeat])[:, None]
+                for file, column in zip(files, buckets.T, strict=True):
+                    file.write(np.ascontiguousarray(column).tobytes())
+                first += len(keys)
+        finally:
+            for file in files:
+                file.close()
+        for path in paths:
+            bits |= repeats(_keys(path), documents, folder)
+            path.unlink()
+    return bits & ~exact
+
+
+def _batches(texts: Iterable[Path]) -> Iterator[list[bytes]]:
+    """The documents' key texts, some at once."""
+    batch: list[bytes] = []
+    for path in texts:
+        with path.open(encoding="utf-8") as file:
+            lines: list[str] = []
+            for line in file:
+                if line == "\n":
+                    batch += key_texts("".join(lines))
+                    lines = []
+                    if len(batch) >= BATCH:
+                        yield batch
+                        batch = []
+                elif sum(map(len, lines)) < BLOCK:
+                    # The beginning of a document of the size of a book tells whether it is another.
+                    lines.append(line)
+            if lines:
+                batch += key_texts("".join(lines))
+    if batch:
+        yield batch
+
+
+def _buckets(keys: list[bytes], bands: int, rows: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """uint64 [documents, bands]: the bucket of each document in each band."""
+    from datasketch import MinHash
+
+    # The characters are four bytes each.
+    shingles = (
+        {key[at : at + 4 * SHINGLE] for at in range(0, max(4, len(key) - 4 * (SHINGLE - 1)), 4)}
+        for key in keys
+    )
+    signatures = MinHash.bulk(shingles, num_perm=PERMUTATIONS, seed=SEED)
+    buckets = np.empty((len(keys), bands), dtype=np.uint64)
+    for row, signature in zip(buckets, signatures, strict=True):
+        values = signature.hashvalues
+        for band in range(bands):
+            row[band] = digest([values[band * rows : (band + 1) * rows].tobytes()])
+    return buckets
+
+
+def _keys(path: Path) -> Iterator[Keys]:
+    with path.open("rb") as file:
+        while data := file.read(BLOCK):
+            yield np.frombuffer(data, dtype=np.uint64)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from qarib_tasks.config.corpus import CollectConfig
-from qarib_tasks.corpus.deduplication import repeats, unpacked
+from qarib_tasks.corpus.deduplication import near_repeats, repeats, unpacked
 from qarib_tasks.corpus.documents import RECORD, DocumentWriter, Records, histogram
 from qarib_tasks.corpus.report import report
 from qarib_tasks.corpus.sampling import chosen
@@ -151,8 +151,6 @@ def _repeats(
         keys = (records["key"] for name in names for records in _records(folder, name))
         exact = repeats(keys, before + total, folder)[before // 8 :]
     if config.near_duplicates:
-        from qarib_tasks.corpus.near_duplicates import near_repeats
-
         texts = (folder / f"{name}.txt" for name in parts)
         near = near_repeats(texts, total, exact, config.near_duplicates, folder)
     return exact, near

@@ -14,7 +14,7 @@ from typing import Any
 from qarib_tasks.layout import DatasetLayout
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.manifest import FileRecord, Manifest
-from qarib_tasks.views.files import Stored
+from qarib_tasks.views.files import Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord
 from qarib_tasks.views.shards import ShardTask
 
@@ -213,3 +213,16 @@ def insert_run(database: Path, run: MadeUpRun) -> None:
                 end_date=stamp(task.ended), rendered_map_index=task.label, **common,
             )  # fmt: skip
     connection.close()
+
+
+def files(run: MadeUpRun, bucket: FolderBucket | None, *, local: bool = True) -> Files:
+    return Files(run.workspace if local else None, bucket, Cache())
+
+
+def states(view: dict[str, object]) -> dict[str, str]:
+    shards = view["shards"]
+    assert isinstance(shards, list)
+    return {
+        shard["name"].rpartition("_")[2] if "heldout" not in shard["name"] else "heldout": shard["state"]
+        for shard in shards
+    }

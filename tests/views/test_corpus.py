@@ -6,8 +6,7 @@ import pytest
 
 from qarib_tasks.views.corpus import corpus_view
 from qarib_tasks.views.shards import shards_view
-from tests.support.made_up_run import FolderBucket, MadeUpRun
-from tests.support.views import files, states
+from tests.support.made_up_run import FolderBucket, MadeUpRun, files, states
 
 
 def test_broken_files_are_no_figures(run: MadeUpRun, bucket: FolderBucket) -> None:

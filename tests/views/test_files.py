@@ -10,8 +10,7 @@ from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.views.files import Cache, Files, Stored
 from qarib_tasks.views.shards import shards_view
 from qarib_tasks.views.training import training_view
-from tests.support.made_up_run import FolderBucket, MadeUpRun, make_run
-from tests.support.views import files, states
+from tests.support.made_up_run import FolderBucket, MadeUpRun, files, make_run, states
 
 
 class SilentBucket(FolderBucket):

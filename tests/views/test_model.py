@@ -6,8 +6,7 @@ import json
 from dataclasses import replace
 
 from qarib_tasks.views.model import model_view
-from tests.support.made_up_run import FolderBucket, MadeUpRun, write_training
-from tests.support.views import files
+from tests.support.made_up_run import FolderBucket, MadeUpRun, files, write_training
 
 
 def test_the_former_model(run: MadeUpRun, bucket: FolderBucket) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.views.files import Cache, Files
 from qarib_tasks.views.shards import STATES, ShardTask, shard_detail, shards_view
-from tests.support.made_up_run import FolderBucket, MadeUpRun, make_run
-from tests.support.views import files, states
+from tests.support.made_up_run import FolderBucket, MadeUpRun, files, make_run, states
 
 
 def test_every_state_of_a_shard(run: MadeUpRun, bucket: FolderBucket) -> None:

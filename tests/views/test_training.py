@@ -9,8 +9,7 @@ import pytest
 
 from qarib_tasks.views.runs import summary
 from qarib_tasks.views.training import training_view
-from tests.support.made_up_run import FolderBucket, MadeUpRun, write_training
-from tests.support.views import files
+from tests.support.made_up_run import FolderBucket, MadeUpRun, files, write_training
 
 
 def test_training_here_and_elsewhere(run: MadeUpRun, bucket: FolderBucket) -> None:
