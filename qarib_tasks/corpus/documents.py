@@ -65,6 +65,9 @@ class DocumentWriter:
             return 0
         if not lines[0]:
             self._end()
+            self.full = 0 < self._limit <= self.documents
+            if self.full:
+                return 0
         lines = [line for line, before in zip(lines, ["", *lines[:-1]], strict=True) if line or before]
         if self._limit:
             lines = self._limited(lines)

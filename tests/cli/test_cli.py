@@ -1,4 +1,9 @@
-"""The command `qarib` as its users type it: in a process of its own."""
+"""The command `qarib` as its users type it: in a process of its own.
+
+Covers qarib_tasks/cli/__main__.py, qarib_tasks/cli/corpus.py, qarib_tasks/cli/deployment.py,
+qarib_tasks/cli/emulators.py, qarib_tasks/cli/main.py, qarib_tasks/cli/promotion.py,
+qarib_tasks/cli/training.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Settings: every fault named, nothing unknown let through, presets laid under."""
+"""Settings: every fault named, nothing unknown let through, presets laid under.
+
+Covers qarib_tasks/config/conversion.py, qarib_tasks/config/loading.py, qarib_tasks/config/presets.py,
+qarib_tasks/config/training.py, qarib_tasks/config/vocabulary.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The fast conversion equals the plain one over random documents, flags and seeds."""
+"""The fast conversion equals the plain one over random documents, flags and seeds.
+
+Covers qarib_tasks/conversion/compiled/instances.py, qarib_tasks/conversion/compiled/random_numbers.py,
+qarib_tasks/conversion/examples.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The compiled tokenizer against the reference's own ids, the tokenizers library and BERT's written rules."""
+"""The compiled tokenizer against the reference's own ids, the tokenizers library and BERT's written rules.
+
+Covers qarib_tasks/conversion/compiled/text.py, qarib_tasks/conversion/compiled/word_memory.py,
+qarib_tasks/conversion/shard_text.py, qarib_tasks/vocabulary/unicode_rules.py.
+"""
 
 from __future__ import annotations
 

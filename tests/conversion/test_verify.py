@@ -1,4 +1,8 @@
-"""`qarib verify` finds each kind of damage and names the record."""
+"""`qarib verify` finds each kind of damage and names the record.
+
+Covers qarib_tasks/conversion/compiled/parsing.py, qarib_tasks/conversion/compiled/records.py,
+qarib_tasks/conversion/example_reader.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Cleaning: what each rule does, and what holds for any text whatever."""
+"""Cleaning: what each rule does, and what holds for any text whatever.
+
+Covers qarib_tasks/corpus/cleaning_rules.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Collecting: what is read, kept, and made again."""
+"""Collecting: what is read, kept, and made again.
+
+Covers qarib_tasks/config/corpus.py, qarib_tasks/corpus/report.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sources far away: web servers and buckets."""
+"""Sources far away: web servers and buckets.
+
+Covers qarib_tasks/emulators/gcs.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The DAG qarib_backfill_shards."""
+"""The DAG qarib_backfill_shards.
+
+Covers plugins/qarib_airflow/preflight/backfill.py.
+"""
 
 from __future__ import annotations
 

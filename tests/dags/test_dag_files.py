@@ -1,4 +1,8 @@
-"""The DAG files: what importing them costs, how they are wired, what they say of themselves."""
+"""The DAG files: what importing them costs, how they are wired, what they say of themselves.
+
+Covers plugins/qarib_airflow/defaults.py, plugins/qarib_airflow/deployment/preload.py,
+plugins/qarib_airflow/tasks/pipeline.py, plugins/qarib_plugin.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is found of a dataset's shards."""
+"""What is found of a dataset's shards.
+
+Covers plugins/qarib_airflow/publishing/published.py.
+"""
 
 from __future__ import annotations
 

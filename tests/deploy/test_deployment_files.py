@@ -1,4 +1,7 @@
-"""The image's and the deployment's files: linted, and by the compose specification's own schema."""
+"""The image's and the deployment's files: linted, and by the compose specification's own schema.
+
+Covers plugins/qarib_airflow/deployment/pods.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The trainer's process: started once, followed, adopted, and gone when nobody wants it any more."""
+"""The trainer's process: started once, followed, adopted, and gone when nobody wants it any more.
+
+Covers qarib_tasks/machines/backend.py, qarib_tasks/machines/exit_status.py.
+"""
 
 from __future__ import annotations
 

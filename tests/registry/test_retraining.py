@@ -1,4 +1,7 @@
-"""What a re-training comes to: which files, settings and weights; and when there is nothing to do."""
+"""What a re-training comes to: which files, settings and weights; and when there is nothing to do.
+
+Covers plugins/qarib_airflow/preflight/retrain.py, plugins/qarib_airflow/publishing/assets.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The room that a run will need, against what runs take."""
+"""The room that a run will need, against what runs take.
+
+Covers qarib_tasks/config/upload.py.
+"""
 
 from __future__ import annotations
 

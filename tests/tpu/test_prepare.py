@@ -1,4 +1,7 @@
-"""What is uploaded before a run asks for a TPU."""
+"""What is uploaded before a run asks for a TPU.
+
+Covers plugins/qarib_airflow/tpu/prepare.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The whole training, small: what it writes, how it goes on, what it refuses."""
+"""The whole training, small: what it writes, how it goes on, what it refuses.
+
+Covers qarib_tasks/train/assemble.py, qarib_tasks/train/output.py, qarib_tasks/train/reporting/journal.py,
+qarib_tasks/train/reporting/tensorboard.py, qarib_tasks/train/results/evaluate.py,
+qarib_tasks/train/results/model_card.py, qarib_tasks/train/resume.py.
+"""
 
 from __future__ import annotations
 

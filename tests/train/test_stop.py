@@ -1,4 +1,7 @@
-"""A training that is interrupted saves its state and goes on from it to the same bits."""
+"""A training that is interrupted saves its state and goes on from it to the same bits.
+
+Covers qarib_tasks/train/hosts/termination.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The vocabulary: every line of it can be produced, and it is the same at each run."""
+"""The vocabulary: every line of it can be produced, and it is the same at each run.
+
+Covers qarib_tasks/vocabulary/file.py, qarib_tasks/vocabulary/sentencepiece.py,
+qarib_tasks/vocabulary/tokenizer_files.py.
+"""
 
 from __future__ import annotations
 

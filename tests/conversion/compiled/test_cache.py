@@ -1,4 +1,7 @@
-"""Where the compiled code is kept."""
+"""Where the compiled code is kept.
+
+Covers qarib_tasks/conversion/compile_ahead.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Nodes and machines of the Cloud TPU emulator, what befalls them, and the emulator itself."""
+"""Nodes and machines of the Cloud TPU emulator, what befalls them, and the emulator itself.
+
+Covers qarib_tasks/emulators/cloud_tpu/emulator.py, qarib_tasks/emulators/cloud_tpu/faults.py,
+qarib_tasks/emulators/cloud_tpu/guard.py, qarib_tasks/emulators/cloud_tpu/nodes.py,
+qarib_tasks/emulators/cloud_tpu/state.py, qarib_tasks/emulators/cloud_tpu/vm.py.
+"""
 
 from __future__ import annotations
 

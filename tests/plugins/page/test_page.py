@@ -1,4 +1,8 @@
-"""The page's application: who may see it, what it answers, with Airflow's own auth manager and database."""
+"""The page's application: who may see it, what it answers, with Airflow's own auth manager and database.
+
+Covers plugins/qarib_airflow/page/app.py, plugins/qarib_airflow/page/database.py,
+plugins/qarib_airflow/page/guard.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the preflight finds out before anything is made."""
+"""What the preflight finds out before anything is made.
+
+Covers plugins/qarib_airflow/errors.py.
+"""
 
 from __future__ import annotations
 

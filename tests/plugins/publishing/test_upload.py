@@ -1,4 +1,8 @@
-"""The upload operator against the emulator."""
+"""The upload operator against the emulator.
+
+Covers plugins/qarib_airflow/reporting/settings_link.py, plugins/qarib_airflow/tasks/shards.py,
+plugins/qarib_airflow/tasks/training.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Gauges: from a run's own files, by Airflow's StatsD client, through the exporter, to a scrape."""
+"""Gauges: from a run's own files, by Airflow's StatsD client, through the exporter, to a scrape.
+
+Covers qarib_tasks/emulators/statsd_exporter.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The operator and its trigger: through lost TPUs, errors of the API, a person's word and their own death."""
+"""The operator and its trigger: through lost TPUs, errors of the API, a person's word and their own death.
+
+Covers plugins/qarib_airflow/tpu/links.py, plugins/qarib_airflow/tpu/trigger.py.
+"""
 
 from __future__ import annotations
 

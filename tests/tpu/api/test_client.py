@@ -1,4 +1,8 @@
-"""The Cloud TPU client against the emulator, with all that the service is known to do."""
+"""The Cloud TPU client against the emulator, with all that the service is known to do.
+
+Covers qarib_tasks/emulators/cloud_tpu/catalog.py, qarib_tasks/emulators/cloud_tpu/node_calls.py,
+qarib_tasks/emulators/cloud_tpu/rest.py, qarib_tasks/emulators/cloud_tpu/server.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a machine does about itself: without access to the bucket and past its lifetime."""
+"""What a machine does about itself: without access to the bucket and past its lifetime.
+
+Covers qarib_tasks/tpu/job.py, qarib_tasks/tpu/memory.py.
+"""
 
 from __future__ import annotations
 

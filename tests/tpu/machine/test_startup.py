@@ -1,4 +1,7 @@
-"""The startup script, run by bash on emulated machines: nothing that a user typed is ever run by a shell."""
+"""The startup script, run by bash on emulated machines: nothing that a user typed is ever run by a shell.
+
+Covers qarib_tasks/tpu/api/request.py.
+"""
 
 from __future__ import annotations
 

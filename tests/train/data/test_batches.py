@@ -1,4 +1,7 @@
-"""The order of the examples, and going on from any position in it."""
+"""The order of the examples, and going on from any position in it.
+
+Covers qarib_tasks/train/data/shards.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the processes that train together tell one another: here each is a thread, and JAX is not there."""
+"""What the processes that train together tell one another: here each is a thread, and JAX is not there.
+
+Covers qarib_tasks/train/hosts/agreement.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The model: its variables' names, its initial weights, its losses."""
+"""The model: its variables' names, its initial weights, its losses.
+
+Covers qarib_tasks/train/model/batch.py.
+"""
 
 from __future__ import annotations
 

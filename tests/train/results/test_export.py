@@ -1,4 +1,7 @@
-"""The exported folder in transformers, with torch, gives what our model gives."""
+"""The exported folder in transformers, with torch, gives what our model gives.
+
+Covers qarib_tasks/train/weights/hugging_face.py.
+"""
 
 from __future__ import annotations
 

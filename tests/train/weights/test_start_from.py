@@ -1,4 +1,8 @@
-"""Training further: from our checkpoints, from TF 1 checkpoints and from Hugging Face folders."""
+"""Training further: from our checkpoints, from TF 1 checkpoints and from Hugging Face folders.
+
+Covers qarib_tasks/storage/model_files.py, qarib_tasks/train/data/vocabulary.py,
+qarib_tasks/train/weights/pretrained.py, qarib_tasks/train/weights/tensorflow1.py.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,43 @@
+"""Compressed files as streams, and those that hold far more than they can."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+from collections.abc import Callable
+
+import pytest
+
+from qarib_tasks.corpus import decompression
+from qarib_tasks.corpus.decompression import limited, unpacked
+from qarib_tasks.errors import InputError
+
+TEXT = "نص طويل\n".encode() * 5000
+
+
+def zstd(data: bytes) -> bytes:
+    import pyarrow
+
+    return bytes(pyarrow.compress(data, codec="zstd", asbytes=True))
+
+
+@pytest.mark.parametrize(
+    ("packed", "compress"),
+    [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zstd), ("", bytes)],
+)
+def test_every_format_gives_the_text_back(packed: str, compress: Callable[[bytes], bytes]) -> None:
+    data = compress(TEXT)
+    assert limited(unpacked(io.BytesIO(data), packed), len(data), "a.txt").read() == TEXT
+
+
+def test_a_bomb_ends_with_the_file_s_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = gzip.compress(bytes(1 << 20))
+    assert len(data) * decompression.MOST_EXPANSION < 1 << 20
+    # A small file may: every text of that size can be kept in memory.
+    assert len(limited(unpacked(io.BytesIO(data), "gz"), len(data), "bomb.gz").read()) == 1 << 20
+    monkeypatch.setattr(decompression, "FREE_EXPANSION", 1000)
+    with pytest.raises(InputError) as raised:
+        limited(unpacked(io.BytesIO(data), "gz"), len(data), "bomb.gz").read()
+    assert raised.value.where == "bomb.gz"
