@@ -112,10 +112,12 @@ def commands_page() -> str:
         usage = " ".join([*path, *command.collect_usage_pieces(context)])
         parts.append(f"\n## `{' '.join(path)}` {{ #{'-'.join(path)} }}\n\n{_text(command.help or '')}\n")
         parts.append(f"```text\n{usage}\n```\n")
-        options = [p.get_help_record(context) for p in command.get_params(context)]
+        options = [
+            p.get_help_record(context) for p in command.get_params(context) if isinstance(p, click.Option)
+        ]
         rows = [(flags, text) for flags, text in filter(None, options) if "--help" not in flags]
         if rows:
-            parts.append("| option | |\n|---|---|")
+            parts.append("| option | what it does |\n|---|---|")
             parts += [f"| {_code(flags)} | {_cell(text)} |" for flags, text in rows]
         if command.epilog:
             example = command.epilog.removeprefix("Example: ")
