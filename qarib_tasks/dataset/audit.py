@@ -26,8 +26,8 @@ def shard_names(dataset: DatasetLayout) -> list[str]:
     names = []
     for data in (dataset.data, dataset.heldout_data):
         folder = dataset.shards(data)
-        outputs = Manifest.read(manifest_of(folder)).outputs
-        names += [(folder.parent / record.name).relative_to(dataset.root).as_posix() for record in outputs]
+        part = folder.relative_to(dataset.root).as_posix().removesuffix(folder.name)
+        names += [part + record.name for record in Manifest.read(manifest_of(folder)).outputs]
     return names
 
 

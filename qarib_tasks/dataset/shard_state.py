@@ -128,7 +128,7 @@ def judge(
 
 def manifest_name(dataset: DatasetLayout, name: str) -> str:
     """The name of a shard's manifest below the dataset's folder."""
-    return manifest_of(Path(dataset.tfrecord_name(name))).as_posix()
+    return f"{dataset.tfrecord_name(name).removesuffix('.tfrecord')}.json"
 
 
 def is_dropped(tfrecord: Path, blob: Any | None) -> bool:

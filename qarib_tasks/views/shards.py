@@ -68,8 +68,8 @@ def shards_view(
     if dataset is None:
         return {"shards": [], "totals": {}, "trouble": None}
     objects = files.objects(dataset.name)
-    recorded = recorded_outputs(files.read(f"{dataset.name}manifest.json"))
     split = _split_shards(dataset, files)
+    recorded = {} if split else recorded_outputs(files.read(f"{dataset.name}manifest.json"))
     names = split or shard_names(dataset, recorded, objects, tasks)
     of_shard = tasks_of_shards(names, tasks)
     facts, sizes = local_files(dataset, files)
@@ -267,15 +267,15 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFa
                     sizes[place] = about.st_size
                 elif suffix == "json" and not entry.name.startswith("."):
                     version = (entry.path, about.st_mtime_ns, about.st_size)
-                    if found := _facts(Path(entry.path), version, files.cache):
+                    if found := _facts(version, files.cache):
                         facts[place] = found
             except OSError:
                 continue  # Replaced or removed meanwhile.
     return facts, sizes
 
 
-def _facts(path: Path, version: tuple[str, int, int], cache: Cache) -> ShardFacts | None:
-    found: ShardFacts | None = cache.get(version, lambda: ShardFacts.read(path), SETTLED)
+def _facts(version: tuple[str, int, int], cache: Cache) -> ShardFacts | None:
+    found: ShardFacts | None = cache.get(version, lambda: ShardFacts.read(Path(version[0])), SETTLED)
     return found
 
 
