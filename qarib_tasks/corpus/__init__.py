@@ -1,1 +1,1 @@
-"""Step 0: sources to one cleaned, deduplicated text."""
+"""Step 0: collects sources into one cleaned, deduplicated text."""

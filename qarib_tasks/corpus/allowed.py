@@ -19,11 +19,11 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
 
 @dataclass(frozen=True)
 class AllowedSources:
-    """What sources may name.
+    """Folders and addresses that sources may be in.
 
     Attributes:
-        folders: files below these, symbolic links followed.
-        addresses: `gs://bucket/` or `https://host/`, each with or without a path: what is below it.
+        folders: allows files below these folders; symbolic links are resolved.
+        addresses: `gs://bucket/` or `https://host/`, each with or without a path: allows everything below it.
     """
 
     folders: tuple[Path, ...] = ()
@@ -31,25 +31,25 @@ class AllowedSources:
 
     @classmethod
     def of(cls, entries: Sequence[str]) -> AllowedSources:
-        """Folders and addresses, told apart by their form."""
+        """Create from folders and addresses; entries with a scheme are addresses."""
         entries = [entry.strip() for entry in entries if entry.strip()]
         far = tuple(entry.rstrip("/") + "/" for entry in entries if _SCHEME.match(entry))
         return cls(tuple(Path(entry).resolve() for entry in entries if not _SCHEME.match(entry)), far)
 
     @classmethod
     def of_deployment(cls, workspace: str, bucket: str, sample: Path) -> AllowedSources:
-        """The workspace, the sample and the bucket, and what QARIB_ALLOWED_SOURCES in the environment adds.
+        """Allow the workspace, the sample, the bucket, and the entries of QARIB_ALLOWED_SOURCES.
 
-        The variable holds folders and addresses with commas between.
+        This environment variable is a comma-separated list of folders and addresses.
         """
         entries = [workspace, str(sample), *os.environ.get(ALLOWED_VARIABLE, "").split(",")]
         return cls.of([*entries, f"gs://{bucket}/"] if bucket else entries)
 
     def check(self, source: str, where: object = None) -> None:
-        """Whether a path or address may be read.
+        """Check that sources may be read from a path or address.
 
         Raises:
-            ConfigError: it may not.
+            ConfigError: the path or address is not allowed.
         """
         if _SCHEME.match(source):
             parts = urlsplit(source)
@@ -64,20 +64,20 @@ class AllowedSources:
             raise ConfigError(
                 f"sources may not be read from {source}",
                 where=where,
-                do=f"Choose something below {allowed}; {ALLOWED_VARIABLE} where Airflow runs adds to these",
+                do=f"Use a path below {allowed}, or add to {ALLOWED_VARIABLE} in Airflow's environment",
             )
 
 
 def is_remote(address: str) -> bool:
-    """Whether it has a scheme.
+    """Return whether the address has a scheme.
 
     Raises:
-        ConfigError: it has another one than gs, http or https.
+        ConfigError: the scheme is not gs, http, or https.
     """
     if not (match := _SCHEME.match(address)):
         return False
     if match[1].lower() not in ("gs", "http", "https") or "::" in address:
         raise ConfigError(
-            "no such kind of address", where=address, do="Use a path, gs://, http:// or https://"
+            "unsupported kind of address", where=address, do="Use a path, gs://, http://, or https://"
         )
     return True

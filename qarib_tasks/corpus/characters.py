@@ -1,7 +1,7 @@
-"""Sets of characters that cleaning and deduplication speak of.
+"""Sets of characters for cleaning and deduplication.
 
-They are written out rather than asked of the interpreter, whose Unicode tables change from version to
-version; what is taken from `unicodedata` is covered by Unicode's stability policy.
+Most are constants, because the Unicode tables of the Python interpreter change from version to version. The
+few that are from `unicodedata` are covered by Unicode's stability policy.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ EMOJI = (
 )
 REGIONAL = ((0x1F1E6, 0x1F1FF),)
 SKIN_TONES = ((0x1F3FB, 0x1F3FF),)
-# Letters of the Persian, Urdu and other keyboards that look like Arabic ones, and their digits.
+# Letters of Persian, Urdu and other keyboards that look like Arabic letters, and the digits of those
+# keyboards.
 LOOKALIKES = {
     "\u06a9": "ك",
     "\u06aa": "ك",
@@ -132,12 +133,12 @@ Ranges = Iterable[tuple[int, int]]
 
 
 def characters(ranges: Ranges) -> list[str]:
-    """Every character of some ranges of code points."""
+    """Return every character in some ranges of code points."""
     return [chr(code) for first, last in ranges for code in range(first, last + 1)]
 
 
 def membership(ranges: Ranges) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """bool [0x110000]: whether each code point is in the ranges."""
+    """Return bool [0x110000]: whether each code point is in the ranges."""
     import numpy as np
 
     table = np.zeros(CODE_POINTS, dtype=np.bool_)
@@ -148,8 +149,11 @@ def membership(ranges: Ranges) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 @cache
 def control_characters() -> Mapping[str, str]:
-    """What is never in `data.txt`: invisible characters go, every kind of space is U+0020, halves of
-    surrogate pairs, which UTF-8 cannot hold, are U+FFFD. The line feed stays."""
+    """Return replacements for the characters that are never in `data.txt`.
+
+    Invisible characters are removed. Every kind of space becomes U+0020. Unpaired surrogates, which UTF-8
+    cannot encode, become U+FFFD. The line feed is kept.
+    """
     return (
         dict.fromkeys(characters(_SPACES), " ")
         | dict.fromkeys(characters(_INVISIBLE), "")
@@ -159,10 +163,10 @@ def control_characters() -> Mapping[str, str]:
 
 @cache
 def presentation_forms() -> Mapping[str, str]:
-    """NFKC of the Arabic presentation forms A and B, without the space that NFKC puts below a lone mark.
+    """Return NFKC of Arabic presentation forms A and B, without the space that NFKC puts before a lone mark.
 
-    By Unicode's stability policy the normal form of an assigned character never changes, and those that have
-    one here are all older than Python 3.11's Unicode 14.
+    By Unicode's stability policy, the normal form of an assigned character never changes. All characters
+    that have one here are older than Unicode 14, the version in Python 3.11.
     """
     forms = characters([(0xFB50, 0xFDFF), (0xFE70, 0xFEFE)])
     normal = {form: unicodedata.normalize("NFKC", form) for form in forms}
@@ -171,5 +175,5 @@ def presentation_forms() -> Mapping[str, str]:
 
 @cache
 def html_entities() -> Mapping[str, str]:
-    """HTML 5's named entities that end with a semicolon, without it."""
+    """Return the named entities of HTML 5 that end with a semicolon, by name without the semicolon."""
     return {name[:-1]: text for name, text in html.entities.html5.items() if name.endswith(";")}

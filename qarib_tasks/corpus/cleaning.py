@@ -1,8 +1,8 @@
-"""Cleaning of text: small named rules in the order that the configuration lists.
+"""Cleaning of text by small named rules, in the order that the configuration lists.
 
 A rule works on many lines at once, joined by line feeds, because one pass over a megabyte costs a hundredth
-of ten thousand passes over a line. Lines that a pass changed are cleaned again until nothing changes, so that
-cleaning what is clean changes nothing, in whatever order the rules stand.
+of ten thousand passes over a line. Lines that a pass changed are cleaned again until nothing changes:
+cleaning is idempotent for any order of the rules.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.corpus.characters import (
@@ -23,9 +23,6 @@ from qarib_tasks.corpus.characters import (
     control_characters,
     presentation_forms,
 )
-
-if TYPE_CHECKING:
-    pass
 from qarib_tasks.corpus.cleaning_rules import (
     MENTION_PLACEHOLDER,
     URL_PLACEHOLDER,
@@ -44,17 +41,17 @@ from qarib_tasks.corpus.cleaning_rules import (
 )
 
 MOST_PASSES = 8
-SENTENCE_MARK = "\v"  # between two sentences of a line, while it is one; no control character is in the text
+SENTENCE_MARK = "\v"  # separates sentences until the line is split; the text has no control characters
 _SENTENCE_END = re.compile(r"([.!?؟۔…][.!?؟۔…\"'”’»)\]]*) (?=\S)")
 
 
 class Cleaner:
-    """The rules of a configuration; `counts` and `dropped` say what they did.
+    """Applies the rules of a configuration and counts what they did.
 
     Attributes:
-        counts: places that each rule changed, `control_characters` among them.
-        dropped: lines that each rule dropped; `empty` for those of which the rules left nothing, `unstable`
-            for those still changing after MOST_PASSES passes.
+        counts: number of places that each rule changed, including `control_characters`.
+        dropped: number of lines that each rule dropped; `empty` counts lines that the rules made empty,
+            `unstable` counts lines that still changed after MOST_PASSES passes.
     """
 
     RULES: ClassVar[Mapping[str, TextRule]] = {
@@ -85,10 +82,10 @@ class Cleaner:
         self.dropped: Counter[str] = Counter()
 
     def clean(self, lines: list[str]) -> list[str]:
-        """Clean lines; each gives one line, or several sentences, or none.
+        """Clean lines; each line results in one line, in several sentences, or in none.
 
         Args:
-            lines: without line feeds. An empty line ends a document and stays.
+            lines: without line feeds. An empty line ends a document and is kept.
         """
         cleaned = self._settled(lines, None, MOST_PASSES)
         pairs = zip(lines, cleaned, strict=True)
@@ -97,7 +94,7 @@ class Cleaner:
         return [new for old, new in pairs if new or not old]
 
     def _settled(self, lines: list[str], present: set[str] | None, passes: int) -> list[str]:
-        """One string for each line: its sentences with SENTENCE_MARK between, empty for a dropped one."""
+        """Return a string for each line: its sentences, joined by SENTENCE_MARK; empty for a dropped line."""
         if not lines:
             return []
         cleaned, present = self._once(lines, present)
@@ -105,7 +102,7 @@ class Cleaner:
         if passes == MOST_PASSES:
             self._filter(cleaned, range(len(cleaned)))
         else:
-            # The others have been through the filters as they are.
+            # The other lines have passed the filters unchanged.
             self._filter(cleaned, changed)
         changed = [i for i in changed if cleaned[i]]
         if changed and not passes:
@@ -120,7 +117,7 @@ class Cleaner:
         return cleaned
 
     def _once(self, lines: list[str], present: set[str] | None) -> tuple[list[str], set[str]]:
-        """Every rule that changes text, once; the lines, and the characters that may be in them."""
+        """Apply each rule that changes text once; return the lines and the characters that may be in them."""
         text, count = Text("\n".join(lines), present).replaced(control_characters())
         self.counts["control_characters"] += count
         for name, rule in self._rules:
@@ -136,7 +133,7 @@ class Cleaner:
         return cleaned, text.present
 
     def _filter(self, lines: list[str], places: Sequence[int]) -> None:
-        """Empty the lines at some places, or the sentences in them, that a rule drops."""
+        """Make lines, or sentences in them, empty where a rule drops them; check the lines at `places`."""
         if not self._filters or not places:
             return
         parts = [lines[i].split(SENTENCE_MARK) for i in places] if self._sentences else None
@@ -161,7 +158,7 @@ class Cleaner:
         return [i for i, line in enumerate(lines) if len(line) > self._config.maximum_characters]
 
     def _foreign(self, lines: list[str]) -> list[int]:
-        """Lines with too few Arabic letters among their letters; the placeholders are no letters."""
+        """Return the lines with too small a share of Arabic letters; placeholders do not count as letters."""
         import numpy as np
 
         text = "\n".join(lines)
@@ -169,7 +166,7 @@ class Cleaner:
         other = np.flatnonzero(_other_letters()[codes])
         if not len(other):
             return []
-        # Only lines with a foreign letter have anything to count.
+        # Only lines with a foreign letter need counting.
         ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes))
         places, foreign = np.unique(np.searchsorted(ends, other), return_counts=True)
         dropped = []

@@ -28,7 +28,7 @@ URL_PLACEHOLDER = "URL"
 MENTION_PLACEHOLDER = "@USER"
 
 
-LONGEST_REPEAT = 2  # of a letter; no Arabic word has the same letter three times in a row
+LONGEST_REPEAT = 2  # of a letter; in no Arabic word does a letter occur three times in a row
 
 
 _ENTITY = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -41,12 +41,12 @@ _REST_OF_URL = r"[^\s<>\"«»،؛]+"
 _URLS = tuple(re.compile(start + _REST_OF_URL) for start in ("http://", "https://", r"www\."))
 
 
-# An address of e-mail is no mention: what stands before the @ decides.
+# An email address is not a mention: the character before the @ decides.
 _MENTION = re.compile(r"@(?<![A-Za-z0-9_+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
 
 
-# prepare_vocab.py: emoji set apart, then every run of other characters than word characters and these is a
-# space, then the low line.
+# prepare_vocab.py: puts spaces around emoji, then replaces each run of characters that are neither word
+# characters nor emoji by a space, then each underscore.
 _PUBLISHED_EMOJI = "\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\u2600-\u27bf"
 
 
@@ -60,7 +60,7 @@ _PUBLISHED_OTHER = re.compile(f"[^\\w\n{_PUBLISHED_EMOJI}]+")
 
 
 class Text:
-    """Lines joined by line feeds, with what rules ask about them, worked out once."""
+    """Lines joined by line feeds, with cached properties for the rules."""
 
     def __init__(self, text: str, maybe: set[str] | None = None) -> None:
         self.text = text
@@ -68,14 +68,14 @@ class Text:
 
     @cached_property
     def codes(self) -> np.ndarray[Any, np.dtype[np.uint32]]:
-        """uint32 [characters]: the code points."""
+        """The code points, uint32 [characters]."""
         import numpy as np
 
         return np.frombuffer(self.text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
 
     @cached_property
     def present(self) -> set[str]:
-        """The distinct characters, and maybe some that are no longer there."""
+        """The distinct characters, and possibly some that were removed."""
         import numpy as np
 
         if self._maybe is not None:
@@ -83,7 +83,7 @@ class Text:
         return set(map(chr, np.flatnonzero(np.bincount(self.codes)).tolist()))
 
     def replaced(self, table: Mapping[str, str]) -> tuple[Text, int]:
-        """Every character of the table by what it stands for, and how many there were."""
+        """Replace every character of the table; return the text and the number of replacements."""
         found = [char for char in self.present if char in table]
         text, count, new = self.text, 0, self.present.copy()
         # No result of any table is itself in that table, so the order does not matter.
@@ -104,7 +104,7 @@ def _table_rule(table: Callable[[], Mapping[str, str]]) -> TextRule:
 
 
 def _entities(text: Text) -> tuple[Text, int]:
-    """`&amp;` and the like. What comes out as a control character goes at once."""
+    """Replace HTML entities such as `&amp;`. Control characters that result are cleaned at once."""
     if "&" not in text.text:
         return text, 0
     names, control = html_entities(), control_characters()
@@ -127,7 +127,7 @@ def _entities(text: Text) -> tuple[Text, int]:
 
 
 def _elongation(text: Text) -> tuple[Text, int]:
-    """Three or more of the same Arabic letter are two."""
+    """Shorten runs of three or more of the same Arabic letter to two."""
     import numpy as np
 
     codes = text.codes
@@ -161,9 +161,9 @@ def _mentions(text: Text) -> tuple[Text, int]:
 
 
 def _emoji(text: Text) -> tuple[Text, int]:
-    """A space on both sides of every emoji: the tokenizer takes them for letters of the word beside them.
+    """Put spaces around every emoji: the tokenizer otherwise treats it as a letter of the adjacent word.
 
-    Skin tones stay with what they colour, and the two letters of a flag together.
+    A skin tone stays with its emoji, and the two letters of a flag stay together.
     """
     import numpy as np
 
@@ -192,10 +192,10 @@ def _emoji(text: Text) -> tuple[Text, int]:
 
 
 def _published(text: Text) -> tuple[Text, int]:
-    """QARiB's prepare_vocab.py: lower case, emoji apart, all but word characters and emoji a space.
+    """Clean like QARiB's prepare_vocab.py: lower case, spaces around emoji, non-word characters to spaces.
 
-    A diacritic is no word character: a diacritised word falls apart into its letters. It is here to be
-    compared with, and for text that was made with it.
+    A diacritic is not a word character, so a diacritised word is split into its letters. This rule exists
+    for comparison, and for text that was made with it.
     """
     lower = text.text.lower()
     count = len(_PUBLISHED_GONE.findall(lower))
@@ -233,7 +233,7 @@ def _emoji_kinds() -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def tidy(text: str) -> str:
-    """One space between words, none at a line's ends."""
+    """Reduce spaces to one between words and none at the ends of a line."""
     while "  " in text:
         text = text.replace("    ", " ").replace("  ", " ")
     return text.replace(" \n", "\n").replace("\n ", "\n").strip(" ")

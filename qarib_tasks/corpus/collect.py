@@ -1,7 +1,7 @@
-"""Step 0: source files to `data.txt`, a sentence a line and a blank line between documents.
+"""Step 0: collects source files into `data.txt`: one sentence per line, a blank line between documents.
 
-Each source is collected on its own: read, cleaned, and written with a record for each document
-(`documents.py`). Then they are joined (`joining.py`).
+Each source is collected separately: read, cleaned, and written with a record for each document
+(`documents.py`). Then the sources are joined (`joining.py`).
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ SAMPLE_LINES = 10
 def list_sources(
     config: CollectConfig, allowed: AllowedSources | None = None
 ) -> dict[SourceConfig, list[SourceFile]]:
-    """The files that each source names, sorted. What is wrong with any of them is told at once.
+    """Return the files that each source names, sorted. One error lists the problems of all sources.
 
     Raises:
         ConfigError: there is no source, or one may not be read. InputError: a source names no file.
         StorageError: a bucket or web server does not answer as it should.
     """
     if not config.sources:
-        raise ConfigError("no source of text is given", where="collect.sources", do="Name at least one file")
+        raise ConfigError("no source of text is set", where="collect.sources", do="Add at least one source")
     faults, files = Faults(), {}
     for source in config.sources:
         with faults.kept():
             files[source] = list_files(source, allowed)
-    # A bucket that does not answer may do so later; the others would still be wrong.
+    # A bucket that does not answer may answer later; a retry would not solve the other problems.
     faults.raise_all(lambda error: not isinstance(error, StorageError))
     return files
 
 
 def source_files(config: CollectConfig) -> dict[SourceConfig, list[Path]]:
-    """The files on this machine that each source names; see `list_sources`."""
+    """Return the files on this machine that each source names; see `list_sources`."""
     return {
         source: [file.path for file in files if file.path] for source, files in list_sources(config).items()
     }
@@ -66,26 +66,26 @@ def collect(
     files: Mapping[str, Sequence[SourceFile]] | None = None,
     earlier: Mapping[str, Sequence[Path]] | None = None,
 ) -> Manifest:
-    """Read, clean and deduplicate every source into `out`, or `heldout` where a document's hash says so.
+    """Read, clean and deduplicate every source into `out` and `heldout`; a document's hash decides which.
 
-    Memory does not grow with the corpus. What `collect_source` made before is used.
+    Memory does not grow with the corpus. The results of earlier `collect_source` calls are used.
 
     Args:
         heldout: file for the held-out part; None puts every document into `out`.
-        random_seed: another seed holds other documents out; the same one holds the same documents out
-            however the corpus grows.
-        cache: folder for files that are fetched; `out`'s own folder without it.
-        allowed: what sources may name; None for anything.
-        files: of each source by its name, instead of all that it names now.
-        earlier: texts that were collected before, by the name of their dataset: documents that repeat one of
-            theirs are dropped, exact repeats only. No document need fall to the held-out part then.
+        random_seed: decides which documents are held out. With the same seed, they stay the same as the
+            corpus grows.
+        cache: folder for fetched files; by default a folder beside `out`.
+        allowed: where sources may be; None for anywhere.
+        files: the files of each source by its name, instead of all that it names now.
+        earlier: texts that were collected earlier, by the name of their dataset: documents that repeat one of
+            theirs exactly are dropped. The held-out part may then be empty.
 
     Returns:
         the manifest, written last, beside `out`.
 
     Raises:
-        ConfigError, InputError, StorageError, CorruptError: a source is not what it should be (with file and
-            line), nothing was found to collect, or no document fell to the held-out part.
+        ConfigError, InputError, StorageError, CorruptError: a source cannot be used (with file and line),
+            the sources have no text, or the held-out part is empty.
     """
     if files is None:
         files = {source.name: listed for source, listed in list_sources(config, allowed).items()}
@@ -115,7 +115,7 @@ def collect(
         raise InputError(
             "no text was found",
             where=", ".join(source.path for source in config.sources),
-            do="Check the sources, and what cleaning dropped",
+            do="Check the sources and the cleaning rules",
         )
     texts = [text for some in (earlier or {}).values() for text in some]
     manifest = join(config, parts, folder, out, heldout, random_seed, settings, inputs, texts)
@@ -133,15 +133,19 @@ def collect_source(
     allowed: AllowedSources | None = None,
     files: Mapping[str, Sequence[SourceFile]] | None = None,
 ) -> None:
-    """Do one source's part of `collect` beforehand, so that sources can be read at once on many machines.
+    """Do one source's part of `collect` in advance, so that many machines can read sources in parallel.
 
     Args:
-        name: the source's.
-        out, cache, allowed, files: as `collect` is given them.
+        name: of the source.
+        out, cache, allowed, files: the same as for `collect`.
     """
     source = next((source for source in config.sources if source.name == name), None)
     if source is None:
-        raise ConfigError("there is no such source", where=name)
+        raise ConfigError(
+            "no such source",
+            where=name,
+            do=f"Use one of: {', '.join(source.name for source in config.sources)}",
+        )
     listed = list_files(source, allowed) if files is None else files[source.name]
     fetched = _fetched(source, _cache(out, cache), allowed, listed)
     if manifest_of(out).exists():
@@ -162,7 +166,7 @@ def _cache(out: Path, cache: Path | None) -> Path:
 
 
 def _settings(config: CollectConfig) -> dict[str, Any]:
-    """Every setting that changes the text. A source's address does not: its files' checksums stand for it."""
+    """Return every setting that changes the text. Sources' checksums are in `inputs`, not here."""
     settings = named_settings(config)
     for source in settings["sources"]:
         del source["sha256"]
@@ -173,7 +177,7 @@ def _settings(config: CollectConfig) -> dict[str, Any]:
 def _fetched(
     source: SourceConfig, cache: Path, allowed: AllowedSources | None, listed: Sequence[SourceFile]
 ) -> list[tuple[Path, FileRecord]]:
-    """The source's files, on this machine, with what is in them."""
+    """Fetch the source's files to this machine, with their sizes and checksums."""
     files = []
     for file in listed:
         if allowed:
@@ -187,7 +191,7 @@ def _fetched(
 def _collect(
     config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord]], out: Path
 ) -> Manifest:
-    """One source's files to `out`, its documents' records beside it, and its manifest last."""
+    """Collect one source's files into `out`, its documents' records beside it, and its manifest last."""
     from qarib_tasks.corpus.documents import DocumentWriter
 
     inputs = [record for _, record in files]
@@ -244,14 +248,14 @@ def _collect(
 
 
 def _samples(config: CollectConfig, lines: list[str], count: int) -> list[tuple[str, str]]:
-    """Lines before and after cleaning, those that it changes first."""
+    """Return lines before and after cleaning, changed ones first."""
     cleaner = Cleaner(config)
     changed: list[tuple[str, str]] = []
     same: list[tuple[str, str]] = []
     for line in lines[:500]:
         if line:
             after = " ⏎ ".join(cleaner.clean([line]))
-            # JSON can hold half a surrogate pair, a manifest cannot.
+            # JSON can have an unpaired surrogate, a manifest cannot.
             before = line[:500].encode(errors="replace").decode()
             (changed if after != line else same).append((before, after[:500]))
     return (changed + same)[:count]

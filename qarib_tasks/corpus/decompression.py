@@ -1,4 +1,4 @@
-"""Packed files as streams that cannot grow without bounds."""
+"""Compressed files as streams of limited size."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import IO, Any, cast
 from qarib_tasks.errors import InputError
 
 BLOCK = 1 << 19  # bytes read at once
-MOST_EXPANSION = 200  # times its size that a file may unpack to; text packs 3 to 30 times
+MOST_EXPANSION = 200  # times its size that a file may unpack to; text compresses 3 to 30 times
 FREE_EXPANSION = 16 << 20  # bytes that any file may unpack to
 
 
 def unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
-    """What a file packed as gz, bz2, xz or zst holds."""
+    """Return a stream of the contents of a file compressed as gz, bz2, xz, or zst."""
     if packed == "gz":
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))
     if packed == "bz2":
@@ -32,7 +32,7 @@ def unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
 
 
 class _Limited(io.RawIOBase):
-    """A stream that ends with an error when more comes out of it than can be true."""
+    """A stream that fails when its contents are implausibly large."""
 
     def __init__(self, stream: IO[bytes], packed_bytes: int, name: str) -> None:
         self._stream = stream
@@ -51,11 +51,11 @@ class _Limited(io.RawIOBase):
             raise InputError(
                 f"unpacks to more than {MOST_EXPANSION} times its {self._packed_bytes:,} bytes",
                 where=self._name,
-                do="If that is right, unpack it yourself",
+                do="If this is expected, unpack the file yourself",
             )
         return len(data)
 
 
 def limited(stream: IO[bytes], packed_bytes: int, name: str) -> IO[bytes]:
-    """The stream, with an InputError where it becomes too long for what it was packed in."""
+    """Return the stream, which raises InputError when it exceeds the limit for its compressed size."""
     return io.BufferedReader(_Limited(stream, packed_bytes, name), BLOCK)

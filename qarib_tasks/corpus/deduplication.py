@@ -1,14 +1,14 @@
-"""Which documents are repeats of earlier ones, found with bounded memory on disk.
+"""Finds documents that repeat earlier ones, on disk, with bounded memory.
 
-Every document has a 64-bit key of its normalized text. The keys are spread by their value over files small
-enough to be sorted in memory; two documents with the same key are in the same file (the partitioned hash
-join of databases: Kitsuregawa et al. 1983). Among 600 million documents two different ones have the same key
-with a probability of one per cent.
+Every document has a 64-bit key of its normalized text. The keys are partitioned by value into files small
+enough to be sorted in memory, so that documents with the same key are in the same file (the partitioned hash
+join of databases: Kitsuregawa et al. 1983). Among 600 million documents, the probability that two different
+ones have the same key is one percent.
 
 Near repeats are found by MinHash with locality-sensitive hashing. The signatures and the choice of bands are
-datasketch's (Broder 1997; Leskovec, Rajaraman & Ullman, "Mining of Massive Datasets", chapter 3). The buckets
-are not held in memory, as datasketch's own index does: a bucket is a key like that of an exact repeat, and is
-looked for on disk in the same way.
+datasketch's (Broder 1997; Leskovec, Rajaraman & Ullman, "Mining of Massive Datasets", chapter 3). Unlike
+datasketch's index, the buckets are not in memory: a bucket is a 64-bit key, and documents in the same bucket
+are found on disk like exact repeats.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from qarib_tasks.errors import ConfigError
 
 PERMUTATIONS = 128  # of a signature
 SHINGLE = 5  # characters of the key's text
-BATCH = 500  # documents whose signatures are made at once
+BATCH = 500  # documents whose signatures are computed at once
 SEED = 1
 PARTITION_BYTES = 16 << 20  # of keys that are sorted at once
 MOST_PARTITIONS = 512
-SEPARATOR = 0x1E  # between the keys' texts; a control character, so it is in no text
+SEPARATOR = 0x1E  # between the keys' texts; a control character, which no text contains
 Bits = np.ndarray[Any, np.dtype[np.uint8]]
 _PAIR = np.dtype([("key", np.uint64), ("document", np.uint64)])
 _PUNCTUATION = (
@@ -56,7 +56,7 @@ _PUNCTUATION = (
 
 @cache
 def _key_table() -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """uint32 [0x110000]: what each code point is in a key's text; 0 for nothing."""
+    """Return uint32 [0x110000]: the code point for each one in a key's text; 0 for none."""
     table = np.arange(CODE_POINTS, dtype=np.uint32)
     for char in characters((*_PUNCTUATION, *DIACRITICS)):
         table[ord(char)] = 0
@@ -67,12 +67,12 @@ def _key_table() -> np.ndarray[Any, np.dtype[np.uint32]]:
 
 
 def key_texts(text: str) -> list[bytes]:
-    """What two documents that count as the same have in common, for each document of a text.
+    """Return the normalized text of each document; documents with equal ones count as the same.
 
-    Diacritics, tatweel, punctuation, spaces, line ends and the case of A to Z are left out.
+    It ignores diacritics, tatweel, punctuation, spaces, line ends, and the case of A to Z.
 
     Args:
-        text: documents with SEPARATOR between them.
+        text: documents, separated by SEPARATOR.
     """
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     kept = _key_table()[codes]
@@ -83,7 +83,7 @@ def key_texts(text: str) -> list[bytes]:
 
 
 def digest(data: Iterable[bytes]) -> int:
-    """The 64-bit key of a document's key text, in pieces."""
+    """Return the 64-bit key of a document from its key text, which is in pieces."""
     result = hashlib.blake2b(digest_size=8)
     for piece in data:
         result.update(piece)
@@ -91,15 +91,15 @@ def digest(data: Iterable[bytes]) -> int:
 
 
 def repeats(keys: Iterator[Keys], documents: int, folder: Path) -> Bits:
-    """Which documents have the key of an earlier one.
+    """Find the documents that have the key of an earlier one.
 
     Args:
         keys: the documents' keys in order, in pieces.
-        documents: how many there are in all.
-        folder: for the temporary files, 16 bytes a document.
+        documents: total number of documents.
+        folder: for temporary files, 16 bytes per document.
 
     Returns:
-        uint8 [ceil(documents / 8)]: a bit a document, as `numpy.packbits` with bitorder "little".
+        uint8 [ceil(documents / 8)]: a bit per document, as from `numpy.packbits` with bitorder "little".
     """
     bits = np.zeros((documents + 7) // 8, dtype=np.uint8)
     count = 1
@@ -115,7 +115,7 @@ def repeats(keys: Iterator[Keys], documents: int, folder: Path) -> Bits:
 
 
 def _partition(keys: Iterator[Keys], paths: list[Path]) -> None:
-    # The partition is taken from the low bits: the held-out part is chosen by a function of all.
+    # The low bits choose the partition; a function of all bits chooses the held-out part.
     mask = np.uint64(len(paths) - 1)
     first = 0
     files = [path.open("wb") for path in paths]
@@ -146,25 +146,26 @@ def _mark(path: Path, bits: Bits) -> None:
 
 
 def unpacked(bits: Bits, first: int, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """bool [count]: the bits of documents `first` and after."""
+    """Return bool [count]: the bits of the documents from `first` on."""
     start = first // 8
     some = np.unpackbits(bits[start : (first + count + 7) // 8], bitorder="little")
     return some[first - start * 8 :][:count].astype(np.bool_)
 
 
 def near_repeats(texts: Iterable[Path], documents: int, exact: Bits, similarity: float, folder: Path) -> Bits:
-    """Which documents are in a bucket with an earlier one; exact repeats are passed over.
+    """Find the documents that are in a bucket with an earlier one; exact repeats are ignored.
 
     Args:
-        texts: files of documents with blank lines between, in order.
-        documents: how many there are in all.
+        texts: files of documents separated by blank lines, in order.
+        documents: total number of documents.
         exact: a bit for each exact repeat.
-        similarity: Jaccard similarity of the sets of 5-character shingles that counts as near; a pair just so
-            similar is found with a probability of about one half, one that is more alike nearly always.
-        folder: for the temporary files: 8 bytes a document and band.
+        similarity: Jaccard similarity of the sets of 5-character shingles that counts as near. A pair with
+            exactly this similarity is found with a probability of about one half, a more similar one nearly
+            always.
+        folder: for temporary files, 8 bytes per document and band.
 
     Returns:
-        uint8 [ceil(documents / 8)]: a bit a document, as `repeats`.
+        uint8 [ceil(documents / 8)]: a bit per document, as from `repeats`.
 
     Raises:
         ConfigError: datasketch is not installed.
@@ -173,7 +174,7 @@ def near_repeats(texts: Iterable[Path], documents: int, exact: Bits, similarity:
         from datasketch import MinHashLSH
     except ImportError:
         raise ConfigError(
-            "finding near repeats needs the package datasketch",
+            "near_duplicates needs the package datasketch",
             where="collect.near_duplicates",
             do="Install it (pip install 'qarib[corpus]'), or set near_duplicates to 0",
         ) from None
@@ -188,7 +189,7 @@ def near_repeats(texts: Iterable[Path], documents: int, exact: Bits, similarity:
             first = 0
             for keys in _batches(texts):
                 buckets = _buckets(keys, bands, rows)
-                # An exact repeat must not make a bucket: a number of its own is nobody's bucket.
+                # An exact repeat must not be in a bucket with other documents: it gets its number as bucket.
                 repeat = unpacked(exact, first, len(keys))
                 buckets[repeat] = (np.arange(first, first + len(keys), dtype=np.uint64)[repeat])[:, None]
                 for file, column in zip(files, buckets.T, strict=True):
@@ -204,7 +205,7 @@ def near_repeats(texts: Iterable[Path], documents: int, exact: Bits, similarity:
 
 
 def _batches(texts: Iterable[Path]) -> Iterator[list[bytes]]:
-    """The documents' key texts, some at once."""
+    """Yield the documents' key texts in batches."""
     batch: list[bytes] = []
     for path in texts:
         with path.open(encoding="utf-8") as file:
@@ -217,7 +218,7 @@ def _batches(texts: Iterable[Path]) -> Iterator[list[bytes]]:
                         yield batch
                         batch = []
                 elif sum(map(len, lines)) < BLOCK:
-                    # The beginning of a document of the size of a book tells whether it is another.
+                    # For a document as long as a book, compare only its beginning.
                     lines.append(line)
             if lines:
                 batch += key_texts("".join(lines))
@@ -226,10 +227,10 @@ def _batches(texts: Iterable[Path]) -> Iterator[list[bytes]]:
 
 
 def _buckets(keys: list[bytes], bands: int, rows: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """uint64 [documents, bands]: the bucket of each document in each band."""
+    """Return uint64 [documents, bands]: the bucket of each document in each band."""
     from datasketch import MinHash
 
-    # The characters are four bytes each.
+    # Each character has four bytes.
     shingles = (
         {key[at : at + 4 * SHINGLE] for at in range(0, max(4, len(key) - 4 * (SHINGLE - 1)), 4)}
         for key in keys

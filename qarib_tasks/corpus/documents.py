@@ -1,4 +1,4 @@
-"""A text of documents, and beside it one record of fixed size for each."""
+"""Text files of documents, each with a file that has a fixed-size record per document."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 from qarib_tasks.corpus.deduplication import SEPARATOR, key_texts
 
-# key: of the document's normalized text, see deduplication.py; bytes: of its lines with their line feeds;
-# lines; words: separated by spaces.
+# key: of the document's normalized text, see deduplication.py; bytes: size of its lines, with line feeds;
+# lines: number of lines; words: number of space-separated words.
 RECORD = np.dtype([("key", "<u8"), ("bytes", "<u8"), ("lines", "<u4"), ("words", "<u4")])
 Records = np.ndarray[Any, np.dtype[Any]]
 BINS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
 
 
 def histogram(values: Any) -> dict[str, int]:
-    """How many values of an integer array lie in each of BINS, by the bin's name ("6-7"); no empty ones."""
+    """Count the values of an integer array in each of BINS, by the bin's name ("6-7"), without empty bins."""
     counts, _ = np.histogram(values, bins=[*BINS, np.inf])
     return {bin_name(i): int(count) for i, count in enumerate(counts) if count}
 
 
 def bin_name(place: int) -> str:
-    """The values of a bin, as a person writes them."""
+    """Return the name of a bin, such as "6-7"."""
     first = BINS[place]
     if place + 1 == len(BINS):
         return f"{first}+"
@@ -33,19 +33,19 @@ def bin_name(place: int) -> str:
 
 
 class DocumentWriter:
-    """Writes cleaned lines as `data.txt` has them, and their documents' records.
+    """Writes cleaned lines in the format of `data.txt`, and the records of their documents.
 
     Attributes:
-        documents: how many are written.
-        line_words: a histogram of the words in a line.
-        full: whether `limit` documents are written.
+        documents: number of documents written.
+        line_words: histogram of the words per line.
+        full: whether `limit` documents have been written.
     """
 
     def __init__(self, text: BinaryIO, records: BinaryIO, limit: int = 0) -> None:
         self._text = text
         self._records = records
         self._limit = limit
-        self._hash: Any = None  # of the document that is not ended
+        self._hash: Any = None  # of the document that has not ended
         self._sizes = np.zeros(3, dtype=np.int64)  # its bytes, lines, words
         self._histogram: Counter[str] = Counter()
         self.documents = 0
@@ -56,10 +56,10 @@ class DocumentWriter:
         return dict(self._histogram)
 
     def write(self, lines: list[str]) -> int:
-        """Lines, an empty one ending a document.
+        """Write lines; an empty line ends a document.
 
         Returns:
-            the bytes written.
+            the number of bytes written.
         """
         if self.full or not lines:
             return 0
@@ -90,7 +90,7 @@ class DocumentWriter:
         return lines[: ends[left - 1] + 1] if len(ends) >= left else lines
 
     def _write(self, lines: list[str]) -> int:
-        """Lines with no empty one at the ends, and no two after one another."""
+        """Write lines, the first and last not empty, and never two empty lines in a row."""
         text = "\n".join(lines)
         data = text.encode() + b"\n"
         if self._hash is None and (self.documents or self._text.tell()):
@@ -114,7 +114,7 @@ class DocumentWriter:
         return len(data)
 
     def _per_document(self, data: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """int64 [documents, 3]: bytes, lines and words."""
+        """Return int64 [documents, 3]: bytes, lines and words."""
         octets = np.frombuffer(data, dtype=np.uint8)
         ends = np.flatnonzero(octets == ord("\n"))
         starts = np.concatenate([[0], ends[:-1] + 1])

@@ -1,8 +1,8 @@
-"""Files of many formats and compressions, read as streams of lines in bounded memory.
+"""Reads files of many formats and compressions as streams of lines, in bounded memory.
 
-Every reader gives batches of lines in which an empty line ends a document. What is wrong with one record is
-an error, or skipped and counted where the source allows so many; what is wrong with a file (cut short, not
-what it says it is, unpacking to absurd size) is always an error.
+Every reader yields batches of lines in which an empty line ends a document. An unreadable record is an
+error, unless the source allows it to be skipped; skipped records are counted. A problem with a file (cut
+short, wrong format, implausible size when unpacked) is always an error.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.decompression import BLOCK, limited, unpacked
 from qarib_tasks.errors import ConfigError, InputError
 
-LONGEST_LINE = 1 << 20  # bytes; a longer one is no sentence, and would be held in memory by every step
+LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory
 LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
-ROWS = 1000  # of a table, read at once
+ROWS = 1000  # rows of a table that are read at once
 _FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -40,13 +40,14 @@ Batches = Iterator[list[str]]
 
 @dataclass
 class Reading:
-    """What a reader needs to know of its file.
+    """The state of reading one file.
 
     Attributes:
         source: the settings.
         where: the file's name for messages.
-        counts: `lines_read`, `replaced_characters`, `skipped` are added to; `line` is how far it is.
-        form: the format, found out.
+        counts: the reader adds to `lines_read`, `replaced_characters` and `skipped`; `line` is the number of
+            lines or rows that it has passed.
+        form: the file's format, never "auto".
     """
 
     source: SourceConfig
@@ -58,7 +59,7 @@ class Reading:
         """Count a record that cannot be read.
 
         Raises:
-            InputError: there are more of them than the source allows.
+            InputError: more records are unreadable than the source allows.
         """
         self.counts["skipped"] += 1
         if self.counts["skipped"] > self.source.skip_at_most:
@@ -66,11 +67,11 @@ class Reading:
             raise InputError(
                 what + (f", and {at_most:,} records were skipped already" if at_most else ""),
                 where=f"{self.where}:{number}",
-                do=f"Mend it, or raise skip_at_most of source {self.source.name!r}",
+                do=f"Correct the record, or raise skip_at_most of source {self.source.name!r}",
             )
 
     def text(self, data: bytes) -> str:
-        """Decode UTF-8; what is none is replaced by U+FFFD and counted."""
+        """Decode UTF-8; invalid bytes are replaced by U+FFFD and counted."""
         text = data.decode("utf-8", errors="replace")
         if "\ufffd" in text:
             self.counts["replaced_characters"] += text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
@@ -78,15 +79,15 @@ class Reading:
 
 
 def read(source: SourceConfig, path: Path, name: str, counts: Counter[str]) -> Batches:
-    """The lines of one file.
+    """Yield the lines of one file.
 
     Args:
-        name: the file's name as the source gives it, for its endings.
+        name: the file's name in the source; its extensions decide the format and the compression.
         counts: see `Reading`.
 
     Raises:
-        ConfigError: the settings do not fit the format. InputError: the file cannot be read, with file and
-            line; skipped records exceed `skip_at_most`.
+        ConfigError: the settings do not fit the format. InputError: the file cannot be read (with file and
+            line), or more than `skip_at_most` records are unreadable.
     """
     endings = [ending.lower() for ending in PurePosixPath(name).suffixes]
     packed = source.compression
@@ -111,17 +112,21 @@ def _read_stream(
         form = _FORMATS.get(endings[-1], "text") if endings else "text"  # type: ignore[assignment]
     if source.document == "group" and form in ("text", "moses"):
         raise ConfigError(
-            "document: group needs records with fields", where=source.name, do="Use another document"
+            "document: group needs records with fields",
+            where=source.name,
+            do="Set document to another value",
         )
     reading = Reading(source, name, counts, form)
     with _file_errors(reading), raw:
         if form == "parquet":
             if packed != "none":
-                raise ConfigError("a compressed Parquet file", where=name, do="Unpack it")
+                raise ConfigError(
+                    "compressed Parquet files are not supported", where=name, do="Unpack the file"
+                )
             yield from _parquet(reading, raw)
             return
         stream = unpacked(raw, packed)
-        # What is not packed cannot expand.
+        # A file that is not compressed cannot expand.
         bounded = stream if stream is raw else limited(stream, size, name)
         readers: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
             "jsonl": _json_lines,
@@ -133,10 +138,10 @@ def _read_stream(
 
 @contextmanager
 def _file_errors(reading: Reading) -> Iterator[None]:
-    """What the libraries say of broken files, as one clear error."""
+    """Turn the libraries' errors about damaged files into one clear error."""
     try:
         yield
-    # pyarrow's errors are ValueErrors and OSErrors too; an unknown or encrypted zip gives the last two.
+    # pyarrow's errors are ValueErrors and OSErrors too; an unknown or encrypted zip raises the last two.
     except (
         OSError,
         EOFError,
@@ -150,12 +155,12 @@ def _file_errors(reading: Reading) -> Iterator[None]:
         raise InputError(
             f"cannot be read: {error}",
             where=f"{reading.where}:{reading.counts['line'] + 1}",
-            do="Get the file again, or correct its format and compression",
+            do="Download the file again, or correct the source's format and compression",
         ) from None
 
 
 def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str]) -> Batches:
-    """Every member that the source wants, in the order of their names; each ends a document."""
+    """Read the members that match the source's pattern, in the order of their names; each ends a document."""
     wanted = source.member or ("*.ar" if source.format == "moses" else "*")
     with _file_errors(Reading(source, name, counts)), zipfile.ZipFile(path) as archive:
         members = sorted(
@@ -165,16 +170,20 @@ def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str])
             parts = PurePosixPath(member.filename.replace("\\", "/"))
             if parts.is_absolute() or ".." in parts.parts:
                 raise InputError(
-                    f"the archive has a member outside itself: {member.filename!r}",
+                    f"unsafe archive: the path of member {member.filename!r} leads outside the archive",
                     where=name,
-                    do="Do not use an archive like that",
+                    do="Do not use this archive",
                 )
         members = [m for m in members if fnmatch.fnmatchcase(m.filename, wanted)]
         if not members:
-            raise InputError(f"the archive has no member {wanted!r}", where=name, do="Correct the member")
+            raise InputError(
+                f"the archive has no member {wanted!r}",
+                where=name,
+                do=f"Correct member of source {source.name!r}",
+            )
         for member in members:
             if member.flag_bits & 1:
-                raise InputError("the archive is encrypted", where=name, do="Decrypt it")
+                raise InputError("the archive is encrypted", where=name, do="Decrypt the archive")
             inner = f"{name}/{member.filename}"
             with archive.open(member) as raw:
                 bounded = limited(raw, member.compress_size, inner)
@@ -183,9 +192,9 @@ def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str])
 
 
 def _raw_lines(reading: Reading, stream: IO[bytes], longest: int) -> Iterator[bytes]:
-    """Whole lines of a stream, many at once, each ending with a line feed but maybe the last.
+    """Yield blocks of complete lines; each line ends with a line feed, except possibly the last one.
 
-    `counts["line"]` is the number of lines before what is given.
+    `counts["line"]` is the number of lines before the block.
     """
     counts = reading.counts
     counts["line"] = 0
@@ -226,28 +235,28 @@ def _text(reading: Reading, stream: IO[bytes]) -> Batches:
 
 
 class _Documents:
-    """Records to lines: when a document ends, and what of a record is its text."""
+    """Turns records into lines, with an empty line where a document ends."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._group: object = None
 
     def lines(self, text: object, group: object, number: int) -> list[str]:
-        """The lines of one record, an empty one where a document ends."""
+        """Return the lines of one record, with an empty line where a document ends."""
         reading, document = self._reading, self._reading.source.document
         if isinstance(text, bytes):
             text = reading.text(text)
         if not isinstance(text, str):
-            what = "no text" if text is None else f"a {type(text).__name__}, not text,"
-            reading.unreadable(f"{what} in the field {reading.source.field!r}", number)
+            what = "no text" if text is None else f"{type(text).__name__} instead of text"
+            reading.unreadable(f"{what} in field {reading.source.field!r}", number)
             return []
         if len(text) > LONGEST_RECORD:
-            reading.unreadable(f"a text of more than {LONGEST_RECORD:,} characters", number)
+            reading.unreadable(f"the text is longer than {LONGEST_RECORD:,} characters", number)
             return []
         lines = [line.strip() for line in text.split("\n")]
         for line in lines:
             if len(line) > LONGEST_LINE:
-                reading.unreadable(f"a line in the text is longer than {LONGEST_LINE:,} characters", number)
+                reading.unreadable(f"a line of the text is longer than {LONGEST_LINE:,} characters", number)
                 return []
         reading.counts["lines_read"] += len(lines)
         if document == "blank_line":
@@ -271,7 +280,7 @@ def _json_lines(reading: Reading, stream: IO[bytes]) -> Batches:
             try:
                 record = json.loads(reading.text(line))
             except (ValueError, RecursionError) as error:
-                reading.unreadable(f"not JSON: {error}", number)
+                reading.unreadable(f"invalid JSON: {error}", number)
                 continue
             group = _field(record, source.group) if source.group else None
             batch += documents.lines(_field(record, source.field), group, number)
@@ -279,7 +288,7 @@ def _json_lines(reading: Reading, stream: IO[bytes]) -> Batches:
 
 
 def _field(record: object, name: str) -> object:
-    """`a.b` is b inside a; None where there is none."""
+    """Return the value of a field; `a.b` is b inside a. None if the field does not exist."""
     if isinstance(record, dict) and name in record:
         value: object = record[name]
         return value
@@ -293,15 +302,15 @@ def _wanted(reading: Reading, columns: list[str]) -> list[str]:
     for name in wanted:
         if name not in columns:
             raise InputError(
-                f"there is no column {name!r}",
+                f"no column {name!r}",
                 where=reading.where,
-                do=f"Set field to one of: {', '.join(columns)}",
+                do=f"Use one of these columns: {', '.join(columns)}",
             )
     return wanted
 
 
 def _rows(reading: Reading, batches: Iterator[Any], wanted: list[str]) -> Batches:
-    """The lines of pyarrow's record batches."""
+    """Yield the lines of pyarrow's record batches."""
     documents, number = _Documents(reading), 0
     for batch in batches:
         columns = [batch.column(name).to_pylist() for name in wanted]
@@ -316,7 +325,7 @@ def _rows(reading: Reading, batches: Iterator[Any], wanted: list[str]) -> Batche
 def _parquet(reading: Reading, raw: IO[bytes]) -> Batches:
     import pyarrow.parquet
 
-    # Without pre-buffering and with a small buffer no row group is held in memory.
+    # Without pre-buffering and with a small buffer, pyarrow holds no row group in memory.
     with pyarrow.parquet.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20) as table:
         wanted = _wanted(reading, table.schema_arrow.names)
         yield from _rows(reading, table.iter_batches(ROWS, columns=wanted, use_threads=False), wanted)
@@ -327,7 +336,7 @@ def _csv(reading: Reading, stream: IO[bytes]) -> Batches:
     from pyarrow import csv
 
     def on_row(row: Any) -> str:
-        what = f"the row has {row.actual_columns} columns, not {row.expected_columns}"
+        what = f"the row has {row.actual_columns} columns, expected {row.expected_columns}"
         try:
             reading.unreadable(what, row.number or reading.counts["line"] + 1)
         except InputError as error:
@@ -346,7 +355,7 @@ def _csv(reading: Reading, stream: IO[bytes]) -> Batches:
                 newlines_in_values=True,
                 invalid_row_handler=on_row,
             ),
-            # Bytes: what is not UTF-8 is ours to replace and count.
+            # As bytes, because this module replaces and counts invalid UTF-8.
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.binary())),
         ) as table:
             yield from _rows(reading, iter(table), _wanted(reading, table.schema.names))

@@ -1,7 +1,7 @@
-"""Collected sources to one corpus: repeats dropped, the held-out part apart.
+"""Joins collected sources into one corpus: drops repeats and separates the held-out part.
 
-Which documents are repeats and which are held out is told by their records alone; the text is then copied as
-it is.
+The documents' records alone decide which documents are repeats and which are held out; the text is then
+copied unchanged.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from qarib_tasks.storage.files import CHUNK, atomic_path, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 
 SAMPLE_LINES = 10
-RECORDS = 1 << 16  # of documents, read at once
+RECORDS = 1 << 16  # records that are read at once
 KEEP, HOLD_OUT, DROP = 0, 1, 2
-EARLIER = ".earlier"  # no name of a source begins with a dot
-_SHARE_SEED = 0x7368617265  # "share": the choice must not be that of the held-out part
+EARLIER = ".earlier"  # a source's name never begins with a dot
+_SHARE_SEED = 0x7368617265  # "share": must choose independently of the held-out part
 
 
 def join(
@@ -44,19 +44,19 @@ def join(
     inputs: list[FileRecord],
     earlier: Sequence[Path] = (),
 ) -> Manifest:
-    """The collected sources to `out` and `heldout`, without repeats.
+    """Write the collected sources to `out` and `heldout`, without repeats.
 
     Args:
-        parts: the sources' manifests by name; texts and records are in `folder`.
-        settings, inputs: those of the whole corpus's manifest.
-        earlier: texts whose documents are not to come again.
+        parts: the sources' manifests by name; their texts and records are in `folder`.
+        settings, inputs: for the corpus's manifest.
+        earlier: texts whose documents are dropped if they occur again.
 
     Returns:
-        that manifest, not yet written.
+        the corpus's manifest, not yet written.
 
     Raises:
-        NothingNewError: only repeats of the earlier texts are left of it.
-        InputError: nothing is left of the text, or one of the two parts is empty.
+        NothingNewError: all documents repeat documents of the earlier texts.
+        InputError: no documents remain, or one of the two parts is empty.
     """
     total = sum(part.statistics["documents_read"] for part in parts.values())
     exact, near = _repeats(config, folder, parts, total, earlier)
@@ -96,25 +96,25 @@ def join(
         if not totals["documents"] and not totals["heldout_documents"]:
             if earlier and totals["duplicates"] and not totals["outside_share"]:
                 raise NothingNewError(
-                    f"{totals['duplicates']:,} documents, all in the datasets that this one extends already",
+                    f"all {totals['duplicates']:,} documents are already in the datasets that it extends",
                     where=out,
                 )
-            raise InputError("nothing is left of the text", where=out, do="Check shares and sources")
+            raise InputError("no documents remain", where=out, do="Check the sources and their shares")
         if heldout and not totals["heldout_documents"] and not earlier:
             raise InputError(
-                f"none of {totals['documents']:,} documents fell to the held-out part",
+                f"none of {totals['documents']:,} documents is in the held-out part",
                 where="collect.heldout_share",
-                do="Raise it, or collect more documents",
+                do="Raise heldout_share, or collect more documents",
             )
         if not totals["documents"]:
             raise InputError(
-                f"all {totals['heldout_documents']:,} documents fell to the held-out part",
+                f"all {totals['heldout_documents']:,} documents are in the held-out part",
                 where="collect.heldout_share",
-                do="Lower it, or collect more documents",
+                do="Lower heldout_share, or collect more documents",
             )
     figures: dict[str, Any] = {**totals, "document_lines": dict(lengths)}
     for name in ("changed", "dropped", "line_words"):
-        # Sorted, as those of a source that was collected in an earlier process are.
+        # Sorted, like those of a source that was collected in an earlier process.
         both = sum((Counter(values[name]) for values in statistics.values()), Counter[str]())
         figures[name] = dict(sorted(both.items()))
     figures["sources"] = statistics
@@ -142,7 +142,7 @@ def _records(folder: Path, name: str) -> Iterator[Records]:
 def _repeats(
     config: CollectConfig, folder: Path, parts: Mapping[str, Manifest], total: int, earlier: Sequence[Path]
 ) -> tuple[Any, Any]:
-    """A bit a document for exact repeats, also of earlier texts, and one for near ones among the new."""
+    """Return a bit per document for exact repeats, including those of earlier texts, and for near repeats."""
     none = np.zeros((total + 7) // 8, dtype=np.uint8)
     exact = near = none
     if config.deduplicate:
@@ -160,8 +160,8 @@ def _write_earlier(folder: Path, texts: Sequence[Path]) -> int:
     """Write the records of earlier texts' documents to `folder`.
 
     Returns:
-        how many there are: a multiple of 8, so that the bits behind them begin with a byte. The last one is
-        repeated until it is.
+        the number of records: a multiple of 8, so that the bits after them begin at a byte boundary. The last
+        record is repeated to reach it.
     """
     path = folder / f"{EARLIER}.documents"
     with path.open("wb") as records, open(os.devnull, "wb") as nowhere:
@@ -192,14 +192,14 @@ def _tally(records: Records, target: Any) -> Counter[str]:
 
 
 class _Copy:
-    """Copies documents from a source's text to where each belongs, a blank line between two."""
+    """Copies documents from a source's text to their targets, with a blank line between documents."""
 
     def __init__(self, files: Sequence[BinaryIO]) -> None:
         self._files = files
         self._started = [False] * len(files)
 
     def records(self, text: BinaryIO, records: Records, target: Any) -> None:
-        """The next documents of `text`; runs of them with the same target are copied at once."""
+        """Copy the next documents of `text`; runs of documents with the same target are copied at once."""
         ends = np.append(np.flatnonzero(np.diff(target)) + 1, len(target))
         sizes = np.concatenate([[0], np.cumsum(records["bytes"] + 1, dtype=np.uint64)])
         places = chain([0], ends.tolist())
@@ -213,7 +213,7 @@ class _Copy:
             if self._started[where]:
                 file.write(b"\n")
             self._started[where] = True
-            # The last byte is the blank line to the next document; at the end of the text there is none.
+            # The last byte is the blank line before the next document; the end of the text has none.
             left = size - 1
             while left:
                 data = text.read(min(left, CHUNK))

@@ -1,4 +1,4 @@
-"""A page that shows what was collected: one HTML file without scripts or anything from elsewhere."""
+"""Writes a page about a collected corpus: one HTML file without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _COLUMNS = {
 
 
 def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args:
-        figures: the statistics of the corpus's manifest.
-        settings: its config.
+        figures: the statistics in the corpus's manifest.
+        settings: the configuration in the corpus's manifest.
     """
     sources: Mapping[str, Mapping[str, Any]] = figures["sources"]
     rows = [
@@ -45,26 +45,26 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     changed = [[name, _number(count)] for name, count in figures["changed"].items() if count]
     dropped = [[name, _number(count)] for name, count in figures["dropped"].items() if count]
     parts = [
-        "<h1>The corpus</h1>",
+        "<h1>Corpus</h1>",
         _table(["", *sources, "all"], rows),
         "<h2>Documents by source</h2>",
         _bars({name: source.get("documents", 0) for name, source in sources.items()}),
-        "<h2>Words in a line, before deduplication</h2>",
+        "<h2>Words per line, before deduplication</h2>",
         _bars(_ordered(figures["line_words"])),
-        "<h2>Lines in a document</h2>",
+        "<h2>Lines per document</h2>",
         _bars(_ordered(figures["document_lines"])),
         "<h2>Cleaning</h2>",
-        f"<p>Rules, in their order: {html.escape(', '.join(settings['cleaning'])) or 'none'}.</p>",
+        f"<p>Rules in order: {html.escape(', '.join(settings['cleaning'])) or 'none'}.</p>",
         _table(["rule", "places changed"], changed),
         _table(["rule", "lines dropped"], dropped),
     ]
     for name, source in sources.items():
-        parts.append(f"<h2>Lines of {html.escape(name)}, before and after</h2>")
+        parts.append(f"<h2>Lines of {html.escape(name)}, before and after cleaning</h2>")
         pairs = [[before, after or "(dropped)"] for before, after in source["samples"]]
         parts.append(_table(["before", "after"], pairs, text=True))
     body = "\n".join(parts)
     return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>The corpus</title>'
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Corpus</title>'
         f"<style>{_STYLE}</style>\n{body}\n</html>\n"
     )
 
@@ -78,7 +78,7 @@ def _ordered(bins: Mapping[str, int]) -> dict[str, int]:
 
 
 def _bars(values: Mapping[str, int]) -> str:
-    """A bar for each value, the longest over the whole width."""
+    """Return a table with a bar for each value; the longest bar has the full width."""
     most = max(values.values(), default=0) or 1
     rows = [
         f"<tr><td>{html.escape(name)}<td>{value:,}<td class=bar>"

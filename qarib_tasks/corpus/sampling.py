@@ -1,4 +1,4 @@
-"""Choices by hash: the same lines on every machine, in any order."""
+"""Chooses lines and documents by hash: the same ones on every machine, in any order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Keys = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 def spread(keys: Keys, seed: int) -> Keys:
-    """Another uint64 for each, evenly spread: SplitMix64's finalizer (Steele et al. 2014)."""
+    """Map each key to a uniformly distributed uint64, with SplitMix64's finalizer (Steele et al. 2014)."""
     x = (keys + np.uint64(seed % 2**64)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -22,18 +22,19 @@ def spread(keys: Keys, seed: int) -> Keys:
 
 
 def chosen(keys: Keys, share: float, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """For each document whether it belongs to a share, by its key only: the same however a corpus grows."""
+    """Return whether each document is in a share. Only its key decides: the corpus can grow around it."""
     if share >= 1:
         return np.ones(len(keys), dtype=np.bool_)
     return spread(keys, seed) < np.uint64(int(share * 2**64))
 
 
 def sample(total: int, size: int, random_seed: int) -> Iterator[bool]:
-    """For each of `total` lines whether it is in a uniform sample of exactly `size` of them.
+    """Yield for each of `total` lines whether it is in a uniform sample of exactly `size` lines.
 
-    A line is in it if the hash of its number is among the `size` smallest: a function of the number and the
-    seed only, so that any number of readers choose the same lines, on any version of any library. The hash is
-    SplitMix64 (Steele et al. 2014), which gives no two numbers the same value. Memory grows with the sample.
+    A line is in the sample if the hash of its number is among the `size` smallest. The hash depends only on
+    the number and the seed, so that any number of readers choose the same lines, with any version of any
+    library. It is SplitMix64 (Steele et al. 2014), which maps no two numbers to the same value. Memory grows
+    with the sample.
     """
     if total <= size:
         yield from repeat(True, total)

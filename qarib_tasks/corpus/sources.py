@@ -1,8 +1,8 @@
-"""Where sources may lie, what files they name, and how those far away get here.
+"""Lists the files that sources name, and fetches remote ones.
 
-Whoever fills in a form names the sources, and the worker reads them with its own rights. So a deployment
-says with `AllowedSources` which folders, buckets and hosts may be named; the command line, where one reads
-one's own files, does not.
+The user who fills in a form names the sources, and the worker reads them with its own permissions. A
+deployment therefore limits with `AllowedSources` which folders, buckets and hosts sources may name. The
+command line has no such limit, because users read their own files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qarib_tasks.storage.manifest import FileRecord, Manifest
 
 log = logging.getLogger(__name__)
 CONNECT_SECONDS = 30.0
-SILENT_SECONDS = 60.0  # without a byte, after which a web server is given up
+SILENT_SECONDS = 60.0  # without a byte from a web server, until the download fails
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class SourceFile:
 
     Attributes:
         address: path or URL.
-        bytes: its size, 0 where a web server does not say.
-        version: of one far away: checksum, generation, ETag or date, which change with the content.
+        bytes: the size; 0 if the web server does not report it.
+        version: of a remote file: checksum, generation, ETag, or date, which change with the content.
     """
 
     address: str
@@ -49,13 +49,13 @@ class SourceFile:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the path."""
         path = urlsplit(self.address).path if is_remote(self.address) else self.address
         return PurePosixPath(path).name or "file"
 
 
 def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> list[SourceFile]:
-    """The files that a source names, sorted by address.
+    """Return the files that a source names, sorted by address.
 
     Raises:
         ConfigError: the source may not be read. InputError: it names no file. StorageError: the bucket or the
@@ -69,19 +69,23 @@ def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> l
     else:
         paths = sorted(path for path in glob.glob(source.path, recursive=True) if Path(path).is_file())
         if allowed:
-            # Before it is said whether there is such a file: that, too, is nobody's business.
+            # Check before reporting a missing file: whether a file exists is private, too.
             for path in [glob_root(source.path), *paths]:
                 allowed.check(path, source.name)
         files = [SourceFile(path, Path(path).stat().st_size) for path in paths]
     if not files:
         raise InputError("no such file", where=source.path, do=f"Correct the path of source {source.name!r}")
     if source.sha256 and len(files) > 1:
-        raise ConfigError("one checksum for several files", where=source.path, do="Name one file")
+        raise ConfigError(
+            f"sha256 is set, but the path matches {len(files)} files",
+            where=source.path,
+            do=f"Set the path of source {source.name!r} to one file, or remove sha256",
+        )
     return files
 
 
 def glob_root(pattern: str) -> str:
-    """The folder that a glob begins with."""
+    """Return the folder that a glob begins with."""
     parts = Path(pattern).parts
     plain = [part for i, part in enumerate(parts) if not any(map(glob.has_magic, parts[: i + 1]))]
     return str(Path(*plain)) if plain else "."
@@ -108,13 +112,13 @@ def _object_version(info: dict[str, Any]) -> str:
 def fetch(
     file: SourceFile, cache: Path, *, sha256: str = "", allowed: AllowedSources | None = None
 ) -> tuple[Path, FileRecord]:
-    """The file on this machine: itself, or a copy in `cache` that is made once and checked each time.
+    """Return a file on this machine: a remote one is downloaded into `cache` once, and checked at each call.
 
     Returns:
-        the path and what is there.
+        the path, and the file's size and checksums.
 
     Raises:
-        StorageError: it cannot be had now. CorruptError: it is not what it should be.
+        StorageError: the file cannot be downloaded now. CorruptError: its SHA-256 is not `sha256`.
     """
     path = file.path
     if path is None:
@@ -125,20 +129,22 @@ def fetch(
         record = FileRecord.of(path)
     if sha256 and record.sha256 != sha256:
         raise CorruptError(
-            f"the SHA-256 is {record.sha256}, not {sha256}", where=file.address, do="Look what it is"
+            f"the SHA-256 is {record.sha256}, expected {sha256}",
+            where=file.address,
+            do="Check the file, then correct sha256",
         )
     return path, record
 
 
 def fetched(cache: Path) -> Iterator[Path]:
-    """The files in `cache`, sorted; each was last read when it was last changed."""
+    """Yield the files in `cache`, sorted; a file's modification time is when it was last read."""
     for path in sorted(cache.glob("*")):
         if _manifest_path(path).is_file():
             yield path
 
 
 def forget(path: Path) -> None:
-    """Remove a fetched file: it is fetched again when it is needed."""
+    """Remove a fetched file. It is fetched again when it is needed."""
     _manifest_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
@@ -154,7 +160,7 @@ def _cached(path: Path) -> FileRecord | None:
         return None
     if manifest.faults(path.parent):
         return None
-    os.utime(path)  # `clean_up` removes what has not been read for long.
+    os.utime(path)  # `clean_up` removes files that have not been read for a long time.
     return manifest.outputs[0]
 
 
@@ -165,11 +171,13 @@ def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> F
         found = checksums(temporary)
         if file.bytes and found.bytes != file.bytes:
             raise StorageError(
-                f"{found.bytes:,} bytes came, not {file.bytes:,}", where=file.address, do="Try again"
+                f"downloaded {found.bytes:,} bytes, expected {file.bytes:,}",
+                where=file.address,
+                do="Try again",
             )
         is_crc32c = file.address.startswith("gs://") and len(file.version) == 8
         if is_crc32c and file.version.endswith("==") and found.crc32c != file.version:
-            raise StorageError("other bytes came than the bucket holds", where=file.address, do="Try again")
+            raise StorageError("checksum mismatch after download", where=file.address, do="Try again")
     record = FileRecord(path.name, **asdict(found))
     Manifest(
         kind="corpus",
@@ -181,19 +189,19 @@ def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> F
 
 
 def _filesystem(address: str, allowed: AllowedSources | None) -> Any:
-    """The fsspec file system of an address."""
+    """Return the fsspec file system of an address."""
     import fsspec
 
     if address.startswith("gs://"):
         if os.environ.get("STORAGE_EMULATOR_HOST"):
-            # Against an emulator gcsfs would wait a minute for gRPC.
+            # With an emulator, gcsfs would wait a minute for gRPC.
             os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
             return fsspec.filesystem("gs", token="anon", skip_instance_cache=True)
         return fsspec.filesystem("gs")
     import aiohttp
 
     async def on_redirect(session: Any, context: Any, parameters: Any) -> None:
-        # Without this an allowed host could point anywhere, at the metadata server too.
+        # Without this check, an allowed host could redirect anywhere, even to the metadata server.
         response = parameters.response
         target = urljoin(str(response.url), response.headers.get("Location") or response.headers.get("URI"))
         if allowed:
@@ -210,21 +218,21 @@ def _filesystem(address: str, allowed: AllowedSources | None) -> Any:
 
 @contextmanager
 def _remote_errors(address: str) -> Iterator[None]:
-    """What goes wrong far away, as one clear error."""
+    """Turn the errors of remote file systems into one clear error."""
     import aiohttp
 
     try:
         yield
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        # fsspec turns everything that a web server does wrong into a file that is not there.
+        # fsspec reports every error of a web server as a missing file.
         cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
         status = getattr(cause, "status", None)
         if isinstance(cause, QaribError):
             raise cause from None
         if status in (404, 410) or isinstance(cause, FileNotFoundError):
-            raise InputError("no such file", where=address) from None
+            raise InputError("no such file", where=address, do="Correct the address") from None
         if status:
-            what = f"the server answers {status} {getattr(cause, 'message', '')}".strip()
+            what = f"the server answered {status} {getattr(cause, 'message', '')}".strip()
         else:
-            what = f"cannot be fetched: {str(cause) or type(cause).__name__}"
+            what = f"cannot download: {str(cause) or type(cause).__name__}"
         raise StorageError(what, where=address, do="Try again later") from None

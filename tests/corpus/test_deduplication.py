@@ -47,7 +47,10 @@ def test_repeats_are_found_whatever_the_number_of_partitions(
 
 @pytest.mark.parametrize(
     ("share", "error", "message"),
-    [(1.0, NothingNewError, "40 documents, all in the datasets"), (0.5, InputError, "nothing is left")],
+    [
+        (1.0, NothingNewError, "all 40 documents are already in the datasets"),
+        (0.5, InputError, "no documents remain"),
+    ],
 )
 def test_nothing_but_repeats_of_earlier_texts(
     tmp_path: Path, share: float, error: type[Exception], message: str

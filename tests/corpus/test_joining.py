@@ -47,7 +47,7 @@ def test_documents_cut_by_the_reader_s_blocks_are_whole(
 def test_a_part_that_stays_empty_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n\ntwo\n", encoding="utf-8")
     out, heldout = tmp_path / "o" / "d.txt", tmp_path / "o" / "h.txt"
-    with pytest.raises(InputError, match="none of 2 documents fell to the held-out part"):
+    with pytest.raises(InputError, match="none of 2 documents is in the held-out part"):
         collect(config(tmp_path / "a.txt", share=1e-9), out, heldout=heldout, random_seed=1)
-    with pytest.raises(InputError, match="all 2 documents fell to the held-out part"):
+    with pytest.raises(InputError, match="all 2 documents are in the held-out part"):
         collect(config(tmp_path / "a.txt", share=1 - 1e-9), out, heldout=heldout, random_seed=1)

@@ -102,10 +102,10 @@ def test_a_checksum_that_is_given_must_be_right(server: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [
-        ("/status500.txt", StorageError, "the server answers 500"),
-        ("/status403.txt", StorageError, "the server answers 403"),
+        ("/status500.txt", StorageError, "the server answered 500"),
+        ("/status403.txt", StorageError, "the server answered 403"),
         ("/status404.txt", InputError, "no such file"),
-        ("/short.txt", StorageError, "cannot be fetched"),
+        ("/short.txt", StorageError, "cannot download"),
     ],
 )
 def test_a_web_server_that_fails_is_a_clear_error(
@@ -120,9 +120,9 @@ def test_a_web_server_that_fails_is_a_clear_error(
 def test_a_web_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "SILENT_SECONDS", 0.2)
     silent = socket.create_server(("127.0.0.1", 0))
-    with silent, pytest.raises(StorageError, match="cannot be fetched"):
+    with silent, pytest.raises(StorageError, match="cannot download"):
         fetched(f"http://127.0.0.1:{silent.getsockname()[1]}/a.txt", tmp_path)
-    with pytest.raises(StorageError, match="cannot be fetched"):
+    with pytest.raises(StorageError, match="cannot download"):
         fetched("http://127.0.0.1:9/a.txt", tmp_path)
 
 

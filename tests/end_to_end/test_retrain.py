@@ -162,5 +162,5 @@ def test_a_second_month_of_text(
     assert repeated.state == "success"
     done = {task for task, state in states(repeated).items() if state != "skipped"}
     assert done == {"preflight", "sources", "collect_source", "collect"}
-    assert "documents, all in the datasets that this one extends already" in caplog.text
+    assert "documents are already in the datasets that it extends" in caplog.text
     assert promoted(deployment, bucket_name) == second

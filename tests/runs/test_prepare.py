@@ -58,7 +58,7 @@ def test_other_text_is_another_dataset(tmp_path: Path) -> None:
 
 
 def test_a_run_without_sources_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no source of text is given"):
+    with pytest.raises(ConfigError, match="no source of text is set"):
         prepare(resolve({"preset": "qarib", "workspace": str(tmp_path / "work")}))
     with pytest.raises(InputError, match="no such file"):
         request(tmp_path, tmp_path / "nowhere.txt")
