@@ -6,7 +6,7 @@ import pytest
 from airflow.sdk.exceptions import ParamValidationError
 from qarib_airflow.forms.backfill import backfill_params
 
-from qarib_tasks.dataset.audit import BROKEN
+from qarib_tasks.dataset.shard_state import BROKEN
 
 
 def test_without_a_choice_every_broken_shard_is_chosen() -> None:
