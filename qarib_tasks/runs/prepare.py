@@ -17,7 +17,7 @@ from qarib_tasks.runs.names import dataset_name, made_before, model_name, short_
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset, save_settings
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord, manifest_of
-from qarib_tasks.storage.model_files import find, steps_behind
+from qarib_tasks.storage.model_files import find, steps_trained
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None, c
         if allowed:
             allowed.check(start_from, "train.start_from")
         found = find(start_from)
-        digest, steps = found.digest, steps_behind(found)
+        digest, steps = found.digest, steps_trained(found)
     run = Run(config, dataset_id, model_name(config, dataset_id, digest), digest, steps)
     if before := made_before(config, dataset_id, digest, run.address, client):
         log.info("An earlier version made this model: %s", before)

@@ -1,1 +1,1 @@
-"""Files, bucket objects and manifests: how they are written, verified and read."""
+"""Files, bucket objects, and manifests: how to write, verify, and read them."""

@@ -1,4 +1,4 @@
-"""Objects of a Cloud Storage bucket: upload, download, compare."""
+"""Upload, download, and compare objects of a Cloud Storage bucket."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def split_address(address: str) -> tuple[str, str]:
 
 
 class Bucket:
-    """A bucket's objects below a prefix, over google-cloud-storage.
+    """A bucket's objects below a prefix, read and written with google-cloud-storage.
 
     Args:
         address: `gs://bucket/prefix/`.
-        client: a `google.cloud.storage.Client`; without one, the machine's default credentials are used, or
-            none where `STORAGE_EMULATOR_HOST` in the environment names an emulator.
+        client: a `google.cloud.storage.Client`. Without one, the machine's default credentials are used, or
+            no credentials if the environment variable `STORAGE_EMULATOR_HOST` names an emulator.
     """
 
     def __init__(self, address: str, client: Any = None) -> None:
@@ -41,32 +41,32 @@ class Bucket:
         self._bucket: Any = client.bucket(name)
 
     def get(self, name: str) -> Any | None:
-        """The object's metadata (`size`, `crc32c`, `generation` …), or None where there is none."""
+        """The object's metadata (`size`, `crc32c`, `generation` …), or None if the object does not exist."""
         return self._bucket.get_blob(self.prefix + name)
 
     def list(self, below: str = "") -> dict[str, Any]:
-        """Every object below a folder by its name relative to the prefix, sorted."""
+        """Every object below a folder, by its name relative to the prefix, sorted."""
         blobs = self._bucket.list_blobs(prefix=self.prefix + below)
         return {b.name.removeprefix(self.prefix): b for b in sorted(blobs, key=lambda b: str(b.name))}
 
     def folders(self, below: str = "") -> tuple[str, ...]:
-        """The names of the folders directly below a folder, each with a slash at its end, sorted."""
+        """The names of the folders directly below a folder, each with a trailing slash, sorted."""
         listing = self._bucket.list_blobs(prefix=self.prefix + below, delimiter="/")
-        for _ in listing.pages:  # The listing knows its folders only once it is read.
+        for _ in listing.pages:  # The listing has its prefixes only after every page is read.
             pass
         return tuple(sorted(name.removeprefix(self.prefix) for name in listing.prefixes))
 
     def upload(self, path: Path, name: str, send: Callable[[], object] | None = None) -> bool:
-        """Upload a file and verify the object, unless the same bytes are there already.
+        """Upload a file and verify the object, unless the object already has the same bytes.
 
         Args:
-            send: uploads the file in another way than this client does; the object is verified all the same.
+            send: uploads the file instead of this client; the object is verified in either case.
 
         Returns:
-            True if something was sent.
+            True if the file was sent.
 
         Raises:
-            StorageError: the object has another size or CRC32C than the file.
+            StorageError: the object's size or CRC32C differs from the file's.
         """
         local = checksums(path)
         if same(self.get(name), local):
@@ -91,10 +91,12 @@ class Bucket:
         with atomic_path(path) as temporary:
             blob.download_to_filename(str(temporary), checksum="crc32c")
             if not same(blob, checksums(temporary)):
-                raise StorageError("the download is not what the bucket holds", where=self.address + name)
+                raise StorageError(
+                    "checksum mismatch after download", where=self.address + name, do="Run the step again"
+                )
 
     def read_text(self, name: str) -> str | None:
-        """A small UTF-8 object as it is now; None where there is none."""
+        """The current text of a small UTF-8 object, or None if it does not exist."""
         from google.api_core.exceptions import NotFound
 
         try:
@@ -103,24 +105,26 @@ class Bucket:
             return None
 
     def read_version(self, name: str) -> tuple[str | None, int]:
-        """A small UTF-8 object and its generation, for `write_text`; None and 0 where there is none.
+        """The text and the generation of a small UTF-8 object, for `write_text`; None and 0 if there is none.
 
-        Where it is written meanwhile the text may be newer than the generation, never older.
+        If the object is written between the two requests, the text can be newer than the generation, never
+        older.
         """
         blob = self.get(name)
         return (None, 0) if blob is None else (self.read_text(name), int(blob.generation))
 
     def write_text(self, name: str, text: str, *, over: int | None = None) -> int:
-        """Write a small UTF-8 object whole.
+        """Write a small UTF-8 object.
 
         Args:
-            over: the generation that it must still have, 0 for none; without it anything is overwritten.
+            over: the generation that the object must still have, 0 if it must not exist. Without it, any
+                generation is overwritten.
 
         Returns:
-            its generation.
+            the object's new generation.
 
         Raises:
-            ChangedError: it has another generation.
+            ChangedError: the object has another generation.
         """
         from google.api_core.exceptions import PreconditionFailed
 
@@ -128,24 +132,22 @@ class Bucket:
         try:
             blob.upload_from_string(text.encode(), checksum="crc32c", if_generation_match=over)
         except PreconditionFailed:
-            raise ChangedError("has been written by somebody else", where=self.address + name) from None
+            raise ChangedError("was modified concurrently", where=self.address + name) from None
         return int(blob.generation)
 
     def delete(self, name: str) -> None:
-        """Delete an object; one that is not there is fine."""
+        """Delete an object if it exists."""
         if (blob := self.get(name)) is not None:
             blob.delete()
 
 
 def same(blob: Any | None, local: Checksums) -> bool:
-    """Whether an object's size and CRC32C are those of the local bytes."""
+    """Check whether an object has the size and CRC32C of the local bytes."""
     return blob is not None and blob.size == local.bytes and blob.crc32c == local.crc32c
 
 
 def object_fault(objects: Mapping[str, Any], name: str, expected: Checksums) -> str:
-    """What is wrong with an object of a listing, by its size and CRC32C; empty if nothing is."""
+    """Compare the size and CRC32C of a listed object; returns the fault, or an empty string if they match."""
     if name not in objects:
         return f"the bucket has no {name}"
-    return (
-        "" if same(objects[name], expected) else f"the bucket's {name} has other bytes than its manifest says"
-    )
+    return "" if same(objects[name], expected) else f"the bucket's {name} does not match its manifest"

@@ -1,8 +1,8 @@
-"""Files written whole or not at all, their checksums, and the bucket.
+"""Atomic file writes and checksums.
 
-Every file that a step makes goes through `atomic_path`: it is written under a hidden temporary name beside
-its place, flushed to the disk, and renamed. A process killed at any instant leaves at most such a hidden
-file, which no reader looks at and the next writer of the same file removes.
+Every file that a step makes goes through `atomic_path`: it is written under a hidden temporary name in the
+same folder, flushed to disk, and renamed. A process that is killed leaves at most such a hidden file, which
+readers ignore and the next writer of the same file removes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ DAY = 86_400
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, renamed to `path` if the block ends without an error.
+    """Yield a temporary path to write to, and rename it to `path` if the block ends without an error.
 
-    Two processes may write the same file at once: each has its own temporary name, and the last to finish
-    wins with a whole file.
+    Two processes can write the same file at the same time: each has its own temporary name, and the complete
+    file of the last to finish remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
@@ -43,10 +43,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove temporary files that killed writers of `path` left behind.
+    """Remove the temporary files of killed writers of `path`.
 
-    A writer on this machine is dead if its process is gone. Of a writer on another machine of a shared
-    volume nothing can be seen, so its file has to be a day old.
+    A writer on this machine is dead if its process no longer exists. The processes of another machine that
+    shares the volume are not visible, so its file must be a day old.
     """
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         pid = leftover.name.split(".")[-2]
@@ -66,7 +66,7 @@ def write_text(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Checksums:
-    """Size in bytes, SHA-256 (hex) and CRC32C (base64 of the big-endian value, as Cloud Storage gives it)."""
+    """Size in bytes, SHA-256 (hex), and CRC32C (base64 of the big-endian value, as in Cloud Storage)."""
 
     bytes: int
     sha256: str
@@ -74,7 +74,7 @@ class Checksums:
 
 
 class RunningChecksums:
-    """The size and checksums of bytes that come piece by piece."""
+    """The size and checksums of a stream of bytes."""
 
     def __init__(self) -> None:
         self._bytes, self._sha256, self._crc32c = 0, hashlib.sha256(), google_crc32c.Checksum()
@@ -96,7 +96,7 @@ def checksums_of(data: bytes) -> Checksums:
 
 
 def checksums(path: Path) -> Checksums:
-    """Read a file once and give its size and checksums."""
+    """Read a file once and return its size and checksums."""
     running = RunningChecksums()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -105,7 +105,7 @@ def checksums(path: Path) -> Checksums:
 
 
 def crc32c_of(path: Path) -> str:
-    """The CRC32C of a file, in the form of `Checksums`: several times faster than the SHA-256."""
+    """The CRC32C of a file in the format of `Checksums`; several times faster than the SHA-256."""
     crc = google_crc32c.Checksum()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -1,7 +1,7 @@
-"""The one manifest schema: what a step read, what it made, and whether that is whole.
+"""The one manifest schema: what a step read, what it made, and whether its outputs are complete.
 
-A step is done when its manifest is complete, its inputs and config are those asked for, and its outputs
-verify. The manifest is written last, so a folder without one holds nothing to rely on.
+A step is done when its manifest's state is complete, the inputs and the config match the request, and the
+outputs verify. The manifest is written last, so do not rely on a folder without one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kind = Literal["corpus", "vocabulary", "shards", "shard", "dataset", "model"]
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file by its name (relative to the manifest's folder), size in bytes and checksums."""
+    """A file's name (relative to the manifest's folder), size in bytes, and checksums."""
 
     name: str
     bytes: int
@@ -34,7 +34,7 @@ class FileRecord:
 
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> FileRecord:
-        """Read the file once. `name` is the path's own name unless given."""
+        """The record of the file at `path`, which is read once. `name` defaults to the path's last part."""
         if not path.is_file():
             raise InputError("no such file", where=path)
         return cls(name or path.name, **asdict(checksums(path)))
@@ -46,15 +46,15 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """See the module's docstring; the fields' meaning is fixed for format 1.
+    """A step's manifest (see the module's docstring). The meaning of the fields is fixed for format 1.
 
     Attributes:
         config: every setting that changes the outputs.
         inputs, outputs: files with checksums; outputs' names are relative to the manifest's folder.
-        statistics: figures a person or the dashboard reads; never used to decide whether a step is done.
-        sample: a few readable lines of what was made.
-        state: running is what a shard's conversion leaves if its process is killed.
-        reason: why, where `state` is failed; where and since when, where it is running.
+        statistics: figures for people and the dashboard; never used to decide whether a step is done.
+        sample: a few readable lines of the outputs.
+        state: running remains if the process of a shard's conversion is killed.
+        reason: for a failed step, why it failed; for a running one, on which machine and since when it runs.
     """
 
     kind: Kind
@@ -82,7 +82,7 @@ class Manifest:
         """Read a manifest.
 
         Raises:
-            InputError: there is none. CorruptError: it is not a manifest of this format.
+            InputError: the file does not exist. CorruptError: it is not a manifest of this format.
         """
         try:
             return cls.parse(path.read_bytes(), path)
@@ -94,7 +94,7 @@ class Manifest:
         """The manifest in a file's bytes.
 
         Raises:
-            CorruptError: it is not a manifest of this format.
+            CorruptError: the bytes are not a manifest of this format.
         """
         try:
             return _ADAPTER.validate_json(data)
@@ -103,21 +103,25 @@ class Manifest:
             raise CorruptError(f"not a manifest: {first['loc']}: {first['msg']}", where=where) from None
 
     def output(self, name: str) -> FileRecord:
-        """The record of one output by name."""
+        """The record of the output with this name.
+
+        Raises:
+            CorruptError: the manifest has no such output.
+        """
         for record in self.outputs:
             if record.name == name:
                 return record
-        raise CorruptError(f"the manifest of {self.kind} {self.id} names no output {name!r}")
+        raise CorruptError(f"the manifest of the {self.kind} {self.id} has no output {name!r}")
 
     def faults(self, folder: Path) -> list[str]:
-        """What is wrong with the outputs on disk: a line each, empty when all verify."""
+        """Verify the outputs on disk; returns one line per faulty output, none if all verify."""
         faults = []
         for record in self.outputs:
             path = folder / record.name
             if not path.is_file():
                 faults.append(f"{path} is missing")
             elif path.stat().st_size != record.bytes or checksums(path) != record.checksums:
-                faults.append(f"{path} is not what its manifest says")
+                faults.append(f"{path} does not match its manifest")
         return faults
 
 
@@ -131,13 +135,13 @@ def finished(
     inputs: Sequence[FileRecord],
     counts: Callable[[Mapping[str, Any]], Any] = dict,
 ) -> Manifest | None:
-    """The manifest at `path` if the step it speaks of is done for these inputs and this config.
+    """The manifest at `path` if its step is done for these inputs and this config, else None.
 
-    Inputs are compared by name and content. None (do the step again) for no manifest, one that cannot be
-    read, a failed step, other settings or inputs, or outputs that do not verify.
+    Inputs are compared by name and content. None means to run the step again: there is no manifest, it cannot
+    be read, the step failed, the settings or inputs differ, or the outputs do not verify.
 
     Args:
-        counts: what of a config decides whether two are the same; all of it without this.
+        counts: the part of a config that decides whether two configs are equal; by default, all of it.
     """
     try:
         manifest = Manifest.read(path)
@@ -154,5 +158,5 @@ def finished(
 
 
 def manifest_of(path: Path) -> Path:
-    """The manifest beside a file: `data.txt` → `data.json`, `shard_0000.tfrecord` → `shard_0000.json`."""
+    """The path of a file's manifest: `data.txt` → `data.json`, `shard_0000.tfrecord` → `shard_0000.json`."""
     return path.with_suffix(".json")

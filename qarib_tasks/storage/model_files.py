@@ -1,6 +1,7 @@
-"""What a training may start from (`train.start_from`): which files an address stands for, and their identity.
+"""What a training can start from (`train.start_from`): the files at an address, and their identity.
 
-One of our models or checkpoints, a TF 1 BERT checkpoint, or a Hugging Face folder; here or in a bucket.
+The address names one of our models or checkpoints, a TF 1 BERT checkpoint, or a Hugging Face folder, on this
+machine or in a bucket.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class Pretrained:
 
     Attributes:
         kind: how it is stored.
-        folder: path or gs:// address that the files lie in directly.
-        stem: what the names of the checkpoint's files begin with; of a Hugging Face folder, the file's name.
-        files: size in bytes and CRC32C (base64) by name: the weights, and what describes them.
+        folder: path or gs:// address of the folder that contains the files.
+        stem: the prefix of the names of the checkpoint's files; for a Hugging Face folder, the file's name.
+        files: size in bytes and CRC32C (base64) by name, of the weights and of the files that describe them.
     """
 
     kind: Kind
@@ -47,14 +48,14 @@ class Pretrained:
 
     @property
     def digest(self) -> str:
-        """Of the contents, wherever they lie: SHA-256, hex."""
+        """The SHA-256 (hex) of the contents, independent of their location."""
         return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
 
     def stage(self, cache: Path) -> Path:
-        """A folder on this machine with the files; those of a bucket are fetched below `cache`, verified.
+        """A folder on this machine with the files; a bucket's are downloaded below `cache` and verified.
 
         Raises:
-            StorageError: the bucket does not answer, or has other files by now.
+            StorageError: the bucket does not answer, or its files changed since `find`.
         """
         if not self.folder.startswith("gs://"):
             return Path(self.folder)
@@ -66,17 +67,17 @@ class Pretrained:
                 continue
             bucket.download(name, path)
             if checksums(path).crc32c != crc32c:
-                raise StorageError("changed while it was read", where=bucket.address + name, do="Try again")
+                raise StorageError("changed during the download", where=bucket.address + name, do="Try again")
         return folder
 
 
 def find(address: str) -> Pretrained:
-    """The model at a path or gs:// address: a folder, or the name that a checkpoint's files begin with.
+    """The model at a path or gs:// address: a folder, or the prefix of a checkpoint's files.
 
-    Of a model folder of ours its newest checkpoint is taken or, where it has none any more, its export.
+    In one of our model folders, the newest checkpoint is used, or the export if no checkpoint is left.
 
     Raises:
-        InputError: there is nothing that weights could be read from, or more than one such thing.
+        InputError: the address has no weights to read, or more than one set of them.
     """
     address = address.rstrip("/")
     listing = _list(address)
@@ -90,13 +91,13 @@ def find(address: str) -> Pretrained:
         return _pretrained("tensorflow1", parent, stem, listing)
     if CHECKPOINT.fullmatch(f"{stem}.json") and {f"{stem}.json", f"{stem}.safetensors"} <= set(listing):
         return _pretrained("checkpoint", parent, stem, listing)
-    raise InputError("there is no model to start from", where=address, do=ACCEPTED)
+    raise InputError("no model to start from", where=address, do=ACCEPTED)
 
 
-def steps_behind(found: Pretrained) -> int:
-    """Steps that a model of ours was trained, with those of the models that it went on from.
+def steps_trained(found: Pretrained) -> int:
+    """The steps that one of our models was trained, including those of the models that it started from.
 
-    0 for a model of another's making, and for weights that no longer lie in the folder of their model.
+    0 for a model from elsewhere, and for weights that are no longer in the folder of their model.
     """
     parent = found.folder.rpartition("/")[0]
     if parent.startswith("gs://"):
@@ -127,9 +128,9 @@ def _in_folder(folder: str, listing: Mapping[str, object], below: str) -> Pretra
     stems = [name.removesuffix(".index") for name in names if name.endswith(".index")]
     if len(stems) > 1:
         raise InputError(
-            f"there are several checkpoints: {', '.join(sorted(stems))}",
+            f"has several checkpoints: {', '.join(sorted(stems))}",
             where=folder,
-            do="Name one of them behind the folder",
+            do="Append the name of one of them to the folder",
         )
     return _pretrained("tensorflow1", folder, stems[0], here) if stems else None
 
@@ -157,7 +158,7 @@ def _pretrained(kind: Kind, folder: str, stem: str, listing: Mapping[str, object
 
 
 def _list(folder: str) -> Mapping[str, object]:
-    """The files in a folder and the folders in it, by their relative names: paths, or a bucket's objects."""
+    """The files in a folder and its direct subfolders, by relative name: paths, or a bucket's objects."""
     if folder.startswith("gs://"):
         found = Bucket(folder + "/").list() if folder.count("/") > 1 else {}
         return {name: blob for name, blob in found.items() if name.count("/") < 2}

@@ -1,7 +1,8 @@
-"""A small JSON file that several runs change: in the bucket where there is one, and in the workspace.
+"""A small JSON file that several runs change, in the bucket (if there is one) and in the workspace.
 
-The bucket's is the one that counts, and a change is written only over the generation that it was made of;
-the workspace's is a copy then. Without a bucket the workspace's counts, and a lock keeps a second writer out.
+With a bucket, its object is authoritative: a change is written only over the generation that it is based on,
+and the workspace's file is a copy. Without a bucket, the workspace's file is authoritative, and a lock keeps
+a second writer out.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SharedRecord:
-    """Attributes:
-    workspace: the folder that every worker sees.
-    address: `gs://bucket/prefix/`, or None for nowhere.
-    name: the file's, below either.
-    client: a `google.cloud.storage.Client`; see `storage.Bucket`.
+    """A JSON file that several runs change.
+
+    Attributes:
+        workspace: the folder that all workers share.
+        address: `gs://bucket/prefix/`, or None without a bucket.
+        name: the file's name below the workspace and below the address.
+        client: a `google.cloud.storage.Client`; see `storage.Bucket`.
     """
 
     workspace: Path
@@ -37,10 +40,10 @@ class SharedRecord:
     client: Any = None
 
     def read(self) -> Values:
-        """What it holds; nothing where there is none.
+        """The record's values; empty if the file does not exist.
 
         Raises:
-            CorruptError: it is not a record of this format.
+            CorruptError: the file is not a record of this format.
         """
         if self.address:
             return self._parsed(Bucket(self.address, self.client).read_text(self.name))
@@ -48,15 +51,15 @@ class SharedRecord:
         return self._parsed(path.read_text(encoding="utf-8") if path.is_file() else None)
 
     def change(self, change: Callable[[Values], Values]) -> Values:
-        """Read, change and write it; once more where somebody else writes it meanwhile.
+        """Read, change, and write the record; retry if another process writes it in between.
 
-        Nothing is written where nothing changes.
+        Nothing is written if the values stay the same.
 
         Args:
-            change: makes the new values of those that are there; it may be called several times.
+            change: returns the new values for the current ones; it can be called several times.
 
         Returns:
-            what it holds now.
+            the values that the record now holds.
         """
         with self._locked():
             return self._change_bucket(change) if self.address else self._change_file(change)
@@ -99,7 +102,7 @@ class SharedRecord:
         try:
             values = json.loads(text)
         except ValueError:
-            raise CorruptError("not JSON", where=where, do="Restore an earlier generation of it") from None
+            raise CorruptError("not JSON", where=where, do="Restore an earlier generation") from None
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise CorruptError(f"not a record of format {FORMAT}", where=where, do="Update qarib")
         return values

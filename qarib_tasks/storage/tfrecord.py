@@ -1,11 +1,11 @@
-"""The TFRecord format: the one module that knows how records lie in a file.
+"""The TFRecord format: the one module that knows how a file stores records.
 
-A TFRecord file is a sequence of records, each of which is the payload's length (8 bytes, little-endian), the
+A TFRecord file is a sequence of records. Each record is the payload's length (8 bytes, little-endian), the
 masked CRC32C of these 8 bytes, the payload, and the masked CRC32C of the payload
-(tensorflow/core/lib/io/record_writer.h). With GZIP the whole file is one gzip stream.
+(tensorflow/core/lib/io/record_writer.h). With GZIP, the file is one gzip stream.
 
-`conversion.compiled` writes and parses records in compiled code. It takes the constants from here, and its
-compiled code is stamped with the bytes of this file.
+`conversion.compiled` writes and parses records in compiled code. It uses the constants of this module, and
+its compiled code is stamped with the bytes of this file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import google_crc32c
 from qarib_tasks.errors import CorruptError, InputError
 
 MASK_DELTA = 0xA282EAD8  # added to a rotated CRC32C
-MAX_RECORD = 1 << 28  # bytes; a longer record is taken for damage
+MAX_RECORD = 1 << 28  # bytes; a longer record is treated as damaged
 HEADER = 12  # bytes: the length and its CRC
 GZIP_MAGIC = b"\x1f\x8b\x08"
 BUFFER = 1 << 20
@@ -45,7 +45,7 @@ def corrupt_record(path: Path, number: int, what: str) -> CorruptError:
 
 
 def unreadable(error: Exception) -> str:
-    """The fault of a record where one of `UNREADABLE` was raised."""
+    """The fault of a record whose reading raised one of `UNREADABLE`."""
     return f"cannot be read: {error}"
 
 
@@ -66,17 +66,17 @@ def _stored_crc(data: bytes) -> bytes:
 
 
 def open_records(path: Path) -> IO[bytes]:
-    """Open a TFRecord file, plain or gzip, to read its records as they are before compression.
+    """Open a TFRecord file, plain or gzip, to read its uncompressed bytes.
 
     Raises:
-        InputError: there is no such file, or it cannot be opened.
+        InputError: the file does not exist or cannot be opened.
     """
     if not path.is_file():
         raise InputError("no such file", where=path)
     try:
         with path.open("rb") as file:
             head = file.read(HEADER)
-        # The length of a plain record can begin like a gzip stream: only the length's checksum can tell.
+        # The length of a plain record can begin like a gzip stream: only the length's checksum decides.
         if head.startswith(GZIP_MAGIC) and _stored_crc(head[:8]) != head[8:]:
             return cast(IO[bytes], gzip.open(path))
         return path.open("rb", buffering=BUFFER)
@@ -93,15 +93,15 @@ def read_records(
     """The records of a TFRecord file, plain or gzip, with their checksums verified.
 
     Args:
-        number, offset: the first record to read, and the bytes before it, uncompressed.
-        pass_over: is called with the error of each corrupt record instead of raising it. The record is
-            skipped, and so is the rest of the file unless only the payload is corrupt.
+        number, offset: the first record to read, and the uncompressed bytes before it.
+        pass_over: called with the error of each corrupt record instead of raising it. The record is skipped;
+            unless only its payload is corrupt, the rest of the file is skipped too.
 
     Yields:
         the number and the offset of the next record, and the payload of this one.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the file does not exist.
         CorruptError: a record is damaged; the error names the file and the record's number.
     """
 
@@ -140,10 +140,10 @@ def read_records(
             if len(crc) < 4:
                 corrupt(CUT_OFF)
                 return
-            whole = _stored_crc(payload) == crc
-            if not whole:
+            intact = _stored_crc(payload) == crc
+            if not intact:
                 corrupt(WRONG_DATA_CRC)
             number += 1
             offset += length + HEADER + 4
-            if whole:
+            if intact:
                 yield number, offset, payload

@@ -83,4 +83,4 @@ def test_the_manifest_records_lines_and_checksums(tmp_path: Path) -> None:
     assert manifest.statistics == {"lines": 3, "shards": 2}
     assert manifest.faults(tmp_path) == []
     (tmp_path / "shards" / "shard_0000").write_text("1\n3\n")
-    assert manifest.faults(tmp_path) == [f"{tmp_path}/shards/shard_0000 is not what its manifest says"]
+    assert manifest.faults(tmp_path) == [f"{tmp_path}/shards/shard_0000 does not match its manifest"]

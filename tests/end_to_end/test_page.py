@@ -260,7 +260,7 @@ def test_a_damaged_shard_is_backfilled_from_the_page(site: Site) -> None:
     expect(page.get_by_role("option", name="shard_0001: corrupt")).to_be_visible()
     page.get_by_role("option", name="shard_0000: complete").first.focus()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("tooltip")).to_contain_text("other bytes than its manifest says")
+    expect(page.get_by_role("tooltip")).to_contain_text("does not match its manifest")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Backfill this").press("Enter")
     expect(page.get_by_text("This triggers the DAG")).to_be_visible()

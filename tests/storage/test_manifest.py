@@ -29,7 +29,7 @@ def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
     read = Manifest.read(tmp_path / "m.json")
     assert (read.id, read.statistics, read.sample, read.made_at) == ("x", {"lines": 3}, ["نص"], made.made_at)
     assert read.output("out.txt").bytes == 3
-    with pytest.raises(CorruptError, match="names no output"):
+    with pytest.raises(CorruptError, match="has no output"):
         read.output("other")
 
 
