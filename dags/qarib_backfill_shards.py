@@ -23,8 +23,9 @@ from qarib_airflow.errors import fails_for_good
 from qarib_airflow.forms.backfill import backfill_params
 from qarib_airflow.preflight.backfill import find_run
 from qarib_airflow.preflight.backfill import plan as make_plan
-from qarib_airflow.tasks.shards import dataset, publish, raw_shards, shard, shard_label
+from qarib_airflow.tasks.shards import dataset, publish, raw_shards, shard
 
+from qarib_tasks.layout import shard_label
 from qarib_tasks.runs.run import Run
 
 

@@ -38,7 +38,8 @@ from qarib_airflow.errors import fails_for_good
 from qarib_airflow.forms.pretrain import params_in_use
 from qarib_airflow.preflight.pretrain import preflight as run_preflight
 from qarib_airflow.tasks.pipeline import from_sources_to_model
-from qarib_airflow.tasks.shards import shard_label
+
+from qarib_tasks.layout import shard_label
 
 
 @task

@@ -35,7 +35,8 @@ from qarib_airflow.forms.retrain import retrain_params
 from qarib_airflow.preflight.retrain import preflight as run_preflight
 from qarib_airflow.preflight.retrain import schedule, timezone
 from qarib_airflow.tasks.pipeline import from_sources_to_model
-from qarib_airflow.tasks.shards import shard_label
+
+from qarib_tasks.layout import shard_label
 
 
 @task.short_circuit

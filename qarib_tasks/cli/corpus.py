@@ -12,6 +12,7 @@ from qarib_tasks.config.corpus import DEFAULT_CLEANING, CollectConfig
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.layout import REPORT
 
 FILE = click.Path(path_type=Path)
 CHOICES = {
@@ -93,7 +94,7 @@ def collect_command(
     click.echo(
         f"{figures['lines']:,} lines, {figures['documents']:,} documents; "
         f"{figures['duplicates'] + figures['near_duplicates']:,} duplicates left out; "
-        f"see {output.with_name('report.html')}"
+        f"see {output.with_name(REPORT)}"
     )
 
 

@@ -10,6 +10,7 @@ import click
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import LostWorkerError, StoppedError
+from qarib_tasks.layout import EXPORT
 
 _config = click.option(
     "--config",
@@ -80,7 +81,7 @@ def export_command(config: Path) -> None:
     job = _job(config)
     from qarib_tasks.train.results.export import export
 
-    click.echo(f"{job.output}/export: {len(export(job).outputs)} files")
+    click.echo(f"{Path(job.output) / EXPORT}: {len(export(job).outputs)} files")
 
 
 @click.command("fill-mask", epilog='Example: qarib fill-mask models/demo-0123456789 "شو عندكم يا [MASK]"')

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from qarib_tasks.conversion.compiled import PREPARED, cache_folder, source_stamp
 from qarib_tasks.errors import StorageError
+from qarib_tasks.layout import TFRECORD
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS
 
 
@@ -43,7 +44,7 @@ def convert_tiny(folder: Path) -> Iterator[Path]:
     from qarib_tasks.config.conversion import ConvertConfig
     from qarib_tasks.conversion.convert import convert_shard
 
-    shard, vocab, out = (folder / file for file in ("shard", "vocab", "shard.tfrecord"))
+    shard, vocab, out = (folder / file for file in ("shard", "vocab", f"shard{TFRECORD}"))
     shard.write_text("a b c\na b\n\nc a b\n", encoding="utf-8")
     vocab.write_text("\n".join([*SPECIAL_TOKENS, "a", "b", "##b"]) + "\n", encoding="utf-8")
     for whole_words in (False, True):

@@ -24,6 +24,7 @@ from qarib_tasks.conversion.examples import Examples, build_examples, encode_exa
 from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
+from qarib_tasks.layout import BERT_CONFIG
 from qarib_tasks.storage.files import RunningChecksums, atomic_path, crc32c_of
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
@@ -128,7 +129,7 @@ def check_lengths(vocab: Path, config: ConvertConfig) -> None:
             f"max_predictions_per_seq {config.max_predictions_per_seq} is above "
             f"max_seq_length {config.max_seq_length}"
         )
-    path = vocab.with_name("bert_config.json")
+    path = vocab.with_name(BERT_CONFIG)
     if not path.is_file():
         return
     positions = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")

@@ -22,6 +22,7 @@ from qarib_tasks.corpus.documents import RECORD, DocumentWriter, Records, histog
 from qarib_tasks.corpus.report import report
 from qarib_tasks.corpus.sampling import chosen
 from qarib_tasks.errors import InputError, NothingNewError
+from qarib_tasks.layout import REPORT
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import CHUNK, atomic_path, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest
@@ -118,7 +119,7 @@ def join(
         both = sum((Counter(values[name]) for values in statistics.values()), Counter[str]())
         figures[name] = dict(sorted(both.items()))
     figures["sources"] = statistics
-    page = out.with_name("report.html")
+    page = out.with_name(REPORT)
     write_text(page, report(figures, settings))
     with out.open(encoding="utf-8") as file:
         sample = [line.rstrip("\n") for _, line in zip(range(4 * SAMPLE_LINES), file, strict=False)]

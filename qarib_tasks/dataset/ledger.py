@@ -18,8 +18,6 @@ from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.shared_record import FORMAT, SharedRecord, Values
 
-NAME = "sources.json"
-
 
 @dataclass(frozen=True)
 class ConsumedFile:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import re
 from itertools import count, islice
 from pathlib import Path
 
 from qarib_tasks.config.conversion import SplitConfig
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.errors import InputError
+from qarib_tasks.layout import is_shard_file, shard_file
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import atomic_path
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 
 log = logging.getLogger(__name__)
 MOST_SHARDS = 10_000  # four digits, as `split -a 4`
-SHARD = re.compile(r"shard_\d{4}")
 
 
 def split(data: Path, folder: Path, config: SplitConfig, first_number: int | None = None) -> Manifest:
@@ -58,7 +57,7 @@ def split(data: Path, folder: Path, config: SplitConfig, first_number: int | Non
                     where=data,
                     do="Raise shard_lines",
                 )
-            path = folder / f"shard_{number:04d}"
+            path = folder / shard_file(number)
             written = 1
             with atomic_path(path) as temporary, temporary.open("wb") as out:
                 out.write(first)
@@ -85,6 +84,6 @@ def _remove_strangers(folder: Path, own: set[str]) -> None:
     """Remove shards of an earlier split of other text or other size: they would be trained on."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if SHARD.fullmatch(path.name) and path.name not in own:
+        if is_shard_file(path.name) and path.name not in own:
             log.warning("%s: left over from another split, removed", path)
             path.unlink()

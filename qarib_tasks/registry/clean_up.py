@@ -18,18 +18,18 @@ from typing import Any
 
 from qarib_tasks.config.loading import load_yaml
 from qarib_tasks.corpus.sources import fetched, forget
-from qarib_tasks.layout import FETCHED
+from qarib_tasks.layout import DATASETS, FETCHED, ID, MANIFEST, MODELS, SETTINGS
 from qarib_tasks.registry.promotion import record_of
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
 
 log = logging.getLogger(__name__)
-KINDS = ("datasets", "models")
-OURS = re.compile(r"[a-z0-9_]+-[0-9a-f]{10}")
+KINDS = (DATASETS, MODELS)
+OURS = re.compile(ID)
 # Where a model or a dataset names others. The settings of a dataset name the one that it extends.
-SPEAKING_FILES = ("config.yaml", "manifest.json")
-REFERENCE = re.compile(r"\b((?:datasets|models)/[a-z0-9_]+-[0-9a-f]{10})\b")
-EXTENDS = re.compile(r"^extends: *['\"]?([a-z0-9_]+-[0-9a-f]{10})", re.MULTILINE)
+SPEAKING_FILES = (SETTINGS, MANIFEST)
+REFERENCE = re.compile(rf"\b((?:{DATASETS}|{MODELS})/{ID})\b")
+EXTENDS = re.compile(rf"^extends: *['\"]?({ID})", re.MULTILINE)
 
 
 @dataclass
@@ -100,7 +100,7 @@ def _look_in_workspace(workspace: Path, made: dict[str, Made], address: str | No
             for file in SPEAKING_FILES:
                 if (folder / file).is_file():
                     _note(one, (folder / file).read_text(encoding="utf-8"))
-            other = _publishes_to(folder / "config.yaml", one.name)
+            other = _publishes_to(folder / SETTINGS, one.name)
             if other and other != address:
                 one.kept = f"publishes to {other}"
 
@@ -128,7 +128,7 @@ def _look_in_bucket(bucket: Bucket, made: dict[str, Made]) -> None:
 
 
 def _note(one: Made, text: str) -> None:
-    found = {*REFERENCE.findall(text), *(f"datasets/{name}" for name in EXTENDS.findall(text))}
+    found = {*REFERENCE.findall(text), *(f"{DATASETS}/{name}" for name in EXTENDS.findall(text))}
     one.refers |= found - {one.name}
 
 
@@ -137,8 +137,8 @@ def _promoted(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         promoted = own.get("promoted")
         for entry in own.get("judged", ()):
             if entry["model_id"] == promoted:
-                yield f"models/{promoted}", f"is the promoted model of {preset}"
-                yield f"datasets/{entry['dataset_id']}", f"models/{promoted} refers to it"
+                yield f"{MODELS}/{promoted}", f"is the promoted model of {preset}"
+                yield f"{DATASETS}/{entry['dataset_id']}", f"{MODELS}/{promoted} refers to it"
 
 
 def _keep_what_is_referred_to(made: Mapping[str, Made]) -> None:
@@ -162,11 +162,11 @@ def delete(one: Made, workspace: Path, address: str | None, client: Any = None) 
 
 def _delete_folders(one: Made, workspace: Path, address: str | None, client: Any) -> None:
     folder = workspace / one.name
-    (folder / "manifest.json").unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
     if address:
         bucket = Bucket(address, client)
         names = bucket.list(f"{one.name}/")
-        for name in sorted(names, key=lambda name: not name.endswith(f"{one.name}/manifest.json")):
+        for name in sorted(names, key=lambda name: not name.endswith(f"{one.name}/{MANIFEST}")):
             names[name].delete()

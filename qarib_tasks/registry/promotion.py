@@ -20,13 +20,12 @@ from typing import Any, Literal
 from qarib_tasks.config.loading import from_dict, load_yaml, to_dict
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.layout import ModelLayout
+from qarib_tasks.layout import PROMOTED, SETTINGS, ModelLayout, is_heldout, model_folder
 from qarib_tasks.runs.run import Run, run_of_dataset
 from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.storage.shared_record import SharedRecord, Values
 
 log = logging.getLogger(__name__)
-NAME = "models/promoted.json"
 # What an evaluation depends on besides the model and the held-out examples.
 EVALUATION_SETTINGS = ("eval_batch_size", "max_eval_steps")
 FIGURES = (
@@ -77,7 +76,7 @@ def promoted_model(record: SharedRecord, preset: str) -> JudgedModel | None:
 
 def record_of(workspace: Path, address: str | None, client: Any = None) -> SharedRecord:
     """The record of a workspace, or of its bucket (`gs://bucket/prefix/`)."""
-    return SharedRecord(workspace, address, NAME, client)
+    return SharedRecord(workspace, address, PROMOTED, client)
 
 
 def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedModel:
@@ -153,7 +152,7 @@ def heldout_digest(run: Run) -> str:
     """Of the held-out examples that the model is evaluated on, and how many of them: SHA-256, hex."""
     first = [*run.earlier, run][0]
     outputs = Manifest.read(first.dataset.manifest).outputs
-    files = [(record.name, record.sha256) for record in outputs if record.name.startswith("heldout/")]
+    files = [(record.name, record.sha256) for record in outputs if is_heldout(record.name)]
     settings = to_dict(run.config.evaluate)
     values = [files, {name: settings[name] for name in EVALUATION_SETTINGS}]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -165,9 +164,9 @@ def run_of_model(workspace: Path, model_id: str) -> Run:
     Raises:
         InputError: the workspace has no such model, or not its dataset.
     """
-    path = workspace / "models" / model_id / "config.yaml"
+    path = model_folder(workspace, model_id) / SETTINGS
     if not path.is_file():
-        known = sorted(other.parent.name for other in path.parent.parent.glob("*/config.yaml"))
+        known = sorted(other.parent.name for other in path.parent.parent.glob(f"*/{SETTINGS}"))
         raise InputError(
             "no such model", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
         )
@@ -205,7 +204,7 @@ def model_manifest(model: ModelLayout) -> Manifest:
 def _of_preset(values: Values, preset: str) -> Mapping[str, Any]:
     own = values.get("presets", {}).get(preset, {})
     if not isinstance(own, dict):
-        raise CorruptError("not a record of promoted models", where=f"{NAME}, preset {preset}")
+        raise CorruptError("not a record of promoted models", where=f"{PROMOTED}, preset {preset}")
     return own
 
 

@@ -20,7 +20,7 @@ from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.errors import ConfigError, InputError, NothingNewError
-from qarib_tasks.layout import ModelLayout
+from qarib_tasks.layout import PROMOTED, ModelLayout
 from qarib_tasks.registry.promotion import model_manifest, promoted_model, record_of
 from qarib_tasks.runs.prepare import prepare
 from qarib_tasks.runs.run import Run, run_of_dataset
@@ -126,7 +126,7 @@ def prepare_retraining(
     if promoted is None:
         raise InputError(
             f"no model of the preset {config.preset} is promoted yet",
-            where=f"{address or f'{workspace}/'}models/promoted.json",
+            where=f"{address or f'{workspace}/'}{PROMOTED}",
             do="Let the DAG qarib_pretrain run with this preset to its end first, or choose another preset",
         )
     base = run_of_dataset(workspace, promoted.dataset_id)
@@ -136,7 +136,7 @@ def prepare_retraining(
         f"{promoted.total_steps:,}",
         promoted.loss,
     )
-    made = model_manifest(ModelLayout(workspace, promoted.model_id, base.config.upload)).config
+    made = model_manifest(ModelLayout.of(workspace, promoted.model_id, base.config.upload)).config
     values = to_dict(base.config) | {name: made[name] for name in ("model", "train", "evaluate")}
     values = merged(values, {**deployment, "upload": to_dict(upload) | _folders(base.config)})
     warmup = config.num_warmup_steps

@@ -12,6 +12,7 @@ from typing import Any
 from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.dataset.audit import MOST_NAMED, audit, broken, listed, repair, tolerated
 from qarib_tasks.errors import InputError
+from qarib_tasks.layout import is_heldout
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import object_fault
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
@@ -47,18 +48,12 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         shard = Manifest.read(manifest_of(dataset.tfrecord(name)))
         record = shard.output(dataset.tfrecord(name).name)
         outputs.append(FileRecord(dataset.tfrecord_name(name), record.bytes, record.sha256, record.crc32c))
-        if not name.startswith("heldout/"):
+        if not is_heldout(name):
             totals["examples"] += shard.statistics["examples"]
             shares = shard.statistics["next_sentence_shares"]
             random_next += shares["random"] * shard.statistics["examples"]
             totals["bytes"] += record.bytes
-    own = [
-        dataset.vocab,
-        dataset.bert_config,
-        dataset.root / "tokenizer.json",
-        dataset.root / "tokenizer_config.json",
-    ]
-    outputs = [FileRecord.of(path) for path in own] + outputs
+    outputs = [FileRecord.of(path) for path in dataset.vocabulary_files] + outputs
     sections = ("collect", "vocab", "split", "convert", "model")
     config: dict[str, Any] = {key: recorded_settings(getattr(run.config, key)) for key in sections}
     config["preset"] = run.config.preset
@@ -73,7 +68,7 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         outputs=outputs,
         statistics=totals
         | {
-            "shards": sum(not name.startswith("heldout/") for name in names),
+            "shards": sum(not is_heldout(name) for name in names),
             "missing_shards": missing,
             "random_next_share": round(random_next / max(totals["examples"], 1), 4),
         },

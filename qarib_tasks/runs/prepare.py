@@ -13,6 +13,7 @@ from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, write_plan
 from qarib_tasks.errors import InputError, NothingNewError
+from qarib_tasks.layout import VOCABULARIES
 from qarib_tasks.runs.names import dataset_name, made_before, model_name, short_hash
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset, save_settings
 from qarib_tasks.storage.bucket import Bucket
@@ -154,7 +155,7 @@ def vocab_file_of(config: RunConfig) -> Path:
     bucket = Bucket(folder + "/")
     if (blob := bucket.get(name)) is None:
         raise InputError("no such object", where=address, do="Correct vocab.vocab_file")
-    path = Path(config.workspace) / "cache" / "vocab" / f"{short_hash([address, blob.generation])}.txt"
+    path = Path(config.workspace) / VOCABULARIES / f"{short_hash([address, blob.generation])}.txt"
     if not path.exists():
         bucket.download(name, path)
     return path

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from qarib_tasks.config.loading import dump_yaml, from_dict, load_yaml, to_dict
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.dataset.ledger import NAME as LEDGER
 from qarib_tasks.errors import InputError, QaribError
-from qarib_tasks.layout import DatasetLayout, ModelLayout
+from qarib_tasks.layout import LEDGER, SETTINGS, DatasetLayout, ModelLayout, dataset_folder, dataset_of_shard
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.shared_record import SharedRecord
 
@@ -55,7 +54,7 @@ class Run:
 
     @property
     def model(self) -> ModelLayout:
-        return ModelLayout(Path(self.config.workspace), self.model_id, self.config.upload)
+        return ModelLayout.of(Path(self.config.workspace), self.model_id, self.config.upload)
 
     @property
     def address(self) -> str | None:
@@ -110,9 +109,9 @@ def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
     Raises:
         InputError: the workspace has no such dataset.
     """
-    path = workspace / "datasets" / dataset_id / "config.yaml"
+    path = dataset_folder(workspace, dataset_id) / SETTINGS
     if not path.is_file():
-        known = sorted(other.parent.name for other in path.parent.parent.glob("*/config.yaml"))
+        known = sorted(other.parent.name for other in path.parent.parent.glob(f"*/{SETTINGS}"))
         raise InputError(
             f"no dataset {dataset_id!r}", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
         )
@@ -126,6 +125,5 @@ def run_of_shard(path: Path) -> tuple[Run, str]:
     Args:
         path: `<workspace>/datasets/<dataset_id>/shards/shard_0000`, or below `heldout/` there.
     """
-    part = path.parents[1]
-    root = part.parent if part.name == "heldout" else part
-    return run_of_dataset(root.parents[1], root.name), path.relative_to(root).as_posix()
+    workspace, dataset_id, name = dataset_of_shard(path)
+    return run_of_dataset(workspace, dataset_id), name

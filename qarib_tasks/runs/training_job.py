@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from qarib_tasks.config.training import TrainedOn, TrainingJob
+from qarib_tasks.layout import CACHE
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest
 
@@ -23,7 +24,7 @@ def training_job(run: Run) -> TrainingJob:
         vocab_file=run.at(dataset.vocab),
         output=str(model.root),
         publish_to=run.address + model.name if run.address else None,
-        cache=str(Path(run.config.workspace) / "cache"),
+        cache=str(Path(run.config.workspace) / CACHE),
         start_from_digest=run.start_from_digest,
         steps_before=run.steps_before,
         random_next_share=_random_next_share(manifests),

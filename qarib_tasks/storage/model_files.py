@@ -17,13 +17,25 @@ from typing import Literal
 import yaml
 
 from qarib_tasks.errors import InputError, StorageError
+from qarib_tasks.layout import (
+    BERT_CONFIG,
+    BERT_MODEL,
+    EXPORT,
+    HUGGING_FACE_CONFIG,
+    HUGGING_FACE_WEIGHTS,
+    SETTINGS,
+    START_FROM,
+    VOCAB,
+    checkpoint_files,
+    checkpoint_of_index,
+    checkpoint_of_stem,
+)
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
 
 Kind = Literal["checkpoint", "tensorflow1", "hugging_face"]
-CHECKPOINT = re.compile(r"(?:checkpoint|recovery)-(\d+)\.json")
-HUGGING_FACE = ("model.safetensors", "pytorch_model.bin")
-BESIDE = ("vocab.txt", "config.json", "bert_config.json")
+HUGGING_FACE = (HUGGING_FACE_WEIGHTS, "pytorch_model.bin")
+BESIDE = (VOCAB, HUGGING_FACE_CONFIG, BERT_CONFIG)
 ACCEPTED = (
     "Give one of our model folders or checkpoints, a TF 1 checkpoint (bert_model.ckpt), "
     "or a Hugging Face folder with model.safetensors or pytorch_model.bin"
@@ -59,7 +71,7 @@ class Pretrained:
         """
         if not self.folder.startswith("gs://"):
             return Path(self.folder)
-        folder = cache / "start_from" / self.digest
+        folder = cache / START_FROM / self.digest
         bucket = Bucket(self.folder + "/")
         for name, (size, crc32c) in self.files.items():
             path = folder / name
@@ -81,7 +93,7 @@ def find(address: str) -> Pretrained:
     """
     address = address.rstrip("/")
     listing = _list(address)
-    for below in ("", "bert_model/", "export/"):
+    for below in ("", BERT_MODEL, f"{EXPORT}/"):
         if listing and (found := _in_folder(f"{address}/{below}".rstrip("/"), listing, below)):
             return found
     parent, _, stem = address.rpartition("/")
@@ -89,7 +101,7 @@ def find(address: str) -> Pretrained:
     listing = {name: value for name, value in _list(parent or ".").items() if "/" not in name}
     if f"{stem}.index" in listing:
         return _pretrained("tensorflow1", parent, stem, listing)
-    if CHECKPOINT.fullmatch(f"{stem}.json") and {f"{stem}.json", f"{stem}.safetensors"} <= set(listing):
+    if checkpoint_of_stem(stem) and set(checkpoint_files(stem)) <= set(listing):
         return _pretrained("checkpoint", parent, stem, listing)
     raise InputError("no model to start from", where=address, do=ACCEPTED)
 
@@ -101,15 +113,16 @@ def steps_trained(found: Pretrained) -> int:
     """
     parent = found.folder.rpartition("/")[0]
     if parent.startswith("gs://"):
-        text = Bucket(parent + "/").read_text("config.yaml") if parent.count("/") > 2 else None
+        text = Bucket(parent + "/").read_text(SETTINGS) if parent.count("/") > 2 else None
     else:
-        path = Path(parent) / "config.yaml"
+        path = Path(parent) / SETTINGS
         text = path.read_text(encoding="utf-8") if path.is_file() else None
     job = (yaml.safe_load(text) if text else None) or {}
     if not isinstance(job, dict) or not isinstance(job.get("train"), dict):
         return 0
-    match = CHECKPOINT.fullmatch(f"{found.stem}.json")
-    return int(job.get("steps_before", 0)) + int(match[1] if match else job["train"].get("train_steps", 0))
+    checkpoint = checkpoint_of_stem(found.stem)
+    own = checkpoint.step if checkpoint else int(job["train"].get("train_steps", 0))
+    return int(job.get("steps_before", 0)) + own
 
 
 def _in_folder(folder: str, listing: Mapping[str, object], below: str) -> Pretrained | None:
@@ -119,9 +132,9 @@ def _in_folder(folder: str, listing: Mapping[str, object], below: str) -> Pretra
         if name in names:
             return _pretrained("hugging_face", folder, name, here)
     steps = {
-        int(match[1]): name.removesuffix(".json")
-        for name in names
-        if (match := CHECKPOINT.fullmatch(name)) and name.replace(".json", ".safetensors") in names
+        one.step: one.name
+        for one in map(checkpoint_of_index, names)
+        if one and set(checkpoint_files(one.name)) <= set(names)
     }
     if steps:
         return _pretrained("checkpoint", folder, steps[max(steps)], here)
@@ -137,7 +150,7 @@ def _in_folder(folder: str, listing: Mapping[str, object], below: str) -> Pretra
 
 def _pretrained(kind: Kind, folder: str, stem: str, listing: Mapping[str, object]) -> Pretrained:
     ends = {
-        "checkpoint": (".json", ".safetensors"),
+        "checkpoint": checkpoint_files(""),
         "tensorflow1": (".index", ".data-"),
         "hugging_face": ("",),
     }[kind]

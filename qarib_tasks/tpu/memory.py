@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qarib_tasks.errors import ChangedError, CorruptError
+from qarib_tasks.layout import MEMORY
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.lifecycle import Memory
 
@@ -30,7 +31,7 @@ class JobMemory:
         Raises:
             CorruptError: the object is no memory.
         """
-        self._saved, self._generation = self._bucket.read_version("memory.json")
+        self._saved, self._generation = self._bucket.read_version(MEMORY)
         if self._saved is None:
             return None
         try:
@@ -38,7 +39,7 @@ class JobMemory:
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptError(
                 f"not a TPU's memory: {error}",
-                where=f"{self.address}memory.json",
+                where=f"{self.address}{MEMORY}",
                 do="Delete the run's TPUs (labels made-by=qarib), then this object",
             ) from None
 
@@ -50,7 +51,7 @@ class JobMemory:
         """
         text = json.dumps(memory.to_dict(), indent=1) + "\n"
         if text != self._saved:
-            self._generation = self._bucket.write_text("memory.json", text, over=self._generation)
+            self._generation = self._bucket.write_text(MEMORY, text, over=self._generation)
             self._saved = text
 
     def change(self, change: Callable[[Memory | None], Memory | None]) -> Memory | None:

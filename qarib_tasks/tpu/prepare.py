@@ -12,7 +12,7 @@ from typing import Any
 from qarib_tasks.config.loading import dump_yaml
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError
-from qarib_tasks.layout import label_value
+from qarib_tasks.layout import CACHE, LAUNCH, SETTINGS, START_FROM
 from qarib_tasks.machines.chips import PRICES_OF, TrainingShape, chips_of, estimate, hourly_price, machines_of
 from qarib_tasks.runs.run import Run
 from qarib_tasks.runs.training_job import training_job
@@ -47,18 +47,18 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     require_dividable(run)
     training = replace(
         training_job(run),
-        output=f"models/{run.model_id}",
-        cache="cache",
+        output=run.model.name.rstrip("/"),
+        cache=CACHE,
         publish_to=run.address + run.model.name,
     )
     bucket = Bucket(run.address, client)
     training = _with_start_uploaded(training, bucket)
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.yaml"
+        config = Path(folder) / SETTINGS
         write_text(config, dump_yaml(training))
         wheel = _upload(bucket, build_wheel(Path(folder)))
         requirements = _upload(bucket, _deployed("QARIB_TPU_REQUIREMENTS", REQUIREMENTS))
-        settings = replace(_upload(bucket, config), path=f"{training.output}/config.yaml")
+        settings = replace(_upload(bucket, config), path=run.model.name + SETTINGS)
     wheelhouse = None
     if os.environ.get("QARIB_TPU_WHEELHOUSE"):
         wheelhouse = _upload(bucket, _deployed("QARIB_TPU_WHEELHOUSE"))
@@ -72,15 +72,15 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         # Two Airflows of one project can each have a run of this name: each would delete the other's TPU.
         run_id=f"{run_id} of {run.address}{run.model.name}",
         owner=owner,
-        address=f"{run.address}{run.model.name}tpu/{label_value(run_id)}/",
+        address=run.address + run.model.tpu_job(run_id),
         tpu=run.config.tpu,
         arguments=("-m", "qarib_tasks.cli", "train", "--config", settings.path),
         wheel=wheel,
         requirements=requirements,
         files=(settings,),
         wheelhouse=wheelhouse,
-        progress=f"{run.address}{run.model.name}progress.json",
-        tensorboard=f"{run.address}{run.model.name}{run.config.upload.bert_model}tensorboard/",
+        progress=run.at(run.model.progress),
+        tensorboard=f"{run.at(run.model.events)}/",
         batch=run.config.train.train_batch_size,
     )
 
@@ -114,7 +114,7 @@ def _with_start_uploaded(training: TrainingJob, bucket: Bucket) -> TrainingJob:
     found = find(address)
     if found.digest != training.start_from_digest:
         raise InputError("not what it was when the run was prepared", where=address, do="Start another run")
-    folder = f"launch/{found.digest[:16]}/start_from/"
+    folder = f"{LAUNCH}/{found.digest[:16]}/{START_FROM}/"
     for name in found.files:
         if bucket.upload(Path(found.folder) / name, folder + name):
             log.info("uploaded %s%s%s", bucket.address, folder, name)
@@ -130,7 +130,7 @@ def _deployed(variable: str, default: Path | None = None) -> Path:
 
 def _upload(bucket: Bucket, path: Path) -> BucketFile:
     digest = checksums(path).sha256
-    name = f"launch/{digest[:16]}/{path.name}"
+    name = f"{LAUNCH}/{digest[:16]}/{path.name}"
     if bucket.upload(path, name):
         log.info("uploaded %s%s, SHA-256 %s", bucket.address, name, digest)
     return BucketFile(split_address(bucket.address + name)[1], digest, path.name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,15 +24,13 @@ from safetensors.numpy import load_file, save_file
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, QaribError
+from qarib_tasks.layout import checkpoint_name, checkpoint_of_index, checkpoint_of_stem
 from qarib_tasks.storage.files import atomic_path, checksums, write_text
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train.output import Output
 
 log = logging.getLogger(__name__)
 FORMAT = 1
-
-
-NAME = re.compile(r"(?P<kind>checkpoint|recovery)-(?P<step>\d+)\.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +60,7 @@ class Index:
     @property
     def name(self) -> str:
         """Of its files, without what follows the dot."""
-        return f"{'recovery' if self.recovery else 'checkpoint'}-{self.step}"
+        return checkpoint_name(self.step, recovery=self.recovery)
 
     def at(
         self,
@@ -113,20 +110,20 @@ class Checkpoints:
         self._saved = time.monotonic()
 
     def index_path(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+        return self.output.layout.checkpoint_index(name)
 
     def state_path(self, name: str) -> Path:
-        return self.folder / f"{name}.safetensors"
+        return self.output.layout.checkpoint_state(name)
 
     def names(self) -> list[str]:
         """The checkpoints here and in the bucket, the newest first."""
-        files = {path.name for path in self.folder.glob("*.json")}
+        files = {path.name for path in self.folder.glob("*")}
         if self.output.bucket:
             below = self.output.bucket.list(self.output.name(self.folder) + "/")
             files |= {name.rpartition("/")[2] for name in below}
-        found = [match for match in map(NAME.fullmatch, files) if match]
-        found.sort(key=lambda match: (-int(match["step"]), match["kind"]))
-        return [match[0].removesuffix(".json") for match in found]
+        found = [one for one in map(checkpoint_of_index, files) if one]
+        found.sort(key=lambda one: (-one.step, one.recovery))
+        return [one.name for one in found]
 
     def recovery_is_due(self) -> bool:
         """Whether enough time has passed since the last checkpoint."""
@@ -167,15 +164,16 @@ class Checkpoints:
 
     def _remove_old(self, new: Index) -> None:
         names = [name for name in self.names() if name != new.name]
-        kept = [name for name in names if name.startswith("checkpoint")][: self.keep - (not new.recovery)]
+        planned = [name for name in names if (one := checkpoint_of_stem(name)) and not one.recovery]
+        kept = planned[: self.keep - (not new.recovery)]
         for old in names:
             if old not in kept:
                 files = (self.index_path(old), self.state_path(old))
                 for file in files:
                     file.unlink(missing_ok=True)
                 self.output.unpublish(*files)
-        for orphan in self.folder.glob("*.safetensors"):
-            if not orphan.with_suffix(".json").exists():
+        for orphan in self.folder.glob(self.state_path("*").name):
+            if not self.index_path(orphan.stem).exists():
                 orphan.unlink()
         # What a killed trainer was writing, whose lock this one holds now.
         for leftover in self.folder.glob(".*.tmp"):

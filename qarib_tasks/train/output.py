@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
+from qarib_tasks.layout import WORKER, ModelLayout
 from qarib_tasks.storage.bucket import Bucket
 
 log = logging.getLogger(__name__)
@@ -24,19 +25,16 @@ class Output:
     """
 
     def __init__(self, job: TrainingJob, worker: int = 0) -> None:
-        self.root = Path(job.output)
-        self.model_id = self.root.name
-        self.cache = Path(job.cache) if job.cache else self.root / "cache"
+        layout = ModelLayout(Path(job.output), job)
+        self.model_id = layout.model_id
+        self.cache = Path(job.cache) if job.cache else layout.cache
         if worker:
-            self.cache = self.cache / f"worker-{worker}"
-            self.root = self.cache / self.model_id
-        self.checkpoints = self.root / job.bert_model
-        self.evaluations = self.root / job.bert_evals
-        self.export = self.root / "export"
-        self.progress = self.root / "progress.json"
-        self.config = self.root / "config.yaml"
-        self.manifest = self.root / "manifest.json"
-        self.history = self.checkpoints / "history.jsonl"
+            self.cache = self.cache / f"{WORKER}{worker}"
+            layout = ModelLayout(self.cache / self.model_id, job)
+        self.layout, self.root = layout, layout.root
+        self.checkpoints, self.evaluations = layout.bert_model, layout.bert_evals
+        self.export, self.progress, self.history = layout.export, layout.progress, layout.history
+        self.config, self.manifest = layout.config, layout.manifest
         self._address = None if worker else job.publish_to
         self._bucket: Bucket | None = None
 
@@ -101,7 +99,7 @@ class Output:
             TrainingError: another process has it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as file:
+        with self.layout.lock.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

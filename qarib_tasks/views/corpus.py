@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qarib_tasks.storage.manifest import manifest_of
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.shards import local_files
@@ -24,8 +25,8 @@ def corpus_view(record: RunRecord, files: Files) -> dict[str, Any]:
     dataset = record.dataset
     if dataset is None:
         return {"corpus": None, "vocabulary": None, "trouble": None}
-    corpus = files.json(f"{dataset.name}data.json")
-    vocabulary = files.json(f"{dataset.name}vocab.json")
+    corpus = files.json(dataset.name_of(manifest_of(dataset.data)))
+    vocabulary = files.json(dataset.name_of(manifest_of(dataset.vocab)))
     return {
         "dataset_id": dataset.dataset_id,
         "corpus": _corpus(corpus) if corpus else None,

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from qarib_tasks.layout import PROMOTED
 from qarib_tasks.storage.bucket import split_address
 from qarib_tasks.views.files import Files, as_object
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.training import evaluations
 
-# See `qarib_tasks.registry.promotion`.
-PROMOTIONS = "models/promoted.json"
 CONSOLE = "https://console.cloud.google.com/storage/browser/"
 COMPARED = (
     "step", "masked_lm_loss", "masked_lm_accuracy", "perplexity", "next_sentence_accuracy",
@@ -29,11 +28,11 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
     model = record.model
     if model is None:
         return {"model_id": None, "trouble": None}
-    manifest = files.json(f"{model.name}manifest.json")
+    manifest = files.json(model.name_of(model.manifest))
     own = evaluations(files, model)
     judged, promoted = judgements(files, record)
     former = _judged_before(model.model_id, judged, promoted) or _trained_before(record, files, earlier)
-    card = files.read(f"{model.name}export/README.md")
+    card = files.read(model.name_of(model.model_card))
     return {
         "model_id": model.model_id,
         "dataset_id": record.values.get("dataset_id"),
@@ -54,7 +53,7 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
 
 def judgements(files: Files, record: RunRecord) -> tuple[dict[str, dict[str, Any]], str | None]:
     """The models of the run's preset that were judged, in that order, and the name of the promoted one."""
-    record_text = files.published(PROMOTIONS) or files.local(PROMOTIONS)
+    record_text = files.published(PROMOTED) or files.local(PROMOTED)
     presets = as_object(record_text).get("presets")
     own = presets.get(record.config.get("preset")) if isinstance(presets, dict) else None
     if not isinstance(own, dict):
@@ -109,7 +108,7 @@ def links(record: RunRecord) -> list[dict[str, str]]:
     address, model, dataset = record.address, record.model, record.dataset
     if address is None or model is None:
         return []
-    places = {"Export": f"{model.name}export/", "Model": model.name}
+    places = {"Export": f"{model.name_of(model.export)}/", "Model": model.name}
     if dataset:
         places["Dataset"] = dataset.name
     result = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,8 @@ from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.errors import QaribError, StorageError
-from qarib_tasks.layout import DatasetLayout, ModelLayout, label_value
+from qarib_tasks.layout import MEMORY, DatasetLayout, ModelLayout
+from qarib_tasks.storage.manifest import manifest_of
 from qarib_tasks.views.files import Files, as_object
 
 
@@ -65,7 +66,7 @@ class RunRecord:
     @property
     def model(self) -> ModelLayout | None:
         name = self.values.get("model_id")
-        return ModelLayout(self.workspace or Path(), name, self.upload) if name else None
+        return ModelLayout.of(self.workspace or Path(), name, self.upload) if name else None
 
 
 def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
@@ -100,9 +101,9 @@ def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
     """Lines, words and bytes of the corpus; shards, examples and bytes of the dataset: as far as known."""
     if record.dataset is None:
         return {}
-    name = record.dataset.name
-    corpus = files.json(f"{name}data.json").get("statistics") or {}
-    dataset = files.json(f"{name}manifest.json").get("statistics") or {}
+    layout = record.dataset
+    corpus = files.json(layout.name_of(manifest_of(layout.data))).get("statistics") or {}
+    dataset = files.json(layout.name_of(layout.manifest)).get("statistics") or {}
     return {key: corpus.get(key) for key in ("documents", "lines", "words", "bytes") if key in corpus} | {
         f"dataset_{key}": dataset.get(key) for key in ("shards", "examples", "bytes") if key in dataset
     }
@@ -113,7 +114,7 @@ def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
 
     A training elsewhere tells of itself in the bucket, one on this machine in the workspace first.
     """
-    name = f"{model.name}progress.json"
+    name = model.name_of(model.progress)
     here = as_object(files.local(name))
     if here.get("state") == "finished":
         return here | {"place": "workspace"}
@@ -134,8 +135,7 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
     model = record.model
     if model is None or (record.config.get("tpu") or {}).get("machine") == "local":
         return None
-    folder = f"{model.name}tpu/{label_value(record.run_id)}/"
-    memory = as_object(files.published(f"{folder}memory.json"))
+    memory = as_object(files.published(model.tpu_job(record.run_id) + MEMORY))
     if not memory:
         return None
     granted = memory.get("granted")
@@ -174,11 +174,3 @@ def trouble(error: StorageError | None) -> dict[str, str | None] | None:
 
 def stamp(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat(timespec="seconds")
-
-
-def chosen(records: Sequence[RunRecord], dag_id: str | None, run_id: str | None) -> RunRecord | None:
-    """The run that is asked for, or the newest."""
-    for record in records:
-        if run_id is None or (record.run_id == run_id and dag_id in (None, record.dag_id)):
-            return record
-    return None

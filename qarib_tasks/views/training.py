@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from qarib_tasks.layout import ModelLayout
+from qarib_tasks.layout import ModelLayout, checkpoint_of_index, evaluation_step
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord, progress_of, tpu_facts, trouble
 
+T = TypeVar("T")
 FIGURES = (
     "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_loss", "next_sentence_accuracy",
     "learning_rate", "examples_per_second",
@@ -18,8 +18,6 @@ FIGURES = (
 # More points than a screen has columns for would only be slow.
 MOST_POINTS = 800
 MOST_EVALUATIONS = 40
-_EVALUATION = re.compile(r"evaluation-(\d+)\.json")
-_CHECKPOINT = re.compile(r"(checkpoint|recovery)-(\d+)\.json")
 
 
 def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
@@ -30,6 +28,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
     progress = progress_of(files, model)
     lines = history(files, model, progress)
     names = listed(files, model)
+    checkpoints = [one for one in map(checkpoint_of_index, names) if one]
     made = evaluations(files, model, names)
     return {
         "model_id": model.model_id,
@@ -37,8 +36,8 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "progress": progress or None,
         "history": columns(thinned(lines, MOST_POINTS)),
         "evaluations": made,
-        "checkpoints": steps_of(names, model.upload.bert_model, "checkpoint"),
-        "recovery": steps_of(names, model.upload.bert_model, "recovery"),
+        "checkpoints": sorted(one.step for one in checkpoints if not one.recovery),
+        "recovery": sorted(one.step for one in checkpoints if one.recovery),
         "resumed": list(progress.get("resumed") or ()),
         "fill_mask": fill_mask(made),
         "tpu": tpu_facts(record, files, now),
@@ -51,7 +50,7 @@ def history(files: Files, model: ModelLayout, progress: dict[str, Any]) -> list[
 
     The history of a training elsewhere is published with each checkpoint, its progress every few seconds.
     """
-    name = f"{model.name}{model.upload.bert_model}history.jsonl"
+    name = model.name_of(model.history)
     here, there = parse(files.local(name)), []
     if progress.get("place") != "workspace" or not here:
         there = parse(files.published(name))
@@ -74,8 +73,8 @@ def parse(data: bytes | None) -> list[dict[str, Any]]:
     return lines
 
 
-def thinned(lines: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """At most about so many lines, evenly spread, the first and the last among them."""
+def thinned(lines: Sequence[T], most: int) -> list[T]:
+    """About `most` of the items or fewer, evenly spread, the first and the last among them."""
     if len(lines) <= most:
         return list(lines)
     every = -(-len(lines) // most)
@@ -90,33 +89,21 @@ def columns(lines: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def listed(files: Files, model: ModelLayout) -> set[str]:
-    """Checkpoints and evaluations, here and in the bucket, by name below the model's folder."""
+    """The names of the files in the folders of checkpoints and evaluations, here and in the bucket."""
     names: set[str] = set()
-    for folder in (model.upload.bert_model, model.upload.bert_evals):
-        names |= {folder + name for name in files.objects(model.name + folder) or ()}
+    for folder in (model.bert_model, model.bert_evals):
+        names |= set(files.objects(f"{model.name_of(folder)}/") or ())
         if files.workspace is not None:
-            at = files.workspace / model.name / folder
-            names |= {folder + path.name for path in at.glob("*.json")}
+            names |= {path.name for path in folder.glob("*")}
     return names
-
-
-def steps_of(names: set[str], folder: str, kind: str) -> list[int]:
-    """The steps of the checkpoints of a kind."""
-    found = (_CHECKPOINT.fullmatch(name.removeprefix(folder)) for name in names if name.startswith(folder))
-    return sorted(int(match[2]) for match in found if match and match[1] == kind)
 
 
 def evaluations(files: Files, model: ModelLayout, names: set[str] | None = None) -> list[dict[str, Any]]:
     """The evaluations by step; of very many, some evenly spread, the first and the last among them."""
-    folder = model.upload.bert_evals
     names = listed(files, model) if names is None else names
-    steps = {
-        int(match[1]): name
-        for name in names
-        if name.startswith(folder) and (match := _EVALUATION.fullmatch(name.removeprefix(folder)))
-    }
-    order = [{"step": step, "name": steps[step]} for step in sorted(steps)]
-    read = files.many([model.name + one["name"] for one in thinned(order, MOST_EVALUATIONS)], 60.0)
+    steps = sorted(step for name in names if (step := evaluation_step(name)) is not None)
+    shown = [model.name_of(model.evaluation(step)) for step in thinned(steps, MOST_EVALUATIONS)]
+    read = files.many(shown, 60.0)
     return sorted((one for one in read if isinstance(one.get("step"), int)), key=lambda one: int(one["step"]))
 
 

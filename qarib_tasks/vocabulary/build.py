@@ -18,6 +18,7 @@ from typing import Any
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
+from qarib_tasks.layout import TOKENIZER, TOKENIZER_CONFIG
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
@@ -97,9 +98,7 @@ def build_vocab(
         id=out.name,
         config=settings,
         inputs=[source],
-        outputs=[
-            FileRecord.of(out.with_name(n)) for n in (out.name, "tokenizer.json", "tokenizer_config.json")
-        ],
+        outputs=[FileRecord.of(out.with_name(n)) for n in (out.name, TOKENIZER, TOKENIZER_CONFIG)],
         statistics={"vocab_size": len(vocabulary), **figures},
         sample=sample,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qarib_tasks.errors import InputError
+from qarib_tasks.layout import TOKENIZER_CONFIG
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
 
@@ -138,7 +139,7 @@ def _reached(entry: str, tail: str, heads: list[str], known: set[str], longest: 
 
 def lower_case_of(vocab: Path) -> bool | None:
     """What `tokenizer_config.json` beside a vocabulary says of lower case; None where there is none."""
-    path = vocab.with_name("tokenizer_config.json")
+    path = vocab.with_name(TOKENIZER_CONFIG)
     try:
         value = json.loads(path.read_text(encoding="utf-8")).get("do_lower_case")
     except (FileNotFoundError, ValueError, AttributeError):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from qarib_tasks.layout import TOKENIZER, TOKENIZER_CONFIG
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS
 from qarib_tasks.vocabulary.words import LONGEST_WORD
@@ -37,7 +38,7 @@ def make_tokenizer(vocabulary: list[str], *, do_lower_case: bool) -> Any:
 def write_tokenizer(vocabulary: list[str], folder: Path, *, do_lower_case: bool) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` loads."""
     tokenizer = make_tokenizer(vocabulary, do_lower_case=do_lower_case)
-    write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
+    write_text(folder / TOKENIZER, tokenizer.to_str(pretty=True) + "\n")
     names = {name: token for token in SPECIAL_TOKENS for name in [f"{token.strip('[]').lower()}_token"]}
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": do_lower_case, **names}
-    write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_text(folder / TOKENIZER_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -138,7 +138,7 @@ def test_a_second_month_of_text(
         for run in runs
     ]
     assert not tfrecords[0] & tfrecords[1]
-    manifest = Manifest.read(ModelLayout(deployment, second.model_id, runs[1].config.upload).manifest)
+    manifest = Manifest.read(ModelLayout.of(deployment, second.model_id, runs[1].config.upload).manifest)
     assert (manifest.statistics["total_steps"], manifest.config["steps_before"]) == (50, 20)
     assert json.loads(bucket.read_text("models/promoted.json") or "") == json.loads(
         (deployment / "models" / "promoted.json").read_text()

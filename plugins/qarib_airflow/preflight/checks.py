@@ -20,6 +20,7 @@ from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.dataset.ledger import read_plan
 from qarib_tasks.errors import ConfigError, Faults, StorageError
+from qarib_tasks.layout import DATASETS
 from qarib_tasks.runs.disk_space import check_room, estimate
 from qarib_tasks.runs.run import Run
 from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
@@ -97,7 +98,7 @@ def check_writable(config: RunConfig, gcp_conn_id: str) -> None:
             where="bucket",
             do="Fill it in, or set the Airflow Variable qarib_bucket or the environment's QARIB_BUCKET",
         )
-    name = f"{upload.prefix}datasets/.write-test"
+    name = f"{upload.prefix}{DATASETS}/.write-test"
     try:
         bucket = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().bucket(upload.bucket)
         blob = bucket.blob(name)

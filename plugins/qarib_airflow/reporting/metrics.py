@@ -19,6 +19,7 @@ from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
 from qarib_tasks.errors import QaribError
+from qarib_tasks.layout import is_shard_file
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest
 
@@ -42,8 +43,10 @@ def report_shards(run: Run) -> None:
         return
     dataset = run.dataset
     tags = {"dataset": run.dataset_id}
-    _gauge("shards", sum(1 for _ in dataset.shards(dataset.data).glob("shard_*")), tags)
-    _gauge("shards_done", sum(map(_is_complete, dataset.training_data.glob("shard_*.json"))), tags)
+    shards = [path.name for path in dataset.shards(dataset.data).glob("*") if is_shard_file(path.name)]
+    _gauge("shards", len(shards), tags)
+    manifests = [path for path in dataset.training_data.glob("*.json") if is_shard_file(path.stem)]
+    _gauge("shards_done", sum(map(_is_complete, manifests)), tags)
 
 
 def _is_complete(manifest: Path) -> bool:

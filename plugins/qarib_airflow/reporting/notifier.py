@@ -12,6 +12,7 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
 from qarib_tasks.dataset.audit import repair
+from qarib_tasks.layout import shard_of_label
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -87,9 +88,7 @@ def failure(context: Context) -> str:
     if error := context.get("exception"):
         lines.append(str(error))
     lines.append(f"Run: {ti.run_id}")
-    if ti.task_id.startswith(SHARD_TASKS) and "shard_" in label:
-        part, _, shard = label.rpartition("/")
-        name = f"{part}/shards/{shard}" if part else f"shards/{shard}"
+    if ti.task_id.startswith(SHARD_TASKS) and (name := shard_of_label(label)):
         lines.append(f"To repair {name}: {repair(*dataset_of(context), [name])}")
     else:
         lines.append("When what was wrong is mended: clear the task; what is finished is left alone")

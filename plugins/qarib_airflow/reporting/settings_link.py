@@ -13,6 +13,7 @@ from urllib.parse import quote
 from airflow.providers.google.cloud.links.base import BASE_LINK
 from airflow.sdk import BaseOperatorLink
 
+from qarib_tasks.layout import SETTINGS
 from qarib_tasks.runs.run import Run
 
 if TYPE_CHECKING:
@@ -37,4 +38,4 @@ class SavedSettingsLink(BaseOperatorLink):
             place = f"{getattr(operator, 'bucket', '')}/{getattr(operator, 'dst', '')}{folder}/"
         else:
             return ""
-        return f"{CONSOLE}/{quote(place)}config.yaml"
+        return f"{CONSOLE}/{quote(place)}{SETTINGS}"

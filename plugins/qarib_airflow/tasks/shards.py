@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
@@ -21,6 +21,7 @@ from qarib_airflow.reporting.metrics import report_shards
 from qarib_airflow.reporting.settings_link import SavedSettingsLink
 from qarib_tasks import pipeline
 from qarib_tasks.errors import InputError
+from qarib_tasks.layout import shard_label
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
 from qarib_tasks.runs.run import Run, run_of_shard
 
@@ -36,12 +37,6 @@ TO_BUCKET = {
     "relative_to": f"{{{{ {CONFIG}['workspace'] }}}}",
     "gcp_conn_id": CONNECTION,
 }
-
-
-def shard_label(path: str) -> str:
-    """`shard_0000`, or `heldout/shard_0000`, of a raw shard or of its TFRecords."""
-    shard = PurePath(path)
-    return f"heldout/{shard.stem}" if shard.parent.parent.name == "heldout" else shard.stem
 
 
 def raw_shards(run: Run, names: Sequence[str]) -> list[str]:

@@ -109,4 +109,4 @@ def local_backend() -> Backend:
 def fetch_progress(run: Run, client: Any) -> None:
     """Have in the workspace what a training elsewhere has told of itself."""
     assert run.address is not None
-    Bucket(run.address + run.model.name, client).download("progress.json", run.model.progress)
+    Bucket(run.address, client).download(run.model.name_of(run.model.progress), run.model.progress)

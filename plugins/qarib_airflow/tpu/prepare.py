@@ -25,7 +25,7 @@ def prepare_tpu(run: Run, run_id: str, owner: str, gcp_conn_id: str) -> dict[str
         return None
     client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn()
     assert run.address is not None
-    progress = Bucket(run.address + run.model.name, client).read_text("progress.json")
+    progress = Bucket(run.address, client).read_text(run.model.name_of(run.model.progress))
     if progress and json.loads(progress)["state"] == "finished":
         log.info("%s is trained already: no TPU is needed", run.model_id)
         return None

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.errors import StorageError
+from qarib_tasks.layout import STOP, WORKER
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.lifecycle import Heartbeat
 
-_WORKER = re.compile(r"/worker-([0-9]+)\.json$")
+_WORKER = re.compile(rf"/{WORKER}([0-9]+)\.json$")
 # The state of one worker that is the state of all.
 _FIRST = ("failed", "stopped", "preempted", "running", "other_ended")
 
@@ -73,11 +74,11 @@ class BucketReports:
 
     def stop(self, name: str) -> None:
         with tempfile.NamedTemporaryFile() as empty:
-            self._bucket.upload(Path(empty.name), f"{name}/stop")
+            self._bucket.upload(Path(empty.name), f"{name}/{STOP}")
 
     def log(self, name: str, offset: int, worker: int = 0) -> tuple[str, int]:
         """What a worker printed after `offset` (bytes), in whole lines, and the offset to go on from."""
-        blob = self._bucket.get(f"{name}/worker-{worker}.log")
+        blob = self._bucket.get(f"{name}/{WORKER}{worker}.log")
         if blob is None or blob.size <= offset:
             return "", offset
         data = _read(blob, start=offset)

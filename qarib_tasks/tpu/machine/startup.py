@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.layout import STOP, WORKER
 from qarib_tasks.storage.bucket import split_address
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.tpu.api.request import TpuRequest
@@ -110,12 +111,12 @@ def render(launch: Launch) -> str:
     values = {
         "NAME": launch.name,
         "BUCKET": quote(launch.bucket, safe=""),
-        "REPORTS": quote(f"{prefix}{launch.name}/worker-", safe=""),
+        "REPORTS": quote(f"{prefix}{launch.name}/{WORKER}", safe=""),
         "PYTHON_VERSION": launch.python,
         "UV": launch.uv,
         "EXPIRES": "" if launch.expires is None else str(round(launch.expires)),
         "LINGER": "" if launch.linger is None else f"{launch.linger:g}",
-        "STOP": quote(f"{prefix}{launch.name}/stop", safe=""),
+        "STOP": quote(f"{prefix}{launch.name}/{STOP}", safe=""),
         "EVERY": f"{launch.report_every:g}",
         "WHEEL": launch.wheel.local,
         "REQUIREMENTS": launch.requirements.local,

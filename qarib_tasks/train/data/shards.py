@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.errors import InputError
+from qarib_tasks.layout import TFRECORD
 from qarib_tasks.storage.bucket import Bucket, split_address
 
 CACHE_BYTES = 20 << 30  # staged shards that were read are kept up to this
@@ -121,6 +122,6 @@ class Shards:
 def _list(folder: str) -> dict[str, Path | tuple[Bucket, Any]]:
     """The shards in a folder, by name: paths, or a bucket's objects."""
     if not folder.startswith("gs://"):
-        return {path.name: path for path in Path(folder).glob("*.tfrecord")}
+        return {path.name: path for path in Path(folder).glob(f"*{TFRECORD}")}
     bucket = Bucket(folder.rstrip("/") + "/")
-    return {n: (bucket, b) for n, b in bucket.list().items() if n.endswith(".tfrecord") and "/" not in n}
+    return {n: (bucket, b) for n, b in bucket.list().items() if n.endswith(TFRECORD) and "/" not in n}

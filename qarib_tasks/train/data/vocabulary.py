@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.layout import VOCAB
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train.data.shards import open_address
 from qarib_tasks.train.output import Output
@@ -28,7 +29,7 @@ class Vocabulary:
             InputError: the file is missing, or not a BERT vocabulary.
         """
         path = open_address(job.vocab_file, output.cache)
-        return cls(path, load_vocab(path), FileRecord.of(path, "vocab.txt"))
+        return cls(path, load_vocab(path), FileRecord.of(path, VOCAB))
 
     def __len__(self) -> int:
         return len(self.tokens)

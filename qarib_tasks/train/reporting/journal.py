@@ -70,8 +70,8 @@ class Journal:
         self._untimed = len(figures)
         self._positions: dict[int, tuple[Position, Position]] = {}
         self._evaluation = evaluations[-1] if evaluations else None
-        self._events = Events(output.checkpoints / "tensorboard", self.lines)
-        self._evaluation_events = Events(output.evaluations / "tensorboard", evaluations)
+        self._events = Events(output.layout.events, self.lines)
+        self._evaluation_events = Events(output.layout.evaluation_events, evaluations)
         self._bar = _Bar(job.train.train_steps, step) if sys.stderr.isatty() else None
         self._since = self._last_line = self._last_upload = time.monotonic()
         self._waited = batches.waited

@@ -7,13 +7,13 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
+from qarib_tasks.layout import evaluation_step
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
 from qarib_tasks.train.data.vocabulary import Vocabulary
@@ -68,13 +68,9 @@ def evaluate(job: TrainingJob) -> dict[str, Any]:
         return Evaluator(job, output, vocabulary, steps).run(index.step)
 
 
-def evaluation_path(output: Output, step: int) -> Path:
-    return output.evaluations / f"evaluation-{step}.json"
-
-
 def read_evaluations(output: Output) -> list[dict[str, Any]]:
     """The evaluations made so far, by step."""
-    files = output.evaluations.glob("evaluation-*.json")
+    files = [path for path in output.evaluations.glob("*") if evaluation_step(path.name) is not None]
     return sorted(
         (json.loads(path.read_text(encoding="utf-8")) for path in files), key=lambda e: int(e["step"])
     )
@@ -82,7 +78,7 @@ def read_evaluations(output: Output) -> list[dict[str, Any]]:
 
 def evaluation_of(job: TrainingJob, output: Output, step: int) -> dict[str, Any] | None:
     """The evaluation of a step if it was made with the job's settings."""
-    path = evaluation_path(output, step)
+    path = output.layout.evaluation(step)
     if not path.is_file():
         return None
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -199,10 +195,8 @@ class Evaluator:
     def _write(self, result: dict[str, Any]) -> None:
         values = result | {"global_step": result["step"]}
         text = "".join(f"{name} = {values[name]}\n" for name in REFERENCE_NAMES if name in values)
-        results, path = (
-            self.output.evaluations / "eval_results.txt",
-            evaluation_path(self.output, result["step"]),
-        )
+        layout = self.output.layout
+        results, path = layout.eval_results, layout.evaluation(result["step"])
         write_text(results, text)
         write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         self.output.publish(results, path)

@@ -15,21 +15,30 @@ from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import QaribError, TrainingError
+from qarib_tasks.layout import (
+    BERT_CONFIG,
+    HUGGING_FACE_CONFIG,
+    HUGGING_FACE_WEIGHTS,
+    MODEL_CARD,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCAB,
+)
 from qarib_tasks.storage.files import atomic_path, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.reporting.history import read_history
-from qarib_tasks.train.results.evaluate import evaluation_of, evaluation_path, read_evaluations
+from qarib_tasks.train.results.evaluate import evaluation_of, read_evaluations
 from qarib_tasks.train.results.model_card import model_card
 from qarib_tasks.train.weights import tensorflow1
 from qarib_tasks.train.weights.hugging_face import hugging_face_config, hugging_face_name, hugging_face_value
 
 log = logging.getLogger(__name__)
 FILES = {
-    *("README.md", "config.json", "model.safetensors", "vocab.txt", "tokenizer.json"),
-    *("tokenizer_config.json", "bert_config.json", *tensorflow1.FILES),
+    *(MODEL_CARD, HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, VOCAB, TOKENIZER, TOKENIZER_CONFIG),
+    *(BERT_CONFIG, *tensorflow1.FILES),
 }
 REQUIRED_PLACES = {"output", "training_data", "heldout_data", "vocab_file"}
 PLACES = {"publish_to", "cache", "earlier_data"} | REQUIRED_PLACES
@@ -79,7 +88,7 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
     statistics = _statistics(job, output, evaluation)
     files = _write(job, output, vocabulary, checkpoints.weights(index), statistics)
     records = [FileRecord.of(path, output.name(path)) for path in files]
-    records.append(FileRecord.of(path := evaluation_path(output, steps), output.name(path)))
+    records.append(FileRecord.of(path := output.layout.evaluation(steps), output.name(path)))
     manifest = Manifest(
         kind="model", id=output.model_id, config=config, inputs=inputs, outputs=records, statistics=statistics
     )
@@ -146,16 +155,16 @@ def _write(
     folder = output.export
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {hugging_face_name(name): hugging_face_value(name, value) for name, value in weights.items()}
-    with atomic_path(folder / "model.safetensors") as temporary:
+    with atomic_path(folder / HUGGING_FACE_WEIGHTS) as temporary:
         save_file(dict(sorted(tensors.items())), temporary, metadata={"format": "pt"})
         temporary.chmod(0o644)  # as other files: the library makes it private
-    write_text(folder / "vocab.txt", "".join(token + "\n" for token in vocabulary.tokens))
+    write_text(folder / VOCAB, "".join(token + "\n" for token in vocabulary.tokens))
     write_tokenizer(vocabulary.tokens, folder, do_lower_case=job.do_lower_case)
     config = hugging_face_config(job, vocabulary)
-    write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-    write_text(folder / "README.md", model_card(job, len(vocabulary), statistics))
+    write_text(folder / HUGGING_FACE_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_text(folder / MODEL_CARD, model_card(job, len(vocabulary), statistics))
     config = tensorflow1.bert_config(job, len(vocabulary))
-    write_text(folder / "bert_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_text(folder / BERT_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
     tensorflow1.write_checkpoint(folder, weights)
     for path in folder.iterdir():
         if path.is_dir():

@@ -13,6 +13,7 @@ import numpy as np
 from qarib_tasks.config.loading import fields_of, from_dict
 from qarib_tasks.config.training import ModelConfig
 from qarib_tasks.errors import InputError
+from qarib_tasks.layout import EXPORT, HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, TOKENIZER, VOCAB
 from qarib_tasks.train.model.bert import PretrainingBert
 from qarib_tasks.train.weights.hugging_face import read_hugging_face
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
@@ -112,18 +113,18 @@ class FillMask:
     def __init__(self, folder: Path) -> None:
         from tokenizers import Tokenizer
 
-        folder = folder / "export" if (folder / "export").is_dir() else folder
-        for name in ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt"):
+        folder = folder / EXPORT if (folder / EXPORT).is_dir() else folder
+        for name in (HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, TOKENIZER, VOCAB):
             if not (folder / name).is_file():
                 raise InputError(f"no exported model: {name} is missing", where=folder, do="Run qarib export")
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = json.loads((folder / HUGGING_FACE_CONFIG).read_text(encoding="utf-8"))
         known = {name: values[name] for name in fields_of(ModelConfig) if name in values}
-        config = from_dict(ModelConfig, known | {"hidden_act": "gelu"}, folder / "config.json")
-        tokens = load_vocab(folder / "vocab.txt")
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        config = from_dict(ModelConfig, known | {"hidden_act": "gelu"}, folder / HUGGING_FACE_CONFIG)
+        tokens = load_vocab(folder / VOCAB)
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self.sentences = MaskedSentences(tokens, tokenizer, config.max_position_embeddings)
         self.model = PretrainingBert(config, len(tokens), next_sentence=False)
-        weights = read_hugging_face(folder / "model.safetensors")
+        weights = read_hugging_face(folder / HUGGING_FACE_WEIGHTS)
         for name, variable in self.model.named_variables().items():
             variable.assign(weights[name])
 

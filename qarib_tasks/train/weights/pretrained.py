@@ -13,6 +13,7 @@ import numpy as np
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
+from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, VOCAB, checkpoint_files
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.model_files import Pretrained, find
 from qarib_tasks.train.data.vocabulary import Vocabulary
@@ -55,7 +56,7 @@ def pretrained_weights(
     if missing:
         log.warning("%s has no %s: they start from initial values", address, ", ".join(missing))
     log.info("%s: %d of %d variables taken over", address, len(shapes) - len(missing), len(shapes))
-    records = [FileRecord.of(folder / name, f"start_from/{name}") for name in found.files]
+    records = [FileRecord.of(folder / name, f"{START_FROM}/{name}") for name in found.files]
     return {name: weights[name] for name in shapes if name in weights}, records
 
 
@@ -65,8 +66,8 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        index = json.loads((folder / f"{found.stem}.json").read_text(encoding="utf-8"))
-        path = folder / f"{found.stem}.safetensors"
+        index_file, path = (folder / name for name in checkpoint_files(found.stem))
+        index = json.loads(index_file.read_text(encoding="utf-8"))
         if FileRecord.of(path, path.name) != FileRecord(**index["state"]):
             raise CorruptError("not what its index says", where=path)
         try:
@@ -76,7 +77,7 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
         ours = {n: v for n, v in state.items() if not n.endswith(("/adam_m", "/adam_v", "global_step"))}
         return ours, index["model"]
     settings = {}
-    for name in ("bert_config.json", "config.json"):
+    for name in (BERT_CONFIG, HUGGING_FACE_CONFIG):
         if name in found.files:
             settings = json.loads((folder / name).read_text(encoding="utf-8"))
     if found.kind == "tensorflow1":
@@ -92,16 +93,14 @@ def _check_vocabulary(
     if found.kind == "checkpoint":
         if settings["vocabulary"] != vocabulary.record.sha256:
             raise ConfigError("was trained with another vocabulary", where=found.folder, do=do)
-    elif "vocab.txt" in found.files:
-        lines = (folder / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    elif VOCAB in found.files:
+        lines = (folder / VOCAB).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         theirs = [line.strip() for line in lines]
         if theirs != vocabulary.tokens:
             pairs = enumerate(zip(theirs, vocabulary.tokens, strict=False), start=1)
             differ = next((f"line {n} is {a!r} there, {b!r} here" for n, (a, b) in pairs if a != b), None)
             size = f"{len(theirs):,} entries there, {len(vocabulary):,} here"
-            raise ConfigError(
-                f"another vocabulary: {differ or size}", where=f"{found.folder}/vocab.txt", do=do
-            )
+            raise ConfigError(f"another vocabulary: {differ or size}", where=f"{found.folder}/{VOCAB}", do=do)
     else:
         log.warning("%s has no vocab.txt: only the vocabulary's size is compared", found.folder)
 
