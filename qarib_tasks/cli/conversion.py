@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from qarib_tasks.cli.options import setting_options
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.progress import progress
 
 FILE = click.Path(path_type=Path)
-Command = Callable[..., Any]
-
-
-def convert_options(command: Command) -> Command:
-    """Give a command one option a field of `ConvertConfig`: name, help, type and default are the field's."""
-    fields: dict[str, Any] = ConvertConfig.__pydantic_fields__  # type: ignore[attr-defined]
-    for name, field in reversed(fields.items()):
-        option = "--" + name.replace("_", "-")
-        kind: Any = field.annotation
-        if kind is bool:
-            option += f"/--no-{name.replace('_', '-')}"
-        elif typing.get_origin(kind) is typing.Literal:
-            kind = click.Choice(typing.get_args(kind))
-        text = field.description or f"{field.title}."
-        command = click.option(option, name, type=kind, default=field.default, show_default=True, help=text)(
-            command
-        )
-    return command
 
 
 @contextlib.contextmanager
@@ -58,7 +40,7 @@ def shown_progress(name: str) -> Iterator[Callable[[str, float], None]]:
 @click.argument("shard", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="The TFRecord file to write.")
 @click.option("--vocab", type=FILE, required=True, help="The vocabulary, an entry a line.")
-@convert_options
+@setting_options(ConvertConfig)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Cores to use.")
 def convert_command(shard: Path, output: Path, vocab: Path, threads: int, **settings: Any) -> None:
     """Make a shard of text into BERT's pretraining examples.

@@ -7,18 +7,15 @@ from typing import Any
 
 import click
 
+from qarib_tasks.cli.options import setting_option
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
-from qarib_tasks.config.corpus import DEFAULT_CLEANING, CollectConfig
+from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.layout import REPORT
 
 FILE = click.Path(path_type=Path)
-CHOICES = {
-    "format": ["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses"],
-    "document": ["blank_line", "line", "file", "group"],
-}
 
 
 @click.command("collect", epilog="Example: qarib collect 'books/*.txt' tweets.jsonl.gz -o data.txt")
@@ -26,28 +23,20 @@ CHOICES = {
 @click.option("-o", "--output", type=FILE, required=True, help="The collected text.")
 @click.option("--config", type=FILE, help="YAML with the `collect` section of a run, instead of SOURCE.")
 @click.option("--heldout", type=FILE, help="File for a held-out part, for evaluation.")
-@click.option("--heldout-share", type=float, default=CollectConfig.heldout_share, show_default=True)
-@click.option("--format", "form", type=click.Choice(CHOICES["format"]), default="auto", show_default=True)
-@click.option("--field", default="text", show_default=True, help="JSON field or column with the text.")
-@click.option("--group", default="", help="Field whose equal values make a document.")
-@click.option(
-    "--document",
-    type=click.Choice(CHOICES["document"]),
-    default="blank_line",
-    show_default=True,
-    help="What ends a document.",
-)
-@click.option("--limit", type=int, default=0, help="Most documents of each source.")
+@setting_option(CollectConfig, "heldout_share")
+@setting_option(SourceConfig, "format", "--format", "form")
+@setting_option(SourceConfig, "field")
+@setting_option(SourceConfig, "group", show_default=False)
+@setting_option(SourceConfig, "document")
+@setting_option(SourceConfig, "limit")
 @click.option(
     "--clean",
-    default=",".join(DEFAULT_CLEANING),
+    default=",".join(CollectConfig.cleaning),
     help="Rules with commas between; empty for none.  [default: all but the lossy ones]",
 )
-@click.option("--deduplicate/--no-deduplicate", default=CollectConfig.deduplicate, show_default=True)
-@click.option(
-    "--near-duplicates", type=float, default=CollectConfig.near_duplicates, help="Least similarity, say 0.8."
-)
-@click.option("--random-seed", type=int, default=ConvertConfig.random_seed, show_default=True)
+@setting_option(CollectConfig, "deduplicate")
+@setting_option(CollectConfig, "near_duplicates")
+@setting_option(ConvertConfig, "random_seed")
 def collect_command(
     source: tuple[str, ...],
     output: Path,
@@ -100,23 +89,15 @@ def collect_command(
 
 @click.command("vocab", epilog="Example: qarib vocab -i data.txt -s 64000")
 @click.option("-i", "--input", "data", type=FILE, required=True, help="The collected text.")
-@click.option("-s", "--size", type=int, default=VocabConfig.vocab_size, show_default=True, help="Entries.")
+@setting_option(VocabConfig, "vocab_size", "-s", "--size")
 @click.option("-o", "--output", type=FILE, help="The vocabulary.  [default: INPUT.vocab]")
-@click.option("--sample-lines", type=int, default=VocabConfig.sample_lines, show_default=True)
-@click.option("--placeholders", type=int, default=VocabConfig.placeholders, show_default=True)
-@click.option(
-    "--recipe",
-    type=click.Choice(["normalized", "published"]),
-    default=VocabConfig.recipe,
-    show_default=True,
-    help="published: what prepare_vocab.py does, for comparison.",
-)
-@click.option(
-    "--model-type", type=click.Choice(["unigram", "bpe"]), default=VocabConfig.model_type, show_default=True
-)
+@setting_option(VocabConfig, "sample_lines")
+@setting_option(VocabConfig, "placeholders")
+@setting_option(VocabConfig, "recipe")
+@setting_option(VocabConfig, "model_type")
 @click.option("--replace", is_flag=True, help="Replace a vocabulary of other text or other settings.")
-@click.option("--random-seed", type=int, default=ConvertConfig.random_seed, show_default=True)
-@click.option("--do-lower-case/--no-do-lower-case", default=ConvertConfig.do_lower_case, show_default=True)
+@setting_option(ConvertConfig, "random_seed")
+@setting_option(ConvertConfig, "do_lower_case")
 def vocab_command(
     data: Path,
     size: int,
@@ -164,7 +145,7 @@ def vocab_report_command(
 @click.command("split", epilog="Example: qarib split data.txt shards/ --lines 512000")
 @click.argument("data", type=FILE)
 @click.argument("folder", type=FILE)
-@click.option("--lines", type=int, default=SplitConfig.shard_lines, show_default=True, help="Lines a shard.")
+@setting_option(SplitConfig, "shard_lines", "--lines", "lines")
 def split_command(data: Path, folder: Path, lines: int) -> None:
     """Split a text into shard_0000, shard_0001 … as GNU `split -a 4 -l LINES -d` does."""
     from qarib_tasks.dataset.split import split

@@ -18,6 +18,14 @@ class SplitConfig:
     shard_lines: Annotated[int, Field(ge=1, title="Lines per shard"), DATASET] = 512_000
 
 
+def masked_positions(length: int, share: float, most: int) -> int:
+    """How many of `length` wordpieces are masked: the share, at least one and at most `most`.
+
+    Rounded half to even, as Python rounds.
+    """
+    return min(most, max(1, round(length * share)))
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ConvertConfig:
     """Step 3: a shard to TFRecords, the flags of google-research/bert's create_pretraining_data.py."""

@@ -20,6 +20,7 @@ from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.config.vocabulary import VocabConfig
+from qarib_tasks.layout import ID
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -39,7 +40,7 @@ class RunConfig:
     extends: Annotated[
         str,
         Field(
-            pattern=r"^$|^[a-z0-9_]+-[0-9a-f]{10}$",
+            pattern=f"^$|^{ID}$",
             title="Extends",
             description="Existing dataset to extend. Only source files that it does not contain are "
             "collected. "

@@ -9,8 +9,10 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
+from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.identity import MODEL, Identity, neither
 from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.upload import UploadConfig
 
 log = logging.getLogger(__name__)
 # Settings of earlier versions, and what holds instead.
@@ -232,17 +234,17 @@ class TrainingJob:
     # The share of the training examples whose second part is random, where the dataset's manifest has it.
     random_next_share: float | None = None
     trained_on: tuple[TrainedOn, ...] = ()
-    license: str = "other"
+    license: str = UploadConfig.license
     cache: str | None = None
     start_from_digest: str = ""
     steps_before: int = 0
-    random_seed: int = 34
-    do_lower_case: bool = True
-    max_seq_length: int = 64
-    max_predictions_per_seq: int = 20
-    masked_lm_prob: float = 0.15
-    bert_model: str = "bert_model/"
-    bert_evals: str = "bert_evals/"
+    random_seed: int = ConvertConfig.random_seed
+    do_lower_case: bool = ConvertConfig.do_lower_case
+    max_seq_length: int = ConvertConfig.max_seq_length
+    max_predictions_per_seq: int = ConvertConfig.max_predictions_per_seq
+    masked_lm_prob: float = ConvertConfig.masked_lm_prob
+    bert_model: str = UploadConfig.bert_model
+    bert_evals: str = UploadConfig.bert_evals
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

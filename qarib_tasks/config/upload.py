@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import neither
 from qarib_tasks.config.loading import STRICT
+from qarib_tasks.layout import BERT_EVALS, BERT_MODEL, PRETRAINING_DATA
 
 PLACE = neither("changes where files are, not what is in them")
 
@@ -39,17 +40,17 @@ class UploadConfig:
         str,
         Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="TFRecords folder"),
         PLACE,
-    ] = "pretraining_data/"
+    ] = PRETRAINING_DATA
     bert_model: Annotated[
         str,
         Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Checkpoints folder"),
         PLACE,
-    ] = "bert_model/"
+    ] = BERT_MODEL
     bert_evals: Annotated[
         str,
         Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Evaluations folder"),
         PLACE,
-    ] = "bert_evals/"
+    ] = BERT_EVALS
     keep_local: Annotated[
         bool,
         Field(

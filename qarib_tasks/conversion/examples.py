@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.conversion import ConvertConfig, masked_positions
 from qarib_tasks.conversion.shard_text import Progress, ShardText, in_order
 from qarib_tasks.conversion.tokenizer import Tokenizer
 
@@ -22,14 +22,9 @@ GZIP_LEVEL = 1
 
 
 def predictions_of(config: ConvertConfig) -> list[int]:
-    """The number of masks for each number of wordpieces from 0 to max_seq_length.
-
-    Rounded half to even, as Python rounds.
-    """
-    return [
-        min(config.max_predictions_per_seq, max(1, round(length * config.masked_lm_prob)))
-        for length in range(config.max_seq_length + 1)
-    ]
+    """The number of masks for each number of wordpieces from 0 to max_seq_length."""
+    share, most = config.masked_lm_prob, config.max_predictions_per_seq
+    return [masked_positions(length, share, most) for length in range(config.max_seq_length + 1)]
 
 
 @dataclass(frozen=True)

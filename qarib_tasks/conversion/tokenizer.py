@@ -14,7 +14,6 @@ import numpy as np
 
 from qarib_tasks.vocabulary.unicode_rules import result_of, rules
 
-MAX_INPUT_CHARS_PER_WORD = 200
 CODE_POINTS = 0x110000
 
 

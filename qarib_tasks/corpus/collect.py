@@ -48,13 +48,6 @@ def list_sources(
     return files
 
 
-def source_files(config: CollectConfig) -> dict[SourceConfig, list[Path]]:
-    """Return the files on this machine that each source names; see `list_sources`."""
-    return {
-        source: [file.path for file in files if file.path] for source, files in list_sources(config).items()
-    }
-
-
 def collect(
     config: CollectConfig,
     out: Path,

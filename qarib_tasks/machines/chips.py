@@ -197,3 +197,20 @@ def hourly_price(tpu: TpuConfig) -> float:
     number, chip = chips_of(tpu.accelerator_type)
     listed = chip.spot if tpu.provisioning == "spot" else chip.on_demand
     return number * (tpu.chip_hour_price or listed)
+
+
+def require_divisible(batch: int, parts: int, of: str) -> None:
+    """Refuse a training batch that cannot be divided evenly.
+
+    Args:
+        of: what it is divided over, such as "devices".
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if batch % parts:
+        raise ConfigError(
+            f"a batch of {batch} cannot be divided over {parts} {of}",
+            where="train.train_batch_size",
+            do=f"Set train_batch_size to a multiple of {parts}",
+        )

@@ -84,7 +84,7 @@ class RetrainConfig:
             ge=0,
             title="Promotion margin",
             description="Nats that the masked-LM loss on the held-out part may be above that of the promoted "
-            "model. Empty: 0.02.",
+            "model. Empty: the margin of the run that is extended.",
         ),
     ] = None
     machine: Annotated[

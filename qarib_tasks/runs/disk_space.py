@@ -14,12 +14,12 @@ from qarib_tasks.errors import ConfigError
 GB = 1e9
 # Arabic text becomes about so many times smaller.
 COMPRESSED = {".gz": 4, ".bz2": 5, ".xz": 5, ".zst": 4, ".parquet": 3}
-# Of QARiB's corpus: 600 million lines in 60 GB.
-BYTES_A_LINE = 100
+# As in QARiB's corpus: 600 million lines in 60 GB.
+BYTES_PER_LINE = 100
 # An example has about 4 bytes for each place (wordpiece, mask, segment) and 290 besides. Measured: 512,000 of
 # QARiB's lines, 51 MB, become 650 MB at length 64 and dupe_factor 5.
-BYTES_A_PLACE, BYTES_AN_EXAMPLE = 4.0, 290.0
-TIMES_THE_TEXT = 650 / 51 / 5 / (BYTES_A_PLACE + BYTES_AN_EXAMPLE / 64)
+BYTES_PER_PLACE, BYTES_PER_EXAMPLE = 4.0, 290.0
+TIMES_THE_TEXT = 650 / 51 / 5 / (BYTES_PER_PLACE + BYTES_PER_EXAMPLE / 64)
 GZIP_SMALLER = 3.5
 
 
@@ -58,12 +58,14 @@ def estimate(config: RunConfig, files: Iterable[SourceFile], shards_at_once: int
     files = list(files)
     text = sum(file.bytes * COMPRESSED.get(Path(file.name).suffix, 1) for file in files)
     convert = config.convert
-    times = TIMES_THE_TEXT * (BYTES_A_PLACE + BYTES_AN_EXAMPLE / convert.max_seq_length) * convert.dupe_factor
+    times = (
+        TIMES_THE_TEXT * (BYTES_PER_PLACE + BYTES_PER_EXAMPLE / convert.max_seq_length) * convert.dupe_factor
+    )
     if convert.compression == "gzip":
         times /= GZIP_SMALLER
     tfrecords = text * times
     if not config.upload.keep_local:
-        tfrecords = min(tfrecords, 2 * shards_at_once * config.split.shard_lines * BYTES_A_LINE * times)
+        tfrecords = min(tfrecords, 2 * shards_at_once * config.split.shard_lines * BYTES_PER_LINE * times)
     fetched = sum(file.bytes for file in files if file.path is None)
     return DiskNeed(fetched, 2 * text, int(tfrecords))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -75,13 +74,6 @@ class TpuRun:
             self.training.stop(memory.name)
         elif action == "delete" and before != "deleting":  # Else the look itself was a step.
             self.client.delete_step(self._zone(memory), memory.name)
-        return memory
-
-    def to_end(self, memory: Memory, *, poll: float = 15.0) -> Memory:
-        """Steps, `poll` seconds apart, until the run has succeeded or failed."""
-        while memory.phase not in ("succeeded", "failed"):
-            memory = self.step(memory, time.time())
-            time.sleep(poll)
         return memory
 
     def observe(self, memory: Memory, now: float) -> Observation:

@@ -9,11 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qarib_tasks.config.conversion import masked_positions
 from qarib_tasks.config.loading import dump_yaml
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.layout import CACHE, LAUNCH, SETTINGS, START_FROM
-from qarib_tasks.machines.chips import PRICES_OF, TrainingShape, chips_of, estimate, hourly_price, machines_of
+from qarib_tasks.machines.chips import (
+    PRICES_OF,
+    TrainingShape,
+    chips_of,
+    estimate,
+    hourly_price,
+    machines_of,
+    require_divisible,
+)
 from qarib_tasks.runs.run import Run
 from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket, split_address
@@ -44,7 +53,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     """
     if run.address is None:
         raise ConfigError("a TPU needs a bucket", where="bucket")
-    require_dividable(run)
+    check_devices(run)
     training = replace(
         training_job(run),
         output=run.model.name.rstrip("/"),
@@ -85,7 +94,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     )
 
 
-def require_dividable(run: Run) -> None:
+def check_devices(run: Run) -> None:
     """Refuse a training that the TPU's devices cannot share.
 
     Raises:
@@ -97,13 +106,7 @@ def require_dividable(run: Run) -> None:
         if machines_of(accelerator_type) > 1:
             raise ConfigError("TensorFlow trains on one machine", where="backend", do="Leave it at auto")
         return
-    if train.train_batch_size % (devices := number * chip.devices):
-        raise ConfigError(
-            f"a batch of {train.train_batch_size} cannot be divided over the {devices} devices of "
-            f"{accelerator_type}",
-            where="train_batch_size",
-            do=f"Set a multiple of {devices}, or take a smaller TPU",
-        )
+    require_divisible(train.train_batch_size, number * chip.devices, f"devices of {accelerator_type}")
 
 
 def _with_start_uploaded(training: TrainingJob, bucket: Bucket) -> TrainingJob:
@@ -143,14 +146,16 @@ def plan(run: Run) -> str:
         ConfigError: the accelerator type is not known, its devices cannot share a batch, or the estimate is
             above what may be spent.
     """
-    tpu, train = run.config.tpu, run.config.train
-    require_dividable(run)
+    tpu, train, convert = run.config.tpu, run.config.train, run.config.convert
+    check_devices(run)
     shape = TrainingShape(
         model=run.config.model,
         vocab_size=run.config.vocab.vocab_size,
         batch=train.train_batch_size,
-        length=run.config.convert.max_seq_length,
-        predictions=round(run.config.convert.max_seq_length * run.config.convert.masked_lm_prob),
+        length=convert.max_seq_length,
+        predictions=masked_positions(
+            convert.max_seq_length, convert.masked_lm_prob, convert.max_predictions_per_seq
+        ),
     )
     expected = estimate(shape, train.train_steps, tpu.accelerator_type)
     price = hourly_price(tpu)

@@ -31,7 +31,7 @@ def train(job: TrainingJob) -> None:
         StoppedError: SIGTERM or SIGINT came; the state is saved.
     """
     place = Place.of()
-    runtime.require_dividable(job, place)
+    runtime.check_machines(job, place)
     output = Output(job, place.worker)
     with Termination() as termination, output.locked(), Workers(place) as workers:
         vocabulary = Vocabulary.read(job, output)

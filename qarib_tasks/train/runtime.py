@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.hosts.workers import Place
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def has_tpu(root: Path = Path("/")) -> bool:
     )
 
 
-def require_dividable(job: TrainingJob, place: Place) -> None:
+def check_machines(job: TrainingJob, place: Place) -> None:
     """Raises:
     ConfigError: several machines cannot train with these settings.
     """
@@ -73,12 +74,7 @@ def require_dividable(job: TrainingJob, place: Place) -> None:
         raise ConfigError(
             "TensorFlow trains on one machine", where="train.backend", do="Set jax to train on several"
         )
-    if job.train.train_batch_size % place.workers:
-        raise ConfigError(
-            f"a batch of {job.train.train_batch_size} cannot be divided over {place.workers} machines",
-            where="train.train_batch_size",
-            do=f"Set a multiple of {place.workers}, and of the number of all devices",
-        )
+    require_divisible(job.train.train_batch_size, place.workers, "machines")
 
 
 def connect_devices(place: Place) -> None:

@@ -21,8 +21,9 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from qarib_tasks.conversion.shard_text import read_shard
-from qarib_tasks.conversion.tokenizer import MAX_INPUT_CHARS_PER_WORD, Tokenizer
+from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.vocabulary.file import load_vocab
+from qarib_tasks.vocabulary.words import LONGEST_WORD
 from tests.support.oracle_pretraining_data import Wordpieces, load_tables
 
 DATA = Path(__file__).parents[1] / "data"
@@ -55,9 +56,7 @@ def test_ids_of_hostile_lines_are_the_references(name: str, do_lower_case: bool)
 
 def library_tokenizer(vocab: list[str], do_lower_case: bool) -> LibraryTokenizer:
     ids = {entry: number for number, entry in enumerate(vocab)}
-    library = LibraryTokenizer(
-        WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=MAX_INPUT_CHARS_PER_WORD)
-    )
+    library = LibraryTokenizer(WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD))
     library.normalizer = BertNormalizer(
         clean_text=True,
         handle_chinese_chars=True,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from qarib_tasks.config.conversion import ConvertConfig
-from qarib_tasks.conversion.tokenizer import MAX_INPUT_CHARS_PER_WORD
 from qarib_tasks.vocabulary.unicode_rules import result_of, rules
+from qarib_tasks.vocabulary.words import LONGEST_WORD
 
 # What Python's str.strip removes, as it was in Python 3.7 and is today.
 WHITESPACE = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
@@ -110,7 +110,7 @@ class Wordpieces:
 
     def _match(self, word: str) -> list[int]:
         unknown = [self.ids["[UNK]"]]
-        if len(word) > MAX_INPUT_CHARS_PER_WORD:
+        if len(word) > LONGEST_WORD:
             return unknown
         pieces, start = [], 0
         while start < len(word):

@@ -92,7 +92,9 @@ def run(
             limits=limits,
             save=save,
         )
-        memory = tpu_run.to_end(Memory(run_id="scheduled__2026"), poll=0.05)
+        memory = Memory(run_id="scheduled__2026")
+        while memory.phase not in ("succeeded", "failed"):
+            memory = tpu_run.step(memory, time.time())
         tpu_run.client.close()
         assert emulator.queued_resource_ids == emulator.node_ids == []
         return memory, reports

@@ -21,15 +21,12 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.dataset.ledger import read_plan
 from qarib_tasks.errors import ConfigError, Faults, StorageError
 from qarib_tasks.layout import DATASETS
-from qarib_tasks.runs.disk_space import check_room, estimate
+from qarib_tasks.runs.disk_space import BYTES_PER_LINE, check_room, estimate
 from qarib_tasks.runs.run import Run
 from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
 from qarib_tasks.tpu.prepare import plan
 
 log = logging.getLogger(__name__)
-
-# A low guess: the preflight then asks for too large a max_map_length rather than for too small a one.
-BYTES_A_LINE = 60
 
 
 def check_size(run: Run) -> None:
@@ -44,7 +41,7 @@ def check_size(run: Run) -> None:
     files = [file.listed for file in read_plan(run.dataset.sources)]
     faults = Faults()
     with faults.kept():
-        check_map_length(sum(file.bytes for file in files) // BYTES_A_LINE // config.split.shard_lines)
+        check_map_length(sum(file.bytes for file in files) // BYTES_PER_LINE // config.split.shard_lines)
     with faults.kept():
         at_once = int(SHARDS_AT_ONCE or conf.getint("core", "max_active_tasks_per_dag"))
         need = estimate(config, files, at_once)
@@ -78,11 +75,6 @@ def check_map_length(shards: int) -> None:
             where="[core] max_map_length",
             do="Set AIRFLOW__CORE__MAX_MAP_LENGTH=10000 for every Airflow process, or raise shard_lines",
         )
-
-
-def check_bucket(run: Run, gcp_conn_id: str) -> None:
-    """`check_writable` for a run."""
-    check_writable(run.config, gcp_conn_id)
 
 
 def check_writable(config: RunConfig, gcp_conn_id: str) -> None:

@@ -13,7 +13,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import Asset, CronDataIntervalTimetable
 
 from qarib_airflow.errors import is_for_good
-from qarib_airflow.preflight.checks import check_bucket, check_size, check_tpu, settings_table
+from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
 from qarib_airflow.preflight.deployment import allowed_sources, deployment_defaults, yaml_mapping
 from qarib_airflow.publishing.assets import CORPUS
 from qarib_airflow.publishing.published import published_objects
@@ -83,7 +83,7 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
     with faults.kept():
         check_size(run)
     with faults.kept():
-        check_bucket(run, gcp_conn_id)
+        check_writable(run.config, gcp_conn_id)
         for earlier in run.earlier:
             with faults.kept():
                 require_published(earlier, published_objects(earlier, gcp_conn_id))

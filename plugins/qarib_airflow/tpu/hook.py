@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.google.common.consts import CLIENT_INFO
 from airflow.providers.google.common.hooks.base_google import PROVIDE_PROJECT_ID, GoogleBaseHook
-from asgiref.sync import sync_to_async
 
 from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
-
-if TYPE_CHECKING:
-    from google.cloud.tpu_v2alpha1 import Node, QueuedResource
-
-    from qarib_tasks.tpu.api.errors import TpuError
-    from qarib_tasks.tpu.api.request import TpuRequest
 
 
 class CloudTPUHook(GoogleBaseHook):
     """
-    Hook for the Cloud TPU API: queued resources and nodes.
+    Hook for the Cloud TPU API: the connection's project and credentials for a `CloudTpuClient`.
 
-    Every call is tried again, with a capped back-off with jitter, while the API answers too many requests
-    (429), an internal error (500) or that it is unavailable (503).
+    Every call of the client is tried again, with a capped back-off with jitter, while the API answers too
+    many requests (429), an internal error (500) or that it is unavailable (503).
 
     :param gcp_conn_id: The connection ID to use when fetching connection info. Its extra may hold
         ``tpu_endpoint``, see ``endpoint``.
@@ -74,114 +67,6 @@ class CloudTPUHook(GoogleBaseHook):
         return self._clients[project]
 
     @GoogleBaseHook.fallback_to_default_project_id
-    def create_queued_resource(self, request: TpuRequest, project_id: str = PROVIDE_PROJECT_ID) -> str | None:
-        """
-        Ask for a TPU, unless this very request was made before.
-
-        :param request: Name, zone, type and the rest of it.
-        :param project_id: Optional. The connection's project without it.
-        :return: The operation's name; None if the queued resource was there already.
-        """
-        return self.get_conn(project_id).create_queued_resource(request)
-
-    @GoogleBaseHook.fallback_to_default_project_id
-    def get_queued_resource(
-        self, zone: str, name: str, project_id: str = PROVIDE_PROJECT_ID
-    ) -> QueuedResource | None:
-        """
-        Get a queued resource.
-
-        :param zone: Such as ``us-central1-a``.
-        :param name: The queued resource's id.
-        :param project_id: Optional. The connection's project without it.
-        :return: None if there is none of that name.
-        """
-        return self.get_conn(project_id).queued_resource(zone, name)
-
-    @GoogleBaseHook.fallback_to_default_project_id
-    def get_node(self, zone: str, name: str, project_id: str = PROVIDE_PROJECT_ID) -> Node | None:
-        """
-        Get a node.
-
-        :param zone: Such as ``us-central1-a``.
-        :param name: The node's id.
-        :param project_id: Optional. The connection's project without it.
-        :return: None if there is none of that name; so before its queued resource is granted.
-        """
-        return self.get_conn(project_id).node(zone, name)
-
-    @GoogleBaseHook.fallback_to_default_project_id
-    def list_queued_resources(
-        self, zone: str = "-", labels: dict[str, str] | None = None, project_id: str = PROVIDE_PROJECT_ID
-    ) -> list[QueuedResource]:
-        """
-        List queued resources.
-
-        :param zone: ``-`` stands for all zones.
-        :param labels: Only those with all of these labels.
-        :param project_id: Optional. The connection's project without it.
-        """
-        return self.get_conn(project_id).queued_resources(zone, labels)
-
-    @GoogleBaseHook.fallback_to_default_project_id
-    def list_nodes(
-        self, zone: str = "-", labels: dict[str, str] | None = None, project_id: str = PROVIDE_PROJECT_ID
-    ) -> list[Node]:
-        """
-        List nodes.
-
-        :param zone: ``-`` stands for all zones.
-        :param labels: Only those with all of these labels.
-        :param project_id: Optional. The connection's project without it.
-        """
-        return self.get_conn(project_id).nodes(zone, labels)
-
-    @GoogleBaseHook.fallback_to_default_project_id
-    def get_operation_error(
-        self, operation: str, zone: str, project_id: str = PROVIDE_PROJECT_ID
-    ) -> TpuError | None:
-        """
-        Get what an operation has ended with, if that is an error.
-
-        :param operation: The operation's full name.
-        :param zone: The zone that it works in.
-        :param project_id: Optional. The connection's project without it.
-        """
-        return self.get_conn(project_id).operation_error(operation, zone=zone)
-
-    @GoogleBaseHook.fallback_to_default_project_id
-    def delete_step(self, zone: str, name: str, project_id: str = PROVIDE_PROJECT_ID) -> bool:
-        """
-        Do what can be done now to be rid of a queued resource and its node.
-
-        :param zone: Such as ``us-central1-a``.
-        :param name: The queued resource's and the node's id.
-        :param project_id: Optional. The connection's project without it.
-        :return: Whether neither is there any more; until then it is to be called again.
-        """
-        return self.get_conn(project_id).delete_step(zone, name)
-
-    @GoogleBaseHook.fallback_to_default_project_id
-    def delete_queued_resource(
-        self,
-        zone: str,
-        name: str,
-        timeout: float = 1800.0,
-        poll_interval: float = 10.0,
-        project_id: str = PROVIDE_PROJECT_ID,
-    ) -> None:
-        """
-        Delete a queued resource and its node, and wait until the API answers that both are gone.
-
-        :param zone: Such as ``us-central1-a``.
-        :param name: The queued resource's and the node's id. It is fine if there is none.
-        :param timeout: Seconds to wait at most.
-        :param poll_interval: Seconds between two looks.
-        :param project_id: Optional. The connection's project without it.
-        """
-        self.get_conn(project_id).delete(zone, name, within=timeout, poll=poll_interval)
-
-    @GoogleBaseHook.fallback_to_default_project_id
     def check_offered(
         self, zone: str, accelerator_type: str, runtime_version: str, project_id: str = PROVIDE_PROJECT_ID
     ) -> None:
@@ -195,40 +80,3 @@ class CloudTPUHook(GoogleBaseHook):
         :raises TpuRequestError: With those that it has.
         """
         self.get_conn(project_id).check_offered(zone, accelerator_type, runtime_version)
-
-    def test_connection(self) -> tuple[bool, str]:
-        """Test the connection: list the project's queued resources."""
-        try:
-            found = self.list_queued_resources()
-        except Exception as error:
-            return False, str(error)
-        return True, f"{len(found)} queued resources in {self.project_id}"
-
-
-class CloudTPUAsyncHook:
-    """
-    The same for a trigger: each call in a thread, so that the triggerer's loop goes on meanwhile.
-
-    Google's own asynchronous client would need a second implementation of all that the service does; the
-    calls are rare, and the triggerer has threads.
-
-    :param kwargs: Of :class:`CloudTPUHook`.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        self._kwargs = kwargs
-        self._hook: CloudTPUHook | None = None
-
-    async def call(self, method: str, **kwargs: Any) -> Any:
-        """
-        Call a method of the hook.
-
-        :param method: Its name.
-        :param kwargs: Its arguments.
-        """
-        return await sync_to_async(self._call, thread_sensitive=False)(method, kwargs)
-
-    def _call(self, method: str, kwargs: dict[str, Any]) -> Any:
-        if self._hook is None:
-            self._hook = CloudTPUHook(**self._kwargs)
-        return getattr(self._hook, method)(**kwargs)

@@ -16,7 +16,6 @@ from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_airflow.tpu.links import CloudTPULink, TensorBoardLogsLink, link_params
 from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
-from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory, ended, resumed
 from qarib_tasks.tpu.memory import JobMemory
@@ -115,107 +114,6 @@ class CloudTPUTrainOperator(BaseOperator):
             raise AirflowFailException(event["reason"])
 
 
-class CloudTPUCreateQueuedResourceOperator(BaseOperator):
-    """
-    Ask for a TPU as a queued resource, unless this very request was made before.
-
-    It does not wait until the TPU is granted.
-
-    :param request: A :class:`~qarib_tasks.tpu.api.request.TpuRequest`, or its arguments. (templated)
-    :param project_id: Google Cloud project of the TPU. (templated)
-        If set to None or missing, the connection's project is used.
-    :param gcp_conn_id: The connection ID used to connect to Google Cloud.
-    :param impersonation_chain: Optional service account to impersonate. (templated)
-    :return: The queued resource's id.
-    """
-
-    template_fields: Sequence[str] = ("request", "project_id", "gcp_conn_id", "impersonation_chain")
-    operator_extra_links = (CloudTPULink(),)
-
-    def __init__(
-        self,
-        *,
-        request: TpuRequest | Mapping[str, Any],
-        project_id: str = PROVIDE_PROJECT_ID,
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.request = request
-        self.project_id = project_id
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
-
-    @property
-    def extra_links_params(self) -> dict[str, str]:
-        """Values of the links."""
-        return link_params(self.project_id)
-
-    def execute(self, context: Context) -> str:
-        """Ask for it."""
-        request = self.request if isinstance(self.request, TpuRequest) else TpuRequest(**self.request)
-        operation = _hook(self).create_queued_resource(request=request, project_id=self.project_id)
-        self.log.info("%s in %s: %s", request.name, request.zone, operation or "was asked for before")
-        return request.name
-
-
-class CloudTPUDeleteQueuedResourceOperator(BaseOperator):
-    """
-    Delete a queued resource and its nodes, and see that they are gone.
-
-    It is fine if there is none.
-
-    :param zone: Such as ``us-central1-a``. (templated)
-    :param name: The queued resource's id. (templated)
-    :param timeout: Seconds to wait at most.
-    :param poll_interval: Seconds between two looks.
-    :param project_id: Google Cloud project of the TPU. (templated)
-        If set to None or missing, the connection's project is used.
-    :param gcp_conn_id: The connection ID used to connect to Google Cloud.
-    :param impersonation_chain: Optional service account to impersonate. (templated)
-    """
-
-    template_fields: Sequence[str] = ("zone", "name", "project_id", "gcp_conn_id", "impersonation_chain")
-    operator_extra_links = (CloudTPULink(),)
-
-    def __init__(
-        self,
-        *,
-        zone: str,
-        name: str,
-        timeout: float = 1800.0,
-        poll_interval: float = 10.0,
-        project_id: str = PROVIDE_PROJECT_ID,
-        gcp_conn_id: str = "google_cloud_default",
-        impersonation_chain: str | Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.zone = zone
-        self.name = name
-        self.timeout = timeout
-        self.poll_interval = poll_interval
-        self.project_id = project_id
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
-
-    @property
-    def extra_links_params(self) -> dict[str, str]:
-        """Values of the links."""
-        return link_params(self.project_id)
-
-    def execute(self, context: Context) -> None:
-        """Delete it."""
-        _hook(self).delete_queued_resource(
-            zone=self.zone,
-            name=self.name,
-            timeout=self.timeout,
-            poll_interval=self.poll_interval,
-            project_id=self.project_id,
-        )
-
-
 class CloudTPUDeleteRunOperator(BaseOperator):
     """
     Delete every TPU of a run, whatever has become of the run, and see that they are gone.
@@ -267,7 +165,8 @@ class CloudTPUDeleteRunOperator(BaseOperator):
 
         # First: nobody who still follows the run may make another.
         memory = JobMemory(job.address, _storage(self)).change(over)
-        client = _hook(self).get_conn(self.project_id)
+        hook = CloudTPUHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
+        client = hook.get_conn(self.project_id)
         removed: list[str] = []
         deadline = time.monotonic() + self.timeout
 
@@ -289,10 +188,6 @@ class CloudTPUDeleteRunOperator(BaseOperator):
             time.sleep(min(10.0, job.tpu.poll_seconds))
         self.log.info("Deleted: %s", ", ".join(removed) or "none was there")
         return removed
-
-
-def _hook(operator: Any) -> CloudTPUHook:
-    return CloudTPUHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.impersonation_chain)
 
 
 def _storage(operator: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from qarib_tasks.layout import MAX_NAME
 from qarib_tasks.tpu.api.errors import TpuRequestError
 
-Tier = Literal["spot", "on_demand", "reserved", "best_effort"]
+Tier = Literal["spot", "on_demand", "reserved"]
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 
@@ -54,7 +54,6 @@ class TpuRequest:
     network: str = ""
     subnetwork: str = ""
     external_ips: bool = True
-    tags: tuple[str, ...] = ()
     valid_until: float | None = None
     reservation: str = ""
 
@@ -81,7 +80,6 @@ class TpuRequest:
                 "subnetwork": self.subnetwork,
                 "enable_external_ips": self.external_ips,
             },
-            "tags": list(self.tags),
         }
         if self.service_account:
             scope = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -89,8 +87,8 @@ class TpuRequest:
         parent = f"projects/{project}/locations/{self.zone}"
         spec = {"parent": parent, "node_id": self.name, "node": node}
         values: dict[str, Any] = {"tpu": {"node_spec": [spec]}}
-        if self.tier in ("spot", "best_effort"):
-            values[self.tier] = {}
+        if self.tier == "spot":
+            values["spot"] = {}
         elif self.tier == "reserved":
             values |= {"guaranteed": {"reserved": True}, "reservation_name": self.reservation}
         if self.valid_until is not None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from qarib_tasks.config.conversion import masked_positions
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.tfrecord import read_records
@@ -175,7 +176,7 @@ class Parser:
     def __init__(self, job: TrainingJob, vocab_size: int, address: str = "") -> None:
         length, most = job.max_seq_length, job.max_predictions_per_seq
         self.vocab_size = vocab_size
-        self.predictions = min(most, max(1, round(length * job.masked_lm_prob)))
+        self.predictions = masked_positions(length, job.masked_lm_prob, most)
         self.address = address or job.training_data
         self.features = {
             **{

@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qarib_tasks.config.training import TrainConfig
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.batch import padded
 from qarib_tasks.train.model.bert import DRAWS_A_STEP, PretrainingBert, counts, losses
@@ -53,7 +53,7 @@ class JaxSteps:
         self.seed = seed
         devices = list(devices if devices is not None else jax.devices())
         self.hardware = Hardware("jax", devices[0].device_kind, len(devices))
-        require_divisible("train.train_batch_size", config.train_batch_size, len(devices))
+        require_divisible(config.train_batch_size, len(devices), "devices")
         mesh = Mesh(np.array(devices), ("data",))
         self.replicated = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
         self.divided = NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
@@ -257,17 +257,3 @@ def unpacked(packed: Any, layout: Layout) -> Tree:
         batch[name] = packed[:, start : start + width].reshape(len(packed), *shape)
         start += width
     return batch
-
-
-def require_divisible(setting: str, size: int, devices: int) -> None:
-    """Refuse a batch that cannot be divided evenly.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
-    if size % devices:
-        raise ConfigError(
-            f"a batch of {size} cannot be divided over {devices} devices",
-            where=setting,
-            do=f"Set a multiple of {devices}",
-        )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from qarib_airflow.tpu.hook import CloudTPUAsyncHook, CloudTPUHook
+from qarib_airflow.tpu.hook import CloudTPUHook
 
 from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.state import ManualClock
@@ -42,18 +41,16 @@ def test_the_way_of_a_tpu(emulator: TpuEmulator, monkeypatch: pytest.MonkeyPatch
     if by == "environment":
         monkeypatch.setenv("CLOUD_TPU_EMULATOR_HOST", emulator.endpoint)
     hook = CloudTPUHook(endpoint=emulator.endpoint if by == "argument" else None)
-    operation = hook.create_queued_resource(request=request())
+    client = hook.get_conn()
+    operation = client.create_queued_resource(request())
+    assert operation
     assert operation.startswith("projects/test/locations/us-west4-a/operations/")
     emulator.advance(152)
-    assert hook.get_operation_error(operation=operation, zone=ZONE) is None
-    assert hook.get_node(zone=ZONE, name="a").state.name == "READY"
-    assert len(hook.list_queued_resources()) == len(hook.list_nodes(zone=ZONE)) == 1
-    assert hook.list_queued_resources(project_id="other") == []
-    assert hook.test_connection() == (True, "1 queued resources in test")
-    assert not hook.delete_step(zone=ZONE, name="a")
-    emulator.advance(1000)
-    hook.delete_queued_resource(zone=ZONE, name="a", timeout=0)
-    assert hook.get_queued_resource(zone=ZONE, name="a") is None
+    assert client.operation_error(operation, zone=ZONE) is None
+    assert client.node(ZONE, "a").state.name == "READY"
+    assert len(client.queued_resources()) == len(client.nodes(ZONE)) == 1
+    assert hook.get_conn("other").queued_resources() == []
+    assert hook.get_conn("test") is client
     with pytest.raises(TpuRequestError, match="v6e-1"):
         hook.check_offered(zone=ZONE, accelerator_type="v6e-1", runtime_version="v2-alpha-tpuv6e")
 
@@ -63,17 +60,4 @@ def test_retries_end(emulator: TpuEmulator, monkeypatch: pytest.MonkeyPatch) -> 
     emulator.add_fault(kind="api_error")
     hook = CloudTPUHook(endpoint=emulator.endpoint, retry_within=0.0)
     with pytest.raises(TpuUnavailableError):
-        hook.get_node(zone=ZONE, name="a")
-    assert not hook.test_connection()[0]
-
-
-def test_calls_from_a_trigger(emulator: TpuEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_connection(monkeypatch, project="test", tpu_endpoint=emulator.endpoint)
-
-    async def both() -> list[object]:
-        hook = CloudTPUAsyncHook()
-        calls = (hook.call("create_queued_resource", request=request(name)) for name in "ab")
-        return await asyncio.gather(*calls)
-
-    assert len(asyncio.run(both())) == 2
-    assert emulator.queued_resource_ids == ["a", "b"]
+        hook.get_conn().node(ZONE, "a")

@@ -17,11 +17,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.xcom import XCom
 from qarib_airflow.tpu.hook import CloudTPUHook
-from qarib_airflow.tpu.operators import (
-    CloudTPUCreateQueuedResourceOperator,
-    CloudTPUDeleteQueuedResourceOperator,
-    CloudTPUDeleteRunOperator,
-)
+from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
 from qarib_airflow.tpu.trigger import progress_line
 
 from qarib_tasks.errors import ChangedError
@@ -79,7 +75,7 @@ def test_the_second_zone_and_labels(bench: Bench) -> None:
         await stopped(running)
 
     asyncio.run(follow())
-    (node,) = CloudTPUHook().list_nodes(project_id="emulator")
+    (node,) = CloudTPUHook().get_conn("emulator").nodes()
     assert "/us-west4-a/" in node.name
     labels = dict(node.labels)
     assert (labels["made-by"], labels["owner"], labels["attempt"]) == ("qarib", "somebody", "2")
@@ -144,7 +140,7 @@ def test_killed_between_asking_and_the_answer(bench: Bench) -> None:
     # So long ago that the next request asks for a later end of its life.
     memory = Memory(run_id=job.run_id, since=time.time() - 3600, generation=2)
     JobMemory(job.address).save(memory)
-    CloudTPUHook().create_queued_resource(request=job.request(memory, "us-west4-a"), project_id="emulator")
+    CloudTPUHook().get_conn("emulator").create_queued_resource(job.request(memory, "us-west4-a"))
     assert finish(job.to_dict())["status"] == "success"
     assert bench.made == 1
 
@@ -175,7 +171,7 @@ def test_a_name_that_another_made_is_not_adopted(bench: Bench) -> None:
     job = TpuJob.from_dict(bench.job())
     memory = Memory(run_id=job.run_id, since=time.time(), generation=2)
     request = replace(job.request(memory, "us-west4-a"), labels={}, startup_script="sleep 1000")
-    CloudTPUHook().create_queued_resource(request=request, project_id="emulator")
+    CloudTPUHook().get_conn("emulator").create_queued_resource(request)
     assert finish(job.to_dict())["status"] == "success"
     assert bench.memory().attempt == 2
     assert bench.emulator.queued_resource_ids == [memory.name]
@@ -229,20 +225,20 @@ def test_the_teardown_deletes_all_of_the_run_and_nothing_else(bench: Bench) -> N
         await stopped(await until(deferred(operator(job)), bench.checkpoint.with_suffix(".50").exists))
 
     asyncio.run(follow())
-    values = {
-        "zone": "us-west4-a",
-        "accelerator_type": "v5litepod-4",
-        "runtime_version": "v2-alpha-tpuv5-lite",
-    }
-    other = CloudTPUCreateQueuedResourceOperator(task_id="a", request=values | {"name": "other"})
-    assert other.execute(context()) == other.execute(context()) == "other"
+    client = CloudTPUHook().get_conn("emulator")
+    client.create_queued_resource(
+        TpuRequest(
+            name="other",
+            zone="us-west4-a",
+            accelerator_type="v5litepod-4",
+            runtime_version="v2-alpha-tpuv5-lite",
+        )
+    )
     mine = bench.memory().name
     deleted = CloudTPUDeleteRunOperator(task_id="delete", job=job).execute(context())
     assert deleted == [f"us-west4-a/{mine}"]
     assert bench.emulator.queued_resource_ids == ["other"]
-    CloudTPUDeleteQueuedResourceOperator(
-        task_id="b", zone="us-west4-a", name="other", poll_interval=0.05
-    ).execute(context())
+    client.delete("us-west4-a", "other", poll=0.05)
     assert bench.nothing_is_left
     # A try after that takes the next name.
     assert finish(job)["status"] == "success"

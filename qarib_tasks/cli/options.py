@@ -1,0 +1,45 @@
+"""Options of commands that are settings: type, choices, default and help are the config field's."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+
+def setting_option(config: type, name: str, *declarations: str, **attributes: Any) -> Callable[..., Any]:
+    """An option for one field of a config class. The field's limits are checked when the config is made.
+
+    Args:
+        declarations: as of `click.option`; `--the-name` where there are none.
+        attributes: of `click.option`, in place of what the field says.
+    """
+    field: Any = config.__pydantic_fields__[name]  # type: ignore[attr-defined]
+    kind: Any = field.annotation
+    flag = "--" + name.replace("_", "-")
+    if kind is bool:
+        flag += f"/--no-{name.replace('_', '-')}"
+    elif typing.get_origin(kind) is typing.Literal:
+        kind = click.Choice(typing.get_args(kind))
+    values = {
+        "type": kind,
+        "default": field.default,
+        "show_default": True,
+        "help": field.description or f"{field.title}.",
+    }
+    return click.option(*(declarations or (flag, name)), **(values | attributes))
+
+
+def setting_options(config: type) -> Callable[[Command], Command]:
+    """An option for every field of a config class."""
+
+    def decorated(command: Command) -> Command:
+        for name in reversed(config.__pydantic_fields__):  # type: ignore[attr-defined]
+            command = setting_option(config, name)(command)
+        return command
+
+    return decorated
