@@ -1,4 +1,8 @@
-"""The interface to a machine that trains: start a command on it, get its status and log, stop it."""
+"""The interface to a place that runs a `qarib` command: start it, get its status and log, stop it.
+
+`machines/local.py` is the only one: a process on the machine of the Airflow worker. Cloud TPUs are managed by
+`qarib_tasks.tpu` instead, because they outlive the task and are replaced when they are lost.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,13 @@ State = Literal["waiting", "running", "succeeded", "failed", "lost"]
 
 @dataclass(frozen=True)
 class Status:
-    """The status of some work and its machine.
+    """The status of some work.
 
     Attributes:
-        state: `lost` means that the machine is gone (preempted, crashed): if you start the same work again on
-            another one, it resumes from the last checkpoint. `failed` means that the training itself failed.
-        message: a message for the user; for failed work, the last lines that the training printed.
+        state: `lost` means that the process is gone without an end of its own (killed, asked to stop): if you
+            start the same work again, it resumes from the last checkpoint. `failed` means that the command
+            itself failed.
+        message: a message for the user; for failed work, the last lines that the command printed.
     """
 
     state: State
@@ -46,13 +51,19 @@ class Work:
 
 
 class Backend(Protocol):
-    """Starts, follows, and stops work. `start` is idempotent: it adopts work that is already running."""
+    """Starts, follows, and stops work. `local.LocalProcessBackend` implements it."""
 
-    def start(self, work: Work) -> None: ...
+    def start(self, work: Work) -> None:
+        """Start the work, or adopt it if it is already running."""
+        ...
 
-    def status(self, work: Work) -> Status: ...
+    def status(self, work: Work) -> Status:
+        """Return the status. Work that nobody polls stops, see `LocalProcessBackend.lease`."""
+        ...
 
-    def stop(self, work: Work) -> None: ...
+    def stop(self, work: Work) -> None:
+        """Stop the work. If it is not running, do nothing."""
+        ...
 
     def log(self, work: Work, offset: int) -> tuple[str, int]:
         """Return what the work printed after `offset` (bytes), and the offset for the next call."""

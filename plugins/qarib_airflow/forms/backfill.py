@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.sdk import Param
 
 from qarib_tasks.dataset.shard_state import BROKEN
+from qarib_tasks.layout import ID
 
 
 def backfill_params() -> dict[str, Param]:
@@ -12,7 +13,7 @@ def backfill_params() -> dict[str, Param]:
     return {
         "dataset": Param(
             type="string",
-            pattern=r"^[a-z0-9_]+-[0-9a-f]{10}$",
+            pattern=f"^{ID}$",
             title="Dataset",
             description="Its name, as the log of preflight and of the failed task gives it: "
             "dataset_id, for example qarib-0123456789.",

@@ -13,12 +13,14 @@ from typing import Any, get_args
 from airflow.sdk import Param, get_parsing_context
 from pydantic import TypeAdapter
 
+from qarib_airflow.forms.fields import BOOLEANS, param
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import PRESETS, merged, resolve
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training import REMOVED
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.layout import ID
 from qarib_tasks.machines.chips import CHIPS, PRICES_OF
 from qarib_tasks.runs.run import FirstStep
 
@@ -58,7 +60,6 @@ PROPOSED = {
         *("us-east5-b", "us-west4-a", "europe-west4-a", "europe-west4-b", "asia-east1-c"),
     ],
 }
-_BOOLEANS = {"true": True, "false": False}
 
 
 def build_params() -> dict[str, Param]:
@@ -85,7 +86,7 @@ def build_params() -> dict[str, Param]:
     params["dataset"] = Param(
         None,
         type=["null", "string"],
-        pattern=r"^[a-z0-9_]+-[0-9a-f]{10}$",
+        pattern=f"^{ID}$",
         title="Train on a dataset that is there",
         section=SECTIONS["collect"],
         description="Its name (dataset_id, for example qarib-0123456789). The steps before the first step "
@@ -126,16 +127,11 @@ def settings() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[str, Any]) -> Param:
-    if "anyOf" in field:  # A setting that may be without a value: the empty field is that.
-        field = {**next(kind for kind in field["anyOf"] if kind["type"] != "null"), **field}
-    schema = {key: field[key] for key in _LIMITS if key in field}
-    schema |= {"title": field["title"], "section": section}
-    help_text = field.get("description", "")
     if name == "sources":
         keys = TypeAdapter(SourceConfig).json_schema()["properties"]
         lines = [f"- **{key}**: {value.get('description') or value['title']}" for key, value in keys.items()]
-        schema |= {"type": ["null", "array"], "items": {"type": "object", "required": ["name", "path"]}}
-        return Param(None, description_md=_SOURCES_HELP + "\n".join(lines), **schema)
+        return param(field, section=section, description_md=_SOURCES_HELP + "\n".join(lines))
+    help_text = field.get("description", "")
     if name == "accelerator_type":
         prices = (f"{chip.name} {chip.spot:.2f} / {chip.on_demand:.2f}" for chip in CHIPS.values())
         help_text += f" US dollars a chip-hour of {PRICES_OF}, spot / on demand: {', '.join(prices)}."
@@ -147,22 +143,10 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
         help_text += f" QARiB: {_shown(presets['qarib'])}."
         if presets["demo"] != presets["qarib"]:
             help_text += f" Demo: {_shown(presets['demo'])}."
-    if field.get("type") == "boolean":
-        # A switch cannot be left empty in the form, a list of choices can.
-        schema |= {"type": ["null", "string"], "enum": [None, *_BOOLEANS]}
-    elif "enum" in field or "const" in field:
-        schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}
-    elif field["type"] == "array":
-        schema |= {"type": ["null", "array"], "items": field["items"]}
-    else:
-        schema |= {"type": ["null", field["type"]]}
     # With examples the form shows a list to choose from; in a text field anything else can be typed as well.
-    if choices := PROPOSED.get(name) or field.get("items", {}).get("enum"):
-        schema["examples"] = choices
-    return Param(None, description=help_text.strip(), **schema)
-
-
-_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength")
+    choices = PROPOSED.get(name) or field.get("items", {}).get("enum")
+    examples = {"examples": choices} if choices else {}
+    return param(field, section=section, description=help_text.strip(), **examples)
 
 
 def _shown(value: Any) -> str:
@@ -199,7 +183,7 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
         elif (section := section_of.get(name)) is None:
             unknown.append(name)
         elif settings()[section][name].get("type") == "boolean":
-            values[section][name] = _BOOLEANS.get(value, value)
+            values[section][name] = BOOLEANS.get(value, value)
         else:
             values[section][name] = value
     if unknown:

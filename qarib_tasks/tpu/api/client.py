@@ -159,20 +159,17 @@ class CloudTpuClient:
         error = message.error
         return of_status(error.code, error.message, zone=zone, accelerator_type=accelerator_type)
 
-    def delete_step(self, zone: str, name: str, *, also_nodes: tuple[str, ...] = ()) -> bool:
+    def delete_step(self, zone: str, name: str) -> bool:
         """Do what can be done now to be rid of a queued resource and its node; to be called until it is True.
 
         A delete may be refused in passing, may be accepted and come to nothing, and may leave a node.
-
-        Args:
-            also_nodes: ids of further nodes to be rid of, of a resource with several.
 
         Returns:
             True once Get answers that neither the resource nor a node is there.
         """
         resource = self.queued_resource(zone, name)
         if resource is None:
-            return all([self.delete_node_step(zone, node) for node in dict.fromkeys((name, *also_nodes))])
+            return self.delete_node_step(zone, name)
         state = resource.state.state.name
         # Google's advice: no forced delete while it is being suspended.
         if state in ("DELETING", "SUSPENDING"):
