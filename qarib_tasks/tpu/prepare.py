@@ -139,6 +139,19 @@ def _upload(bucket: Bucket, path: Path) -> BucketFile:
     return BucketFile(split_address(bucket.address + name)[1], digest, path.name)
 
 
+def shape_of(run: Run) -> TrainingShape:
+    """What decides the work of a step."""
+    convert = run.config.convert
+    length = convert.max_seq_length
+    return TrainingShape(
+        model=run.config.model,
+        vocab_size=run.config.vocab.vocab_size,
+        batch=run.config.train.train_batch_size,
+        length=length,
+        predictions=masked_positions(length, convert.masked_lm_prob, convert.max_predictions_per_seq),
+    )
+
+
 def plan(run: Run) -> str:
     """Accelerator, zones, hours and price that are to be expected, for a person.
 
@@ -146,18 +159,9 @@ def plan(run: Run) -> str:
         ConfigError: the accelerator type is not known, its devices cannot share a batch, or the estimate is
             above what may be spent.
     """
-    tpu, train, convert = run.config.tpu, run.config.train, run.config.convert
+    tpu, train = run.config.tpu, run.config.train
     check_devices(run)
-    shape = TrainingShape(
-        model=run.config.model,
-        vocab_size=run.config.vocab.vocab_size,
-        batch=train.train_batch_size,
-        length=convert.max_seq_length,
-        predictions=masked_positions(
-            convert.max_seq_length, convert.masked_lm_prob, convert.max_predictions_per_seq
-        ),
-    )
-    expected = estimate(shape, train.train_steps, tpu.accelerator_type)
+    expected = estimate(shape_of(run), train.train_steps, tpu.accelerator_type)
     price = hourly_price(tpu)
     cost = expected.hours * price
     source = "as set" if tpu.chip_hour_price else f"list of {PRICES_OF}, {expected.chip.region}"

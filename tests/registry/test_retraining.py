@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,15 @@ def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_
     assert third.steps_before == 850
     complete(third)
     assert len(training_job(third).earlier_data) == 2
+
+
+def test_an_empty_margin_is_that_of_the_run_that_is_extended(first: Run, tmp_path: Path) -> None:
+    write_documents(tmp_path / "work" / "text" / "2026-10.txt", 300, 500)
+    save_settings(replace(first, config=replace(first.config, promotion_margin=0.5)))
+    run = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
+    assert run.config.promotion_margin == 0.5
+    run = prepare_retraining(settings(tmp_path, promotion_margin=0.1), deployment(first), OCTOBER)
+    assert run.config.promotion_margin == 0.1
 
 
 def test_a_candidate_s_text_is_new_to_the_next(first: Run, tmp_path: Path) -> None:
