@@ -10,7 +10,7 @@ from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.hosts.workers import Workers
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.reporting.history import is_finished
-from qarib_tasks.train.results.evaluate import evaluation_of, evaluation_path
+from qarib_tasks.train.results.evaluate import evaluation_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,6 @@ def _look(job: TrainingJob, output: Output, vocabulary: Vocabulary, checkpoints:
     checkpoints.publish(newest)
     evaluated = evaluation_of(job, output, newest.step) is not None
     # An evaluation with other settings is not the training's to repeat: `qarib evaluate` does that.
-    was_evaluated = evaluation_path(output, newest.step).is_file()
+    was_evaluated = output.layout.evaluation(newest.step).is_file()
     at_end = newest.step >= job.train.train_steps and is_finished(output)
     return Opening(newest, at_end and was_evaluated, not newest.recovery and not evaluated)

@@ -62,8 +62,8 @@ def test_zones_that_lack_it(
         ({"max_cost": 1e-9}, r"above max_cost 0\.00"),
         ({"running_hours": 1e-9}, "above running_hours"),
         ({"accelerator_type": "v99-8"}, "unknown accelerator type 'v99-8'"),
-        ({"accelerator_type": "v5litepod-256"}, "a batch of 32 cannot be divided over the 256 devices"),
-        ({"accelerator_type": "v3-128"}, "a batch of 32 cannot be divided over the 128 devices"),
+        ({"accelerator_type": "v5litepod-256"}, "cannot be divided over 256 devices of v5litepod-256"),
+        ({"accelerator_type": "v3-128"}, "cannot be divided over 128 devices of v3-128"),
     ],
 )
 def test_what_cannot_end_well_is_not_begun(
