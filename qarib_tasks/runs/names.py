@@ -19,10 +19,11 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.dataset.ledger import ConsumedFile
 from qarib_tasks.errors import QaribError, StorageError
+from qarib_tasks.layout import DATASETS, LAUNCH, MANIFEST, MODELS, PROGRESS, SETTINGS
 from qarib_tasks.storage.bucket import Bucket
 
 log = logging.getLogger(__name__)
-_DATASET = re.compile(r"datasets/([^/]+)/")
+_DATASET = re.compile(rf"{DATASETS}/([^/]+)/")
 _READ_AT_ONCE = 16  # objects
 
 
@@ -92,7 +93,7 @@ def made_before(
 def _made_before(
     config: RunConfig, dataset_id: str, start_from_digest: str, bucket: Bucket | None
 ) -> str | None:
-    folder = Path(config.workspace) / "models"
+    folder = Path(config.workspace) / MODELS
     today = model_name(config, dataset_id, start_from_digest)
     settings = {section: to_dict(getattr(config, section)) for section in left_settings("")}
     actual = {
@@ -133,16 +134,16 @@ def _identity_of(job: TrainingJob) -> tuple[str, dict[str, Any]] | None:
 
 
 def _is_in(bucket: Bucket, name: str) -> bool:
-    return any(bucket.get(f"models/{name}/{file}") for file in ("progress.json", "manifest.json"))
+    return any(bucket.get(f"{MODELS}/{name}/{file}") for file in (PROGRESS, MANIFEST))
 
 
 def _jobs(folder: Path, bucket: Bucket | None) -> Iterator[TrainingJob]:
     """The trainings that workspace and bucket know of: those of models, and those that TPUs were given."""
-    for path in sorted(folder.glob("*/config.yaml")):
+    for path in sorted(folder.glob(f"*/{SETTINGS}")):
         yield from _job(path.read_text(encoding="utf-8"))
     if bucket:
-        names = [name for name in bucket.list("launch/") if name.endswith("/config.yaml")]
-        names += [f"{model}config.yaml" for model in bucket.folders("models/")]
+        names = [name for name in bucket.list(f"{LAUNCH}/") if name.endswith(f"/{SETTINGS}")]
+        names += [model + SETTINGS for model in bucket.folders(f"{MODELS}/")]
         with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
             for text in threads.map(bucket.read_text, names):
                 yield from _job(text or "")
@@ -161,14 +162,14 @@ def _job(text: str) -> Iterator[TrainingJob]:
 def _distance(folder: Path, bucket: Bucket | None, name: str) -> tuple[bool, int]:
     """How far a model is from its end: whether its manifest is missing, and its steps, negated."""
     texts: dict[str, str] = {}
-    for file in ("manifest.json", "progress.json"):
+    for file in (MANIFEST, PROGRESS):
         path = folder / name / file
         if path.is_file():
             texts[file] = path.read_text(encoding="utf-8")
-        elif bucket and (text := bucket.read_text(f"models/{name}/{file}")):
+        elif bucket and (text := bucket.read_text(f"{MODELS}/{name}/{file}")):
             texts[file] = text
     try:
-        step = int(json.loads(texts.get("progress.json", "{}")).get("step", 0))
+        step = int(json.loads(texts.get(PROGRESS, "{}")).get("step", 0))
     except ValueError:
         step = 0
-    return "manifest.json" not in texts, -step
+    return MANIFEST not in texts, -step
