@@ -76,16 +76,7 @@ class BucketReports:
         with tempfile.NamedTemporaryFile() as empty:
             self._bucket.upload(Path(empty.name), f"{name}/{STOP}")
 
-    def log(self, name: str, offset: int, worker: int = 0) -> tuple[str, int]:
-        """What a worker printed after `offset` (bytes), in whole lines, and the offset to go on from."""
-        blob = self._bucket.get(f"{name}/{WORKER}{worker}.log")
-        if blob is None or blob.size <= offset:
-            return "", offset
-        data = _read(blob, start=offset)
-        data = data[: data.rfind(b"\n") + 1]
-        return data.decode("utf-8", errors="replace"), offset + len(data)
 
-
-def _read(blob: Any, start: int = 0) -> bytes:
+def _read(blob: Any) -> bytes:
     """The object as it is now: the generation that was listed may be overwritten already."""
-    return bytes(blob.bucket.blob(blob.name).download_as_bytes(start=start))
+    return bytes(blob.bucket.blob(blob.name).download_as_bytes())

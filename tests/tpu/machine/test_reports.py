@@ -88,16 +88,6 @@ def test_a_report_that_was_overwritten_meanwhile(bucket: Any, reports: BucketRep
         reports.heartbeat("a")
 
 
-def test_the_log_is_read_on_in_whole_lines(bucket: Any, reports: BucketReports) -> None:
-    assert reports.log("a", 0) == ("", 0)
-    blob = bucket.blob("reports/a/worker-0.log")
-    blob.upload_from_string("برت\nstep 1\nste".encode())
-    text, offset = reports.log("a", 0)
-    assert text == "برت\nstep 1\n"
-    blob.upload_from_string("برت\nstep 1\nstep 2\n".encode())
-    assert reports.log("a", offset) == ("step 2\n", offset + 7)
-
-
 def test_asking_to_stop_twice_is_fine(bucket: Any, reports: BucketReports) -> None:
     reports.stop("a")
     reports.stop("a")
