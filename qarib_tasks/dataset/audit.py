@@ -8,11 +8,9 @@ from typing import Any
 
 from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge
 from qarib_tasks.errors import InputError
-from qarib_tasks.layout import DatasetLayout
+from qarib_tasks.layout import DatasetLayout, is_heldout
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 
-# What the names of the shards of the held-out part begin with.
-HELDOUT = "heldout/"
 # Errors and logs name so many shards one by one.
 MOST_NAMED = 50
 
@@ -70,7 +68,7 @@ def chosen(states: Sequence[ShardState], choice: Collection[str], names: Collect
 
 def tolerated(faults: Sequence[ShardState], shards: int, share: float) -> bool:
     """Whether a training may do without these of so many shards: at most the share, none held out."""
-    return len(faults) <= share * shards and not any(fault.name.startswith(HELDOUT) for fault in faults)
+    return len(faults) <= share * shards and not any(is_heldout(fault.name) for fault in faults)
 
 
 def repair(dataset_id: str, workspace: str, shards: Sequence[str] = ()) -> str:

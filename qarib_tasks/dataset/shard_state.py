@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from qarib_tasks.errors import CorruptError
-from qarib_tasks.layout import DatasetLayout
+from qarib_tasks.layout import TFRECORD, DatasetLayout
 from qarib_tasks.storage.bucket import object_fault, same
 from qarib_tasks.storage.files import Checksums, checksums_of
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
@@ -66,7 +66,7 @@ class ShardFacts:
                 raise CorruptError(f"the manifest of a {manifest.kind}, not of a shard", where=path)
             if manifest.state != "complete":
                 return cls(manifest.state, manifest.reason or "")
-            record = manifest.output(path.with_suffix(".tfrecord").name)
+            record = manifest.output(path.with_suffix(TFRECORD).name)
         except CorruptError as error:
             return cls("corrupt", str(error))
         return cls("complete", "", record, checksums_of(data), manifest.statistics)

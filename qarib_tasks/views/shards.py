@@ -7,7 +7,6 @@ many shards there are. A shard's manifest is read from the workspace, once for e
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,14 @@ from qarib_tasks.dataset.audit import shard_names as split_shards
 from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge, manifest_name
 from qarib_tasks.dataset.shard_state import State as JudgedState
 from qarib_tasks.errors import CorruptError, QaribError
-from qarib_tasks.layout import DatasetLayout
+from qarib_tasks.layout import (
+    MANIFEST,
+    TFRECORD,
+    DatasetLayout,
+    is_heldout,
+    is_shard,
+    shard_of_label,
+)
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.views.files import SETTLED, Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord, trouble
@@ -32,7 +38,6 @@ AT_WORK = ("running", "restarting", "deferred")
 OPEN = (None, "scheduled", "queued", "up_for_retry", "up_for_reschedule")
 FAILED = ("failed", "upstream_failed")
 SEE_LOG = "a task failed: see its log"
-SHARD_NAME = re.compile(r"(heldout/)?shards/shard_[0-9]+")
 # For so long the bucket's listing may be older than an upload that has ended, s.
 JUST_UPLOADED_SECONDS = 10
 FIGURES = ("examples", "lines", "documents", "words", "wordpieces", "unknown_share")
@@ -69,11 +74,11 @@ def shards_view(
         return {"shards": [], "totals": {}, "trouble": None}
     objects = files.objects(dataset.name)
     split = _split_shards(dataset, files)
-    recorded = {} if split else recorded_outputs(files.read(f"{dataset.name}manifest.json"))
+    recorded = {} if split else recorded_outputs(files.read(dataset.name_of(dataset.manifest)))
     names = split or shard_names(dataset, recorded, objects, tasks)
     of_shard = tasks_of_shards(names, tasks)
     facts, sizes = local_files(dataset, files)
-    repaired = {_named(task.label): task for task in repairs if task.label}
+    repaired = {shard_of_label(task.label): task for task in repairs if task.label}
     to_come = bool(split) and not tasks and _converts_shards(record)
     rows = []
     for name in names:
@@ -171,10 +176,10 @@ def _is_just_uploaded(upload: ShardTask | None) -> bool:
 def recorded_outputs(manifest: bytes | None) -> dict[str, FileRecord]:
     """The TFRecords that a dataset's manifest names."""
     try:
-        outputs = Manifest.parse(manifest or b"", "manifest.json").outputs
+        outputs = Manifest.parse(manifest or b"", MANIFEST).outputs
     except CorruptError:
         return {}
-    return {record.name: record for record in outputs if record.name.endswith(".tfrecord")}
+    return {record.name: record for record in outputs if record.name.endswith(TFRECORD)}
 
 
 def _facts_elsewhere(
@@ -205,27 +210,14 @@ def shard_names(
     tasks: Sequence[ShardTask],
 ) -> list[str]:
     """The names of all shards without the split's list, those of the held-out part last."""
-    places = set(recorded) or {name for name in objects or () if name.endswith(".tfrecord")}
-    known = {_shard_of(dataset, place) for place in places} - {""}
-    known |= {_named(task.label) for task in tasks if task.label}
+    places = set(recorded) or {name for name in objects or () if name.endswith(TFRECORD)}
+    known = {dataset.shard_of_tfrecord(place) for place in places}
+    known |= {shard_of_label(task.label) for task in tasks if task.label}
+    known -= {""}
     if unnamed := {task.map_index for task in tasks} - {t.map_index for t in tasks if t.label}:
         # Airflow names a mapped task when it starts: until then its number is all there is.
         known |= {f"#{index}" for index in unnamed if len(known) < len({t.map_index for t in tasks})}
-    return sorted(known, key=lambda name: (name.startswith("#"), name.startswith("heldout/"), name))
-
-
-def _shard_of(dataset: DatasetLayout, place: str) -> str:
-    """The inverse of `DatasetLayout.tfrecord_name`; empty for another file."""
-    folder = dataset.upload.pretraining_data
-    for part in ("heldout/", ""):
-        if place.startswith(part + folder):
-            return f"{part}shards/{place.removeprefix(part + folder).removesuffix('.tfrecord')}"
-    return ""
-
-
-def _named(label: str) -> str:
-    part, _, name = label.rpartition("/")
-    return f"{part}/shards/{name}" if part else f"shards/{name}"
+    return sorted(known, key=lambda name: (name.startswith("#"), is_heldout(name), name))
 
 
 def tasks_of_shards(names: Sequence[str], tasks: Sequence[ShardTask]) -> dict[tuple[str, str], ShardTask]:
@@ -234,7 +226,7 @@ def tasks_of_shards(names: Sequence[str], tasks: Sequence[ShardTask]) -> dict[tu
     found: dict[tuple[str, str], ShardTask] = {}
     for task in tasks:
         if label := labels.get(task.map_index):
-            name = _named(label)
+            name = shard_of_label(label)
         elif f"#{task.map_index}" in names:
             name = f"#{task.map_index}"
         elif 0 <= task.map_index < len(names):
@@ -252,18 +244,18 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFa
     if files.workspace is None:
         return facts, sizes
     root = files.workspace / dataset.name
-    for part in ("", "heldout/"):
-        folder = part + dataset.upload.pretraining_data
+    for path in (dataset.training_data, dataset.heldout_training_data):
+        folder = path.relative_to(dataset.root).as_posix()
         try:
             entries = list(os.scandir(root / folder))
         except OSError:
             continue
         for entry in entries:
             stem, _, suffix = entry.name.rpartition(".")
-            place = f"{folder}{stem}.tfrecord"
+            place = f"{folder}/{stem}{TFRECORD}"
             try:
                 about = entry.stat()
-                if suffix == "tfrecord":
+                if f".{suffix}" == TFRECORD:
                     sizes[place] = about.st_size
                 elif suffix == "json" and not entry.name.startswith("."):
                     version = (entry.path, about.st_mtime_ns, about.st_size)
@@ -321,7 +313,7 @@ def pace(
 def shard_detail(record: RunRecord, files: Files, name: str) -> dict[str, Any]:
     """The whole of one shard's manifest, of which the page shows figures and the sample."""
     dataset = record.dataset
-    if dataset is None or not SHARD_NAME.fullmatch(name):
+    if dataset is None or not is_shard(name):
         return {}
     values = files.json(f"{dataset.name}{manifest_name(dataset, name)}")
     kept = ("id", "state", "reason", "statistics", "sample", "made_at", "made_by")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
+from qarib_tasks.layout import VOCAB
 from qarib_tasks.registry.promotion import JudgedModel
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 
@@ -49,13 +50,13 @@ def describe_dataset(context: Context, addresses: list[str]) -> None:
             "manifest_crc32c": record.crc32c,
         },
     )
-    vocabulary = manifest.output("vocab.txt")
+    vocabulary = manifest.output(VOCAB)
     _emit(
         context,
         VOCABULARY,
         {
             "dataset_id": manifest.id,
-            "location": f"{location}vocab.txt",
+            "location": f"{location}{VOCAB}",
             "entries": manifest.config["vocab"]["vocab_size"],
             "sha256": vocabulary.sha256,
             "crc32c": vocabulary.crc32c,

@@ -14,6 +14,7 @@ from airflow.providers.google.cloud.transfers.local_to_gcs import LocalFilesyste
 from qarib_airflow.errors import failing_for_good
 from qarib_tasks.dataset.shard_state import is_dropped
 from qarib_tasks.errors import InputError
+from qarib_tasks.layout import TFRECORD
 from qarib_tasks.storage.bucket import Bucket
 
 if TYPE_CHECKING:
@@ -98,6 +99,6 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
         )
         if str(self.keep_local) == "False":
             for path in map(Path, files):
-                if path.suffix == ".tfrecord":
+                if path.suffix == TFRECORD:
                     path.unlink(missing_ok=True)
         return addresses
