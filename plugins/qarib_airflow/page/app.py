@@ -25,11 +25,12 @@ from qarib_airflow.defaults import CONNECTION
 from qarib_airflow.page import database
 from qarib_airflow.page.bucket import ConnectionBucket
 from qarib_airflow.page.guard import GUARD, readable_dags
+from qarib_tasks.layout import is_shard
 from qarib_tasks.views.corpus import corpus_view
 from qarib_tasks.views.files import AT_ONCE, Cache, Files
 from qarib_tasks.views.model import model_view
 from qarib_tasks.views.runs import RunRecord, summary
-from qarib_tasks.views.shards import SHARD_NAME, shard_detail, shards_view
+from qarib_tasks.views.shards import shard_detail, shards_view
 from qarib_tasks.views.training import training_view
 
 log = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ def shards(user: GetUserDep, dag_id: str, run_id: str) -> Response:
 
 @app.get("/data/shard")
 def shard(user: GetUserDep, dag_id: str, run_id: str, name: str) -> Response:
-    if not SHARD_NAME.fullmatch(name):
+    if not is_shard(name):
         raise HTTPException(404, "no such shard")
     record = run_of(user, dag_id, run_id)
     return answer(shard_detail(record, files_of(record), name))
