@@ -1,7 +1,7 @@
 """Where everything that a run makes is: the same names below the workspace and the bucket's prefix.
 
-This module alone knows the names of these folders and files; tests/test_layout.py checks that no other one
-states them.
+This module alone knows the names of these folders and files; tests/test_layout_names.py checks that no other
+one states them.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def test_a_shard_and_its_examples_are_in_the_same_part(name: str) -> None:
 
 
 def test_the_files_of_a_model() -> None:
-    model = ModelLayout(WORKSPACE, "demo-1", UploadConfig())
+    model = ModelLayout.of(WORKSPACE, "demo-1", UploadConfig())
     files = [model.manifest, model.config, model.progress, model.export]
     assert [path.relative_to(WORKSPACE / model.name).as_posix() for path in files] == [
         "manifest.json", "config.yaml", "progress.json", "export",

@@ -259,7 +259,7 @@ def test_links(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert logs.get_link(task, ti_key=key) == folder
     without = operator(None)
     assert logs.get_link(without, ti_key=key) == tpus.get_link(without, ti_key=key) == ""
-    deletes = CloudTPUDeleteQueuedResourceOperator(task_id="b", zone="z", name="n", project_id="p")
+    deletes = CloudTPUDeleteRunOperator(task_id="b", job=bench.job(), project_id="p")
     (link,) = deletes.operator_extra_links
     assert link.get_link(deletes, ti_key=key) == f"{console}/compute/tpus?project=p"
 
