@@ -1,7 +1,7 @@
-"""The steps of a run, bound to the places of its files. The DAG's tasks and `qarib run` call these.
+"""The steps of a run, bound to the run's files. The tasks of the DAG and `qarib run` call these functions.
 
-Every function here is idempotent: called again after it finished, or after it was killed at any instant, it
-finds what is whole and redoes only the rest.
+Every function is idempotent. If you call it again after it finished, or after it was killed at any instant,
+it keeps the complete files and redoes only the rest.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from qarib_tasks.vocabulary.build import build_vocab as build_vocabulary
 
 
 def sources(run: Run) -> list[str]:
-    """The names of the sources to collect."""
+    """Return the names of the sources to collect."""
     return [] if run.first_step != "collect" else [source.name for source in run.config.collect.sources]
 
 
 def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -> None:
-    """One source's part of `collect`, which may be done beforehand: each source in a task of its own."""
+    """Collect one source ahead of `collect`, so that each source can have a task of its own."""
     collect_step.collect_source(
         run.config.collect,
         name,
@@ -66,16 +66,16 @@ def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
 
 
 def _texts(run: Run) -> list[Path]:
-    """A dataset's text and its held-out part, as they were collected.
+    """Return the paths of a dataset's collected text and of its held-out part.
 
     Raises:
-        InputError: they are no longer in the workspace.
+        InputError: the workspace no longer has them.
     """
     texts = [run.dataset.data, run.dataset.heldout_data]
     for path in texts:
         if not path.is_file():
             raise InputError(
-                "the text of a dataset that is extended is gone, and repeats of it cannot be found",
+                "the text of the extended dataset no longer exists, so its duplicates cannot be found",
                 where=path,
                 do=f"Run the DAG that made {run.dataset_id} again with the same settings",
             )
@@ -83,12 +83,12 @@ def _texts(run: Run) -> list[Path]:
 
 
 def record_sources(run: Run, client: Any = None) -> None:
-    """Have the files that the complete dataset was made of in the ledger.
+    """Record the source files of the complete dataset in the ledger.
 
     Args:
         client: a `google.cloud.storage.Client`.
     """
-    if not run.dataset.sources.is_file():  # Of a dataset that an older version made.
+    if not run.dataset.sources.is_file():  # An older version made this dataset.
         return
     records = Manifest.read(manifest_of(run.dataset.data)).inputs
     files = [
@@ -124,8 +124,8 @@ def split(run: Run) -> list[str]:
     """`data.txt` and `heldout/data.txt` → shards.
 
     Returns:
-        the shards' names below the dataset's folder, those of the held-out part last; none where the dataset
-        is complete and only trained on.
+        the names of the shards below the dataset's folder, with the held-out part last; empty for a run that
+        only trains.
     """
     if run.only_training:
         return []
@@ -136,7 +136,7 @@ def split(run: Run) -> list[str]:
 
 
 def _shards_before(run: Run, folder: Path) -> int | None:
-    """How many shards the datasets that the run's extends have in a folder; None if it extends none."""
+    """Count the shards in this folder of the extended datasets. None if the run extends no dataset."""
     if not run.config.extends:
         return None
     part = folder.relative_to(run.dataset.root).as_posix() + "/"
@@ -146,7 +146,7 @@ def _shards_before(run: Run, folder: Path) -> int | None:
 
 def convert(run: Run, shard: str) -> Manifest:
     """One shard → TFRecords and, beside them, the shard's manifest."""
-    # numpy, which it brings along, is a good part of what importing a DAG file costs.
+    # It imports numpy, which would dominate the time that Airflow needs to parse a DAG file.
     from qarib_tasks.conversion.convert import convert_shard
 
     dataset = run.dataset
@@ -154,22 +154,23 @@ def convert(run: Run, shard: str) -> Manifest:
 
 
 def shard_files(run: Run, shard: str) -> list[Path]:
-    """The files of a converted shard that are published: the TFRecords, then their manifest."""
+    """Return the files to publish for a converted shard: the TFRecords, then their manifest."""
     tfrecord = run.dataset.tfrecord(shard)
     return [tfrecord, manifest_of(tfrecord)]
 
 
 def trainer_work(run: Run, command: str) -> Work:
-    """`train`, `evaluate` or `export` as work for a `Backend`, its `config.yaml` written."""
+    """Write the trainer's `config.yaml` and return `train`, `evaluate` or `export` as work for a "
+    "`Backend`."""
     write_settings(run.model.config, training_job(run))
     return Work(command, (command, "--config", str(run.model.config)), run.model.root)
 
 
 def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
-    """The whole way without Airflow; `work` runs a trainer command to its end.
+    """Run all steps without Airflow. `work` runs a trainer command and waits for it.
 
     Returns:
-        the manifest of the model.
+        the model's manifest.
     """
     collect(run)
     build_vocab(run)

@@ -1,8 +1,8 @@
-"""Old datasets, models and fetched sources, in workspace and bucket: which may go, and making them go.
+"""Find and delete old datasets, models and fetched sources, in the workspace and the bucket.
 
-What is kept: everything that changed lately; promoted models; whatever one that is kept refers to, be it
-a model's dataset, the model it goes on from, or the dataset that a dataset extends; and what the workspace
-has of runs that publish elsewhere, whose promoted models are not looked at.
+These artifacts are kept: those that changed recently; promoted models; artifacts that a kept one refers to
+(the dataset of a model, the model that it started from, the dataset that a dataset extends); and artifacts in
+the workspace of runs that publish elsewhere, because their promoted models are not known here.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from qarib_tasks.storage.files import DAY
 log = logging.getLogger(__name__)
 KINDS = (DATASETS, MODELS)
 OURS = re.compile(ID)
-# Where a model or a dataset names others. The settings of a dataset name the one that it extends.
-SPEAKING_FILES = (SETTINGS, MANIFEST)
+# The files in which an artifact names others. A dataset's settings name the dataset that it extends.
+REFERENCING_FILES = (SETTINGS, MANIFEST)
 REFERENCE = re.compile(rf"\b((?:{DATASETS}|{MODELS})/{ID})\b")
 EXTENDS = re.compile(rf"^extends: *['\"]?({ID})", re.MULTILINE)
 
 
 @dataclass
-class Made:
-    """A dataset or a model, wherever it is, or a source that was fetched.
+class Artifact:
+    """A dataset or a model in the workspace, the bucket or both, or a fetched source.
 
     Attributes:
         name: `datasets/<id>`, `models/<id>` or `cache/sources/<file>`.
-        changed: seconds since 1970 of the newest file or object.
-        bytes: of all files and objects.
-        refers: names that its settings and its manifest mention.
-        kept: why it is kept; empty for what may go.
+        changed: modification time of the newest file or object, in seconds since 1970.
+        bytes: total size of all files and objects.
+        refers: names of other artifacts in its settings and its manifest.
+        kept: the reason to keep it; empty if you can delete it.
     """
 
     name: str
@@ -57,24 +57,24 @@ class Made:
 
 def survey(
     workspace: Path, address: str | None, days: float, client: Any = None, now: float | None = None
-) -> list[Made]:
-    """Everything that runs have made, with the reasons why some is kept, by name.
+) -> list[Artifact]:
+    """List all artifacts by name, with the reason to keep those that are kept.
 
     Args:
-        address: `gs://bucket/prefix/`; None for a workspace that publishes nowhere.
-        days: what changed since so many days ago is kept.
+        address: `gs://bucket/prefix/`, or None for a workspace that publishes nowhere.
+        days: keep what changed within this many days.
         client: a `google.cloud.storage.Client`.
 
     Raises:
-        CorruptError: the record of promoted models cannot be understood, so that nobody knows what may go.
+        CorruptError: the record of promoted models is damaged, so the promoted models are not known.
     """
-    made: dict[str, Made] = {}
-    _look_in_workspace(workspace, made, address)
+    made: dict[str, Artifact] = {}
+    _add_from_workspace(workspace, made, address)
     for path in fetched(workspace / FETCHED):
         name = f"{FETCHED}/{path.name}"
-        made[name] = Made(name, path.stat().st_mtime, path.stat().st_size)
+        made[name] = Artifact(name, path.stat().st_mtime, path.stat().st_size)
     if address:
-        _look_in_bucket(Bucket(address, client), made)
+        _add_from_bucket(Bucket(address, client), made)
     since = (time.time() if now is None else now) - days * DAY
     for one in made.values():
         if one.changed >= since:
@@ -86,18 +86,18 @@ def survey(
     return [made[name] for name in sorted(made)]
 
 
-def _look_in_workspace(workspace: Path, made: dict[str, Made], address: str | None) -> None:
+def _add_from_workspace(workspace: Path, made: dict[str, Artifact], address: str | None) -> None:
     for kind in KINDS:
         for folder in (workspace / kind).glob("*/"):
             if not OURS.fullmatch(folder.name):
                 continue
-            one = made.setdefault(f"{kind}/{folder.name}", Made(f"{kind}/{folder.name}"))
+            one = made.setdefault(f"{kind}/{folder.name}", Artifact(f"{kind}/{folder.name}"))
             for path in folder.rglob("*"):
                 if path.is_file():
                     status = path.stat()
                     one.changed = max(one.changed, status.st_mtime)
                     one.bytes += status.st_size
-            for file in SPEAKING_FILES:
+            for file in REFERENCING_FILES:
                 if (folder / file).is_file():
                     _note(one, (folder / file).read_text(encoding="utf-8"))
             other = _publishes_to(folder / SETTINGS, one.name)
@@ -106,7 +106,7 @@ def _look_in_workspace(workspace: Path, made: dict[str, Made], address: str | No
 
 
 def _publishes_to(config: Path, name: str) -> str | None:
-    """The bucket and prefix that a dataset's or a model's settings name; None where they name none."""
+    """Return the bucket and prefix in a dataset's or a model's settings, or None."""
     values = load_yaml(config) if config.is_file() and config.stat().st_size else {}
     if upload := values.get("upload"):
         return f"gs://{upload['bucket']}/{upload['prefix']}" if upload["bucket"] else None
@@ -114,20 +114,20 @@ def _publishes_to(config: Path, name: str) -> str | None:
     return str(publish_to).removesuffix("/").removesuffix(name) if publish_to else None
 
 
-def _look_in_bucket(bucket: Bucket, made: dict[str, Made]) -> None:
+def _add_from_bucket(bucket: Bucket, made: dict[str, Artifact]) -> None:
     for kind in KINDS:
         for name, blob in bucket.list(f"{kind}/").items():
             parts = name.split("/")
             if len(parts) < 3 or not OURS.fullmatch(parts[1]):  # such as models/promoted.json
                 continue
-            one = made.setdefault(f"{kind}/{parts[1]}", Made(f"{kind}/{parts[1]}"))
+            one = made.setdefault(f"{kind}/{parts[1]}", Artifact(f"{kind}/{parts[1]}"))
             one.changed = max(one.changed, blob.updated.timestamp())
             one.bytes += blob.size
-            if len(parts) == 3 and parts[2] in SPEAKING_FILES:
+            if len(parts) == 3 and parts[2] in REFERENCING_FILES:
                 _note(one, bucket.read_text(name) or "")
 
 
-def _note(one: Made, text: str) -> None:
+def _note(one: Artifact, text: str) -> None:
     found = {*REFERENCE.findall(text), *(f"{DATASETS}/{name}" for name in EXTENDS.findall(text))}
     one.refers |= found - {one.name}
 
@@ -141,7 +141,7 @@ def _promoted(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
                 yield f"{DATASETS}/{entry['dataset_id']}", f"{MODELS}/{promoted} refers to it"
 
 
-def _keep_what_is_referred_to(made: Mapping[str, Made]) -> None:
+def _keep_what_is_referred_to(made: Mapping[str, Artifact]) -> None:
     todo = [one for one in made.values() if one.kept]
     while todo:
         one = todo.pop()
@@ -151,8 +151,8 @@ def _keep_what_is_referred_to(made: Mapping[str, Made]) -> None:
                 todo.append(made[name])
 
 
-def delete(one: Made, workspace: Path, address: str | None, client: Any = None) -> None:
-    """Delete it everywhere. Its manifest goes first: it is never there without what it speaks of."""
+def delete(one: Artifact, workspace: Path, address: str | None, client: Any = None) -> None:
+    """Delete an artifact everywhere, its manifest first: a manifest never names files that do not exist."""
     if one.name.startswith(FETCHED):
         forget(workspace / one.name)
     else:
@@ -160,7 +160,7 @@ def delete(one: Made, workspace: Path, address: str | None, client: Any = None) 
     log.info("deleted: %s", one)
 
 
-def _delete_folders(one: Made, workspace: Path, address: str | None, client: Any) -> None:
+def _delete_folders(one: Artifact, workspace: Path, address: str | None, client: Any) -> None:
     folder = workspace / one.name
     (folder / MANIFEST).unlink(missing_ok=True)
     if folder.exists():

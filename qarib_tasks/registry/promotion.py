@@ -1,8 +1,8 @@
-"""Which model is the one to use: `models/promoted.json` names the promoted model of each preset.
+"""The model to use: `models/promoted.json` names the promoted model of each preset.
 
-A new model takes the promoted one's place only where its masked-LM loss on the same held-out part is not
-above that one's by more than a margin. Otherwise it stays a candidate: it lies where it lay, and nobody
-is told of it.
+A new model replaces the promoted model only if its masked-LM loss on the same held-out part exceeds that of
+the promoted model by at most a margin. Otherwise it stays a candidate: its files stay, and no asset event is
+sent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.storage.shared_record import SharedRecord, Values
 
 log = logging.getLogger(__name__)
-# What an evaluation depends on besides the model and the held-out examples.
+# Settings that an evaluation depends on, in addition to the model and the held-out examples.
 EVALUATION_SETTINGS = ("eval_batch_size", "max_eval_steps")
 FIGURES = (
     *("step", "loss", "masked_lm_loss", "masked_lm_accuracy", "perplexity"),
@@ -39,12 +39,13 @@ class JudgedModel:
     """A model that was considered for promotion.
 
     Attributes:
-        address: of its folder, where a training or a program finds it.
-        evaluation: figures of its last step, as the trainer wrote them.
-        heldout: a hash of the held-out examples and how they were used: only equal ones can be compared.
-        total_steps: over its whole history.
-        trained_from: address of the model it goes on from; empty for the beginning.
-        reason: why it was promoted or not, for a person.
+        address: address of its folder, for trainings that start from it and programs that load it.
+        evaluation: the trainer's figures of its last step.
+        heldout: hash of the held-out examples and the evaluation settings. Only models with equal hashes can be
+            compared.
+        total_steps: training steps, including those of the models that it started from.
+        trained_from: address of the model that it started from; empty for random weights.
+        reason: why it was promoted or not, in plain text.
         judged_at: date and time, UTC.
     """
 
@@ -61,35 +62,35 @@ class JudgedModel:
 
     @property
     def loss(self) -> float:
-        """The masked-LM loss, nats a wordpiece."""
+        """The masked-LM loss, in nats per wordpiece."""
         return float(self.evaluation["masked_lm_loss"])
 
 
 def promoted_model(record: SharedRecord, preset: str) -> JudgedModel | None:
-    """The promoted model of a preset; None where there is none yet.
+    """Return the promoted model of a preset, or None.
 
     Raises:
-        CorruptError: the record cannot be understood.
+        CorruptError: the record is damaged.
     """
     return _promoted(_of_preset(record.read(), preset))
 
 
 def record_of(workspace: Path, address: str | None, client: Any = None) -> SharedRecord:
-    """The record of a workspace, or of its bucket (`gs://bucket/prefix/`)."""
+    """Return the record of a workspace, or of its bucket (`gs://bucket/prefix/`)."""
     return SharedRecord(workspace, address, PROMOTED, client)
 
 
 def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedModel:
-    """Judge the run's exported model and, unless it is worse, make it the promoted one of its preset.
+    """Compare the run's exported model with the promoted model, and promote it unless it is worse.
 
-    Done again for the same model it gives the same answer, as long as no other one was promoted.
+    A second call for the same model returns the same result, unless another model was promoted since.
 
     Args:
         client: a `google.cloud.storage.Client`.
-        anyway: whether it is promoted however good it is.
+        anyway: promote the model without a comparison.
 
     Returns:
-        the model with what became of it.
+        the model with its new state and the reason.
 
     Raises:
         InputError: the model is not exported.
@@ -106,13 +107,13 @@ def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedMode
         if known and known.state == "promoted" and known.evaluation == model.evaluation and not anyway:
             judged = known
             if before and before.model_id != known.model_id:
-                judged = replace(known, state="candidate", reason=f"{before.model_id} has taken its place")
+                judged = replace(known, state="candidate", reason=f"{before.model_id} replaced it")
             return values
-        good, reason = (True, "a person said so") if anyway else compare(model, before, margin)
+        good, reason = (True, "promoted by hand") if anyway else compare(model, before, margin)
         overtaken = before and run.config.extends and model.trained_from not in ("", before.address)
         if before and good and overtaken and not anyway:
-            # What that one has learnt from its text would be lost.
-            good, reason = False, f"{before.model_id} was promoted since this run began: run it again"
+            # Otherwise what that model learned from its text would be lost.
+            good, reason = False, f"{before.model_id} was promoted after this run began: run it again"
         now = datetime.now(UTC).isoformat(timespec="seconds")
         judged = replace(model, state="promoted" if good else "candidate", reason=reason, judged_at=now)
         others = [entry for entry in own.get("judged", ()) if entry["model_id"] != model.model_id]
@@ -126,22 +127,22 @@ def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedMode
 
 
 def compare(model: JudgedModel, promoted: JudgedModel | None, margin: float) -> tuple[bool, str]:
-    """Whether a model may take the promoted one's place, and why.
+    """Decide whether a model may replace the promoted model, and say why.
 
     Args:
-        margin: nats that its loss may be above that one's.
+        margin: how far the loss may exceed that of the promoted model, in nats.
     """
     if not math.isfinite(model.loss):
         return False, f"its masked-LM loss is {model.loss}"
     if promoted is None:
-        return True, f"the first one, masked-LM loss {model.loss:.4f}"
+        return True, f"the first model of its preset, masked-LM loss {model.loss:.4f}"
     if model.heldout != promoted.heldout:
         return False, (
             f"it cannot be compared with {promoted.model_id}, which was evaluated on another held-out part "
-            "or with other settings. `qarib promote --anyway` makes it the promoted one"
+            "or with other settings. To promote it, run `qarib promote --anyway`"
         )
     figures = (
-        f"masked-LM loss {model.loss:.4f}, that of {promoted.model_id} {promoted.loss:.4f}, "
+        f"masked-LM loss {model.loss:.4f}, {promoted.model_id} has {promoted.loss:.4f}, "
         f"margin {margin:g}, on the same held-out part"
     )
     better = model.loss <= promoted.loss + margin
@@ -149,7 +150,7 @@ def compare(model: JudgedModel, promoted: JudgedModel | None, margin: float) -> 
 
 
 def heldout_digest(run: Run) -> str:
-    """Of the held-out examples that the model is evaluated on, and how many of them: SHA-256, hex."""
+    """Return the SHA-256 (hex) of the held-out examples and of how many of them an evaluation reads."""
     first = [*run.earlier, run][0]
     outputs = Manifest.read(first.dataset.manifest).outputs
     files = [(record.name, record.sha256) for record in outputs if is_heldout(record.name)]
@@ -159,10 +160,10 @@ def heldout_digest(run: Run) -> str:
 
 
 def run_of_model(workspace: Path, model_id: str) -> Run:
-    """The run that a model was made by, as far as it can be told from the model's folder.
+    """Reconstruct the run that made a model, as far as the model's folder describes it.
 
     Raises:
-        InputError: the workspace has no such model, or not its dataset.
+        InputError: the workspace has no such model, or lacks its dataset.
     """
     path = model_folder(workspace, model_id) / SETTINGS
     if not path.is_file():
@@ -191,10 +192,10 @@ def _described(run: Run) -> JudgedModel:
 
 
 def model_manifest(model: ModelLayout) -> Manifest:
-    """The manifest of an exported model.
+    """Read the manifest of an exported model.
 
     Raises:
-        InputError: it is not exported.
+        InputError: the model is not exported.
     """
     if not model.manifest.is_file():
         raise InputError("the model is not exported", where=model.root, do="Clear the task `export`")

@@ -1,4 +1,4 @@
-"""Training the promoted model further on new text: what is asked for, and the run that it comes to."""
+"""Continued training of the promoted model on new text: its settings, and the run that they give."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from qarib_tasks.runs.prepare import prepare
 from qarib_tasks.runs.run import Run, run_of_dataset
 
 log = logging.getLogger(__name__)
-# What a source's address may hold, and how a date is written there (`strftime`).
+# Date fields in the address of a source, and their `strftime` format.
 DATE_FIELDS = {"{year}": "%Y", "{month}": "%Y-%m", "{day}": "%Y-%m-%d"}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RetrainConfig:
-    """A re-training. Everything else is as the promoted model was made."""
+    """The settings of a re-training. All other settings are those of the promoted model."""
 
     preset: Annotated[
         str,
         Field(
             pattern=r"^[a-z0-9_]+$",
             title="Preset",
-            description="Whose promoted model is trained further.",
+            description="Preset whose promoted model is trained further.",
         ),
     ] = "qarib"
     prefix: Annotated[
@@ -54,12 +54,12 @@ class RetrainConfig:
         tuple[SourceConfig, ...],
         Field(
             title="Sources",
-            description="Where new text is looked for. {year}, {month} (2026-10) and {day} (2026-10-31) in "
-            "an address are those of the run's data interval. Empty: those of the first dataset.",
+            description="Sources of new text. {year}, {month} (2026-10) and {day} (2026-10-31) in an address "
+            "stand for the start of the run's data interval. Empty: the sources of the first dataset.",
         ),
     ] = ()
     retrain_steps: Annotated[
-        int, Field(ge=1, title="Training steps", description="Of this training alone.")
+        int, Field(ge=1, title="Training steps", description="Steps of this training only.")
     ] = 100_000
     learning_rate: Annotated[
         float | None,
@@ -67,7 +67,8 @@ class RetrainConfig:
             gt=0,
             lt=1,
             title="Learning rate",
-            description="At the end of the warm-up; it then falls to 0. Empty: that of the promoted model.",
+            description="Peak value, at the end of the warm-up. It then decays to 0. Empty: the promoted "
+            "model's.",
         ),
     ] = None
     num_warmup_steps: Annotated[
@@ -75,7 +76,7 @@ class RetrainConfig:
         Field(
             ge=0,
             title="Warm-up steps",
-            description="Empty: as many as the promoted model had, at most a tenth of the steps.",
+            description="Empty: the promoted model's, and at most a tenth of the training steps.",
         ),
     ] = None
     promotion_margin: Annotated[
@@ -83,16 +84,17 @@ class RetrainConfig:
         Field(
             ge=0,
             title="Promotion margin",
-            description="Nats that the masked-LM loss on the held-out part may be above that of the promoted "
-            "model. Empty: the margin of the run that is extended.",
+            description="How far, in nats, the masked-LM loss on the held-out part may exceed that of the "
+            "promoted model. Empty: the margin of the run that made the promoted model's dataset.",
         ),
     ] = None
     machine: Annotated[
         Literal["cloud_tpu", "local"] | None,
         Field(
             title="Machine",
-            description="cloud_tpu, or local: the machine that Airflow's worker runs on. Empty: what the "
-            "deployment sets in qarib_tpu, else that of the dataset's own run.",
+            description="cloud_tpu, or local for the Airflow worker's machine. Empty: the value in the "
+            "Airflow "
+            "Variable qarib_tpu, else the value of the run that made the dataset.",
         ),
     ] = None
 
@@ -104,19 +106,19 @@ def prepare_retraining(
     allowed: AllowedSources | None = None,
     client: Any = None,
 ) -> Run:
-    """The run that extends the promoted model's dataset by what is new and trains the model further.
+    """Prepare the run that extends the promoted model's dataset with new text and trains the model further.
 
-    Its settings are not saved yet (`run.save_settings`): there is more to check.
+    The run's settings are not saved yet, see `runs.run.save_settings`: the caller checks more.
 
     Args:
-        deployment: what this deployment sets for every run, nested as a `RunConfig`: the workspace at least.
-        date: what the date fields of the sources' addresses stand for.
-        allowed, client: as `run.prepare` is given them.
+        deployment: the settings of this deployment, nested as in `RunConfig`; at least the workspace.
+        date: the date for the date fields in the addresses of the sources.
+        allowed, client: see `runs.prepare.prepare`.
 
     Raises:
-        NothingNewError: the sources have no file that the promoted model has not seen.
-        InputError: there is no promoted model yet, or its dataset is gone.
-        ConfigError: a setting is wrong, or an address has a date field and the run has no date.
+        NothingNewError: the promoted model has seen all files of the sources.
+        InputError: no model is promoted yet, or its dataset no longer exists.
+        ConfigError: a setting is not valid, or an address has a date field and the run has no date.
     """
     workspace = Path(deployment["workspace"])
     bucket = (deployment.get("upload") or {}).get("bucket") or ""
@@ -127,11 +129,11 @@ def prepare_retraining(
         raise InputError(
             f"no model of the preset {config.preset} is promoted yet",
             where=f"{address or f'{workspace}/'}{PROMOTED}",
-            do="Let the DAG qarib_pretrain run with this preset to its end first, or choose another preset",
+            do="Run the DAG qarib_pretrain with this preset first, or choose another preset",
         )
     base = run_of_dataset(workspace, promoted.dataset_id)
     log.info(
-        "goes on from %s: %s steps, masked-LM loss %.4f",
+        "continues the training of %s: %s steps, masked-LM loss %.4f",
         promoted.model_id,
         f"{promoted.total_steps:,}",
         promoted.loss,
@@ -154,24 +156,24 @@ def prepare_retraining(
     if config.machine is not None:
         values["tpu"]["machine"] = config.machine
     sources = config.sources or [*base.earlier, base][0].config.collect.sources
-    there = _there(sources, date, allowed)
-    values["collect"]["sources"] = [to_dict(source) for source in there]
+    existing = _existing(sources, date, allowed)
+    values["collect"]["sources"] = [to_dict(source) for source in existing]
     values |= {"preset": config.preset, "extends": promoted.dataset_id}
     return prepare(from_dict(RunConfig, values, "qarib_retrain"), allowed, client, save=False)
 
 
 def _folders(config: RunConfig) -> dict[str, Any]:
-    """The settings of the upload that all datasets of a chain share."""
+    """Return the upload settings that all datasets of a chain share."""
     return {name: value for name, value in to_dict(config.upload).items() if name not in ("bucket", "prefix")}
 
 
-def _there(
+def _existing(
     sources: tuple[SourceConfig, ...], date: datetime | None, allowed: AllowedSources | None
 ) -> list[SourceConfig]:
-    """The sources with the date in their addresses; of those with a date only the ones that have a file.
+    """Fill in the date, and drop sources with a date field that have no file for that date.
 
     Raises:
-        NothingNewError: there is none.
+        NothingNewError: no source is left.
     """
     found, missing = [], []
     for source in sources:
@@ -185,15 +187,15 @@ def _there(
                 continue
         found.append(dated)
     if not found:
-        raise NothingNewError("there is no such file", where=", ".join(missing))
+        raise NothingNewError("no such file", where=", ".join(missing))
     return found
 
 
 def with_date(address: str, date: datetime | None) -> str:
-    """The address with the date in place of its date fields.
+    """Replace the date fields of an address with the date.
 
     Raises:
-        ConfigError: it has one, and there is no date.
+        ConfigError: the address has a date field, and `date` is None.
     """
     for field, form in DATE_FIELDS.items():
         if field in address and date is None:

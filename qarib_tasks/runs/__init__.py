@@ -1,1 +1,1 @@
-"""A run: what is requested, the names it gets, and what it needs before and after its steps."""
+"""A run: the request, its names, and what happens before and after its steps."""

@@ -1,4 +1,4 @@
-"""The end of a dataset: its manifest, and what is published with it."""
+"""Completing a dataset: its manifest, and the files that are published with it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 
 def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manifest:
-    """Write the dataset's manifest, once every shard is whole, or as many as the config wants.
+    """Write the dataset's manifest, once every shard is complete, or as many as the config requires.
 
-    The manifest's statistics name those that are not, as `missing_shards`; nobody reads them.
+    The manifest's statistics list the others as `missing_shards`. No training reads those.
 
     Args:
-        objects: what the bucket holds below the dataset's folder, see `audit.audit`.
+        objects: the objects below the dataset's folder in the bucket, see `audit.audit`.
 
     Raises:
-        InputError: with the shards that are missing, failed or corrupt, and why.
+        InputError: too many shards are missing, failed or corrupt. The error lists them with the reasons.
     """
     dataset = run.dataset
     if run.only_training:
@@ -37,10 +37,10 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
     states = audit(dataset, objects)
     if faults := broken(states):
         do = repair(dataset.dataset_id, run.config.workspace)
-        what = f"{len(faults):,} of {len(states):,} shards are not whole: {listed(faults, '; ')}"
+        what = f"{len(faults):,} of {len(states):,} shards are incomplete or damaged: {listed(faults, '; ')}"
         if not tolerated(faults, len(states), run.config.upload.tolerated_missing_share):
             raise InputError(what, where=dataset.dataset_id, do=do)
-        log.warning("%s. upload.tolerated_missing_share is above that. %s", what, do)
+        log.warning("%s. upload.tolerated_missing_share allows this. %s", what, do)
     missing = [state.name for state in faults]
     names = [state.name for state in states if state.name not in missing]
     totals, outputs, random_next = {"examples": 0, "bytes": 0}, [], 0.0
@@ -73,7 +73,7 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
             "random_next_share": round(random_next / max(totals["examples"], 1), 4),
         },
     )
-    # The audit has looked at every file: nothing large is read again.
+    # The audit has verified every file, so nothing large is read again.
     if dataset.manifest.is_file() and _same_but_for_its_time(Manifest.read(dataset.manifest), manifest):
         return Manifest.read(dataset.manifest)
     manifest.write(dataset.manifest)
@@ -89,10 +89,10 @@ def _same_but_for_its_time(one: Manifest, other: Manifest) -> bool:
 
 
 def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
-    """The manifest of a complete dataset, whose objects are as it says: looked at as a whole.
+    """Check the bucket against the manifest of a complete dataset, and return the manifest.
 
     Raises:
-        InputError: with the objects that are missing or have other bytes.
+        InputError: objects are missing or damaged. The error lists them.
     """
     manifest = Manifest.read(run.dataset.manifest)
     if objects is None:
@@ -108,7 +108,7 @@ def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
 
 
 def dataset_files(run: Run) -> list[Path]:
-    """What is published of a dataset beside its shards, the manifest last."""
+    """Return the files of a dataset to publish in addition to its shards, with the manifest last."""
     dataset = run.dataset
     return [
         *(

@@ -1,4 +1,4 @@
-"""How much room a run will need in its workspace, told before it begins."""
+"""The disk space that a run needs in its workspace, checked before the run begins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.errors import ConfigError
 
 GB = 1e9
-# Arabic text becomes about so many times smaller.
+# By about this factor compression shrinks Arabic text.
 COMPRESSED = {".gz": 4, ".bz2": 5, ".xz": 5, ".zst": 4, ".parquet": 3}
 # As in QARiB's corpus: 600 million lines in 60 GB.
 BYTES_PER_LINE = 100
@@ -28,9 +28,9 @@ class DiskNeed:
     """Bytes that a run needs below its workspace.
 
     Attributes:
-        fetched: copies of sources that are far away.
+        fetched: copies of remote sources.
         text: the corpus and its raw shards.
-        tfrecords: those that are here at one time.
+        tfrecords: the largest size of the local TFRecords at any time.
     """
 
     fetched: int
@@ -49,11 +49,11 @@ class DiskNeed:
 
 
 def estimate(config: RunConfig, files: Iterable[SourceFile], shards_at_once: int) -> DiskNeed:
-    """What the steps before the training will write, within a factor of three for usual text.
+    """Estimate what the steps before training write, within a factor of three for usual text.
 
     Args:
-        shards_at_once: where TFRecords are removed after their upload, those of so many shards are there, and
-            of as many that wait to be uploaded.
+        shards_at_once: number of concurrent conversions. If TFRecords are removed after their upload, the
+            workspace holds those of this many shards, and as many again that wait for their upload.
     """
     files = list(files)
     text = sum(file.bytes * COMPRESSED.get(Path(file.name).suffix, 1) for file in files)
@@ -71,22 +71,22 @@ def estimate(config: RunConfig, files: Iterable[SourceFile], shards_at_once: int
 
 
 def check_room(workspace: Path, need: DiskNeed, done: Path) -> str:
-    """Hold the need against the free space.
+    """Compare the need with the free space.
 
     Args:
-        done: folder of what an earlier run has made already, which need not be written again.
+        done: folder with the files of an earlier run, which are not written again.
 
     Returns:
         the figures, for a log.
 
     Raises:
-        ConfigError: there is not enough.
+        ConfigError: the free space is too small.
     """
-    there = sum(path.stat().st_size for path in done.rglob("*") if path.is_file())
+    existing = sum(path.stat().st_size for path in done.rglob("*") if path.is_file())
     place = next(folder for folder in (workspace, *workspace.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    figures = f"needs about {need}; {there / GB:,.2f} GB are there already, {free / GB:,.2f} GB are free"
-    if need.total - there > free:
+    figures = f"needs about {need}; {existing / GB:,.2f} GB exist already, {free / GB:,.2f} GB are free"
+    if need.total - existing > free:
         raise ConfigError(
             f"the run {figures}",
             where=workspace,

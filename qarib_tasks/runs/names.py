@@ -1,4 +1,4 @@
-"""The names of a run's dataset and model, and models that the first version gave another name."""
+"""The names of a run's dataset and model, and models that the first version named differently."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _READ_AT_ONCE = 16  # objects
 
 
 def dataset_name(config: RunConfig, files: Sequence[ConsumedFile], vocab_digest: str) -> str:
-    """The `dataset_id`: the preset and a hash of all that changes the data.
+    """Return the `dataset_id`: the preset and a hash of everything that changes the data.
 
     Args:
-        files: the source files. Their contents count, not their addresses; of a remote file, which is not
-            fetched yet, address, size and version stand for the contents.
+        files: the source files. Their contents count, not their addresses. For a remote file, which is not
+            fetched yet, its address, size and version count instead.
         vocab_digest: SHA-256 of `config.vocab.vocab_file`; empty for none.
     """
     sections = ("collect", "vocab", "split", "convert")
@@ -50,10 +50,10 @@ def dataset_name(config: RunConfig, files: Sequence[ConsumedFile], vocab_digest:
 
 
 def model_name(config: RunConfig, dataset_id: str, start_from_digest: str) -> str:
-    """The `model_id`: the preset and a hash of the dataset's name and all that changes the weights.
+    """Return the `model_id`: the preset and a hash of the dataset's name and all that changes the weights.
 
     Args:
-        start_from_digest: of what `config.train.start_from` holds; empty for none.
+        start_from_digest: digest of the initial weights; empty for random weights.
     """
     return _hashed(config, dataset_id, start_from_digest, left_settings(config.preset))
 
@@ -61,20 +61,20 @@ def model_name(config: RunConfig, dataset_id: str, start_from_digest: str) -> st
 def made_before(
     config: RunConfig, dataset_id: str, start_from_digest: str, address: str | None, client: Any = None
 ) -> str | None:
-    """The name of the model that this run makes, where the first version made it, or part of it, before.
+    """Return the name under which the first version made, or began, the model of this run.
 
-    That version's names depend on settings that change no weight, such as `keep_checkpoint_max`. A model that
-    differs from the run's in nothing else is the run's model.
+    The names of that version depend on settings that change no weight, such as `keep_checkpoint_max`. A model
+    that differs only in those settings is the model of this run.
 
     Args:
         address: `gs://bucket/prefix/` that the run publishes to.
         client: a `google.cloud.storage.Client`; without one only the workspace is searched.
 
     Returns:
-        None where there is no such model, or only one under today's name.
+        the name, or None if no such model exists or if it has today's name.
 
     Raises:
-        StorageError: the bucket cannot be read. One that does not exist holds no model.
+        StorageError: the bucket cannot be read. A bucket that does not exist is no error here.
     """
     from google.api_core.exceptions import GoogleAPIError, NotFound
     from google.auth.exceptions import GoogleAuthError
@@ -138,7 +138,7 @@ def _is_in(bucket: Bucket, name: str) -> bool:
 
 
 def _jobs(folder: Path, bucket: Bucket | None) -> Iterator[TrainingJob]:
-    """The trainings that workspace and bucket know of: those of models, and those that TPUs were given."""
+    """Yield the known trainings of workspace and bucket: those of models, and those launched on TPUs."""
     for path in sorted(folder.glob(f"*/{SETTINGS}")):
         yield from _job(path.read_text(encoding="utf-8"))
     if bucket:
@@ -150,7 +150,7 @@ def _jobs(folder: Path, bucket: Bucket | None) -> Iterator[TrainingJob]:
 
 
 def _job(text: str) -> Iterator[TrainingJob]:
-    """One, unless the text is something else."""
+    """Yield the training that a text holds, unless it holds something else."""
     try:
         values = yaml.load(text, Loader=YAML_LOADER)
         if isinstance(values, dict):
@@ -160,7 +160,7 @@ def _job(text: str) -> Iterator[TrainingJob]:
 
 
 def _distance(folder: Path, bucket: Bucket | None, name: str) -> tuple[bool, int]:
-    """How far a model is from its end: whether its manifest is missing, and its steps, negated."""
+    """Return a sort key, smallest for the most complete model: no manifest, then steps (negated)."""
     texts: dict[str, str] = {}
     for file in (MANIFEST, PROGRESS):
         path = folder / name / file

@@ -1,4 +1,4 @@
-"""From a request to a run: names, earlier datasets, checks."""
+"""Resolve a request into a run: checks, names and earlier datasets."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ def prepare(
     """Check the sources and name the run's dataset and model by a hash of all that changes them.
 
     Args:
-        allowed: what sources may name, where others than the machine's owner name them; None for anything.
+        allowed: the sources that the deployment allows; None allows all.
         client: a `google.cloud.storage.Client` to read the ledger and the names of earlier models with.
-        save: whether nothing is left to check: see `save_settings`.
+        save: save the settings too, see `save_settings`. Pass False if you check more first.
 
     Raises:
-        ConfigError: there is no source, or one may not be read. InputError: a source names no file.
-        NothingNewError: the dataset that the run extends has taken all of them.
-        StorageError: a bucket or web server does not answer as it should.
+        ConfigError: the request has no source, or a source is not allowed.
+        InputError: a source matches no file.
+        NothingNewError: the extended dataset contains all source files.
+        StorageError: a bucket or web server returns an error.
     """
     if config.extends:
         config = _as_extended(config)
@@ -62,7 +63,7 @@ def prepare(
 
 
 def _as_extended(config: RunConfig) -> RunConfig:
-    """The config with the settings of the dataset that it extends, but for the sources."""
+    """Return the config with the settings of the extended dataset, and its own sources."""
     extended = run_of_dataset(Path(config.workspace), config.extends)
     _require_complete(extended)
     own = extended.config
@@ -72,10 +73,10 @@ def _as_extended(config: RunConfig) -> RunConfig:
 
 
 def _new(config: RunConfig, files: list[ConsumedFile], client: Any) -> list[ConsumedFile]:
-    """The files that no dataset has taken of those that are extended.
+    """Return the files that none of the extended datasets contains.
 
     Raises:
-        NothingNewError: there is none.
+        NothingNewError: no file is new.
     """
     run = Run(config, "", "")
     datasets = {earlier.dataset_id for earlier in run.earlier}
@@ -85,7 +86,7 @@ def _new(config: RunConfig, files: list[ConsumedFile], client: Any) -> list[Cons
         log.info("new: %s", file.address)
     if not new:
         raise NothingNewError(
-            f"all of the {len(files):,} source files are in the dataset already", where=config.extends
+            f"all {len(files):,} source files are in the dataset already", where=config.extends
         )
     return new
 
@@ -97,15 +98,15 @@ def prepare_training(
     first_step: Literal["convert", "train"] = "train",
     client: Any = None,
 ) -> Run:
-    """The run that trains on a dataset that is there, whose settings stand in place of the config's.
+    """Prepare a run on an existing dataset. The dataset's settings replace those of the config.
 
     Args:
-        first_step: with `convert` the dataset need not be complete, its text and vocabulary must be.
+        first_step: with `convert`, only the text, the vocabulary and the raw shards must be complete.
         client: a `google.cloud.storage.Client` to read the names of earlier models with.
 
     Raises:
-        InputError: the workspace has no such dataset, or it is not complete.
-        ConfigError: the dataset does not suit the model, or `train.start_from` may not be read.
+        InputError: the workspace has no such dataset, or the dataset is not complete.
+        ConfigError: the dataset does not fit the model, or `train.start_from` is not allowed.
     """
     made = run_of_dataset(Path(config.workspace), dataset_id)
     if first_step == "train":
@@ -113,7 +114,7 @@ def prepare_training(
     made_before = [made.dataset.data, made.dataset.vocab, made.dataset.shards(made.dataset.data)]
     for path in made_before if first_step == "convert" else ():
         if not manifest_of(path).is_file():
-            raise InputError("is not made yet", where=path, do="Start from collect")
+            raise InputError("not made yet", where=path, do="Start from collect")
     values = to_dict(config)
     own = to_dict(made.config)
     values |= {name: own[name] for name in ("extends", "collect", "vocab", "split", "convert")}
@@ -130,7 +131,7 @@ def _require_complete(run: Run) -> None:
 
 
 def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None, client: Any) -> Run:
-    """The run on this dataset, its model named by a hash of all that changes it."""
+    """Return the run on this dataset, with the name of its model."""
     digest, steps = "", 0
     if start_from := config.train.start_from:
         if allowed:
@@ -145,7 +146,7 @@ def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None, c
 
 
 def vocab_file_of(config: RunConfig) -> Path:
-    """The vocabulary that is to be kept, on this machine: one in a bucket is fetched once a version."""
+    """Return the local path of the vocabulary to keep. One in a bucket is downloaded once per version."""
     address = config.vocab.vocab_file
     if config.extends:
         return run_of_dataset(Path(config.workspace), config.extends).dataset.vocab

@@ -1,4 +1,4 @@
-"""A run: what is asked for, and the names that its dataset and its model have because of it."""
+"""A run: the resolved request, and the names that its dataset and its model get from it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FirstStep = Literal["collect", "convert", "train"]
 
 @dataclass(frozen=True)
 class Run:
-    """A resolved request: its settings, and the names its dataset and its model have because of them.
+    """A resolved request: its settings, and the names of its dataset and its model.
 
     Attributes:
-        start_from_digest: of what the training starts from, where it does not start from nothing.
-        steps_before: that were behind that, if it is a model of ours.
-        first_step: the steps before it are left out, as what they made is there.
+        start_from_digest: digest of the initial weights; empty for random weights.
+        steps_before: steps that the initial weights were trained for, if they are a model of this project.
+        first_step: the first step to run. The results of the steps before it exist already.
     """
 
     config: RunConfig
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def only_training(self) -> bool:
-        """Whether the dataset is complete and its steps are left out."""
+        """Whether the run uses a complete dataset and skips the steps that make one."""
         return self.first_step == "train"
 
     @property
@@ -63,17 +63,17 @@ class Run:
         return f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
 
     def at(self, path: Path) -> str:
-        """Where the trainer reads a file of the workspace: in the bucket where there is one."""
+        """Return the address where the trainer reads a workspace file: in the bucket, if the run has one."""
         if not self.address:
             return str(path)
         return self.address + path.relative_to(self.config.workspace).as_posix()
 
     @property
     def earlier(self) -> list[Run]:
-        """Of the datasets that this run's extends, the first of all first.
+        """Return the runs of the datasets that this run's dataset extends, the oldest first.
 
         Raises:
-            InputError: the workspace lacks one.
+            InputError: the workspace lacks one of them.
         """
         if not self.config.extends:
             return []
@@ -82,15 +82,15 @@ class Run:
 
 
 def save_settings(run: Run) -> None:
-    """Write the settings beside the dataset, unless the run only trains on it: for `run_of_dataset`."""
+    """Write the settings next to the dataset, for `run_of_dataset`, unless the run only trains."""
     if not run.only_training:
         write_settings(run.dataset.config, run.config)
 
 
 def write_settings(path: Path, config: Any) -> None:
-    """Write a config dataclass as YAML, unless the file holds these settings already.
+    """Write a config dataclass as YAML, unless the file already holds these settings.
 
-    What an earlier version wrote stays as it is, byte for byte, and is not published again.
+    A file of an earlier version therefore keeps its bytes and is not published again.
     """
     with contextlib.suppress(QaribError):
         if from_dict(type(config), load_yaml(path)) == config:
@@ -99,12 +99,12 @@ def write_settings(path: Path, config: Any) -> None:
 
 
 def ledger_of(run: Run, client: Any = None) -> SharedRecord:
-    """The ledger of the workspace, or the bucket."""
+    """Return the ledger of consumed source files, in the bucket or else in the workspace."""
     return SharedRecord(Path(run.config.workspace), run.address, LEDGER, client)
 
 
 def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
-    """The run that a dataset was made by, as far as its data go: it names no model.
+    """Reconstruct the run that made a dataset. It names no model.
 
     Raises:
         InputError: the workspace has no such dataset.
@@ -120,10 +120,10 @@ def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
 
 
 def run_of_shard(path: Path) -> tuple[Run, str]:
-    """The run that a raw shard belongs to, as `run_of_dataset`, and the shard's name.
+    """Return the run that made a raw shard, see `run_of_dataset`, and the shard's name.
 
     Args:
-        path: `<workspace>/datasets/<dataset_id>/shards/shard_0000`, or below `heldout/` there.
+        path: `<workspace>/datasets/<dataset_id>/shards/shard_0000`, or the same below `heldout/`.
     """
     workspace, dataset_id, name = dataset_of_shard(path)
     return run_of_dataset(workspace, dataset_id), name

@@ -1,4 +1,4 @@
-"""From a run to the trainer's job."""
+"""Build the trainer's job from a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qarib_tasks.storage.manifest import Manifest
 
 
 def training_job(run: Run) -> TrainingJob:
-    """What the trainer is given. It reads the bucket where there is one, as it must on a TPU VM."""
+    """Build the trainer's job. It reads from the bucket, if the run has one, because a TPU VM must."""
     dataset, model, convert = run.dataset, run.model, run.config.convert
     earlier = run.earlier
     manifests = [Manifest.read(r.dataset.manifest) for r in (*earlier, run) if r.dataset.manifest.is_file()]
@@ -54,7 +54,7 @@ def _trained_on(manifest: Manifest) -> TrainedOn:
 
 
 def _random_next_share(datasets: Sequence[Manifest]) -> float | None:
-    """Of the examples of all of them; None where a manifest does not tell."""
+    """Return the share over all examples, or None if a manifest does not have it."""
     figures = [(m.statistics.get("random_next_share"), m.statistics["examples"]) for m in datasets]
     if not figures or any(share is None for share, _ in figures):
         return None

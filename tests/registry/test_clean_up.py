@@ -13,7 +13,7 @@ import pytest
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.sources import fetch, list_files
 from qarib_tasks.errors import CorruptError
-from qarib_tasks.registry.clean_up import Made, delete, survey
+from qarib_tasks.registry.clean_up import Artifact, delete, survey
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
 
@@ -41,7 +41,7 @@ def promote(workspace: Path, model: int, dataset: int) -> None:
     (workspace / "models" / "promoted.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-def reasons(found: list[Made]) -> dict[str, str]:
+def reasons(found: list[Artifact]) -> dict[str, str]:
     return {one.name: one.kept for one in found}
 
 
