@@ -139,5 +139,5 @@ def test_beginning_with_the_shards(run: Run) -> None:
     assert pipeline.split(again) == pipeline.split(run)
     assert not_whole(again, "google_cloud_default") == ["shards/shard_0002"]
     manifest_of(run.dataset.vocab).unlink()
-    with pytest.raises(InputError, match=r"vocab\.txt: is not made yet"):
+    with pytest.raises(InputError, match=r"vocab\.txt: not made yet"):
         prepare_training(run.config, run.dataset_id, first_step="convert")

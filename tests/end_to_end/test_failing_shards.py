@@ -149,7 +149,7 @@ def test_ten_of_sixty_shards(stack: LocalStack, faults: Path) -> None:
         "upstream_failed"
     }
     log = stack.task_log(tasks["dataset -1"])
-    assert f"10 of {SHARDS} shards are not whole" in log
+    assert f"10 of {SHARDS} shards are incomplete or damaged" in log
     for shard in UNREADABLE:
         assert f"{shard}: cannot be read: Input/output error" in log
     for shard in KILLED:
@@ -169,7 +169,7 @@ def test_ten_of_sixty_shards(stack: LocalStack, faults: Path) -> None:
     repaired = wait(stack, BACKFILL, stack.trigger(BACKFILL, {"dataset": run.dataset_id}))
     assert sum(name.startswith("shard.convert") for name in repaired) == 10
     log = stack.task_log(repaired["dataset -1"])
-    assert f"2 of {SHARDS} shards are not whole" in log
+    assert f"2 of {SHARDS} shards are incomplete or damaged" in log
     assert all(f"{shard}: cannot be read" in log for shard in UNREADABLE)
     now = generations(run)
     whole = set(before) - {f"pretraining_data/shard_{shard:04d}.tfrecord" for shard in DAMAGED}

@@ -84,7 +84,7 @@ def test_the_record_of_promotions(runs: list[Run]) -> None:
     assert found.model_id == first.model_id
     states = {entry["model_id"]: entry["state"] for entry in record.read()["presets"]["demo"]["judged"]}
     assert states.keys() == {first.model_id, worse.model_id, better.model_id}
-    assert asdict(found)["reason"] == "a person said so"
+    assert asdict(found)["reason"] == "promoted by hand"
 
 
 def test_two_retrainings_at_once_do_not_both_win(

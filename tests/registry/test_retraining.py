@@ -137,10 +137,10 @@ def test_a_candidate_s_text_is_new_to_the_next(first: Run, tmp_path: Path) -> No
 def test_nothing_new(first: Run, tmp_path: Path) -> None:
     with pytest.raises(NothingNewError, match=r"2026-10\.txt: there is no such file"):
         prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
-    with pytest.raises(NothingNewError, match="all of the 1 source files"):
+    with pytest.raises(NothingNewError, match="all 1 source files"):
         prepare_retraining(settings(tmp_path), deployment(first), OCTOBER.replace(month=9))
     # Without sources of its own it looks where the first dataset's text came from.
-    with pytest.raises(NothingNewError, match="all of the 1 source files"):
+    with pytest.raises(NothingNewError, match="all 1 source files"):
         prepare_retraining(settings(tmp_path, sources=[]), deployment(first), None)
     # A misspelt address without a date is a mistake, not a month without files.
     wrong = [{"name": "text", "path": str(tmp_path / "txet" / "*")}]
@@ -164,7 +164,7 @@ def test_by_hand(first: Run, tmp_path: Path) -> None:
     assert "candidate, it cannot be compared" in answer.output
     assert "--anyway" in answer.output
     answer = CliRunner().invoke(cli, [*command, "--anyway"])
-    assert "promoted, a person said so" in answer.output
+    assert "promoted, promoted by hand" in answer.output
     found = promoted_model(record_of(Path(first.config.workspace), None), "demo")
     assert found == promote(other)
     assert found.dataset_id == first.dataset_id
@@ -233,4 +233,4 @@ def test_with_nothing_new_the_run_ends_well_and_everything_is_skipped(
     assert states.pop("preflight") == "success"
     assert set(states.values()) == {"skipped"}
     assert "delete_tpu" in states
-    assert "all of the 1 source files are in the dataset already" in caplog.text
+    assert "all 1 source files are in the dataset already" in caplog.text

@@ -76,7 +76,7 @@ def test_a_training_may_do_without_some_shards(run: Run) -> None:
     bucket.write_text("pretraining_data/shard_0003.tfrecord", "other")
     fail(run, "shards/shard_0001", "cannot be read")
     few, enough = (tolerating(run, share) for share in (0.1, 0.2))
-    with pytest.raises(InputError, match="2 of 10 shards are not whole"):
+    with pytest.raises(InputError, match="2 of 10 shards are incomplete or damaged"):
         finish_dataset(few, objects(run))
     manifest = finish_dataset(enough, objects(run))
     assert manifest.statistics["missing_shards"] == ["shards/shard_0001", "shards/shard_0003"]
@@ -87,7 +87,7 @@ def test_a_training_may_do_without_some_shards(run: Run) -> None:
     assert training_job(enough).left_out == ("shard_0001.tfrecord", "shard_0003.tfrecord")
 
     bucket.delete("heldout/pretraining_data/shard_0000.tfrecord")
-    with pytest.raises(InputError, match="3 of 10 shards are not whole"):
+    with pytest.raises(InputError, match="3 of 10 shards are incomplete or damaged"):
         finish_dataset(tolerating(run, 0.9), objects(run))
 
     assert pipeline.convert(run, "shards/shard_0001").state == "complete"

@@ -83,4 +83,4 @@ def test_too_little_room_is_an_error_with_the_figures(tmp_path: Path) -> None:
     done.mkdir(parents=True)
     with (done / "data.txt").open("wb") as file:
         file.truncate(10**13)
-    assert "10,000.00 GB are there already" in check_room(workspace, DiskNeed(0, 10**13, 0), done)
+    assert "10,000.00 GB exist already" in check_room(workspace, DiskNeed(0, 10**13, 0), done)
