@@ -41,7 +41,7 @@ class JudgedModel:
     Attributes:
         address: address of its folder, for trainings that start from it and programs that load it.
         evaluation: the trainer's figures of its last step.
-        heldout: hash of the held-out examples and the evaluation settings. Only models with equal hashes can be
+        address: address of its folder, for trainings that start from it and programs that load it.
             compared.
         total_steps: training steps, including those of the models that it started from.
         trained_from: address of the model that it started from; empty for random weights.
