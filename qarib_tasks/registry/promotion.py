@@ -41,8 +41,8 @@ class JudgedModel:
     Attributes:
         address: address of its folder, for trainings that start from it and programs that load it.
         evaluation: the trainer's figures of its last step.
-        address: address of its folder, for trainings that start from it and programs that load it.
-            compared.
+        heldout: hash of the held-out examples and the evaluation settings. You can only compare models with
+            equal hashes.
         total_steps: training steps, including those of the models that it started from.
         trained_from: address of the model that it started from; empty for random weights.
         reason: why it was promoted or not, in plain text.
