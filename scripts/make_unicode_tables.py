@@ -30,14 +30,14 @@ HANGUL = range(0xAC00, 0xD7A4)
 
 HEADER = """\
 # Made by scripts/make_unicode_tables.py from tokenizers {version}; do not edit.
-# One rule a line, code points in hexadecimal:
+# One rule per line, code points in hexadecimal:
 #   space FIRST-LAST          splits words
-#   punctuation FIRST-LAST    a word of its own
+#   punctuation FIRST-LAST    a separate word
 #   reorder CODE CLASS        canonical combining class of marks that NFD sorts and that are not stripped
 #   join FIRST-LAST           removed controls and marks that such marks are sorted across
 #   cased FIRST-LAST RESULT   clean-up; RESULT is code points, or "-" for removed, or "isolated"
 #   lower FIRST-LAST RESULT   clean-up, NFD without category Mn, lower case; or "hangul" (arithmetic)
-# A code point that no line names stays as it is.
+# Code points that are in no line are unchanged.
 """
 
 # The rules of google-research/bert tokenization.py for one code point, on an old Python's own tables.

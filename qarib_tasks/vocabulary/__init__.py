@@ -1,1 +1,1 @@
-"""Step 1: a text to a WordPiece vocabulary and its tokenizer's files."""
+"""Step 1: builds a WordPiece vocabulary and its tokenizer files from a text."""

@@ -1,8 +1,8 @@
-"""Step 1: `data.txt` to a BERT vocabulary, learnt by SentencePiece from the words the tokenizer will see.
+"""Step 1: builds a BERT vocabulary from `data.txt`: SentencePiece learns it from the tokenizer's words.
 
-The text goes through BERT's own normalizer and pre-tokenizer first (`words.py`), so that every learnt entry
-is one the tokenizer can produce. Words are counted once and SentencePiece (Kudo & Richardson 2018; unigram,
-or Sennrich et al.'s BPE) is given words with their frequencies, not text.
+BERT's own normalizer and pre-tokenizer process the text first (`words.py`), so that the tokenizer can produce
+every learned entry. Words are counted once. The input of SentencePiece (Kudo & Richardson 2018; unigram, or
+Sennrich et al.'s BPE) is words with their frequencies, not text.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from qarib_tasks.vocabulary.tokenizer_files import write_tokenizer
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
 
 log = logging.getLogger(__name__)
-COVERAGE = 0.99995  # share of the text's characters that get an entry of their own
-# A word seen once teaches little and costs as much as any other: with so many times the vocabulary's size of
-# others it is left out.
+COVERAGE = 0.99995  # share of the text's characters that get their own entry
+# Words that occur once add little and cost as much as others. They are omitted if at least this many times
+# the vocabulary's size of other words remain.
 ENOUGH_WORDS = 2
-SEEDS = 4  # times the vocabulary's size: pieces that the unigram model starts from
-THREADS = 16  # fixed: SentencePiece adds up in an order that depends on it
+SEEDS = 4  # times the vocabulary's size: number of pieces that the unigram model starts from
+THREADS = 16  # fixed, because the order in which SentencePiece adds numbers depends on it
 
 
 def build_vocab(
@@ -44,20 +44,20 @@ def build_vocab(
     random_seed: int,
     replace: bool = False,
 ) -> Manifest:
-    """Learn `out`, a vocabulary of exactly `config.vocab_size` lines, and write `tokenizer.json` and
-    `tokenizer_config.json` beside it for `transformers`.
+    """Build a vocabulary of exactly `config.vocab_size` lines in `out`, and its tokenizer files.
+
+    `tokenizer.json` and `tokenizer_config.json` are written beside `out`, for `transformers`.
 
     Args:
-        replace: whether another vocabulary at `out` may be replaced. Everything that was converted and
-            trained with it would mean something else by the same numbers.
+        replace: whether to overwrite another vocabulary at `out`. The ids in all data and models that were
+            made with the old one then have other meanings.
 
     Returns:
         the manifest, written last, beside `out`.
 
     Raises:
-        InputError: `data` is missing or empty, or too small for so large a vocabulary (the error names the
-            largest size that works; small text is soon learnt from, so this does not take long); there is
-            another vocabulary already.
+        InputError: `data` is missing, empty, or too small for a vocabulary of this size (the error has the
+            largest size that works), or another vocabulary already exists.
         ConfigError: `config.vocab_file` has another size.
     """
     settings = named_settings(config) | {"do_lower_case": do_lower_case, "random_seed": random_seed}
@@ -68,7 +68,7 @@ def build_vocab(
         log.info("%s: already built", out)
         return done
     if not source.bytes:
-        raise InputError("the corpus is empty", where=data, do="Check what was collected into it")
+        raise InputError("the corpus is empty", where=data, do="Check the sources, and collect again")
     if not replace:
         _refuse_another(out)
     manifest_of(out).unlink(missing_ok=True)
@@ -77,7 +77,7 @@ def build_vocab(
         vocabulary = load_vocab(given)
         if len(vocabulary) != config.vocab_size:
             raise ConfigError(
-                f"the vocabulary has {len(vocabulary):,} entries and vocab_size is {config.vocab_size:,}",
+                f"the vocabulary has {len(vocabulary):,} entries, but vocab_size is {config.vocab_size:,}",
                 where=given,
                 do=f"Set vocab_size to {len(vocabulary)}",
             )
@@ -107,37 +107,37 @@ def build_vocab(
 
 
 def _refuse_another(out: Path) -> None:
-    """Raise InputError where a whole vocabulary of other text or other settings lies at `out`."""
+    """Raise InputError if `out` is an intact vocabulary of other text or with other settings."""
     try:
         other = Manifest.read(manifest_of(out))
     except (InputError, CorruptError):
         return
     if other.state == "complete" and out.exists() and not other.faults(out.parent):
         raise InputError(
-            "there is a vocabulary already, of other text or with other settings",
+            "the file is a vocabulary of other text or with other settings",
             where=out,
-            do="Keep it for new data too (vocab_file), or replace it by saying so (--replace)",
+            do="Set vocab_file to use it for new data too, or pass --replace to overwrite it",
         )
 
 
 def _normalized_vocabulary(
     data: Path, config: VocabConfig, do_lower_case: bool, random_seed: int
 ) -> tuple[list[str], dict[str, Any]]:
-    """The entries in order, and figures for the manifest."""
+    """Return the entries in order, and statistics for the manifest."""
     total, sampled, words = count_words(
         data, do_lower_case=do_lower_case, sample_lines=config.sample_lines, random_seed=random_seed
     )
     for word in [word for word in words if len(word) > LONGEST_WORD or SPACE in word]:
         del words[word]
     if not words:
-        raise InputError("there is no word in the corpus", where=data)
+        raise InputError("the corpus has no words", where=data, do="Check the sources, and collect again")
     alphabet = _alphabet(words)
     fixed = [*SPECIAL_TOKENS, *(f"[UNUSED_{i}]" for i in range(config.placeholders))]
     room = config.vocab_size - len(fixed)
     characters = list(_alphabet_entries(alphabet, do_lower_case))
     if len(characters) > room:
         raise InputError(
-            f"the {len(alphabet):,} characters of the corpus do not fit into {config.vocab_size:,} entries",
+            f"the {len(alphabet):,} characters of the corpus do not fit in {config.vocab_size:,} entries",
             where=data,
             do=f"Set vocab_size to {len(characters) + len(fixed)} or more",
         )
@@ -145,8 +145,8 @@ def _normalized_vocabulary(
     entries = list(dict.fromkeys([*characters, *learnt]))
     if len(entries) < room:
         raise InputError(
-            f"the corpus gives a vocabulary of {len(entries) + len(fixed):,} entries at most, "
-            f"{config.vocab_size:,} were asked for",
+            f"the corpus is too small for {config.vocab_size:,} vocabulary entries, "
+            f"the maximum is {len(entries) + len(fixed):,}",
             where=data,
             do=f"Set vocab_size to {len(entries) + len(fixed)} or less, or collect more text",
         )
@@ -162,7 +162,7 @@ def _normalized_vocabulary(
 
 
 def _alphabet(words: Counter[str]) -> list[str]:
-    """The most frequent characters that make up COVERAGE of the text, by code point."""
+    """Return the most frequent characters that make up COVERAGE of the text, by code point."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
@@ -178,7 +178,7 @@ def _alphabet(words: Counter[str]) -> list[str]:
 
 
 def _alphabet_entries(alphabet: list[str], do_lower_case: bool) -> Iterator[str]:
-    """Every character as the beginning of a word and, where words can go on with it, as a continuation."""
+    """Yield every character as the start of a word and, if it can continue a word, as a continuation."""
     yield from alphabet
     for character in alphabet:
         if split(f"a{character}", do_lower_case=do_lower_case) == [f"a{character}"]:
@@ -186,7 +186,7 @@ def _alphabet_entries(alphabet: list[str], do_lower_case: bool) -> Iterator[str]
 
 
 def _learn(words: Counter[str], alphabet: list[str], size: int, model_type: str) -> list[str]:
-    """Wordpieces that SentencePiece learns from word frequencies, the most likely first."""
+    """Return the wordpieces that SentencePiece learns from word frequencies, the most likely first."""
     known = re.compile(f"[{re.escape(''.join(alphabet))}]+")
     usable = [(word, count) for word, count in words.items() if len(word) > 1 and known.fullmatch(word)]
     repeated = [(word, count) for word, count in usable if count > 1]
@@ -228,5 +228,5 @@ def _learn(words: Counter[str], alphabet: list[str], size: int, model_type: str)
 
 
 def _most_pieces(words: list[tuple[str, int]]) -> int:
-    """A size that BPE cannot exceed: it merges once for each character of a word but the first."""
+    """Return a size that BPE cannot exceed: it merges at most once per character after a word's first."""
     return sum(len(word) for word, _ in words) + len({char for word, _ in words for char in word}) + 8

@@ -1,4 +1,4 @@
-"""The vocabulary file: one entry a line, the line's number from 0 is the entry's id."""
+"""The vocabulary file: one entry per line; the line's number, from 0, is the entry's id."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ def load_vocab(path: Path) -> list[str]:
     """Read a vocabulary as google-research/bert's `load_vocab` does: entries are stripped.
 
     Returns:
-        the entries; an entry's place is its id.
+        the entries; an entry's index is its id.
 
     Raises:
-        InputError: the file is missing, empty or not UTF-8; an entry is empty or stands there twice; [PAD]
-            is not the first entry (padding is id 0); [UNK], [CLS], [SEP] or [MASK] is missing.
+        InputError: the file is missing, empty or not UTF-8; an entry is empty or a duplicate; [PAD] is not
+            the first entry (padding is id 0); [UNK], [CLS], [SEP] or [MASK] is missing.
     """
     try:
         lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
     except FileNotFoundError:
-        raise InputError("no such vocabulary", where=path) from None
+        raise InputError("no such vocabulary", where=path, do="Build one with `qarib vocab`") from None
     except IsADirectoryError:
-        raise InputError("a folder, not a vocabulary", where=path) from None
+        raise InputError("a folder, not a vocabulary", where=path, do="Use a file") from None
     if lines == [b""]:
-        raise InputError("the vocabulary is empty", where=path)
+        raise InputError("the vocabulary is empty", where=path, do="Build one with `qarib vocab`")
     if len(lines) > MAX_ENTRIES:
-        raise InputError(f"the vocabulary has more than {MAX_ENTRIES:,} entries", where=path)
+        raise InputError(
+            f"the vocabulary has more than {MAX_ENTRIES:,} entries", where=path, do="Use a smaller one"
+        )
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         try:
             entry = line.decode().strip()
         except UnicodeDecodeError:
-            raise InputError("not valid UTF-8", where=f"{path}:{number}") from None
+            raise InputError("invalid UTF-8", where=f"{path}:{number}", do="Save the file as UTF-8") from None
         if not entry:
-            raise InputError("an empty entry", where=f"{path}:{number}", do="Remove the line")
+            raise InputError("empty entry", where=f"{path}:{number}", do="Remove the line")
         if entry in seen:
             raise InputError(
-                f"{entry!r} stands here again, first in line {seen[entry]}",
+                f"duplicate entry {entry!r}, first on line {seen[entry]}",
                 where=f"{path}:{number}",
-                do="An entry must be there once",
+                do="Remove one of them",
             )
         seen[entry] = number
     for token in SPECIAL_TOKENS:
@@ -54,6 +56,8 @@ def load_vocab(path: Path) -> list[str]:
             )
     if seen["[PAD]"] != 1:
         raise InputError(
-            "[PAD] must be the first entry, because padding is id 0", where=f"{path}:{seen['[PAD]']}"
+            "[PAD] must be the first entry, because padding is id 0",
+            where=f"{path}:{seen['[PAD]']}",
+            do="Build the vocabulary with `qarib vocab`",
         )
     return list(seen)

@@ -1,8 +1,8 @@
-"""The vocabulary that QARiB's prepare_vocab.py makes, to compare with.
+"""The vocabulary that QARiB's prepare_vocab.py makes, for comparison.
 
-Raw sentences go through its own cleaner and into SentencePiece with its arguments. Two things are put right,
-as no reader takes such a file: an empty entry (SentencePiece's lone mark of a word's beginning) and repeated
-ones are left out, and placeholders stand in their stead.
+Raw sentences are cleaned with the script's cleaner, and SentencePiece runs with the script's arguments. Two
+things are corrected, because no reader accepts the script's file: an empty entry (SentencePiece's mark of a
+word's start, alone) and duplicates are omitted, and placeholders replace them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LINES = 10_000  # cleaned at once
 
 
 def published_arguments(text: Path, prefix: Path, pieces: int) -> dict[str, Any]:
-    """What the script gives SentencePiece, and nothing else."""
+    """Return exactly the arguments that the script passes to SentencePiece."""
     return {
         "input": str(text),
         "model_prefix": str(prefix),
@@ -36,13 +36,13 @@ def published_arguments(text: Path, prefix: Path, pieces: int) -> dict[str, Any]
 
 
 def published_vocabulary(data: Path, config: VocabConfig, folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """The entries in order, and figures for the manifest.
+    """Return the entries in order, and statistics for the manifest.
 
     Args:
         folder: for the cleaned text, which is as large as the text.
 
     Raises:
-        InputError: the text is too small for so many pieces.
+        InputError: the text is too small for a vocabulary of this size.
     """
     cleaner = Cleaner(CollectConfig(cleaning=("published",)))
     lines = 0

@@ -1,4 +1,4 @@
-"""How well a vocabulary fits the tokenizer and a text."""
+"""Measures how well a vocabulary fits the tokenizer and a text."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ UNUSED = re.compile(r"\[UNUSED_\d+\]|\[unused\d+\]")
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """What there is to say of one vocabulary.
+    """The report on one vocabulary.
 
     Attributes:
-        entries: how many.
-        placeholders: `[UNUSED_i]` among them; they and the special tokens are never dead.
-        dead: entries that the tokenizer cannot make of any text.
-        words, wordpieces: of the text; words as the tokenizer splits them, punctuation marks among them.
-        unknown: wordpieces that are [UNK].
-        never_used: living entries that the text does not use.
-        unknown_words: the words that become [UNK] and how often, the most frequent first.
+        entries: number of entries.
+        placeholders: number of `[UNUSED_i]` entries; these and the special tokens never count as dead.
+        dead: entries that the tokenizer cannot produce from any text.
+        words, wordpieces: numbers for the text; words as the tokenizer splits them, including punctuation.
+        unknown: number of wordpieces that are [UNK].
+        never_used: entries that are not dead, but that the text does not use.
+        unknown_words: the words that become [UNK] and their frequencies, the most frequent first.
     """
 
     entries: int
@@ -45,7 +45,7 @@ class VocabularyReport:
         return self.unknown / self.wordpieces if self.wordpieces else 0.0
 
     @property
-    def wordpieces_a_word(self) -> float:
+    def wordpieces_per_word(self) -> float:
         return self.wordpieces / self.words if self.words else 0.0
 
 
@@ -53,15 +53,15 @@ def report(vocab: Path, text: Path, *, do_lower_case: bool) -> VocabularyReport:
     """Compare a vocabulary with the tokenizer and a text.
 
     Raises:
-        InputError: a file is missing, or the vocabulary is none.
+        InputError: a file is missing, or the vocabulary is invalid.
     """
     if not text.is_file():
-        raise InputError("no such file", where=text)
+        raise InputError("no such file", where=text, do="Correct the path of the text")
     return report_of(load_vocab(vocab), count_words(text, do_lower_case=do_lower_case)[2], do_lower_case)
 
 
 def report_of(entries: Sequence[str], words: Counter[str], do_lower_case: bool) -> VocabularyReport:
-    """The report on entries, for words that are counted already."""
+    """Return the report on entries, for words that are already counted."""
     known = set(entries)
     longest = max(map(len, entries))
     used: Counter[str] = Counter()
@@ -89,7 +89,7 @@ def report_of(entries: Sequence[str], words: Counter[str], do_lower_case: bool) 
 
 
 def wordpieces(word: str, entries: set[str], longest: int) -> list[str]:
-    """The longest entry that fits at each place (google-research/bert, WordpieceTokenizer); [] for [UNK]."""
+    """Split a word greedily, longest entry first (google-research/bert, WordpieceTokenizer); [] for [UNK]."""
     if len(word) > LONGEST_WORD:
         return []
     pieces, start, prefix = [], 0, ""
@@ -105,10 +105,11 @@ def wordpieces(word: str, entries: set[str], longest: int) -> list[str]:
 
 
 def dead_entries(entries: Sequence[str], *, do_lower_case: bool) -> list[str]:
-    """Entries that no text gives: the normalizer changes or splits them, or a longer entry always wins.
+    """Return entries that no text produces: the normalizer changes them, or a longer entry always fits.
 
-    An entry that begins words lives if it, as text, is one word: the longest entry that fits is itself. One
-    that continues words lives if some word leads to it; words of one or two entries before it are tried.
+    An entry that starts words is alive if it, as text, is one word: it is then the longest entry that fits.
+    An entry that continues words is alive if some word produces it; words with one or two entries before it
+    are tried.
     """
     known, longest = set(entries), max(map(len, entries))
     heads = [e for e in entries if len(e) == 1 and split(e + "a", do_lower_case=do_lower_case) == [e + "a"]]
@@ -138,7 +139,7 @@ def _reached(entry: str, tail: str, heads: list[str], known: set[str], longest: 
 
 
 def lower_case_of(vocab: Path) -> bool | None:
-    """What `tokenizer_config.json` beside a vocabulary says of lower case; None where there is none."""
+    """Return `do_lower_case` of the `tokenizer_config.json` beside a vocabulary; None if it has none."""
     path = vocab.with_name(TOKENIZER_CONFIG)
     try:
         value = json.loads(path.read_text(encoding="utf-8")).get("do_lower_case")
@@ -148,7 +149,7 @@ def lower_case_of(vocab: Path) -> bool | None:
 
 
 def side_by_side(reports: Sequence[VocabularyReport], names: Sequence[str], examples: int = 10) -> str:
-    """The reports as a table, and examples below it."""
+    """Return the reports as a table, followed by examples."""
     rows: list[tuple[str, list[str]]] = [
         ("entries", [f"{r.entries:,}" for r in reports]),
         ("placeholders", [f"{r.placeholders:,}" for r in reports]),
@@ -159,8 +160,8 @@ def side_by_side(reports: Sequence[VocabularyReport], names: Sequence[str], exam
         ),
         ("words", [f"{r.words:,}" for r in reports]),
         ("wordpieces", [f"{r.wordpieces:,}" for r in reports]),
-        ("wordpieces a word", [f"{r.wordpieces_a_word:.4f}" for r in reports]),
-        ("[UNK] of wordpieces", [f"{r.unknown_share:.4%}" for r in reports]),
+        ("wordpieces per word", [f"{r.wordpieces_per_word:.4f}" for r in reports]),
+        ("[UNK] share", [f"{r.unknown_share:.4%}" for r in reports]),
     ]
     width = max(20, *map(len, names)) + 2
     lines = [" " * 22 + "".join(name.rjust(width) for name in names)]

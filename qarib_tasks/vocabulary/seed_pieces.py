@@ -1,8 +1,8 @@
-"""Where SentencePiece's unigram training starts from: the most promising pieces of words.
+"""Finds the pieces of words that SentencePiece's unigram training starts from.
 
-SentencePiece itself (Kudo 2018) finds them with a suffix array of the text, each word as often as it is
-there: gigabytes of memory and most of its time, and of overlapping pieces it keeps few. Over distinct words
-it is one sort for each length of a piece.
+SentencePiece itself (Kudo 2018) finds them with a suffix array of the text, in which each word is repeated by
+its frequency. This takes gigabytes of memory and most of its time, and keeps few of overlapping pieces. Over
+distinct words, one sort per length of a piece is enough.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 def seed_pieces(words: Sequence[tuple[str, int]], mark: str, most: int) -> list[tuple[str, int]]:
-    """Substrings of two or more characters that are there twice, by their characters times frequency.
+    """Find substrings of two or more characters that occur at least twice, by length times frequency.
 
     Args:
         words: distinct words and their frequencies.
-        mark: what SentencePiece puts before a word.
-        most: how many to give.
+        mark: SentencePiece's mark of a word's start.
+        most: maximum number of pieces.
 
     Returns:
-        pieces and frequencies, the most promising first, of equal ones that of the earlier word.
+        pieces and frequencies, by length times frequency, largest first; of equal ones, the piece of the
+        earlier word first.
     """
     text = "".join(mark + word for word, _ in words)
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
@@ -38,7 +39,7 @@ def seed_pieces(words: Sequence[tuple[str, int]], mark: str, most: int) -> list[
         places = places[left[places] >= length]
         if not len(places):
             break
-        # A hash of the piece that begins at each place, from that of the piece one shorter.
+        # The hash of the piece that starts at each place, from the hash of the piece one shorter.
         mixed = (hashes[places] ^ codes[places + length - 1]) * _FACTOR
         mixed ^= mixed >> np.uint64(29)
         hashes[places] = mixed

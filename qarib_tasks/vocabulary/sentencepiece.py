@@ -1,4 +1,4 @@
-"""SentencePiece: training, and its pieces as WordPiece entries."""
+"""Trains SentencePiece, and turns its pieces into WordPiece entries."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from typing import Any
 
 from qarib_tasks.errors import InputError
 
-SPACE = "\u2581"  # SentencePiece's mark of a word's beginning
+SPACE = "\u2581"  # SentencePiece's mark of a word's start
 
 
 def train_sentencepiece(**settings: Any) -> None:
-    """SentencePiece's trainer, its complaints as InputError."""
+    """Run SentencePiece's trainer.
+
+    Raises:
+        InputError: SentencePiece reports an error.
+    """
     import sentencepiece
 
     try:
         sentencepiece.SentencePieceTrainer.train(**settings)
     except RuntimeError as error:
         raise InputError(
-            f"SentencePiece cannot learn so many pieces from the text: {' '.join(str(error).split())}",
+            f"SentencePiece failed to learn a vocabulary of this size: {' '.join(str(error).split())}",
             do="Set a smaller vocab_size, or collect more text",
         ) from None
 
 
 def read_pieces(path: Path) -> list[str]:
-    """The pieces in a SentencePiece `.vocab` file, without <unk>, the first."""
+    """Return the pieces in a SentencePiece `.vocab` file, without the first one, <unk>."""
     return [line.split("\t")[0] for line in path.read_text("utf-8").split("\n") if line][1:]
 
 
 def as_entry(piece: str) -> str:
-    """A SentencePiece piece as an entry: `▁word` → `word`, `end` → `##end`."""
+    """Turn a SentencePiece piece into an entry: `▁word` → `word`, `end` → `##end`."""
     return piece[1:] if piece.startswith(SPACE) else f"##{piece}"

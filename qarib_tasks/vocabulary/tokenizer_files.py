@@ -1,4 +1,4 @@
-"""`tokenizer.json` and `tokenizer_config.json`."""
+"""Writes `tokenizer.json` and `tokenizer_config.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qarib_tasks.vocabulary.words import LONGEST_WORD
 
 
 def make_tokenizer(vocabulary: list[str], *, do_lower_case: bool) -> Any:
-    """BERT's tokenizer with this vocabulary, as a `tokenizers.Tokenizer`."""
+    """Return BERT's tokenizer with this vocabulary, as a `tokenizers.Tokenizer`."""
     from tokenizers import Tokenizer
     from tokenizers.decoders import WordPiece as WordPieceDecoder
     from tokenizers.models import WordPiece

@@ -1,4 +1,4 @@
-"""What BERT's basic tokenizer does to each code point, per `unicode_tables.txt`."""
+"""Reads `unicode_tables.txt`: what BERT's basic tokenizer does to each code point."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ TABLES = Path(__file__).parents[1] / "vocabulary" / "unicode_tables.txt"
 
 
 def rules(*, do_lower_case: bool) -> Iterator[tuple[str, int, int, str]]:
-    """(rule, first and last code point, value) of each line of `unicode_tables.txt` that matters.
+    """Yield (rule, first code point, last code point, value) of each line that applies.
 
-    The rules are described in the file's head; "cased" and "lower" come out as "result".
+    The header of `unicode_tables.txt` describes the rules. The rules "cased" and "lower" are yielded as
+    "result".
     """
     mode = "lower" if do_lower_case else "cased"
     wanted = {"space": "space", "punctuation": "punctuation", mode: "result"}
@@ -27,7 +28,7 @@ def rules(*, do_lower_case: bool) -> Iterator[tuple[str, int, int, str]]:
 
 
 def result_of(code: int, value: str) -> list[int]:
-    """The code points that a "result" rule's value stands for."""
+    """Return the code points for a "result" rule's value."""
     if value == "-":
         return []
     if value == "isolated":

@@ -1,8 +1,8 @@
-"""The words of a text as BERT's tokenizer sees them, and how often each is there.
+"""Counts the words of a text as BERT's tokenizer sees them.
 
-Text goes through the tokenizer's own normalizer and pre-tokenizer (Devlin et al. 2019; google-research/bert
-`tokenization.py`). Both look at one character at a time, so a space-separated word gives the same words
-wherever it stands: each distinct one is normalized once.
+The tokenizer's own normalizer and pre-tokenizer process the text (Devlin et al. 2019; google-research/bert
+`tokenization.py`). Both examine one character at a time, so a space-separated word results in the same words
+wherever it occurs: each distinct one is normalized once.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _WORDS = 100_000  # normalized at once
 
 @cache
 def _tables(do_lower_case: bool) -> tuple[Mapping[int, str], re.Pattern[str] | None]:
-    """What `str.translate` makes of each code point, and a pattern of those that it cannot do alone: marks
-    that the normalizer sorts."""
+    """Return a table for `str.translate`, and a pattern of marks that it cannot handle.
+
+    The normalizer sorts these marks.
+    """
     from qarib_tasks.vocabulary.unicode_rules import result_of, rules
 
     table: dict[int, str] = {}
@@ -53,7 +55,7 @@ def _tables(do_lower_case: bool) -> tuple[Mapping[int, str], re.Pattern[str] | N
 
 
 def split(word: str, *, do_lower_case: bool) -> list[str]:
-    """The tokenizer's words of a text without line feeds."""
+    """Return the tokenizer's words of a text without line feeds."""
     table, marks = _tables(do_lower_case)
     if marks and marks.search(word):
         return _exactly(word, do_lower_case)
@@ -69,7 +71,7 @@ def _exactly(word: str, do_lower_case: bool) -> list[str]:
 
 
 def normalized(raw: Mapping[str, int], *, do_lower_case: bool) -> Counter[str]:
-    """The counts of the tokenizer's words, from those of space-separated ones."""
+    """Return the counts of the tokenizer's words, from the counts of space-separated words."""
     table, marks = _tables(do_lower_case)
     words: Counter[str] = Counter()
     get = words.get
@@ -94,7 +96,7 @@ def count_words(
     """Count the tokenizer's words in the non-blank lines of a text, or in a uniform sample of them.
 
     Returns:
-        lines in all, lines in the sample, the words' counts.
+        number of lines, number of lines in the sample, count of each word.
     """
     with data.open("rb") as file:
         total = sum(1 for line in file if not line.isspace())
@@ -115,7 +117,7 @@ def count_words(
             raw.update(block.split())
             advance(2 * len(block))
             if len(raw) > 10 * _WORDS:
-                # Diacritics and punctuation make a word many; what is in memory is bounded by normalizing.
+                # With diacritics and punctuation, a word has many forms; normalizing bounds the memory.
                 words.update(normalized(raw, do_lower_case=do_lower_case))
                 raw.clear()
         words.update(normalized(raw, do_lower_case=do_lower_case))

@@ -42,7 +42,7 @@ def test_the_report_knows_dead_unused_and_unknown(corpus: Path, tmp_path: Path) 
     assert found.unknown_words == [("مرحبا", 2), ("!", 1), (".", 1), ("a", 1)]
     assert found.wordpieces == 2 + 2 + 1 + 5
     assert found.unknown_share == 0.5
-    assert found.wordpieces_a_word == pytest.approx(10 / 9)
+    assert found.wordpieces_per_word == pytest.approx(10 / 9)
     assert found.never_used == ["##ال", "##ق", "never", "##b"]
     cased = report(vocab, text, do_lower_case=False)
     assert cased.dead == ["a.b", "##."]
