@@ -128,7 +128,7 @@ def judge(
 
 def manifest_name(dataset: DatasetLayout, name: str) -> str:
     """The name of a shard's manifest below the dataset's folder."""
-    return f"{dataset.tfrecord_name(name).removesuffix('.tfrecord')}.json"
+    return f"{dataset.tfrecord_name(name).removesuffix(TFRECORD)}.json"
 
 
 def is_dropped(tfrecord: Path, blob: Any | None) -> bool:
