@@ -1,16 +1,17 @@
-"""Converts and uploads the shards of a dataset that failed, are missing or are corrupt, and no others.
+"""Converts and uploads the missing, failed and corrupt shards of a dataset, and no others.
 
-**To repair a dataset**, press *Trigger* and fill in its name: the `dataset_id` in the log of `preflight`, and
-in the error of the task `dataset`. Leave the rest as it is.
+**To repair a dataset**, press *Trigger* and enter its name: the `dataset_id` that the log of `preflight` and
+the error of the task `dataset` give. Keep the other fields as they are.
 
 1. `preflight` finds the settings that the dataset was made with.
-2. `plan` audits every shard (its manifest, its file, its object's size and checksum), and its log names those
-   that are not whole, and why.
-3. `shard` for each of them: `convert`, `upload`. What turns out to be whole is left alone.
-4. `dataset` judges the whole dataset again and names what could not be repaired; `publish` uploads the
-   dataset's manifest once every shard is whole.
+2. `plan` audits every shard: its manifest, its file, and its object's size and checksum. The log lists the
+   shards that are incomplete or damaged, and why.
+3. `shard` runs `convert` and `upload` for each listed shard. A shard that proves to be intact is not changed.
+4. `dataset` checks the dataset again and lists the shards that could not be repaired. When every shard is
+   intact, `publish` uploads the dataset's manifest.
 
-Then clear the task `dataset` of the run that failed, with its downstream tasks: it goes on to the training.
+Then, in the run that failed, clear the task `dataset` and its downstream tasks: the run continues with the
+training.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def plan(run: dict[str, Any]) -> list[str]:
 
 @dag(
     dag_display_name="QARiB: repair shards",
-    description="Converts and uploads the shards of a dataset that failed, are missing or are corrupt",
+    description="Converts and uploads the missing, failed and corrupt shards of a dataset",
     doc_md=__doc__,
     schedule=None,
     params=backfill_params(),

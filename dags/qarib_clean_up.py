@@ -1,12 +1,12 @@
-"""Deletes datasets, models and fetched sources that nobody needs any more, from the workspace and the bucket.
+"""Deletes old datasets, models and downloaded sources from the workspace and the bucket.
 
-Trigger it as it is: the log of `clean_up` lists what would go and why the rest is kept, and nothing is
-deleted. Trigger it again with *Dry run* off to delete what was listed.
+Trigger it with the default settings first: the log of `clean_up` lists what can be deleted and why the rest
+is kept. Nothing is deleted. To delete what the log lists, trigger the DAG again with *Dry run* off.
 
-What is kept whatever its age: promoted models, and whatever a model that is kept refers to: its dataset, the
-model that it goes on from, and the datasets that its dataset extends. What changed within the given days is
-kept too, so a run that is under way loses nothing. A source that was fetched goes when it was not read for so
-long; a run that names it fetches it again.
+These are kept at any age: promoted models, and everything that a kept model refers to, which is its dataset,
+the model that it was trained from, and the datasets that its dataset extends. Everything that changed within
+the given number of days is kept too, so a running run loses nothing. A downloaded source is deleted when no
+run has read it for that long; a run that names it downloads it again.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ log = logging.getLogger(__name__)
 def clean_up() -> int:
     params, defaults = get_current_context()["params"], deployment_defaults()
     if not defaults["workspace"]:
-        raise ConfigError("no workspace", do="Set the Airflow Variable qarib_workspace")
+        raise ConfigError("no workspace is set", do="Set the Airflow Variable qarib_workspace")
     workspace, bucket = Path(defaults["workspace"]), defaults["upload"]["bucket"]
     address = f"gs://{bucket}/{params['prefix']}" if bucket else None
     client = GCSHook(gcp_conn_id=CONNECTION).get_conn() if bucket else None
     found = survey(workspace, address, params["older_than_days"], client)
-    for one in found:
-        log.info("%s: %s", one, f"kept, {one.kept}" if one.kept else "may go")
-    old = [one for one in found if not one.kept]
-    size = sum(one.bytes for one in old) / 1e9
-    log.info("%d of %d may go, %.3f GB", len(old), len(found), size)
+    for artifact in found:
+        log.info("%s: %s", artifact, f"kept, {artifact.kept}" if artifact.kept else "can be deleted")
+    old = [artifact for artifact in found if not artifact.kept]
+    size = sum(artifact.bytes for artifact in old) / 1e9
+    log.info("%d of %d can be deleted, %.3f GB", len(old), len(found), size)
     if params["dry_run"]:
-        log.info("Dry run: nothing is deleted")
+        log.info("Dry run: nothing was deleted")
         return 0
-    for one in old:
-        delete(one, workspace, address, client)
+    for artifact in old:
+        delete(artifact, workspace, address, client)
     return len(old)
 
 
 @dag(
-    dag_display_name="QARiB: delete what is old",
-    description="Deletes old datasets and models that nobody refers to, and fetched sources",
+    dag_display_name="QARiB: delete old datasets and models",
+    description="Deletes old datasets, models and downloaded sources that nothing kept refers to",
     doc_md=__doc__,
     schedule=None,
     max_active_runs=1,
@@ -60,16 +60,18 @@ def clean_up() -> int:
             90,
             type="number",
             minimum=1,
-            title="Older than, days",
-            description="What changed since then is kept.",
+            title="Minimum age in days",
+            description="Everything that changed within this number of days is kept.",
         ),
-        "dry_run": Param(True, type="boolean", title="Dry run", description="Only list them."),
+        "dry_run": Param(
+            True, type="boolean", title="Dry run", description="List what can be deleted, and delete nothing."
+        ),
         "prefix": Param(
             "",
             type="string",
             pattern=r"^$|^[^/].*/$",
             title="Prefix",
-            description="Folder in the bucket that the runs published to, ending with a slash.",
+            description="The folder in the bucket that the runs publish to, ending with a slash.",
         ),
     },
     tags=["qarib"],

@@ -1,31 +1,34 @@
-"""Raw Arabic text to a trained, evaluated and exported BERT.
+"""Turns raw Arabic text into a trained, evaluated and exported BERT.
 
-**To try it**, press *Trigger*, choose the preset `demo`, leave everything else empty. It takes some minutes.
+**To try it**, press *Trigger*, choose the preset `demo`, and keep all other fields empty. The run takes a few
+minutes.
 
-**For your own text**, choose the preset `qarib`, put your files under *Sources*, and a bucket under *Bucket*
-if your administrator has not set one. Every field that you leave empty has the preset's value; the log of
-`preflight` shows all of them.
+**To use your own text**, choose the preset `qarib` and list your files under *Sources*. Enter a bucket under
+*Bucket* unless your administrator has set one. An empty field has the preset's value; the log of `preflight`
+shows all values.
 
-What happens, from left to right:
+The steps, from left to right:
 
-1. `preflight` checks the settings, the sources and the bucket, before anything is made.
-2. `sources` names the sources, `collect_source` reads and cleans each of them, and `collect` joins them into
-   one text without repeats and puts a small part of it aside for evaluation; `report.html` beside the text
-   shows what came of it.
-3. `vocab` learns the vocabulary; `split` cuts the text into shards. Both at once.
-4. `shard` for each shard: `convert` makes the pre-training data, `upload` brings it to the bucket.
-5. `dataset` judges whether all shards are there and names those that are not; `publish` uploads the
-   vocabulary, `bert_config.json` and the dataset's manifest.
-6. `train`: on a Cloud TPU that `prepare_tpu` prepares and `delete_tpu` removes, whatever happens; or on the
-   worker's machine (*Machine*: `local`). Its log shows step and loss. A TPU that is lost is replaced.
-7. `evaluate`, `export`: the model ends up below `models/`. `promote` makes it the one that `qarib_retrain`
-   goes on from, unless there is one that is better; then the task is skipped and its log says why.
+1. `preflight` checks the settings, the sources and the bucket before any work starts.
+2. `sources` lists the sources, `collect_source` reads and cleans each of them, and `collect` joins them into
+   one text without duplicates and holds out a small part for evaluation. `report.html`, in the same folder as
+   the text, shows the result.
+3. `vocab` trains the vocabulary while `split` cuts the text into shards.
+4. `shard` runs for each shard: `convert` makes the pre-training data, and `upload` copies it to the bucket.
+5. `dataset` checks that all shards exist and lists the missing ones. `publish` uploads the vocabulary,
+   `bert_config.json` and the dataset's manifest.
+6. `train` trains on a Cloud TPU, which `prepare_tpu` prepares and `delete_tpu` deletes even if the training
+   fails. With *Machine* set to `local` it trains on the worker's machine. The log shows step and loss. A lost
+   TPU is replaced.
+7. `evaluate` measures the model on the held-out text, and `export` writes the model below `models/`.
+   `promote` makes it the model that `qarib_retrain` continues from. If the model that is already promoted is
+   better, the task is skipped and its log says why.
 
-**To train again on a dataset that is there**, with another model or longer, give its name under *Train on a
-dataset that is there*: the steps before the training are left out.
+**To train again on an existing dataset**, with another model or for longer, enter its name under *Use an
+existing dataset*: the steps before the training are skipped.
 
-**If a task fails**, its log ends with what was wrong and what to do. Correct it and clear the task, or
-trigger the DAG again with the same settings: whatever is finished is found again and left alone.
+**If a task fails**, its log ends with what went wrong and what to do. Correct the cause and clear the task,
+or trigger the DAG again with the same settings: finished work is reused.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ def preflight() -> dict[str, Any]:
 
 @dag(
     dag_display_name="QARiB: pre-train a BERT",
-    description="Raw Arabic text to a trained, evaluated and exported BERT",
+    description="Turns raw Arabic text into a trained, evaluated and exported BERT",
     doc_md=__doc__,
     schedule=None,
     params=params_in_use(),

@@ -1,12 +1,12 @@
 """Deletes Cloud TPUs that are past their lifetime.
 
-The last of three guards against a TPU that nobody thinks of any more: a run's own `delete_tpu`, the machine
-itself, which deletes itself when its lifetime is over, and this DAG, every ten minutes. Each TPU says in its
-labels whose it is and when it should be gone; a quarter of an hour later `reap` deletes it. Those without
-the label `made-by=qarib` are not looked at.
+This DAG runs every ten minutes and is the last of three guards against a forgotten TPU. The first is the
+run's own `delete_tpu`; the second is the machine, which deletes itself at the end of its lifetime. The labels
+of each TPU name its owner and the time when it expires; `reap` deletes it 15 minutes after that time. TPUs
+without the label `made-by=qarib` are ignored.
 
-Trigger it with *Dry run* to see what there is without deleting anything. Where no run ever trains on a Cloud
-TPU (Airflow Variable `qarib_tpu`: `machine: local`) it does nothing.
+To list the TPUs without deleting any, trigger the DAG with *Dry run* on. In a deployment that never trains on
+a Cloud TPU (Airflow Variable `qarib_tpu`: `machine: local`), the DAG does nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 @fails_for_good
 def reap() -> list[str]:
     if yaml_mapping("qarib_tpu").get("machine") == "local":
-        log.info("No run trains on a Cloud TPU here")
+        log.info("This deployment does not train on Cloud TPUs (Airflow Variable qarib_tpu: machine: local)")
         return []
     client = CloudTPUHook(gcp_conn_id=CONNECTION).get_conn()
     found = reaper.find(client)
@@ -37,7 +37,7 @@ def reap() -> list[str]:
     for one in found:
         log.info("%s%s", one, ": past its lifetime" if one in late else "")
     if get_current_context()["params"]["dry_run"]:
-        log.info("Dry run: nothing is deleted")
+        log.info("Dry run: nothing was deleted")
         return []
     reaper.delete(client, late)
     log.info("Deleted: %s", ", ".join(one.name for one in late) or "none")
@@ -45,15 +45,19 @@ def reap() -> list[str]:
 
 
 @dag(
-    dag_display_name="QARiB: delete forgotten TPUs",
+    dag_display_name="QARiB: delete expired TPUs",
     description="Deletes Cloud TPUs that are past their lifetime",
     doc_md=__doc__,
     schedule="*/10 * * * *",
     catchup=False,
     max_active_runs=1,
-    # Nobody has to remember to switch it on.
+    # The guard works without anyone switching it on.
     is_paused_upon_creation=False,
-    params={"dry_run": Param(False, type="boolean", title="Dry run", description="Only list them.")},
+    params={
+        "dry_run": Param(
+            False, type="boolean", title="Dry run", description="List the TPUs, and delete none."
+        )
+    },
     tags=["qarib"],
     default_args=DEFAULT_ARGS,
 )

@@ -1,26 +1,27 @@
-"""Trains the promoted model further on text that is new, and promotes the result unless it is worse.
+"""Trains the promoted model further on new text, and promotes the result unless it is worse.
 
-**It needs** a promoted model: `qarib_pretrain` promotes the first one of a preset when it has exported it.
-What it trains and where it looks for text stands in the Airflow Variable `qarib_retrain`; the form below
-overrides it for one run. When it runs by itself is set in the environment of the DAG processor
-(`QARIB_RETRAIN_SCHEDULE`: a cron expression, or `asset`; `QARIB_TIMEZONE`). See docs/retraining.md.
+**You need** a promoted model: `qarib_pretrain` promotes the first model of a preset after exporting it. The
+Airflow Variable `qarib_retrain` sets the model to train and the sources of the text; the form overrides it
+for one run. The environment of the DAG processor sets the schedule (`QARIB_RETRAIN_SCHEDULE`: a cron
+expression, or `asset`; `QARIB_TIMEZONE`). See docs/retraining.md.
 
-What happens, from left to right:
+The steps, from left to right:
 
-1. `preflight` looks which source files the promoted model's dataset has not taken, by their contents. If
-   there is none, everything behind is skipped, and its log says so. So it is behind `collect` if the new
-   files hold nothing but repeats.
+1. `preflight` finds the source files that the promoted model's dataset does not contain, comparing contents.
+   If there are no such files, all downstream tasks are skipped, and the log says so. If the new files hold
+   nothing but duplicates, the tasks downstream of `collect` are skipped in the same way.
 2. `sources`, `collect_source`, `collect`, `vocab`, `split`, `shard` (`convert` and `upload`), `dataset` and
-   `publish` make a dataset of the new text alone, with the vocabulary that is there. The shards of the
-   datasets that it extends are not touched.
-3. `prepare_tpu`, `train`, `delete_tpu`: the promoted model's weights are trained on all shards, old and new,
-   with a warm-up and decay of their own.
-4. `evaluate`, `export`: on the held-out part of the first dataset, as every model before.
-5. `promote` makes it the promoted model, unless its loss is above that one's by more than the margin. Then
-   the task is skipped, the model stays a candidate, and the task's log has the figures.
+   `publish` make a dataset of the new text alone, with the existing vocabulary. The shards of the datasets
+   that it extends are not changed.
+3. `prepare_tpu`, `train` and `delete_tpu` train the promoted model's weights on all shards, old and new, with
+   a new warm-up and decay.
+4. `evaluate` and `export` use the held-out part of the first dataset, as for every earlier model.
+5. `promote` makes the result the promoted model, unless its loss exceeds the promoted model's loss by more
+   than the margin. In that case the task is skipped, the model stays a candidate, and the log shows both
+   losses.
 
-**A month's files**: with {month} in a source's address each run takes the files of its data interval, and
-`airflow backfill create --dag-id qarib_retrain` goes over past months.
+**To use one month's files per run**, put {month} in a source's address: each run reads the files of its data
+interval. To process past months, run `airflow backfill create --dag-id qarib_retrain`.
 """
 
 from __future__ import annotations

@@ -156,5 +156,5 @@ def test_the_dag_deletes_only_when_told_to(
 
     assert run() == [an_id(1), an_id(2)]
     assert f"models/{an_id(1)} (0.000 GB, last changed" in caplog.text
-    assert "1 of 2 may go" in caplog.text
+    assert "1 of 2 can be deleted" in caplog.text
     assert run(dry_run=False) == [an_id(2)]
