@@ -1,1 +1,1 @@
-"""Stand-ins for Google services, so that the whole way runs on a laptop."""
+"""Emulators of Google services, to run the complete pipeline on a laptop."""

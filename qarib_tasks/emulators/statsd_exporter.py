@@ -1,11 +1,12 @@
-"""StatsD in, Prometheus out: what Airflow's processes send by UDP can be scraped at one address.
+"""Receives StatsD metrics and serves them to Prometheus, at one address for all of Airflow's processes.
 
-It understands what Airflow sends: counters, gauges and timers, with tags as InfluxDB writes them
-(`[metrics] statsd_influxdb_enabled`). The project prometheus/statsd_exporter does more and can take its
-place; this one needs nothing that is not installed with Airflow anyway.
+It supports the metrics that Airflow sends by UDP: counters, gauges and timers, with tags in InfluxDB's format
+(`[metrics] statsd_influxdb_enabled`). The project prometheus/statsd_exporter does more and can replace it;
+this one needs only packages that are installed with Airflow.
 
-Line: `name,tag=value,…:value|type`, type `c` (adds), `g` (sets; a sign adds) or `ms` (milliseconds), and
-`|@rate` for a counter of which only that share is sent (github.com/statsd/statsd, docs/metric_types.md).
+Line: `name,tag=value,…:value|type`, where type is `c` (adds), `g` (sets; with a sign, adds) or `ms`
+(milliseconds), and `|@rate` for a counter that is sent with this sampling rate (github.com/statsd/statsd,
+docs/metric_types.md).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Tags = tuple[tuple[str, str], ...]
 
 @dataclass
 class Series:
-    """The samples of one name: values by tags; of timers the count and the sum in seconds."""
+    """The samples of one name: values by tags; for timers, the count and the sum in seconds."""
 
     kind: str
     values: dict[Tags, float] = field(default_factory=dict)
@@ -39,7 +40,7 @@ class Series:
 
 
 class StatsdCollector(Collector):
-    """The newest values of all that was received; thread-safe."""
+    """Collects the received metrics. Thread-safe."""
 
     def __init__(self) -> None:
         self.malformed = 0
@@ -47,7 +48,7 @@ class StatsdCollector(Collector):
         self._lock = threading.Lock()
 
     def receive(self, packet: bytes) -> None:
-        """Take in a packet of lines; one that is not understood is counted and passed over."""
+        """Add a packet of lines; malformed lines are counted and skipped."""
         for line in packet.decode("utf-8", errors="replace").splitlines():
             found = _LINE.fullmatch(line.strip())
             try:
@@ -80,7 +81,7 @@ class StatsdCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         with self._lock:
             metrics = [self._metric(name, series) for name, series in sorted(self._series.items())]
-            malformed = Metric("statsd_malformed_lines", "Lines that were not understood", "counter")
+            malformed = Metric("statsd_malformed_lines", "Malformed lines that were skipped", "counter")
             malformed.add_sample("statsd_malformed_lines_total", {}, self.malformed)
         return [*metrics, malformed]
 
@@ -98,11 +99,11 @@ class StatsdCollector(Collector):
 
 
 class Exporter:
-    """Both servers, each in a thread; a context manager.
+    """Runs both servers, each in a thread. A context manager.
 
     Args:
         host: address to listen on.
-        statsd_port, port: UDP and HTTP; 0 for free ones.
+        statsd_port, port: UDP and HTTP ports; 0 for free ports.
     """
 
     def __init__(self, host: str, statsd_port: int, port: int) -> None:

@@ -1,8 +1,8 @@
-"""What the emulated Cloud TPU service offers, and what it refuses: types, zones, images, names, labels.
+"""The types, zones and images of the emulated Cloud TPU service, and its checks of requests.
 
-Sizes are those of Google's pages on each TPU generation; the number of machines (virtual machines, "hosts",
-"workers") of a slice follows from four chips a machine, but for the small v5e and v6e slices, which are one.
-Wordings are the ones that users of the service have reported.
+Sizes are from Google's pages on each TPU generation. A slice has one machine (virtual machine, "host",
+"worker") per four chips, except for the small v5e and v6e slices, which have one machine. The error messages
+are those that users of the service have reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RESOURCE_EXHAUSTED, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 
 
 
 class ApiError(Exception):
-    """An answer of the service that is an error.
+    """An error that the service answers.
 
     Args:
         code: of google.rpc.Code.
@@ -48,11 +48,11 @@ class Slice:
     """An accelerator type.
 
     Attributes:
-        chips: in the whole slice.
-        machines: virtual machines, each a worker.
-        generation: name of `AcceleratorConfig.Type`.
-        bounds: chips along x, y, z on one machine, as `tpu-env` gives them.
-        quota: the middle of the quota's name.
+        chips: number of chips in the slice.
+        machines: number of virtual machines; each is a worker.
+        generation: name in `AcceleratorConfig.Type`.
+        bounds: chips along x, y, z on one machine, in the format of `tpu-env`.
+        quota: the middle part of the quota's name.
     """
 
     chips: int
@@ -101,7 +101,7 @@ ZONES = {zone: [n for n, s in SLICES.items() if s.generation in of] for zone, of
 RUNTIME_VERSIONS = ("tpu-ubuntu2204-base", "v2-alpha-tpuv5", "v2-alpha-tpuv5-lite", "v2-alpha-tpuv6e")
 
 _DOCUMENTED_ID = re.compile(r"[A-Za-z0-9_.~+%-]+")
-# What Compute Engine asks of an instance's name. The service's own limit of the length is not documented.
+# The pattern of Compute Engine's instance names. The service's limit of the length is not documented.
 _STRICT_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = (re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z0-9_-]{0,63}"))
 _METADATA_KEY = re.compile(r"[a-zA-Z0-9_-]{1,127}")
@@ -109,7 +109,7 @@ METADATA_VALUE_BYTES, METADATA_BYTES = 262_144, 512 * 1024
 
 
 def error_id() -> str:
-    """The mark that the service puts at the end of many of its messages."""
+    """Return a mark like the one that the service puts at the end of many of its messages."""
     return f"[EID: {random.getrandbits(60):#x}]"
 
 
@@ -164,10 +164,10 @@ def check_labels(labels: Mapping[str, str]) -> None:
 
 
 def check_node(zone: str, node: Any) -> Slice:
-    """What a node asks for, as `google.cloud.tpu_v2alpha1.Node`.
+    """Check a requested node, a `google.cloud.tpu_v2alpha1.Node`, and return its slice.
 
     Raises:
-        ApiError: the service would refuse it.
+        ApiError: the service refuses such a node.
     """
     name = node.accelerator_type
     if name and node.accelerator_config:

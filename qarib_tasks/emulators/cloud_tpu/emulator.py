@@ -6,9 +6,8 @@
         ...
         emulator.advance(300)       # five minutes of the service's time, at once
 
-Without a clock of its own it follows the machine's time. It behaves as far as the behaviour of the real
-service is documented or was reported; what nobody could confirm is a switch (`cloud_tpu_faults.Behaviour`).
-Only on Linux.
+Without a `ManualClock`, it uses the machine's time. It does what is documented or was reported of the real
+service. Behaviour that could not be confirmed is a switch (`faults.Behaviour`). Runs only on Linux.
 """
 
 from __future__ import annotations
@@ -42,10 +41,12 @@ MARK = ".cloud-tpu-emulator"
 
 
 def _empty(folder: Path) -> None:
-    """Make the folder anew; one that holds anything but an emulator's machines is not touched."""
+    """Create or empty the folder. A folder with files that are not an emulator's is not changed."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise ConfigError(
-            "holds files that no emulator made", where=folder, do="Name another folder; it is emptied"
+            "the folder has files that are not an emulator's",
+            where=folder,
+            do="Use another folder: the emulator deletes everything in it",
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -53,20 +54,19 @@ def _empty(folder: Path) -> None:
 
 
 class TpuEmulator:
-    """The running service. A context manager: at its end every machine is gone.
+    """The running service. A context manager: on exit, every machine is stopped.
 
     Args:
-        folder: of the machines; emptied at the start, if an emulator made what is in it.
-        port: 0 takes a free one.
-        host: address to listen on; with another than 127.0.0.1 whoever reaches it may use it.
-        behaviour: delays, switches and faults, or the YAML file that holds them and is read again when it
-            changes.
-        clock: seconds since 1970. With a `ManualClock` nothing happens by itself but in `advance`.
+        folder: for the machines. At the start, files of an earlier emulator in it are deleted.
+        port: 0 for a free port.
+        host: address to listen on. With another one than 127.0.0.1, anyone who can reach it can use it.
+        behaviour: delays, switches and faults, or a YAML file of them, which is read again when it changes.
+        clock: seconds since 1970. With a `ManualClock`, time passes only in `advance`.
         environment: of every machine's processes.
 
     Raises:
-        StorageError: the port is taken.
-        ConfigError: the file of faults is wrong, or the folder holds something else.
+        StorageError: the port is in use.
+        ConfigError: the file of faults is invalid, or the folder has files that are not an emulator's.
     """
 
     def __init__(
@@ -93,7 +93,9 @@ class TpuEmulator:
         try:
             self.port = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise StorageError(f"the port is taken: {error}", where=f"{host}:{port}") from None
+            raise StorageError(
+                f"cannot listen on the port: {error}", where=f"{host}:{port}", do="Use another port"
+            ) from None
         self.endpoint = f"127.0.0.1:{self.port}"
         self._rest = RestServer(self._locked_call)
         state.environment |= {
@@ -116,7 +118,7 @@ class TpuEmulator:
         self.stop()
 
     def stop(self) -> None:
-        """End the service, and every process of every machine."""
+        """Stop the service and every process of every machine."""
         self._stopping.set()
         if self._ticker.is_alive():
             self._ticker.join()
@@ -136,18 +138,18 @@ class TpuEmulator:
                 with self.state.lock:
                     self.api.tick()
             except Exception:
-                log.exception("the emulator goes on")
+                log.exception("unexpected error; the emulator continues")
 
     def advance(self, seconds: float) -> None:
-        """Move a manual clock on, and let happen in order what falls due."""
+        """Advance a manual clock, and run the actions that are due, in order."""
         if not isinstance(self._clock, ManualClock):
-            raise TypeError("the emulator follows a clock of its own")
+            raise TypeError("advance needs a ManualClock")
         with self.state.lock:
             self._clock.now += seconds
             self.api.tick()
 
     def add_fault(self, **values: Any) -> None:
-        """A fault for what comes; see `cloud_tpu_faults.Fault` for the names."""
+        """Add a fault; see `faults.Fault` for the names of the values."""
         with self.state.lock:
             self.state.faults.add(from_dict(Fault, values))
 
@@ -156,12 +158,12 @@ class TpuEmulator:
             self.state.faults.clear()
 
     def strike(self, node_id: str, **values: Any) -> None:
-        """Let a fault befall a node's machines now, such as `strike("my-node", kind="preempt")`."""
+        """Apply a fault to a node's machines now, such as `strike("my-node", kind="preempt")`."""
         with self.state.lock:
-            self.api.nodes.befall(self._record(node_id), from_dict(Fault, values))
+            self.api.nodes.apply(self._record(node_id), from_dict(Fault, values))
 
     def machines(self, node_id: str) -> list[Machine]:
-        """The workers of a node, in order."""
+        """Return the workers of a node, in order."""
         with self.state.lock:
             return self._record(node_id).machines
 
@@ -173,31 +175,31 @@ class TpuEmulator:
 
     @property
     def node_ids(self) -> list[str]:
-        """Of the nodes that are there."""
+        """The ids of the nodes that exist, sorted."""
         with self.state.lock:
             return sorted(id_of(name) for name in self.api.nodes.all)
 
     @property
     def queued_resource_ids(self) -> list[str]:
-        """Of the queued resources that are there, in whatever state."""
+        """The ids of the queued resources that exist, in any state, sorted."""
         with self.state.lock:
             return sorted(id_of(name) for name in self.api.queue.all)
 
     @property
     def calls(self) -> dict[str, int]:
-        """How often each method of the API was called."""
+        """The number of calls of each method of the API."""
         with self.state.lock:
             return dict(self.api.calls)
 
     def bills(self) -> list[Bill]:
-        """Every node that ever was, and the seconds that it was READY."""
+        """Return the bill of every node, including deleted ones: the seconds that it was READY."""
         with self.state.lock:
             for record in self.api.nodes.all.values():
                 self.api.nodes.charged(record)
             return list(self.api.nodes.bills)
 
     def bill(self, label: str) -> dict[str, float]:
-        """Node-seconds by a label's value; those without the label under the empty text."""
+        """Return the node-seconds by a label's value; nodes without the label count for the empty string."""
         sums: dict[str, float] = {}
         for bill in self.bills():
             value = bill.labels.get(label, "")
@@ -214,11 +216,11 @@ def serve(
     environment: Mapping[str, str] | None = None,
     scale: float | None = None,
 ) -> TpuEmulator:
-    """Start the emulator on the machine's own time.
+    """Start the emulator with the machine's time.
 
     Args:
-        faults: YAML file of a `Behaviour`; need not exist yet.
-        scale: of the delays where there is no file.
+        faults: YAML file of a `Behaviour`; it can be created later.
+        scale: of the delays, if there is no file.
     """
     if faults is None:
         return TpuEmulator(

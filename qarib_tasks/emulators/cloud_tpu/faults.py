@@ -1,6 +1,6 @@
-"""How slow, how strict and how broken the emulated Cloud TPU service is.
+"""The delays, switches and faults of the emulated Cloud TPU service.
 
-A file of them is YAML (or JSON), and is read again whenever it changes:
+They can be in a YAML (or JSON) file, which is read again when it changes:
 
     scale: 0.01                       # all delays 100 times shorter than the real service's
     delays: {waiting: 120}
@@ -31,43 +31,43 @@ Seconds = Annotated[float, Field(ge=0)]
 
 Kind = Literal[
     "queue_for_ever",  # a queued resource stays in WAITING_FOR_RESOURCES
-    "late_grant",  # … for `after` seconds, and is then granted, whatever it asked for
-    "stock_out",  # queued resource: FAILED; node: its operation ends in code 8
+    "late_grant",  # … for `after` seconds, and is then granted, regardless of its queueing policy
+    "stock_out",  # queued resource: FAILED; node: its operation fails with code 8
     "provisioning_fails",  # PROVISIONING, SUSPENDING (by the service), FAILED with `code` and `message`
-    "create_refused",  # a create call answers `code` and `message`
-    "create_operation_fails",  # a create call is accepted, and its operation then ends so
-    "create_conflict",  # a create call makes the resource and answers that it exists already
-    "quota",  # `chips` a zone and generation; whatever was not deleted counts
-    "preempt",  # the machines are gone; `notice` seconds before, they are told
-    "vanish",  # the node is gone without a trace, its queued resource still ACTIVE
-    "node_state",  # the node goes to `state`, its machines are gone
+    "create_refused",  # a create call fails with `code` and `message`
+    "create_operation_fails",  # a create call succeeds, but its operation fails with them
+    "create_conflict",  # a create call creates the resource, but answers that it already exists
+    "quota",  # `chips` per zone and generation; everything that was not deleted counts
+    "preempt",  # the machines are lost, after a preemption notice `notice` seconds earlier
+    "vanish",  # the node is deleted, but its queued resource stays ACTIVE
+    "node_state",  # the node enters `state`, its machines are lost
     "maintenance",  # the node is REPAIRING for `lasting` seconds, then its machines boot again
-    "freeze",  # the machines' processes stand still, the node stays READY
+    "freeze",  # the machines' processes stop, the node stays READY
     "endpoints_late",  # a READY node has no network endpoints for `after` seconds
-    "operation_slow",  # an operation is done `after` seconds later than what it does
-    "delete_again",  # a delete of a queued resource ends well, and the resource is still there
-    "api_error",  # a share `rate` of the calls answers one of `codes`
+    "operation_slow",  # an operation is done `after` seconds after its effect
+    "delete_again",  # a delete of a queued resource succeeds, but the resource still exists
+    "api_error",  # a share `rate` of the calls fails with one of `codes`
 ]
-# These are set off once the machines run: `after` seconds later, at a step, or at a line they print.
+# These happen while the machines run: after `after` seconds, at a step, or at a line that they print.
 ON_MACHINES = ("preempt", "vanish", "node_state", "maintenance", "freeze")
 _STEP = re.compile(r"\bstep (\d+)\b")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Fault:
-    """One thing that goes wrong.
+    """A fault of the service.
 
     Attributes:
-        match: pattern (as of a shell) of the ids of the resources it befalls.
+        match: shell pattern of the ids of the affected resources.
         zone: pattern of their zones.
-        method: pattern of the calls it befalls, such as `Get*`; of `operation_slow` and `api_error`.
-        times: how often, counting each resource once; None: always.
+        method: pattern of the affected calls, such as `Get*`; for `operation_slow` and `api_error`.
+        times: number of affected resources, each counted once; None: no limit.
         after: seconds.
-        at_step: the first line `step N` with N this large that a machine prints sets it off.
-        at_output: a regular expression; the first line that has it sets it off.
-        notice: seconds between telling the machines that they will be preempted and their end.
-        lasting: seconds; None: for ever.
-        after_effect: the call does its work and only its answer is lost.
+        at_step: triggered by the first line `step N` that a machine prints with N at least this number.
+        at_output: a regular expression; triggered by the first match in the output.
+        notice: seconds between the preemption notice and the end of the machines.
+        lasting: seconds; None: without end.
+        after_effect: the call takes effect, but its answer is lost.
     """
 
     kind: Kind
@@ -93,8 +93,8 @@ class Fault:
     def waits_for_output(self) -> bool:
         return self.at_step is not None or self.at_output is not None
 
-    def is_set_off_by(self, output: str) -> bool:
-        """Whether what the machines have printed sets it off."""
+    def is_triggered_by(self, output: str) -> bool:
+        """Return whether the machines' output triggers the fault."""
         if self.at_output is not None and re.search(self.at_output, output):
             return True
         return self.at_step is not None and any(int(n) >= self.at_step for n in _STEP.findall(output))
@@ -102,7 +102,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Delays:
-    """Seconds that the service takes, by default about what users of the real one have reported."""
+    """Seconds that the service takes; the defaults are about what users of the real service have reported."""
 
     accepting: Seconds = 2.0
     waiting: Seconds = 60.0
@@ -120,17 +120,19 @@ class Delays:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Behaviour:
-    """Delays, what nobody could confirm as switches, and the faults.
+    """Delays, faults, and switches for behaviour that could not be confirmed.
 
     Attributes:
-        scale: every delay is multiplied by it; what a fault or a request says in seconds is not.
-        expiry: what `valid_until` leaves of a queued resource that is not granted in time.
-        delete_response: what the operation of DeleteQueuedResource holds. `empty` is what the client
-            library cannot convert.
-        strict_ids: ids must be valid names of Compute Engine; else what the API's reference says.
-        refuse_scheduling_config: of a node within a queued resource.
-        refuse_delete_while_waiting: a delete without `force` of what waits for resources.
-        refusal_code: of what is asked of a resource that is in the wrong state for it.
+        scale: factor of every delay, but not of seconds in faults and requests.
+        expiry: state of a queued resource that is not granted by `valid_until`.
+        delete_response: the response in the operation of DeleteQueuedResource. The client library cannot
+            convert `empty`.
+        strict_ids: whether ids must be valid names for Compute Engine; if not, the rules of the API's
+            reference apply.
+        refuse_scheduling_config: whether a queued resource's node must not have a scheduling_config.
+        refuse_delete_while_waiting: whether a queued resource that waits for resources cannot be deleted
+            without `force`.
+        refusal_code: error code of a call that the resource's state does not allow.
     """
 
     scale: Annotated[float, Field(ge=0)] = 1.0
@@ -144,15 +146,15 @@ class Behaviour:
     faults: tuple[Fault, ...] = ()
 
     def delay(self, name: str) -> float:
-        """Seconds."""
+        """Return a delay in seconds, scaled."""
         return float(getattr(self.delays, name)) * self.scale
 
 
 class Faults:
-    """The behaviour in force, and which of its faults have struck whom.
+    """The current behaviour, and the resources that each of its faults has affected.
 
     Args:
-        source: a behaviour, or the file of one.
+        source: a behaviour, or a file with one.
     """
 
     def __init__(self, source: Behaviour | Path | None = None) -> None:
@@ -160,7 +162,7 @@ class Faults:
         self.behaviour = source if isinstance(source, Behaviour) else Behaviour()
         self.problem = ""
         self._seen: tuple[int, int] | None = None
-        self._struck: dict[int, tuple[Fault, set[str]]] = {}
+        self._affected: dict[int, tuple[Fault, set[str]]] = {}
         self._random: dict[Fault, Random] = {}
         self.refresh()
         if self.problem:
@@ -171,10 +173,10 @@ class Faults:
 
     def clear(self) -> None:
         self.behaviour = dataclasses.replace(self.behaviour, faults=())
-        self._struck.clear()
+        self._affected.clear()
 
     def refresh(self) -> None:
-        """Read the file again if it changed. One that is wrong leaves all as it is (see `problem`)."""
+        """Read the file again if it changed. An invalid file changes nothing except `problem`."""
         if self.path is None:
             return
         try:
@@ -185,7 +187,7 @@ class Faults:
             text = self.path.read_text(encoding="utf-8")
             values = load_yaml(self.path) if text.strip() else {}
             self.behaviour = from_dict(Behaviour, values, self.path)
-        except FileNotFoundError:  # Not yet: there are none.
+        except FileNotFoundError:  # The file does not exist yet: no faults.
             return
         except (OSError, ConfigError) as error:
             self.problem = str(error)
@@ -193,67 +195,67 @@ class Faults:
         self.problem = ""
 
     def take(self, kind: Kind, who: str, zone: str, *, method: str = "") -> Fault | None:
-        """The first fault of this kind that befalls the resource, counted once for each resource."""
+        """Return the first fault of this kind for the resource; each resource counts once."""
         for index, fault in enumerate(self.behaviour.faults):
-            if fault.kind == kind and self._befalls(fault, who, zone, method):
-                struck = self._struck_by(index, fault)
-                if who in struck:
+            if fault.kind == kind and self._affects(fault, who, zone, method):
+                affected = self._affected_by(index, fault)
+                if who in affected:
                     return fault
-                if fault.times is None or len(struck) < fault.times:
-                    struck.add(who)
+                if fault.times is None or len(affected) < fault.times:
+                    affected.add(who)
                     return fault
         return None
 
     def take_once(self, kind: Kind, who: str, zone: str, *, method: str = "") -> Fault | None:
-        """As `take`, but each call counts, also those for the same resource."""
+        """Return the first fault of this kind for the resource; each call counts."""
         for index, fault in enumerate(self.behaviour.faults):
-            if fault.kind != kind or not self._befalls(fault, who, zone, method):
+            if fault.kind != kind or not self._affects(fault, who, zone, method):
                 continue
-            struck = self._struck_by(index, fault)
-            if fault.times is None or len(struck) < fault.times:
-                struck.add(f"{who} {len(struck)}")
+            affected = self._affected_by(index, fault)
+            if fault.times is None or len(affected) < fault.times:
+                affected.add(f"{who} {len(affected)}")
                 return fault
         return None
 
     def on_machines(self, who: str, zone: str) -> list[tuple[int, Fault]]:
-        """The faults that may befall a node's machines, with their numbers for `strike`."""
+        """Return the faults that can affect a node's machines, with their numbers for `strike`."""
         of = enumerate(self.behaviour.faults)
-        return [(i, f) for i, f in of if f.kind in ON_MACHINES and self._befalls(f, who, zone, "")]
+        return [(i, f) for i, f in of if f.kind in ON_MACHINES and self._affects(f, who, zone, "")]
 
     def strike(self, index: int, who: str) -> bool:
-        """Count a fault against a resource; False where it has struck it before, or often enough."""
+        """Count a fault for a resource; False if the fault has affected it before, or reached `times`."""
         fault = self.behaviour.faults[index]
-        struck = self._struck_by(index, fault)
-        if who in struck or (fault.times is not None and len(struck) >= fault.times):
+        affected = self._affected_by(index, fault)
+        if who in affected or (fault.times is not None and len(affected) >= fault.times):
             return False
-        struck.add(who)
+        affected.add(who)
         return True
 
     def chips(self, zone: str) -> int | None:
-        """The quota of a zone, in chips; None without one."""
+        """Return the quota of a zone in chips; None if it has none."""
         limits = [f.chips for f in self.behaviour.faults if f.kind == "quota" and fnmatchcase(zone, f.zone)]
         return min(limits, default=None)
 
     def api_error(self, method: str, who: str, zone: str) -> tuple[int, Fault] | None:
-        """The code that this call answers, if it is to fail."""
+        """Return the error code of this call and the fault; None if the call does not fail."""
         for index, fault in enumerate(self.behaviour.faults):
-            if fault.kind != "api_error" or not self._befalls(fault, who, zone, method):
+            if fault.kind != "api_error" or not self._affects(fault, who, zone, method):
                 continue
             random = self._random.setdefault(fault, Random(fault.seed))
-            struck = self._struck_by(index, fault)
-            left = fault.times is None or len(struck) < fault.times
+            affected = self._affected_by(index, fault)
+            left = fault.times is None or len(affected) < fault.times
             if left and random.random() < fault.rate:
-                struck.add(f"{method} {len(struck)}")
+                affected.add(f"{method} {len(affected)}")
                 return random.choice(fault.codes), fault
         return None
 
-    def _befalls(self, fault: Fault, who: str, zone: str, method: str) -> bool:
+    def _affects(self, fault: Fault, who: str, zone: str, method: str) -> bool:
         if not fnmatchcase(who, fault.match) or not fnmatchcase(zone, fault.zone):
             return False
         return not method or fnmatchcase(method, fault.method)
 
-    def _struck_by(self, index: int, fault: Fault) -> set[str]:
-        known = self._struck.get(index)
-        if known is None or known[0] != fault:  # The file changed: another fault stands there now.
-            known = self._struck[index] = (fault, set())
+    def _affected_by(self, index: int, fault: Fault) -> set[str]:
+        known = self._affected.get(index)
+        if known is None or known[0] != fault:  # The file changed: this number is now another fault.
+            known = self._affected[index] = (fault, set())
         return known[1]

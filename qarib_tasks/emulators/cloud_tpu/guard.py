@@ -1,14 +1,14 @@
-"""The emulated machine's own process: runs the startup script, and takes all it started with it when it ends.
+"""The main process of an emulated machine: runs the startup script, and kills every process when it ends.
 
-A program of its own: `python -m qarib_tasks.emulators.cloud_tpu.guard SCRIPT`. Whoever starts it holds its
-standard input and writes a word a line to it:
+It runs as a separate program: `python -m qarib_tasks.emulators.cloud_tpu.guard SCRIPT`. The process that
+starts it writes one word per line to its standard input:
 
     notice   the power button: SIGTERM to every process of the machine
     freeze   SIGSTOP to every process of the machine
     thaw     SIGCONT
 
-The end of the standard input, so also the death of who holds it, is the end of the machine: SIGKILL to every
-process, whatever session or group it is in. Needs Linux.
+The machine ends when the standard input ends, also if the process that writes to it dies: every process, in
+any session or group, gets SIGKILL. Needs Linux.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SIGNALS = {"notice": signal.SIGTERM, "freeze": signal.SIGSTOP, "thaw": signal.S
 
 
 def _descendants() -> list[int]:
-    """Every living process below this one. As a subreaper it stays the ancestor of daemons too."""
+    """Return every running process below this one; as a subreaper, this one is also the parent of daemons."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -55,7 +55,7 @@ def _signal_all(number: signal.Signals) -> list[int]:
 
 
 def _reap(script: subprocess.Popen[bytes]) -> None:
-    """Collect dead daemons; say how the startup script ended, as the guest agent does."""
+    """Reap ended daemons; print the startup script's exit status, as the guest agent does."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -93,7 +93,7 @@ def main(script: str) -> None:
         for line in lines:
             if (word := line.decode()) in _SIGNALS:
                 _signal_all(_SIGNALS[word])
-    # New processes may be born while old ones die: until none is left.
+    # New processes can start while others are killed: repeat until none is left.
     while _signal_all(signal.SIGKILL):
         _reap(child)
         time.sleep(0.005)

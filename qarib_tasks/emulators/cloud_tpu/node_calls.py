@@ -23,13 +23,15 @@ _UPDATABLE = ("description", "tags", "labels", "metadata")
 
 
 class NodeCalls:
+    """Handles the calls that change a node."""
+
     def __init__(self, state: State, nodes: Nodes, queue: QueuedResources) -> None:
         self.state = state
         self.nodes = nodes
         self.queue = queue
 
     def create(self, request: Any) -> Operation:
-        """CreateNode. A stock-out shows in the operation only; a quota at once."""
+        """Handle CreateNode. A stock-out fails the operation, an exceeded quota fails the call."""
         _, zone = split_parent(request.parent)
         node_id, faults = request.node_id, self.state.faults
         check_zone(zone)
@@ -118,7 +120,7 @@ class NodeCalls:
         return operation
 
     def update(self, request: Any) -> Operation:
-        """UpdateNode. The machines see new metadata at once, their startup script at the next boot."""
+        """Handle UpdateNode. Machines see new metadata at once, a new startup script at the next boot."""
         record = self.nodes.find(request.node.name)
         if record.state != "READY":
             raise self.state.wrong_state("update", record.state)
@@ -137,7 +139,7 @@ class NodeCalls:
         return operation
 
     def maintain(self, name: str, method: str) -> Operation:
-        """PerformMaintenance and SimulateMaintenanceEvent; what the real ones do to a node is not known."""
+        """Handle PerformMaintenance and SimulateMaintenanceEvent; the real effect on a node is unknown."""
         record = self.nodes.find(name)
         if record.state != "READY":
             raise self.state.wrong_state("maintenance", record.state)

@@ -1,4 +1,4 @@
-"""Nodes of the emulated Cloud TPU service: a slice with its machines, what befalls it, and what it costs."""
+"""Nodes of the emulated Cloud TPU service: slices with their machines, faults and bills."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ PUBSUB_SCOPE = "https://www.googleapis.com/auth/pubsub"
 
 @dataclass
 class NodeRecord:
-    """Attributes:
-    node: google.cloud.tpu_v2alpha1.Node.
-    plan: what was planned under another number is void.
-    ready_since: the bill runs since then, in seconds since 1970.
-    booted: when the machines started last.
+    """A node.
+
+    Attributes:
+        node: google.cloud.tpu_v2alpha1.Node.
+        plan: number of the current plan; actions of earlier plans are canceled.
+        ready_since: start of the time that is not yet in the bill, in seconds since 1970.
+        booted: when the machines last started, in seconds since 1970.
     """
 
     node: Any
@@ -45,7 +47,7 @@ class Nodes:
     """The store of nodes.
 
     Attributes:
-        preempted: told of each preempted node.
+        preempted: called with each preempted node.
     """
 
     def __init__(self, state: State) -> None:
@@ -60,7 +62,7 @@ class Nodes:
         return self.all[name]
 
     def add(self, name: str, node: Any, kind: Slice, *, spot: bool) -> NodeRecord:
-        """A node that is being created."""
+        """Add a node in state CREATING."""
         from google.cloud.tpu_v2alpha1 import Node
 
         node = Node(node)
@@ -83,7 +85,7 @@ class Nodes:
         return record
 
     def later(self, record: NodeRecord, seconds: float, action: Callable[[], None]) -> None:
-        """Plan something for a node; void once the node is gone or its plan has changed."""
+        """Schedule an action for a node; it is canceled if the node is deleted or its plan changes."""
         plan = record.plan
 
         def act() -> None:
@@ -93,7 +95,7 @@ class Nodes:
         self.state.timeline.after(seconds, act)
 
     def ready(self, record: NodeRecord) -> None:
-        """The node is READY, and its machines boot."""
+        """Make the node READY and boot its machines."""
         record.plan += 1
         node = record.node
         node.state, node.health = "READY", "HEALTHY"
@@ -119,7 +121,7 @@ class Nodes:
                 self.later(record, fault.after, lambda i=index, f=fault: self._strike(record, i, f))  # type: ignore[misc]
 
     def lose(self, record: NodeRecord, state: str) -> None:
-        """The machines are gone; the node still answers, in that state."""
+        """Turn the machines off; the node still exists, in the given state."""
         record.plan += 1
         self._stop_bill(record)
         record.booted = None
@@ -128,7 +130,7 @@ class Nodes:
             machine.power_off()
 
     def remove(self, record: NodeRecord) -> None:
-        """The node is gone."""
+        """Delete the node."""
         self.lose(record, "DELETING")
         for machine in record.machines:
             machine.destroy()
@@ -139,7 +141,7 @@ class Nodes:
         self.preempted(record)
 
     def maintain(self, record: NodeRecord, notice: float, lasting: float | None) -> None:
-        """Told `notice` seconds before, the machines are off for `lasting` seconds and then boot again."""
+        """After `notice` seconds, turn the machines off for `lasting` seconds, then boot them again."""
         node = record.node
         node.upcoming_maintenance = {"type_": "UNSCHEDULED", "maintenance_status": "PENDING"}
         for machine in record.machines:
@@ -159,7 +161,7 @@ class Nodes:
             machine.boot()
 
     def tick(self) -> None:
-        """Set off the faults that wait for what the machines print."""
+        """Apply the faults that the machines' output triggers."""
         for record in list(self.all.values()):
             if record.booted is None:
                 continue
@@ -167,16 +169,16 @@ class Nodes:
             for index, fault in self.state.faults.on_machines(id_of(record.name), zone_of(record.name)):
                 if fault.waits_for_output:
                     output = "\n".join(m.output() for m in record.machines) if output is None else output
-                    if fault.is_set_off_by(output):
+                    if fault.is_triggered_by(output):
                         self._strike(record, index, fault)
 
     def _strike(self, record: NodeRecord, index: int, fault: Fault) -> None:
         if record.booted is None or not self.state.faults.strike(index, f"{record.name} {record.number}"):
             return
-        self.befall(record, fault)
+        self.apply(record, fault)
 
-    def befall(self, record: NodeRecord, fault: Fault) -> None:
-        """Let a fault of the machines strike now."""
+    def apply(self, record: NodeRecord, fault: Fault) -> None:
+        """Apply a fault to the machines now."""
         if fault.kind == "preempt" and fault.notice:
             for machine in record.machines:
                 machine.notice()
@@ -194,7 +196,7 @@ class Nodes:
                 machine.freeze()
 
     def charged(self, record: NodeRecord) -> None:
-        """Bring the bill up to now."""
+        """Update the bill."""
         if record.ready_since is not None:
             record.bill.seconds += self.state.timeline.now - record.ready_since
             record.ready_since = self.state.timeline.now
@@ -204,7 +206,7 @@ class Nodes:
         record.ready_since = None
 
     def _addresses(self, record: NodeRecord) -> list[str]:
-        """Loopback addresses that no other node has: the workers of a slice can talk to each other."""
+        """Return loopback addresses, unique to the node: the workers of a slice can reach each other."""
         high, low = divmod(record.number, 250)
         return [f"127.{high + 1}.{low + 1}.{worker + 2}" for worker in range(record.kind.machines)]
 

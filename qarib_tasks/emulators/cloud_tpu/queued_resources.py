@@ -1,4 +1,4 @@
-"""Queued resources of the emulated Cloud TPU service: the way from a request to nodes, and back to nothing.
+"""Queued resources of the emulated Cloud TPU service, from the request to the deletion.
 
 CREATING → ACCEPTED → WAITING_FOR_RESOURCES → PROVISIONING → ACTIVE → SUSPENDING → SUSPENDED
                                 ↓                   ↓                                  ↓
@@ -32,9 +32,11 @@ _RESTING = ("ACCEPTED", "FAILED", "SUSPENDED")
 
 @dataclass
 class QueuedRecord:
-    """Attributes:
-    resource: google.cloud.tpu_v2alpha1.QueuedResource, a node_spec for each of its nodes.
-    plan: what was planned under another number is void.
+    """A queued resource.
+
+    Attributes:
+        resource: google.cloud.tpu_v2alpha1.QueuedResource, with a node_spec for each of its nodes.
+        plan: number of the current plan; actions of earlier plans are canceled.
     """
 
     resource: Any
@@ -63,7 +65,7 @@ class QueuedRecord:
 
 
 class QueuedResources:
-    """The store of queued resources and the API's calls that change it."""
+    """The store of queued resources, and the API's calls that change it."""
 
     def __init__(self, state: State, nodes: Nodes) -> None:
         self.state = state
@@ -78,7 +80,7 @@ class QueuedResources:
         return self.all[name]
 
     def create(self, request: Any) -> Operation:
-        """CreateQueuedResource. Its operation ends when the request is accepted, not when it is granted."""
+        """Handle CreateQueuedResource. Its operation ends when the request is accepted, not when granted."""
         _, zone = split_parent(request.parent)
         new_id, faults = request.queued_resource_id, self.state.faults
         check_zone(zone)
@@ -108,12 +110,12 @@ class QueuedResources:
         return operation
 
     def _checked(self, resource: Any, parent: str, new_id: str) -> tuple[Any, Slice]:
-        """A request with its defaults and a node_spec for each node."""
+        """Return a request with its defaults and a node_spec for each node, and the slice of each node."""
         from google.cloud.tpu_v2alpha1 import QueuedResource
 
         specs = list(resource.tpu.node_spec)
         if len(specs) != 1:
-            raise bad_request(f"Exactly one node_spec is required, there are {len(specs)}.")
+            raise bad_request(f"Exactly one node_spec is required, the request has {len(specs)}.")
         spec = specs[0]
         if spec.parent != parent:
             raise bad_request(f'The parent "{spec.parent}" of the node_spec is not "{parent}".')
@@ -135,10 +137,10 @@ class QueuedResources:
         return resource, kind
 
     def check_quota(self, zone: str, kind: Slice, chips: int) -> None:
-        """What was not deleted holds its chips: also what is queued, failed or suspended.
+        """Check the quota. Everything that is not deleted uses chips, even if queued, failed or suspended.
 
         Raises:
-            ApiError: there are not as many chips left.
+            ApiError: the request exceeds the quota.
         """
         limit = self.state.faults.chips(zone)
         if limit is None:
@@ -152,7 +154,7 @@ class QueuedResources:
             raise quota_exceeded(kind, zone, limit)
 
     def _set(self, record: QueuedRecord, state: str, initiator: str = "SERVICE", **data: Any) -> None:
-        """Enter a state; whatever was planned is void."""
+        """Enter a state, and cancel all planned actions."""
         record.plan += 1
         name = "" if state == "WAITING_FOR_RESOURCES" else f"{state.lower()}_data"
         record.resource.state = {"state": state, "state_initiator": initiator}
@@ -199,7 +201,7 @@ class QueuedResources:
             self._set(record, "FAILED", error=error.status)
 
     def _valid(self, record: QueuedRecord) -> tuple[float, float | None]:
-        """The interval in which the request may be granted, in seconds from now."""
+        """Return the interval in which the request can be granted, in seconds from now."""
         policy, now = record.resource.queueing_policy, self.state.timeline.now
         earliest, latest = 0.0, None
         if "valid_after_duration" in policy:
@@ -250,7 +252,7 @@ class QueuedResources:
         return self.all.get(str(node.node.queued_resource))
 
     def _preempted(self, node: NodeRecord) -> None:
-        """The service suspends the queued resource; all its nodes are seen as PREEMPTED, then not at all."""
+        """Suspend the queued resource of a preempted node: all its nodes are PREEMPTED, then deleted."""
         record = self._of(node)
         if record is None or record.state != "ACTIVE":
             return
@@ -259,7 +261,7 @@ class QueuedResources:
         self._suspend(record, "SERVICE", after=self.state.delay("preempted_visible"))
 
     def node_deleted(self, node: NodeRecord) -> None:
-        """The user deleted a node: with the last one the queued resource is suspended."""
+        """Suspend the queued resource of a node that the user deleted, if it has no other nodes."""
         record = self._of(node)
         if record and record.state in ("ACTIVE", "PROVISIONING") and not self._living(record):
             self._suspend(record, "USER")
@@ -276,7 +278,7 @@ class QueuedResources:
         self._later(record, seconds, suspended)
 
     def delete(self, request: Any) -> Operation:
-        """DeleteQueuedResource: its operation ends with an Empty that the client library cannot convert."""
+        """Handle DeleteQueuedResource. By default, the client library cannot convert the response."""
         record = self.find(request.name)
         if repeated := self.state.operations.repeated(f"{request.name} delete", request.request_id):
             return repeated
@@ -291,7 +293,7 @@ class QueuedResources:
         operation = self.state.operations.start(record.name, "delete", request.request_id)
         again = self.state.faults.take_once("delete_again", id_of(record.name), record.zone)
         if record.state in ("SUSPENDING", "DELETING"):
-            # A delete in SUSPENDING is accepted and comes to nothing: it has to be repeated.
+            # A delete in SUSPENDING is accepted but has no effect: the caller must repeat it.
             done = lambda: self._end_delete(operation, record)  # noqa: E731
             self.state.timeline.after(self.state.delay("deleting"), done)
             return operation
@@ -324,7 +326,7 @@ class QueuedResources:
         self.state.operations.finish(operation, "DeleteQueuedResource", None if empty else record.resource)
 
     def reset(self, name: str) -> Operation:
-        """ResetQueuedResource: here the machines boot again; what the real one does is not known."""
+        """Handle ResetQueuedResource: the machines boot again; the real effect is unknown."""
         record = self.find(name)
         if record.state != "ACTIVE":
             raise self.state.wrong_state("reset", record.state)

@@ -1,4 +1,4 @@
-"""The one call of the emulated Cloud TPU API that is REST too: with it a machine deletes itself by curl."""
+"""The REST call of the emulated Cloud TPU API: a machine uses it to delete itself with curl."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _HTTP = {3: 400, 5: 404, 8: 429, 9: 400, 13: 500, 14: 503}
 
 
 class RestServer:
-    """DELETE /v2alpha1/{name of a queued resource}?force=true, on a port of 127.0.0.1 of its own.
+    """Serves DELETE /v2alpha1/{name of a queued resource}?force=true on a free port of 127.0.0.1.
 
     Args:
-        call: of the API, by method and request; may raise an `ApiError`.
+        call: calls the API with a method and a request; may raise an `ApiError`.
     """
 
     def __init__(self, call: Callable[[str, Any], Any]) -> None:

@@ -56,7 +56,7 @@ _READS = (
     "ListLocations",
     "GetLocation",
 )
-# What faults of the API say, by google.rpc.Code.
+# Messages of the fault `api_error`, by google.rpc.Code.
 _API_ERRORS = {
     RESOURCE_EXHAUSTED: "Quota exceeded for quota metric '{method} requests' and limit 'Maximum number of "
     "{method} requests per minute' of service 'tpu.googleapis.com'",
@@ -65,10 +65,10 @@ _API_ERRORS = {
 
 
 class Api:
-    """The service behind the wire: a request in, a message or an `ApiError` out.
+    """The service without gRPC: takes a request, and returns a message or raises an `ApiError`.
 
     Attributes:
-        calls: every call by method, for tests.
+        calls: number of calls by method, for tests.
     """
 
     def __init__(self, state: State) -> None:
@@ -79,16 +79,16 @@ class Api:
         self.calls: dict[str, int] = {}
 
     def tick(self) -> None:
-        """Let happen what is due."""
+        """Run the actions that are due."""
         self.state.faults.refresh()
         self.state.timeline.run_due()
         self.nodes.tick()
 
     def call(self, method: str, request: Any) -> Any:
-        """One call.
+        """Handle one call.
 
         Raises:
-            ApiError: also where a fault has it fail.
+            ApiError: the service refuses the call, or a fault makes it fail.
         """
         self.tick()
         self.calls[method] = self.calls.get(method, 0) + 1
@@ -240,7 +240,7 @@ class Api:
         return empty_pb2.Empty()
 
     def _cancel_operation(self, request: Any) -> Any:
-        """As nothing is known of an operation that can be cancelled, none can be."""
+        """Refuse to cancel an operation: no operation is known that can be canceled."""
         self.state.operations.get(request.name)
         raise ApiError(UNIMPLEMENTED, "The operation cannot be cancelled.")
 
@@ -260,7 +260,7 @@ class Api:
 
 
 def handlers(api: Api) -> list[grpc.GenericRpcHandler]:
-    """The gRPC services: Tpu, Operations and Locations, all on one port."""
+    """Return the gRPC services Tpu, Operations and Locations, for one port."""
     import grpc  # type: ignore[import-untyped,unused-ignore]
     from google.cloud import tpu_v2alpha1
     from google.cloud.location import locations_pb2
@@ -278,7 +278,7 @@ def handlers(api: Api) -> list[grpc.GenericRpcHandler]:
     def handler(method: str, deserialize: Callable[[bytes], Any]) -> grpc.RpcMethodHandler:
         def answer(request: Any, context: grpc.ServicerContext) -> bytes:
             try:
-                # Serialized within the lock: another thread may change the message after it.
+                # Serialize while holding the lock: another thread may change the message later.
                 with api.state.lock:
                     message = api.call(method, request)
                     serialize = getattr(type(message), "serialize", None)

@@ -32,7 +32,7 @@ class ManualClock:
 
 
 class Timeline:
-    """What is going to happen, in the order of its time."""
+    """Scheduled actions, in the order of their time."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -42,7 +42,7 @@ class Timeline:
 
     @property
     def now(self) -> float:
-        """Seconds since 1970; within an action, the time that it was due at."""
+        """Seconds since 1970; in an action, the time at which it was due."""
         return self._clock() if self._running is None else self._running
 
     @property
@@ -74,7 +74,7 @@ class Operation:
 
 
 class Operations:
-    """Implements google.longrunning.Operations, and makes operations."""
+    """Implements google.longrunning.Operations, and creates operations."""
 
     def __init__(self, timeline: Timeline, faults: Faults) -> None:
         self._timeline = timeline
@@ -98,21 +98,21 @@ class Operations:
         return operation
 
     def repeated(self, target: str, request_id: str) -> Operation | None:
-        """The operation that the same request has started before."""
+        """Return the operation that the same request started earlier, if any."""
         return self._requests.get((target, request_id)) if request_id else None
 
     def finish(
         self, operation: Operation, method: str, result: Any = None, error: ApiError | None = None
     ) -> None:
-        """End it, with google.protobuf.Empty where there is no result. Only the first end counts.
+        """Finish an operation; without a result, with google.protobuf.Empty. Later calls have no effect.
 
         Args:
-            method: of the API, for the faults.
+            method: the API's method, for the faults.
         """
         from google.protobuf import empty_pb2
 
         if result is not None:
-            result = type(result).pb(type(result)(result))  # As it is now.
+            result = type(result).pb(type(result)(result))  # A copy.
         result = empty_pb2.Empty() if result is None else result
 
         def end() -> None:
@@ -128,7 +128,7 @@ class Operations:
             end()
 
     def message(self, operation: Operation) -> Any:
-        """As google.longrunning.operations_pb2.Operation."""
+        """Return the operation as google.longrunning.operations_pb2.Operation."""
         from google.longrunning import operations_pb2  # type: ignore[import-untyped,unused-ignore]
 
         message = operations_pb2.Operation(name=operation.name, done=operation.done)
@@ -153,7 +153,7 @@ class Operations:
 
 @dataclass
 class Bill:
-    """What a node cost: it is charged while it is READY."""
+    """The bill of a node: the node is charged while it is READY."""
 
     name: str
     accelerator_type: str
@@ -164,10 +164,10 @@ class Bill:
 
 @dataclass
 class State:
-    """What the parts of the service share. Every call and every tick holds the lock.
+    """The state that the parts of the service share. Every call and every tick holds the lock.
 
     Attributes:
-        folder: keeps the machines' disks and logs.
+        folder: has the machines' disks and logs.
         environment: of every machine's processes.
     """
 
@@ -181,7 +181,7 @@ class State:
         self.operations = Operations(self.timeline, self.faults)
 
     def delay(self, name: str) -> float:
-        """Seconds."""
+        """Return a delay in seconds, scaled."""
         return self.faults.behaviour.delay(name)
 
     def wrong_state(self, what: str, state: str) -> ApiError:
@@ -203,7 +203,7 @@ def parent_of(name: str) -> str:
 
 
 def zone_of(name: str) -> str:
-    """Of a resource's or parent's name; empty where it names none."""
+    """Return the zone in the name of a resource or parent; empty if the name has none."""
     match = _PARENT.match(name)
     return match[2] if match else ""
 
@@ -213,13 +213,13 @@ def id_of(name: str) -> str:
 
 
 def in_parent(name: str, parent: str) -> bool:
-    """Whether a resource is in a project's zone; `locations/-` is all of them."""
+    """Return whether a resource is in a project's zone; `locations/-` means all zones."""
     project, zone = split_parent(parent)
     return name.startswith(f"projects/{project}/locations/") and zone in ("-", zone_of(name))
 
 
 def page(items: Sequence[T], size: int, token: str) -> tuple[Sequence[T], str]:
-    """A page of a list and the next one's token."""
+    """Return a page of a list, and the token of the next page."""
     try:
         start = int(token or 0)
     except ValueError:

@@ -1,17 +1,16 @@
-"""A machine of the emulated Cloud TPU service: a process on this one, and the metadata server it asks.
+"""A machine of the emulated Cloud TPU service: a process on this machine, and its metadata server.
 
-The startup script runs with bash, in the machine's folder, with an environment that holds nothing of this
-process's own but what it is given, and
+The startup script runs with bash in the machine's folder. Its environment has only the given variables, and
 
-    GCE_METADATA_HOST       where the metadata server is (google-auth heeds it too)
-    CLOUD_TPU_EMULATOR_HOST where the emulated API is; CLOUD_TPU_EMULATOR_REST: its REST part
+    GCE_METADATA_HOST       address of the metadata server (google-auth uses it too)
+    CLOUD_TPU_EMULATOR_HOST address of the emulated API; CLOUD_TPU_EMULATOR_REST: address of its REST part
     HOME, PATH, LANG
-    JAX_PLATFORMS           cpu: there is no chip, and with libtpu installed JAX would look for one
+    JAX_PLATFORMS           cpu, because JAX would otherwise search for a TPU if libtpu is installed
 
-The metadata server speaks the part of Compute Engine's that a TPU machine uses, under
+The metadata server has the part of Compute Engine's metadata that a TPU machine uses, below
 `/computeMetadata/v1/`: instance/{attributes/*, description, hostname, id, name, zone, preempted,
 maintenance-event, scheduling/preemptible, service-accounts/default/{email, scopes, token, }},
-instance/guest-attributes/*/* (which the machine may write) and project/{project-id, numeric-project-id}.
+instance/guest-attributes/*/* (which the machine can write) and project/{project-id, numeric-project-id}.
 `?wait_for_change=true` waits.
 """
 
@@ -33,7 +32,7 @@ PROJECT_NUMBER = "100000000001"
 
 
 class MetadataServer:
-    """One machine's metadata, on a port of 127.0.0.1 of its own."""
+    """Serves one machine's metadata on a free port of 127.0.0.1."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = dict(values)
@@ -60,7 +59,7 @@ class MetadataServer:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def set(self, **values: str) -> None:
-        """Change values below `instance/`; who waits for a change is told. `_` in a name stands for `-`."""
+        """Change values below `instance/` and answer requests that wait. `_` in a name means `-`."""
         with self._changed:
             self.values |= {f"instance/{name.replace('_', '-')}": value for name, value in values.items()}
             self._changed.notify_all()
@@ -131,7 +130,7 @@ def _answer(request: BaseHTTPRequestHandler, code: int, text: str, kind: str = "
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
         request.wfile.write(data)
-    except OSError:  # The machine is gone, nobody waits for the answer.
+    except OSError:  # The machine is gone: no process waits for the answer.
         pass
 
 
@@ -139,10 +138,10 @@ class Machine:
     """One worker of a slice.
 
     Args:
-        folder: the machine's disk; also keeps serial.log, all that the startup script prints, of all boots.
-        startup_script: run with bash at each boot; nothing runs where it is empty.
+        folder: has the machine's disk, and serial.log with the startup script's output of all boots.
+        startup_script: runs with bash at each boot; may be empty.
         metadata: values by path below `/computeMetadata/v1/`.
-        environment: what the processes see beside the names listed above.
+        environment: variables of the processes, in addition to those listed above.
     """
 
     def __init__(
@@ -182,7 +181,7 @@ class Machine:
         environment["JAX_PLATFORMS"] = "cpu"
         environment |= self.environment
         environment["GCE_METADATA_HOST"] = self.metadata.address
-        # The guard finds this package wherever it is; the script's own Python must not.
+        # The guard runs by its path; the startup script's Python must not find this package.
         package = Path(__file__).resolve().parent
         with self.serial_log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -196,16 +195,16 @@ class Machine:
             )
 
     def notice(self) -> None:
-        """Tell the machine that it is preempted: the metadata's `preempted`, and the power button."""
+        """Send a preemption notice: set `preempted` in the metadata, and press the power button."""
         self.metadata.set(preempted="TRUE")
         self._say("notice")
 
     def freeze(self) -> None:
-        """All processes stand still; the metadata server goes on."""
+        """Stop all processes with SIGSTOP; the metadata server continues."""
         self._say("freeze")
 
     def power_off(self) -> None:
-        """End every process of the machine, without a warning to them."""
+        """Kill every process of the machine, without a notice."""
         if self._process is None:
             return
         assert self._process.stdin is not None

@@ -261,7 +261,7 @@ def test_it_follows_the_time_by_itself(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_not_emptied(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match="holds files that no emulator made"):
+    with pytest.raises(ConfigError, match="the folder has files that are not an emulator's"):
         TpuEmulator(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
     for _ in range(2):
