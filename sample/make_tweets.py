@@ -1,9 +1,9 @@
-"""Makes tweets.txt: lines that look like tweets, from the sentences of the other sample files.
+"""Write tweets.txt: lines that look like tweets, from the sentences of the other sample files.
 
     python sample/make_tweets.py            writes sample/tweets.txt
 
-The words are real (their order too, so that there is something to learn); hashtags, mentions, links, emoji,
-repeated letters and the like are drawn with a fixed seed, the same bytes at each run.
+The words and their order are real, so that a model can learn from them. Hashtags, mentions, links, emoji,
+repeated letters and similar are random with a fixed seed: each run writes the same bytes.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ EMOJI = [
 
 
 def tweet(words: list[str], rng: random.Random) -> str:
-    """Dress eight to twenty words of running text up as one tweet."""
+    """Turn up to twenty words of running text into one tweet."""
     words = list(words)
     at = rng.randrange(len(words))
     if rng.random() < 0.25:
         words[at] = "#" + words[at]
     elif rng.random() < 0.15:
-        # A long vowel drawn out, as people shout in writing.
+        # Repeat a long vowel for emphasis.
         words[at] = re.sub("([اوي])", lambda m: m[1] * rng.randrange(3, 7), words[at], count=1)
     if rng.random() < 0.3:
         words.insert(0, "@USER" if rng.random() < 0.7 else f"@user_{rng.randrange(1000)}")

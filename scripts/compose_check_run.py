@@ -1,6 +1,6 @@
-"""What a run left, as JSON: is every output of its manifests in the bucket, and what the metrics have to say.
+"""Print as JSON which outputs of a run's manifests are missing from the bucket, and the metrics to expect.
 
-Argument: a run as the task `preflight` returns it, JSON. `compose_test.py` runs this inside a worker.
+The argument is the run that the task `preflight` returned, as JSON. `compose_test.py` runs this in a worker.
 """
 
 from __future__ import annotations

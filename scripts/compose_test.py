@@ -1,12 +1,12 @@
-"""The deployment of docker-compose.yaml, from the image to a trained model, while parts of it are lost.
+"""Test the deployment in docker-compose.yaml, from the image to a trained model, with failures.
 
     make compose-test
-    python scripts/compose_test.py --no-build     with the images of the last time
+    python scripts/compose_test.py --no-build     uses the images of the previous test
 
-Builds the image, brings the stack up healthy, runs the DAG on a part of the sample through two Celery
-workers, kills one of them in the middle of the conversion and restarts PostgreSQL, compares the bucket and
-the metrics with the run's manifests, looks for secrets where none may be, and takes everything down. Needs
-a Docker engine and `docker-compose`. Exit status 0: all of it held.
+Builds the image, starts the stack, and runs the DAG on a part of the sample with two Celery workers. During
+the conversion, kills one worker and restarts PostgreSQL. Compares the bucket and the metrics with the run's
+manifests, checks that no secret leaks, and removes everything. Needs a Docker engine and `docker-compose`.
+Exit status 0: every check passed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONF = {
     "sources": [{"name": "muwatta", "path": "/opt/qarib/sample/muwatta.txt"}],
     "vocab_size": 800,
     "shard_lines": 100,
-    # So many conversions, each long enough, that one is caught while it runs.
+    # Enough conversions, each long enough to be killed while it runs.
     "dupe_factor": 50,
     **TINY_MODEL,
     "train_batch_size": 16,
@@ -59,7 +59,7 @@ def require(holds: object, what: str) -> None:
 
 
 class ComposeStack(AirflowApi):
-    """The stack under a project name of its own, on free ports."""
+    """The stack with a separate project name, on free ports."""
 
     def __init__(self) -> None:
         ui, metrics = free_ports(2)
@@ -71,7 +71,7 @@ class ComposeStack(AirflowApi):
             "QARIB_PROFILE": "emulators",
             "QARIB_UI_PORT": str(ui),
             "QARIB_METRICS_PORT": str(metrics),
-            # A lost worker is noticed in one minute, not in five.
+            # A lost worker is noticed after one minute instead of five.
             "QARIB_HEARTBEAT_TIMEOUT": "60",
         }
 
@@ -88,8 +88,8 @@ class ComposeStack(AirflowApi):
             check=False,
         )
         if check and ended.returncode != 0:
-            told = f"{ended.stdout}{ended.stderr or ''}"
-            raise StackError(f"{' '.join(command)} ended with status {ended.returncode}:\n{told}")
+            output = f"{ended.stdout}{ended.stderr or ''}"
+            raise StackError(f"{' '.join(command)} ended with status {ended.returncode}:\n{output}")
         return ended.stdout
 
     @contextmanager
@@ -111,23 +111,23 @@ class ComposeStack(AirflowApi):
         return self.compose("exec", "-T", service, *command)
 
     def containers(self) -> list[dict[str, Any]]:
-        """What the engine tells of the stack's containers, ended ones as well."""
+        """Return the engine's data of the stack's containers, including ended ones."""
         found = docker(
             "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.project}"
         )
         return list(json.loads(docker("inspect", *found.split()))) if found.split() else []
 
     def check(self) -> None:
-        """Nothing: the engine starts again what ends."""
+        """Do nothing: the engine restarts containers that end."""
 
     def wait(self, run_id: str, reached: Callable[[], Any]) -> Any:
-        """Look until it is so. Calls that the restarting database lets fail are made again."""
+        """Poll until `reached` is true. Calls that fail while the database restarts are repeated."""
         while True:
             try:
                 if result := reached():
                     return result
                 state = self.run(DAG, run_id)["state"]
-                require(state in ("queued", "running") or reached(), f"the run is over: {state}")
+                require(state in ("queued", "running") or reached(), f"the run ended too early: {state}")
             except (StackError, httpx.TransportError) as error:
                 if isinstance(error, StackError) and ": 5" not in str(error):
                     raise
@@ -149,7 +149,7 @@ def build() -> None:
         )
         size = int(docker("image", "inspect", "--format", "{{.Size}}", tag))
         say(f"image {tag}: {size / 1e9:.2f} GB")
-        require(size < MOST_BYTES, f"{tag} is too large")
+        require(size < MOST_BYTES, f"image {tag} is larger than {MOST_BYTES / 1e9:g} GB")
     tools = docker(
         "run",
         "--rm",
@@ -160,14 +160,14 @@ def build() -> None:
         "-c",
         "for tool in gcc cc g++ clang make; do command -v $tool; done; true",
     )
-    require(not tools, f"a compiler in the image: {tools}")
+    require(not tools, f"the image has a compiler: {tools}")
     require(
         docker("run", "--rm", "--network", "none", IMAGE, "id", "-u") == "50000\n", "the image runs as root"
     )
 
 
 def exercise(stack: ComposeStack) -> str:
-    """Run the DAG to its end, and disturb it in the middle of the conversion; the run_id."""
+    """Run the DAG to its end, with failures during the conversion; return the run_id."""
     run_id = stack.trigger(DAG, CONF)
 
     def conversions(*states: str) -> list[dict[str, Any]]:
@@ -179,7 +179,7 @@ def exercise(stack: ComposeStack) -> str:
         return next((task for task in conversions("running") if task["hostname"] == worker), None)
 
     def caught() -> dict[str, Any] | None:
-        """A conversion of worker-1's, which is held so that it cannot end before the worker is killed."""
+        """Pause worker-1 during a conversion, so that it cannot end before the worker is killed."""
         if running_on("worker-1"):
             stack.compose("pause", "worker-1", quiet=True)
             if task := running_on("worker-1"):
@@ -195,11 +195,11 @@ def exercise(stack: ComposeStack) -> str:
     lost = stack.wait(run_id, caught)
     stack.compose("kill", "--signal", "SIGKILL", "worker-1", quiet=True)
     done = len(conversions("success"))
-    say(f"worker-1 is killed with {done} of {len(conversions())} shards converted")
+    say(f"killed worker-1 with {done} of {len(conversions())} shards converted")
     stack.wait(run_id, lambda: len(conversions("success")) > done)
     stack.compose("restart", "--timeout", "0", "postgres", quiet=True)
     left = stack.wait(run_id, lambda: [task for task in conversions() if task["state"] != "success"])
-    say(f"PostgreSQL was restarted, {len(left)} shards to go")
+    say(f"restarted PostgreSQL with {len(left)} shards not converted")
     stack.wait(run_id, lambda: stack.run(DAG, run_id)["state"] in ("success", "failed"))
     tasks = stack.task_instances(DAG, run_id)
     failed = [task for task in tasks if task["state"] == "failed"]
@@ -207,10 +207,10 @@ def exercise(stack: ComposeStack) -> str:
     others = [
         (task["task_id"], task["state"]) for task in tasks if task["state"] not in ("success", "skipped")
     ]
-    require(not others, f"not done: {others}")
+    require(not others, f"tasks did not succeed: {others}")
     tries = {task["map_index"]: task["try_number"] for task in conversions()}
     require(tries[lost["map_index"]] > 1, "the killed worker's shard was not converted again")
-    say("the run ended well")
+    say("the run succeeded")
     return run_id
 
 
@@ -220,8 +220,8 @@ def check_results(stack: ComposeStack, run_id: str) -> None:
     script = (REPOSITORY / "scripts" / "compose_check_run.py").read_text(encoding="utf-8")
     answer = stack.compose("exec", "-T", "worker-2", "python", "-", json.dumps(run), given=script)
     found = json.loads(answer)
-    require(not found["missing"], f"not in the bucket: {found['missing']}")
-    say(f"{found['outputs']} outputs of the manifests are in the bucket with the bytes they name")
+    require(not found["missing"], f"missing from the bucket: {found['missing']}")
+    say(f"the bucket has all {found['outputs']} outputs of the manifests, with the same checksums")
 
     with urllib.request.urlopen(stack.metrics) as answer:
         text = answer.read().decode()
@@ -234,14 +234,14 @@ def check_results(stack: ComposeStack, run_id: str) -> None:
         tags = ((label, run[f"{label}_id"]),)
         compare(samples, {(f"airflow_qarib_{name}", tags): v for name, v in found[label].items()})
     finished = {value for (name, _), value in samples.items() if name.startswith("airflow_ti_finish")}
-    require(finished, "none of Airflow's own metrics")
-    say(f"{len(samples)} metrics; our gauges are what the manifests say")
+    require(finished, "Airflow's own metrics are missing")
+    say(f"{len(samples)} metrics; the gauges of this project match the manifests")
 
 
 def compare(samples: Mapping[Any, float], wanted: Mapping[Any, float]) -> None:
     for name, value in wanted.items():
         shown = samples.get(name)
-        require(shown == value, f"the metric {name} is {shown}, the run's files say {value}")
+        require(shown == value, f"the metric {name} is {shown}, expected {value} from the run's files")
 
 
 def check_hardening(stack: ComposeStack) -> None:
@@ -249,22 +249,24 @@ def check_hardening(stack: ComposeStack) -> None:
     for container in containers:
         host = container["HostConfig"]
         name = container["Name"]
-        require(host["ReadonlyRootfs"], f"{name}: the root can be written")
-        require(host["CapDrop"] == ["ALL"] and not host["CapAdd"], f"{name}: capabilities")
-        require("no-new-privileges:true" in host["SecurityOpt"], f"{name}: new privileges")
+        require(host["ReadonlyRootfs"], f"{name}: the root file system is writable")
+        require(host["CapDrop"] == ["ALL"] and not host["CapAdd"], f"{name}: has capabilities")
+        require("no-new-privileges:true" in host["SecurityOpt"], f"{name}: can gain privileges")
         for bindings in (host["PortBindings"] or {}).values():
-            require(all(b["HostIp"] == "127.0.0.1" for b in bindings), f"{name}: a port for everybody")
+            require(all(b["HostIp"] == "127.0.0.1" for b in bindings), f"{name}: a port is public")
     files = stack.inside("scheduler", "sh", "-c", "for f in /secrets/airflow/*; do cat $f; echo; done")
     values = {
         word for line in files.replace('"', "\n").splitlines() for word in line.split("@")[0].split(":")
     }
     secrets = {value for value in values if len(value) >= 16 and not value.startswith(("postgresql", "db+"))}
-    require(len(secrets) >= 6, f"only {len(secrets)} secrets")
-    told = json.dumps(containers) + docker("history", "--no-trunc", IMAGE) + docker("image", "inspect", IMAGE)
-    require(
-        not [secret for secret in secrets if secret in told], "a secret in docker inspect or in the history"
+    require(len(secrets) >= 6, f"found only {len(secrets)} secrets")
+    public = (
+        json.dumps(containers) + docker("history", "--no-trunc", IMAGE) + docker("image", "inspect", IMAGE)
     )
-    say(f"{len(containers)} containers are hardened; none of {len(secrets)} secrets is told by the engine")
+    require(
+        not [secret for secret in secrets if secret in public], "docker inspect or history shows a secret"
+    )
+    say(f"{len(containers)} containers are hardened; the engine shows none of {len(secrets)} secrets")
 
 
 def check_logs(stack: ComposeStack) -> None:
@@ -279,13 +281,13 @@ def check_gone(stack: ComposeStack) -> None:
     label = f"label=com.docker.compose.project={stack.project}"
     left = [stack.containers(), docker("volume", "ls", "-q", "--filter", label)]
     left.append(docker("network", "ls", "-q", "--filter", label))
-    require(not any(left), f"left behind: {left}")
-    say("taken down, nothing is left")
+    require(not any(left), f"not removed: {left}")
+    say("removed everything")
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--no-build", action="store_true", help="with the images of the last time")
+    arguments.add_argument("--no-build", action="store_true", help="use the images of the previous test")
     options = arguments.parse_args()
     stack = ComposeStack()
     try:

@@ -1,9 +1,9 @@
-"""The whole way on the sample corpus, in a real Airflow: start, trigger, follow, show what it made.
+"""Run the complete pipeline on the sample corpus in a real Airflow, follow the run, and show the results.
 
-    python scripts/demo.py             the Airflow UI stays up until Ctrl-C
-    python scripts/demo.py --detach    everything is stopped at the end
+    python scripts/demo.py             keeps the Airflow UI running until Ctrl-C
+    python scripts/demo.py --detach    stops everything at the end
 
-Exit status 1: the run failed, and its failing task's log was printed.
+Exit status 1: the run failed, and the end of the failed task's log was printed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STEPS = {
     "split": "split into shards",
     "shard.convert": "convert the shards",
     "shard.upload": "upload the shards",
-    "dataset": "judge the dataset",
+    "dataset": "check the dataset",
     "publish": "publish vocabulary and manifest",
     "prepare_tpu": "prepare the TPU",
     "train": "train on the TPU",
@@ -50,19 +50,17 @@ STEPS = {
     "promote": "promote the model",
 }
 LOG_TAIL = 40
-AT_WORK = ("running", "deferred")  # The triggerer follows a deferred task.
+AT_WORK = ("running", "deferred")  # A deferred task runs in the triggerer.
 
 
 class RunFailed(Exception):
-    """The DAG run did not succeed; the message names the task and holds the end of its log."""
+    """The DAG run failed; the message has the name of the task and the end of its log."""
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--detach", action="store_true", help="stop everything when the run is over")
-    arguments.add_argument(
-        "--home", type=Path, default=HOME, help="folder for all that it makes  [%(default)s]"
-    )
+    arguments.add_argument("--detach", action="store_true", help="stop everything when the run ends")
+    arguments.add_argument("--home", type=Path, default=HOME, help="folder for all files  [%(default)s]")
     arguments.add_argument("--conf", type=json.loads, default={}, help="JSON: values of the trigger form")
     options = arguments.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -80,26 +78,26 @@ def main() -> int:
 
 
 def interrupted(*_: object) -> None:
-    """As if Ctrl-C was pressed."""
+    """Handle a signal like Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def demo(console: Console, home: Path, conf: dict[str, Any], *, detach: bool) -> None:
     started = time.monotonic()
-    console.print("Starting Airflow and emulators of Cloud Storage and Cloud TPU ...")
+    console.print("Starting Airflow and the emulators of Cloud Storage and Cloud TPU ...")
     with LocalStack(home, ui_port=UI_PORT) as stack:
         console.print(f"Airflow UI: {stack.url}  user {stack.user}  password {stack.password}")
         run_id = stack.trigger(DAG, conf)
         times = follow(console, stack, run_id)
         run = read_run(stack, run_id)
-        times = {"start of Airflow": stack.seconds_to_start, **times, "in all": time.monotonic() - started}
+        times = {"start of Airflow": stack.seconds_to_start, **times, "total": time.monotonic() - started}
         report(console, stack, run, times)
         if not detach:
-            console.print("\nThe Airflow UI stays up until you press Ctrl-C.")
+            console.print("\nThe Airflow UI runs until you press Ctrl-C.")
             while True:
                 stack.check()
                 time.sleep(1)
-    console.print("Everything is stopped.")
+    console.print("All processes are stopped.")
 
 
 def follow(console: Console, stack: LocalStack, run_id: str) -> dict[str, float]:
@@ -109,7 +107,7 @@ def follow(console: Console, stack: LocalStack, run_id: str) -> dict[str, float]
         the seconds from each step's first start to its last end.
 
     Raises:
-        RunFailed: it ended otherwise than well.
+        RunFailed: the run failed.
     """
     with display(console) as show:
         while True:
@@ -126,7 +124,7 @@ def follow(console: Console, stack: LocalStack, run_id: str) -> dict[str, float]
 
 @contextmanager
 def display(console: Console) -> Iterator[Any]:
-    """A function that shows the state of the tasks: as bars on a terminal, else a line a change."""
+    """Yield a function that shows the state of the tasks: as bars in a terminal, or one line per change."""
     if not console.is_terminal:
         seen: dict[str, str] = {}
 
@@ -153,7 +151,7 @@ def display(console: Console) -> Iterator[Any]:
                 if running or done:
                     progress.start_task(bar)
                 if states["up_for_retry"] or states["failed"]:
-                    note = "[red]failed" + (", will be tried again" if states["up_for_retry"] else "")
+                    note = "[red]failed" + (", will be retried" if states["up_for_retry"] else "")
                 progress.update(bar, completed=done, total=total or None, note=note)
                 if total and states["success"] == sum(states.values()):
                     progress.stop_task(bar)
@@ -168,9 +166,9 @@ def line_of(step: str, tasks: list[dict[str, Any]], training: dict[str, Any]) ->
     if not (done or running or states["up_for_retry"] or states["failed"]):
         return None
     if step == "train" and training and running:
-        # A line each twentieth of the way.
-        whole, part = training["train_steps"], max(1, training["train_steps"] // 20)
-        return f"{step}: {training['step'] // part * part:,} of {whole:,} steps"
+        # A line every 5% of the steps.
+        total_steps, part = training["train_steps"], max(1, training["train_steps"] // 20)
+        return f"{step}: {training['step'] // part * part:,} of {total_steps:,} steps"
     failed = f", {states['up_for_retry'] + states['failed']} failed"
     return f"{step}: {done} of {total} done" + (failed if not failed.startswith(", 0") else "")
 
@@ -184,7 +182,7 @@ def note_of(training: dict[str, Any]) -> str:
 
 
 def progress_of(stack: LocalStack, tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The trainer's progress.json in the bucket, while the training runs."""
+    """Return the trainer's progress.json from the bucket, while the training runs."""
     started = [t["start_date"] for t in tasks if t["task_id"] == "train" and t["state"] in AT_WORK]
     files = Bucket(f"gs://{stack.bucket}/", emulator_client(stack)).list("models/") if started else {}
     files = {name: blob for name, blob in files.items() if name.endswith("/progress.json")}
@@ -202,25 +200,25 @@ def seconds(tasks: list[dict[str, Any]], step: str) -> float:
 
 
 def failure(stack: LocalStack, tasks: list[dict[str, Any]]) -> str:
-    """The first failed task and the end of its log."""
+    """Return the name of the first failed task and the end of its log."""
     failed = sorted((t for t in tasks if t["state"] == "failed"), key=lambda t: str(t["end_date"]))
     if not failed:
-        return "The run failed without a failed task: " + str(Counter(t["state"] for t in tasks))
+        return "The run failed, but no task failed: " + str(Counter(t["state"] for t in tasks))
     task = failed[0]
     name = task["task_id"] + (f" [{task['rendered_map_index']}]" if task["map_index"] >= 0 else "")
     log = "\n".join(stack.task_log(task).splitlines()[-LOG_TAIL:])
-    return f"The task {name} failed. The end of its log:\n\n{log}\n\nThe task {name} failed, see above."
+    return f"Task {name} failed. The end of its log:\n\n{log}\n\nTask {name} failed, see its log above."
 
 
 def read_run(stack: LocalStack, run_id: str) -> Run:
-    """What the preflight resolved."""
+    """Return the run that the task `preflight` returned."""
     path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/preflight/xcomEntries/return_value"
     value = stack.api("GET", path, params={"deserialize": True})["value"]
     return Run.from_dict(value)
 
 
 def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float]) -> None:
-    """Print what the run made, all of it read from what it made."""
+    """Print the results of the run, from the files that it wrote."""
     assert run.address is not None
     corpus = Manifest.read(run.dataset.data.with_suffix(".json"))
     dataset = Manifest.read(run.dataset.manifest)
@@ -247,7 +245,7 @@ def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float
         "Masked-LM, last steps": figures_text(end),
         "Held-out part, first": evaluation_text(first),
         "Held-out part, last": evaluation_text(last),
-        "Word frequencies alone": f"loss {last['unigram_entropy']:.3f} at best (held-out unigram entropy)",
+        "Word frequencies alone": f"loss at least {last['unigram_entropy']:.3f} (held-out unigram entropy)",
         "Model": f"{run.address}{run.model.name}export/",
         "": str(run.model.export),
         "Model's files": f"{len(model.outputs)}",

@@ -1,9 +1,9 @@
-"""A whole Airflow with emulators of Cloud Storage and Cloud TPU, that vanish with whoever started them.
+"""A complete Airflow with emulators of Cloud Storage and Cloud TPU. All end with the process that starts it.
 
-Everything is below one folder and configured through environment variables alone. Each process carries a
-marker in its environment. A guard in a session of its own holds the reading end of a pipe whose writing end
-is with the starter: when the starter ends, in whatever way, the pipe closes, and the guard ends every process
-that carries the marker, also those that an orphaned scheduler has started meanwhile.
+All files are below one folder, and all configuration is in environment variables. Each process has a marker
+in its environment. A guard process in a separate session has the reading end of a pipe, and the starter has
+the writing end: when the starter ends for any reason, the pipe closes, and the guard stops every process that
+has the marker, including those that an orphaned scheduler starts meanwhile.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from qarib_tasks.emulators import gcs
 from qarib_tasks.storage.files import write_text
 
 MARKER = "QARIB_LOCAL_STACK"
-# Airflow's parts. The tasks' API has a server of its own: an action of a user is written to Airflow's log
-# within the event loop of the server (Airflow 3.3). If a task's request of the same server then has SQLite's
-# only writer, it cannot end before the loop goes on, and both wait until SQLite gives up.
+# Airflow's components. The tasks' API has a separate server, because Airflow 3.3 writes a user's action to
+# its log within the server's event loop. If a request of a task to the same server then holds SQLite's only
+# write lock, the request cannot end until the loop continues, and both wait until SQLite times out.
 COMPONENTS = {
     "scheduler": ("scheduler",),
     "dag-processor": ("dag-processor",),
@@ -41,15 +41,15 @@ COMPONENTS = {
     "triggerer": ("triggerer",),
 }
 TERM_SECONDS = 5.0
-# How long a writer waits for another one: SQLite has one at a time and gives up after 5 s, too few for a busy
-# laptop.
+# How long a writer waits for another one: SQLite allows one at a time, and its default of 5 s is too short
+# for a busy laptop.
 DATABASE_SECONDS = 30
-# More than a laptop's cores: the scheduler starts so many tasks each time it looks, and it takes seconds to
-# look at a thousand shards.
+# More than a laptop's cores: the scheduler starts at most this many tasks per loop, and a loop over a
+# thousand shards takes seconds.
 TASKS_AT_ONCE = 16
-# A conversion of half a million lines takes half a GB: at most half of the memory.
+# The conversion of half a million lines takes half a GB: limits all conversions to half of the memory.
 SHARDS_AT_ONCE = max(1, min(TASKS_AT_ONCE, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**9))
-# Delays of the TPU emulator, as a share of the real service's.
+# The delays of the TPU emulator, relative to those of the real service.
 TPU_SCALE = 0.01
 # Values of the trigger form: a model that trains in seconds, for tests and benchmarks.
 TINY_MODEL = {
@@ -61,13 +61,13 @@ TINY_MODEL = {
 
 
 class LocalStack(AirflowApi):
-    """A context manager; within it, Airflow answers.
+    """Runs the stack. A context manager: Airflow answers inside the block.
 
     Args:
-        home: folder for the database, logs, buckets and workspace; kept, and taken up again next time.
-        bucket: made if it is not there.
-        environment: more environment variables for Airflow.
-        ui_port: for the UI, if it is free.
+        home: folder for the database, logs, buckets and workspace; it is kept, and reused by the next stack.
+        bucket: created if it does not exist.
+        environment: additional environment variables for Airflow.
+        ui_port: for the UI; if it is in use, a free port is chosen.
     """
 
     def __init__(
@@ -122,18 +122,18 @@ class LocalStack(AirflowApi):
         self._processes["tpu"] = self._start_tpu_emulator(tpu)
         migrate = self._airflow("db", "migrate")
         if migrate.wait() != 0:
-            raise StackError(f"the database could not be made, see {self.logs / 'db.log'}")
+            raise StackError(f"Airflow could not create its database, see {self.logs / 'db.log'}")
         for component in self.components:
             self._processes[component] = self._start_component(component)
         self._wait_until_healthy()
         self.seconds_to_start = time.monotonic() - started
 
     def _start_servers(self) -> None:
-        """What else Airflow needs: nothing, its database is a file. May add to `environment`."""
+        """Start other servers for Airflow; here none. An override may add to `environment`."""
 
     @property
     def components(self) -> tuple[str, ...]:
-        """Airflow's own parts, by name."""
+        """The names of Airflow's components."""
         return tuple(COMPONENTS)
 
     @property
@@ -147,7 +147,7 @@ class LocalStack(AirflowApi):
         return self._airflow(*command, log_name=component)
 
     def _start_guard(self, lock: IO[str]) -> None:
-        """The guard keeps the lock open too: the folder is free only when everything is gone."""
+        """Start the guard. It holds the lock too, so the folder is locked until all processes have ended."""
         reader, writer = os.pipe()
         environment = {key: value for key, value in os.environ.items() if key != MARKER}
         guard = subprocess.Popen(
@@ -163,7 +163,7 @@ class LocalStack(AirflowApi):
         def stop() -> None:
             os.close(writer)
             guard.wait()
-            end_marked(self.marker)  # Nothing is left to do, unless somebody has killed the guard.
+            end_marked(self.marker)  # In case the guard was killed.
             for process in self._processes.values():
                 process.wait()
 
@@ -171,11 +171,11 @@ class LocalStack(AirflowApi):
 
     @property
     def tpu_faults(self) -> Path:
-        """The TPU emulator's delays and faults; whatever is written to it is in force at once."""
+        """The file of the TPU emulator's delays and faults; changes apply at once."""
         return self.home / "tpu-faults.yaml"
 
     def _start_tpu_emulator(self, port: int) -> subprocess.Popen[bytes]:
-        """Its machines are processes here, with this Python instead of one of their own."""
+        """Start the TPU emulator. Its machines are processes on this machine, with this Python."""
         write_text(self.tpu_faults, f"scale: {TPU_SCALE}\n")
         machines = {
             "QARIB_PYTHON": sys.executable,
@@ -209,9 +209,9 @@ class LocalStack(AirflowApi):
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.home / "passwords.json",
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
-            # Each task asks for a connection of the API server's now and then.
+            # Each task sometimes needs one of the API server's connections.
             "DATABASE__SQL_ALCHEMY_POOL_SIZE": 4 * TASKS_AT_ONCE,
-            # Nobody but this machine's users sees it.
+            # Only users of this machine can see it.
             "API__EXPOSE_STACKTRACE": True,
             "LOGGING__BASE_LOG_FOLDER": self.logs / "tasks",
             "LOGGING__WORKER_LOG_SERVER_PORT": worker_log,
@@ -223,10 +223,10 @@ class LocalStack(AirflowApi):
             "API__SECRET_KEY": secrets.token_hex(32),
             "API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
-            # A task's supervisor in Airflow 3.3 that misses the end of its process sleeps for this long, s.
+            # Seconds that a task's supervisor in Airflow 3.3 sleeps if it misses the end of its process.
             "WORKERS__MIN_HEARTBEAT_INTERVAL": 2,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 300,
-            # A machine that is busy otherwise is no fault of a DAG.
+            # A busy machine is not an error of a DAG.
             "CORE__DAGBAG_IMPORT_TIMEOUT": 300,
             "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": 300,
             "USAGE_DATA_COLLECTION__ENABLED": False,
@@ -248,7 +248,7 @@ class LocalStack(AirflowApi):
             # Airflow 3.3 reads .airflowignore with an outdated call of the library pathspec, in each task.
             "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
             MARKER: self.marker,
-            # Without it setproctitle, which Airflow uses, writes its titles over the marker.
+            # Without it, setproctitle, which Airflow uses, overwrites the marker with its titles.
             "SPT_NOENV": "1",
             **self._more,
         }
@@ -265,13 +265,13 @@ class LocalStack(AirflowApi):
             )
 
     def process(self, name: str) -> int:
-        """The process number of a part of the stack."""
+        """Return the process id of a component of the stack."""
         return self._processes[name].pid
 
     def kill(self, *components: str) -> None:
-        """Kill parts of Airflow, and all that they have started, without a warning, and start them again."""
+        """Kill components of Airflow and every process that they started, without a notice; restart them."""
         for component in components:
-            self._processes[component].send_signal(signal.SIGSTOP)  # It starts nothing more meanwhile.
+            self._processes[component].send_signal(signal.SIGSTOP)  # It cannot start more processes.
             for process in descendants(self._processes[component].pid):
                 os.kill(process, signal.SIGKILL)
             self._processes[component].kill()
@@ -296,7 +296,7 @@ class LocalStack(AirflowApi):
             except (httpx.TransportError, ValueError, KeyError):
                 pass
             if time.monotonic() > deadline:
-                raise StackError(f"Airflow did not come up in {START_SECONDS:.0f} s, see {self.logs}")
+                raise StackError(f"Airflow did not start within {START_SECONDS:.0f} s, see {self.logs}")
             time.sleep(0.2)
         self.log_in(self._client, self.user, self.password)
 
@@ -306,14 +306,14 @@ class LocalStack(AirflowApi):
         return str(passwords[self.user])
 
     def check(self) -> None:
-        """Raise StackError if a part of the stack has ended."""
+        """Raise StackError if a component of the stack ended."""
         for name, process in self._processes.items():
             if process.poll() is not None:
                 raise StackError(f"{name} ended with status {process.returncode}, see {self.logs / name}.log")
 
 
 def free_ports(number: int, wanted: int | None = None) -> list[int]:
-    """Different ports that nobody listens on; the first one is `wanted` if that is free."""
+    """Return different free ports; the first one is `wanted` if that is free."""
     with ExitStack() as open_until_all_are_chosen:
         ports = []
         for port in [wanted or 0] + [0] * (number - 1):
@@ -328,20 +328,20 @@ def free_ports(number: int, wanted: int | None = None) -> list[int]:
 
 
 def marked(marker: str) -> list[int]:
-    """The processes that carry the marker in their environment."""
+    """Return the processes that have the marker in their environment."""
     needle = f"{MARKER}={marker}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and needle in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
-        except OSError:  # It has ended meanwhile, or is somebody else's.
+        except OSError:  # It has ended meanwhile, or is another user's.
             continue
     return found
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below a process."""
+    """Return the processes below a process."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -350,7 +350,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def end_marked(marker: str) -> None:
-    """Ask every process with the marker to end; kill those that have not, and all that they have started."""
+    """Send SIGTERM to every process with the marker, and later SIGKILL to those that remain."""
     deadline = time.monotonic() + TERM_SECONDS
     asked: set[int] = set()
     while processes := marked(marker):
@@ -365,7 +365,7 @@ def end_marked(marker: str) -> None:
 
 
 if __name__ == "__main__":
-    # The guard. Its standard input ends when the starter does.
+    # The guard. Its standard input ends when the starter ends.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()

@@ -1,13 +1,13 @@
-"""Write qarib_tasks/vocabulary/unicode_tables.txt: what BERT's basic tokenizer does to each code point.
+"""Write qarib_tasks/vocabulary/unicode_tables.txt, the rules of BERT's basic tokenizer per code point.
 
     python scripts/make_unicode_tables.py [--reference PYTHON37]
 
-The tables are asked of the pinned `tokenizers` library (BertNormalizer and BertPreTokenizer), which is what
-the users of the exported model run. Run this again when that pin moves, and read the diff: a changed line
-is a changed tokenization.
+The tables are from the pinned `tokenizers` library (BertNormalizer and BertPreTokenizer), which users of the
+exported model run. Run this script again when you change the pinned version, and review the diff: each
+changed line changes the tokenization.
 
-With `--reference`, the path of a Python 3.7 interpreter (Unicode 11, what google-research/bert ran on),
-tests/data/unicode_differences.txt is written too: the code points that the two treat differently.
+With `--reference`, the path of a Python 3.7 interpreter (Unicode 11, which google-research/bert used), the
+script also writes tests/data/unicode_differences.txt: the code points that the two treat differently.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HEADER = """\
 # Code points that are in no line are unchanged.
 """
 
-# The rules of google-research/bert tokenization.py for one code point, on an old Python's own tables.
+# The rules of google-research/bert tokenization.py for one code point, with the tables of an old Python.
 REFERENCE_PROGRAM = r"""
 import json, sys, unicodedata
 def clean(char, category):
@@ -70,7 +70,7 @@ for lower in (False, True):
 
 
 def ranges(codes: Iterable[int]) -> Iterator[str]:
-    """Sorted code points as `FIRST-LAST`."""
+    """Yield the ranges of sorted code points as `FIRST-LAST`."""
     first = last = None
     for code in codes:
         if last is not None and code == last + 1:
@@ -84,7 +84,7 @@ def ranges(codes: Iterable[int]) -> Iterator[str]:
 
 
 def hangul(code: int) -> str:
-    """The canonical decomposition of a Hangul syllable (Unicode, 3.12)."""
+    """Return the canonical decomposition of a Hangul syllable (Unicode, 3.12)."""
     syllable = code - HANGUL.start
     jamo = [0x1100 + syllable // 588, 0x1161 + syllable % 588 // 28]
     return "".join(map(chr, jamo + [0x11A7 + syllable % 28] * (syllable % 28 > 0)))
@@ -118,11 +118,10 @@ def pieces(text: str) -> list[str]:
 
 
 def combining_lines() -> Iterator[str]:
-    """Rules for the few marks that NFD sorts by class and that stripping category Mn leaves in place.
+    """Yield rules for the few marks that NFD sorts by class and that stripping category Mn keeps.
 
-    The library does not give a code point's class, so it is found by what it sorts: `a` stands before `b`
-    in either order of typing exactly if both have a class and that of `a` is lower. Comparing with marks
-    that have been in Unicode from the start, one of each class, gives the class.
+    The library does not expose a code point's class. It is found by sorting: NFD puts `a` before `b`, for
+    both input orders, exactly if both have a class and the class of `a` is lower.
     """
     normalize = normalizer(True).normalize_str
     nfd = NFD().normalize_str
@@ -159,7 +158,7 @@ def tables() -> Iterator[str]:
 
 
 def differences(python37: str) -> Iterator[str]:
-    """Ranges of code points that our tables and the reference's rules under Unicode 11 treat differently."""
+    """Yield ranges of code points that our tables and the reference with Unicode 11 treat differently."""
     output = subprocess.run([python37, "-c", REFERENCE_PROGRAM], capture_output=True, text=True, check=True)
     version, *lines = output.stdout.splitlines()
     yield f"# Code points that google-research/bert treats differently under Unicode {version}, by mode."

@@ -1,9 +1,9 @@
-"""The images of the documentation: a finished demo run in Airflow's UI, taken with Debian's Chromium.
+"""Take the documentation's screenshots of a finished demo run in Airflow's UI, with Debian's Chromium.
 
     python scripts/screenshots.py     writes docs/images/*.png
 
-Needs the packages `chromium` (Debian, Ubuntu) and `playwright` (PyPI; not the browsers it offers to install).
-An earlier `make demo` is taken up, so that only what is missing is computed.
+Needs the packages `chromium` (Debian, Ubuntu) and `playwright` (PyPI, without its browsers). The results of
+an earlier `make demo` are reused.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def take_pictures(page: Page, stack: LocalStack, run_id: str) -> None:
 
 
 def take_pictures_of_page(page: Page, stack: LocalStack, run_id: str) -> None:
-    """Each view of the page, within Airflow for the first of them."""
+    """Take a picture of each view of the page, the first one inside Airflow."""
     page.goto(f"{stack.url}/plugin/qarib")
     page.frame_locator("iframe").get_by_role("link", name=run_id).wait_for()
     picture(page, "page-runs")
@@ -101,13 +101,13 @@ def sign_in(page: Page, stack: LocalStack) -> None:
 
 
 def remember(page: Page, **values: object) -> None:
-    """What the UI keeps in the browser of how a person wants to see things."""
+    """Set the UI's preferences in the browser."""
     for key, value in values.items():
         page.evaluate("([key, value]) => localStorage.setItem(key, value)", [key, json.dumps(value)])
 
 
 def picture(page: Page, name: str, *, whole: bool = False) -> None:
-    """What the window shows, or the whole page."""
+    """Take a picture of the window, or of the complete page."""
     page.wait_for_load_state("networkidle")
     path: Path = IMAGES / f"{name}.png"
     page.screenshot(path=str(path), full_page=whole)

@@ -1,7 +1,7 @@
-"""A local stack as it is on many machines: real PostgreSQL and Redis servers, and Celery workers.
+"""A local stack like a deployment on many machines: real PostgreSQL and Redis servers, and Celery workers.
 
-The servers' programs are Debian's (`scripts/system_packages`). PostgreSQL refuses to run as root: there it
-runs as the user `postgres`, and its files are in a folder of its own that this user can reach.
+The servers' programs are from Debian (`scripts/system_packages`). PostgreSQL refuses to run as root: for
+root, it runs as the user `postgres`, and its files are in a separate folder that this user can access.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ ACCOUNT = "postgres"
 
 
 class ServerStack(LocalStack):
-    """A `LocalStack` on PostgreSQL; with Celery workers on Redis, or without them a LocalExecutor.
+    """A `LocalStack` with PostgreSQL, and with Celery workers and Redis or a LocalExecutor.
 
-    A part of Airflow that ends because the database is away is started again, as an orchestrator would.
+    A component of Airflow that ends, for example because the database is down, is restarted as by an
+    orchestrator.
 
     Args:
         home, bucket, environment: see `LocalStack`.
-        workers: Celery workers `worker-1` …, 0 for the LocalExecutor.
-        slots: tasks at once, of each worker or of the LocalExecutor.
+        workers: number of Celery workers (`worker-1` …); 0 for the LocalExecutor.
+        slots: number of parallel tasks per worker, or of the LocalExecutor.
     """
 
     def __init__(self, home: Path, *, workers: int = 2, slots: int = 1, **arguments: Any) -> None:
@@ -45,7 +46,7 @@ class ServerStack(LocalStack):
         return super().components + self.workers
 
     def _start(self) -> None:
-        # Registered before the guard, and so done after it has ended the server.
+        # Registered before the guard: it runs after the guard has stopped the server.
         self.postgres_folder = Path(tempfile.mkdtemp(prefix="qarib-postgres-"))
         self._exit.callback(shutil.rmtree, self.postgres_folder, ignore_errors=True)
         super()._start()
@@ -81,7 +82,7 @@ class ServerStack(LocalStack):
         return f"airflow:{self._password}@127.0.0.1:{self._postgres_port}"
 
     def _make_database(self) -> None:
-        """An empty database cluster, that is gone with this stack."""
+        """Create an empty database cluster, which is deleted with this stack."""
         self._account = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if os.geteuid() == 0 else {}
         self._password = secrets.token_hex(16)
         password_file = self.postgres_folder / "password"
@@ -113,7 +114,7 @@ class ServerStack(LocalStack):
             "listen_addresses": "127.0.0.1",
             "port": str(self._postgres_port),
             "unix_socket_directories": "",
-            "fsync": "off",  # Its files are thrown away anyway.
+            "fsync": "off",  # The files are temporary.
             "max_connections": "200",
         }
         command = [str(postgres_program("postgres")), "-D", str(self.postgres_folder / "data")]
@@ -141,11 +142,11 @@ class ServerStack(LocalStack):
         return process
 
     def _start_redis(self) -> subprocess.Popen[bytes]:
-        # Without a title of its own: that is written over the marker.
+        # Redis must not set its process title: the title overwrites the marker.
         options = ["--bind", "127.0.0.1", "--port", str(self._redis_port), "--set-proc-title", "no"]
         program = shutil.which("redis-server")
         if program is None:
-            raise StackError("redis-server is not installed: scripts/system_packages")
+            raise StackError("redis-server is not installed. Run scripts/system_packages")
         with (self.logs / "redis.log").open("ab") as log:
             return subprocess.Popen(
                 [program, *options, "--save", "", "--dir", str(self.home)],
@@ -156,13 +157,13 @@ class ServerStack(LocalStack):
             )
 
     def crash_postgres(self) -> None:
-        """Every connection is cut, nothing is written back; then it is started anew and recovers."""
+        """Stop PostgreSQL immediately, without writing back; then start it again, and it recovers."""
         self._processes["postgres"].send_signal(signal.SIGQUIT)
         self._processes["postgres"].wait()
         self._processes["postgres"] = self._start_postgres()
 
     def hold(self, worker: str, number: signal.Signals = signal.SIGSTOP) -> None:
-        """Stop a worker and all that it runs where they are; with SIGCONT they go on."""
+        """Suspend a worker and its processes; with SIGCONT, resume them."""
         process = self._processes[worker]
         process.send_signal(number)
         for child in descendants(process.pid):
@@ -170,7 +171,7 @@ class ServerStack(LocalStack):
                 os.kill(child, number)
 
     def lose(self, worker: str) -> None:
-        """Kill a worker with all that it runs, as when its machine is gone. It does not come back."""
+        """Kill a worker and its processes, as if its machine were lost. The worker is not restarted."""
         process = self._processes.pop(worker)
         process.send_signal(signal.SIGSTOP)
         for child in descendants(process.pid):
@@ -190,15 +191,15 @@ class ServerStack(LocalStack):
         return hasattr(self, "seconds_to_start")
 
     def run_by(self, worker: str) -> str:
-        """The worker's log, which names every task instance that it was given."""
+        """Return the worker's log, which has every task instance that it received."""
         return (self.logs / f"{worker}.log").read_text(encoding="utf-8", errors="replace")
 
 
 def postgres_program(name: str) -> Path:
-    """A program of the newest PostgreSQL that is installed."""
+    """Return the path of a program of the newest installed PostgreSQL."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: int(p.parts[-3]))
     if not found and (on_path := shutil.which(name)):
         return Path(on_path)
     if not found:
-        raise StackError("PostgreSQL is not installed: scripts/system_packages")
+        raise StackError("PostgreSQL is not installed. Run scripts/system_packages")
     return found[-1]
