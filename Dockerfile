@@ -1,6 +1,6 @@
 # One image for every part of the deployment. Targets:
-#   full     all steps, training on the worker included (TensorFlow, JAX)
-#   airflow  without them: enough for everything but the tasks evaluate and export, and train on a worker
+#   full     all steps, including training on the worker (TensorFlow, JAX)
+#   airflow  without TensorFlow and JAX: runs all tasks except evaluate, export, and train on a worker
 #
 #   DOCKER_BUILDKIT=1 docker build --target full --tag qarib .
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
@@ -10,23 +10,23 @@ FROM ${PYTHON_IMAGE} AS build
 ENV VIRTUAL_ENV=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_CACHE_DIR=/var/cache/uv PIP_CACHE_DIR=/var/cache/pip
 COPY requirements/ /requirements/
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# The lock names uv's version; everything here has wheels, so that no compiler is needed.
+# The lock names uv's version; every package has wheels, so no compiler is needed.
 # hadolint ignore=DL3013,DL3042
 RUN --mount=type=cache,target=/var/cache/pip \
     python -m venv "$VIRTUAL_ENV" && pip install "$(grep '^uv==' /requirements/dev.txt)"
-# Whole test suites, which nothing imports, are left out.
+# Removes test suites, which nothing imports.
 RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --only-binary :all: --requirement /requirements/airflow.txt \
     && find "$VIRTUAL_ENV"/lib/python3*/site-packages/{numpy,pandas,pyarrow,scipy} \
       -type d -name tests -prune -exec rm -rf {} +
 
 FROM build AS build-full
-# TensorFlow without its code for GPUs, which the image has no drivers for, and without its C++ headers: 1 GB.
+# TensorFlow without its GPU code, as the image has no drivers, and without its C++ headers: saves 1 GB.
 RUN --mount=type=cache,target=/var/cache/uv \
     sed 's/^tensorflow==/tensorflow-cpu==/' /requirements/train.txt > /requirements/train-cpu.txt \
     && uv pip install --only-binary :all: --requirement /requirements/train-cpu.txt \
     && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/tensorflow/include
-# Nothing at run time uses the compiler's library, the installer or ray's Java part: 0.1 GB.
+# Nothing at run time uses the compiler's library, the installer or ray's Java part: saves 0.1 GB.
 RUN uv pip uninstall libclang pip && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/ray/jars
 
 FROM build AS project
@@ -41,7 +41,7 @@ RUN PYTHONPATH=/opt/qarib "$VIRTUAL_ENV/bin/python" -m qarib_tasks.conversion.co
 # hadolint ignore=DL3006
 FROM ${PYTHON_IMAGE} AS base
 LABEL org.opencontainers.image.title="qarib" org.opencontainers.image.licenses="Apache-2.0"
-# Number and group as in Airflow's own images: what its Helm chart expects.
+# User and group id as in Airflow's own images, as its Helm chart expects.
 RUN useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow qarib \
     && install -d -o 50000 -g 0 -m 775 /opt/airflow /workspace /logs \
     && install -d -o 50000 -g 0 -m 755 /secrets /secrets/airflow /secrets/postgres /secrets/redis
@@ -59,7 +59,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     QARIB_PRELOAD=1 \
     QARIB_WORKSPACE=/workspace
 WORKDIR /opt/airflow
-# Asks what QARIB_ROLE names; without one the container counts as healthy.
+# Checks the service that QARIB_ROLE names; without one, the container counts as healthy.
 HEALTHCHECK --interval=20s --timeout=60s --start-period=300s --retries=5 \
     CMD ["python", "/opt/qarib/deploy/healthcheck.py"]
 CMD ["airflow", "version"]
@@ -71,7 +71,7 @@ COPY --from=project /opt/qarib /opt/qarib
 USER 50000:0
 
 FROM base AS full
-# The machines of the emulated Cloud TPU run the startup script of the real ones, which uses curl.
+# The machines of the emulated Cloud TPU run the real startup script, which uses curl.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends curl && rm -rf /var/lib/apt/lists/*
 COPY --from=build-full /opt/venv /opt/venv

@@ -1,4 +1,4 @@
-# Everything is done in one virtual environment, made of requirements/dev.txt.
+# All targets use one virtual environment, made from requirements/dev.txt.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
-	  { echo "Python's venv module is not complete: apt-get install python3-venv"; exit 1; }
+	  { echo "Python's venv module is incomplete: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements/dev.txt)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
@@ -31,7 +31,7 @@ LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra celery --extra k
   --extra train --extra dev
 LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow --extra celery --extra kubernetes
 LOCK_train = $(EVERYWHERE) $(AS_DEV) --extra train
-# The machines of a Cloud TPU have one platform, and check what they download.
+# The machines of a Cloud TPU have one platform and verify their downloads.
 LOCK_tpu = $(AS_DEV) --python-version 3.12 --python-platform x86_64-manylinux_2_31 --generate-hashes \
   --extra train pyproject.toml requirements/tpu.in
 # Their own Python, which installs uv, can be as old as uv allows.
@@ -40,16 +40,16 @@ LOCKS = dev airflow train tpu uv
 FILE_uv = qarib_tasks/tpu/machine/uv.txt
 FILE = $(or $(FILE_$f),requirements/$f.txt)
 
-lock: ## Write requirements/*.txt and uv.txt from pyproject.toml (UPGRADE=1: with the newest versions)
+lock: ## Write requirements/*.txt and uv.txt from pyproject.toml (UPGRADE=1: use the newest versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv; }
 	$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) $(if $(UPGRADE),--upgrade) -o $(FILE) &&) true
 
-lock-check: install ## Fail when the locks do not follow from pyproject.toml
+lock-check: install ## Fail if the locks do not match pyproject.toml
 	@mkdir -p build/lock && cp $(foreach f,$(LOCKS),$(FILE)) build/lock/
 	@$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) -o build/lock/$f.txt &&) true
 	@$(foreach f,$(LOCKS),diff -u $(FILE) build/lock/$f.txt || { echo "$(FILE) is stale: make lock"; exit 1; };)
 
-lint: install ## Ruff's rules
+lint: install ## Check Ruff's rules
 	$(BIN)/ruff check .
 
 format: install ## Format the code
@@ -59,55 +59,55 @@ format: install ## Format the code
 format-check: install
 	$(BIN)/ruff format --check .
 
-shellcheck: install ## shellcheck over every shell script
+shellcheck: install ## Run shellcheck on every shell script
 	@git grep -lIE '^#!.*[/ ](ba|da)?sh( |$$)' | xargs awk 'FNR == 1 && /^#!/ { print FILENAME } { nextfile }' \
 	  | xargs $(BIN)/shellcheck
 
-imports: install ## The order of the folders, and no circle of imports
+imports: install ## Check the import order of the folders, and that no imports are circular
 	$(BIN)/lint-imports
 
-types: install ## mypy, strict
+types: install ## Run mypy, strict
 	$(BIN)/mypy
 
-check: lint format-check imports shellcheck types lock-check ## All that does not run the code
+check: lint format-check imports shellcheck types lock-check ## Run all checks that do not run the code
 
-test: check ## Checks, unit tests, DAG tests and one end-to-end run of the DAG
+test: check ## Run the checks, unit tests, DAG tests and one end-to-end run of the DAG
 	$(BIN)/pytest -m "not slow" -n 2
 
-test-slow: install ## What needs longer: servers, browsers, kill tests, torch, the compiler of the TPU
+test-slow: install ## Run the slow tests: servers, browsers, kill tests, torch, the TPU compiler
 	scripts/system_packages
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in -r requirements/tpu_compile.in
 	$(BIN)/pytest -m slow
 
-demo: install ## The whole way on the sample corpus, in Airflow (DETACH=1: stop everything at the end)
+demo: install ## Run the complete pipeline on the sample corpus, in Airflow (DETACH=1: stop everything at the end)
 	@$(BIN)/python scripts/demo.py $(if $(DETACH),--detach)
 
 PROFILE ?= emulators
 COMPOSE = QARIB_PROFILE=$(PROFILE) \
   $$(command -v docker-compose >/dev/null && echo docker-compose || echo docker compose) --profile $(PROFILE)
 
-up: ## PostgreSQL, Redis, Airflow and two Celery workers in Docker (PROFILE=gcp: with the real Google Cloud)
+up: ## Start PostgreSQL, Redis, Airflow and two Celery workers in Docker (PROFILE=gcp: use the real Google Cloud)
 	DOCKER_BUILDKIT=1 docker build --target full --tag qarib .
 	$(COMPOSE) up --no-build --detach --wait --wait-timeout 900
 	@echo "Airflow UI: http://localhost:$${QARIB_UI_PORT:-8080}"
 	@$(COMPOSE) exec -T api-server cat /secrets/airflow/passwords.json; echo
 
-down: ## Stop it; what it has made stays (VOLUMES=1: and remove all of it)
+down: ## Stop them and keep their data (VOLUMES=1: delete it)
 	$(COMPOSE) down $(if $(VOLUMES),--volumes)
 
-compose-test: install ## That deployment, from the image to a trained model, while parts of it are lost
+compose-test: install ## Test the deployment from the image to a trained model, with services killed on the way
 	$(BIN)/python scripts/compose_test.py
 
-bench: install ## The benchmarks that need nothing but the repository
+bench: install ## Run the benchmarks that need only the repository
 	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/vocabulary.py
 
-docs: install ## The documentation as a site in build/site, strict: a broken link fails
+docs: install ## Build the documentation in build/site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
-screenshots: install ## The images of the documentation, from a real run
+screenshots: install ## Make the images of the documentation from a real run
 	$(BIN)/python scripts/screenshots.py
 
-clean: ## Remove everything that the targets above made
+clean: ## Remove everything that the targets above create
 	rm -rf $(VENV) .demo build dist *.egg-info qarib_tasks/conversion/compiled/__pycache__ .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,8 @@
-"""Whether the part of the deployment that QARIB_ROLE names is well: exit status 0 or 1. Used by the image.
+"""Checks the part of the deployment that QARIB_ROLE names; the exit status is 0 if it is healthy, else 1.
 
-Roles: api-server, scheduler, dag_processor, triggerer (as Airflow's own health page tells), worker (answers
-over Celery), metrics, tpu (their port is open). Needs no more than a second of processor time.
+The image's health check. Roles: api-server, scheduler, dag_processor and triggerer (as Airflow's own health
+page reports), worker (answers over Celery), metrics and tpu (their port is open). It needs at most one second
+of processor time.
 """
 
 from __future__ import annotations

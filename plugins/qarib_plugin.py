@@ -1,4 +1,4 @@
-"""Airflow loads this file when a process of its own starts, before it makes processes for tasks."""
+"""The Airflow plugin. Airflow loads this file when one of its processes starts, before that forks tasks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk.configuration import conf
 
 if {"scheduler", "celery"} & set(sys.argv):
-    # What a task's process finds imported already it need not import itself: that is a second of
-    # processor time a task, half an hour for a thousand shards. Only modules that do not change while
-    # Airflow runs. Where that is true of our own too, as in an image, QARIB_PRELOAD=1 says so.
+    # A task's process does not import again what its parent has imported: that saves a second of processor
+    # time per task, or half an hour for a thousand shards. Only for modules that do not change while Airflow
+    # runs. Where our own modules do not change either, as in an image, set QARIB_PRELOAD=1.
     import airflow.providers.google.cloud.transfers.local_to_gcs  # noqa: F401
 
     if os.environ.get("QARIB_PRELOAD"):
@@ -26,7 +26,7 @@ PREFIX = "/qarib"
 
 
 class Page:
-    """The page's application, imported with the first request: no other process of Airflow needs it."""
+    """The page's application, imported at the first request, as no other Airflow process needs it."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         app = await asyncio.to_thread(_imported)
@@ -40,7 +40,7 @@ def _imported() -> Any:
 
 
 def _at(path: str) -> str:
-    """An address below Airflow's own."""
+    """A page's address below Airflow's base URL."""
     return urlsplit(conf.get("api", "base_url", fallback="") or "/").path.rstrip("/") + PREFIX + path
 
 
@@ -59,7 +59,7 @@ VIEWS = [
 
 
 class QaribPlugin(AirflowPlugin):
-    """The page in the navigation and on each run."""
+    """Adds the page to the navigation and to each run."""
 
     name = "qarib"
     fastapi_apps = APPS

@@ -1,4 +1,4 @@
-"""Before Airflow's parts start: migrate the database, `qarib airflow-init`, the emulator's bucket."""
+"""Prepares the deployment before Airflow starts: database, `qarib airflow-init`, the emulator's bucket."""
 
 from __future__ import annotations
 

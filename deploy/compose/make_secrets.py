@@ -1,6 +1,6 @@
-"""Make the deployment's keys and passwords, once: what is there is kept. They stay in volumes.
+"""Creates the deployment's keys and passwords in volumes at the first start; later starts keep them.
 
-Each of the folders is mounted by those that need it only: Airflow's parts, PostgreSQL, Redis.
+Each folder is mounted only by the services that need it: Airflow's, PostgreSQL, Redis.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOT = Path(os.environ.get("QARIB_SECRETS", "/secrets"))
 
 
 def keep(name: str, value: str, mode: int = 0o400) -> str:
-    """Write the file unless it is there; its content."""
+    """Write the file unless it exists, and return its content."""
     path = ROOT / name
     if not path.exists():
         partial = path.with_suffix(".partial")
@@ -27,7 +27,7 @@ def keep(name: str, value: str, mode: int = 0o400) -> str:
 
 
 def main() -> None:
-    # PostgreSQL and Redis run as users of their own, which have only their own folder.
+    # PostgreSQL and Redis run as separate users, and each can access only its own folder.
     database = keep("postgres/password", secrets.token_hex(24), 0o444)
     settings = f"requirepass {secrets.token_hex(24)}\nappendonly yes\ndir /data\n"
     queue = keep("redis/redis.conf", settings, 0o444).split()[1]

@@ -1,4 +1,4 @@
-"""Which errors are worth a retry."""
+"""Decides which errors Airflow retries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qarib_tasks.errors import ConfigError, InputError, StorageError
 from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
 
 FOR_GOOD = (ConfigError, InputError, TpuPermissionError, TpuRequestError)
-# Requests that were refused may be granted later only with these codes (timeout, too many requests).
+# Of the refused requests, only those with these codes (timeout, too many requests) can succeed later.
 WORTH_A_RETRY = (408, 429)
 
 P = ParamSpec("P")
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 @contextmanager
 def failing_for_good() -> Iterator[None]:
-    """Turn an error that trying again cannot help into one that Airflow does not retry."""
+    """Turn an error that a retry cannot fix into one that Airflow does not retry."""
     try:
         yield
     except Exception as error:
@@ -33,8 +33,8 @@ def failing_for_good() -> Iterator[None]:
 
 
 def is_for_good(error: BaseException) -> bool:
-    """Whether trying again cannot help: bad settings or inputs, or a request that Google refuses."""
-    # Not imported here: where nothing of it was imported, nothing of it was raised.
+    """Whether a retry cannot fix the error: bad settings or inputs, or a request that Google refuses."""
+    # Not imported here: if the module was not imported, it raised nothing.
     google: Any = sys.modules.get("google.api_core.exceptions")
     refused = google and isinstance(error, google.ClientError) and error.code not in WORTH_A_RETRY
     if isinstance(error, StorageError) and error.__cause__:
@@ -43,7 +43,7 @@ def is_for_good(error: BaseException) -> bool:
 
 
 def fails_for_good(function: Callable[P, R]) -> Callable[P, R]:
-    """`failing_for_good` around a task's function; below `@task`."""
+    """Wrap a task's function in `failing_for_good`; put it below `@task`."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""A look at a run's TPU and what follows from it: what the operator's trigger does at every poll."""
+"""One poll of a run's TPU and the action that follows: what the operator's trigger does each time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PROBLEM = "qarib/problem"  # Guest attribute.
 
 
 class Training(Protocol):
-    """What the lifecycle needs of the training itself; it talks to it through the bucket."""
+    """What the lifecycle needs of the training. The two communicate through the bucket."""
 
     def heartbeat(self, name: str) -> Heartbeat | None:
-        """The newest of the training on the TPU of that name."""
+        """The newest heartbeat of the training on the TPU of that name; None before the first."""
         ...
 
     def stop(self, name: str) -> None:
-        """Ask it to save and end."""
+        """Ask the training to save and stop."""
         ...
 
 
@@ -40,8 +40,8 @@ class TpuRun:
     """A training on one TPU after another.
 
     Args:
-        request: what to ask for, from the memory and the zone; the same again for the same memory.
-        save: keeps the memory where another process finds it; called before anything is done.
+        request: makes the request from the memory and the zone; the same memory gives the same request.
+        save: stores the memory where another process finds it; called before each action.
     """
 
     client: CloudTpuClient
@@ -52,17 +52,17 @@ class TpuRun:
     save: Callable[[Memory], None]
 
     def step(self, memory: Memory, now: float) -> Memory:
-        """One look and one action.
+        """Poll once and act once.
 
         Args:
             now: seconds since 1970.
 
         Returns:
-            the memory to come back with; its phase says whether the run has `succeeded` or `failed`.
+            the memory to pass to the next call; its phase says whether the run has `succeeded` or `failed`.
 
         Raises:
-            TpuError: the API does not answer, or refuses what no other zone would allow. The memory that
-                was saved last is still true.
+            TpuError: the API does not answer, or refuses a request that no other zone would allow. The
+                memory that was saved last is still valid.
         """
         before = memory.phase
         memory, action = decide(memory, self.observe(memory, now), self.limits, self.zones)
@@ -72,7 +72,7 @@ class TpuRun:
             self.save(memory)
         elif action == "stop":
             self.training.stop(memory.name)
-        elif action == "delete" and before != "deleting":  # Else the look itself was a step.
+        elif action == "delete" and before != "deleting":  # Otherwise the poll itself was a step.
             self.client.delete_step(self._zone(memory), memory.name)
         return memory
 
@@ -82,7 +82,7 @@ class TpuRun:
             return Observation(time=now)
         if memory.phase == "deleting":
             return Observation(time=now, gone=self.client.delete_step(zone, name))
-        # The heartbeat first: what it says of the end is then not older than what is seen of the machines.
+        # Read the heartbeat before the machines: its final state can then not be newer than their state.
         heartbeat = self.training.heartbeat(name)
         resource = self.client.queued_resource(zone, name)
         state = None if resource is None else str(resource.state.state.name)
@@ -103,7 +103,7 @@ class TpuRun:
         )
 
     def _problem(self, zone: str, resource: Any) -> str:
-        """What the machines have written about themselves, since they cannot write it to the bucket."""
+        """What the machines report in their guest attributes when they cannot write to the bucket."""
         try:
             written = [
                 attributes.get(PROBLEM, "")
@@ -115,10 +115,10 @@ class TpuRun:
         return next((problem for problem in written if problem), "")
 
     def give_up(self, memory: Memory, saved: Memory | None, *, poll: float = 10.0) -> None:
-        """Delete what was asked for with a memory that was out of date, unless the saved one still means it.
+        """Delete a TPU that was requested with an outdated memory, unless the saved one still refers to it.
 
-        A request may be answered minutes after the run was ended, or cleared and begun again: whoever did
-        that has looked for its TPU, and found none.
+        The API can answer a request minutes after a user ended the run, or cleared it and started it again.
+        At that time the TPU did not exist yet, so nothing else deletes it.
         """
         still_meant = saved is not None and saved.phase not in ("deleting", "succeeded", "failed")
         if not (still_meant and saved and (saved.name, saved.zone) == (memory.name, memory.zone)):

@@ -1,10 +1,10 @@
-"""A training on Cloud TPU as plain values: what is asked for, what the machines do, where it is written down.
+"""A training on Cloud TPU as plain values: the request, the machines' work and the job's folder.
 
-Everything of a job lies below one gs:// folder:
+All objects of a job are below one gs:// folder:
 
-    memory.json               what `lifecycle` knows, saved before each action: whoever takes over reads it
+    memory.json               the state of `lifecycle`, saved before each action for the next process
     <TPU>/worker-<n>.json     the newest report of a machine; worker-<n>.log its log (see `launch`)
-    <TPU>/stop                asks the training to save and end
+    <TPU>/stop                asks the training to save and stop
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from qarib_tasks.tpu.machine.startup import BucketFile, Launch, with_launch
 from qarib_tasks.tpu.memory import JobMemory
 
 MADE_BY = {"made-by": "qarib"}
-# A machine whose work is over deletes itself when nobody else has by then.
+# A machine deletes itself this long after its work has ended, unless the run has deleted it by then.
 LINGER_SECONDS = 900.0
 _EXPIRY = "%Y-%m-%d_%H-%M-%S"
 
@@ -35,13 +35,14 @@ _EXPIRY = "%Y-%m-%d_%H-%M-%S"
 @dataclass(frozen=True, kw_only=True)
 class TpuJob:
     """Attributes:
-    run_id: names the TPUs, and is their label `run`: another one for each run of any Airflow of the project.
+    run_id: names the TPUs and is their label `run`; unique among the runs of every Airflow of the project.
     owner: their label `owner`.
     address: the job's folder, ending with a slash.
-    arguments: of the machine's Python.
-    files: to fetch besides wheel and requirements.
-    progress: address of the training's progress.json. tensorboard: of the folder of its event files.
-    batch: examples a step, for the time left.
+    arguments: for the machine's Python.
+    files: downloaded to the machine in addition to wheel and requirements.
+    progress: address of the training's progress.json.
+    tensorboard: address of the folder of its event files.
+    batch: examples per step, to estimate the remaining time.
     """
 
     run_id: str
@@ -66,12 +67,12 @@ class TpuJob:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Of all TPUs of the run."""
+        """The labels that all TPUs of the run have."""
         return {**MADE_BY, "run": label_value(self.run_id)}
 
     @property
     def price(self) -> float:
-        """US dollars an hour."""
+        """US dollars per hour."""
         return hourly_price(self.tpu)
 
     @property
@@ -88,7 +89,7 @@ class TpuJob:
         )
 
     def request(self, memory: Memory, zone: str) -> TpuRequest:
-        """What to ask for: the same for the same memory, so that asking again makes nothing twice."""
+        """The request for a TPU: the same for the same memory, so repeating it creates nothing new."""
         tpu, limits = self.tpu, self.limits
         assert limits.running is not None
         lifetime = limits.queueing + limits.booting + limits.running + limits.stopping
@@ -136,7 +137,8 @@ class TpuJob:
 
         Args:
             storage: a `google.cloud.storage.Client`.
-            save: that of the `JobMemory` which the memory is loaded by; without it nobody else may be at it.
+            save: `save` of the `JobMemory` that loaded the memory; without it no other process may use the
+                job.
         """
         return TpuRun(
             client=client,
@@ -152,7 +154,7 @@ class TpuJob:
 
 
 def expiry(labels: Mapping[str, str]) -> datetime | None:
-    """When a TPU with these labels should be gone; None for one that says nothing, or nothing legible."""
+    """When a TPU with these labels expires; None if its label is missing or not a date."""
     try:
         return datetime.strptime(labels.get("expires", ""), _EXPIRY).replace(tzinfo=UTC)
     except ValueError:

@@ -1,11 +1,11 @@
-"""What to do next with a run's TPU, decided from what can be seen: a pure function, and a memory to save.
+"""Decides what to do next with a run's TPU, from what a poll observes: a pure function and a saved memory.
 
     asking → queueing → booting → running → deleting → asking again, succeeded or failed
                                      ↓
                                   stopping
 
-`decide` is called at each look. Its memory is plain values: whoever is killed saves it before it acts, and
-who takes over goes on from it. Asking and deleting can be repeated at will, so nothing is made twice.
+`decide` is called at each poll. Its memory is plain values and is saved before each action: after a process
+is killed, the next one continues from it. Requests and deletions can be repeated, so no TPU is created twice.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ Action = Literal["ask", "wait", "stop", "delete", "succeed", "fail"]
 After = Literal["same_zone", "next_zone", "succeed", "fail"]
 
 QUEUED_STATES = ("CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "STATE_UNSPECIFIED")
-# Of a node whose machines are gone or will be, for good or for too long. In all other states but READY it
-# may come back by itself, and the heartbeat's limit decides.
+# The machines of a node in these states are lost, or soon will be, permanently or for too long. In any other
+# state except READY the node can recover, and the limit on the heartbeat decides.
 LOST_STATES = (
     "PREEMPTED", "TERMINATED", "STOPPED", "STOPPING", "REPAIRING", "DELETING", "HIDING", "HIDDEN",
 )  # fmt: skip
-# A single NOT_FOUND may be a slow replica's.
-MISSING_LOOKS = 2
+# A single NOT_FOUND can be from a replica that lags.
+MISSING_POLLS = 2
 ASKING_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Seconds, but for what says otherwise.
+    """Limits of a run, in seconds unless noted.
 
     Attributes:
-        queueing: in each zone, from asking to being granted.
-        booting: from being granted to the first heartbeat.
-        running: of all attempts together, from the first heartbeat of the run; None: none.
-        heartbeat: without a new one a READY node is taken for lost.
-        stopping: between asking the training to save and end, and deleting its TPU.
-        deleting: until the run fails with the TPU still there.
-        max_preemptions: lost TPUs that are replaced.
-        price: of the TPU, an hour. max_cost: in the same currency.
+        queueing: in each zone, from the request to the grant.
+        booting: from the grant to the first heartbeat.
+        running: of all attempts together, from the first heartbeat of the run; None: no limit.
+        heartbeat: after this long without a new one, a READY node counts as lost.
+        stopping: from asking the training to save and stop until its TPU is deleted.
+        deleting: after this long, the run fails although the TPU still exists.
+        max_preemptions: the number of lost TPUs that are replaced.
+        price: of the TPU, per hour. max_cost: in the same currency.
     """
 
     queueing: float = 4 * 3600.0
@@ -67,22 +67,23 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What is to be saved between two looks; times in seconds since 1970.
+    """What is saved between two polls; times in seconds since 1970.
 
     Attributes:
         run_id: names the TPUs.
-        holder: who acts on it; whoever finds another's name here keeps still.
-        generation: of the holder. A holder of the same one takes over what is alive, of another one ends it.
-        attempt: of the run, from 1; the TPU's name follows from it.
-        zone: number in the list of zones. tried: those that this search for a TPU has been through.
+        holder: the process that acts on it; a process that finds another name here does nothing.
+        generation: of the holder. A new holder of the same generation adopts a live TPU; one of another
+            generation deletes it.
+        attempt: of the run, from 1; part of the TPU's name.
+        zone: index in the list of zones. tried: the zones that this search for a TPU has tried.
         since: when the phase began.
         operation: of the create call.
         first_heartbeat: of the run.
-        heartbeat, heartbeat_at: the mark of this attempt's newest, and when it was first seen.
-        spent: seconds of TPU of the attempts before.
-        granted: when this attempt's TPU was.
-        after: what follows the deletion. reason: why.
-        history: for a person, an entry for each end of an attempt.
+        heartbeat, heartbeat_at: the mark of this attempt's newest heartbeat, and when it was first seen.
+        spent: TPU seconds of earlier attempts.
+        granted: when this attempt's TPU was granted.
+        after: what follows the deletion. reason: why it is deleted.
+        history: for people to read, one entry per ended attempt.
     """
 
     run_id: str
@@ -107,7 +108,7 @@ class Memory:
 
     @property
     def name(self) -> str:
-        """Of the queued resource and the node."""
+        """The name of the queued resource and of the node."""
         return resource_name(self.run_id, self.attempt)
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,21 +120,21 @@ class Memory:
         return cls(**{**values, **lists})
 
     def cost(self, now: float, price: float) -> float:
-        """The estimate so far, on the high side: charged from the grant on."""
+        """The estimated cost until `now`, on the high side: charged from the grant."""
         seconds = self.spent + (now - self.granted if self.granted is not None else 0.0)
         return seconds / 3600 * price
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """What the training says of itself.
+    """What the training reports.
 
     Attributes:
-        name: of the TPU that it runs on: of another one it does not count.
+        name: of the TPU that it runs on; a heartbeat of another TPU is ignored.
         mark: differs from heartbeat to heartbeat.
-        state: `preempted`: it was told to go, and has saved. `stopped`: it was asked to save and end. `lost`:
-            of several machines one is gone, and the others have ended.
-        message: of a failure, the last lines of the log.
+        state: `preempted`: it received a preemption notice and has saved. `stopped`: it was asked to save and
+            stop. `lost`: one of several machines is lost, and the others have ended.
+        message: the last lines of the log if the training failed.
     """
 
     name: str
@@ -144,14 +145,14 @@ class Heartbeat:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """A look at an attempt's TPU.
+    """The result of one poll of an attempt's TPU.
 
     Attributes:
         queued: state of the queued resource; None: NOT_FOUND.
         nodes: state of each of its nodes; None: NOT_FOUND.
-        error: of the create operation, or what a FAILED queued resource says.
+        error: of the create operation, or of a FAILED queued resource.
         gone: the deletion is complete.
-        problem: what a machine says that cannot reach the bucket.
+        problem: the report of a machine that cannot reach the bucket.
     """
 
     time: float
@@ -164,11 +165,11 @@ class Observation:
 
 
 def decide(memory: Memory, seen: Observation, limits: Limits, zones: Sequence[str]) -> tuple[Memory, Action]:
-    """The next action, and the memory to save before it is done."""
+    """The next action, and the memory to save before the action."""
     if memory.phase in ("succeeded", "failed"):
         return memory, "succeed" if memory.phase == "succeeded" else "fail"
     if memory.phase == "asking":
-        # The TPU's lifetime counts from here: not from before a night without a triggerer.
+        # The TPU's lifetime starts here, not before a night without a triggerer.
         old = seen.time - memory.since > ASKING_SECONDS
         return (replace(memory, since=seen.time) if old else memory), "ask"
     if memory.phase == "deleting":
@@ -180,10 +181,10 @@ def decide(memory: Memory, seen: Observation, limits: Limits, zones: Sequence[st
 
 
 def resumed(memory: Memory, now: float) -> Memory:
-    """The memory that a new try of the whole goes on with.
+    """The memory that a new try of the task starts with.
 
-    What is alive is adopted. What has failed, or is being deleted because somebody wanted it to end, begins
-    anew on a TPU of the next name, with all budgets whole.
+    A live TPU is adopted. A run that has failed, or whose TPU is being deleted because a user ended it,
+    starts again on a TPU of the next name, with its full limits.
     """
     if memory.phase == "failed":
         attempt, history = memory.attempt + 1, memory.history
@@ -194,27 +195,27 @@ def resumed(memory: Memory, now: float) -> Memory:
 
 
 def ended(memory: Memory, now: float, reason: str) -> Memory:
-    """The memory of a run that somebody ended from outside: its TPU is to be deleted, and that is that."""
+    """The memory of a run that a user ended: its TPU is deleted, and the run fails."""
     if memory.phase in ("succeeded", "failed"):
         return memory
     return _delete(memory, now, "fail", reason)[0]
 
 
 def asked(memory: Memory, operation: str | None, now: float) -> Memory:
-    """The memory after a request was accepted, or found to have been made before."""
+    """The memory after the API accepted a request, or already had it."""
     return replace(memory, phase="queueing", operation=operation, since=now, missing=0)
 
 
 def refused(memory: Memory, error: TpuError, now: float, zones: Sequence[str]) -> tuple[Memory, Action]:
     """The memory after a request was refused.
 
-    A zone that has no quota, capacity or such type, or is not open to the project, is followed by the next.
+    If the zone has no quota, capacity or such type, or is not open to the project, the next zone follows.
 
     Raises:
-        TpuError: the error itself, where it says nothing about the zone.
+        TpuError: the given error, if it is not about the zone.
     """
     if isinstance(error, TpuConflictError):
-        # Somebody else's, or one's own that is being deleted: never adopted, the next name is free.
+        # Another run's, or this run's own that is being deleted: never adopted. The next name is free.
         return replace(memory, attempt=memory.attempt + 1), "ask"
     about_the_zone = (TpuQuotaError, TpuStockOutError, TpuRequestError, TpuPermissionError)
     if not isinstance(error, about_the_zone):
@@ -228,7 +229,7 @@ def _noted(memory: Memory, reason: str) -> Memory:
 
 
 def _delete(memory: Memory, now: float, after: After, reason: str) -> tuple[Memory, Action]:
-    """Whatever comes next, the TPU goes first."""
+    """The TPU is deleted before any next step."""
     return replace(_noted(memory, reason), phase="deleting", since=now, after=after), "delete"
 
 
@@ -241,7 +242,7 @@ def _lost(memory: Memory, now: float, limits: Limits, reason: str) -> tuple[Memo
 
 
 def _with_heartbeat(memory: Memory, seen: Observation) -> Memory:
-    """Heartbeats are told apart by their marks and timed by our own clock: the machine's may be wrong."""
+    """Record a heartbeat with a new mark, timed by this process: the machine's clock may be wrong."""
     beat = seen.heartbeat
     if beat is None or beat.name != memory.name or beat.mark == memory.heartbeat:
         return memory
@@ -255,12 +256,12 @@ def _queueing(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory
         return _delete(memory, now, "next_zone", str(seen.error))
     if seen.queued is None:
         memory = replace(memory, missing=memory.missing + 1)
-        if memory.missing < MISSING_LOOKS:
+        if memory.missing < MISSING_POLLS:
             return memory, "wait"
-        return _lost(memory, now, limits, "the queued resource is gone")
+        return _lost(memory, now, limits, "the queued resource no longer exists")
     if seen.queued in ("SUSPENDED", "DELETING"):
         return _lost(memory, now, limits, f"the queued resource is {seen.queued}")
-    # SUSPENDING says too little yet: it ends in FAILED (nothing was granted) or in SUSPENDED (preempted).
+    # SUSPENDING is not conclusive: it ends in FAILED (nothing was granted) or in SUSPENDED (preempted).
     if seen.queued in (*QUEUED_STATES, "SUSPENDING"):
         if now - memory.since <= limits.queueing:
             return replace(memory, missing=0), "wait"
@@ -274,19 +275,21 @@ def _granted(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory,
     """Booting, running or stopping."""
     now, beat = seen.time, seen.heartbeat
     if beat is not None and beat.name == memory.name:
-        # What the training says of its end comes first: its machines may be gone by now, and that is fine.
+        # The training's own final report counts first: its machines may no longer exist, and that is fine.
         if beat.state == "succeeded":
-            return _delete(memory, now, "succeed", "the training has ended well")
+            return _delete(memory, now, "succeed", "the training succeeded")
         if beat.state == "failed":
-            return _delete(memory, now, "fail", f"the training failed, its last lines:\n{beat.message}")
+            return _delete(
+                memory, now, "fail", f"the training failed, the last lines of its log:\n{beat.message}"
+            )
         if beat.state == "stopped" or (beat.state == "lost" and memory.phase == "stopping"):
             why = memory.reason if memory.phase == "stopping" else "the training was asked to stop"
             return _delete(memory, now, "fail", why)
         if beat.state == "preempted" and memory.phase != "stopping":
-            return _lost(memory, now, limits, "the machine was told that it is preempted")
+            return _lost(memory, now, limits, "the machine received a preemption notice")
         if beat.state == "lost":
             last = beat.message.rstrip("\n").rpartition("\n")[2]
-            return _lost(memory, now, limits, f"a machine of the slice is gone: {last}")
+            return _lost(memory, now, limits, f"a machine of the slice is lost: {last}")
         if memory.phase == "booting":
             memory = replace(memory, phase="running", since=now)
     elif seen.problem:
@@ -298,7 +301,7 @@ def _granted(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory,
         return memory, "wait"
     if memory.phase == "booting" and seen.queued == "FAILED":
         return _delete(memory, now, "next_zone", str(seen.error))
-    # See `_queueing`; a node that is lost is certain already.
+    # See `_queueing`; a lost node is conclusive.
     unsettled = memory.phase == "booting" and seen.queued == "SUSPENDING" and not _lost_node(seen)
     if lost and not unsettled:
         return _lost(memory, now, limits, lost)
@@ -314,10 +317,10 @@ def _what_is_lost(memory: Memory, seen: Observation) -> tuple[str, Memory]:
         return f"the node is {state}", memory
     if seen.queued in ("SUSPENDING", "SUSPENDED", "FAILED", "DELETING"):
         return f"the queued resource is {seen.queued}", memory
-    # Until it is ACTIVE a node may not be there yet.
+    # Until the resource is ACTIVE, a node may not exist yet.
     missing = seen.queued is None or (seen.queued == "ACTIVE" and (not seen.nodes or None in seen.nodes))
     memory = replace(memory, missing=memory.missing + 1 if missing else 0)
-    return ("the TPU is not found" if memory.missing >= MISSING_LOOKS else ""), memory
+    return ("the TPU was not found" if memory.missing >= MISSING_POLLS else ""), memory
 
 
 def _lost_node(seen: Observation) -> str | None:
@@ -325,7 +328,7 @@ def _lost_node(seen: Observation) -> str | None:
 
 
 def _within_budget(memory: Memory, now: float, limits: Limits) -> tuple[Memory, Action]:
-    """Ask the training to save and end where time or money are spent."""
+    """Ask the training to save and stop if its time or money is used up."""
     reason = ""
     started = memory.first_heartbeat
     if limits.running is not None and started is not None and now - started > limits.running:
@@ -345,9 +348,8 @@ def _deleting(
     now = seen.time
     if not seen.gone:
         if now - memory.since > limits.deleting:
-            reason = (
-                f"still there after {limits.deleting:g} s of deleting: it may cost money; {memory.reason}"
-            )
+            reason = f"the TPU still exists after {limits.deleting:g} s of deleting and may cost money"
+            reason = f"{reason}; {memory.reason}"
             return replace(_noted(memory, reason), phase="failed"), "fail"
         return memory, "delete"
     spent = memory.spent + (now - memory.granted if memory.granted is not None else 0.0)
@@ -358,7 +360,7 @@ def _deleting(
         return replace(memory, phase="failed"), "fail"
     if memory.after == "next_zone":
         return _next_zone(memory, now, zones)
-    # The zone that has worked comes first again, and every zone has its turn.
+    # The zone that worked is tried first again, then all others.
     return replace(memory, phase="asking", attempt=memory.attempt + 1, tried=(), since=now), "ask"
 
 

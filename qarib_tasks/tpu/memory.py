@@ -1,4 +1,4 @@
-"""What a TPU job keeps between its polls."""
+"""The state that a TPU job keeps between polls."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from qarib_tasks.tpu.lifecycle import Memory
 class JobMemory:
     """`memory.json` of a job's folder.
 
-    Two may be at it at once, a try of the task and the triggerer of the try before: what was made of a memory
-    that is out of date is never saved.
+    A try of the task and the triggerer of an earlier try can use it at the same time. A change to an outdated
+    memory is never saved.
     """
 
     def __init__(self, address: str, client: Any = None) -> None:
@@ -29,7 +29,7 @@ class JobMemory:
         """None before the first `save`.
 
         Raises:
-            CorruptError: the object is no memory.
+            CorruptError: the object is not a valid memory.
         """
         self._saved, self._generation = self._bucket.read_version(MEMORY)
         if self._saved is None:
@@ -44,10 +44,10 @@ class JobMemory:
             ) from None
 
     def save(self, memory: Memory) -> None:
-        """Write it, unless it is what `load` found or this has written.
+        """Write the memory, unless it equals the one that `load` or `save` handled last.
 
         Raises:
-            ChangedError: somebody else has saved one since this was loaded.
+            ChangedError: another process saved a memory after this one was loaded.
         """
         text = json.dumps(memory.to_dict(), indent=1) + "\n"
         if text != self._saved:
@@ -55,13 +55,13 @@ class JobMemory:
             self._saved = text
 
     def change(self, change: Callable[[Memory | None], Memory | None]) -> Memory | None:
-        """Load, change and save it; once more where somebody else saves one meanwhile.
+        """Load, change and save the memory; start again if another process saves one in between.
 
         Args:
-            change: makes a memory of the one that is there, or None to leave it.
+            change: makes the new memory from the saved one; returns None to change nothing.
 
         Returns:
-            what was saved, or None.
+            the memory that was saved, or None.
         """
         while True:
             memory = change(self.load())

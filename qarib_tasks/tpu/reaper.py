@@ -1,4 +1,4 @@
-"""Finds TPUs that should be gone, by the labels that they carry, whatever has become of who made them."""
+"""Finds expired TPUs by their labels, even if the run that created them no longer exists."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from qarib_tasks.tpu.api.client import CloudTpuClient
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.job import MADE_BY, expiry
 
-# For the machine itself, which saves before it goes.
+# For the machine, which saves before it deletes itself.
 GRACE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A queued resource, or a node without one, that qarib has made.
+    """A queued resource, or a node without one, that qarib created.
 
     Attributes:
-        expires: None where its label cannot be read.
+        expires: None if its label is missing or not a date.
     """
 
     zone: str
@@ -31,12 +31,12 @@ class Found:
     expires: datetime | None
 
     def __str__(self) -> str:
-        until = f"until {self.expires:%Y-%m-%d %H:%M} UTC" if self.expires else "without a legible expiry"
+        until = f"until {self.expires:%Y-%m-%d %H:%M} UTC" if self.expires else "without a valid expiry label"
         return f"{self.zone}/{self.name}: {self.state}, run {self.run}, owner {self.owner}, {until}"
 
 
 def find(client: CloudTpuClient) -> list[Found]:
-    """Everything that qarib has made in the project and that is still there, by zone and name."""
+    """All queued resources and nodes that qarib created in the project, sorted by zone and name."""
     found: dict[tuple[str, str], Found] = {}
     for resource in client.queued_resources(labels=MADE_BY):
         labels = dict(resource.tpu.node_spec[0].node.labels)
@@ -49,24 +49,24 @@ def find(client: CloudTpuClient) -> list[Found]:
 
 
 def expired(found: list[Found], now: datetime | None = None, grace: timedelta = GRACE) -> list[Found]:
-    """Those past their expiry and the grace. What has no legible one is left to a person."""
+    """The TPUs past their expiry plus the grace period; never one without a valid expiry label."""
     now = now or datetime.now(UTC)
     return [one for one in found if one.expires is not None and now > one.expires + grace]
 
 
 def delete(client: CloudTpuClient, late: list[Found], *, within: float = 1800.0) -> None:
-    """Delete them, and see that they are gone.
+    """Delete the TPUs, and wait until they no longer exist.
 
     Raises:
-        TpuUnavailableError: some were still there after `within` seconds.
+        TpuUnavailableError: some still exist after `within` seconds.
     """
     deadline, pause = time.monotonic() + within, 0.1
     while left := [one for one in late if not client.delete_step(one.zone, one.name)]:
         if time.monotonic() > deadline:
             raise TpuUnavailableError(
-                f"still there after {within:g} s of deleting",
+                f"TPUs still exist after {within:g} s of deleting",
                 where=", ".join(f"{one.zone}/{one.name}" for one in left),
-                do="They may cost money: look at them in the Google Cloud console",
+                do="They may cost money: delete them in the Google Cloud console",
             )
         time.sleep(pause)
         pause = min(15.0, 1.5 * pause)

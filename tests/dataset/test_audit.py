@@ -129,7 +129,7 @@ def test_a_shard_that_cannot_be_read_says_so(run: Run) -> None:
 
 def test_beginning_with_the_shards(run: Run) -> None:
     """Sources, text and vocabulary are not looked at; only shards that are not whole are done."""
-    from qarib_airflow.publishing.published import not_whole
+    from qarib_airflow.publishing.published import incomplete_shards
 
     Bucket(f"{run.address}{run.dataset.name}").delete("pretraining_data/shard_0002.tfrecord")
     again = prepare_training(run.config, run.dataset_id, first_step="convert")
@@ -137,7 +137,7 @@ def test_beginning_with_the_shards(run: Run) -> None:
     pipeline.collect(again)
     pipeline.build_vocab(again)
     assert pipeline.split(again) == pipeline.split(run)
-    assert not_whole(again, "google_cloud_default") == ["shards/shard_0002"]
+    assert incomplete_shards(again, "google_cloud_default") == ["shards/shard_0002"]
     manifest_of(run.dataset.vocab).unlink()
     with pytest.raises(InputError, match=r"vocab\.txt: not made yet"):
         prepare_training(run.config, run.dataset_id, first_step="convert")

@@ -145,8 +145,8 @@ REASONS = {
     "vanished": "not found",
     "terminated": "node is TERMINATED",
     "repairing": "node is REPAIRING",
-    "told": "told that it is preempted",
-    "one of several": "a machine of the slice is gone",
+    "told": "received a preemption notice",
+    "one of several": "a machine of the slice is lost",
     "stopped": "node is STOPPED",
     "silent": "no heartbeat for 120 s",
     "suspended": "resource is SUSPENDED",
@@ -321,7 +321,7 @@ def test_a_delete_without_end_says_so(bench: Bench) -> None:
     bench.emulator.add_fault(kind="delete_again")
     bench.beat(memory, state="succeeded")
     memory = bench.until(memory, "failed")
-    assert "still there after 600 s of deleting: it may cost money" in memory.reason
+    assert "still exists after 600 s of deleting and may cost money" in memory.reason
 
 
 def test_another_tpu_s_heartbeat_does_not_count() -> None:

@@ -1,1 +1,1 @@
-"""What an Airflow deployment loads: setup, pods, Celery settings, preloading."""
+"""Setup, pods, Celery settings and preloading for an Airflow deployment."""

@@ -1,7 +1,7 @@
-"""Celery's settings: Airflow's own, and our plugin imported by each worker before it forks.
+"""Celery's settings: Airflow's own, and each worker imports our plugin before it forks.
 
 Without `AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS=qarib_airflow.deployment.celery_config.CONFIG` each task's
-process imports it anew, and with QARIB_PRELOAD all that it loads: three seconds a task.
+process imports the plugin again, and with QARIB_PRELOAD all modules that it loads: three seconds per task.
 """
 
 from __future__ import annotations

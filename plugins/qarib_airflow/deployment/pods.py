@@ -1,22 +1,22 @@
-"""On Kubernetes: what each step's pod asks for. Airflow calls `pod_mutation_hook` for each pod that it makes.
+"""The resources of each step's pod on Kubernetes. Airflow calls `pod_mutation_hook` for each pod it creates.
 
-The values file of the Helm chart (deploy/kubernetes/values.yaml) brings it in as Airflow's local settings;
-no DAG knows of it.
+The values file of the Helm chart (deploy/kubernetes/values.yaml) sets it in Airflow's local settings; no DAG
+refers to it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# A task's own process and Airflow's two around it, which take 0.4 GB together.
+# A task's own process and Airflow's two processes around it, which use 0.4 GB together.
 SMALL = {"cpu": "500m", "memory": "1Gi"}
 STEPS: dict[str, dict[str, str]] = {
-    # One core each: 520 MB at the peak, on shards of 512,000 lines.
+    # One core each; peak memory is 520 MB on shards of 512,000 lines.
     "shard.convert": {"cpu": "1", "memory": "1536Mi"},
-    # The corpus passes through; sorting and removing repeats are bounded, and take what is left of the core.
+    # The corpus is streamed; sorting and removing duplicates use bounded memory and the rest of the core.
     "collect_source": {"cpu": "1", "memory": "3Gi"},
     "collect": {"cpu": "1", "memory": "4Gi"},
-    # SentencePiece on the words' counts: 0.4 GB as we do it, 2.7 GB with the published recipe.
+    # SentencePiece on the word counts: 0.4 GB with our recipe, 2.7 GB with the published one.
     "vocab": {"cpu": "2", "memory": "4Gi"},
     # TensorFlow and a BERT-base with 64,000 entries, three times (weights and the optimizer's averages).
     "train": {"cpu": "2", "memory": "6Gi"},
@@ -26,11 +26,11 @@ STEPS: dict[str, dict[str, str]] = {
 
 
 def pod_mutation_hook(pod: Any) -> None:
-    """Set the requests of a task's container, and its memory limit, by the task that the pod is for.
+    """Set the resource requests and the memory limit of a task's container, by the pod's task.
 
     Args:
-        pod: a `kubernetes.client.V1Pod` that Airflow is about to make; changed in place. One of somebody
-            else's DAG is left alone.
+        pod: a `kubernetes.client.V1Pod` that Airflow is about to create; changed in place. The pods of other
+            teams' DAGs are not changed.
     """
     annotations = pod.metadata.annotations or {}
     if not annotations.get("dag_id", "").startswith("qarib_"):

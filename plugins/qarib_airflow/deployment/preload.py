@@ -1,4 +1,4 @@
-"""Our own modules and compiled code, loaded once into a process that forks tasks."""
+"""Loads our own modules and compiled code once into a process that forks tasks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
 log = logging.getLogger(__name__)
-# What the DAG files and their tasks import; the conversion brings numpy, numba and its compiled code.
-# Airflow's own are what it imports late, in each task.
+# The modules that the DAG files and their tasks import; the conversion imports numpy, numba and its compiled
+# code. Of Airflow's own modules, those that it imports late, in each task.
 MODULES = (
     "airflow.dag_processing.bundles.local",
     "airflow.providers.google.assets.gcs",
@@ -31,18 +31,18 @@ MODULES = (
 
 @cache
 def preload() -> None:
-    """Load them. What cannot be loaded is a warning: the tasks that need it will say more.
+    """Load the modules, once. A failure is only a warning: the tasks that need the module report the error.
 
-    Once: a task's process executes the plugin anew, and finds that its parent has loaded them.
+    A task's process executes the plugin again, and finds that its parent has already loaded them.
     """
     try:
         for name in MODULES:
             import_module(name)
-        # A task that uploads would look through all providers for those that have assets.
+        # Otherwise each task that uploads searches all providers for those that have assets.
         _ = ProvidersManagerTaskRuntime().asset_factories  # type: ignore[no-untyped-call]
         from qarib_tasks.conversion.compile_ahead import convert_tiny
 
         with tempfile.TemporaryDirectory() as folder:
             list(convert_tiny(Path(folder)))
     except Exception as error:
-        log.warning("Not loaded ahead: %s", error)
+        log.warning("Could not preload the modules: %s", error)

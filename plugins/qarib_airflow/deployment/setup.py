@@ -1,6 +1,6 @@
-"""`qarib airflow-init`: what the DAGs need of an Airflow beside its database.
+"""`qarib airflow-init`: sets up the pool, variables and connection that the DAGs need.
 
-It writes to Airflow's database, so it runs where Airflow's own parts run, once the database is migrated.
+It writes to Airflow's database, so run it where Airflow's own processes run, after the database is migrated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import select
 from qarib_tasks.errors import ConfigError, QaribError
 
 POOL = "qarib_convert"
-SLOTS = 32  # As many as Airflow's own `[core] parallelism`.
+SLOTS = 32  # The same as Airflow's own `[core] parallelism`.
 VARIABLES = ("qarib_workspace", "qarib_bucket", "qarib_tpu")
 CONNECTION = "google_cloud_default"
 # Shards of the full recipe: 600 million sentences in shards of 512,000 lines.
@@ -22,17 +22,17 @@ SHARDS = 1172
 
 
 def set_up() -> list[str]:
-    """Make the pool, the variables that the environment gives and the connection; check max_map_length.
+    """Create the pool, the variables that the environment sets and the connection; check max_map_length.
 
-    What is there is left alone, but for a value that the environment gives.
+    Existing ones are kept; only values that the environment sets are updated.
 
     Returns:
-        a line on each.
+        one line for each.
 
     Raises:
-        ConfigError: a setting cannot be used; all that could be made is made.
+        ConfigError: a setting is invalid; everything else has been created.
     """
-    # Seconds to import, and for this command only.
+    # These take seconds to import, and only this command needs them.
     from airflow.models.connection import Connection
     from airflow.models.pool import Pool
     from airflow.models.variable import Variable
@@ -45,24 +45,24 @@ def set_up() -> list[str]:
         if pool is None or (slots is not None and pool.slots != slots):
             slots = slots or SLOTS
             Pool.create_or_update_pool(POOL, slots, "Shards converted at once", False, session=session)
-            lines.append(f"pool {POOL}: made, {slots} slots")
+            lines.append(f"pool {POOL}: created, {slots} slots")
         else:
-            lines.append(f"pool {POOL}: is there, {pool.slots} slots")
+            lines.append(f"pool {POOL}: exists, {pool.slots} slots")
         values = {name: os.environ[name.upper()] for name in VARIABLES if os.environ.get(name.upper())}
         for name, value in values.items():
             Variable.set(name, value, session=session)
-        lines.append(f"variables: {', '.join(values) or 'none, the environment gives none'}")
+        lines.append(f"variables: {', '.join(values) or 'none, as the environment sets none'}")
         if os.environ.get(f"AIRFLOW_CONN_{CONNECTION.upper()}"):
-            lines.append(f"connection {CONNECTION}: the environment's")
+            lines.append(f"connection {CONNECTION}: set by the environment")
         elif session.scalar(select(Connection).where(Connection.conn_id == CONNECTION)):
-            lines.append(f"connection {CONNECTION}: is there")
+            lines.append(f"connection {CONNECTION}: exists")
         else:
             session.add(Connection(conn_id=CONNECTION, conn_type="google_cloud_platform"))
-            lines.append(f"connection {CONNECTION}: made, uses the machine's own Google credentials")
+            lines.append(f"connection {CONNECTION}: created, uses the machine's own Google credentials")
     limit = conf.getint("core", "max_map_length")
     if limit < SHARDS:
         raise ConfigError(
-            f"it is {limit:,}, and the full recipe has {SHARDS:,} shards",
+            f"the limit is {limit:,}, but the full recipe has {SHARDS:,} shards",
             where="[core] max_map_length",
             do="Set AIRFLOW__CORE__MAX_MAP_LENGTH=10000 for every Airflow process",
         )
@@ -78,7 +78,7 @@ def _slots(text: str | None) -> int | None:
 
 
 def main() -> None:
-    """The command: an error that is the user's to mend is one line, not a traceback."""
+    """Run the command. An error that the user can correct prints one line, not a traceback."""
     try:
         print("\n".join(set_up()))
     except QaribError as error:

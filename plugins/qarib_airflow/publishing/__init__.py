@@ -1,1 +1,1 @@
-"""Uploads, what is published, and the assets that announce it."""
+"""Uploads, published objects, and the assets that announce them."""

@@ -1,7 +1,7 @@
-"""What other teams' DAGs can follow: an event is emitted once, when a dataset or a model is there as a whole.
+"""The assets that other teams' DAGs can follow: one event when a dataset or a model is complete.
 
-Each event's `extra` says which one it is, where it lies and what is in it. The assets are known by their
-names; where things lie is for each deployment to say.
+The `extra` of each event gives the name, the location and the contents. The assets are identified by their
+names; each deployment sets the locations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qarib_tasks.storage.manifest import FileRecord, Manifest
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Whoever brings new text emits this one; `qarib_retrain` can be set to run then.
+# A DAG that delivers new text emits this one; `qarib_retrain` can be scheduled on it.
 CORPUS = Asset("qarib_corpus", uri="x-qarib://corpus")
 DATASET = Asset("qarib_dataset", uri="x-qarib://dataset")
 VOCABULARY = Asset("qarib_vocabulary", uri="x-qarib://vocabulary")
@@ -27,7 +27,7 @@ MODEL = Asset("qarib_model", uri="x-qarib://model")
 
 
 def describe_dataset(context: Context, addresses: list[str]) -> None:
-    """Describe what `publish` uploaded, as its `post_execute`.
+    """Describe the dataset and the vocabulary that `publish` uploaded; the task's `post_execute`.
 
     Args:
         addresses: of the objects; the last one is the dataset's manifest.
@@ -65,7 +65,7 @@ def describe_dataset(context: Context, addresses: list[str]) -> None:
 
 
 def describe_model(context: Context, model: JudgedModel, manifest: Path) -> None:
-    """Describe the model that was promoted.
+    """Describe the promoted model.
 
     Args:
         manifest: of the model, in the workspace.

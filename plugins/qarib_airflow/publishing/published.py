@@ -1,4 +1,4 @@
-"""What the bucket holds of a dataset."""
+"""The objects of a dataset in the bucket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def published_objects(run: Run, gcp_conn_id: str) -> dict[str, Any]:
-    """The objects below the dataset's folder by their name from there on, in one listing."""
+    """The objects below the dataset's folder, by their name relative to it, from one listing."""
     assert run.address is not None
     address = run.address + run.dataset.name
     return Bucket(address, GCSHook(gcp_conn_id=gcp_conn_id).get_conn()).list()
@@ -26,7 +26,7 @@ def published_objects(run: Run, gcp_conn_id: str) -> dict[str, Any]:
 def is_published(run: Run, shard: str, gcp_conn_id: str) -> bool:
     """Whether a shard's TFRecords were removed from the workspace because the bucket has them.
 
-    Those that are here are looked at by the conversion itself.
+    The conversion itself checks TFRecords in the workspace.
     """
     file = run.dataset.tfrecord(shard)
     if file.exists() or not manifest_of(file).is_file():
@@ -36,8 +36,8 @@ def is_published(run: Run, shard: str, gcp_conn_id: str) -> bool:
     return is_dropped(file, bucket.get(run.dataset.tfrecord_name(shard)))
 
 
-def not_whole(run: Run, gcp_conn_id: str) -> list[str]:
-    """The shards that are missing, failed or corrupt, here or in the bucket."""
+def incomplete_shards(run: Run, gcp_conn_id: str) -> list[str]:
+    """The names of the shards that are missing, failed or corrupt, in the workspace or in the bucket."""
     faults = broken(audit(run.dataset, published_objects(run, gcp_conn_id)))
-    log.info("%d shards are not whole\n%s", len(faults), listed(faults))
+    log.info("%d shards are incomplete or damaged\n%s", len(faults), listed(faults))
     return [fault.name for fault in faults]

@@ -1,4 +1,4 @@
-"""Uploads that leave alone what the bucket holds already, and verify what they send."""
+"""Uploads that skip what the bucket already holds and verify what they send."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 
 class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
-    """`LocalFilesystemToGCSOperator` for files whose bytes must arrive.
+    """A `LocalFilesystemToGCSOperator` that verifies its uploads.
 
-    It differs in four ways. An object that has the file's size and CRC32C already is left alone, so that
-    its generation does not change. After an upload the object's size and CRC32C are compared with the
-    file's; `storage.bucket.Bucket.upload` does both. The files keep their place below `relative_to`. And
-    TFRecords that were removed here after an upload are no fault if the object is as their manifest says.
-    Files are uploaded one after another in the order given: name the manifest last, and it never exists in
-    the bucket without the files that it names.
+    It differs in four ways. It skips an object that already has the file's size and CRC32C, so the object's
+    generation does not change. After an upload it compares the object's size and CRC32C with the file's;
+    `storage.bucket.Bucket.upload` does both. The files keep their path below `relative_to`. TFRecords that
+    were removed from the workspace after an upload are no error if the object matches their manifest.
+    Files are uploaded one after another in the given order: put the manifest last, and it never exists in the
+    bucket without the files that it names.
 
-    :param relative_to: folder that the object names start below: with `/srv` and `dst="prefix/"`,
-        `/srv/a/b.txt` becomes `prefix/a/b.txt`. Without it only the file's own name is kept. (templated)
-    :param keep_local: False, or the text "False", to remove TFRecords once all files are up. (templated)
+    :param relative_to: the folder that the object names are relative to: with `/srv` and `dst="prefix/"`,
+        `/srv/a/b.txt` becomes `prefix/a/b.txt`. Without it, an object has only the file's own name.
+        (templated)
+    :param keep_local: False, or the text "False", to remove TFRecords after all files are uploaded.
+        (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -48,11 +50,11 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
         super().__init__(**kwargs)
         self.keep_local = keep_local
         if self.gzip:
-            raise ValueError("gzip: the object's checksum could not be compared with the file's")
+            raise ValueError("gzip is not supported: it changes the object's checksum. Remove the argument")
         self.relative_to = relative_to
 
     def execute(self, context: Context) -> list[str]:
-        """Upload what is not there yet.
+        """Upload the files that the bucket does not hold yet.
 
         :return: the objects' addresses.
         :raises AirflowFailException: a file is missing, or Google refuses a request.
@@ -86,16 +88,21 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
             name = self.dst + os.path.relpath(path, self.relative_to or path.parent)
             addresses.append(bucket.address + name)
             if not path.exists() and is_dropped(path, bucket.get(name)):
-                self.log.info("%s was removed here, and the bucket has it", path.name)
+                self.log.info("%s: already in the bucket, and removed from the workspace", path.name)
                 continue
             if not path.is_file():
-                raise InputError("no such file to upload", where=path, do="Clear the task that makes it")
+                raise InputError(
+                    "the file to upload does not exist", where=path, do="Clear the task that makes it"
+                )
             if bucket.upload(path, name, send):
                 sent += 1
             else:
-                self.log.info("%s holds the same bytes already: left alone", addresses[-1])
+                self.log.info("%s already holds the same bytes: skipped", addresses[-1])
         self.log.info(
-            "%d files sent, %d were there already; sending took %.3f s", sent, len(files) - sent, seconds
+            "%d files uploaded, %d already in the bucket; uploading took %.3f s",
+            sent,
+            len(files) - sent,
+            seconds,
         )
         if str(self.keep_local) == "False":
             for path in map(Path, files):

@@ -1,1 +1,1 @@
-"""The DAGs' tasks."""
+"""The tasks of the DAGs."""

@@ -1,4 +1,4 @@
-"""The tasks from sources to a trained model, for every DAG that goes that way, and how they are wired."""
+"""The tasks from sources to a trained model and their dependencies, for all DAGs that run them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qarib_airflow.errors import fails_for_good
 from qarib_airflow.preflight.checks import check_map_length
 from qarib_airflow.preflight.deployment import allowed_sources
 from qarib_airflow.publishing.assets import MODEL, describe_model
-from qarib_airflow.publishing.published import not_whole
+from qarib_airflow.publishing.published import incomplete_shards
 from qarib_airflow.tasks.shards import dataset, publish, raw_shards, shard
 from qarib_airflow.tasks.training import TrainerOperator, TrainOperator
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
@@ -39,14 +39,14 @@ def collect_source(run: dict[str, Any], name: str) -> None:
     pipeline.collect_source(Run.from_dict(run), name, allowed_sources())
 
 
-# There may be no source to collect, or nothing in the new files of a re-training but what was there before.
+# There may be no source to collect, or the new files of a retraining may hold only duplicates.
 @task.short_circuit(trigger_rule=TriggerRule.NONE_FAILED, execution_timeout=CORPUS_TIMEOUT)
 @fails_for_good
 def collect(run: dict[str, Any]) -> bool:
     try:
         pipeline.collect(Run.from_dict(run), allowed_sources())
     except NothingNewError as error:
-        log.info("Nothing new: %s. Everything behind is skipped", error)
+        log.info("Nothing new: %s. Downstream tasks are skipped", error)
         return False
     return True
 
@@ -63,7 +63,7 @@ def split(run: dict[str, Any]) -> list[str]:
     found = Run.from_dict(run)
     names = pipeline.split(found)
     if found.first_step == "convert":
-        names = not_whole(found, CONNECTION)
+        names = incomplete_shards(found, CONNECTION)
     check_map_length(len(names))
     return raw_shards(found, names)
 
@@ -87,7 +87,7 @@ def promote(run: dict[str, Any]) -> None:
 
 
 def from_sources_to_model(run: Any) -> None:
-    """Wire all tasks behind the one that returns the run, as a dictionary."""
+    """Set the dependencies of all tasks downstream of the one that returns the run as a dictionary."""
     read = collect_source.partial(run=run).expand(name=sources(run))
     collected = collect(run)
     vocabulary = vocab(run)
@@ -96,7 +96,7 @@ def from_sources_to_model(run: Any) -> None:
     complete = dataset(run, paths)
     published = publish(complete)
     tpu = prepare_tpu(run)
-    # Weeks, maybe: it has limits of its own, and the run's deadline.
+    # It can take weeks: its own limits and the run's deadline apply.
     train = TrainOperator(task_id="train", run_values=run, job=tpu, execution_timeout=None)
     delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=tpu)
     evaluate, export = (

@@ -1,4 +1,4 @@
-"""The tasks that make a dataset of its shards, for every DAG that does: convert, upload, judge, publish."""
+"""The tasks that make a dataset from its shards: convert, upload, check, publish."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ TO_BUCKET = {
 
 
 def raw_shards(run: Run, names: Sequence[str]) -> list[str]:
-    """The files that the tasks of the shards are told.
+    """The raw shards' paths, the only argument of the shards' tasks.
 
-    Such a task finds the run's settings beside them. To be given the run as an argument, or to ask Airflow
-    for it, would cost more than many a conversion: see docs/adr/0005.
+    Such a task reads the run's settings from the same folder. Passing the run as an argument, or asking
+    Airflow for it, can cost more than the conversion: see docs/adr/0005.
     """
     return [str(run.dataset.shard(name)) for name in names]
 
 
 @contextmanager
 def timed(name: str) -> Iterator[None]:
-    """Log what a task's own function took; benchmarks/fan_out.py and benchmarks/workers.py read it."""
+    """Log the time of a task's own function; benchmarks/fan_out.py and benchmarks/workers.py read it."""
     wall, processor = time.perf_counter(), time.process_time()
     yield
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
@@ -75,7 +75,7 @@ def convert(shard: str) -> None:
 class ShardUploadOperator(VerifiedUploadOperator):
     """Uploads a converted shard: the TFRecords, then their manifest.
 
-    It has no templated fields, and says its label with its end: each would be a request more (docs/adr/0005).
+    It has no templated fields, and sends its label when it ends: each would cost a request (docs/adr/0005).
 
     :param shard: the raw shard's file, as a mapped task group passes it on.
     """
@@ -110,7 +110,7 @@ def shard(path: str) -> None:
 @fails_for_good
 def dataset(run: Any, shards: Any) -> list[str]:
     if run is None or shards is None:
-        raise InputError("there are no shards to judge", do="See the log of the first task that failed")
+        raise InputError("there are no shards to check", do="See the log of the first task that failed")
     found = Run.from_dict(run)
     finish_dataset(found, published_objects(found, CONNECTION))
     report_shards(found)
@@ -119,13 +119,13 @@ def dataset(run: Any, shards: Any) -> list[str]:
 
 
 class PublishOperator(VerifiedUploadOperator):
-    """Uploads what belongs to a dataset beside its shards, and links to the settings it was made with."""
+    """Uploads a dataset's files other than its shards, and links to the settings that it was made with."""
 
     operator_extra_links = (SavedSettingsLink(),)
 
 
 def publish(files: XComArg) -> BaseOperator:
-    """Upload what belongs to a dataset beside its shards, the manifest last."""
+    """Upload a dataset's files other than its shards, the manifest last."""
     return PublishOperator(
         task_id="publish",
         src=files,

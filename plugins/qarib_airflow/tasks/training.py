@@ -22,15 +22,15 @@ from qarib_tasks.tpu.memory import JobMemory
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Airflow kills a task five seconds after it asked it to end.
+# Airflow kills a task five seconds after asking it to end.
 STOP_WITHIN = 4.0
 
 
 class TrainerOperator(BaseOperator):
-    """Runs `qarib evaluate` or `export` on a `Backend`, its log line by line in the task's log.
+    """Runs `qarib evaluate` or `export` on a `Backend` and copies its log into the task's log, line by line.
 
-    A task that is killed without notice leaves the trainer running; its retry finds it and follows on. A
-    task that is marked failed or cleared stops it, and a trainer that nobody follows ends by itself.
+    If a task is killed without notice, the trainer keeps running; the retry finds it and follows it again. A
+    task that is marked failed or cleared stops the trainer. A trainer that no task follows ends by itself.
 
     :param run_values: a `Run` as a dictionary. (templated)
     :param command: `train`, `evaluate` or `export`.
@@ -57,7 +57,7 @@ class TrainerOperator(BaseOperator):
 
 
 class TrainOperator(CloudTPUTrainOperator):
-    """Trains on the Cloud TPU that was prepared for the run; on this machine where none was.
+    """Trains on the Cloud TPU that was prepared for the run, or on this machine if none was.
 
     :param run_values: a `Run` as a dictionary. (templated)
     :param job: a `TpuJob` as a dictionary, or None. (templated)
@@ -73,7 +73,7 @@ class TrainOperator(CloudTPUTrainOperator):
     def execute(self, context: Context) -> None:
         run = Run.from_dict(self.run_values)
         if self.job is not None:
-            super().execute(context)  # Comes back only where the training is at its end already.
+            super().execute(context)  # Returns only if the training has already ended.
             self._report(run)
             return
         with failing_for_good():
@@ -91,7 +91,7 @@ class TrainOperator(CloudTPUTrainOperator):
         self._report(Run.from_dict(self.run_values))
 
     def _report(self, run: Run) -> None:
-        """After a training on a TPU."""
+        """Fetch the progress of a training on a TPU, and report its metrics."""
         assert self.job is not None
         fetch_progress(run, self.storage)
         memory = JobMemory(TpuJob.from_dict(self.job).address, self.storage).load()
@@ -107,6 +107,6 @@ def local_backend() -> Backend:
 
 
 def fetch_progress(run: Run, client: Any) -> None:
-    """Have in the workspace what a training elsewhere has told of itself."""
+    """Download the progress of a training on another machine to the workspace."""
     assert run.address is not None
     Bucket(run.address, client).download(run.model.name_of(run.model.progress), run.model.progress)

@@ -1,8 +1,8 @@
-"""A client of the Cloud TPU API (v2alpha1) that survives what is known to happen there.
+"""A client of the Cloud TPU API (v2alpha1) that handles the API's known faults.
 
-Nothing here waits for an operation's `result()`: a delete's cannot be read by Google's client (its Empty is
-not the QueuedResource that the API promises), and a create's may stay unfinished after the node works. What
-counts is what Get answers.
+No method waits for an operation's `result()`: Google's client cannot read that of a delete (it is Empty, not
+the QueuedResource that the API promises), and that of a create may stay unfinished after the node works.
+Only the answer to a Get counts.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _CALL_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Backoff:
-    """Between two tries of a call: a random part of `first` seconds, then of twice as many, up to `longest`.
+    """Pauses between tries of a call: a random part of `first` seconds, doubled each time up to `longest`.
 
     Attributes:
-        within: seconds after which the last answer is the result.
+        within: seconds after which the call fails with the last error.
     """
 
     first: float = 1.0
@@ -54,13 +54,13 @@ class CloudTpuClient:
     """Queued resources and nodes of a project.
 
     Args:
-        endpoint: `host:port` of an emulator, spoken to in plaintext and without credentials; or an
-            `https://` address instead of tpu.googleapis.com. Without one the environment's
+        endpoint: `host:port` of an emulator, which is called in plaintext and without credentials; or an
+            `https://` address instead of tpu.googleapis.com. The default is the environment variable
             CLOUD_TPU_EMULATOR_HOST, if it is set.
-        credentials: of google-auth; the machine's default ones without.
+        credentials: of google-auth; the default is the machine's own.
         client_info: of google.api_core, named in the requests.
 
-    Every method raises a `TpuError` where the API refuses it, or does not answer within the back-off's time.
+    Every method raises a `TpuError` if the API refuses the call or does not answer within `backoff.within`.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class CloudTpuClient:
             maximum=backoff.longest,
             multiplier=2.0,
             timeout=backoff.within,
-            on_error=lambda error: log.warning("Cloud TPU API, tried again: %s", error),
+            on_error=lambda error: log.warning("Cloud TPU API: retrying after %s", error),
         )
         self.api = _connect(endpoint or os.environ.get(EMULATOR_ENVIRONMENT, ""), credentials, client_info)
 
@@ -93,14 +93,14 @@ class CloudTpuClient:
         return f"projects/{self.project}/locations/{zone}"
 
     def create_queued_resource(self, request: TpuRequest) -> str | None:
-        """Ask for a TPU, unless this request was made before.
+        """Request a TPU, unless this request was already made.
 
         Returns:
-            the name of the operation, which may end in an error (`operation_error`) long after; None where
-            the resource was there: asked for by an earlier try of this process or of another.
+            the name of the operation, which may end in an error (`operation_error`) much later; None if the
+            resource exists: an earlier try of this or another process requested it.
 
         Raises:
-            TpuConflictError: the name is taken by something that is not this request.
+            TpuConflictError: another resource has the name.
             TpuQuotaError: no quota. TpuRequestError: such as an unknown zone or type.
         """
         message = {
@@ -112,42 +112,42 @@ class CloudTpuClient:
         try:
             operation = self._call("create_queued_resource", message, request.zone, request)
         except TpuConflictError:
-            # The API has said so of a resource that the call itself had made. One's own is adopted.
+            # The API can answer this although the call itself created the resource. The run's own is adopted.
             found = self.queued_resource(request.zone, request.name)
             if found is None or not _is_of(found, request):
                 raise
-            log.info("%s was asked for before: adopted", request.name)
+            log.info("%s was already requested: adopted", request.name)
             return None
         return str(operation.operation.name)
 
     def queued_resource(self, zone: str, name: str) -> QueuedResource | None:
-        """None if there is none of that name."""
+        """The queued resource of that name, or None."""
         full = f"{self.parent(zone)}/queuedResources/{name}"
         found: QueuedResource | None = self._find("get_queued_resource", full, zone)
         return found
 
     def node(self, zone: str, name: str) -> Node | None:
-        """None if there is none of that name; so before its queued resource is granted."""
+        """The node of that name; None if it does not exist, as before its queued resource is granted."""
         found: Node | None = self._find("get_node", f"{self.parent(zone)}/nodes/{name}", zone)
         return found
 
     def nodes_of(self, zone: str, resource: QueuedResource) -> dict[str, Node | None]:
-        """Every node that a queued resource speaks of, by its id."""
+        """Every node that a queued resource names, by its id."""
         return {str(s.node_id): self.node(zone, str(s.node_id)) for s in resource.tpu.node_spec}
 
     def queued_resources(
         self, zone: str = "-", labels: Mapping[str, str] | None = None
     ) -> list[QueuedResource]:
-        """Those of a zone (`-`: of all zones) whose first node has these labels."""
+        """The queued resources of a zone (`-`: of all zones) whose first node has these labels."""
         found = self._list("list_queued_resources", zone)
         return [r for r in found if _has(_labels(r), labels or {})]
 
     def nodes(self, zone: str = "-", labels: Mapping[str, str] | None = None) -> list[Node]:
-        """Those of a zone (`-`: of all zones) with these labels."""
+        """The nodes of a zone (`-`: of all zones) with these labels."""
         return [n for n in self._list("list_nodes", zone) if _has(n.labels, labels or {})]
 
     def operation_error(self, operation: str, *, zone: str, accelerator_type: str = "") -> TpuError | None:
-        """What an operation has ended with, if that is an error. One that is gone, or not done, has none."""
+        """The error that an operation ended with; None if it succeeded, still runs or no longer exists."""
         from google.longrunning import operations_pb2  # type: ignore[import-untyped,unused-ignore]
 
         try:
@@ -160,21 +160,21 @@ class CloudTpuClient:
         return of_status(error.code, error.message, zone=zone, accelerator_type=accelerator_type)
 
     def delete_step(self, zone: str, name: str) -> bool:
-        """Do what can be done now to be rid of a queued resource and its node; to be called until it is True.
+        """Take the next step to delete a queued resource and its node. Call it until it returns True.
 
-        A delete may be refused in passing, may be accepted and come to nothing, and may leave a node.
+        The API can refuse a delete temporarily, can accept one without effect, and can keep the node.
 
         Returns:
-            True once Get answers that neither the resource nor a node is there.
+            True once Get answers that neither the resource nor a node exists.
         """
         resource = self.queued_resource(zone, name)
         if resource is None:
             return self.delete_node_step(zone, name)
         state = resource.state.state.name
-        # Google's advice: no forced delete while it is being suspended.
+        # Google advises against a forced delete while the resource is being suspended.
         if state in ("DELETING", "SUSPENDING"):
             return False
-        log.info("deleting %s in %s, which is %s", name, zone, state)
+        log.info("deleting %s in %s (state %s)", name, zone, state)
         request = {"name": resource.name, "force": True, "request_id": str(uuid.uuid4())}
         try:
             self._call("delete_queued_resource", request, zone, missing_is_fine=True)
@@ -183,12 +183,12 @@ class CloudTpuClient:
         return False
 
     def delete_node_step(self, zone: str, name: str) -> bool:
-        """As `delete_step`, for a node alone."""
+        """Take the next step to delete a node, as `delete_step` does for a queued resource."""
         node = self.node(zone, name)
         if node is None:
             return True
         if node.state.name != "DELETING":
-            log.info("deleting the node %s in %s, which is %s", name, zone, node.state.name)
+            log.info("deleting the node %s in %s (state %s)", name, zone, node.state.name)
             try:
                 self._call("delete_node", {"name": node.name}, zone, missing_is_fine=True)
             except (TpuStateError, TpuConflictError) as error:
@@ -196,16 +196,16 @@ class CloudTpuClient:
         return False
 
     def delete(self, zone: str, name: str, *, within: float = 1800.0, poll: float = 10.0) -> None:
-        """Delete a queued resource and its node, and see that they are gone.
+        """Delete a queued resource and its node, and wait until neither exists.
 
         Raises:
-            TpuUnavailableError: they were still there after `within` seconds.
+            TpuUnavailableError: they still exist after `within` seconds.
         """
         deadline = time.monotonic() + within
         while not self.delete_step(zone, name):
             if time.monotonic() >= deadline:
                 raise TpuUnavailableError(
-                    f"still there after {within:g} s of deleting",
+                    f"the TPU still exists after {within:g} s of deleting",
                     where=f"{name} in {zone}",
                     do=f"It may cost money. Run: gcloud alpha compute tpus queued-resources delete {name} "
                     f"--zone={zone} --project={self.project} --force",
@@ -213,10 +213,10 @@ class CloudTpuClient:
             time.sleep(poll)
 
     def delete_labelled(self, labels: Mapping[str, str]) -> list[str]:
-        """`delete_step` for all queued resources and nodes of any zone that have these labels.
+        """Call `delete_step` for all queued resources and nodes of any zone that have these labels.
 
         Returns:
-            the names, as `zone/name`, of those that were still there when it looked.
+            the names, as `zone/name`, of those that still existed.
         """
         found: list[Any] = [*self.queued_resources(labels=labels), *self.nodes(labels=labels)]
         places = dict.fromkeys((str(one.name).split("/")[3], str(one.name).split("/")[5]) for one in found)
@@ -229,10 +229,10 @@ class CloudTpuClient:
         return [str(version.version) for version in self._list("list_runtime_versions", zone)]
 
     def check_offered(self, zone: str, accelerator_type: str, runtime_version: str) -> None:
-        """Whether a zone has the type and the image.
+        """Check that a zone has the accelerator type and the runtime version.
 
         Raises:
-            TpuRequestError: with those that it has.
+            TpuRequestError: it has not; the message lists what it has.
         """
         offers = (
             ("accelerator type", accelerator_type, self.accelerator_types(zone)),
@@ -243,11 +243,11 @@ class CloudTpuClient:
                 raise TpuRequestError(
                     f"the zone has no {what} {wanted}",
                     where=zone,
-                    do=f"It has {', '.join(sorted(offered)) or 'none at all'}",
+                    do=f"Use one of these: {', '.join(sorted(offered)) or '(none)'}",
                 )
 
     def guest_attributes(self, zone: str, node: str, path: str = "") -> list[dict[str, str]]:
-        """What each machine of a node has written about itself, by `namespace/key`."""
+        """The guest attributes that each machine of a node has set, by `namespace/key`."""
         request = {"name": f"{self.parent(zone)}/nodes/{node}", "query_path": path}
         answer = self._call("get_guest_attributes", request, zone)
         return [
@@ -278,7 +278,7 @@ class CloudTpuClient:
         *,
         missing_is_fine: bool = False,
     ) -> Any:
-        """One call with retries; None where the resource is missing and that is fine."""
+        """One call with retries; None if the resource is missing and `missing_is_fine`."""
         from google.api_core.exceptions import GoogleAPIError, NotFound
 
         try:
@@ -324,9 +324,9 @@ def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 
 def _is_of(resource: Any, request: TpuRequest) -> bool:
-    """Whether a queued resource is what a request asks for: by its labels, which name run and attempt.
+    """Whether a queued resource matches a request: by its labels, which name run and attempt.
 
-    An earlier try of the same request may have said an earlier end of its life.
+    The label `expires` is ignored: an earlier try of the same request may have set an earlier time.
     """
     specs = resource.tpu.node_spec
     same_type = bool(specs) and specs[0].node.accelerator_type == request.accelerator_type

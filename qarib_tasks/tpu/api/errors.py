@@ -1,6 +1,6 @@
-"""The Cloud TPU API's errors as errors that name the zone, the type and what to try.
+"""The Cloud TPU API's errors as errors that name the zone, the type and what to do.
 
-The wordings that are looked for are those that users of the service have reported.
+The patterns match the messages that users of the service have reported.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ class TpuError(QaribError):
 
 
 class TpuQuotaError(TpuError):
-    """The project may not have so many chips, or addresses: asking again does not help."""
+    """The request exceeds the project's quota of chips or addresses: repeating it does not help."""
 
 
 class TpuStockOutError(TpuError):
-    """There is no capacity now: another zone or another time may help."""
+    """The zone has no capacity now: another zone or another time may help."""
 
 
 class TpuRequestError(TpuError):
@@ -28,19 +28,19 @@ class TpuRequestError(TpuError):
 
 
 class TpuPermissionError(TpuError):
-    """The account may not do it, or the zone is not open to the project."""
+    """The account lacks a permission, or the zone is not open to the project."""
 
 
 class TpuStateError(TpuError):
-    """The resource is in a state in which this cannot be asked of it; it may be later."""
+    """The resource's current state does not allow the request; a later state may."""
 
 
 class TpuConflictError(TpuError):
-    """The name is taken by something that this run has not made."""
+    """A resource that this run did not create has the name."""
 
 
 class TpuUnavailableError(TpuError):
-    """The API does not answer, or answers too many requests, for all the retries."""
+    """The API does not answer, or answers "too many requests", to every retry."""
 
 
 _QUOTA = re.compile(r"Quota limit '|Quota '[^']+' exhausted|IN_USE_ADDRESSES", re.I)
@@ -53,7 +53,7 @@ _EXHAUSTED, _PRECONDITION, _ABORTED, _INTERNAL, _UNAVAILABLE, _UNAUTHENTICATED =
 
 
 def is_quota(code: int, message: str) -> bool:
-    """Whether an answer is about the quota of chips, not about the rate of requests."""
+    """Whether an error is about the quota of chips, not about the rate of requests."""
     return code == _EXHAUSTED and bool(_QUOTA.search(message))
 
 
@@ -83,45 +83,45 @@ def explain(error: BaseException, *, zone: str, accelerator_type: str = "", name
 
 
 def of_status(code: int, message: str, *, zone: str, accelerator_type: str = "", name: str = "") -> TpuError:
-    """A status (google.rpc.Code and text), also of an operation or in a resource's `failed_data`."""
+    """A status (google.rpc.Code and text) of a call, an operation or `failed_data` as a `TpuError`."""
     where = _where(zone, accelerator_type, name)
     kind = accelerator_type or "this type"
     if _QUOTA.search(message) and code in (_EXHAUSTED, _PRECONDITION):
         return TpuQuotaError(
             message,
             where=where,
-            do=f"Ask for more quota of {kind} in {zone} (IAM & Admin > Quotas), take another zone or a "
-            "smaller type, and delete queued resources that are FAILED or SUSPENDED: they hold quota too",
+            do=f"Request more quota of {kind} in {zone} (IAM & Admin > Quotas), use another zone or a "
+            "smaller type, and delete queued resources that are FAILED or SUSPENDED: they use quota too",
         )
     if _STOCK_OUT.search(message):
         return TpuStockOutError(
             message,
             where=where,
-            do=f"Name more zones for {kind}, a smaller type, or spot instead of on-demand, or wait",
+            do=f"Set more zones for {kind}, a smaller type, or spot instead of on-demand, or wait",
         )
     if _STATE.search(message) or code == _PRECONDITION:
-        return TpuStateError(message, where=where, do="Wait until it has left this state")
+        return TpuStateError(message, where=where, do="Wait until the state changes")
     if code in (_DENIED, _UNAUTHENTICATED):
         return TpuPermissionError(
             message,
             where=where,
-            do="Give the connection's account roles/tpu.admin, and roles/iam.serviceAccountUser on the "
-            "account that the TPU runs as; check that the Cloud TPU API is on and that the project may use "
-            f"{zone}",
+            do="Grant the connection's account roles/tpu.admin, and roles/iam.serviceAccountUser on the "
+            "account that the TPU runs as; check that the Cloud TPU API is enabled and that the project "
+            f"has access to {zone}",
         )
     if code == _EXISTS:
-        return TpuConflictError(message, where=where, do="Delete it, or run under another name")
+        return TpuConflictError(message, where=where, do="Delete that resource, or use another name")
     if code in (_INVALID_ARGUMENT, _NOT_FOUND):
         return TpuRequestError(
             message,
             where=where,
-            do=f"See what the zone offers: gcloud compute tpus accelerator-types list --zone={zone}",
+            do=f"List what the zone offers: gcloud compute tpus accelerator-types list --zone={zone}",
         )
-    return TpuUnavailableError(message, where=where, do="Run it again later")
+    return TpuUnavailableError(message, where=where, do="Try again later")
 
 
 def of_failed(resource: Any, *, zone: str) -> TpuError:
-    """What a FAILED queued resource says; capacity that was withdrawn shows as an internal error."""
+    """The error of a FAILED queued resource; withdrawn capacity appears as an internal error."""
     status = resource.state.failed_data.error
     node = resource.tpu.node_spec[0].node if resource.tpu.node_spec else None
     kind, name = (str(node.accelerator_type) if node else ""), str(resource.name).rsplit("/", 1)[-1]
@@ -129,7 +129,7 @@ def of_failed(resource: Any, *, zone: str) -> TpuError:
         return TpuStockOutError(
             f"not granted: {status.message or 'no reason given'}",
             where=_where(zone, kind, name),
-            do=f"Name more zones for {kind}, ask for a smaller type, or wait longer",
+            do=f"Set more zones for {kind}, request a smaller type, or wait longer",
         )
     return of_status(status.code, status.message, zone=zone, accelerator_type=kind, name=name)
 

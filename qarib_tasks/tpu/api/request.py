@@ -1,4 +1,4 @@
-"""What a run asks of Cloud TPU: names, labels and the request."""
+"""What a run requests from Cloud TPU: names, labels and the request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 
 
 def resource_name(run_id: str, attempt: int, prefix: str = "qarib") -> str:
-    """The name of a run's `attempt`-th TPU: always the same, and another run's is another.
+    """The name of a run's `attempt`-th TPU: always the same, and unique to the run.
 
-    It keeps what can be read of the run's id, and is a valid name of a Compute Engine instance, which is the
-    strictest of the rules that the service may have.
+    It keeps the readable part of the run's id. It is valid as the name of a Compute Engine instance, the
+    strictest rule that the service can apply.
     """
     digest = hashlib.sha256(run_id.encode()).hexdigest()[:10]
     readable = re.sub(r"[^a-z0-9]+", "-", f"{prefix}-{run_id}".lower()).strip("-")
@@ -34,11 +34,11 @@ class TpuRequest:
     """A queued resource with one node, of the same name.
 
     Attributes:
-        valid_until: seconds in which it must be granted; None waits for ever.
+        valid_until: seconds within which it must be granted; None: no limit.
         startup_script: run with bash on every machine at every boot.
-        metadata: further values that the machines can read. Anybody on them can: no secrets.
+        metadata: more values for the machines. Every process on them can read these: no secrets.
         service_account: e-mail that the machines run as; empty: the project's default Compute account.
-        reservation: `projects/P/locations/Z/reservations/R`, of the tier `reserved`.
+        reservation: `projects/P/locations/Z/reservations/R`, for the tier `reserved`.
     """
 
     name: str
@@ -59,14 +59,16 @@ class TpuRequest:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise TpuRequestError(f"{self.name!r} is no valid name", do=f"It must match {_NAME.pattern}")
+            raise TpuRequestError(
+                f"{self.name!r} is not a valid name", do=f"Use one that matches {_NAME.pattern}"
+            )
         if not _ZONE.fullmatch(self.zone):
-            raise TpuRequestError(f"{self.zone!r} is no zone", do="Write it as us-central1-a")
+            raise TpuRequestError(f"{self.zone!r} is not a zone", do="Use a name such as us-central1-a")
         if self.reservation and self.tier != "reserved":
-            raise TpuRequestError("a reservation is named but not used", do="Set the tier to reserved")
+            raise TpuRequestError("a reservation is set but not used", do="Set the tier to reserved")
 
     def message(self, project: str) -> Any:
-        """As google.cloud.tpu_v2alpha1.QueuedResource."""
+        """The request as a google.cloud.tpu_v2alpha1.QueuedResource."""
         from google.cloud.tpu_v2alpha1 import QueuedResource
 
         node: dict[str, Any] = {

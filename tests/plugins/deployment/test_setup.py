@@ -40,9 +40,9 @@ def test_makes_what_is_missing_and_leaves_the_rest_alone(
     monkeypatch.setenv("QARIB_BUCKET", "some-bucket")
     monkeypatch.setenv("QARIB_SHARDS_AT_ONCE", "3")
     assert setup.set_up() == [
-        "pool qarib_convert: made, 3 slots",
+        "pool qarib_convert: created, 3 slots",
         "variables: qarib_bucket",
-        "connection google_cloud_default: made, uses the machine's own Google credentials",
+        "connection google_cloud_default: created, uses the machine's own Google credentials",
         "max_map_length: 10,000",
     ]
     assert Variable.get("qarib_bucket") == "some-bucket"
@@ -51,9 +51,9 @@ def test_makes_what_is_missing_and_leaves_the_rest_alone(
     for name in ("QARIB_BUCKET", "QARIB_SHARDS_AT_ONCE"):
         monkeypatch.delenv(name)
     assert setup.set_up() == [
-        "pool qarib_convert: is there, 3 slots",
-        "variables: none, the environment gives none",
-        "connection google_cloud_default: is there",
+        "pool qarib_convert: exists, 3 slots",
+        "variables: none, as the environment sets none",
+        "connection google_cloud_default: exists",
         "max_map_length: 10,000",
     ]
     assert Variable.get("qarib_bucket") == "some-bucket"
@@ -61,8 +61,8 @@ def test_makes_what_is_missing_and_leaves_the_rest_alone(
     monkeypatch.setenv("QARIB_SHARDS_AT_ONCE", "5")
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "{}")
     assert setup.set_up()[::2] == [
-        "pool qarib_convert: made, 5 slots",
-        "connection google_cloud_default: the environment's",
+        "pool qarib_convert: created, 5 slots",
+        "connection google_cloud_default: set by the environment",
     ]
 
 
@@ -72,7 +72,7 @@ def test_makes_what_is_missing_and_leaves_the_rest_alone(
         (
             "AIRFLOW__CORE__MAX_MAP_LENGTH",
             "1024",
-            r"max_map_length: it is 1,024, and the full recipe has 1,172",
+            r"max_map_length: the limit is 1,024, but the full recipe has 1,172",
         ),
         ("QARIB_SHARDS_AT_ONCE", "none", r"QARIB_SHARDS_AT_ONCE: must be a whole number above 0"),
         ("QARIB_SHARDS_AT_ONCE", "0", r"QARIB_SHARDS_AT_ONCE: must be a whole number above 0"),

@@ -88,7 +88,7 @@ def test_the_second_zone_and_labels(bench: Bench) -> None:
         ({"kind": "late_grant", "after": 1000}, {"queueing_hours": 0.0003}, "limit of queueing"),
         ({"kind": "preempt", "at_step": 5}, {"max_preemptions": 1}, "2 TPUs lost, 1 are replaced"),
         ({"kind": "freeze", "at_step": 5}, {"heartbeat_minutes": 0.03, "max_preemptions": 0}, "no heartbeat"),
-        ({"kind": "quota", "chips": 2}, {}, "Ask for more quota of v5litepod-4 in us-west4-a"),
+        ({"kind": "quota", "chips": 2}, {}, "Request more quota of v5litepod-4 in us-west4-a"),
     ],
 )
 def test_given_up_with_the_reason_and_nothing_left(
