@@ -99,7 +99,7 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
             else:
                 self.log.info("%s already holds the same bytes: skipped", addresses[-1])
         self.log.info(
-            "%d files uploaded, %d already in the bucket; uploading took %.3f s",
+            "%d files uploaded, %d already in the bucket; sending took %.3f s",
             sent,
             len(files) - sent,
             seconds,
