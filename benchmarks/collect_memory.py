@@ -1,9 +1,9 @@
-"""Measure the peak memory of collecting texts of different sizes, exact deduplication on.
+"""Measure the peak memory of collecting texts of different sizes, with exact deduplication.
 
     python benchmarks/collect_memory.py INPUT [--gigabytes 1 4]
 
-The text of each size is INPUT over and over, every line varied by a number of its own, and every fifth line
-once more as it is; every line is a document, which is the most that deduplication can have to remember.
+The text of each size repeats INPUT with a different number in every line, and contains every fifth line
+twice. Every line is a document, which is the worst case for the memory of the deduplication.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vocabulary import timed
 
 
 def make(source: Path, out: Path, size: int) -> None:
-    """`size` bytes of varied lines of `source`."""
+    """Write about `size` bytes of varied lines of `source` to `out`."""
     lines = [line.rstrip("\n") for line in source.open(encoding="utf-8") if line != "\n"]
     written = number = 0
     with out.open("wb") as file:
@@ -55,7 +55,8 @@ def main() -> None:
             wall, cpu, peak = timed(*command)
             size = text.stat().st_size
             print(
-                f"{size / 1e9:.2f} GB: peak {peak:.0f} MB, {wall:.0f} s, {size / 1e6 / cpu:.1f} MB/s a core",
+                f"{size / 1e9:.2f} GB: peak {peak:.0f} MB, {wall:.0f} s, "
+                f"{size / 1e6 / cpu:.1f} MB/s per core",
                 flush=True,
             )
 

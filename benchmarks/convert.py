@@ -1,12 +1,12 @@
-"""Measure the conversion of a shard, each time in a process of its own, from its start to its end.
+"""Measure the conversion of a shard, each time in a new process, from its start to its end.
 
     python benchmarks/convert.py [INPUT VOCAB]
 
-Without arguments a shard of 512,000 synthetic tweets is made first (benchmarks/make_tweets.py), and a
-vocabulary of 64,000 of its words. INPUT may be packed, as .xz. Flags are the published ones.
+Without arguments, the benchmark first makes a shard of 512,000 synthetic tweets (benchmarks/make_tweets.py)
+and a vocabulary of 64,000 of its words. INPUT can be compressed as .xz. The flags are the published ones.
 
-The plain-Python version is the oracle of the tests (tests/support/oracle_pretraining_data.py), run on the
-shard's first lines and without writing records; its rate is that of lines, as the fast version's.
+The plain-Python version is the oracle of the tests (tests/support/oracle_pretraining_data.py). It runs on the
+shard's first lines and writes no records; its rate is lines per second, like that of the fast version.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PLAIN_LINES = 10_000
 
 
 def make_vocab(shard: Path, path: Path, size: int = 64_000) -> None:
-    """The most frequent words and word ends of the shard's beginning, and all its characters."""
+    """Write the most frequent words and word ends of the shard's beginning, and all its characters."""
     tables = load_tables(do_lower_case=True)
     with shard.open(encoding="utf-8") as file:
         lines = [line for line, _ in zip(file, range(30_000), strict=False)]
@@ -50,11 +50,11 @@ def make_vocab(shard: Path, path: Path, size: int = 64_000) -> None:
 
 
 def convert(shard: Path, vocab: Path, out: Path, cores: int) -> tuple[float, float, float]:
-    """Run `qarib convert` on so many cores; gives seconds, CPU seconds and peak resident MB."""
+    """Run `qarib convert` on `cores` cores; return seconds, CPU seconds and peak resident MB."""
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     command = [sys.executable, "-m", "qarib_tasks.cli", "convert", shard, "-o", out, "--vocab", vocab]
     command += ["--threads", str(cores)]
-    # A shell's PYTHONDONTWRITEBYTECODE would have every process compile all of Python's modules again.
+    # With PYTHONDONTWRITEBYTECODE, every process would compile all of Python's modules again.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPATH"] = str(ROOT)
     started = time.perf_counter()
@@ -72,7 +72,7 @@ def convert(shard: Path, vocab: Path, out: Path, cores: int) -> tuple[float, flo
 
 
 def plain(shard: Path, vocab: Path) -> float:
-    """Lines a second of the plain-Python version."""
+    """Return the lines per second of the plain-Python version."""
     config = ConvertConfig()
     with shard.open("rb") as file:
         text = b"".join(line for line, _ in zip(file, range(PLAIN_LINES), strict=False)).decode(
@@ -109,7 +109,7 @@ def main() -> None:
             shard = folder / shard.stem
         (folder / "small").write_text("a b\nc d\n", encoding="utf-8")
         seconds, _, _ = convert(folder / "small", vocab, folder / "small.tfrecord", 1)
-        print(f"warm-up (compiles unless that was kept): {seconds:.1f} s", flush=True)
+        print(f"warm-up (compiles unless cached): {seconds:.1f} s", flush=True)
         fast = 0.0
         for cores in (1, 2):
             out = folder / f"{cores}.tfrecord"

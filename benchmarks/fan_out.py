@@ -1,15 +1,15 @@
-"""What a shard costs the scheduler: a run of tiny shards beside a bare DAG of the same shape, in one Airflow.
+"""Measure the scheduler's overhead per shard: a run of tiny shards, and a bare DAG of the same shape.
 
     python benchmarks/fan_out.py                  100 shards, 3 times, and 1,200: half an hour on two cores
     python benchmarks/fan_out.py --shards 100 --times 3
 
-The overhead a shard is the time from the first `convert` that starts to the last `upload` that ends, without
-the processor seconds of the tasks' own functions (they say so in their logs) and of the bucket's emulator
-(divided by the cores), divided by the shards. The bare DAG's tasks are empty. What a task's process imports
-is overhead.
+The overhead per shard is the time from the start of the first `convert` to the end of the last `upload`,
+minus the CPU seconds of the tasks' own functions (from their logs) and of the bucket's emulator (divided by
+the number of cores), divided by the number of shards. The bare DAG's tasks are empty. The imports of a task's
+process count as overhead.
 
-Runs of ours and of the bare DAG take turns, since a machine is not equally fast all the time, after a short
-one that is not counted: what Airflow starts late is up by then.
+Runs of our DAG and of the bare DAG alternate in one Airflow, because a machine's speed varies. A short
+warm-up run, which does not count, starts the parts of Airflow that start late.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TINY = {
     "max_eval_steps": 1,
     "machine": "local",
 }
-# Of the wall, of the processor.
+# Wall seconds, CPU seconds.
 OWN_SECONDS = re.compile(r"(?:convert|upload) took ([0-9.]+) s, ([0-9.]+) of the processor")
 BUNDLES = [
     {
@@ -65,7 +65,7 @@ BUNDLES = [
 ]
 
 
-# So many shards make a run too short to be measured once.
+# A run with fewer shards is too short for a single measurement.
 FEW = 300
 WARM_UP = 16
 
@@ -76,7 +76,7 @@ def main() -> None:
     arguments.add_argument("--times", type=int, help=f"default: 3 below {FEW} shards, else 1")
     options = arguments.parse_args()
     lines = collected_lines()
-    print(f"{'shards':>6}  {'DAG':<15}{'wall s':>8}{'own s':>8}{'s a shard':>11}{'XCom B a shard':>16}")
+    print(f"{'shards':>6}  {'DAG':<15}{'wall s':>8}{'own s':>8}{'s/shard':>11}{'XCom B/shard':>16}")
     for shards in options.shards:
         environment = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES)}
         overheads: dict[str, list[float]] = {demo.DAG: [], BARE: []}
@@ -86,7 +86,7 @@ def main() -> None:
         ):
             measure(stack, BARE, {"shards": WARM_UP})
             for turn in range(options.times or (3 if shards < FEW else 1)):
-                # Another seed makes another dataset.
+                # A different seed results in a different dataset.
                 ours = measure(stack, demo.DAG, TINY | {"shard_lines": lines // shards, "random_seed": turn})
                 bare = measure(stack, BARE, {"shards": ours["shards"]})
                 for name, figures in ((demo.DAG, ours), (BARE, bare)):
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def collected_lines() -> int:
-    """How many lines the sources give, to cut them into as many shards as are asked for."""
+    """Return the number of lines that are collected, to split them into the requested number of shards."""
     with tempfile.TemporaryDirectory() as workspace:
         values = {"preset": "demo", "workspace": workspace, "collect": {"sources": SOURCES}}
         run = prepare(resolve(values))
@@ -110,7 +110,7 @@ def collected_lines() -> int:
 
 
 def measure(stack: LocalStack, dag: str, conf: dict[str, Any]) -> dict[str, Any]:
-    """A run to its end: shards, wall seconds of the fan-out, own seconds and overhead, XCom bytes a shard."""
+    """Measure a run: shards, wall seconds of the fan-out, own seconds, overhead, and XCom bytes per shard."""
     emulator = psutil.Process(stack.process("emulator"))
     before = processor_seconds(emulator)
     run_id = stack.trigger(dag, conf)
@@ -140,7 +140,7 @@ def processor_seconds(process: psutil.Process) -> float:
 
 
 def xcom_bytes(stack: LocalStack, dag: str, run_id: str) -> int:
-    """Bytes of the values that the tasks of the shards left in Airflow's database."""
+    """Return the bytes of the XCom values of the shards' tasks in Airflow's database."""
     with sqlite3.connect(f"file:{stack.home / 'airflow.db'}?mode=ro", uri=True) as database:
         query = (
             "select coalesce(sum(length(value)), 0) from xcom "

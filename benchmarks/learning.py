@@ -1,20 +1,20 @@
-"""Does a model learn? Train a small one on real text and compare it with word frequencies.
+"""Check that a model learns: train a small one on real text, and compare it with word frequencies.
 
     python benchmarks/learning.py                    # on the sample corpus
-    python benchmarks/learning.py CORPUS_FOLDER      # every text in it but those named tweets*
+    python benchmarks/learning.py CORPUS_FOLDER      # every text in it except tweets*
 
-Texts whose name begins with "tweets" are left out: in this repository they are drawn word by word, and no
-model can guess a random word. The whole way is gone, from the text to the exported model.
+The benchmark runs the complete pipeline, from the text to the exported model. Texts whose name begins with
+"tweets" are excluded: their words are random, and no model can guess a random word.
 
-Two questions, on documents that were kept out of the training:
+It checks two figures, on held-out documents:
 
-1. Masked-LM accuracy, as `qarib evaluate` has it, against the share of the most frequent wordpiece, which is
-   what always guessing that one would reach. Asked for: twice as much.
-2. 100 sentences, in each one whole word masked that is a wordpiece of its own; words are drawn as often as
-   they occur, but no word is asked for twice. How often is the right word among the first five of the model,
-   against among the five most frequent words of the training text? Asked for: five times as often.
+1. The masked-LM accuracy of `qarib evaluate` must be at least twice the share of the most frequent wordpiece,
+   which is the accuracy of always guessing that wordpiece.
+2. In each of 100 sentences, one whole word that is a single wordpiece is masked. Words are drawn by their
+   frequency, but each at most once. The masked word must be among the model's first five guesses at least
+   five times as often as among the five most frequent words of the training text.
 
-The exit status is 1 if either is missed. A second call finds the trained model again.
+The exit status is 1 if either check fails. A second call reuses the trained model.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ SENTENCES = 100
 FIRST = 5
 ACCURACY_FACTOR = 2.0
 WORD_FACTOR = 5.0
-SHORTEST, LONGEST = 8, 60  # wordpieces of a sentence that is asked about, [CLS] and [SEP] included
-COUNTED_LINES = 10  # every tenth line is enough to know the most frequent words
+SHORTEST, LONGEST = 8, 60  # wordpieces of a sentence with a masked word, including [CLS] and [SEP]
+COUNTED_LINES = 10  # every tenth line is enough to find the most frequent words
 SHOWN = 10
-MORE = 10  # times as many guesses are looked through, because punctuation is no word
+MORE = 10  # times as many guesses are requested, because punctuation does not count as a word
 
 
 def settings(corpus: Path, workspace: Path, steps: int) -> dict[str, object]:
@@ -106,7 +106,7 @@ def main() -> int:
     evaluation = export(job).statistics["evaluation"]
     accuracy, unigram = evaluation["masked_lm_accuracy"], evaluation["unigram_accuracy"]
     loss, entropy = evaluation["masked_lm_loss"], evaluation["unigram_entropy"]
-    print(f"masked-LM loss {loss:.4f}, {entropy:.4f} at best by word frequencies alone")
+    print(f"masked-LM loss {loss:.4f}, with word frequencies alone at least {entropy:.4f}")
     enough = verdict("masked-LM accuracy", accuracy, "most frequent wordpiece", unigram, ACCURACY_FACTOR)
     hits, frequent = guess_words(run.dataset.data, run.dataset.heldout_data, run.model.export)
     what = f"right word among the first {FIRST}"
@@ -117,14 +117,14 @@ def main() -> int:
 def verdict(what: str, value: float, baseline: str, base: float, factor: float) -> bool:
     enough = value >= factor * base
     print(
-        f"{what}: {value:.4f}, {baseline}: {base:.4f}; asked for is {factor:g} times as much: "
-        f"{'ok' if enough else 'MISSED'}"
+        f"{what}: {value:.4f}, {baseline}: {base:.4f}; required is {factor:g} times as much: "
+        f"{'ok' if enough else 'FAILED'}"
     )
     return enough
 
 
 def guess_words(training: Path, heldout: Path, model: Path) -> tuple[float, float]:
-    """The shares of the held-out sentences whose masked word the model, and the frequent words, have."""
+    """Return the shares of held-out sentences whose masked word the model and the frequent words guess."""
     from qarib_tasks.train.results.fill_mask import MASK, FillMask
 
     fill = FillMask(model)
@@ -157,7 +157,7 @@ def guess_words(training: Path, heldout: Path, model: Path) -> tuple[float, floa
 
 
 def whole_words(encoding: Any) -> list[tuple[str, int, int]]:
-    """The words of a `tokenizers.Encoding` that are one wordpiece, with their places in the text."""
+    """Return the words of a `tokenizers.Encoding` that are one wordpiece, with their places in the text."""
     tokens = [*encoding.tokens, ""]
     return [
         (token, *place)

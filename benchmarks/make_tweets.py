@@ -1,12 +1,12 @@
-"""Write synthetic Arabic tweets of any number, the same for the same seed.
+"""Write any number of synthetic Arabic tweets, the same for the same seed.
 
     python benchmarks/make_tweets.py 512000 -o tweets.txt
 
-Words are made of roots and patterns, so nothing here is anybody's text: three or four root letters are put
-into common noun and verb patterns with prefixes and suffixes, and drawn with Zipf-like frequencies. Tweets
-have what tweets have (mentions, hashtags, links, emoji, digits, Latin words, diacritics, tatweel, letters
-repeated for emphasis) and stand 6 to 14 to a document, documents apart by an empty line, which counts as one
-of the lines. A line has about 150 bytes. Good for speed and size, useless for judging what a model learns.
+Words are made from roots and patterns, so that the text is nobody's: root letters are put into common noun
+and verb patterns with prefixes and suffixes, and drawn with Zipf-like frequencies. Tweets have mentions,
+hashtags, links, emoji, digits, Latin words, diacritics, tatweel, and letters repeated for emphasis. A
+document has 6 to 14 tweets. An empty line, which counts as a line, separates documents. A line has about 150
+bytes. The text is good for measuring speed and size, but not what a model learns.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WORDS = 400_000
 
 
 def vocabulary(dice: random.Random, size: int) -> list[str]:
-    """Different made-up words; the earlier in the list, the more frequent."""
+    """Return different invented words, the most frequent first."""
     words = dict.fromkeys(PARTICLES)
     while len(words) < size:
         root = dice.choices(LETTERS, k=3)
@@ -56,7 +56,7 @@ def vocabulary(dice: random.Random, size: int) -> list[str]:
 
 
 class Tweets:
-    """Draws tweets and documents of them."""
+    """Draws tweets, and documents of tweets."""
 
     def __init__(self, seed: int, words: int = WORDS) -> None:
         self.dice = random.Random(seed)
@@ -96,7 +96,7 @@ class Tweets:
         return word + word[-1] * self.dice.randint(2, 5)
 
     def lines(self, count: int) -> Iterator[str]:
-        """`count` lines, the empty ones between documents among them."""
+        """Yield `count` lines, including the empty lines between documents."""
         left = 0
         for number in range(count):
             if left == 0 and number:

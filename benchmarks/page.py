@@ -1,13 +1,13 @@
-"""How long the server takes to answer each view of the page, and what it asks of the bucket.
+"""Measure how long the server takes to answer each view of the page, and count its calls to the bucket.
 
     python benchmarks/page.py [--shards 1200]
 
-Airflow's own database (SQLite) holds the run's tasks, the workspace its manifests, an emulator of Cloud
-Storage the objects. The page's answers are timed within the process: authorization, queries, reads, JSON. The
-first answer reads everything; those after it find in memory what was read less than four seconds ago, and
-manifests that have not changed. For the "later" ones that time has passed: they are answered from the last
-listing, and a new one is made meanwhile. "processor" is the processor time of these, that of the new listing
-included: where other programs keep the machine busy, it is what to go by.
+The run's tasks are in Airflow's database (SQLite), its manifests in the workspace, and its objects in an
+emulator of Cloud Storage. The page's answers are timed within the process: authorization, queries, reads,
+JSON. The first answer reads everything. "cached" answers use what was read in the last four seconds, and
+manifests that have not changed. For "later" answers, these four seconds have passed: they use the last
+listing while a new one is made. "CPU" is the CPU time of the later answers, including the new listing; use it
+if other programs keep the machine busy.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def measure(shards: int) -> int:
     host.mount("/qarib", page.app)
     slow = 0
     with TestClient(host, headers={"Authorization": f"Bearer {token}"}) as client:
-        client.get("/qarib/static/icon.svg")  # The guard's own imports and first query.
+        client.get("/qarib/static/icon.svg")  # Warm-up: imports and the first query of the guard.
         print(f"{shards:,} shards; milliseconds at the server; median of {TIMES} later answers")
-        head = f"{'first':>8}{'later':>8}{'at most':>9}{'cached':>8}{'processor':>11}{'KB':>8}"
-        print(f"{'view':<10}{head}  asked of the bucket")
+        head = f"{'first':>8}{'later':>8}{'at most':>9}{'cached':>8}{'CPU':>11}{'KB':>8}"
+        print(f"{'view':<10}{head}  bucket")
         for view in VIEWS:
 
             def ask() -> float:
@@ -121,7 +121,7 @@ def measure(shards: int) -> int:
             ]  # type: ignore[attr-defined]
             print(f"{view:<10}{''.join(figures)}  {reads} calls")
     if slow:
-        print(f"The view of the shards takes longer than {1000 * LIMIT:.0f} ms", file=sys.stderr)
+        print(f"the view of the shards takes longer than {1000 * LIMIT:.0f} ms", file=sys.stderr)
     return int(slow > 0)
 
 

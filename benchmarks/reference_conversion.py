@@ -1,14 +1,14 @@
-"""Convert what a reference was made of, and compare the examples one by one.
+"""Convert the input of a reference, and compare the examples one by one.
 
     python benchmarks/reference_conversion.py NAME.json…
     python benchmarks/reference_conversion.py --digest NAME.json
 
-Each JSON file holds the names of the input and the vocabulary, every flag, and the number of examples.
+Each JSON file has the names of the input and the vocabulary, every flag, and the number of examples.
 
-Without `--digest`, input and vocabulary lie beside it, and NAME.npz holds the examples that
-google-research/bert's create_pretraining_data.py made. With it, they lie below the JSON file's parent folder
-(a corpus may be packed, as .xz), and the JSON file holds a digest: sha256 over the examples in order, each
-its seven features as little-endian 32-bit integers.
+Without `--digest`, input and vocabulary are beside the JSON file, and NAME.npz has the examples that
+google-research/bert's create_pretraining_data.py wrote. With `--digest`, they are below the parent of the
+JSON file's folder (a corpus can be compressed as .xz), and the JSON file has a digest: SHA-256 of the
+examples in order, each with its seven features as little-endian 32-bit integers.
 
 The exit status is 1 if anything differs.
 """
@@ -37,7 +37,7 @@ NOT_SETTINGS = ("input", "vocab", "examples", "sha256", "digest")
 
 
 def examples_of(settings: dict[str, Any], source: Path, vocab: Path, folder: Path) -> Iterator[Array]:
-    """Convert and read back; rows as `read_rows` gives them."""
+    """Convert, read the examples back, and yield them as rows like `read_rows`."""
     values = {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
     config = from_dict(ConvertConfig, values)
     out = folder / "out.tfrecord"
@@ -46,7 +46,7 @@ def examples_of(settings: dict[str, Any], source: Path, vocab: Path, folder: Pat
 
 
 def expected_rows(settings: dict[str, Any], reference: Any) -> Array:
-    """The reference's examples as rows."""
+    """Return the reference's examples as rows."""
 
     def ones(counts: Any, width: int) -> Any:
         return np.arange(width) < counts[:, None]
@@ -101,7 +101,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("json", type=Path, nargs="+")
-    parser.add_argument("--digest", action="store_true", help="compare the digest of a whole shard")
+    parser.add_argument("--digest", action="store_true", help="compare the digest of all examples of a shard")
     arguments = parser.parse_args()
     same = True
     for path in arguments.json:

@@ -2,15 +2,15 @@
 
     python benchmarks/reference_training.py PREFIX EXAMPLES.npz [--backend tensorflow|jax]
 
-Without --backend on each backend that is installed, one after the other.
+Without --backend, the comparison runs on each installed backend, one after the other.
 
-`PREFIX.json` holds a configuration and, for each step, what google-research/bert's run_pretraining.py had:
-learning rate, losses and the gradient's norm before clipping. `PREFIX-init.npz` and `PREFIX-final.npz` hold
-its variables before the first step and after the last ("/" written as "|"). `EXAMPLES.npz` holds the
-examples; step t reads those from t·batch to t·batch + batch - 1, modulo their number.
+`PREFIX.json` has a configuration and, for each step, the learning rate, the losses and the gradient's norm
+before clipping of google-research/bert's run_pretraining.py. `PREFIX-init.npz` and `PREFIX-final.npz` have
+its variables before the first step and after the last ("/" written as "|"). `EXAMPLES.npz` has the examples;
+step t reads those from t·batch to t·batch + batch - 1, modulo their number.
 
 Prints the largest relative differences over all steps. The exit status is 1 above 1e-4 for the losses, 1e-3
-for the gradient's norm, 1e-4 for the final variables (norm of the difference over norm, all together).
+for the gradient's norm, and 1e-4 for the final variables (norm of the difference divided by norm, over all).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND"))
     arguments = parser.parse_args()
     if arguments.backend is None:
-        # A process holds one backend.
+        # A process can use only one backend.
         installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
         command = [sys.executable, __file__, arguments.prefix, str(arguments.examples)]
         return max(subprocess.run([*command, "--backend", name]).returncode for name in installed)
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def differences(prefix: Path, examples: Path) -> dict[str, float]:
-    """Train the reference's steps; the largest relative difference of each figure, and of the variables."""
+    """Train the reference's steps; return the largest relative differences of figures and variables."""
     from qarib_tasks.config.loading import from_dict
     from qarib_tasks.config.training import ModelConfig, TrainConfig
     from qarib_tasks.train.model.bert import PretrainingBert
@@ -107,13 +107,13 @@ def relative(value: float, wanted: float) -> float:
 
 
 def variables(path: Path) -> dict[str, np.ndarray]:
-    """Variables by our names, which are the reference's."""
+    """Return the variables by name; our names are the same as the reference's."""
     with np.load(path) as file:
         return {name.replace("|", "/").removesuffix(":0"): file[name] for name in file.files}
 
 
 def batch(data: dict[str, np.ndarray], step: int, reference: dict[str, int]) -> dict[str, np.ndarray]:
-    """The arrays of a step, the places that never carry a prediction cut off, as in training."""
+    """Return the arrays of a step, without positions that never have a prediction, as in training."""
     length, size = reference["max_seq_length"], reference["batch_size"]
     rows = np.arange(step * size, (step + 1) * size) % len(data["length"])
     predictions = int(data["masked_lm_count"].max())

@@ -2,14 +2,15 @@
 
     python benchmarks/tpu_compile.py [--topology v5e:2x4 …] [--batch 64 …]
 
-Needs jax and libtpu (requirements/tpu_compile.in); an ordinary machine will do. The step is the one that
-`qarib train` runs on JAX with `train.precision: bfloat16`, at the published shape unless --small is given.
+Needs jax and libtpu (requirements/tpu_compile.in), but no special machine. The step is the one that
+`qarib train` runs on JAX with `train.precision: bfloat16`, with the published shape unless you use --small.
 
-Prints, for each topology and batch, what the TPU's compiler says of one chip's program: floating-point
-operations and bytes of memory, beside the operations that the model needs by arithmetic
-(`qarib_tasks.machines.chips`), whether it fits the chip's memory, and from the arithmetic the steps a second
-and the hours and price of --steps at --share of the chips' peak. The compiler's own `optimal_seconds` is not
-printed: it is far off. The exit status is 1 where a program does not fit or does not compile.
+For each topology and batch, prints the floating-point operations and bytes of memory of one chip's program
+according to the TPU's compiler, the operations that the model needs by arithmetic
+(`qarib_tasks.machines.chips`), and whether the program fits in the chip's memory. Also prints, by arithmetic,
+the steps per second, and the hours and price of --steps at --share of the chips' peak. The compiler's
+`optimal_seconds` is not printed, because it is inaccurate. The exit status is 1 if a program does not fit or
+does not compile.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SMALL = ModelConfig(
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of one chip's program: operations, and bytes held at most; and its seconds."""
+    """One chip's program: operations, peak bytes of memory, and seconds to compile it."""
 
     flops: float
     bytes: int
@@ -79,7 +80,7 @@ def compile_step(topology: str, shape: TrainingShape, precision: str = "bfloat16
 
 
 def prepare() -> None:
-    """Keep jax on the CPU, and libtpu from asking a metadata server which TPU this is."""
+    """Make JAX use the CPU, and stop libtpu from querying a metadata server for the type of the TPU."""
     os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
     from qarib_tasks.train import runtime
 
@@ -121,7 +122,7 @@ def main() -> int:
             guess = estimate(shape, arguments.steps, f"{generation}-{cores}", arguments.share)
             print(
                 f"{topology}, batch {batch:,}: compiled in {result.seconds:.0f} s; "
-                f"a chip: {result.flops:.3g} FLOPs ({shape.flops / chips:.3g} by arithmetic), "
+                f"per chip: {result.flops:.3g} FLOPs ({shape.flops / chips:.3g} by arithmetic), "
                 f"{result.bytes / 1e9:.2f} of {chip.hbm_bytes / 1e9:.1f} GB, "
                 f"{'fits' if fits else 'DOES NOT FIT'}; at {arguments.share:.0%} of peak "
                 f"{guess.steps_per_second:.1f} steps/s, {guess.hours:.1f} h for {arguments.steps:,} steps, "

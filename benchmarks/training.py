@@ -1,16 +1,17 @@
-"""Sequences a second of the training step on this CPU, against transformers' BertForPreTraining on torch.
+"""Measure the training step on this CPU in sequences per second, and compare it with transformers on torch.
 
     python benchmarks/training.py [--model small base] [--steps 10]
 
-Both take the same random batches of length 64 with ten predictions a sequence, with dropout, gradients
-clipped at norm 1.0, and AdamW with decay, in float32, each in a process of its own on all cores. `small` has
-hidden size 256, 4 layers and 4 heads at batch 64, `base` is BERT-base at batch 32; the vocabulary has 64,000
-entries. Needs torch (requirements/torch.in). The machine should have nothing else to do.
+The peer is transformers' BertForPreTraining. Both train on the same random batches of length 64 with ten
+predictions per sequence, with dropout, gradients clipped at norm 1.0, and AdamW with decay, in float32, each
+in a separate process on all cores. `small` has hidden size 256, 4 layers and 4 heads with batch 64, `base` is
+BERT-base with batch 32; the vocabulary has 64,000 entries. Needs torch (requirements/torch.in) and an
+otherwise idle machine.
 
-Prints the median over the steps behind the first two, the share of this machine's fastest float32 matrix
-product that the model's own products take (so that figures of two machines can be compared), processor
-seconds of a sequence (on a machine with other work the better comparison), the peak of memory, and ours over
-the peer's. The exit status is 1 where ours is slower.
+Prints the median of the steps after the first two, the rate of the model's matrix products relative to this
+machine's fastest float32 matrix product (to compare machines), CPU seconds per sequence (the better
+comparison on a busy machine), the peak memory, and the ratio of ours to the peer. The exit status is 1 if
+ours is slower.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SETTINGS = {"learning_rate": 1e-4, "train_steps": 10_000, "num_warmup_steps": 10
 
 
 def batch_of(size: int) -> dict[str, np.ndarray]:
-    """The arrays of a batch as the trainer gets them, of random words."""
+    """Return the arrays of a batch of random words, like those of the trainer."""
     random = np.random.default_rng(0)
     positions = np.sort(random.permuted(np.tile(np.arange(1, LENGTH), (size, 1)), axis=1)[:, :PREDICTIONS])
     arrays = {
@@ -58,7 +59,7 @@ def batch_of(size: int) -> dict[str, np.ndarray]:
 
 
 def ours(model: ModelConfig, size: int, backend: str, precision: str) -> Callable[[], float]:
-    """One training step as `qarib train` makes it; gives the loss."""
+    """Return a function that runs one training step of `qarib train` and returns the loss."""
     from qarib_tasks.train import runtime
 
     runtime.choose_backend(backend)
@@ -77,7 +78,7 @@ def ours(model: ModelConfig, size: int, backend: str, precision: str) -> Callabl
 
 
 def peer(model: ModelConfig, size: int) -> Callable[[], float]:
-    """The same step with transformers and torch."""
+    """Return a function that runs the same step with transformers and torch."""
     import torch
     from transformers import BertConfig, BertForPreTraining
 
@@ -107,8 +108,12 @@ def peer(model: ModelConfig, size: int) -> Callable[[], float]:
 
 
 def measure(step: Callable[[], float], size: int, steps: int) -> dict[str, float]:
-    """Sequences a second (median), seconds of the first step, the peak of memory in GB, the last loss; and
-    the processors' seconds of a sequence, which a machine with other work does not change much."""
+    """Measure a training step.
+
+    Returns:
+        sequences per second (median), CPU seconds per sequence (which vary little on a busy machine), seconds
+        of the first step, the peak memory in GB, and the last loss.
+    """
     seconds, processor, loss = [], [], 0.0
     for _ in range(steps + 2):
         started, used = time.perf_counter(), time.process_time()
@@ -125,7 +130,7 @@ def measure(step: Callable[[], float], size: int, steps: int) -> dict[str, float
 
 
 def fastest_product() -> float:
-    """Operations a second of torch's float32 product of 2,048 by 2,048, on all cores: the best of twelve."""
+    """Return the operations per second of torch's float32 product of 2,048 by 2,048: the best of twelve."""
     import torch
 
     a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
@@ -138,7 +143,7 @@ def fastest_product() -> float:
 
 
 def flops_of(name: str) -> float:
-    """Operations of the matrix products of one sequence, forwards and backwards."""
+    """Return the operations of the matrix products of one sequence, forward and backward."""
     model, size = MODELS[name]
     shape = TrainingShape(
         model=model, vocab_size=VOCAB_SIZE, batch=size, length=LENGTH, predictions=PREDICTIONS
@@ -182,13 +187,13 @@ def main() -> int:
                 f"{name}, batch {MODELS[name][1]}: {title:20} "
                 f"{result['sequences_per_second']:6.2f} sequences/s, "
                 f"{result['sequences_per_second'] * flops_of(name) / peak:.0%} of the fastest product "
-                f"({result['processor_seconds']:.3f} processor seconds each), "
-                f"{result['peak_gb']:.1f} GB at peak, first step {result['first_step_seconds']:.0f} s",
+                f"({result['processor_seconds']:.3f} CPU seconds per sequence), "
+                f"peak {result['peak_gb']:.1f} GB, first step {result['first_step_seconds']:.0f} s",
                 flush=True,
             )
         ratio = results["ours"]["sequences_per_second"] / results["peer"]["sequences_per_second"]
         work = results["peer"]["processor_seconds"] / results["ours"]["processor_seconds"]
-        print(f"{name}: ours is {ratio:.2f} times as fast ({work:.2f} by processor seconds)", flush=True)
+        print(f"{name}: ours is {ratio:.2f} times as fast ({work:.2f} by CPU seconds)", flush=True)
         slower = slower or ratio < 1
     return int(slower)
 

@@ -1,12 +1,13 @@
-"""The DAG's upload tasks beside google-cloud-storage's transfer manager, on the same files and emulator.
+"""Compare the DAG's upload tasks with google-cloud-storage's transfer manager, on the same files.
 
     python benchmarks/upload.py                 200 objects: 100 shards and their manifests
     python benchmarks/upload.py --shards 10
 
-`qarib_backfill_shards` finds that no object of a converted dataset is in the bucket and uploads them; the
-transfer manager then sends the same files to another prefix with as many workers as Airflow runs tasks. The
-tasks' overhead is what the DAG needs beyond the sending itself: processes, requests to Airflow, a client a
-task, and the comparison of size and CRC32C before and after, which the transfer manager does not make.
+`qarib_backfill_shards` uploads all objects of a converted dataset, because none is in the bucket. The
+transfer manager then uploads the same files to another prefix, with as many workers as Airflow runs tasks.
+The tasks' overhead is the DAG's time except the upload itself: processes, requests to Airflow, a client per
+task, and the comparison of size and CRC32C before and after the upload, which the transfer manager does not
+do.
 """
 
 from __future__ import annotations
@@ -66,15 +67,15 @@ def main() -> None:
                 raise_exception=True,
             )
         assert len(results) == len(files)
-    print(f"{len(files)} objects, {workers} at once")
+    print(f"{len(files)} objects, {workers} in parallel")
     print(f"  DAG, first upload to last      {wall:8.2f} s")
-    print(f"  of that the tasks' overhead    {wall - sending / workers:8.2f} s")
-    print(f"  of that sending                {sending / workers:8.2f} s")
+    print(f"    overhead of the tasks        {wall - sending / workers:8.2f} s")
+    print(f"    sending                      {sending / workers:8.2f} s")
     print(f"  transfer manager               {seconds[0]:8.2f} s")
 
 
 def converted(stack: LocalStack, shards: int) -> tuple[Run, list[str]]:
-    """A converted dataset of about so many shards, of which the bucket has nothing, and their names."""
+    """Convert a dataset of about `shards` shards, without uploading; return its run and the shards' names."""
     values = {
         "preset": "demo",
         "workspace": str(stack.workspace),
@@ -93,7 +94,7 @@ def converted(stack: LocalStack, shards: int) -> tuple[Run, list[str]]:
 
 
 def through_the_dag(stack: LocalStack, run: Run) -> tuple[float, float]:
-    """Seconds from the first upload task's start to the last one's end, and those of the sending itself."""
+    """Return the seconds from the start of the first upload task to the end of the last, and of sending."""
     run_id = stack.trigger(DAG, {"dataset": run.dataset_id})
     while (state := stack.run(DAG, run_id)["state"]) not in ("success", "failed"):
         time.sleep(1)

@@ -1,11 +1,12 @@
-"""Measure collecting, and both recipes of the vocabulary on the same lines, each in a process of its own.
+"""Measure collecting, and both recipes of the vocabulary on the same lines, each in a separate process.
 
     python benchmarks/vocabulary.py [INPUT …] [--lines 1000000] [--size 64000]
 
-INPUT is what `qarib collect` reads; without it synthetic tweets are made first (benchmarks/make_tweets.py).
-The published side is what prepare_vocab.py does: its normalizer, line by line, and SentencePieceTrainer with
-its arguments and no others. Ours is `qarib vocab`. Seconds are wall time from a process's start to its end,
-so Python's and the libraries' own start is in them; the peak is the largest resident set of the process.
+INPUT is the input of `qarib collect`; without it, synthetic tweets are made first
+(benchmarks/make_tweets.py). The published side does the same as prepare_vocab.py: its normalizer, line by
+line, and SentencePieceTrainer with exactly its arguments. Ours is `qarib vocab`. Seconds are wall time from a
+process's start to its end, including the start of Python and the libraries; the peak is the largest resident
+set of the process.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ LOW_LINE = re.compile("[_]")
 
 
 def published_normalizer(line: str) -> str:
-    """What prepare_vocab.py's normalize_text makes of a line."""
+    """Return the result of prepare_vocab.py's normalize_text for a line."""
     text = line.lower().encode("utf-8", "ignore").decode()
     text = APART.sub(r" \g<0> ", text)
     return LOW_LINE.sub(" ", OTHER.sub(" ", text))
 
 
 def published(data: Path, folder: Path, pieces: int) -> None:
-    """The published side, in a process of its own."""
+    """Run the published side; it is called in a separate process."""
     import sentencepiece
 
     text = folder / "data.txt.proc"
@@ -56,7 +57,7 @@ def published(data: Path, folder: Path, pieces: int) -> None:
     sentencepiece.SentencePieceTrainer.Train(" ".join(f"--{name}={value}" for name, value in given.items()))
 
 
-# Linux gives a new process the peak of the one that started it: a small one stands between.
+# In Linux, a new process inherits the peak of its parent: this small process is the parent.
 STARTER = """
 import json, resource, subprocess, sys, time
 started = time.perf_counter()
@@ -69,7 +70,7 @@ print(json.dumps([status, time.perf_counter() - started, cpu, used.ru_maxrss / 1
 
 
 def timed(*command: object) -> tuple[float, float, float]:
-    """Run a command; gives seconds, CPU seconds and peak resident MB."""
+    """Run a command; return seconds, CPU seconds and peak resident MB."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     result = subprocess.run(
         [sys.executable, "-c", STARTER, *map(str, command)],
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("input", nargs="*", type=Path)
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--size", type=int, default=64_000)
-    parser.add_argument("--json", type=Path, help="Also write the figures here.")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--published", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.published:
@@ -118,8 +119,8 @@ def main() -> None:
             }
         }
         print(
-            f"collect      {size:.0f} MB in {wall:.1f} s, {cpu:.1f} s of one core: "
-            f"{size / cpu:.1f} MB/s a core; peak {peak:.0f} MB",
+            f"collect      {size:.0f} MB in {wall:.1f} s, {cpu:.1f} CPU seconds: "
+            f"{size / cpu:.1f} MB/s per core; peak {peak:.0f} MB",
             flush=True,
         )
         data = folder / "data.txt"
@@ -138,7 +139,7 @@ def main() -> None:
         }.items():
             wall, cpu, peak = timed(*command)
             figures[side] = {"seconds": wall, "cpu_seconds": cpu, "peak_MB": peak}
-            print(f"{side:12} {wall:.1f} s, {cpu:.1f} s of CPU, peak {peak:.0f} MB", flush=True)
+            print(f"{side:12} {wall:.1f} s, {cpu:.1f} CPU seconds, peak {peak:.0f} MB", flush=True)
         times = figures["published"]["seconds"] / figures["ours"]["seconds"]
         print(f"ours is {times:.1f} times as fast")
         if arguments.json:

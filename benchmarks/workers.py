@@ -1,17 +1,17 @@
-"""The same corpus through one and two workers: shards an hour, and what Airflow costs a shard.
+"""Convert the same corpus with one and two workers: shards per hour, and Airflow's overhead per shard.
 
     python benchmarks/workers.py                          12 shards of 64,000 lines, a quarter of an hour
     python benchmarks/workers.py --shards 8 --lines 512000
 
-Four stacks one after another, each new, on PostgreSQL, with emulators of Cloud Storage and Cloud TPU:
-LocalExecutor with one slot and with two, Celery with one worker and with two of one slot each. Their
-scheduler, API server, database and queue run on the same machine as the workers: on two cores they take from
-what two workers have. Shards are synthetic tweets (benchmarks/make_tweets.py), with the published settings of
-the conversion.
+The benchmark starts four new stacks, one after the other, with PostgreSQL and emulators of Cloud Storage and
+Cloud TPU: LocalExecutor with one slot and with two, and Celery with one worker and with two, each with one
+slot. The scheduler, API server, database and queue run on the same machine as the workers, and on two cores
+they slow down two workers. Shards are synthetic tweets (benchmarks/make_tweets.py), converted with the
+published settings.
 
-The time is from the first `convert` that starts to the last `upload` that ends. Overhead a shard: that time
-without the seconds that the tasks' own functions took (they say so in their logs, divided by the slots),
-divided by the shards.
+The time is from the start of the first `convert` to the end of the last `upload`. The overhead per shard is
+this time, minus the seconds of the tasks' own functions (from their logs, divided by the slots), divided by
+the number of shards.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SETTINGS = {"dupe_factor": 5, "vocab_size": 16_000, "heldout_share": 0.0001}
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--shards", type=int, default=12)
-    arguments.add_argument("--lines", type=int, default=64_000, help="of a shard")
+    arguments.add_argument("--lines", type=int, default=64_000, help="lines per shard")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="qarib-workers-") as name:
         folder = Path(name)
@@ -55,7 +55,7 @@ def main() -> None:
             file.writelines(f"{line}\n" for line in Tweets(1).lines(options.shards * options.lines))
         conf = TINY | SETTINGS | {"shard_lines": options.lines}
         conf["sources"] = [{"name": "tweets", "path": str(corpus)}]
-        print(f"{'':<24}{'shards':>7}{'wall s':>8}{'own s':>8}{'shards/hour':>13}{'overhead s a shard':>20}")
+        print(f"{'':<24}{'shards':>7}{'wall s':>8}{'own s':>8}{'shards/hour':>13}{'overhead s/shard':>20}")
         for title, workers, slots in STACKS:
             environment = {"QARIB_ALLOWED_SOURCES": str(folder), "QARIB_PRELOAD": "1"}
             stack = ServerStack(folder / "stack", workers=workers, slots=slots, environment=environment)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def measure(stack: ServerStack, conf: dict[str, Any], at_once: int) -> dict[str, float]:
-    """A run up to its complete dataset; the training is left out."""
+    """Measure a run until its dataset is complete, without the training."""
     run_id = stack.trigger(demo.DAG, conf)
     while True:
         tasks = stack.task_instances(demo.DAG, run_id)

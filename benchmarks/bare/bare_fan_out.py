@@ -1,4 +1,4 @@
-"""For benchmarks/fan_out.py: two empty tasks a shard, and one behind them all."""
+"""For benchmarks/fan_out.py: two empty tasks per shard, and one task after all of them."""
 
 from __future__ import annotations
 
