@@ -2,7 +2,7 @@
 
     python benchmarks/make_tweets.py 512000 -o tweets.txt
 
-Words are made from roots and patterns, so that the text is nobody's: root letters are put into common noun
+Words are made from roots and patterns, so that no text is copied: root letters are put into common noun
 and verb patterns with prefixes and suffixes, and drawn with Zipf-like frequencies. Tweets have mentions,
 hashtags, links, emoji, digits, Latin words, diacritics, tatweel, and letters repeated for emphasis. A
 document has 6 to 14 tweets. An empty line, which counts as a line, separates documents. A line has about 150

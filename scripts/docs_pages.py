@@ -1,4 +1,4 @@
-"""What the documentation takes from the code: every setting from its field, every command from its options.
+"""Generate pages of the documentation from the code: every setting, and every command with its options.
 
 mkdocs loads this file as a hook (`hooks` in mkdocs.yml). The pages exist only in the built site, so that
 they cannot differ from the code.
@@ -26,7 +26,7 @@ from qarib_tasks.config.identity import Identity
 from qarib_tasks.config.presets import PRESETS, SAMPLE
 from qarib_tasks.config.run import RunConfig
 
-# How a limit of pydantic's reads.
+# Words for pydantic's limits.
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 SETTINGS_HEAD = """# Every setting
 
@@ -57,7 +57,7 @@ the same in a terminal. An error is one line on standard error, and the exit sta
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Called by mkdocs: list every decision in the navigation, after the overview."""
+    """List every decision in the navigation, after the overview. Called by mkdocs."""
     pages = sorted(Path(config.docs_dir, "adr").glob("[0-9]*.md"))
     next(part for part in config.nav or [] if "Decisions" in part)["Decisions"] += [
         f"adr/{p.name}" for p in pages
@@ -66,14 +66,14 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Called by mkdocs: add the generated pages to those in docs/."""
+    """Add the generated pages to those in docs/. Called by mkdocs."""
     for name, text in (("settings.md", settings_page()), ("commands.md", commands_page())):
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def settings_page() -> str:
-    """The page of every setting of `RunConfig`, a section for each of its parts."""
+    """Return the page of every setting of `RunConfig`, with a section for each of its parts."""
     parts = [SETTINGS_HEAD]
     for section, cls in sections(RunConfig):
         title = f"`{section}`" if section else "The run itself"
@@ -90,7 +90,7 @@ def settings_page() -> str:
 
 
 def sections(cls: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """A config class and those of its fields, each with its name in a run's file."""
+    """Yield a config class and those of its fields, each with its name in a run's file."""
     yield name, cls
     for key, field in fields(cls):
         inner = _config_of(field.annotation)
@@ -100,12 +100,12 @@ def sections(cls: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def fields(cls: Any) -> list[tuple[str, Any]]:
-    """The pydantic fields of a config class."""
+    """Return the pydantic fields of a config class."""
     return list(cls.__pydantic_fields__.items())
 
 
 def commands_page() -> str:
-    """The page of every command of `qarib`."""
+    """Return the page of every command of `qarib`."""
     parts = [COMMANDS_HEAD]
     for path, command in commands(cli):
         context = click.Context(command, info_name=" ".join(path))
@@ -126,7 +126,7 @@ def commands_page() -> str:
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ("qarib",)) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The commands that do something, each with its words."""
+    """Yield the commands that are not groups, each with its path."""
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
@@ -143,7 +143,7 @@ def _setting_row(section: str, name: str, field: Any) -> str:
 
 
 def _identity(field: Any) -> str:
-    """What another value makes, where the field says so."""
+    """Return whether another value makes another dataset or model, if the field declares it."""
     makes = {"dataset": "another dataset", "model": "another model", "neither": "the same model"}
     mark = next((mark for mark in field.metadata if isinstance(mark, Identity)), None)
     return _cell(f"{makes[mark.of]}: {mark.why}") if mark else ""
@@ -167,7 +167,7 @@ def _allowed(field: Any) -> str:
 
 
 def _limits(metadata: list[Any]) -> list[str]:
-    """What pydantic's and annotated_types' constraints say, in words."""
+    """Describe the constraints of pydantic and annotated_types."""
     found = []
     for item in metadata:
         for name, words in LIMITS.items():
@@ -182,7 +182,7 @@ def _limits(metadata: list[Any]) -> list[str]:
 
 
 def _config_of(annotation: Any) -> Any:
-    """The config class that a field holds, or holds a tuple of."""
+    """Return the config class of a field or of a tuple's entries; None if it has none."""
     for kind in (annotation, *typing.get_args(annotation)):
         if dataclasses.is_dataclass(kind):
             return kind
@@ -204,7 +204,7 @@ def _value(value: Any) -> str:
 
 
 def _without_folder(preset: dict[str, Any]) -> Any:
-    """The preset with the sample's files by their names in the repository."""
+    """Return the preset, with the sample's files by their paths in the repository."""
     return yaml.safe_load(yaml.safe_dump(preset).replace(f"{SAMPLE}/", "sample/"))
 
 
@@ -213,7 +213,7 @@ def _first_line(cls: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """A docstring as Markdown: placeholders in angle brackets are no HTML."""
+    """Return a docstring as Markdown, with placeholders in angle brackets escaped."""
     lines = [line.strip() for line in text.strip().splitlines()]
     return "\n".join(lines).replace("<", "&lt;")
 
@@ -223,6 +223,6 @@ def _cell(text: str) -> str:
 
 
 def _code(value: object, css: str = "") -> str:
-    """Code in a table's cell, where Markdown's own would keep the backslash before a bar."""
+    """Return HTML for code in a table's cell, because Markdown would keep the backslash before a bar."""
     kind = f' class="{css}"' if css else ""
     return f"<code{kind}>{escape(str(value), quote=False).replace('|', '&#124;')}</code>"

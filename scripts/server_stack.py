@@ -171,7 +171,7 @@ class ServerStack(LocalStack):
                 os.kill(child, number)
 
     def lose(self, worker: str) -> None:
-        """Kill a worker and its processes, as if its machine were lost. The worker is not restarted."""
+        """Kill a worker and its processes, like the loss of its machine. The worker is not restarted."""
         process = self._processes.pop(worker)
         process.send_signal(signal.SIGSTOP)
         for child in descendants(process.pid):

@@ -25,9 +25,8 @@ class Status:
     """The status of some work.
 
     Attributes:
-        state: `lost` means that the process is gone without an end of its own (killed, asked to stop): if you
-            start the same work again, it resumes from the last checkpoint. `failed` means that the command
-            itself failed.
+        state: `lost` means that the process was killed or stopped on request: if you start the same work
+            again, it resumes from the last checkpoint. `failed` means that the command itself failed.
         message: a message for the user; for failed work, the last lines that the command printed.
     """
 
@@ -58,7 +57,7 @@ class Backend(Protocol):
         ...
 
     def status(self, work: Work) -> Status:
-        """Return the status. Work that nobody polls stops, see `LocalProcessBackend.lease`."""
+        """Return the status. Work stops if it is not polled, see `LocalProcessBackend.lease`."""
         ...
 
     def stop(self, work: Work) -> None:

@@ -125,8 +125,8 @@ class LocalProcessBackend:
         if record.exit_status is None:
             return Status("lost", f"process {record.pid} is gone, without an exit status\n{end}".rstrip())
         if record.exit_status == STOPPED or -record.exit_status in _FROM_OUTSIDE or record.reason:
-            asked = "on request, its state is saved" if record.exit_status == STOPPED else None
-            why = record.reason or asked or f"ended by {signal.Signals(-record.exit_status).name}"
+            requested = "on request, its state is saved" if record.exit_status == STOPPED else None
+            why = record.reason or requested or f"ended by {signal.Signals(-record.exit_status).name}"
             return Status("lost", f"process {record.pid} was stopped: {why}\n{end}".rstrip())
         return Status("failed", end or f"exit status {record.exit_status}")
 
