@@ -1,1 +1,1 @@
-"""Step 2 and after: raw shards, their audit, and the ledger of consumed sources."""
+"""Step 2 and the records of its results: raw shards, their audit, and the ledger of consumed sources."""

@@ -1,4 +1,4 @@
-"""Every shard of a dataset, judged, and what to do about those that are not complete."""
+"""Judge every shard of a dataset, and say how to repair those that are not complete."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from qarib_tasks.errors import InputError
 from qarib_tasks.layout import DatasetLayout, is_heldout
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 
-# Errors and logs name so many shards one by one.
-MOST_NAMED = 50
+# Errors and logs list at most this many shards.
+MAX_LISTED = 50
 
 
 def shard_names(dataset: DatasetLayout) -> list[str]:
-    """Every shard that the corpus was split into, those of the held-out part last.
+    """The names of all shards that the corpus was split into, the held-out part last.
 
     Raises:
         InputError: the corpus has not been split.
@@ -30,7 +30,7 @@ def shard_names(dataset: DatasetLayout) -> list[str]:
 
 
 def audit(dataset: DatasetLayout, objects: Mapping[str, Any] | None = None) -> list[ShardState]:
-    """Judge every shard of a dataset in the workspace; nothing large is read.
+    """Judge every shard of a dataset in the workspace, from manifests, sizes, and the listing of the bucket.
 
     Args:
         objects: see `shard_state.judge`.
@@ -47,32 +47,35 @@ def audit(dataset: DatasetLayout, objects: Mapping[str, Any] | None = None) -> l
 
 
 def broken(states: Iterable[ShardState]) -> list[ShardState]:
-    """Those that are not complete."""
+    """The states of the shards that are not complete."""
     return [state for state in states if state.state != "complete"]
 
 
 def chosen(states: Sequence[ShardState], choice: Collection[str], names: Collection[str] = ()) -> list[str]:
-    """The shards to do again: those named, or else those in one of the states.
+    """The names of the shards to convert again: those in `names` or, without names, those in a chosen state.
 
     Raises:
-        InputError: a name is no shard of the dataset.
+        InputError: the dataset has no shard with one of the names.
     """
     known = {state.name for state in states}
-    if strangers := sorted(set(names) - known):
+    if unknown := sorted(set(names) - known):
         raise InputError(
-            f"no such shards: {', '.join(strangers)}",
-            do="Name them as in shards/shard_0000, or leave it empty",
+            f"no such shards: {', '.join(unknown)}",
+            do="Write names such as shards/shard_0000, or name no shards",
         )
     return [state.name for state in states if (state.name in names if names else state.state in choice)]
 
 
 def tolerated(faults: Sequence[ShardState], shards: int, share: float) -> bool:
-    """Whether a training may do without these of so many shards: at most the share, none held out."""
+    """Check whether a training can run without the faulty shards.
+
+    It can if they are at most `share` of the number of `shards` and none is in the held-out part.
+    """
     return len(faults) <= share * shards and not any(is_heldout(fault.name) for fault in faults)
 
 
 def repair(dataset_id: str, workspace: str, shards: Sequence[str] = ()) -> str:
-    """What a person does about shards that are not whole: all of them, or these."""
+    """Instructions to repair incomplete or damaged shards: the given ones, or all."""
     values = {"dataset": dataset_id, "workspace": workspace}
     conf = json.dumps(values | ({"shards": list(shards)} if shards else {}))
     return (
@@ -82,8 +85,8 @@ def repair(dataset_id: str, workspace: str, shards: Sequence[str] = ()) -> str:
 
 
 def listed(states: Sequence[ShardState], between: str = "\n") -> str:
-    """The shards one by one, the rest as a number."""
-    lines = [str(state) for state in states[:MOST_NAMED]]
-    if len(states) > MOST_NAMED:
-        lines.append(f"and {len(states) - MOST_NAMED:,} more")
+    """The first shards, and the number of the others."""
+    lines = [str(state) for state in states[:MAX_LISTED]]
+    if len(states) > MAX_LISTED:
+        lines.append(f"and {len(states) - MAX_LISTED:,} more")
     return between.join(lines)

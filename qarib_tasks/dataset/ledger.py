@@ -1,8 +1,8 @@
-"""The ledger `sources.json`: which source files were read, and the dataset that took each.
+"""The ledger `sources.json`: the source files that were read, and the dataset that includes each.
 
-What is new is told by contents, never by dates: a local file by its SHA-256, an object of a bucket by its
-size and CRC32C, a file of a web server by address, size and the version that the server names. A file that
-was only moved or renamed is therefore known, one that was written anew under its old name is not.
+Contents decide which files are new, never dates. A local file is identified by its SHA-256, an object of a
+bucket by its size and CRC32C, a file on a web server by its address, its size, and the version that the
+server reports. A file that was moved or renamed is therefore known; new contents under an old name are new.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class ConsumedFile:
     """A source file.
 
     Attributes:
-        source: the name of the source that names it.
-        address: path or URL that it was read from.
-        version: of one far away: as `sources.SourceFile.version`.
-        sha256, crc32c: empty where it was not read yet.
-        dataset: that took it; empty where none has yet.
+        source: the name of the source that lists the file.
+        address: path or URL that the file is read from.
+        version: for a remote file, see `sources.SourceFile.version`.
+        sha256, crc32c: empty if the file was not read yet.
+        dataset: the dataset that includes the file; empty if none does yet.
     """
 
     source: str
@@ -41,19 +41,19 @@ class ConsumedFile:
 
     @classmethod
     def of(cls, source: str, file: SourceFile) -> ConsumedFile:
-        """A file as it is listed; one that lies here is read once."""
+        """The entry for a listed file; a local file is read once."""
         if file.path is None:
             return cls(source, file.address, file.bytes, file.version, crc32c=_crc32c(file))
         record = FileRecord.of(file.path)
         return cls(source, file.address, record.bytes, "", record.sha256, record.crc32c)
 
     def read_as(self, record: FileRecord, dataset: str) -> ConsumedFile:
-        """The file with what was found in it, and who took it."""
+        """The entry with the size and checksums of `record`, and with the dataset that includes the file."""
         return replace(self, bytes=record.bytes, sha256=record.sha256, crc32c=record.crc32c, dataset=dataset)
 
     @property
     def marks(self) -> set[tuple[str | int, ...]]:
-        """Each stands for its contents: files that share one hold the same."""
+        """The marks that identify the contents: files that share a mark have the same contents."""
         found: set[tuple[str | int, ...]] = set()
         if self.sha256:
             found.add(("sha256", self.sha256))
@@ -65,7 +65,7 @@ class ConsumedFile:
 
     @property
     def mark(self) -> tuple[str | int, ...]:
-        """The surest of its marks."""
+        """The most reliable of the file's marks."""
         order = ("sha256", "crc32c", "version", "size")
         return min(self.marks, key=lambda mark: order.index(str(mark[0])))
 
@@ -80,7 +80,11 @@ def _crc32c(file: SourceFile) -> str:
 
 
 def files_of(values: Values, where: object = None) -> list[ConsumedFile]:
-    """The files that a ledger names."""
+    """The files in a ledger's values.
+
+    Raises:
+        CorruptError: the values are not a ledger.
+    """
     try:
         return [ConsumedFile(**entry) for entry in values.get("files", ())]
     except TypeError as error:
@@ -90,7 +94,7 @@ def files_of(values: Values, where: object = None) -> list[ConsumedFile]:
 def not_taken_by(
     datasets: Collection[str], ledger: Iterable[ConsumedFile], files: Sequence[ConsumedFile]
 ) -> list[ConsumedFile]:
-    """Those of `files` whose contents none of the datasets has taken; of equal ones only the first."""
+    """The files whose contents are in none of the datasets; of files with equal contents, only the first."""
     known = {mark for file in ledger if file.dataset in datasets for mark in file.marks}
     new = []
     for file in files:
@@ -101,7 +105,7 @@ def not_taken_by(
 
 
 def record(ledger: SharedRecord, dataset: str, files: Sequence[ConsumedFile]) -> None:
-    """Have these files in the ledger as those that a dataset took, in place of what it said of it before."""
+    """Record in the ledger the files that a dataset includes, in place of its earlier entries."""
 
     def change(values: Values) -> Values:
         others = [file for file in files_of(values, ledger.name) if file.dataset != dataset]
@@ -112,18 +116,18 @@ def record(ledger: SharedRecord, dataset: str, files: Sequence[ConsumedFile]) ->
 
 
 def write_plan(path: Path, files: Sequence[ConsumedFile]) -> None:
-    """Write which files a run collects, whatever its sources name later."""
+    """Write the list of files for a run to collect, which stays fixed if its sources change later."""
     values = {"format": FORMAT, "files": [asdict(file) for file in files]}
     write_text(path, json.dumps(values, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_plan(path: Path) -> list[ConsumedFile]:
-    """What `write_plan` wrote."""
+    """Read the files that `write_plan` wrote."""
     return files_of(json.loads(path.read_text(encoding="utf-8")), path)
 
 
 def by_source(files: Sequence[ConsumedFile]) -> Mapping[str, list[SourceFile]]:
-    """The files of each source, in their order."""
+    """The files of each source, in their original order."""
     found: dict[str, list[SourceFile]] = {}
     for file in files:
         found.setdefault(file.source, []).append(file.listed)

@@ -1,7 +1,7 @@
-"""The one judge of shards: is a shard complete, and if not, what is wrong with it.
+"""The one judge of shards: whether a shard is complete and, if it isn't, what is wrong with it.
 
-The audit, the backfill, the dataset's manifest and the page all ask `judge`, so they cannot disagree. It
-reads nothing itself: callers pass it what the workspace and the bucket hold.
+The audit, the backfill, the dataset's manifest, and the page all call `judge`, so they agree. `judge` reads
+nothing itself: callers pass what the workspace and the bucket hold.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class ShardState:
     """The judgement of a shard.
 
     Attributes:
-        name: as in `layout.DatasetLayout`.
-        state: missing is not converted yet, or lost a file or an object; failed is a conversion that reported
-            an error or did not finish; corrupt has other bytes than its manifest says, in the workspace or in
-            the bucket.
-        reason: empty for a complete shard.
+        name: the shard's name, see `layout.DatasetLayout`.
+        state: missing: the shard is not converted yet, or a file or an object is missing. failed: the
+            conversion reported an error or did not finish. corrupt: a file or an object does not match its
+            manifest.
+        reason: what is wrong; empty for a complete shard.
     """
 
     name: str
@@ -43,12 +43,12 @@ class ShardState:
 
 @dataclass(frozen=True)
 class ShardFacts:
-    """What a shard's manifest says.
+    """The facts in a shard's manifest.
 
     Attributes:
-        state: the manifest's own; corrupt if the file is not a shard's manifest.
-        tfrecord: the TFRecords; None unless the state is complete.
-        manifest: of the manifest file itself; None if another manifest stands in for it.
+        state: the manifest's state; corrupt if the file is not a shard's manifest.
+        tfrecord: the record of the TFRecord file; None unless the state is complete.
+        manifest: the checksums of the manifest file; None if the facts are from another source.
     """
 
     state: Literal["complete", "failed", "running", "corrupt"]
@@ -59,11 +59,11 @@ class ShardFacts:
 
     @classmethod
     def of(cls, data: bytes, path: Path) -> ShardFacts:
-        """The facts in the bytes of the manifest at `path`; of bytes that are no manifest, what is wrong."""
+        """The facts in the bytes of the manifest at `path`; for other bytes, the state corrupt and why."""
         try:
             manifest = Manifest.parse(data, path)
             if manifest.kind != "shard":
-                raise CorruptError(f"the manifest of a {manifest.kind}, not of a shard", where=path)
+                raise CorruptError(f"is the manifest of a {manifest.kind}, not of a shard", where=path)
             if manifest.state != "complete":
                 return cls(manifest.state, manifest.reason or "")
             record = manifest.output(path.with_suffix(TFRECORD).name)
@@ -73,7 +73,7 @@ class ShardFacts:
 
     @classmethod
     def read(cls, path: Path) -> ShardFacts | None:
-        """The facts in the manifest at `path`, None if there is no such file."""
+        """The facts in the manifest at `path`, or None if the file does not exist."""
         try:
             return cls.of(path.read_bytes(), path)
         except FileNotFoundError:
@@ -91,15 +91,15 @@ def judge(
 ) -> ShardState:
     """Judge a shard by its manifest, the size of its file, and the size and CRC32C of its objects.
 
-    The TFRecords can be absent from the workspace if the bucket has them.
+    The workspace can lack the TFRecord file if the bucket has it.
 
     Args:
         facts: None if the shard has no manifest.
-        size: of the TFRecords in the workspace, bytes; None if they are not there.
-        objects: what the bucket holds below the dataset's folder, by the name from there on, with `size` and
-            `crc32c`; None if the dataset is not published anywhere.
-        unanswered: the dataset is published, but the bucket's listing is not to be had. `objects` is not
-            looked at, and a file that is absent is taken to be in the bucket.
+        size: size of the TFRecord file in the workspace in bytes; None if it does not exist.
+        objects: the bucket's objects below the dataset's folder, by relative name, with `size` and `crc32c`;
+            None if the dataset is not published.
+        unanswered: the dataset is published, but the bucket's listing is not available. `objects` is ignored,
+            and a file that the workspace lacks is assumed to be in the bucket.
     """
     place = dataset.tfrecord_name(name)
     if facts is None:
@@ -127,12 +127,12 @@ def judge(
 
 
 def manifest_name(dataset: DatasetLayout, name: str) -> str:
-    """The name of a shard's manifest below the dataset's folder."""
+    """The name of a shard's manifest relative to the dataset's folder."""
     return f"{dataset.tfrecord_name(name).removesuffix(TFRECORD)}.json"
 
 
 def is_dropped(tfrecord: Path, blob: Any | None) -> bool:
-    """Whether TFRecords are absent from the workspace, and the bucket has them as their manifest says."""
+    """Check whether a TFRecord file is absent from the workspace but intact in the bucket."""
     if tfrecord.exists():
         return False
     facts = ShardFacts.read(manifest_of(tfrecord))

@@ -1,4 +1,4 @@
-"""Step 2: a text into shards, byte for byte as GNU `split -a 4 -l N -d data.txt shards/shard_` makes them."""
+"""Step 2: split a text into shards, with the same bytes as `split -a 4 -l N -d data.txt shards/shard_`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from qarib_tasks.storage.files import atomic_path
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 
 log = logging.getLogger(__name__)
-MOST_SHARDS = 10_000  # four digits, as `split -a 4`
+MAX_SHARDS = 10_000  # four digits, as `split -a 4`
 
 
 def split(data: Path, folder: Path, config: SplitConfig, first_number: int | None = None) -> Manifest:
-    """Split `data` into `folder/shard_0000` … of `config.shard_lines` lines each.
+    """Split `data` into `folder/shard_0000` … with `config.shard_lines` lines each.
 
     Args:
-        first_number: of the first shard, where `data` extends texts that were split before; an empty
-            text then gives no shard.
+        first_number: number of the first shard if `data` extends texts that were split before; an empty text
+            then results in no shard.
 
     Returns:
-        the manifest, written last, beside the folder (`shards/` → `shards.json`); its outputs are the
-        shards in order.
+        the manifest, written last, next to the folder (`shards/` → `shards.json`). Its outputs are the shards
+        in order.
 
     Raises:
         InputError: `data` is missing or empty, or would give more than 10,000 shards.
     """
     source = FileRecord.of(data)
     if not source.bytes and first_number is None:
-        raise InputError("the file is empty", where=data, do="Check what was collected into it")
+        raise InputError("the file is empty", where=data, do="Check the sources that were collected into it")
     manifest_path = manifest_of(folder)
     settings = named_settings(config)
     if first_number is not None:
@@ -46,14 +46,14 @@ def split(data: Path, folder: Path, config: SplitConfig, first_number: int | Non
     records, lines = [], 0
     with data.open("rb") as file, progress(f"split {data.name}", source.bytes, "bytes") as advance:
         for number in count(first_number or 0):
-            # A shard is as large as its lines; the lines are passed on as they are read.
+            # Lines are written as they are read: a shard does not have to fit into memory.
             chunk = islice(file, config.shard_lines)
             first = next(chunk, None)
             if first is None:
                 break
-            if number >= MOST_SHARDS:
+            if number >= MAX_SHARDS:
                 raise InputError(
-                    f"more than {MOST_SHARDS:,} shards of {config.shard_lines:,} lines",
+                    f"more than {MAX_SHARDS:,} shards of {config.shard_lines:,} lines",
                     where=data,
                     do="Raise shard_lines",
                 )
@@ -67,7 +67,7 @@ def split(data: Path, folder: Path, config: SplitConfig, first_number: int | Non
             records.append(FileRecord.of(path, f"{folder.name}/{path.name}"))
             lines += written
             advance(records[-1].bytes)
-    _remove_strangers(folder, {Path(record.name).name for record in records})
+    _remove_stale_shards(folder, {Path(record.name).name for record in records})
     manifest = Manifest(
         kind="shards",
         id=folder.name,
@@ -80,10 +80,10 @@ def split(data: Path, folder: Path, config: SplitConfig, first_number: int | Non
     return manifest
 
 
-def _remove_strangers(folder: Path, own: set[str]) -> None:
-    """Remove shards of an earlier split of other text or other size: they would be trained on."""
+def _remove_stale_shards(folder: Path, own: set[str]) -> None:
+    """Remove the shards of an earlier split of another text or size, which would otherwise be trained on."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if is_shard_file(path.name) and path.name not in own:
-            log.warning("%s: left over from another split, removed", path)
+            log.warning("%s: removed, it is from an earlier split", path)
             path.unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.identity import recorded_settings
-from qarib_tasks.dataset.audit import MOST_NAMED, audit, broken, listed, repair, tolerated
+from qarib_tasks.dataset.audit import MAX_LISTED, audit, broken, listed, repair, tolerated
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import is_heldout
 from qarib_tasks.runs.run import Run
@@ -100,7 +100,7 @@ def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
     found = [object_fault(objects, record.name, record.checksums) for record in manifest.outputs]
     if faults := [fault for fault in found if fault]:
         raise InputError(
-            f"{len(faults):,} objects are missing or damaged: {'; '.join(faults[:MOST_NAMED])}",
+            f"{len(faults):,} objects are missing or damaged: {'; '.join(faults[:MAX_LISTED])}",
             where=f"{run.address}{run.dataset.name}",
             do=repair(run.dataset_id, run.config.workspace),
         )

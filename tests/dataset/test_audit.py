@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from qarib_tasks import pipeline
-from qarib_tasks.dataset.audit import MOST_NAMED, audit, broken, chosen, listed
+from qarib_tasks.dataset.audit import MAX_LISTED, audit, broken, chosen, listed
 from qarib_tasks.dataset.shard_state import ShardState
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.completion import finish_dataset
@@ -89,9 +89,9 @@ def test_what_is_chosen() -> None:
 
 
 def test_a_long_list_ends_with_a_number() -> None:
-    many = [ShardState(f"shards/shard_{number:04d}", "missing") for number in range(MOST_NAMED + 7)]
+    many = [ShardState(f"shards/shard_{number:04d}", "missing") for number in range(MAX_LISTED + 7)]
     lines = listed(many).splitlines()
-    assert len(lines) == MOST_NAMED + 1
+    assert len(lines) == MAX_LISTED + 1
     assert lines[-1] == "and 7 more"
 
 

@@ -65,7 +65,7 @@ def test_too_many_shards_and_an_empty_file_are_errors(
 ) -> None:
     data = tmp_path / "data.txt"
     data.write_text("1\n2\n3\n")
-    monkeypatch.setattr("qarib_tasks.dataset.split.MOST_SHARDS", 2)
+    monkeypatch.setattr("qarib_tasks.dataset.split.MAX_SHARDS", 2)
     with pytest.raises(InputError, match=r"more than 2 shards of 1 lines.*Raise shard_lines"):
         split(data, tmp_path / "shards", SplitConfig(shard_lines=1))
     assert not (tmp_path / "shards.json").exists()

@@ -205,21 +205,21 @@ def test_contents_decide_the_model_id_and_addresses_do_not(source: TrainingJob, 
     copy = tmp_path / "copy"
     shutil.copytree(Output(source).export, copy)
 
-    def prepare(start_from: str, allowed: AllowedSources | None = None) -> Run:
+    def prepared(start_from: str, allowed: AllowedSources | None = None) -> Run:
         values = {"preset": "demo", "workspace": str(tmp_path / "work"), "train": {"start_from": start_from}}
         return prepare(resolve(values), allowed)
 
-    run = prepare(str(Output(source).export))
-    assert run.model_id == prepare(str(copy)).model_id
-    assert run.model_id != prepare("").model_id
+    run = prepared(str(Output(source).export))
+    assert run.model_id == prepared(str(copy)).model_id
+    assert run.model_id != prepared("").model_id
     assert Run.from_dict(run.to_dict()) == run
     job = training_job(run)
     assert job.start_from_digest == find(str(copy)).digest
     with pytest.raises(ConfigError, match=r"^train\.start_from: sources may not be read from"):
-        prepare(str(copy), AllowedSources.of([str(SAMPLE)]))
+        prepared(str(copy), AllowedSources.of([str(SAMPLE)]))
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
-    assert run.model_id != prepare(str(copy)).model_id
+    assert run.model_id != prepared(str(copy)).model_id
     changed = replace(
         source,
         output=str(tmp_path / "small"),
