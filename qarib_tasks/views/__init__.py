@@ -1,5 +1,6 @@
-"""What a run has made, as plain values for a person to look at. Nothing here writes anything.
+"""The results of a run as plain values for the page. Nothing here writes anything.
 
-Everything is read from what the run keeps anyway: manifests, `progress.json`, `history.jsonl`, evaluations
-and a TPU's `memory.json`. Of Airflow these modules know only the small dataclasses that they are given.
+Everything is read from files that the run writes in any case: manifests, `progress.json`, `history.jsonl`,
+evaluations, and a TPU's `memory.json`. These modules know Airflow only through the small dataclasses that
+callers pass.
 """

@@ -1,4 +1,4 @@
-"""What the corpus kept and dropped, and how well the vocabulary fits it."""
+"""What the corpus keeps and drops, and how well the vocabulary fits it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SOURCE_FIGURES = (
     "files", "bytes_read", "lines_read", "skipped", "documents_read", "duplicates", "near_duplicates",
     "outside_share", "documents", "lines", "words", "bytes", "heldout_documents",
 )  # fmt: skip
-MOST_SAMPLES = 8
-LONGEST_SAMPLE = 400
-# Of a dataset whose manifests are in the bucket alone, so many are read.
+MAX_SAMPLES = 8
+MAX_SAMPLE_CHARACTERS = 400
+# How many shards' manifests are read if only the bucket has them.
 SAMPLED_SHARDS = 3
 
 
 def corpus_view(record: RunRecord, files: Files) -> dict[str, Any]:
-    """Figures a source, what cleaning changed and dropped, length distributions, samples, the vocabulary."""
+    """Figures per source, what cleaning changed and dropped, lengths, samples, the vocabulary."""
     dataset = record.dataset
     if dataset is None:
         return {"corpus": None, "vocabulary": None, "trouble": None}
@@ -50,9 +50,7 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "line_words": ordered(figures.get("line_words") or {}),
         "document_lines": ordered(figures.get("document_lines") or {}),
         "samples": {
-            name: [
-                [cut(before), cut(after)] for before, after in (source.get("samples") or ())[:MOST_SAMPLES]
-            ]
+            name: [[cut(before), cut(after)] for before, after in (source.get("samples") or ())[:MAX_SAMPLES]]
             for name, source in sources.items()
         },
     }
@@ -72,7 +70,7 @@ def _vocabulary(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fit(record: RunRecord, files: Files) -> dict[str, Any]:
-    """Share of [UNK] and wordpieces a word over the shards that are converted."""
+    """The share of [UNK] and the wordpieces per word over the converted shards."""
     dataset = record.dataset
     assert dataset is not None
     found: Sequence[Mapping[str, Any]] = [
@@ -102,7 +100,7 @@ def _fit(record: RunRecord, files: Files) -> dict[str, Any]:
 
 
 def ordered(bins: Mapping[str, int]) -> list[list[Any]]:
-    """Bins such as "4-5" and "1024+" by their lower ends."""
+    """Bins such as "4-5" and "1024+", sorted by their lower ends."""
 
     def lower(name: str) -> int:
         digits = name.split("-")[0].rstrip("+")
@@ -112,11 +110,11 @@ def ordered(bins: Mapping[str, int]) -> list[list[Any]]:
 
 
 def cut(text: str) -> str:
-    """A text short enough to be looked at."""
-    return text if len(text) <= LONGEST_SAMPLE else text[: LONGEST_SAMPLE - 1] + "…"
+    """The text, cut to at most 400 characters."""
+    return text if len(text) <= MAX_SAMPLE_CHARACTERS else text[: MAX_SAMPLE_CHARACTERS - 1] + "…"
 
 
 def _counts(values: Mapping[str, int] | None) -> list[list[Any]]:
-    """What is not zero, the most frequent first."""
+    """The counts that are not zero, the largest first."""
     found = [[name, count] for name, count in (values or {}).items() if count]
     return sorted(found, key=lambda one: (-one[1], one[0]))

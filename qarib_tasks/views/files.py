@@ -1,4 +1,4 @@
-"""The files of runs, read from the workspace and the bucket: a bounded number of reads, kept for seconds."""
+"""Read the files of runs from the workspace and the bucket, with a bounded number of cached reads."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any, Protocol
 
 from qarib_tasks.errors import StorageError
 
-# A listing or file of the bucket is asked for again after so many seconds; a failure as well. Whoever comes
-# within STALE seconds more need not wait for the answer.
+# The bucket's listings and files, and failures too, are cached for this many seconds. For STALE seconds more,
+# a request gets the cached value at once while a new one is read.
 FRESH = 4.0
 STALE = 60.0
 SETTLED = 3600.0
-AT_ONCE = 8
-# Of one object or file that is read for a view.
-MOST_BYTES = 64 << 20
+PARALLEL_READS = 8
+# The largest object or file that is read for a view.
+MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as a listing tells of it. `crc32c` as Cloud Storage gives it, in base64."""
+    """An object in a listing: name, size in bytes, and CRC32C in base64, as in Cloud Storage."""
 
     name: str
     size: int
@@ -34,10 +34,10 @@ class Stored:
 
 
 class BucketReader(Protocol):
-    """The calls to a bucket; each ends within seconds.
+    """The calls to a bucket. Each returns within seconds.
 
     Raises:
-        StorageError: the bucket does not answer, or refuses.
+        StorageError: the bucket does not answer or refuses access.
     """
 
     @property
@@ -45,16 +45,16 @@ class BucketReader(Protocol):
         """`gs://bucket/prefix/`"""
 
     def list(self, below: str) -> list[Stored]:
-        """The objects whose names, counted from the prefix, begin so; `Stored.name` is counted alike."""
+        """The objects whose names start with `below`; names are relative to the prefix."""
 
     def read(self, name: str) -> bytes | None:
-        """An object's bytes, None where there is none."""
+        """An object's bytes, or None if it does not exist."""
 
 
 class Cache:
-    """Values by key for some seconds, computed once by whoever comes first. A failure is kept as well.
+    """Values by key, each computed once by the first request and kept for seconds. Failures are kept too.
 
-    Nobody waits for a value that is only somewhat too old: it is given once more, and made anew meanwhile.
+    A value that is slightly too old is returned at once and recomputed in the background.
     """
 
     def __init__(self, most: int = 20_000) -> None:
@@ -64,7 +64,7 @@ class Cache:
         self._values: dict[Any, tuple[float, Any]] = {}
 
     def get(self, key: Any, make: Callable[[], Any], seconds: float = FRESH, stale: float = 0.0) -> Any:
-        """The value, made up to `seconds` ago; up to `stale` seconds more if a new one is being made."""
+        """The value, at most `seconds` old, or up to `stale` seconds older while a new one is computed."""
         until, value = self._values.get(key, (-math.inf, None))
         if (late := time.monotonic() - until) >= 0:
             if late >= stale or isinstance(value, StorageError):
@@ -89,7 +89,7 @@ class Cache:
         return value
 
     def age(self, seconds: float) -> None:
-        """Make everything older, as if so much time had passed."""
+        """Make every value older by this many seconds."""
         with self._lock:
             self._values = {key: (until - seconds, value) for key, (until, value) in self._values.items()}
 
@@ -106,14 +106,14 @@ class Cache:
 
 @dataclass
 class Files:
-    """The files of one run, by their names below the workspace and below the bucket's prefix.
+    """The files of one run, by their names relative to the workspace and to the bucket's prefix.
 
-    A bucket that does not answer is asked once, not for every file: what the workspace has is shown without
-    it, and `trouble` says what is missing.
+    A bucket that does not answer is asked once, not for every file: the page then shows the workspace,
+    and `trouble` holds the error.
 
     Attributes:
-        workspace: None where it is not on this machine.
-        bucket: None for a run that publishes nowhere.
+        workspace: None if it is not on this machine.
+        bucket: None for a run that does not publish.
     """
 
     workspace: Path | None
@@ -134,13 +134,13 @@ class Files:
         try:
             return self.cache.get((bucket.address, *key), lambda: make(bucket), seconds, STALE)
         except StorageError as error:
-            # A bucket out of reach is so for every file, for a while.
+            # A bucket that does not answer for one file is not asked for others for a while.
             self.trouble = error
             self.cache._keep(reachable, error, FRESH)
             return None
 
     def objects(self, below: str) -> Mapping[str, Stored] | None:
-        """The bucket's objects below a folder by name from there on; None where the bucket says nothing."""
+        """The bucket's objects below a folder, by relative name; None without a bucket or an answer."""
         found: Mapping[str, Stored] | None = self._ask(
             ("list", below),
             lambda bucket: {one.name.removeprefix(below): one for one in bucket.list(below)},
@@ -149,37 +149,37 @@ class Files:
         return found
 
     def published(self, name: str, seconds: float = FRESH) -> bytes | None:
-        """What the bucket has under the name."""
+        """The bucket's object with this name, or None."""
         data: bytes | None = self._ask(("read", name), lambda bucket: bucket.read(name), seconds)
         return data
 
     def local(self, name: str) -> bytes | None:
-        """What the workspace has under the name."""
+        """The workspace's file with this name, or None."""
         if self.workspace is None:
             return None
         path = self.workspace / name
         try:
-            return path.read_bytes() if path.stat().st_size <= MOST_BYTES else None
+            return path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
         except OSError:
             return None
 
     def read(self, name: str, seconds: float = FRESH) -> bytes | None:
-        """The workspace's file, or else the bucket's object."""
+        """The workspace's file or, without one, the bucket's object."""
         found = self.local(name)
         return self.published(name, seconds) if found is None else found
 
     def json(self, name: str, seconds: float = FRESH) -> dict[str, Any]:
-        """A JSON object, empty where there is none or it is none."""
+        """The JSON object in a file; empty if the file does not exist or is not a JSON object."""
         return as_object(self.read(name, seconds))
 
     def many(self, names: list[str], seconds: float = SETTLED) -> list[dict[str, Any]]:
-        """JSON objects that do not change any more, several at once."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        """The JSON objects in files that no longer change, read in parallel."""
+        with ThreadPoolExecutor(PARALLEL_READS) as pool:
             return list(pool.map(lambda name: self.json(name, seconds), names))
 
 
 def as_object(data: bytes | None) -> dict[str, Any]:
-    """A JSON object; empty for anything else, so that a page never fails by a broken file."""
+    """The JSON object in `data`; empty for anything else, so that a damaged file does not break the page."""
     try:
         value = json.loads(data) if data else {}
     except ValueError:

@@ -1,4 +1,4 @@
-"""A model beside the one before it, and where its files are."""
+"""A model compared with the previous one, and the locations of its files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ COMPARED = (
 
 
 def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) -> dict[str, Any]:
-    """The evaluation beside the former model's, the export's files, the model card, links.
+    """The evaluation next to the previous model's, the export's files, the model card, and links.
 
     Args:
-        earlier: runs before this one, the newest first, that may have made the former model.
+        earlier: runs before this one, the newest first, any of which may have made the previous model.
     """
     model = record.model
     if model is None:
@@ -52,7 +52,7 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
 
 
 def judgements(files: Files, record: RunRecord) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """The models of the run's preset that were judged, in that order, and the name of the promoted one."""
+    """The judged models of the run's preset in the order of judgement, and the promoted model's name."""
     record_text = files.published(PROMOTED) or files.local(PROMOTED)
     presets = as_object(record_text).get("presets")
     own = presets.get(record.config.get("preset")) if isinstance(presets, dict) else None
@@ -64,7 +64,7 @@ def judgements(files: Files, record: RunRecord) -> tuple[dict[str, dict[str, Any
 def _judged_before(
     model_id: str, judged: dict[str, dict[str, Any]], promoted: str | None
 ) -> dict[str, Any] | None:
-    """The newest that was promoted before it was judged; for one that was not, the promoted model."""
+    """The newest model promoted before this one was judged; for a model not judged, the promoted model."""
     names = list(judged)
     before = names[: names.index(model_id)] if model_id in judged else names
     order = [name for name in reversed(before) if judged[name].get("state") == "promoted"]
@@ -82,7 +82,7 @@ def _judged_before(
 
 
 def _trained_before(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) -> dict[str, Any] | None:
-    """The newest other model of the runs before that has an evaluation."""
+    """The newest other model with an evaluation from the earlier runs."""
     assert record.model is not None
     seen = {record.model.model_id}
     for other in earlier:
@@ -104,7 +104,7 @@ def _compared(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def links(record: RunRecord) -> list[dict[str, str]]:
-    """The addresses of what the run made, and the console's page on each."""
+    """The addresses of the run's outputs, each with its page in the Google Cloud console."""
     address, model, dataset = record.address, record.model, record.dataset
     if address is None or model is None:
         return []

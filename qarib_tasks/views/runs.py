@@ -1,4 +1,4 @@
-"""A run as the page shows it: what it was asked for, how far it is, what it has cost."""
+"""A run as the page shows it: its settings, its progress, and its cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qarib_tasks.views.files import Files, as_object
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A DAG run as Airflow has it.
+    """A DAG run from Airflow's database.
 
     Attributes:
         values: the `run.Run` that its first task resolved, as a dictionary; empty before that.
@@ -42,7 +42,7 @@ class RunRecord:
 
     @property
     def upload(self) -> UploadConfig:
-        """Where it publishes; the default where the run's own is not understood."""
+        """Where the run publishes; the default if the run's own settings are invalid."""
         try:
             return from_dict(UploadConfig, self.config.get("upload") or {})
         except QaribError:
@@ -70,7 +70,7 @@ class RunRecord:
 
 
 def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
-    """A line of the list of runs."""
+    """The run's line in the list of runs."""
     result: dict[str, Any] = {
         "dag_id": record.dag_id,
         "run_id": record.run_id,
@@ -98,7 +98,7 @@ def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
 
 
 def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
-    """Lines, words and bytes of the corpus; shards, examples and bytes of the dataset: as far as known."""
+    """Lines, words, and bytes of the corpus; shards, examples, and bytes of the dataset, as far as known."""
     if record.dataset is None:
         return {}
     layout = record.dataset
@@ -110,9 +110,9 @@ def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
 
 
 def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
-    """The newest `progress.json`, with `place`: whether "workspace" or "bucket" had it.
+    """The newest `progress.json`, with `place`, the place it is from: "workspace" or "bucket".
 
-    A training elsewhere tells of itself in the bucket, one on this machine in the workspace first.
+    A training on another machine reports in the bucket, one on this machine first in the workspace.
     """
     name = model.name_of(model.progress)
     here = as_object(files.local(name))
@@ -127,7 +127,7 @@ def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
 
 
 def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | None:
-    """State, age and estimated cost of the run's TPU; None for a run without one.
+    """State, age, and estimated cost of the run's TPU; None for a run without one.
 
     Args:
         now: seconds since 1970.
@@ -147,7 +147,7 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
         price: float | None = hourly_price(from_dict(TpuConfig, settings))
     except QaribError:
         price = None
-    if record.ended:  # Whoever ended it has deleted the TPU, and nobody has written that down.
+    if record.ended:  # The TPU is deleted when the run ends, but `memory.json` does not record it.
         now = min(now, record.ended.timestamp())
     seconds = float(memory.get("spent") or 0.0) + (now - granted if granted else 0.0)
     zone = memory.get("zone")
@@ -168,7 +168,7 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
 
 
 def trouble(error: StorageError | None) -> dict[str, str | None] | None:
-    """What, where and what to do, for the page."""
+    """What happened, where, and what to do, for the page."""
     return None if error is None else {"what": error.what, "where": error.where, "do": error.do}
 
 

@@ -1,7 +1,7 @@
-"""The state of every shard of a run: the judgement of `dataset.shard_state`, and what the run's tasks do.
+"""The state of every shard of a run: the judgement of `dataset.shard_state`, and the run's tasks.
 
-At most one listing of the dataset's folder and the dataset's own manifest are read of the bucket, however
-many shards there are. A shard's manifest is read from the workspace, once for each version of the file.
+For any number of shards, at most one listing of the dataset's folder and the dataset's own manifest are read
+from the bucket. A shard's manifest is read from the workspace, once per version of the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.views.files import SETTLED, Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord, trouble
 
-# The page adds to the judge's states only those of a shard whose tasks are not over.
+# The page adds only the states of shards with unfinished tasks to the judge's states.
 TaskState = Literal["waiting", "converting", "uploading"]
 STATES: tuple[str, ...] = (*get_args(TaskState), *get_args(JudgedState))
 # States of Airflow's tasks.
@@ -38,7 +38,7 @@ AT_WORK = ("running", "restarting", "deferred")
 OPEN = (None, "scheduled", "queued", "up_for_retry", "up_for_reschedule")
 FAILED = ("failed", "upstream_failed")
 SEE_LOG = "a task failed: see its log"
-# For so long the bucket's listing may be older than an upload that has ended, s.
+# How long the bucket's listing can be older than a finished upload, s.
 JUST_UPLOADED_SECONDS = 10
 FIGURES = ("examples", "lines", "documents", "words", "wordpieces", "unknown_share")
 
@@ -64,10 +64,11 @@ class ShardTask:
 def shards_view(
     record: RunRecord, files: Files, tasks: Sequence[ShardTask], repairs: Sequence[ShardTask] = ()
 ) -> dict[str, Any]:
-    """Every shard's state and figures, and the totals.
+    """The state and figures of every shard, and the totals.
 
     Args:
-        tasks: of the run. repairs: those of backfills that are at work on the dataset's shards.
+        tasks: the run's tasks.
+        repairs: active tasks of backfills for the dataset's shards.
     """
     dataset = record.dataset
     if dataset is None:
@@ -79,7 +80,7 @@ def shards_view(
     of_shard = tasks_of_shards(names, tasks)
     facts, sizes = local_files(dataset, files)
     repaired = {shard_of_label(task.label): task for task in repairs if task.label}
-    to_come = bool(split) and not tasks and _converts_shards(record)
+    pending = bool(split) and not tasks and _converts_shards(record)
     rows = []
     for name in names:
         convert, upload = of_shard.get((name, "convert")), of_shard.get((name, "upload"))
@@ -88,12 +89,12 @@ def shards_view(
         if not split:
             found = found or _facts_elsewhere(place, recorded, objects)
         unanswered = (files.bucket is not None and objects is None) or _is_just_uploaded(upload)
-        # Without the workspace, a failed task or a late listing says more than a manifest that is not seen.
+        # Without the workspace, do not judge a shard without facts if its task failed or the listing is late.
         blind = not split and found is None and (objects is None or unanswered or _failed(convert, upload))
         judged = (
             None if blind else judge(dataset, name, found, sizes.get(place), objects, unanswered=unanswered)
         )
-        state, reason = state_of(judged, convert, upload, unanswered=unanswered, to_come=to_come)
+        state, reason = state_of(judged, convert, upload, unanswered=unanswered, pending=pending)
         if repair := repaired.get(name):
             state, reason = ("converting" if repair.step == "convert" else "uploading"), "by a backfill"
         size = next((one.bytes for one in (found and found.tfrecord, recorded.get(place)) if one), None)
@@ -124,14 +125,14 @@ def state_of(
     upload: ShardTask | None,
     *,
     unanswered: bool = False,
-    to_come: bool = False,
+    pending: bool = False,
 ) -> tuple[str, str]:
-    """The state that the page shows, and the reason: the judge's unless a task is at work or still to come.
+    """The state that the page shows, and the reason: the judge's unless a task is active or pending.
 
     Args:
-        judged: None if nothing but the tasks is known of the shard.
+        judged: None if only the shard's tasks are known.
         unanswered: see `shard_state.judge`.
-        to_come: the run converts shards, and its tasks do not exist yet.
+        pending: the run converts shards, but their tasks do not exist yet.
     """
     if convert and convert.state in AT_WORK:
         return "converting", ""
@@ -148,10 +149,10 @@ def state_of(
         if convert.state != "up_for_retry":
             return "waiting", ""
         known = judged.reason if judged and judged.state in ("failed", "corrupt") else "failed"
-        return "waiting", f"{known}, will be tried again"
+        return "waiting", f"{known}, will be retried"
     if upload and upload.state in OPEN:
-        return "uploading", "waits for its upload"
-    if to_come and not complete:
+        return "uploading", "waiting for its upload"
+    if pending and not complete:
         return "waiting", ""
     if judged:
         return judged.state, judged.reason
@@ -163,7 +164,7 @@ def _failed(*tasks: ShardTask | None) -> bool:
 
 
 def _converts_shards(record: RunRecord) -> bool:
-    """Whether the run is at work, and comes to its shards."""
+    """Check whether the run is active and its steps include the conversion."""
     return record.state in ("running", "queued") and record.values.get("first_step") != "train"
 
 
@@ -174,7 +175,7 @@ def _is_just_uploaded(upload: ShardTask | None) -> bool:
 
 
 def recorded_outputs(manifest: bytes | None) -> dict[str, FileRecord]:
-    """The TFRecords that a dataset's manifest names."""
+    """The records of the TFRecord files in a dataset's manifest."""
     try:
         outputs = Manifest.parse(manifest or b"", MANIFEST).outputs
     except CorruptError:
@@ -185,7 +186,7 @@ def recorded_outputs(manifest: bytes | None) -> dict[str, FileRecord]:
 def _facts_elsewhere(
     place: str, recorded: Mapping[str, FileRecord], objects: Mapping[str, Stored] | None
 ) -> ShardFacts | None:
-    """What stands in for a shard's manifest that is not seen: the dataset's, or else the object itself."""
+    """The facts of a shard without a local manifest: from the dataset's manifest or the object."""
     if place in recorded:
         return ShardFacts("complete", tfrecord=recorded[place])
     if objects and (found := objects.get(place)):
@@ -194,7 +195,7 @@ def _facts_elsewhere(
 
 
 def _split_shards(dataset: DatasetLayout, files: Files) -> list[str]:
-    """The names of all shards as the split in the workspace lists them; none without it."""
+    """The names of all shards from the split in the workspace; none without a split."""
     if files.workspace is None:
         return []
     try:
@@ -209,19 +210,19 @@ def shard_names(
     objects: Iterable[str] | None,
     tasks: Sequence[ShardTask],
 ) -> list[str]:
-    """The names of all shards without the split's list, those of the held-out part last."""
+    """The names of all shards if the split's list is not available, the held-out part last."""
     places = set(recorded) or {name for name in objects or () if name.endswith(TFRECORD)}
     known = {dataset.shard_of_tfrecord(place) for place in places}
     known |= {shard_of_label(task.label) for task in tasks if task.label}
     known -= {""}
     if unnamed := {task.map_index for task in tasks} - {t.map_index for t in tasks if t.label}:
-        # Airflow names a mapped task when it starts: until then its number is all there is.
+        # Airflow names a mapped task when it starts; before that, only its number is known.
         known |= {f"#{index}" for index in unnamed if len(known) < len({t.map_index for t in tasks})}
     return sorted(known, key=lambda name: (name.startswith("#"), is_heldout(name), name))
 
 
 def tasks_of_shards(names: Sequence[str], tasks: Sequence[ShardTask]) -> dict[tuple[str, str], ShardTask]:
-    """Each shard's task by name and step. One that has no name yet is that of its number."""
+    """Each shard's tasks by name and step. A task without a name yet is assigned by its number."""
     labels = {task.map_index: task.label for task in tasks if task.label}
     found: dict[tuple[str, str], ShardTask] = {}
     for task in tasks:
@@ -238,7 +239,7 @@ def tasks_of_shards(names: Sequence[str], tasks: Sequence[ShardTask]) -> dict[tu
 
 
 def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFacts], dict[str, int]]:
-    """The manifests in the workspace and the sizes of the TFRecords there, by the TFRecords' names."""
+    """The facts of the manifests and the sizes of the TFRecord files in the workspace, by TFRecord name."""
     facts: dict[str, ShardFacts] = {}
     sizes: dict[str, int] = {}
     if files.workspace is None:
@@ -262,7 +263,7 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFa
                     if found := _facts(version, files.cache):
                         facts[place] = found
             except OSError:
-                continue  # Replaced or removed meanwhile.
+                continue  # Replaced or removed in the meantime.
     return facts, sizes
 
 
@@ -272,7 +273,7 @@ def _facts(version: tuple[str, int, int], cache: Cache) -> ShardFacts | None:
 
 
 def figures(facts: ShardFacts) -> dict[str, Any]:
-    """What the page shows of a shard's statistics."""
+    """The shard's statistics that the page shows."""
     return {name: facts.statistics[name] for name in FIGURES if name in facts.statistics}
 
 
@@ -290,7 +291,7 @@ def _of_tasks(convert: ShardTask | None, upload: ShardTask | None) -> dict[str, 
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Shards by state, and the sums of what is known; the held-out part counts among the shards."""
+    """The shards by state, and the sums of their known figures; includes the held-out part."""
     counts = Counter(row["state"] for row in rows)
     sums = {name: sum(row.get(name) or 0 for row in rows) for name in ("examples", "lines", "bytes")}
     return {"shards": len(rows), "states": {state: counts[state] for state in STATES}, **sums}
@@ -299,7 +300,7 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def pace(
     rows: Sequence[Mapping[str, Any]], tasks: Sequence[ShardTask], run_state: str
 ) -> dict[str, float | None]:
-    """Shards a second since the first task began, and the seconds that the rest will take at that pace."""
+    """Shards per second since the first task started, and the seconds left at that pace."""
     ends = [task.ended for task in tasks if task.step == "upload" and task.state == "success" and task.ended]
     starts = [task.started for task in tasks if task.step == "convert" and task.started]
     if not ends or not starts or max(ends) <= min(starts):
@@ -311,7 +312,7 @@ def pace(
 
 
 def shard_detail(record: RunRecord, files: Files, name: str) -> dict[str, Any]:
-    """The whole of one shard's manifest, of which the page shows figures and the sample."""
+    """One shard's manifest without its files; the page shows its sample."""
     dataset = record.dataset
     if dataset is None or not is_shard(name):
         return {}

@@ -1,4 +1,4 @@
-"""How a training goes: its history over the steps, evaluations, checkpoints, losses of the TPU."""
+"""The progress of a training: its history over the steps, evaluations, checkpoints, and preemptions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FIGURES = (
     "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_loss", "next_sentence_accuracy",
     "learning_rate", "examples_per_second",
 )  # fmt: skip
-# More points than a screen has columns for would only be slow.
-MOST_POINTS = 800
-MOST_EVALUATIONS = 40
+# More points than a screen has columns only make the page slower.
+MAX_POINTS = 800
+MAX_EVALUATIONS = 40
 
 
 def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
-    """What there is to see of a run's training. `now` is in seconds since 1970."""
+    """The run's training for the page. `now` is in seconds since 1970."""
     model = record.model
     if model is None:
         return {"progress": None, "trouble": None}
@@ -34,7 +34,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "model_id": model.model_id,
         "train_batch_size": (record.config.get("train") or {}).get("train_batch_size"),
         "progress": progress or None,
-        "history": columns(thinned(lines, MOST_POINTS)),
+        "history": columns(thinned(lines, MAX_POINTS)),
         "evaluations": made,
         "checkpoints": sorted(one.step for one in checkpoints if not one.recovery),
         "recovery": sorted(one.step for one in checkpoints if one.recovery),
@@ -46,9 +46,9 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
 
 
 def history(files: Files, model: ModelLayout, progress: dict[str, Any]) -> list[dict[str, Any]]:
-    """The logged steps in order, up to the newest that `progress.json` tells of.
+    """The logged steps in order, up to the newest in `progress.json`.
 
-    The history of a training elsewhere is published with each checkpoint, its progress every few seconds.
+    A training on another machine publishes its history with each checkpoint, its progress every few seconds.
     """
     name = model.name_of(model.history)
     here, there = parse(files.local(name)), []
@@ -61,7 +61,7 @@ def history(files: Files, model: ModelLayout, progress: dict[str, Any]) -> list[
 
 
 def parse(data: bytes | None) -> list[dict[str, Any]]:
-    """Lines of JSON up to the first that is cut off."""
+    """The lines of JSON up to the first incomplete one."""
     lines = []
     for text in (data or b"").splitlines():
         try:
@@ -74,7 +74,7 @@ def parse(data: bytes | None) -> list[dict[str, Any]]:
 
 
 def thinned(lines: Sequence[T], most: int) -> list[T]:
-    """About `most` of the items or fewer, evenly spread, the first and the last among them."""
+    """At most about `most` of the items, evenly spread, including the first and the last."""
     if len(lines) <= most:
         return list(lines)
     every = -(-len(lines) // most)
@@ -83,13 +83,13 @@ def thinned(lines: Sequence[T], most: int) -> list[T]:
 
 
 def columns(lines: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """`step` and each figure that any line has, as lists of one length."""
+    """`step` and each figure that any line has, as lists of equal length."""
     present = [name for name in FIGURES if any(name in line for line in lines)]
     return {name: [line.get(name) for line in lines] for name in ("step", *present)}
 
 
 def listed(files: Files, model: ModelLayout) -> set[str]:
-    """The names of the files in the folders of checkpoints and evaluations, here and in the bucket."""
+    """The names of the files in the checkpoint and evaluation folders, in the workspace and the bucket."""
     names: set[str] = set()
     for folder in (model.bert_model, model.bert_evals):
         names |= set(files.objects(f"{model.name_of(folder)}/") or ())
@@ -99,16 +99,16 @@ def listed(files: Files, model: ModelLayout) -> set[str]:
 
 
 def evaluations(files: Files, model: ModelLayout, names: set[str] | None = None) -> list[dict[str, Any]]:
-    """The evaluations by step; of very many, some evenly spread, the first and the last among them."""
+    """The evaluations by step; of very many, an evenly spread selection with the first and the last."""
     names = listed(files, model) if names is None else names
     steps = sorted(step for name in names if (step := evaluation_step(name)) is not None)
-    shown = [model.name_of(model.evaluation(step)) for step in thinned(steps, MOST_EVALUATIONS)]
+    shown = [model.name_of(model.evaluation(step)) for step in thinned(steps, MAX_EVALUATIONS)]
     read = files.many(shown, 60.0)
     return sorted((one for one in read if isinstance(one.get("step"), int)), key=lambda one: int(one["step"]))
 
 
 def fill_mask(made: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The examples of the newest evaluation that has some, each with what the first one said of it."""
+    """The examples of the newest evaluation that has any, each with the first evaluation's prediction."""
     with_examples = [one for one in made if one.get("fill_mask")]
     if not with_examples:
         return []

@@ -94,7 +94,7 @@ def test_a_killed_conversion(run: MadeUpRun, bucket: FolderBucket) -> None:
     assert found == {
         "running": ("converting", ""),
         "failed": ("failed", "its conversion did not finish (on host a)"),
-        "up_for_retry": ("waiting", "its conversion did not finish (on host a), will be tried again"),
+        "up_for_retry": ("waiting", "its conversion did not finish (on host a), will be retried"),
     }
 
 

@@ -27,7 +27,7 @@ from qarib_airflow.page.bucket import ConnectionBucket
 from qarib_airflow.page.guard import GUARD, readable_dags
 from qarib_tasks.layout import is_shard
 from qarib_tasks.views.corpus import corpus_view
-from qarib_tasks.views.files import AT_ONCE, Cache, Files
+from qarib_tasks.views.files import PARALLEL_READS, Cache, Files
 from qarib_tasks.views.model import model_view
 from qarib_tasks.views.runs import RunRecord, summary
 from qarib_tasks.views.shards import shard_detail, shards_view
@@ -35,7 +35,7 @@ from qarib_tasks.views.training import training_view
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
-RUNS_A_PAGE = 15
+RUNS_PER_PAGE = 15
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
@@ -122,13 +122,13 @@ async def static(request: Request, name: str) -> Response:
 @app.get("/data/runs")
 def runs(user: GetUserDep, offset: int = 0, dag_id: str | None = None, run_id: str | None = None) -> Response:
     dag_ids = [name for name in readable_dags(user) if dag_id in (None, name)]
-    found = database.runs(dag_ids, run_id=run_id, limit=RUNS_A_PAGE + 1, offset=max(0, offset))
+    found = database.runs(dag_ids, run_id=run_id, limit=RUNS_PER_PAGE + 1, offset=max(0, offset))
     now = time.time()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        rows = list(pool.map(lambda record: summary(record, files_of(record), now), found[:RUNS_A_PAGE]))
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        rows = list(pool.map(lambda record: summary(record, files_of(record), now), found[:RUNS_PER_PAGE]))
     trouble = next((row["trouble"] for row in rows if row["trouble"]), None)
-    more = len(found) > RUNS_A_PAGE
-    return answer({"runs": rows, "more": more, "runs_a_page": RUNS_A_PAGE, "trouble": trouble})
+    more = len(found) > RUNS_PER_PAGE
+    return answer({"runs": rows, "more": more, "runs_a_page": RUNS_PER_PAGE, "trouble": trouble})
 
 
 @app.get("/data/shards")
@@ -162,7 +162,7 @@ def training(user: GetUserDep, dag_id: str, run_id: str) -> Response:
 @app.get("/data/model")
 def model(user: GetUserDep, dag_id: str, run_id: str) -> Response:
     record = run_of(user, dag_id, run_id)
-    others = database.runs(readable_dags(user), limit=RUNS_A_PAGE)
+    others = database.runs(readable_dags(user), limit=RUNS_PER_PAGE)
     before = [one for one in others if record.started and one.started and one.started < record.started]
     return answer(model_view(record, files_of(record), before))
 

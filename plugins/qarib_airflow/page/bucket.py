@@ -10,7 +10,7 @@ from typing import Any
 
 from qarib_tasks.errors import StorageError
 from qarib_tasks.storage.bucket import split_address
-from qarib_tasks.views.files import MOST_BYTES, Stored
+from qarib_tasks.views.files import MAX_BYTES, Stored
 
 # Seconds to connect and to wait for an answer. Nothing is tried again: the page asks anew by itself.
 TIMEOUT = (2.0, 6.0)
@@ -66,7 +66,7 @@ class ConnectionBucket:
         with self._bucket() as (bucket, prefix):
             try:
                 data = bucket.blob(prefix + name).download_as_bytes(
-                    end=MOST_BYTES, timeout=TIMEOUT, retry=None, checksum=None
+                    end=MAX_BYTES, timeout=TIMEOUT, retry=None, checksum=None
                 )
             except NotFound:
                 return None

@@ -28,7 +28,7 @@ def test_names_are_below_the_prefix_and_what_is_missing_is_none(bucket_name: str
 
 
 def test_a_huge_object_is_not_read_whole(bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qarib_airflow.page.bucket.MOST_BYTES", 1000)
+    monkeypatch.setattr("qarib_airflow.page.bucket.MAX_BYTES", 1000)
     address = f"gs://{bucket_name}/"
     Bucket(address).write_text("huge.json", " " * 1_000_000)
     assert len(ConnectionBucket(address, CONNECTION).read("huge.json") or b"") == 1001

@@ -174,7 +174,7 @@ def test_a_run_that_is_not_there(server: TestClient, monkeypatch: pytest.MonkeyP
     for path in ("/data/shards", "/data/corpus", "/data/training", "/data/model", "/data/shard"):
         answer = ask(server, path)
         assert (answer.status_code, answer.json()["what"]) == (404, "no such run")
-    nothing = {"runs": [], "more": False, "runs_a_page": page.RUNS_A_PAGE, "trouble": None}
+    nothing = {"runs": [], "more": False, "runs_a_page": page.RUNS_PER_PAGE, "trouble": None}
     assert ask(server, "/data/runs").json() == nothing
 
 
