@@ -87,7 +87,7 @@ def nothing_leaves_and_nothing_is_refused(site: Site) -> Iterator[None]:
 def test_an_empty_installation(site: Site) -> None:
     for view in VIEWS:
         page = site.open(view)
-        expect(page.get_by_text("There is no run yet")).to_be_visible()
+        expect(page.get_by_text("No runs yet")).to_be_visible()
         require_accessible(page)
         page.close()
 
@@ -214,9 +214,9 @@ def test_after_the_training(site: Site) -> None:
     texts = {
         "runs": [f"{STEPS / 1000:g}K|{STEPS:,} of", "shards, .* examples", "no TPU"],
         "shards": ["of 8 shards", "Held-out part"],
-        "corpus": ["muwatta", "What was kept", "Wordpieces a word", "Before and after cleaning"],
-        "training": ["finished", "Filling gaps, after step", "checkpoints: .*1,500", "Held-out loss"],
-        "model": ["Masked-LM accuracy", "gs://qarib/models/", "Model card", "no former model"],
+        "corpus": ["muwatta", "What was kept", "Wordpieces per word", "Before and after cleaning"],
+        "training": ["finished", "Fill-mask predictions at step", "checkpoints: .*1,500", "Held-out loss"],
+        "model": ["Masked-LM accuracy", "gs://qarib/models/", "Model card", "no previous model"],
     }
     for view, patterns in texts.items():
         page = site.open(view)
@@ -262,7 +262,7 @@ def test_a_damaged_shard_is_backfilled_from_the_page(site: Site) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tooltip")).to_contain_text("does not match its manifest")
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Backfill this").press("Enter")
+    page.get_by_role("button", name="Backfill this shard").press("Enter")
     expect(page.get_by_text("This triggers the DAG")).to_be_visible()
     page.get_by_role("button", name="Convert and upload it").press("Enter")
     expect(page.get_by_text("Started:")).to_be_visible()

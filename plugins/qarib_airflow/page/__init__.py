@@ -1,1 +1,1 @@
-"""The page that shows QARiB's runs inside Airflow's UI."""
+"""The page that shows QARiB's runs in Airflow's UI."""

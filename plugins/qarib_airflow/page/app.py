@@ -1,7 +1,7 @@
-"""The page's own small web application, which Airflow's api-server mounts below `/qarib`.
+"""The page's web application, which Airflow's api-server mounts at `/qarib`.
 
-Airflow does not guard a plugin's application: every route here carries the guard, and the files of the page
-are routes like the others. Answers are JSON; an error tells what was wrong, where, and what to do.
+Airflow does not guard a plugin's application, so every route here has the guard, including the routes of the
+page's files. Answers are JSON; an error says what happened, where, and what to do.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
 }
-# Not mounted, which would leave the guard out: two routes ask it for their answers.
+# Not mounted, because a mount has no guard: two routes get their answers from it.
 FILES = StaticFiles(directory=STATIC)
-# Python before 3.12 gives it another name.
+# Python before 3.12 has another type for it.
 mimetypes.add_type("text/javascript", ".js")
 CACHE = Cache()
 
-# Every route carries the guard; the application offers no other.
+# Every route has the guard, and the application has no other routes.
 app = FastAPI(
     title="QARiB",
     dependencies=list(GUARD),
@@ -72,7 +72,7 @@ async def with_headers(request: Request, call_next: Callable[[Request], Awaitabl
 async def refused(request: Request, error: StarletteHTTPException) -> Response:
     advice = {
         401: "Sign in to Airflow",
-        403: "Ask an administrator of Airflow for leave to read the DAG qarib_pretrain",
+        403: "Ask an Airflow administrator for permission to read the DAG qarib_pretrain",
         404: "Go back to the list of runs",
     }
     return answer(_fault(str(error.detail), request, advice.get(error.status_code)), error.status_code)
@@ -80,14 +80,15 @@ async def refused(request: Request, error: StarletteHTTPException) -> Response:
 
 @app.exception_handler(RequestValidationError)
 async def misunderstood(request: Request, error: RequestValidationError) -> Response:
-    return answer(_fault("the request is not understood", request, "Reload the page"), 422)
+    return answer(_fault("invalid request", request, "Reload the page"), 422)
 
 
 @app.exception_handler(Exception)
 async def failed(request: Request, error: Exception) -> Response:
     log.exception("The page cannot answer %s", request.url.path, exc_info=error)
-    what = f"the server cannot make this view ({type(error).__name__})"
-    response = answer(_fault(what, request, "See the log of Airflow's api-server; the page tries again"), 500)
+    what = f"the server cannot create this view ({type(error).__name__})"
+    do = "Check the log of Airflow's api-server; the page retries automatically"
+    response = answer(_fault(what, request, do), 500)
     response.headers.update(HEADERS)
     return response
 
@@ -97,10 +98,10 @@ def _fault(what: str, request: Request, do: str | None) -> dict[str, Any]:
 
 
 def answer(values: Any, status: int = 200) -> Response:
-    """As JSON; plain values need nothing of FastAPI's, which takes its time over a thousand shards."""
+    """The values as a JSON response, without FastAPI's encoder, which is slow for a thousand shards."""
     try:
         text = _json(values)
-    except ValueError:  # A figure that is not finite is none in JSON.
+    except ValueError:  # JSON has no number that is not finite: it becomes null.
         text = _json(json.loads(json.dumps(values, default=str), parse_constant=lambda _: None))
     return Response(text, status, media_type="application/json")
 
@@ -168,10 +169,10 @@ def model(user: GetUserDep, dag_id: str, run_id: str) -> Response:
 
 
 def run_of(user: Any, dag_id: str, run_id: str) -> RunRecord:
-    """The run, if it is there and the user may see it.
+    """The run, if it exists and the user can read it.
 
     Raises:
-        HTTPException: 404, which does not tell the one from the other.
+        HTTPException: 404 if it does not exist or the user cannot read it; the answer does not reveal which.
     """
     if dag_id in readable_dags(user) and (found := database.runs([dag_id], run_id=run_id, limit=1)):
         return found[0]
@@ -179,6 +180,6 @@ def run_of(user: Any, dag_id: str, run_id: str) -> RunRecord:
 
 
 def files_of(record: RunRecord) -> Files:
-    """The run's files, its bucket reached through Airflow's connection."""
+    """The run's files; its bucket is read through Airflow's connection."""
     bucket = ConnectionBucket(record.address, CONNECTION) if record.address else None
     return Files(record.workspace, bucket, CACHE)

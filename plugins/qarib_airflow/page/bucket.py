@@ -1,4 +1,4 @@
-"""The bucket as the page reads it: through Airflow's connection, and never for long."""
+"""Read the bucket for the page, through Airflow's connection and with short timeouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qarib_tasks.errors import StorageError
 from qarib_tasks.storage.bucket import split_address
 from qarib_tasks.views.files import MAX_BYTES, Stored
 
-# Seconds to connect and to wait for an answer. Nothing is tried again: the page asks anew by itself.
+# Seconds to connect and to wait for an answer. Without retries: the page sends its requests again.
 TIMEOUT = (2.0, 6.0)
 FIELDS = "items(name,size,crc32c),nextPageToken"
 
@@ -27,14 +27,14 @@ def client_of(gcp_conn_id: str) -> Any:
 
 @dataclass(frozen=True)
 class ConnectionBucket:
-    """Implements `views.files.BucketReader`."""
+    """A `views.files.BucketReader` that uses an Airflow connection."""
 
     address: str
     gcp_conn_id: str
 
     @contextmanager
     def _bucket(self) -> Iterator[tuple[Any, str]]:
-        """The bucket and the prefix; whatever goes wrong with them becomes a StorageError."""
+        """The bucket and the prefix; errors raised while they are used become a StorageError."""
         from airflow.sdk.exceptions import AirflowException
         from google.api_core.exceptions import GoogleAPIError, NotFound
         from google.auth.exceptions import GoogleAuthError
@@ -49,7 +49,7 @@ class ConnectionBucket:
             raise StorageError(
                 f"the bucket does not answer ({type(error).__name__})",
                 where=self.address,
-                do=f"Look at the connection {self.gcp_conn_id} and the network; the page tries again",
+                do=f"Check the connection {self.gcp_conn_id} and the network; the page retries automatically",
             ) from error
 
     def list(self, below: str) -> list[Stored]:

@@ -1,4 +1,4 @@
-"""What Airflow's own database tells of runs and their tasks, in a fixed number of queries."""
+"""Read runs and their tasks from Airflow's database, with a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = {"shard.convert": "convert", "shard.upload": "upload"}
 def runs(
     dag_ids: Sequence[str], *, run_id: str | None = None, limit: int = 20, offset: int = 0
 ) -> list[RunRecord]:
-    """Runs of these DAGs, the newest first; one of them where `run_id` is given."""
+    """The runs of these DAGs, the newest first; with `run_id`, only that run."""
     wanted = select(
         DagRun.dag_id,
         DagRun.run_id,
@@ -60,7 +60,7 @@ def runs(
 def _values(
     session: Any, dag_ids: Sequence[str], run_ids: Sequence[str]
 ) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """What the first task of each run returned: the resolved run."""
+    """The resolved run that the first task of each run returned, by DAG and run."""
     found = session.execute(
         select(XComModel.dag_id, XComModel.run_id, XComModel.value).where(
             XComModel.dag_id.in_(dag_ids),
@@ -77,7 +77,7 @@ def _values(
 def _steps(
     session: Any, dag_ids: Sequence[str], run_ids: Sequence[str]
 ) -> dict[tuple[str, str], dict[str, dict[str, int]]]:
-    """How many task instances of each task are in each state."""
+    """The number of task instances by DAG run, task, and state."""
     found = session.execute(
         select(
             TaskInstance.dag_id,
@@ -96,7 +96,7 @@ def _steps(
 
 
 def shard_tasks(dag_id: str, run_id: str) -> list[ShardTask]:
-    """The mapped tasks of a run's shards, in one query."""
+    """The mapped tasks of a run's shards, from one query."""
     with create_session() as session:
         found = session.execute(
             select(
@@ -130,7 +130,7 @@ def shard_tasks(dag_id: str, run_id: str) -> list[ShardTask]:
 
 
 def repairs(dataset_id: str | None) -> list[ShardTask]:
-    """The tasks of running backfills that are at work on shards of a dataset, in one query."""
+    """The active tasks of running backfills for a dataset's shards, from one query."""
     with create_session() as session:
         found = session.execute(
             select(

@@ -1,4 +1,4 @@
-"""Who may see the page: those who may read the DAG, its runs and its tasks. Everybody else sees nothing."""
+"""The page's guard: only users who can read the DAG, its runs, and its tasks can see the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends
 
 DAG_ID = "qarib_pretrain"
-# The DAGs whose runs are shown, each to whoever may read it.
+# The DAGs whose runs the page shows, each to the users who can read it.
 DAG_IDS = (DAG_ID, "qarib_retrain")
 
 may_read_dag = requires_access_dag("GET", param_dag_id=DAG_ID)
@@ -20,7 +20,7 @@ GUARD = (Depends(may_read_dag), Depends(may_read_runs), Depends(may_read_tasks))
 
 
 def readable_dags(user: Any) -> list[str]:
-    """Those of `DAG_IDS` whose runs a user may read."""
+    """The DAGs of `DAG_IDS` whose runs a user can read."""
     manager = get_auth_manager()
     return [
         dag_id

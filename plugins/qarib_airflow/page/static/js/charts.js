@@ -37,7 +37,7 @@ function drawMarks(u, marks) {
   ctx.restore();
 }
 
-/** One chart. `update(lines, points, marks)` draws it anew: lines and points are [{name, colour, steps, values}]. */
+/** One chart. `update(lines, points, marks)` redraws it; lines and points are [{name, colour, steps, values}]. */
 export class Chart {
   constructor(title, format) {
     this.title = title;

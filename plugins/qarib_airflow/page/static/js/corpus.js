@@ -1,4 +1,4 @@
-// What the corpus kept and dropped, and how the vocabulary fits it.
+// What the corpus keeps and drops, and how the vocabulary fits it.
 import { bars, bytes, card, count, decimal, empty, fill, h, percent, short, table, tiles, when } from "./dom.js";
 
 const COLUMNS = [
@@ -9,7 +9,7 @@ const COLUMNS = [
 
 const words = (name) => name.replaceAll("_", " ");
 
-/** Where the documents went: kept, held out, dropped and why. */
+/** The documents by outcome: kept, held out, or dropped and why. */
 function funnel(totals) {
   const parts = [
     ["kept", totals.documents], ["held out", totals.heldout_documents], ["repeats", totals.duplicates],
@@ -49,8 +49,8 @@ function corpusOf(data) {
         : h("p", { class: "faint" }, "No rule changed anything."),
       data.dropped.length ? bars("Lines dropped, by rule", data.dropped.map(([name, number]) => [words(name), number]))
         : h("p", { class: "faint" }, "No rule dropped a line.")),
-      card("Words in a line", bars("before deduplication", data.line_words)),
-      card("Lines in a document", bars("of what was kept", data.document_lines))),
+      card("Words per line", bars("before deduplication", data.line_words)),
+      card("Lines per document", bars("of the kept documents", data.document_lines))),
     card("Before and after cleaning", samples(data.samples)),
   ];
 }
@@ -61,12 +61,12 @@ function vocabularyOf(data) {
     card("Vocabulary", tiles([
       ["Entries", count(statistics.vocab_size)],
       ["[UNK]", fit ? percent(fit.unknown_share, 3) : "–", "of the wordpieces"],
-      ["Wordpieces a word", fit ? decimal(fit.wordpieces_a_word, 2) : "–"],
-      statistics.distinct_words ? ["Distinct words", short(statistics.distinct_words), "that it was learnt from"] : null,
+      ["Wordpieces per word", fit ? decimal(fit.wordpieces_a_word, 2) : "–"],
+      statistics.distinct_words ? ["Distinct words", short(statistics.distinct_words), "used for training it"] : null,
       statistics.characters ? ["Characters", count(statistics.characters)] : null,
       ["Recipe", h("span", { class: "small" }, config.recipe || "–"), config.model_type],
     ]),
-    fit ? h("p", { class: "faint" }, `Measured over ${count(fit.words)} words of ${count(fit.shards)} shards.`) : null,
+    fit ? h("p", { class: "faint" }, `Measured on ${count(fit.words)} words of ${count(fit.shards)} shards.`) : null,
     h("h3", {}, "The first entries"),
     h("ul", { class: "chips", dir: "rtl", lang: "ar" }, data.sample.map((one) => h("li", { class: "arabic" }, h("bdi", {}, one))))),
   ];
@@ -83,7 +83,7 @@ export const corpus = {
         fill(node, [data.corpus, data.vocabulary], () => [
           data.corpus ? corpusOf(data.corpus) : empty("No corpus yet", "The sources are being read and cleaned."),
           data.vocabulary ? vocabularyOf(data.vocabulary)
-            : data.corpus ? card("Vocabulary", h("p", { class: "faint" }, "It is learnt once the corpus is there.")) : null,
+            : data.corpus ? card("Vocabulary", h("p", { class: "faint" }, "The vocabulary is built after the corpus.")) : null,
         ]);
       },
     };

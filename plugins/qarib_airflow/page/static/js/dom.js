@@ -1,6 +1,6 @@
-// Elements, figures and addresses. Text goes into the page as text and in no other way.
+// Elements, figures, and addresses. The page inserts text only as text, never as HTML.
 
-/** Make an element. Strings among the children become text; null and false are left out. */
+/** Create an element. Children that are strings become text; null and false are skipped. */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -19,7 +19,7 @@ export function h(tag, properties = {}, ...children) {
 
 const drawn = new WeakMap();
 
-/** Fill a node anew, if what is to be shown has changed: focus and selection stay otherwise, what is unfolded always. */
+/** Fill a node again if its data has changed; otherwise focus and selection stay. Open details always stay open. */
 export function fill(node, data, render) {
   const key = JSON.stringify(data);
   if (drawn.get(node) === key) return;
@@ -29,15 +29,15 @@ export function fill(node, data, render) {
   node.querySelectorAll("details").forEach((one, index) => { one.open = unfolded[index] ?? one.open; });
 }
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
-/** 27,004; a dash for what is not known. */
-export const count = (value) => (isNumber(value) ? whole.format(value) : "–");
-/** 1.2M where there is little room. */
-export const short = (value) => (!isNumber(value) ? "–" : value < 10_000 ? whole.format(value) : compact.format(value));
+/** 27,004, or a dash for an unknown value. */
+export const count = (value) => (isNumber(value) ? integer.format(value) : "–");
+/** 1.2M, where space is limited. */
+export const short = (value) => (!isNumber(value) ? "–" : value < 10_000 ? integer.format(value) : compact.format(value));
 export const decimal = (value, digits = 3) => (isNumber(value) ? value.toFixed(digits) : "–");
 export const percent = (value, digits = 1) => (isNumber(value) ? `${(100 * value).toFixed(digits)}%` : "–");
 export const money = (value) =>
@@ -74,7 +74,7 @@ export function when(stamp) {
 
 export const between = (start, end) => (start ? (new Date(end || Date.now()) - new Date(start)) / 1000 : null);
 
-/** The page lies at <Airflow>/qarib/. */
+/** The page's address is <Airflow>/qarib/. */
 const AIRFLOW = new URL("..", new URL(".", window.location.href.split(/[?#]/)[0]));
 
 export const airflow = (path) => new URL(path, AIRFLOW).href;
@@ -82,7 +82,7 @@ export const airflow = (path) => new URL(path, AIRFLOW).href;
 export const runAddress = (run) =>
   airflow(`dags/${encodeURIComponent(run.dag_id)}/runs/${encodeURIComponent(run.run_id)}`);
 
-/** A link that leaves the frame which Airflow shows this page in. */
+/** A link that opens outside the frame in which Airflow shows this page. */
 export const out = (href, text, properties = {}) => h("a", { href, "data-out": true, ...properties }, text);
 
 // The frame may not navigate the window around it, but that window's own links may.
@@ -105,7 +105,7 @@ export const tiles = (items) =>
   h("dl", { class: "tiles" }, items.filter(Boolean).map(([name, figure, note]) =>
     h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, figure, note ? h("span", { class: "note" }, note) : null))));
 
-/** A table; numbers stand right. */
+/** A table; figures are right-aligned. */
 export function table(caption, head, rows, properties = {}) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", properties, h("caption", { class: "hidden" }, caption),
@@ -125,7 +125,7 @@ export function bars(caption, items) {
 
 export const card = (title, ...children) => h("section", { class: "card" }, title ? h("h2", {}, title) : null, children);
 
-/** Where there is nothing to show yet, and why. */
+/** A note for a view with nothing to show yet: a title and the reason. */
 export const empty = (title, text, ...more) =>
   h("div", { class: "empty" }, h("p", { class: "empty-title" }, title), h("p", {}, text), more);
 
@@ -134,7 +134,7 @@ const SIGNS = { success: "✓", failed: "×", running: "●", queued: "○" };
 export const badge = (state, text = state) =>
   h("span", { class: `badge ${state}` }, h("span", { "aria-hidden": "true" }, SIGNS[state] || "○"), ` ${text || "none"}`);
 
-/** A bar of progress with a name for those who do not see it. */
+/** A progress bar with a name for screen readers. */
 export const progress = (share, name) =>
   h("div", { class: "progress", role: "progressbar", "aria-label": name, "aria-valuemin": 0, "aria-valuemax": 100,
     "aria-valuenow": Math.round(100 * Math.min(1, Math.max(0, share || 0))) },

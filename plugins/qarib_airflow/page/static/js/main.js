@@ -1,4 +1,4 @@
-// Which view of which run is shown, and when it is asked for again.
+// Selects the view and the run, and refreshes the view.
 import { airflow, badge, empty, fill, h, out, runAddress } from "./dom.js";
 import { corpus } from "./corpus.js";
 import { model } from "./model.js";
@@ -16,14 +16,14 @@ const view = document.getElementById("view");
 const tabs = document.getElementById("tabs");
 const runLine = document.getElementById("run");
 const notices = document.getElementById("notices");
-let shown = null; // The place that is shown, what makes it, and its timer.
+let shown = null; // The current place, its view, and its timer.
 
-/** The view and the run that the address names; a run may also stand in the query, as in links of Airflow. */
+/** The view and the run in the address. Links from Airflow have the run in the query. */
 function place() {
   const [name, query] = window.location.hash.replace(/^#\/?/, "").split("?");
   const values = new URLSearchParams(query || window.location.search);
   const run = values.get("run_id") ? { dag_id: values.get("dag_id") || "qarib_pretrain", run_id: values.get("run_id") } : null;
-  const offset = Math.max(0, Number.parseInt(values.get("offset"), 10) || 0); // Newer runs that are passed over.
+  const offset = Math.max(0, Number.parseInt(values.get("offset"), 10) || 0); // Newer runs that are skipped.
   return { name: VIEWS[name] ? name : run ? "" : "runs", run, offset };
 }
 
@@ -37,7 +37,7 @@ async function ask(address, signal) {
     response = await fetch(address, { headers: { Accept: "application/json" }, signal, credentials: "same-origin" });
   } catch (error) {
     if (signal.aborted && signal.reason !== "late") throw error;
-    throw { what: "Airflow does not answer", where: window.location.host, do: "The page tries again by itself" };
+    throw { what: "Airflow does not answer", where: window.location.host, do: "The page retries automatically" };
   }
   const values = await response.json().catch(() => ({}));
   if (!response.ok) {
@@ -46,7 +46,7 @@ async function ask(address, signal) {
   return values;
 }
 
-/** The newest run, or the one named, as the list of runs tells of it. */
+/** The given run, or the newest, as the list of runs has it. */
 async function findRun(run, signal) {
   const query = run ? `?${new URLSearchParams(run)}` : "";
   const { runs: found } = await ask(`data/runs${query}`, signal);
@@ -100,7 +100,7 @@ async function refresh(own) {
   } catch (error) {
     if (own !== shown || (own.stop.signal.aborted && own.stop.signal.reason !== "late")) return;
     if (own.stop.signal.aborted) own.stop = new AbortController();
-    const fault = error.what ? error : { what: "this view cannot be drawn", where: String(error), do: "Reload the page" };
+    const fault = error.what ? error : { what: "cannot draw this view", where: String(error), do: "Reload the page" };
     if (!error.what) console.error(error);
     if (!own.node) view.replaceChildren(failure(fault));
     notice(fault);
@@ -114,7 +114,7 @@ async function refresh(own) {
   if (own === shown) own.timer = setTimeout(() => again(own), seconds * 1000);
 }
 
-/** Nobody looks at a hidden page: it is asked for again when it is seen. */
+/** Do not refresh a hidden page until it is visible again. */
 function again(own) {
   if (!document.hidden) refresh(own);
   else document.addEventListener("visibilitychange", () => own === shown && again(own), { once: true });
@@ -131,7 +131,7 @@ function drawTabs(own) {
     : [h("span", { class: "faint" }, "pre-training an Arabic BERT")]);
 }
 
-/** What could not be read, above a view that shows the rest. */
+/** Show an error above a view that shows the rest. */
 function notice(fault) {
   fill(notices, fault || null, () => fault
     ? h("div", { class: "notice" }, h("strong", {}, fault.what), fault.where ? h("code", {}, fault.where) : null,
@@ -143,13 +143,13 @@ function failure(fault) {
   if (fault.status === 401) {
     return empty("You are signed out", "Sign in to Airflow, then open this page again.", out(airflow(""), "Go to Airflow", { class: "button" }));
   }
-  return empty("This view is not there at the moment", [fault.what, fault.do].filter(Boolean).join(". ") + ".");
+  return empty("This view is not available", [fault.what, fault.do].filter(Boolean).join(". ") + ".");
 }
 
 const noRun = (run) => run
-  ? empty("Not a run of QARiB", "This page shows the runs of the DAGs qarib_pretrain and qarib_retrain.",
+  ? empty("Not a QARiB run", "This page shows runs of the DAGs qarib_pretrain and qarib_retrain.",
     h("a", { class: "button", href: "#/runs" }, "All runs"))
-  : empty("There is no run yet", "Trigger the DAG qarib_pretrain: the preset “demo” takes some minutes.",
+  : empty("No runs yet", "Trigger the DAG qarib_pretrain. The preset “demo” takes a few minutes.",
     out(airflow("dags/qarib_pretrain"), "Open the DAG", { class: "button" }));
 
 window.addEventListener("hashchange", show);

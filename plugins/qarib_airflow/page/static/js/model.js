@@ -1,7 +1,7 @@
-// The model beside the one before it, and where everything is.
+// The model compared with the previous one, and the locations of its files.
 import { bytes, card, count, decimal, empty, fill, h, isNumber, out, percent, table, tiles, when } from "./dom.js";
 
-// [key, name, how it is shown, whether more (1) or less (-1) is better]
+// [key, name, format, whether higher (1) or lower (-1) is better]
 const METRICS = [
   ["masked_lm_loss", "Masked-LM loss", (value) => decimal(value), -1],
   ["masked_lm_accuracy", "Masked-LM accuracy", (value) => percent(value, 2), 1],
@@ -15,7 +15,7 @@ function change(metric, own, former) {
   const [key, , show, sense] = metric;
   if (!isNumber(own[key]) || !isNumber(former[key]) || !sense) return "";
   const difference = own[key] - former[key];
-  if (!difference) return "the same";
+  if (!difference) return "no change";
   const better = difference * sense > 0;
   return h("span", { class: better ? "better" : "worse" },
     `${difference > 0 ? "▲" : "▼"} ${show(Math.abs(difference))} ${better ? "better" : "worse"}`);
@@ -28,12 +28,12 @@ function comparison(data) {
     const row = [name, show(evaluation[key])];
     return former ? [...row, show(former.evaluation[key]), change(metric, evaluation, former.evaluation)] : row;
   });
-  const head = ["On the held-out part", "This model", ...(former ? ["Former model", "Change"] : [])];
+  const head = ["On the held-out part", "This model", ...(former ? ["Previous model", "Change"] : [])];
   return [
     table("Evaluation", head, rows),
-    former ? h("p", { class: "faint" }, "Former: ", h("code", {}, former.model_id),
-      former.same_heldout ? ", evaluated on the same held-out part." : ", perhaps evaluated on another held-out part.")
-      : h("p", { class: "faint" }, "There is no former model to compare with."),
+    former ? h("p", { class: "faint" }, "Previous: ", h("code", {}, former.model_id),
+      former.same_heldout ? ", evaluated on the same held-out part." : ", possibly evaluated on another held-out part.")
+      : h("p", { class: "faint" }, "There is no previous model to compare with."),
   ];
 }
 
@@ -46,8 +46,8 @@ function modelOf(data) {
       ["Exported", h("span", { class: "small" }, when(data.made_at))],
       ["Files", count(data.files.length), bytes(total)],
     ])),
-    card("Evaluation", data.judgement ? h("p", { class: "judgement" }, data.judgement) : null, data.evaluation ? comparison(data) : h("p", { class: "faint" }, "It has not been evaluated yet.")),
-    data.links.length ? card("Where it is", h("dl", { class: "places" }, data.links.map((link) => h("div", {},
+    card("Evaluation", data.judgement ? h("p", { class: "judgement" }, data.judgement) : null, data.evaluation ? comparison(data) : h("p", { class: "faint" }, "The model has not been evaluated yet.")),
+    data.links.length ? card("Locations", h("dl", { class: "places" }, data.links.map((link) => h("div", {},
       h("dt", {}, link.title), h("dd", {}, h("code", {}, link.address), " ", out(link.href, `${link.title} in the console`, { target: "_blank", rel: "noopener" })))))) : null,
     data.files.length ? card(null, h("details", {}, h("summary", {}, `Files of the export (${count(data.files.length)})`),
       table("Files", ["Name", "Size"], data.files.map((file) => [h("code", {}, file.name), bytes(file.bytes)])))) : null,
@@ -65,7 +65,7 @@ export const model = {
       node,
       update(data) {
         fill(node, data, () => data.model_id ? modelOf(data)
-          : empty("No model yet", "Its name is known once the run's settings are checked."));
+          : empty("No model yet", "The model gets its name when the run's settings are checked."));
       },
     };
   },

@@ -1,7 +1,7 @@
 // The list of runs.
 import { badge, between, bytes, count, decimal, duration, empty, fill, h, money, out, airflow, progress, short, when } from "./dom.js";
 
-// The tasks of a run, in the order of the way.
+// The tasks of a run, in order.
 const STEPS = [
   ["collect", ["preflight", "sources", "collect_source", "collect"]],
   ["vocabulary", ["vocab"]],
@@ -25,14 +25,14 @@ function stateOf(tasks, steps) {
 
 const SIGNS = { done: "✓", failed: "×", running: "●", waiting: "○" };
 
-const way = (run) => h("ol", { class: "way", "aria-label": "Steps" }, STEPS.map(([name, tasks]) => {
+const stepsOf = (run) => h("ol", { class: "way", "aria-label": "Steps" }, STEPS.map(([name, tasks]) => {
   const state = stateOf(tasks, run.steps);
   return h("li", { class: state }, h("span", { "aria-hidden": "true" }, SIGNS[state]), name, h("span", { class: "hidden" }, `: ${state}`));
 }));
 
 function trainingOf(run) {
   const training = run.training;
-  if (!training) return h("span", { class: "faint" }, run.trouble ? "–" : "not begun");
+  if (!training) return h("span", { class: "faint" }, run.trouble ? "–" : "not started");
   return [
     h("span", {}, `${short(training.step)} of ${short(training.train_steps)} steps`),
     progress(training.step / training.train_steps, "Steps of the training"),
@@ -47,13 +47,13 @@ function line(run, addressOf) {
       badge(run.state),
       h("a", { class: "run-name", href: addressOf(run.training ? "training" : "shards", run) }, run.run_id),
       h("span", { class: "faint" }, `${run.preset || run.dag_id} · ${when(run.started)} · ${duration(between(run.started, run.ended))}`)),
-    way(run),
+    stepsOf(run),
     h("dl", { class: "run-figures" },
       h("div", {}, h("dt", {}, "Corpus"), h("dd", {}, data.lines ? `${short(data.lines)} lines, ${bytes(data.bytes)}` : "–")),
       h("div", {}, h("dt", {}, "Dataset"), h("dd", {}, data.dataset_shards
         ? `${count(data.dataset_shards)} shards, ${short(data.dataset_examples)} examples, ${bytes(data.dataset_bytes)}` : "–")),
       h("div", {}, h("dt", {}, "Training"), h("dd", { class: "training-cell" }, trainingOf(run))),
-      h("div", {}, h("dt", {}, "Cost so far"), h("dd", {}, run.tpu ? money(run.tpu.cost) : run.trouble ? "–" : "no TPU"))));
+      h("div", {}, h("dt", {}, "Cost to date"), h("dd", {}, run.tpu ? money(run.tpu.cost) : run.trouble ? "–" : "no TPU"))));
 }
 
 export const runs = {
@@ -72,7 +72,7 @@ export const runs = {
         ]);
         fill(list, data.runs, (found) => found.length
           ? found.map((run) => line(run, addressOf))
-          : h("li", {}, offset ? empty("There are no older runs", "The newest are on the first page.") : empty("There is no run yet", "Trigger the DAG qarib_pretrain: the preset “demo” takes some minutes.",
+          : h("li", {}, offset ? empty("No older runs", "The newest runs are on the first page.") : empty("No runs yet", "Trigger the DAG qarib_pretrain. The preset “demo” takes a few minutes.",
             out(airflow("dags/qarib_pretrain"), "Open the DAG", { class: "button first" }))));
       },
     };

@@ -1,10 +1,10 @@
-// A cell for each shard: state by colour and sign, figures on hover and focus, the rest on click.
+// One cell per shard: colour and sign show the state, hover and focus show figures, a click shows the rest.
 import { airflow, bytes, card, count, decimal, duration, empty, fill, h, isNumber, out, percent, runAddress, tiles } from "./dom.js";
 
 const SIGNS = { waiting: "", converting: "▸", uploading: "↑", complete: "", failed: "×", corrupt: "!", missing: "?" };
 const MEANINGS = {
-  waiting: "queued", converting: "being converted", uploading: "on its way to the bucket", complete: "converted, its files as their manifests say",
-  failed: "its conversion failed or did not finish", corrupt: "other bytes than its manifest says", missing: "not converted, or a file or an object is missing",
+  waiting: "queued", converting: "being converted", uploading: "being uploaded to the bucket", complete: "converted, files match their manifests",
+  failed: "conversion failed or did not finish", corrupt: "a file or an object does not match its manifest", missing: "not converted, or a file or an object is missing",
 };
 const BROKEN = ["failed", "corrupt", "missing"];
 const BACKFILL = "qarib_backfill_shards";
@@ -16,9 +16,9 @@ function figures(shard) {
   return [
     ["Examples", count(shard.examples)], ["Lines", count(shard.lines)], ["TFRecords", bytes(shard.bytes)],
     ["[UNK]", isNumber(shard.unknown_share) ? percent(shard.unknown_share, 3) : "–"],
-    ["Wordpieces a word", decimal(pieces, 2)],
+    ["Wordpieces per word", decimal(pieces, 2)],
     ["Conversion", duration(shard.convert_seconds)], ["Upload", duration(shard.upload_seconds)],
-    ["Tries", count(shard.tries)],
+    ["Attempts", count(shard.tries)],
   ];
 }
 
@@ -45,7 +45,7 @@ class Shards {
     this.training, this.heldoutTitle, this.heldout);
     this.tip = h("div", { class: "tip", role: "tooltip", id: "tip", hidden: true });
     this.nothing = h("div");
-    this.detail = h("aside", { class: "card detail", "aria-label": "The chosen shard", "aria-live": "polite" });
+    this.detail = h("aside", { class: "card detail", "aria-label": "Selected shard", "aria-live": "polite" });
     this.board = h("section", { class: "card board" }, h("h2", {}, "Shards"), this.legend, this.grid, this.nothing, this.tip);
     this.node = h("div", { class: "stack" }, this.totals, h("div", { class: "shards" }, this.board, this.detail));
     this.drawDetail();
@@ -61,7 +61,7 @@ class Shards {
       ["Incomplete or damaged", count(BROKEN.reduce((sum, state) => sum + (states[state] || 0), 0)), "failed, corrupt or missing"],
       ["Examples", count(totals.examples)],
       ["TFRecords", bytes(totals.bytes)],
-      ["Throughput", isNumber(data.shards_per_second) ? `${decimal(60 * data.shards_per_second, 1)}` : "–", "shards a minute"],
+      ["Throughput", isNumber(data.shards_per_second) ? `${decimal(60 * data.shards_per_second, 1)}` : "–", "shards per minute"],
       ["Time left", duration(data.seconds_left)],
     ])));
     fill(this.legend, [states, this.only], () => (data.states || []).map((state) =>
@@ -70,7 +70,7 @@ class Shards {
       h("span", { class: `cell ${state}`, "aria-hidden": "true" }, SIGNS[state]), `${state} ${count(states[state] || 0)}`)));
     this.draw(data.shards);
     fill(this.nothing, !data.shards.length, (none) => none
-      ? empty("No shards yet", "The corpus is cut into shards once it is collected and joined.") : null);
+      ? empty("No shards yet", "The corpus is split into shards after it is collected.") : null);
     this.heldoutTitle.hidden = !this.heldout.childElementCount;
     this.drawDetail();
   }
@@ -170,7 +170,7 @@ class Shards {
   drawDetail() {
     const shard = this.rows.get(this.chosen) || null;
     fill(this.detail, [shard, this.data?.dataset_id], () => shard ? this.detailOf(shard)
-      : [h("h2", {}, "A shard"), h("p", { class: "faint" }, "Choose a cell to see its figures, its log, and to have it made again.")]);
+      : [h("h2", {}, "Shard details"), h("p", { class: "faint" }, "Select a cell to see the shard's figures and logs, or to convert it again.")]);
   }
 
   detailOf(shard) {
@@ -197,25 +197,25 @@ class Shards {
     place.replaceChildren(h("h3", {}, "Examples as the model sees them"), examples.length
       ? h("ol", { class: "examples" }, examples.slice(0, 5).map((one) => h("li", {},
         h("span", { class: "faint" }, `next sentence: ${one.next_sentence}`), h("p", { class: "arabic", dir: "auto", lang: "ar" }, String(one.text)))))
-      : h("p", { class: "faint" }, "There is no sample of this shard."));
+      : h("p", { class: "faint" }, "This shard has no sample."));
   }
 
-  /** A second look before anything is started: the run is one of Airflow's, with its own leave to trigger. */
+  /** Asks for confirmation first. Airflow starts the run and checks the user's permission to trigger it. */
   backfill(shard) {
     const conf = { dataset: this.data.dataset_id, workspace: this.data.workspace, shards: [shard.name] };
-    const said = h("p", { role: "status" });
-    const sure = h("div", { class: "sure", hidden: true }, h("p", {}, "This triggers the DAG ", h("code", {}, BACKFILL), " with"),
+    const status = h("p", { role: "status" });
+    const confirmation = h("div", { class: "confirmation", hidden: true }, h("p", {}, "This triggers the DAG ", h("code", {}, BACKFILL), " with"),
       h("pre", { tabindex: "0" }, JSON.stringify(conf, null, 1)),
-      h("p", { class: "faint" }, "A shard that turns out to be whole is left alone."),
-      h("div", { class: "row" }, h("button", { type: "button", class: "first", on: { click: (event) => this.trigger(conf, said, event.target) } }, "Convert and upload it"),
-        h("button", { type: "button", on: { click: () => { sure.hidden = true; } } }, "Leave it")), said);
+      h("p", { class: "faint" }, "A complete shard is not converted again."),
+      h("div", { class: "row" }, h("button", { type: "button", class: "first", on: { click: (event) => this.trigger(conf, status, event.target) } }, "Convert and upload it"),
+        h("button", { type: "button", on: { click: () => { confirmation.hidden = true; } } }, "Cancel")), status);
     return h("div", { class: "backfill" },
-      h("button", { type: "button", class: BROKEN.includes(shard.state) ? "first" : null, on: { click: () => { sure.hidden = !sure.hidden; } } }, "Backfill this"), sure);
+      h("button", { type: "button", class: BROKEN.includes(shard.state) ? "first" : null, on: { click: () => { confirmation.hidden = !confirmation.hidden; } } }, "Backfill this shard"), confirmation);
   }
 
-  async trigger(conf, said, button) {
+  async trigger(conf, status, button) {
     button.disabled = true;
-    said.replaceChildren("Asking Airflow …");
+    status.replaceChildren("Sending the request to Airflow …");
     try {
       const response = await fetch(airflow(`api/v2/dags/${BACKFILL}/dagRuns`), {
         method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" },
@@ -224,9 +224,9 @@ class Shards {
       const answer = await response.json().catch(() => ({}));
       if (!response.ok) throw new Error(typeof answer.detail === "string" ? answer.detail : `Airflow answered ${response.status}`);
       const run = { dag_id: BACKFILL, run_id: answer.dag_run_id };
-      said.replaceChildren("Started: ", out(runAddress(run), answer.dag_run_id));
+      status.replaceChildren("Started: ", out(runAddress(run), answer.dag_run_id));
     } catch (error) {
-      said.replaceChildren(`Not started: ${error.message}`);
+      status.replaceChildren(`Not started: ${error.message}`);
       button.disabled = false;
     }
   }

@@ -1,4 +1,4 @@
-// Light or dark as Airflow is: its choice is kept in localStorage under "theme"; "system" asks the browser.
+// Follows Airflow's light or dark theme, which is in localStorage under "theme"; "system" uses the browser's.
 "use strict";
 (() => {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -7,7 +7,7 @@
       const theme = window.localStorage.getItem("theme");
       if (theme === "light" || theme === "dark") return theme;
     } catch {
-      // No storage: the browser's setting holds.
+      // No storage: use the browser's setting.
     }
     return dark.matches ? "dark" : "light";
   }

@@ -1,4 +1,4 @@
-// How the training goes: progress, the TPU, curves, what the model makes of fixed sentences.
+// The training: progress, the TPU, curves, and predictions for fixed sentences.
 import { Chart } from "./charts.js";
 import { badge, card, count, decimal, duration, empty, fill, h, isNumber, money, percent, progress, short, table, tiles, when } from "./dom.js";
 
@@ -19,7 +19,7 @@ class Training {
       loss: new Chart("Loss", (value) => decimal(value, 2)),
       accuracy: new Chart("Accuracy", shares),
       rate: new Chart("Learning rate", rates),
-      speed: new Chart("Examples a second", short),
+      speed: new Chart("Examples per second", short),
     };
     this.marks = h("p", { class: "faint marks" });
     this.curves = h("div", { class: "two" }, Object.values(this.charts).map((chart) => chart.node));
@@ -30,7 +30,7 @@ class Training {
 
   update(data) {
     fill(this.head, [data.progress, data.run, data.train_batch_size], () => data.progress ? this.headOf(data)
-      : card(null, empty("The training has not begun", "Curves appear here with its first steps.")));
+      : card(null, empty("The training has not started", "Curves appear here after its first steps.")));
     fill(this.tpu, data.tpu, (tpu) => tpu && this.tpuOf(tpu));
     fill(this.fill, data.fill_mask || [], (found) => found.length ? fillMask(found) : null);
     if (data.history) this.draw(data);
@@ -51,7 +51,7 @@ class Training {
         ["Masked-LM accuracy", percent(now.masked_lm_accuracy), "on training data"],
         isNumber(now.next_sentence_accuracy) ? ["Next-sentence accuracy", percent(now.next_sentence_accuracy), "on training data"] : null,
         ["Held-out loss", decimal(about.masked_lm_loss), isNumber(about.unigram_entropy) ? `word frequencies alone: ${decimal(about.unigram_entropy)}` : null],
-        ["Examples a second", short(now.examples_per_second), now.device_kind || now.devices || null],
+        ["Examples per second", short(now.examples_per_second), now.device_kind || now.devices || null],
         left !== null && now.state !== "finished" ? ["Time left", duration(left)] : null,
       ]));
   }
@@ -61,11 +61,11 @@ class Training {
       tiles([
         ["State", h("span", { class: "small" }, badge(tpu.state))],
         ["Type", h("span", { class: "small" }, tpu.accelerator_type), [tpu.provisioning, tpu.zone].filter(Boolean).join(", ")],
-        ["Age", duration(tpu.age_seconds), `in use ${duration(tpu.used_seconds)} in all`],
-        ["Cost so far", money(tpu.cost), isNumber(tpu.price) ? `estimated, ${money(tpu.price)} an hour` : "estimated"],
+        ["Age", duration(tpu.age_seconds), `in use for ${duration(tpu.used_seconds)} in total`],
+        ["Cost to date", money(tpu.cost), isNumber(tpu.price) ? `estimated, ${money(tpu.price)} per hour` : "estimated"],
         ["Preemptions", count(tpu.preemptions), `attempt ${count(tpu.attempt)}`],
       ]),
-      tpu.history.length ? h("details", {}, h("summary", {}, `What happened to it (${tpu.history.length})`),
+      tpu.history.length ? h("details", {}, h("summary", {}, `Events (${tpu.history.length})`),
         h("ol", { class: "history" }, tpu.history.map((line) => h("li", {}, line)))) : null);
   }
 
@@ -82,7 +82,7 @@ class Training {
     accuracy.update([...line("masked LM", "masked_lm_accuracy", "--c3"), ...line("next sentence", "next_sentence_accuracy", "--c4")],
       [...points("held-out masked LM", "masked_lm_accuracy", "--c2"), ...points("held-out next sentence", "next_sentence_accuracy", "--c1")], marks);
     rate.update(line("learning rate", "learning_rate", "--c1"), [], marks);
-    speed.update(line("examples a second", "examples_per_second", "--c1"), [], marks);
+    speed.update(line("examples per second", "examples_per_second", "--c1"), [], marks);
     const steps = (numbers) => numbers.map(count).join(", ") || "none";
     fill(this.marks, [past.step.length, data.checkpoints, data.resumed], () => past.step.length ? [
       h("span", {}, h("span", { class: "mark checkpoint", "aria-hidden": "true" }, "▲"), ` checkpoints: ${steps(data.checkpoints)}`),
@@ -96,14 +96,14 @@ const evaluations = (made) => card(null, h("details", {}, h("summary", {}, `Eval
   made.map((one) => [count(one.step), decimal(one.masked_lm_loss), percent(one.masked_lm_accuracy, 2), decimal(one.perplexity, 1),
     percent(one.next_sentence_accuracy, 2)]))));
 
-/** The sentence with its gap, and the words that the model would put there. */
+/** The sentence with its [MASK] highlighted. */
 function sentence(text) {
   const [before, ...after] = text.split("[MASK]");
   return h("p", { class: "arabic sentence", dir: "auto", lang: "ar" }, before, after.map((rest) => [h("mark", {}, h("bdi", {}, "[MASK]")), rest]));
 }
 
 function fillMask(found) {
-  return card(`Filling gaps, after step ${count(found[0].step)}`, h("ul", { class: "gaps" }, found.map((example) => h("li", {},
+  return card(`Fill-mask predictions at step ${count(found[0].step)}`, h("ul", { class: "gaps" }, found.map((example) => h("li", {},
     sentence(example.text),
     h("ol", { class: "guesses", dir: "rtl" }, example.words.map((one) => h("li", {},
       h("bdi", { class: "arabic" }, one.word), h("span", { class: "guess", "aria-hidden": "true" }, h("i", { width: one.probability })),
