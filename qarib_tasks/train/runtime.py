@@ -1,4 +1,4 @@
-"""What has to be set before Keras and its backend are imported, and once in the trainer's process."""
+"""Setup of the trainer's process: the choice of the Keras backend, the devices, and determinism."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 
 
 def choose_backend(backend: str = "tensorflow") -> str:
-    """Set the backend that `import keras` will take. Call it before anything imports Keras.
+    """Set the backend of `import keras`. Call this before anything imports Keras.
 
     Args:
-        backend: "tensorflow", "jax", or "auto": jax where there is a TPU or several machines train together,
-            tensorflow elsewhere.
+        backend: "tensorflow", "jax", or "auto": jax if this machine has a TPU or several machines train
+            together, otherwise tensorflow.
 
     Returns:
-        the backend that was chosen.
+        the chosen backend.
 
     Raises:
-        ConfigError: its package is not installed.
+        ConfigError: the backend's package is not installed.
     """
     if backend == "auto":
         backend = "jax" if has_tpu() or Place.of().workers > 1 else "tensorflow"
@@ -42,13 +42,13 @@ def choose_backend(backend: str = "tensorflow") -> str:
 
 
 def has_tpu(root: Path = Path("/")) -> bool:
-    """Whether this machine has a TPU that may be used.
+    """Return whether this machine has a TPU that may be used.
 
-    Importing jax to find out would take hold of the TPU, and take seconds. The chips of v2 to v4 show as
-    /dev/accel0 …; from v5e on they are VFIO groups, /dev/vfio/0 …, as other devices can be, so that a PCI
-    device of Google's (0x1ae0) has to be there too, other than its network card (class 0x02). JAX_PLATFORMS
-    without "tpu" in it says that a TPU is not to be used; "tpu" alone, as a TPU VM's startup script sets it,
-    that there is one: jax then says what is wrong where it finds none.
+    The function does not import jax, which would reserve the TPU and take seconds. The chips of v2 to v4
+    appear as /dev/accel0 …; from v5e on they are VFIO groups, /dev/vfio/0 …. Other devices can be VFIO groups
+    too, so a PCI device of Google (0x1ae0) that is not its network card (class 0x02) must exist as well.
+    JAX_PLATFORMS without "tpu" in it means that no TPU is to be used. "tpu" alone, as a TPU VM's startup
+    script sets it, means that the machine has one; if jax finds none, jax reports what is wrong.
     """
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms == "tpu":
@@ -65,41 +65,45 @@ def has_tpu(root: Path = Path("/")) -> bool:
 
 
 def check_machines(job: TrainingJob, place: Place) -> None:
-    """Raises:
-    ConfigError: several machines cannot train with these settings.
+    """Check that the settings can train on this number of machines.
+
+    Raises:
+        ConfigError: several machines cannot train with these settings.
     """
     if place.workers == 1:
         return
     if os.environ.get("KERAS_BACKEND") != "jax":
         raise ConfigError(
-            "TensorFlow trains on one machine", where="train.backend", do="Set jax to train on several"
+            f"the tensorflow backend trains on one machine, not on {place.workers}",
+            where="train.backend",
+            do="Set jax to train on several machines",
         )
     require_divisible(job.train.train_batch_size, place.workers, "machines")
 
 
 def connect_devices(place: Place) -> None:
-    """Have JAX compute on the devices of all workers together: before it is used for anything else."""
+    """Connect JAX to the devices of all ranks. Call this before any other use of JAX."""
     if place.workers == 1:
         return
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]  # in tests; a TPU has its own
-    jax.config.update("jax_enable_preemption_service", False)  # type: ignore[no-untyped-call]  # it would take SIGTERM for itself
+    jax.config.update("jax_enable_preemption_service", False)  # type: ignore[no-untyped-call]  # it would handle SIGTERM itself
     jax.distributed.initialize(
         place.coordinator,
         place.workers,
         place.worker,
         coordinator_bind_address=place.coordinator,
         cluster_detection_method="deactivate",
-        # `Workers` finds out much earlier who is lost, and ends in order; this aborts the process.
+        # `Workers` detects a lost rank much earlier and ends cleanly; this timeout aborts the process.
         heartbeat_timeout_seconds=600,
     )
 
 
 def make_deterministic() -> None:
-    """Have TensorFlow give the same bits for the same inputs on the same machine.
+    """Make TensorFlow return the same bits for the same inputs on the same machine.
 
-    Under jax, TensorFlow only parses examples: it is kept off the GPUs that jax computes on.
+    With the jax backend, TensorFlow only parses examples; the GPUs are hidden from it, as jax uses them.
     """
     import tensorflow as tf
 

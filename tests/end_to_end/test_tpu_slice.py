@@ -25,7 +25,7 @@ from tests.support.training_examples import make_job, write_shard
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SECONDS = 900.0
-READS = re.compile(r"epoch (\d+): worker (\d+) reads (\S+)$", re.MULTILINE)
+READS = re.compile(r"epoch (\d+): rank (\d+) reads (\S+)$", re.MULTILINE)
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_names_its_shards_and_leaves_the_checkpoint(
     state = checkpoints.load(index)
     checkpoints.save(index, state | {"bert/embeddings/LayerNorm/gamma": np.full(16, 1e30, np.float32)})
     before = checksums(checkpoints.state_path("checkpoint-200"))
-    message = r"the loss of step 20[12] is .* its examples are of shard_000\d.tfrecord"
+    message = r"the loss of step 20[12] is .* the examples are from shard_000\d.tfrecord"
     with pytest.raises(TrainingError, match=message):
         train(job)
     assert checkpoints.names()[-1] == "checkpoint-200"

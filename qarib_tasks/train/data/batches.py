@@ -1,9 +1,9 @@
-"""The training examples: TFRecords read in a seeded, repeatable order from a position that can be kept.
+"""The training examples: TFRecords read in a seeded, repeatable order from a position that can be saved.
 
-An epoch reads the shards in an order drawn from (seed, epoch). The records come in windows of
-`shuffle_window`, and each window is shuffled by (seed, epoch, window). A position names the place in the
-shards where its window begins and how much of the window was used, so that going on from it reads one
-window again and nothing else.
+An epoch reads the shards in an order drawn from (seed, epoch). The records are divided into windows of
+`shuffle_window`, and each window is shuffled by (seed, epoch, window). A position says where in the shards
+its window begins and how many of the window's examples are used, so that to resume from it reads one window
+again and nothing else.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ EMPTY_EPOCHS = 100
 
 @dataclass(frozen=True)
 class Position:
-    """Where the reading stands: all zero is the beginning.
+    """How far the data has been read; all zeros is the beginning.
 
     Attributes:
         epoch, window: counted from 0, the window within the epoch.
-        shard: index into the epoch's order of the shards; record, offset: the record's number in the shard
-            and its place in uncompressed bytes. Together they are where the window begins.
-        used: examples of the shuffled window that were used already.
-        corrupt: records that were passed over before the window, over all epochs.
+        shard: index into the epoch's order of the shards, where the window begins.
+        record, offset: index of the window's first record in the shard, and its offset in uncompressed bytes.
+        used: number of examples of the shuffled window that are used.
+        corrupt: number of records skipped before the window, in all epochs.
     """
 
     epoch: int = 0
@@ -52,12 +52,12 @@ class Position:
 
 
 class ExampleStream:
-    """Serialized examples without end, in the order that the seed gives.
+    """An endless stream of serialized examples, in the order that the seed determines.
 
     Args:
-        max_corrupt: corrupt records that are passed over before the next one is an error.
-        host, hosts: this host's number and how many there are. Each reads every so-manieth shard, or every
-            so-manieth record where there are fewer shards than hosts.
+        max_corrupt: number of corrupt records to skip; one more is an error.
+        host, hosts: rank and world size. With n hosts, each reads every n-th shard, or every n-th record if
+            there are fewer shards than hosts.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class ExampleStream:
         self.max_corrupt = max_corrupt
         self.host, self.hosts = host, hosts
         self._corrupt = 0
-        self._last_shard: dict[tuple[int, int], int] = {}  # of each window that was read, by its place
+        self._last_shard: dict[tuple[int, int], int] = {}  # by (epoch, window), for each window read
 
     def batches(self, position: Position, size: int) -> Iterator[tuple[list[bytes], Position]]:
-        """Batches from `position` on, each with the position behind it; an epoch's end does not cut one."""
+        """Yield batches starting at `position`, each with the position after it; batches span epochs."""
         batch: list[bytes] = []
         self._corrupt = position.corrupt
         for start, after, records in self._windows(position):
@@ -86,8 +86,8 @@ class ExampleStream:
                     batch = []
 
     def _windows(self, position: Position) -> Iterator[tuple[Position, Position, list[bytes]]]:
-        """Shuffled windows with their own position and the next one's."""
-        empty = 0  # epochs in a row
+        """Yield each shuffled window with its position and the next window's."""
+        empty = 0  # consecutive epochs without an example
         while True:
             names = self._order(position.epoch)
             found = False
@@ -99,14 +99,14 @@ class ExampleStream:
                 yield position, after, [records[i] for i in shuffled.permutation(len(records))]
                 position = after
             empty = 0 if found or position.window else empty + 1
-            # Another epoch may give this host other shards than those that are empty or left out.
+            # If this host's shards are all empty or left out, another epoch may assign it others.
             if empty > (EMPTY_EPOCHS if self.hosts > 1 else 0):
-                raise InputError("there is no example in the shards", where=self.shards.address)
+                raise InputError("the shards contain no examples", where=self.shards.address)
             if position.window or empty:  # the last window ended with the last record
                 position = Position(position.epoch + 1, corrupt=self._corrupt)
 
     def _order(self, epoch: int) -> list[str]:
-        """This host's shards in the order of an epoch."""
+        """Return this host's shards in the order of an epoch."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.shards.names))
         names = [self.shards.names[i] for i in order]
         return names if self._by_record else names[self.host :: self.hosts]
@@ -115,16 +115,16 @@ class ExampleStream:
     def _by_record(self) -> bool:
         return len(self.shards.names) < self.hosts
 
-    def _pass_over(self, error: CorruptError) -> None:
+    def _skip(self, error: CorruptError) -> None:
         if self._corrupt >= self.max_corrupt:
             raise error
         self._corrupt += 1
         log.warning(
-            "%s: %s; passed over, %d of at most %d", error.where, error.what, self._corrupt, self.max_corrupt
+            "%s: %s; skipped, %d of at most %d", error.where, error.what, self._corrupt, self.max_corrupt
         )
 
     def shards_of(self, before: Position, after: Position) -> list[str]:
-        """The shards that a batch between two positions can have come from: those of its windows."""
+        """Return the shards that a batch between two positions may be from: those of its windows."""
         found = []
         for position in (before, after) if after.used else (before,):
             last = self._last_shard[position.epoch, position.window]
@@ -132,7 +132,7 @@ class ExampleStream:
         return sorted(set(found))
 
     def _fill(self, position: Position, names: list[str]) -> Iterator[tuple[Position, list[bytes]]]:
-        """The windows of one epoch in the order of the shards, each with the position behind it."""
+        """Yield the windows of one epoch in the order of the shards, each with the position after it."""
         records: list[bytes] = []
         window, number, offset = position.window, position.record, position.offset
         for index in range(position.shard, len(names)):
@@ -140,11 +140,11 @@ class ExampleStream:
                 number = offset = 0
                 continue
             if self.hosts > 1:
-                part = f", each {self.hosts}th record" if self._by_record else ""
-                log.info("epoch %d: worker %d reads %s%s", position.epoch, self.host, names[index], part)
+                part = f", every {self.hosts}th record" if self._by_record else ""
+                log.info("epoch %d: rank %d reads %s%s", position.epoch, self.host, names[index], part)
             self.shards.expect(names[index + 1 : index + 2])
             path = self.shards.path(names[index])
-            for after in read_records(path, number, offset, self._pass_over):
+            for after in read_records(path, number, offset, self._skip):
                 number, offset, record = after
                 if self._by_record and number % self.hosts != self.host:
                     continue
@@ -163,14 +163,14 @@ class ExampleStream:
 
 
 class Parser:
-    """Serialized examples → the arrays of a batch, checked against the job.
+    """Parses serialized examples into the arrays of a batch and checks them against the job.
 
-    The published settings leave room for 20 predictions at length 64, of which conversion can never fill
-    more than round(64 × 0.15) = 10: the places behind are cut off, which halves the output layer's work and
-    leaves the loss as it is.
+    The published settings allow 20 predictions at length 64, but conversion never makes more than
+    round(64 × 0.15) = 10. The parser removes the unused columns, which halves the output layer's work and
+    does not change the loss.
 
     Args:
-        address: what the examples are of, for errors; empty for the training data.
+        address: where the examples are from, for errors; empty for the training data.
     """
 
     def __init__(self, job: TrainingJob, vocab_size: int, address: str = "") -> None:
@@ -192,34 +192,38 @@ class Parser:
         }
 
     def __call__(self, records: list[bytes]) -> Batch:
-        """int32 arrays: input_ids, input_mask, segment_ids [records, length]; masked_lm_positions,
-        masked_lm_ids, masked_lm_weights [records, predictions]; next_sentence_labels [records].
+        """Parse the records of a batch.
+
+        Returns:
+            int32 arrays: input_ids, input_mask, segment_ids [records, length]; masked_lm_positions,
+            masked_lm_ids, masked_lm_weights [records, predictions]; next_sentence_labels [records].
 
         Raises:
-            CorruptError: an example has other features, lengths or ids than the job says.
+            CorruptError: an example's features, lengths or ids do not match the job's settings.
         """
         try:
             parsed = tf.io.parse_example(tf.constant(records), self.features)
         except tf.errors.InvalidArgumentError as error:
             raise CorruptError(
-                f"an example is not as max_seq_length and max_predictions_per_seq say: {error.message}",
+                f"an example does not match max_seq_length and max_predictions_per_seq: {error.message}",
                 where=self.address,
-                do="Convert the shards again with the settings of this training",
+                do="Convert the shards again with this training's settings",
             ) from None
         batch = {name: value.numpy().astype(np.int32) for name, value in parsed.items()}
         batch["next_sentence_labels"] = batch["next_sentence_labels"][:, 0]
         highest = max(int(batch[name].max()) for name in ("input_ids", "masked_lm_ids"))
         if highest >= self.vocab_size:
             raise CorruptError(
-                f"an example holds the wordpiece {highest}, the vocabulary ends at {self.vocab_size - 1}",
+                f"an example contains wordpiece id {highest}; the vocabulary's last id is "
+                f"{self.vocab_size - 1}",
                 where=self.address,
-                do="Convert the shards again with the vocabulary of this training",
+                do="Convert the shards again with this training's vocabulary",
             )
         if batch["masked_lm_weights"][:, self.predictions :].any():
             raise CorruptError(
                 f"an example has more than {self.predictions} predictions",
                 where=self.address,
-                do="Set masked_lm_prob to that of the conversion",
+                do="Set masked_lm_prob to the conversion's value",
             )
         for name in ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights"):
             batch[name] = batch[name][:, : self.predictions]
@@ -227,10 +231,10 @@ class Parser:
 
 
 def heldout_examples(shards: Shards, limit: int) -> list[bytes]:
-    """At most `limit` serialized examples, one of each shard in turn, the same ones every time.
+    """Return at most `limit` serialized examples, one of each shard in turn, the same ones every time.
 
     Raises:
-        InputError: there is none.
+        InputError: the shards contain no examples.
     """
     readers = []
     for name in shards.names:
@@ -244,16 +248,16 @@ def heldout_examples(shards: Shards, limit: int) -> list[bytes]:
             elif len(examples) < limit:
                 examples.append(record)
     if not examples:
-        raise InputError("there is no example in the held-out shards", where=shards.address)
+        raise InputError("the held-out shards contain no examples", where=shards.address)
     return examples
 
 
 class Prefetched:
-    """Parsed batches with their positions, made ahead by a thread while the device works.
+    """Parsed batches with their positions, which a thread prepares while the device works.
 
     Args:
-        size: examples a batch.
-        ahead: batches.
+        size: examples per batch.
+        ahead: number of batches to prepare ahead.
     """
 
     def __init__(
@@ -262,7 +266,7 @@ class Prefetched:
         self.stream = stream
         self._queue: queue.Queue[Any] = queue.Queue(ahead)
         self._stop = threading.Event()
-        self.waited = 0.0  # seconds that `next` stood still
+        self.waited = 0.0  # seconds that `next` waited
         self._thread = threading.Thread(
             target=self._fill, args=(stream.batches(position, size), parse), name="batches", daemon=True
         )
@@ -286,7 +290,7 @@ class Prefetched:
         return False
 
     def next(self) -> tuple[Batch, Position]:
-        """The next batch and the position behind it. An error of the reader is raised here."""
+        """Return the next batch and the position after it. An error of the reader is raised here."""
         started = time.monotonic()
         item = self._queue.get()
         self.waited += time.monotonic() - started

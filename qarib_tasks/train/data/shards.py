@@ -1,7 +1,7 @@
 """The shards of a folder or a bucket, and the records in them.
 
-TensorFlow's own gs:// client cannot be pointed at an emulator, so shards of a bucket are staged to a local
-folder, one ahead of the reader, and those read before make room when the folder grows.
+TensorFlow's own gs:// client cannot use an emulator, so shards of a bucket are staged to a local folder, one
+ahead of the reader. When the folder grows too large, shards that were read are deleted from it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from qarib_tasks.errors import InputError
 from qarib_tasks.layout import TFRECORD
 from qarib_tasks.storage.bucket import Bucket, split_address
 
-CACHE_BYTES = 20 << 30  # staged shards that were read are kept up to this
+CACHE_BYTES = 20 << 30  # most bytes of staged shards that were read and are kept
 
 
 def open_address(address: str, cache: Path) -> Path:
-    """A file, local or gs://, as a local path; one of a bucket is staged below `cache`.
+    """Return the local path of a file, local or gs://; a file of a bucket is staged below `cache`.
 
     Raises:
-        InputError: it does not exist.
+        InputError: the file does not exist.
     """
     if not address.startswith("gs://"):
         if not Path(address).is_file():
@@ -33,7 +33,7 @@ def open_address(address: str, cache: Path) -> Path:
 
 
 def _stage(bucket: Bucket, name: str, cache: Path, blob: Any = None) -> Path:
-    """Download an object, verified, to a name that also holds its checksum, unless it is there."""
+    """Download and verify an object, unless it is cached; its path contains its checksum."""
     blob = blob or bucket.get(name)
     if blob is None:
         raise InputError("no such object", where=bucket.address + name)
@@ -46,16 +46,16 @@ def _stage(bucket: Bucket, name: str, cache: Path, blob: Any = None) -> Path:
 
 
 class Shards:
-    """The `*.tfrecord` files of a folder, and of those that it extends.
+    """The `*.tfrecord` files of a folder and of the folders that it extends.
 
     Args:
-        address: of the folder, local or gs://.
-        left_out: files that are not read. They keep their place in `names` even where they are not there, so
-            that a position in the others' order holds when they are repaired later.
-        earlier: addresses of the folders that are read besides.
+        address: the folder, local or gs://.
+        left_out: files to skip. They keep their place in `names` even if they do not exist, so that a
+            position stays valid when they are repaired later.
+        earlier: addresses of the folders that this folder extends; they are read too.
 
     Raises:
-        InputError: a folder holds none, or two have one of the same name.
+        InputError: a folder has no shards, or two folders have a shard of the same name.
     """
 
     def __init__(
@@ -71,14 +71,16 @@ class Shards:
         for folder in (*earlier, address):
             here = _list(folder)
             if not here.keys() - self.left_out:
-                raise InputError("there is no *.tfrecord", where=folder, do="Convert the shards first")
+                raise InputError("no *.tfrecord file found", where=folder, do="Convert the shards first")
             if twice := sorted(here.keys() & self._places.keys()):
-                raise InputError(f"{twice[0]} is in a folder that this one extends too", where=folder)
+                raise InputError(
+                    f"{twice[0]} exists here and in a folder that this one extends", where=folder
+                )
             self._places |= here
         self.names = sorted(self._places.keys() | self.left_out)
 
     def path(self, name: str) -> Path:
-        """Where the shard can be read."""
+        """Return the shard's local path; a shard of a bucket is staged first."""
         place = self._places[name]
         if isinstance(place, Path):
             return place
@@ -87,8 +89,8 @@ class Shards:
             return _stage(bucket, name, self.cache, blob)
 
     def expect(self, names: Sequence[str]) -> None:
-        """Begin to stage shards that will be read next. A failure shows when they are."""
-        names = [name for name in names if name not in self.left_out and self._is_far(name)]
+        """Start to stage the shards to be read next. A failure is raised when they are read."""
+        names = [name for name in names if name not in self.left_out and self._is_remote(name)]
         if not names or (self._ahead and self._ahead.is_alive()):
             return
 
@@ -103,15 +105,15 @@ class Shards:
         self._ahead.start()
 
     def release(self, name: str) -> None:
-        """Say that a shard was read to its end; the ones longest unread give way when space is needed."""
-        if not self._is_far(name):
+        """Mark a shard as read; when space is needed, the least recently read ones are deleted."""
+        if not self._is_remote(name):
             return
         path = self.path(name)
         self._read = [other for other in self._read if other != path] + [path]
         while sum(self._size(p) for p in self._read) > CACHE_BYTES:
             self._read.pop(0).unlink(missing_ok=True)
 
-    def _is_far(self, name: str) -> bool:
+    def _is_remote(self, name: str) -> bool:
         return not isinstance(self._places[name], Path)
 
     @staticmethod
@@ -120,7 +122,7 @@ class Shards:
 
 
 def _list(folder: str) -> dict[str, Path | tuple[Bucket, Any]]:
-    """The shards in a folder, by name: paths, or a bucket's objects."""
+    """Return the shards of a folder by name, as paths or as a bucket's objects."""
     if not folder.startswith("gs://"):
         return {path.name: path for path in Path(folder).glob(f"*{TFRECORD}")}
     bucket = Bucket(folder.rstrip("/") + "/")

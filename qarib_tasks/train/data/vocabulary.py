@@ -1,4 +1,4 @@
-"""The vocabulary as the trainer needs it: its size, its special tokens' ids, its checksum."""
+"""The trainer's vocabulary: its size, its special tokens' ids, its checksum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qarib_tasks.vocabulary.file import load_vocab
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`vocab.txt` on this machine: one wordpiece a line, its id the number of the line."""
+    """`vocab.txt` on this machine: one wordpiece per line; its id is its line's index from 0."""
 
     path: Path
     tokens: list[str]

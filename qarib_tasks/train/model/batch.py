@@ -10,7 +10,7 @@ Batch = dict[str, np.ndarray]
 
 
 def padded(batch: Mapping[str, np.ndarray], size: int) -> Batch:
-    """Fill a batch up to `size` with examples that count for nothing."""
+    """Fill a batch up to `size` with padding examples, which have no effect on any figure."""
     missing = size - len(batch["input_ids"])
     fill = {"next_sentence_labels": -1}
     return {

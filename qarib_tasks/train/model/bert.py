@@ -1,7 +1,8 @@
 """BERT for pre-training: encoder, pooler, masked-LM head and next-sentence head (Devlin et al., 2018).
 
-Built from Keras 3 layers after google-research/bert's `modeling.py` and `run_pretraining.py`. Every variable
-is known by its name in the reference's checkpoints, such as `bert/encoder/layer_0/output/dense/kernel`.
+Built from Keras 3 layers, following google-research/bert's `modeling.py` and `run_pretraining.py`. Every
+variable has the name that it has in the reference's checkpoints, such as
+`bert/encoder/layer_0/output/dense/kernel`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from keras import layers, ops
 
 from qarib_tasks.config.training import ModelConfig, TrainingJob
 
-# Added to the attention scores of padding, so that their share is 0 in float32.
+# Added to the attention scores of padding, so that its attention weights are 0 in float32.
 MASKED_SCORE = -10_000.0
 INPUTS = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
-# Room for the draws of one step (three a layer and one more) in the counter of the random numbers.
-DRAWS_A_STEP = 256
+# Counter values reserved for the random draws of one step, which needs three per layer and one more.
+DRAWS_PER_STEP = 256
 
 
 def gelu(x: Any) -> Any:
@@ -29,14 +30,14 @@ def gelu(x: Any) -> Any:
 
 
 def normalization(policy: str) -> layers.LayerNormalization:
-    """LayerNorm, which computes in float32 whatever the precision of its input and output."""
+    """LayerNorm, which computes in float32 at any precision of its input and output."""
     return layers.LayerNormalization(epsilon=1e-12, name="LayerNorm", dtype=policy)
 
 
 def mixed(x: Any) -> Any:
-    """A permutation of the uint32 numbers that leaves no visible order.
+    """Hash uint32 numbers one to one.
 
-    With the constants of "lowbias32", which change half of the bits for any bit changed (C. Wellons,
+    Uses the constants of "lowbias32": a change of any input bit changes half of the output bits (C. Wellons,
     "Prospecting for hash functions", 2018).
     """
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
@@ -45,10 +46,10 @@ def mixed(x: Any) -> Any:
 
 
 def random_bits(shape: tuple[int, ...], key: Any) -> Any:
-    """Uniform uint32 numbers, each a function of its place in `shape` and of `key` alone.
+    """Return uniform uint32 numbers, each a function only of its index in `shape` and of `key`.
 
-    So they are the same on every backend and on any number of devices, and cost less than the backends' own
-    generators, whose quality dropout has no use for.
+    They are the same on every backend and on any number of devices. They cost less than the backends' own
+    generators, whose quality dropout does not need.
 
     Args:
         key: two integers.
@@ -65,10 +66,10 @@ def random_bits(shape: tuple[int, ...], key: Any) -> Any:
 
 
 class Dropout(layers.Layer):  # type: ignore[misc]
-    """Dropout whose random numbers come from a counter shared by the whole model.
+    """Dropout whose random numbers are from a counter that all layers of the model share.
 
-    keras.layers.Dropout keeps a generator each; with one, `[seed, step]` decides all random numbers of a
-    step, and a checkpoint has no random state to hold.
+    Each keras.layers.Dropout has its own generator. With a single one, `[seed, step]` determines all random
+    numbers of a step, and a checkpoint needs no random state.
     """
 
     def __init__(self, rate: float, generator: keras.random.SeedGenerator, policy: str) -> None:
@@ -122,7 +123,7 @@ class EncoderLayer(layers.Layer):  # type: ignore[misc]
 
 
 class PretrainingBert(keras.Model):  # type: ignore[misc]
-    """The model. Its call gives logits; `losses` and `counts` below make losses and accuracies of them.
+    """The model. Calling it returns logits; `losses` and `counts` below compute losses and accuracies.
 
     Args:
         precision: "bfloat16" multiplies matrices in bfloat16 (mixed precision, as on TPUs); the variables,
@@ -158,23 +159,23 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
             self.pooler = layers.Dense(hidden, activation="tanh", dtype=policy)
             self.seq_weights = self.add_weight(shape=(2, hidden), initializer="zeros", name="seq_weights")
             self.seq_bias = self.add_weight(shape=(2,), initializer="zeros", name="seq_bias")
-        # Calling the model makes its variables; on a symbolic batch nothing is computed.
+        # Calling the model creates its variables; on a symbolic batch nothing is computed.
         self({name: keras.KerasTensor((1, 2), "int32", name=name) for name in INPUTS})
 
     def call(self, batch: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """Logits of the positions that carry a prediction, and of the next sentence.
+        """Return the logits of the masked positions and of the next sentence.
 
         Args:
             batch: integer tensors: input_ids, input_mask, segment_ids [batch, length] and
                 masked_lm_positions [batch, predictions].
 
         Returns:
-            float32: masked_lm [batch · predictions, vocabulary]; unless left out, next_sentence [batch, 2].
+            float32: masked_lm [batch · predictions, vocabulary]; unless turned off, next_sentence [batch, 2].
         """
         hidden = self.encode(batch, training=training)
         length, size = ops.shape(hidden)[1:]
-        # A product with one-hot rows picks exactly the same numbers as an index does; its gradient is a
-        # product too, and it stays within each example, so that a batch divided over chips stays divided.
+        # A product with one-hot rows selects exactly the same numbers as an index does. Its gradient is a
+        # product too. It stays within each example, so a batch that is divided over chips stays divided.
         picked = ops.one_hot(batch["masked_lm_positions"], length, dtype=hidden.dtype)
         masked = ops.reshape(ops.matmul(picked, hidden), (-1, size))
         masked = self.transform_norm(self.transform(masked))
@@ -187,7 +188,7 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
         return outputs
 
     def encode(self, batch: Mapping[str, Any], training: bool = False) -> Any:
-        """The encoder's output [batch, length, hidden]."""
+        """Return the encoder's output [batch, length, hidden]."""
         ids = batch["input_ids"]
         length = ops.shape(ids)[1]
         types = ops.one_hot(batch["segment_ids"], self.config.type_vocab_size, dtype="float32")
@@ -203,7 +204,7 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
         return hidden
 
     def named_variables(self) -> dict[str, keras.Variable]:
-        """Every trainable variable by its name in the reference's checkpoints, in a fixed order."""
+        """Return every trainable variable by its name in the reference's checkpoints, in a fixed order."""
         named: dict[str, keras.Variable] = {}
 
         def dense(name: str, layer: layers.Dense) -> None:
@@ -238,9 +239,9 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
 def initial_values(
     shapes: Mapping[str, tuple[int, ...]], config: ModelConfig, seed: int
 ) -> dict[str, np.ndarray]:
-    """BERT's initial weights: truncated normal, zeros for biases, ones for LayerNorm's gamma.
+    """Return BERT's initial weights: truncated normal, zeros for biases, ones for LayerNorm's gamma.
 
-    Drawn by numpy, each variable from the seed and its own name, so that every backend starts alike.
+    NumPy draws each variable from the seed and its name, so that all backends start with the same weights.
 
     Returns:
         float32 arrays by name.
@@ -258,7 +259,7 @@ def initial_values(
 
 
 def truncated_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Float32 draws of a standard normal, those beyond two standard deviations drawn again."""
+    """Draw float32 numbers of a standard normal; redraw those beyond two standard deviations."""
     values = random.standard_normal(shape, np.float32)
     while (outside := np.abs(values) > 2).any():
         values[outside] = random.standard_normal(int(outside.sum()), np.float32)
@@ -266,10 +267,10 @@ def truncated_normal(random: np.random.Generator, shape: tuple[int, ...]) -> np.
 
 
 def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
-    """The job's model with the initial weights of its seed."""
-    # Without this a second model in the same process differed from the first in the last bits (measured).
-    # Keras numbers its layers through the process, dense_9 before dense_10: the order of sums by such names
-    # in TensorFlow's graph optimizer is the likely reason.
+    """Build the job's model with the initial weights of its seed."""
+    # Without this, a second model in the same process differs from the first in the last bits (measured).
+    # The likely reason: Keras numbers the layers of a process, and TensorFlow's graph optimizer orders sums
+    # by names such as dense_9 and dense_10.
     keras.utils.clear_session()
     model = PretrainingBert(
         job.model, vocab_size, next_sentence=job.train.next_sentence, precision=job.train.precision
@@ -282,10 +283,10 @@ def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
 
 
 def cross_entropy(logits: Any, ids: Any) -> tuple[Any, Any]:
-    """The loss of each prediction, and whether it is right: no entry's logit is above the right one's.
+    """Return the loss of each prediction, and whether it is right: no logit is above the right entry's.
 
-    Written out, as the backends' own functions and an argmax go over the logits, by far the largest array of
-    a step, several times more.
+    Written out, because the backends' own functions and an argmax read the logits, by far the largest array
+    of a step, several more times.
 
     Args:
         logits: [predictions, entries] float32. ids: [predictions] int32.
@@ -301,15 +302,16 @@ def cross_entropy(logits: Any, ids: Any) -> tuple[Any, Any]:
 
 
 def losses(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
-    """The losses of a batch as the reference defines them.
+    """Return the losses of a batch as the reference defines them.
 
     Args:
-        outputs: of the model. batch: also masked_lm_ids and masked_lm_weights [batch, predictions], and
+        outputs: the model's outputs.
+        batch: the model's inputs and masked_lm_ids and masked_lm_weights [batch, predictions], and
             next_sentence_labels [batch].
 
     Returns:
         float32 scalars: loss (the sum of the others), masked_lm_loss (a mean over the predictions, in nats)
-        and, unless left out, next_sentence_loss.
+        and, unless turned off, next_sentence_loss.
     """
     weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")
     each, _ = cross_entropy(outputs["masked_lm"], ops.reshape(batch["masked_lm_ids"], (-1,)))
@@ -322,10 +324,10 @@ def losses(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, An
 
 
 def counts(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Sums over a batch from which means over many batches are made. A label of -1 marks a padding example.
+    """Return sums over a batch, to compute means over many batches. A label of -1 marks a padding example.
 
     Returns:
-        float32 scalars: predictions, right_predictions, masked_lm_loss_sum; and, unless left out,
+        float32 scalars: predictions, right_predictions, masked_lm_loss_sum; and, unless turned off,
         sentences, right_sentences, next_sentence_loss_sum.
     """
     weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")

@@ -1,6 +1,6 @@
 """BERT's optimizer and learning-rate schedule, as google-research/bert's `optimization.py` defines them.
 
-Functions over tensors of whichever backend Keras runs on; a step adapter holds the variables.
+The functions work on tensors of the backend that Keras runs on; a step adapter holds the variables.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ CLIP_NORM = 1.0
 
 
 def learning_rate_at(step: Any, *, peak: float, train_steps: int, num_warmup_steps: int) -> Any:
-    """The rate of the update number `step`, counted from 0: a linear warm-up from 0, then a line to 0.
+    """Return the rate of the update `step`, counted from 0: linear warm-up from 0, then linear decay to 0.
 
-    The falling line is that of the whole training: it starts at `peak` at step 0, under the warm-up.
+    The decay spans all training steps: its line starts at `peak` at step 0, hidden by the warm-up.
 
     Args:
         step: scalar integer tensor, or an int.
@@ -36,12 +36,12 @@ def learning_rate_at(step: Any, *, peak: float, train_steps: int, num_warmup_ste
 
 
 def is_decayed(name: str) -> bool:
-    """Whether weight decay applies to the variable of this TF 1 name."""
+    """Return whether weight decay applies to the variable with this TF 1 name."""
     return not any(part in name for part in ("LayerNorm", "layer_norm", "bias"))
 
 
 def global_norm(gradients: Sequence[Any]) -> Any:
-    """The square root of the sum of all squares, a float32 scalar."""
+    """Return the square root of the sum of all squares, a float32 scalar."""
     squares = [ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients]
     return ops.sqrt(ops.sum(ops.stack(squares)))
 
@@ -55,10 +55,10 @@ def clip_by_global_norm(gradients: Sequence[Any], norm: Any) -> list[Any]:
 def adamw(
     variable: Any, gradient: Any, first: Any, second: Any, rate: Any, *, decayed: bool
 ) -> tuple[Any, Any, Any]:
-    """One update of BERT's AdamW: no bias correction, weight decay added to the update, not to the loss.
+    """Compute an update of BERT's AdamW: no bias correction, weight decay in the update, not in the loss.
 
     Args:
-        variable, gradient, first, second: tensors of one shape; the variable, its clipped gradient, and the
+        variable, gradient, first, second: tensors of one shape: the variable, its clipped gradient, and the
             running averages of the gradient and of its square.
         rate: learning rate, a scalar.
 

@@ -1,4 +1,4 @@
-"""How fast a training runs, and on what."""
+"""A training's devices and its speed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from qarib_tasks.machines.chips import TrainingShape, chip_of_device
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a training computes on.
+    """The devices that a training computes on.
 
     Attributes:
         backend: "tensorflow" or "jax".
-        device_kind: as the backend names it, such as "TPU v5 lite" or "cpu".
-        devices: that a batch is divided over, of all hosts.
+        device_kind: the backend's name of the device, such as "TPU v5 lite" or "cpu".
+        devices: number of devices that a batch is divided over, on all hosts.
     """
 
     backend: str
@@ -24,7 +24,7 @@ class Hardware:
 
     @property
     def peak_flops(self) -> float | None:
-        """Of all devices together, in bfloat16 operations a second; None where it is not known."""
+        """Peak of all devices together in bfloat16 operations per second; None if it is not known."""
         chip = chip_of_device(self.device_kind)
         return self.devices * chip.peak_bfloat16_flops / chip.devices if chip else None
 
@@ -34,14 +34,18 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Speed:
-    """Makes figures of the time that steps took."""
+    """Computes the throughput of steps from the time that they took."""
 
     hardware: Hardware
     shape: TrainingShape
 
     def figures(self, steps: int, seconds: float) -> dict[str, Any]:
-        """examples_per_second, tokens_per_second (padding included) and, where the devices' peak is known,
-        model_flops_utilization: the share of the peak that the model's matrix products took."""
+        """Return the throughput of `steps` that took `seconds`.
+
+        Returns:
+            examples_per_second, tokens_per_second (padding included) and, if the devices' peak is known,
+            model_flops_utilization: the share of the peak that the model's matrix products used.
+        """
         rate = steps * self.shape.batch / seconds
         figures = {
             "examples_per_second": round(rate, 1),

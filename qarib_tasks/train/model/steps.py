@@ -1,4 +1,4 @@
-"""The one thing Keras has no neutral form of: a training step. One adapter a backend, chosen here."""
+"""The training step, which Keras does not abstract over backends: one adapter per backend, chosen here."""
 
 from __future__ import annotations
 
@@ -18,46 +18,50 @@ class Steps(Protocol):
     """A model with its optimizer's state on one backend.
 
     A batch holds integer arrays: input_ids, input_mask, segment_ids [batch, length]; masked_lm_positions,
-    masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels [batch]. To `train` each
-    process gives its own part of a batch, to `evaluate` and `predict` all the whole.
+    masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels [batch]. Each process passes
+    its own part of a batch to `train`, and the full batch to `evaluate` and `predict`.
     """
 
     hardware: Hardware
 
     def share(self, source: bool) -> None:
-        """Have all processes that train together go on with the state of the one that is the source."""
+        """Copy the state of the process whose `source` is true to all processes that train together."""
         ...
 
     def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        """One update. Scalars: those of `model.losses` and `model.counts`, gradient_norm, learning_rate."""
+        """Run one update.
+
+        Returns:
+            the scalars of `bert.losses` and `bert.counts`, gradient_norm and learning_rate.
+        """
         ...
 
     def train_several(self, batches: Sequence[Mapping[str, np.ndarray]]) -> Sequence[Mapping[str, Any]]:
-        """`train` with each batch, in one call of the device."""
+        """Run `train` with each batch, in one call of the device."""
         ...
 
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        """The scalars of `model.counts`, without dropout."""
+        """Return the scalars of `bert.counts`, without dropout."""
         ...
 
     def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The masked-LM logits, float32 [batch × predictions, entries], without dropout.
+        """Return the masked-LM logits, float32 [batch × predictions, entries], without dropout.
 
-        The batch need hold no masked_lm_ids, masked_lm_weights and next_sentence_labels.
+        The batch does not need masked_lm_ids, masked_lm_weights and next_sentence_labels.
         """
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Weights by name, the optimizer's averages (`…/adam_m`, `…/adam_v`) and `global_step`."""
+        """Return the weights by name, the optimizer's averages (`…/adam_m`, `…/adam_v`), `global_step`."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what `state` gave."""
+        """Load a state that `state` returned."""
         ...
 
 
 def make_steps(model: PretrainingBert, config: TrainConfig, seed: int) -> Steps:
-    """The adapter of the backend that Keras runs on."""
+    """Return the adapter of the backend that Keras runs on."""
     if keras.backend.backend() == "tensorflow":
         from qarib_tasks.train.model.steps_tensorflow import TensorFlowSteps
 
@@ -66,4 +70,4 @@ def make_steps(model: PretrainingBert, config: TrainConfig, seed: int) -> Steps:
         from qarib_tasks.train.model.steps_jax import JaxSteps
 
         return JaxSteps(model, config, seed)
-    raise ConfigError(f"the trainer has no steps for the Keras backend {keras.backend.backend()!r}")
+    raise ConfigError(f"the trainer does not support the Keras backend {keras.backend.backend()!r}")

@@ -1,9 +1,9 @@
 """The training step on JAX: a pure function, compiled once, its batch divided over all devices.
 
-Weights and optimizer are copied to every device (data parallelism); the compiler sees one program over the
-whole batch and puts the sums over devices where they are needed, so that the result does not depend on the
-number of devices but for the order of sums. So it is with dropout: its random numbers are functions of
-(seed, step) and their place in the whole batch.
+Weights and optimizer are copied to every device (data parallelism). The compiler sees one program over the
+global batch and inserts the sums over devices where they are needed, so the number of devices changes only
+the order of sums in the result. The same holds for dropout: its random numbers are functions of (seed, step)
+and of their index in the global batch.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.batch import padded
-from qarib_tasks.train.model.bert import DRAWS_A_STEP, PretrainingBert, counts, losses
+from qarib_tasks.train.model.bert import DRAWS_PER_STEP, PretrainingBert, counts, losses
 from qarib_tasks.train.model.speed import Hardware
 
 Tree = dict[str, Any]
-# The names of a batch's arrays and the shape of each behind the first axis, in the order of the columns.
+# The names of a batch's arrays and the shape of each without the first axis, in the order of the columns.
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -35,7 +35,7 @@ class JaxSteps:
     """See `steps.Steps`.
 
     Args:
-        devices: those to compute on; all of them, of all hosts, unless given.
+        devices: devices to compute on; by default all devices of all hosts.
 
     Raises:
         ConfigError: the batch cannot be divided by the devices.
@@ -88,7 +88,7 @@ class JaxSteps:
 
     @cached_property
     def _state(self) -> Tree:
-        """Weights, both averages and the number of steps done; at first those of the model."""
+        """Weights, both averages and the number of completed steps; initially those of the model."""
         weights = {name: np.asarray(variable.value) for name, variable in self.variables.items()}
         zeros = {name: np.zeros_like(value) for name, value in weights.items()}
         return self._place({"weights": weights, "first": zeros, "second": zeros, "step": np.int32(0)})
@@ -101,7 +101,7 @@ class JaxSteps:
         if jax.process_count() == 1:
             copied: jax.Array = jax.device_put(np.array(value), self.replicated)
             return copied
-        # The same as above, which would first compare the arrays of all processes, one after another.
+        # device_put would first compare the arrays of all processes, one after another.
         return jax.make_array_from_callback(np.shape(value), self.replicated, lambda _: np.array(value))
 
     def share(self, source: bool) -> None:
@@ -109,31 +109,31 @@ class JaxSteps:
             self.restore(multihost_utils.broadcast_one_to_all(self.state(), is_source=source))
 
     def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        own, layout = packed(batch)
-        whole = jax.make_array_from_process_local_data(self.divided, own)  # type: ignore[no-untyped-call]
-        self._state, values = self._train(self._state, whole, layout)
+        local, layout = packed(batch)
+        rows = jax.make_array_from_process_local_data(self.divided, local)  # type: ignore[no-untyped-call]
+        self._state, values = self._train(self._state, rows, layout)
         return Figures(self._names, values)
 
     def train_several(self, batches: Sequence[Mapping[str, np.ndarray]]) -> Sequence[Mapping[str, Any]]:
         if len(batches) == 1:
             return [self.train(batches[0])]
         layout = packed(batches[0])[1]
-        own = np.stack([packed(batch)[0] for batch in batches])
-        each = jax.make_array_from_process_local_data(self.divided_each, own)  # type: ignore[no-untyped-call]
+        local = np.stack([packed(batch)[0] for batch in batches])
+        each = jax.make_array_from_process_local_data(self.divided_each, local)  # type: ignore[no-untyped-call]
         self._state, values = self._train_several(self._state, each, layout)
         return [Figures(self._names, values, number) for number in range(len(batches))]
 
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         devices = self.hardware.devices
         rows, layout = packed(padded(batch, -(-len(batch["input_ids"]) // devices) * devices))
-        whole = jax.make_array_from_callback(rows.shape, self.divided, lambda place: rows[place])
-        return self._evaluate(self._state["weights"], whole, layout)  # type: ignore[no-any-return]
+        divided = jax.make_array_from_callback(rows.shape, self.divided, lambda index: rows[index])
+        return self._evaluate(self._state["weights"], divided, layout)  # type: ignore[no-any-return]
 
     def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.asarray(self._predict(self._state["weights"], dict(batch)), np.float32)
 
     def lower(self, layout: Layout) -> jax.stages.Lowered:
-        """The training step lowered for these devices, to be compiled where they are not."""
+        """Lower the training step for these devices, to compile it on a machine without them."""
 
         def described(shape: tuple[int, ...], dtype: str, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
@@ -148,10 +148,10 @@ class JaxSteps:
         return self._train.lower(state, batch, layout)
 
     def train_step(self, state: Tree, packed: Any, layout: Layout) -> tuple[Tree, Any]:
-        """One update as a pure function: (state, batch) → (state, figures in the order of `_names`)."""
+        """Run one update as a pure function: (state, batch) → (state, figures in the order of `_names`)."""
         batch = unpacked(packed, layout)
         step = state["step"]
-        random = jnp.stack([jnp.uint32(self.seed), step.astype(jnp.uint32) * DRAWS_A_STEP])
+        random = jnp.stack([jnp.uint32(self.seed), step.astype(jnp.uint32) * DRAWS_PER_STEP])
 
         def loss_of(weights: Tree) -> tuple[Any, Tree]:
             outputs = self._call(weights, batch, random)
@@ -183,7 +183,7 @@ class JaxSteps:
         return new, jnp.stack([figures[name] for name in self._names])
 
     def train_steps(self, state: Tree, batches: Any, layout: Layout) -> tuple[Tree, Any]:
-        """An update for each of the batches, [batches, examples, columns] → figures [batches, figures]."""
+        """Run an update per batch: [batches, examples, columns] → figures [batches, figures]."""
         return jax.lax.scan(lambda held, batch: self.train_step(held, batch, layout), state, batches)
 
     def evaluate_step(self, weights: Tree, packed: Any, layout: Layout) -> Tree:
@@ -191,7 +191,7 @@ class JaxSteps:
         return counts(self._call(weights, batch, None), batch)
 
     def _call(self, weights: Tree, batch: Tree, random: Any) -> Tree:
-        """The model's outputs with these weights as its variables; with dropout where `random` is given."""
+        """Return the model's outputs with these weights as its variables; with dropout if `random` is set."""
         places = [(self.variables[name], value) for name, value in weights.items()]
         if random is not None:
             places.append((self.model.generator.state, random))
@@ -220,10 +220,11 @@ class JaxSteps:
 
 
 class Figures(Mapping[str, float]):
-    """Scalars of a step that are on a device, in one array: one transfer for all, begun at once.
+    """Scalars of a step that a device holds in one array; a single transfer for all starts at once.
 
     Args:
-        values: [figures], or [steps, figures] where the step is one of several; `row`: which.
+        values: [figures], or [steps, figures] if the call ran several steps.
+        row: index of the step, if the call ran several.
     """
 
     def __init__(self, names: tuple[str, ...], values: jax.Array, row: int | None = None) -> None:
@@ -242,7 +243,7 @@ class Figures(Mapping[str, float]):
 
 
 def packed(batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
-    """A batch's arrays as one, [examples, columns] int32: one transfer to the devices instead of seven."""
+    """Join a batch's arrays into one, [examples, columns] int32: one transfer to the devices, not seven."""
     names = sorted(batch)
     rows = [batch[name].reshape(len(batch[name]), -1) for name in names]
     layout = tuple((name, batch[name].shape[1:]) for name in names)
@@ -250,7 +251,7 @@ def packed(batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Layout]:
 
 
 def unpacked(packed: Any, layout: Layout) -> Tree:
-    """[examples, columns] int32 → the batch's arrays by name."""
+    """Split [examples, columns] int32 into the batch's arrays by name."""
     batch, start = {}, 0
     for name, shape in layout:
         width = int(np.prod(shape, dtype=int))

@@ -1,4 +1,4 @@
-"""The training step on TensorFlow: gradients by a tape, one device, compiled with XLA unless that is off."""
+"""The training step on TensorFlow: a gradient tape on one device, compiled with XLA unless XLA is off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.train.model import optimizer
-from qarib_tasks.train.model.bert import DRAWS_A_STEP, PretrainingBert, counts, losses
+from qarib_tasks.train.model.bert import DRAWS_PER_STEP, PretrainingBert, counts, losses
 from qarib_tasks.train.model.speed import Hardware
 
 
@@ -21,7 +21,7 @@ class TensorFlowSteps:
         self.model = model
         self.config = config
         self.seed = seed
-        # Its device is the one that TensorFlow chooses: the first GPU, or the CPU.
+        # TensorFlow chooses the device: the first GPU, or the CPU.
         self.hardware = Hardware("tensorflow", "gpu" if tf.config.list_logical_devices("GPU") else "cpu", 1)
         self.variables = model.named_variables()
         self.first, self.second = (
@@ -58,7 +58,7 @@ class TensorFlowSteps:
 
     def _train_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         random = self.model.generator.state
-        random.assign(tf.cast(tf.stack([self.seed, self.step * DRAWS_A_STEP]), random.dtype))
+        random.assign(tf.cast(tf.stack([self.seed, self.step * DRAWS_PER_STEP]), random.dtype))
         names = list(self.variables)
         values = [self.variables[name].value for name in names]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -84,7 +84,7 @@ class TensorFlowSteps:
         return {**result, **counts(outputs, batch), "gradient_norm": norm, "learning_rate": rate}
 
     def _train_steps(self, batches: Mapping[str, Any]) -> dict[str, Any]:
-        """An update for each of the batches, one after another; arrays with one more axis in front."""
+        """Run an update per batch, in order; each array has one more axis in front."""
         signature = {name: tf.TensorSpec((), spec.dtype) for name, spec in self._figures.items()}
         return tf.map_fn(  # type: ignore[no-any-return]
             self._train_step, dict(batches), fn_output_signature=signature, parallel_iterations=1

@@ -1,1 +1,1 @@
-"""What a training writes about itself."""
+"""Reports on a running training: history, progress, log lines and TensorBoard events."""

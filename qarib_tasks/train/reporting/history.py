@@ -1,4 +1,4 @@
-"""`history.jsonl`: reading it, resuming it, and which steps it logs."""
+"""`history.jsonl`: which steps it logs, how to read it and how to resume it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from qarib_tasks.train.output import Output
 
 
 def log_interval(train_steps: int) -> int:
-    """Steps between two lines of the history: 100 lines or more, and every 100 steps at least."""
+    """Return the number of steps between lines of the history: at least 100 lines, at most 100 steps."""
     return min(100, max(1, train_steps // 100))
 
 
 def steps_of_call(step: int, train: TrainConfig) -> int:
-    """How many steps the device runs in the call behind a step: `steps_per_call`, or one at a time.
+    """Return how many steps the device runs in the call after `step`: `steps_per_call`, or 1.
 
-    No call goes beyond a logged step or a checkpoint. Calls of several begin at their multiples, so that they
-    are the same wherever the training was interrupted: one compiled step rounds otherwise than several.
+    No call spans a logged step or a checkpoint. Calls of several steps start at multiples of
+    `steps_per_call`, so that they are the same wherever the training was interrupted: a call of one step
+    rounds differently from a call of several.
     """
     calls = train.steps_per_call
     ends = (log_interval(train.train_steps), train.save_checkpoints_steps)
@@ -28,14 +29,14 @@ def steps_of_call(step: int, train: TrainConfig) -> int:
 
 
 def is_finished(output: Output) -> bool:
-    """Whether a training came to its end here and all its figures are written and published."""
+    """Return whether a training has finished here and all its figures are written and published."""
     if not output.progress.is_file():
         return False
     return bool(json.loads(output.progress.read_text(encoding="utf-8"))["state"] == "finished")
 
 
 def read_history(path: Path, until: int | None = None) -> list[dict[str, Any]]:
-    """The lines up to a step. A last line cut off by a kill is left out."""
+    """Read the lines up to the step `until`, without a last line that a kill truncated."""
     lines = []
     if path.is_file():
         for text in path.read_text(encoding="utf-8").splitlines():
@@ -50,9 +51,9 @@ def read_history(path: Path, until: int | None = None) -> list[dict[str, Any]]:
 
 
 def resumed(output: Output, step: int) -> list[int]:
-    """The steps from which this training has gone on after an interruption, `step` the last of them.
+    """Return the steps from which this training has resumed; `step` is the last of them.
 
-    What was trained beyond a step that it went back to is forgotten with that.
+    Later steps are dropped, because the training has returned to a step before them.
     """
     if not step:
         return []

@@ -1,6 +1,6 @@
-"""What a training tells while it runs: progress.json, a history, TensorBoard events, log lines and a bar.
+"""Reports of a running training: progress.json, history, TensorBoard events, log lines and a progress bar.
 
-The history is the record; events are written anew from it after a restart, so that no step is counted twice.
+The history is the record. After a restart, events are written again from it, so that no step counts twice.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ FIRST = ("step", "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_
 
 
 class Journal:
-    """Collects the figures of each step and writes them at the logged ones.
+    """Collects the figures of each step and writes them at the logged steps.
 
     Args:
-        step: the step that the training goes on from.
-        evaluations: those made so far, by step.
-        speed: what makes figures of the time that steps took.
-        figures: of the steps before `step` that are in no line yet, as `checkpoint` gave them.
+        step: the step that the training resumes from.
+        evaluations: the existing evaluations, ordered by step.
+        speed: computes the throughput from the time that steps took.
+        figures: figures of the steps up to `step` that are in no line yet, as `checkpoint` returned them.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Journal:
         write_text(output.history, "".join(json.dumps(line) + "\n" for line in self.lines))
         self._history = output.history.open("a", encoding="utf-8")
         self._pending: list[Mapping[str, Any]] = list(figures)
-        # Steps of an earlier life, whose seconds are not known.
+        # Steps of an earlier process, whose durations are not known.
         self._untimed = len(figures)
         self._positions: dict[int, tuple[Position, Position]] = {}
         self._evaluation = evaluations[-1] if evaluations else None
@@ -89,10 +89,10 @@ class Journal:
             self._bar.close()
 
     def add(self, figures: Mapping[str, Any], before: Position, after: Position) -> None:
-        """Take the scalars of one more step; write a line if this step is logged.
+        """Add the scalars of the next step; write a line if this step is logged.
 
         Args:
-            before, after: the positions around the step's batch.
+            before, after: the positions before and after the step's batch.
 
         Raises:
             TrainingError: a loss since the last line is not finite.
@@ -105,7 +105,7 @@ class Journal:
             self._write()
 
     def _finite(self) -> list[dict[str, float]]:
-        """The figures of the steps since the last line.
+        """Return the figures of the steps since the last line.
 
         Raises:
             TrainingError: a loss among them is not finite.
@@ -115,12 +115,12 @@ class Journal:
             if not all(math.isfinite(figures[name]) for name in ("loss", "gradient_norm")):
                 stream = self.batches.stream
                 shards = ", ".join(stream.shards_of(*self._positions[step]))
-                own = f"worker {stream.host}'s" if stream.hosts > 1 else "its"
+                reader = f" that rank {stream.host} read" if stream.hosts > 1 else ""
                 raise TrainingError(
-                    f"the loss of step {step} is {figures['loss']}, its gradient's norm "
-                    f"{figures['gradient_norm']}; {own} examples are of {shards}",
+                    f"the loss of step {step} is {figures['loss']}, its gradient norm is "
+                    f"{figures['gradient_norm']}; the examples{reader} are from {shards}",
                     where=self.output.root,
-                    do="Lower the learning rate or lengthen the warm-up; earlier checkpoints are untouched",
+                    do="Lower the learning rate or lengthen the warm-up; earlier checkpoints are intact",
                 )
         return steps
 
@@ -146,23 +146,23 @@ class Journal:
         if self._bar:
             self._bar.update(self.step, line)
         if self.step == 1 or now - self._last_line > SECONDS_BETWEEN_LINES:
-            self._say(line)
+            self._log(line)
         if now - self._last_upload > SECONDS_BETWEEN_UPLOADS:
             self._last_upload = now
             self.output.try_to_publish(self.output.progress)
 
     def evaluated(self, evaluation: dict[str, Any]) -> None:
-        """Take an evaluation that was made after the present step."""
+        """Add an evaluation that was made after the current step."""
         self._evaluation = evaluation
         self._evaluation_events.write(evaluation)
         self._progress("training")
         self._since, self._waited = time.monotonic(), self.batches.waited
 
     def checkpoint(self) -> list[dict[str, float]]:
-        """Before a checkpoint: have the history on the disk up to this step.
+        """Prepare for a checkpoint: sync the history to disk.
 
         Returns:
-            the figures of the steps since its last line.
+            the figures of the steps since the history's last line.
 
         Raises:
             TrainingError: a loss among them is not finite.
@@ -170,21 +170,21 @@ class Journal:
         pending = self._finite()
         os.fsync(self._history.fileno())
         if not pending:
-            self._say(self.lines[-1])
+            self._log(self.lines[-1])
         return pending
 
     def publish(self) -> None:
-        """Have the history and the events in the bucket."""
+        """Publish the history and the events to the bucket."""
         self.output.publish(self.output.history)
         self._publish_events()
 
     def _publish_events(self) -> None:
-        """Those of this process alone: they hold all that an earlier one has told."""
+        """Publish the event files of this process only: they include the events of earlier processes."""
         for events in (self._events, self._evaluation_events):
             self.output.publish_folder(events.folder)
 
     def finish(self) -> None:
-        """The training is at its end: publish its figures, and say so last."""
+        """Publish the figures of a finished training and, last, mark it as finished."""
         self._publish_events()
         self.output.publish(
             self.output.history, *sorted(self.output.evaluations.glob("*.json")), self.output.config
@@ -192,7 +192,7 @@ class Journal:
         self._progress("finished")
         self.output.publish(self.output.progress)
 
-    def _say(self, line: Mapping[str, Any]) -> None:
+    def _log(self, line: Mapping[str, Any]) -> None:
         self._last_line = time.monotonic()
         log.info(
             "step %d of %d: loss %.4f, masked-LM loss %.4f, accuracy %.4f, %.1f examples/s, "
@@ -224,7 +224,7 @@ class Journal:
 
 
 def _means(steps: list[dict[str, float]]) -> dict[str, float]:
-    """Means over the steps since the last line; accuracies over all their predictions."""
+    """Compute means over the steps since the last line; accuracies are over all their predictions."""
     result = {
         n: sum(s[n] for s in steps) / len(steps) for n in steps[0] if n == "loss" or n.endswith("_loss")
     }
@@ -236,7 +236,7 @@ def _means(steps: list[dict[str, float]]) -> dict[str, float]:
 
 
 class _Bar:
-    """A bar on the terminal."""
+    """A progress bar on the terminal."""
 
     def __init__(self, total: int, step: int) -> None:
         from rich.console import Console

@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Events:
-    """TensorBoard events of a folder, written again from the lines that are known already.
+    """TensorBoard events in a folder; existing lines are written again first.
 
-    By the writer of TensorFlow 1, which TensorFlow 2 keeps: it takes a summary as protobuf, in microseconds.
-    `tf.summary` takes milliseconds for each line, and its scalars need the package tensorboard.
+    Uses the writer of TensorFlow 1, which TensorFlow 2 keeps: it writes a summary (protobuf) in microseconds.
+    `tf.summary` needs milliseconds per line, and its scalars need the package tensorboard.
     """
 
     def __init__(self, folder: Path, lines: list[dict[str, Any]]) -> None:
@@ -28,7 +28,7 @@ class Events:
         self._writer.flush()
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Have one more line in the file."""
+        """Write a line and flush the file."""
         self._add(line)
         self._writer.flush()
 

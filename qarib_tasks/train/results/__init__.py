@@ -1,1 +1,1 @@
-"""What is made of a checkpoint: evaluation, export, model card."""
+"""Evaluation and export of a checkpoint, and the model card."""

@@ -1,4 +1,4 @@
-"""Evaluation on held-out examples: one JSON file a step in `bert_evals/`, and the reference's text file."""
+"""Evaluation on held-out examples: one JSON file per step in `bert_evals/`, and the reference's text file."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ REFERENCE_NAMES = (
 
 
 def evaluate(job: TrainingJob) -> dict[str, Any]:
-    """Evaluate the newest checkpoint, unless that was done with these settings.
+    """Evaluate the newest checkpoint, unless it is already evaluated with these settings.
 
     Returns:
-        what `Evaluator.run` does.
+        the result of `Evaluator.run`.
 
     Raises:
-        TrainingError: there is no checkpoint.
+        TrainingError: no checkpoint exists.
     """
     output = Output(job)
     with output.locked():
@@ -50,11 +50,11 @@ def evaluate(job: TrainingJob) -> dict[str, Any]:
         index = checkpoints.newest()
         if index is None:
             raise TrainingError(
-                "there is no checkpoint to evaluate", where=output.checkpoints, do="Train first"
+                "no checkpoint to evaluate", where=output.checkpoints, do="Run `qarib train` first"
             )
         output.fetch_below(output.evaluations, ".json")
         if known := evaluation_of(job, output, index.step):
-            log.info("step %d is evaluated already: %s", index.step, _line(known))
+            log.info("step %d is already evaluated: %s", index.step, _line(known))
             return known
         from qarib_tasks.train import runtime
         from qarib_tasks.train.model.bert import build_model
@@ -69,7 +69,7 @@ def evaluate(job: TrainingJob) -> dict[str, Any]:
 
 
 def read_evaluations(output: Output) -> list[dict[str, Any]]:
-    """The evaluations made so far, by step."""
+    """Read the existing evaluations, ordered by step."""
     files = [path for path in output.evaluations.glob("*") if evaluation_step(path.name) is not None]
     return sorted(
         (json.loads(path.read_text(encoding="utf-8")) for path in files), key=lambda e: int(e["step"])
@@ -77,7 +77,7 @@ def read_evaluations(output: Output) -> list[dict[str, Any]]:
 
 
 def evaluation_of(job: TrainingJob, output: Output, step: int) -> dict[str, Any] | None:
-    """The evaluation of a step if it was made with the job's settings."""
+    """Return the evaluation of a step if it was made with the job's settings."""
     path = output.layout.evaluation(step)
     if not path.is_file():
         return None
@@ -87,12 +87,13 @@ def evaluation_of(job: TrainingJob, output: Output, step: int) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Unigram:
-    """What a model that knows only the frequencies of the held-out wordpieces could reach.
+    """The best figures of a model that knows only the frequencies of the held-out wordpieces.
 
     Attributes:
-        entropy: nats a wordpiece; no such model has a masked-LM loss below it.
+        entropy: nats per wordpiece; no such model has a lower masked-LM loss.
         accuracy: share of the most frequent wordpiece.
-        wordpieces: counted, [PAD], [CLS] and [SEP] aside. [UNK] counts: it is masked and predicted too.
+        wordpieces: number of wordpieces without [PAD], [CLS] and [SEP]. [UNK] counts, as it is masked and
+            predicted too.
     """
 
     entropy: float
@@ -101,7 +102,7 @@ class Unigram:
 
     @classmethod
     def of(cls, batch: Mapping[str, np.ndarray], special_ids: list[int]) -> Unigram:
-        """Of a batch whose masked positions are restored to the original wordpieces first."""
+        """Compute the figures of a batch, after restoring the original wordpieces at masked positions."""
         ids = batch["input_ids"].copy()
         example, prediction = np.nonzero(batch["masked_lm_weights"])
         ids[example, batch["masked_lm_positions"][example, prediction]] = batch["masked_lm_ids"][
@@ -117,7 +118,7 @@ class Evaluator:
     """Holds the held-out examples, parsed once, and evaluates a model on them.
 
     Raises:
-        InputError: there are no examples, or a sentence to fill is longer than the model reads.
+        InputError: there are no examples, or a fill-mask sentence is longer than the model's longest input.
     """
 
     def __init__(self, job: TrainingJob, output: Output, vocabulary: Vocabulary, steps: Steps) -> None:
@@ -140,13 +141,13 @@ class Evaluator:
         self.encoded = [self.sentences.encode(text) for text in job.evaluate.fill_mask_sentences]
 
     def run(self, step: int) -> dict[str, Any]:
-        """Evaluate, write `evaluation-<step>.json` and `eval_results.txt`, publish them.
+        """Evaluate, write `evaluation-<step>.json` and `eval_results.txt`, and publish them.
 
         Returns:
             step, loss, masked_lm_loss (nats), masked_lm_accuracy, perplexity, next_sentence_loss and
-            next_sentence_accuracy (unless left out), unigram_entropy (nats a wordpiece), unigram_accuracy,
-            examples, predictions, wordpieces, the settings of the evaluation, and fill_mask: of each
-            sentence its text and the five best words with their probability.
+            next_sentence_accuracy (unless turned off), unigram_entropy (nats per wordpiece),
+            unigram_accuracy, examples, predictions, wordpieces, the settings of the evaluation, and
+            fill_mask: the text of each sentence and its five best words with their probabilities.
         """
         from qarib_tasks.train.model.batch import padded
 
@@ -205,7 +206,7 @@ class Evaluator:
 def _line(result: Mapping[str, Any]) -> str:
     text = (
         f"masked-LM loss {result['masked_lm_loss']:.4f} "
-        f"(word frequencies alone: {result['unigram_entropy']:.4f} at best), "
+        f"(best from word frequencies alone: {result['unigram_entropy']:.4f}), "
         f"accuracy {result['masked_lm_accuracy']:.4f}, perplexity {result['perplexity']:.1f}"
     )
     if "next_sentence_accuracy" in result:

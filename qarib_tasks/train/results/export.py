@@ -1,4 +1,4 @@
-"""The trained model as a Hugging Face folder and a TF 1 checkpoint, and the model's manifest."""
+"""Export of the trained model as a Hugging Face folder and a TF 1 checkpoint, and the model's manifest."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ PLACES = {"publish_to", "cache", "earlier_data"} | REQUIRED_PLACES
 
 
 def export(job: TrainingJob) -> Manifest:
-    """Write `export/` from the last checkpoint and, when everything is there, `manifest.json`.
+    """Write `export/` from the last checkpoint and, when it is complete, `manifest.json`.
 
     Returns:
-        the model's manifest. It names the exported files and the evaluation.
+        the model's manifest, which lists the exported files and the evaluation.
 
     Raises:
-        TrainingError: the training is not at its end, or its last checkpoint is not evaluated.
+        TrainingError: the training is not finished, or its last checkpoint is not evaluated.
     """
     output = Output(job)
     with output.locked():
@@ -64,9 +64,9 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
     steps = index.step if index else 0
     if index is None or steps < job.train.train_steps:
         raise TrainingError(
-            f"the training stands at step {steps} of {job.train.train_steps}",
+            f"the training has only reached step {steps} of {job.train.train_steps}",
             where=output.checkpoints,
-            do="Run `qarib train` to its end first",
+            do="Finish `qarib train` first",
         )
     output.fetch(output.history)
     output.fetch_below(output.evaluations, ".json")
@@ -99,9 +99,9 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
 
 
 def _exported_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The settings that an export shows, of a manifest's config; None where they cannot be read.
+    """Return the settings that an export depends on from a manifest's config; None if they cannot be read.
 
-    A setting that a later version added has its default in the manifest of an earlier one.
+    A setting that is missing, because a later version added it, has its default value.
     """
     try:
         job = from_dict(TrainingJob, {**config, **dict.fromkeys(REQUIRED_PLACES, "")})
@@ -118,9 +118,9 @@ def _publish(output: Output, manifest: Manifest) -> None:
 
 
 def _statistics(job: TrainingJob, output: Output, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of the training's first and last step and of its evaluations.
+    """Return figures of the training's first and last steps and of its evaluations.
 
-    `total_steps` also counts those of the models that it goes on from.
+    `total_steps` includes the steps of the models that the training started from.
     """
     lines = read_history(output.history)
     first, last = lines[0], lines[-1]
@@ -147,7 +147,7 @@ def _write(
     weights: Mapping[str, np.ndarray],
     statistics: Mapping[str, Any],
 ) -> list[Path]:
-    """Write the files of the folder; those of an earlier export that are no longer made are removed."""
+    """Write the files of the folder and remove files of an earlier export that are no longer written."""
     from safetensors.numpy import save_file
 
     from qarib_tasks.vocabulary.tokenizer_files import write_tokenizer
@@ -157,7 +157,7 @@ def _write(
     tensors = {hugging_face_name(name): hugging_face_value(name, value) for name, value in weights.items()}
     with atomic_path(folder / HUGGING_FACE_WEIGHTS) as temporary:
         save_file(dict(sorted(tensors.items())), temporary, metadata={"format": "pt"})
-        temporary.chmod(0o644)  # as other files: the library makes it private
+        temporary.chmod(0o644)  # like other files; the library makes it private
     write_text(folder / VOCAB, "".join(token + "\n" for token in vocabulary.tokens))
     write_tokenizer(vocabulary.tokens, folder, do_lower_case=job.do_lower_case)
     config = hugging_face_config(job, vocabulary)

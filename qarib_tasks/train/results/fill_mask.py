@@ -1,4 +1,4 @@
-"""The words that a model puts where a sentence has [MASK], most probable first."""
+"""Predictions of the words at the [MASK]s of a sentence, most probable first."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 
 MASK = "[MASK]"
 BATCH = 32
-Encoded = tuple[list[int], list[int]]  # the ids of a sentence, and the places of its masks
+Encoded = tuple[list[int], list[int]]  # the ids of a sentence, and the positions of its masks
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A word and its probability, of all entries of the vocabulary."""
+    """A word and its probability among all entries of the vocabulary."""
 
     word: str
     probability: float
 
 
 class MaskedSentences:
-    """Sentences with [MASK] → a model's batch, and its logits → words.
+    """Converts sentences with [MASK] to a model's batch, and the model's logits to words.
 
     Args:
         tokens: the vocabulary.
-        tokenizer: a `tokenizers.Tokenizer` of it.
-        limit: wordpieces that the model reads.
+        tokenizer: a `tokenizers.Tokenizer` for the vocabulary.
+        limit: the model's longest input in wordpieces.
     """
 
     def __init__(self, tokens: Sequence[str], tokenizer: Any, limit: int) -> None:
@@ -45,30 +45,36 @@ class MaskedSentences:
         self.tokenizer = tokenizer
         self.limit = limit
         self.mask = tokens.index(MASK)
-        # A word that is asked for is answered by words: not by the rest of one, nor by what no text holds.
+        # Only words are predicted, not continuations of words or special and unused entries.
         self.is_word = np.array(
             [not (t in SPECIAL_TOKENS or t.startswith(("##", "[UNUSED_", "[unused"))) for t in tokens]
         )
 
     def encode(self, sentence: str) -> Encoded:
-        """The ids of a sentence, and the places of its masks.
+        """Return the ids of a sentence, and the positions of its masks.
 
         Raises:
-            InputError: the sentence has no [MASK], or is longer than the model reads.
+            InputError: the sentence has no [MASK], or is longer than the model's longest input.
         """
         ids = self.tokenizer.encode(sentence).ids
         places = [place for place, number in enumerate(ids) if number == self.mask]
         if not places:
-            raise InputError(f"the sentence has no {MASK}", where=sentence, do=f"Write {MASK} for a word")
+            raise InputError(f"the sentence has no {MASK}", where=sentence, do=f"Replace a word with {MASK}")
         if len(ids) > self.limit:
             raise InputError(
-                f"the sentence is {len(ids)} wordpieces long, the model reads {self.limit}", where=sentence
+                f"the sentence is {len(ids)} wordpieces long; the model reads at most {self.limit}",
+                where=sentence,
+                do="Shorten the sentence",
             )
         return ids, places
 
     def batch(self, encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
-        """int32 arrays: input_ids, input_mask, segment_ids [sentences, length]; masked_lm_positions
-        [sentences, masks]."""
+        """Make a batch of encoded sentences.
+
+        Returns:
+            int32 arrays: input_ids, input_mask, segment_ids [sentences, length]; masked_lm_positions
+            [sentences, masks].
+        """
         ids = _padded([ids for ids, _ in encoded])
         return {
             "input_ids": ids,
@@ -78,10 +84,11 @@ class MaskedSentences:
         }
 
     def guesses(self, encoded: Sequence[Encoded], logits: Any, count: int) -> list[list[list[Guess]]]:
-        """The most probable words for each mask of each sentence.
+        """Return the most probable words for each mask of each sentence.
 
         Args:
-            logits: [sentences × masks, entries], of the batch.
+            logits: the model's output for the batch [sentences × masks, entries].
+            count: number of words per mask.
         """
         logits = np.asarray(logits, np.float64).reshape(len(encoded), -1, len(self.tokens))
         shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -101,13 +108,13 @@ class MaskedSentences:
 
 
 class FillMask:
-    """A model as it was exported.
+    """An exported model.
 
     Args:
-        folder: the export, or the model's folder that holds it as `export/`.
+        folder: the export, or the model's folder that contains `export/`.
 
     Raises:
-        InputError: there is no exported model.
+        InputError: the folder has no exported model.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,7 +123,9 @@ class FillMask:
         folder = folder / EXPORT if (folder / EXPORT).is_dir() else folder
         for name in (HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, TOKENIZER, VOCAB):
             if not (folder / name).is_file():
-                raise InputError(f"no exported model: {name} is missing", where=folder, do="Run qarib export")
+                raise InputError(
+                    f"no exported model: {name} is missing", where=folder, do="Run `qarib export`"
+                )
         values = json.loads((folder / HUGGING_FACE_CONFIG).read_text(encoding="utf-8"))
         known = {name: values[name] for name in fields_of(ModelConfig) if name in values}
         config = from_dict(ModelConfig, known | {"hidden_act": "gelu"}, folder / HUGGING_FACE_CONFIG)
@@ -129,10 +138,10 @@ class FillMask:
             variable.assign(weights[name])
 
     def __call__(self, sentences: Sequence[str], count: int = 5) -> list[list[list[Guess]]]:
-        """The `count` most probable words for every [MASK] of every sentence.
+        """Return the `count` most probable words for every [MASK] of every sentence.
 
         Raises:
-            InputError: a sentence has no [MASK], or is longer than the model reads.
+            InputError: a sentence has no [MASK], or is longer than the model's longest input.
         """
         encoded = [self.sentences.encode(sentence) for sentence in sentences]
         result = []
@@ -144,7 +153,7 @@ class FillMask:
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """Rows of one length, filled with zeros, as int32."""
+    """Pad rows with zeros to the same length, as int32."""
     result = np.zeros((len(rows), max(map(len, rows))), np.int32)
     for number, row in enumerate(rows):
         result[number, : len(row)] = row
@@ -152,5 +161,5 @@ def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def fill_mask(model_folder: Path, sentences: Sequence[str], count: int = 5) -> list[list[list[Guess]]]:
-    """`FillMask(model_folder)(sentences, count)`."""
+    """Return `FillMask(model_folder)(sentences, count)`."""
     return FillMask(model_folder)(sentences, count)

@@ -10,7 +10,7 @@ from qarib_tasks.config.training import TrainingJob
 
 
 def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any]) -> str:
-    """Markdown with what the model is, how it was trained and how well it does; the same bytes every time."""
+    """Return Markdown on the model, its training and its evaluation; the same bytes every time."""
     model, train, evaluation = job.model, job.train, statistics["evaluation"]
     settings = {
         "Layers": model.num_hidden_layers,
@@ -31,8 +31,8 @@ def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any])
         "Masked-LM loss": f"{evaluation['masked_lm_loss']:.4f} nats",
         "Masked-LM accuracy": f"{evaluation['masked_lm_accuracy']:.4f}",
         "Perplexity": f"{evaluation['perplexity']:.2f}",
-        "Loss that word frequencies alone could reach": f"{evaluation['unigram_entropy']:.4f} nats",
-        "Accuracy that word frequencies alone could reach": f"{evaluation['unigram_accuracy']:.4f}",
+        "Best loss from word frequencies alone": f"{evaluation['unigram_entropy']:.4f} nats",
+        "Best accuracy from word frequencies alone": f"{evaluation['unigram_accuracy']:.4f}",
     }
     if "next_sentence_accuracy" in evaluation:
         figures["Next-sentence accuracy"] = f"{evaluation['next_sentence_accuracy']:.4f}"
@@ -40,10 +40,10 @@ def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any])
         f"| {e['step']:,} | {e['masked_lm_loss']:.4f} | {e['masked_lm_accuracy']:.4f} |\n"
         for e in statistics["evaluations"]
     )
-    origin = "from the beginning"
+    origin = "from scratch"
     if train.start_from:
         origin = f"from the weights of `{train.start_from}`"
-        origin += f" ({job.steps_before:,} steps before)" if job.steps_before else ""
+        origin += f" (after {job.steps_before:,} earlier steps)" if job.steps_before else ""
     names = "BertForPreTraining" if train.next_sentence else "BertForMaskedLM"
     return f"""---
 language: ar
@@ -65,19 +65,18 @@ model = {names}.from_pretrained("path/of/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
 ```
 
-`bert_model.ckpt` and `bert_config.json` are the same model for google-research/bert and its like.
+`bert_model.ckpt` and `bert_config.json` are the same model in the format of google-research/bert.
 
 {_data(job)}## Training
 
 {_table(settings)}
-Weights were updated by BERT's AdamW (weight decay 0.01, gradients clipped to norm 1.0).
-The loss went from {statistics["first_masked_lm_loss"]:.4f} at the first step to
-{statistics["last_masked_lm_loss"]:.4f} at the last ones.
+The optimizer is BERT's AdamW (weight decay 0.01, gradients clipped to norm 1.0).
+The masked-LM loss fell from {statistics["first_masked_lm_loss"]:.4f} at the first step to
+{statistics["last_masked_lm_loss"]:.4f} at the last logged steps.
 
 ## Evaluation
 
-On {evaluation["examples"]:,} examples ({evaluation["predictions"]:,} masked wordpieces) of text that was
-kept out of training:
+On {evaluation["examples"]:,} examples ({evaluation["predictions"]:,} masked wordpieces) of held-out text:
 
 {_table(figures)}
 | step | masked-LM loss | accuracy |
@@ -86,14 +85,14 @@ kept out of training:
 
 
 def _data(job: TrainingJob) -> str:
-    """Of a job that names no datasets nothing is told: its folders have other names on another machine."""
+    """Return the section on the datasets; empty if the job names none, as its folders are local paths."""
     if not job.trained_on:
         return ""
     rows = {
-        f"`{made.dataset_id}`": f"{made.examples:,} examples of {', '.join(made.sources)}"
-        for made in job.trained_on
+        f"`{dataset.dataset_id}`": f"{dataset.examples:,} examples of {', '.join(dataset.sources)}"
+        for dataset in job.trained_on
     }
-    about = "The `manifest.json` of a dataset names the files that it was made of, with their checksums."
+    about = "The `manifest.json` of a dataset lists its source files with their checksums."
     return f"## Data\n\n{_table(rows)}\n{about}\n\n"
 
 

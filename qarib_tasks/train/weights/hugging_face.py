@@ -1,4 +1,4 @@
-"""Our variables, by their TF 1 names, as transformers' BertForPreTraining keeps them, and back."""
+"""Conversion of variables between their TF 1 names and those of transformers' BertForPreTraining."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ RENAMED = {
     "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
 }
 NAMED_BACK = {theirs: ours for ours, theirs in RENAMED.items()}
-# Copies of other tensors, and a constant, that older versions write.
+# Tensors that older versions write: copies of other tensors, and a constant.
 DECODER = "cls.predictions.decoder.weight"
 COPIES = {DECODER, "cls.predictions.decoder.bias", "bert.embeddings.position_ids"}
-# Without its heads a model's names begin with these.
+# In a model without heads, names begin with these.
 BARE = ("embeddings.", "encoder.", "pooler.")
 DENSE = re.compile(r"(query|key|value|dense)\.weight$")
 
 
 def hugging_face_config(job: TrainingJob, vocabulary: Vocabulary) -> dict[str, Any]:
-    """`config.json` of transformers' BertConfig."""
+    """Return the `config.json` of transformers' BertConfig."""
     return to_dict(job.model) | {
         "architectures": ["BertForPreTraining" if job.train.next_sentence else "BertForMaskedLM"],
         "model_type": "bert",
-        # In transformers this is the exact GELU by "gelu"; BERT's is the tanh approximation.
+        # In transformers, "gelu" is the exact GELU; BERT uses the tanh approximation.
         "hidden_act": "gelu_pytorch_tanh",
         "layer_norm_eps": 1e-12,
         "position_embedding_type": "absolute",
@@ -47,7 +47,7 @@ def hugging_face_config(job: TrainingJob, vocabulary: Vocabulary) -> dict[str, A
 
 
 def hugging_face_name(name: str) -> str:
-    """The name in transformers' BertForPreTraining of a variable of the reference's checkpoints."""
+    """Return the name in transformers' BertForPreTraining of a variable of the reference's checkpoints."""
     if name in RENAMED:
         return RENAMED[name]
     name = re.sub(r"/layer_(\d+)/", r"/layer.\1.", name)
@@ -58,7 +58,7 @@ def hugging_face_name(name: str) -> str:
 
 
 def tensorflow1_name(name: str) -> str:
-    """The inverse of `hugging_face_name`; also of the names of older versions (`LayerNorm.gamma`)."""
+    """Invert `hugging_face_name`; accepts the names of older versions (`LayerNorm.gamma`) too."""
     if name in NAMED_BACK:
         return NAMED_BACK[name]
     name = re.sub(r"LayerNorm\.weight$", "LayerNorm.gamma", name)
@@ -70,25 +70,30 @@ def tensorflow1_name(name: str) -> str:
 
 
 def hugging_face_value(name: str, value: np.ndarray) -> np.ndarray:
-    """torch keeps the weights of a dense layer as [outputs, inputs].
+    """Convert a value in either direction: torch stores a dense layer's weights as [outputs, inputs].
 
     Args:
-        name: the TF 1 name. value: theirs or ours; the other comes back.
+        name: the TF 1 name.
+        value: the value in the layout of TF 1 or of torch.
+
+    Returns:
+        the value in the other layout.
     """
     return np.ascontiguousarray(value.T if name.endswith("/kernel") else value)
 
 
 def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a `model.safetensors` or `pytorch_model.bin` as float32 arrays, by TF 1 names.
+    """Read the tensors of a `model.safetensors` or `pytorch_model.bin` as float32 arrays, by TF 1 names.
 
     Raises:
-        CorruptError: the file cannot be read. InputError: its output layer is not tied to the embeddings.
+        CorruptError: the file cannot be read.
+        InputError: the output layer is not tied to the embeddings.
     """
     tensors = read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
     theirs = {f"bert.{key}" if key.startswith(BARE) else key: value for key, value in tensors.items()}
     embeddings = theirs.get("bert.embeddings.word_embeddings.weight")
     if DECODER in theirs and embeddings is not None and not np.array_equal(theirs[DECODER], embeddings):
-        raise InputError(f"{DECODER} is not the word embeddings, as in a BERT", where=path)
+        raise InputError(f"{DECODER} differs from the word embeddings; in a BERT they are tied", where=path)
     result = {}
     for key, value in theirs.items():
         if key not in COPIES:

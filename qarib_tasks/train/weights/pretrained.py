@@ -1,4 +1,4 @@
-"""The weights of `train.start_from`, checked against the model that is to be trained further."""
+"""The weights of `train.start_from`, checked against the model to train."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ LAYER = re.compile(r"bert/encoder/layer_(\d+)/")
 def pretrained_weights(
     job: TrainingJob, output: Output, vocabulary: Vocabulary, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, np.ndarray], list[FileRecord]]:
-    """Read what the job starts from: weights only, none of the optimizer's averages and no step.
+    """Read the weights that the job starts from, without the optimizer's averages and the step.
 
     Args:
-        shapes: of the model's variables by name.
+        shapes: shapes of the model's variables by name.
 
     Returns:
-        float32 arrays by variable, and the files that they come from. Heads that the source lacks are
-        missing, with a warning.
+        float32 arrays by variable, and the files that hold them. Heads that the source lacks are missing,
+        with a warning.
 
     Raises:
-        InputError: there is nothing there, or other contents than when the run was prepared.
-        ConfigError: the vocabulary, a shape or a setting is not the job's. CorruptError: it cannot be read.
+        InputError: the source does not exist, or has changed since the run was prepared.
+        ConfigError: the vocabulary, a shape or a setting differs from the job's.
+        CorruptError: the source cannot be read.
     """
     address = job.train.start_from
     found = find(address)
     if job.start_from_digest and found.digest != job.start_from_digest:
-        raise InputError("is not what it was when the run was prepared", where=address, do="Start a new run")
+        raise InputError("has changed since the run was prepared", where=address, do="Start a new run")
     folder = found.stage(output.cache)
     weights, settings = read(found, folder)
     _check_vocabulary(found, folder, settings, vocabulary)
@@ -54,14 +55,14 @@ def pretrained_weights(
     _check_shapes(address, weights, shapes)
     missing = sorted(set(shapes) - set(weights))
     if missing:
-        log.warning("%s has no %s: they start from initial values", address, ", ".join(missing))
-    log.info("%s: %d of %d variables taken over", address, len(shapes) - len(missing), len(shapes))
+        log.warning("%s has no %s: using initial values", address, ", ".join(missing))
+    log.info("%s: loaded %d of %d variables", address, len(shapes) - len(missing), len(shapes))
     records = [FileRecord.of(folder / name, f"{START_FROM}/{name}") for name in found.files]
     return {name: weights[name] for name in shapes if name in weights}, records
 
 
 def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The weights by their TF 1 names, and the settings that stand beside them (none where nothing does)."""
+    """Read the weights by their TF 1 names, and the settings stored beside them (empty if there are none)."""
     if found.kind == "checkpoint":
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -69,7 +70,7 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
         index_file, path = (folder / name for name in checkpoint_files(found.stem))
         index = json.loads(index_file.read_text(encoding="utf-8"))
         if FileRecord.of(path, path.name) != FileRecord(**index["state"]):
-            raise CorruptError("not what its index says", where=path)
+            raise CorruptError("does not match its index", where=path)
         try:
             state = load_file(path)
         except SafetensorError as error:
@@ -88,47 +89,54 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
 def _check_vocabulary(
     found: Pretrained, folder: Path, settings: Mapping[str, Any], vocabulary: Vocabulary
 ) -> None:
-    """Compare the vocabularies' contents; where there is none beside the source, shapes alone will tell."""
-    do = "Set vocab.vocab_file to the vocabulary that it was trained with"
+    """Compare the vocabularies' contents; if the source has none, only shapes can be compared later."""
+    do = "Set vocab.vocab_file to the vocabulary that these weights were trained with"
     if found.kind == "checkpoint":
         if settings["vocabulary"] != vocabulary.record.sha256:
-            raise ConfigError("was trained with another vocabulary", where=found.folder, do=do)
+            raise ConfigError("was trained with a different vocabulary", where=found.folder, do=do)
     elif VOCAB in found.files:
         lines = (folder / VOCAB).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         theirs = [line.strip() for line in lines]
         if theirs != vocabulary.tokens:
             pairs = enumerate(zip(theirs, vocabulary.tokens, strict=False), start=1)
-            differ = next((f"line {n} is {a!r} there, {b!r} here" for n, (a, b) in pairs if a != b), None)
-            size = f"{len(theirs):,} entries there, {len(vocabulary):,} here"
-            raise ConfigError(f"another vocabulary: {differ or size}", where=f"{found.folder}/{VOCAB}", do=do)
+            differ = next(
+                (f"line {n} is {a!r}, yours has {b!r}" for n, (a, b) in pairs if a != b),
+                f"it has {len(theirs):,} entries, yours has {len(vocabulary):,}",
+            )
+            raise ConfigError(f"different vocabulary: {differ}", where=f"{found.folder}/{VOCAB}", do=do)
     else:
-        log.warning("%s has no vocab.txt: only the vocabulary's size is compared", found.folder)
+        log.warning("%s has no vocab.txt: comparing only the vocabulary's size", found.folder)
 
 
 def _check_settings(address: str, settings: Mapping[str, Any], job: TrainingJob) -> None:
-    """What shapes do not show."""
+    """Compare the settings that shapes do not show."""
     heads = settings.get("num_attention_heads", job.model.num_attention_heads)
     if heads != job.model.num_attention_heads:
         raise ConfigError(
-            f"model.num_attention_heads is {heads} there, {job.model.num_attention_heads} here", where=address
+            f"was trained with {heads} attention heads; model.num_attention_heads is "
+            f"{job.model.num_attention_heads}",
+            where=address,
+            do=f"Set model.num_attention_heads to {heads}",
         )
     if (activation := settings.get("hidden_act", "gelu")) not in GELUS:
-        raise ConfigError(f"its activation is {activation}, here it can only be gelu", where=address)
+        raise ConfigError(f"unsupported activation {activation}; only gelu is supported", where=address)
 
 
 def _check_shapes(
     address: str, weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     faults = [
-        f"{name} is {list(weights[name].shape)} there, {list(shape)} here"
+        f"{name} has the shape {list(weights[name].shape)}, expected {list(shape)}"
         for name, shape in shapes.items()
         if name in weights and weights[name].shape != shape
     ]
-    faults += [
-        f"{name} is missing there" for name in shapes if name not in weights and not name.startswith(HEADS)
-    ]
+    faults += [f"{name} is missing" for name in shapes if name not in weights and not name.startswith(HEADS)]
     more = {match[0] for name in weights if name not in shapes and (match := LAYER.match(name))}
-    faults += [f"{layer.rstrip('/')} is there, not here" for layer in sorted(more)]
+    faults += [f"unexpected layer {layer.rstrip('/')}" for layer in sorted(more)]
     if faults:
         shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-        raise ConfigError(shown, where=address, do="Set the settings of `model` to those it was trained with")
+        raise ConfigError(
+            shown,
+            where=address,
+            do="Set the settings of `model` to those that these weights were trained with",
+        )

@@ -1,7 +1,7 @@
-"""`pytorch_model.bin` read without torch: older models on the Hugging Face Hub have nothing else.
+"""A reader of `pytorch_model.bin` without torch: older models on the Hugging Face Hub have no other file.
 
-The file is a pickle, which could run any code; this reader builds tensors and refuses everything else.
-Formats: torch/serialization.py, the zip archive (since 1.6) and what was before.
+The file is a pickle, which could run any code; this reader builds tensors and rejects everything else.
+Formats, as in torch/serialization.py: the zip archive (since 1.6) and the legacy format.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ DTYPES = {
 
 
 def read_pytorch(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dictionary, by name, in their own precision.
+    """Read the tensors of a `state_dict` by name, each in its stored precision.
 
     Raises:
-        CorruptError: the file cannot be read, or holds something else than tensors.
+        CorruptError: the file cannot be read, or contains values that are not tensors.
     """
     import ml_dtypes  # noqa: F401 (NumPy then knows bfloat16)
 
@@ -42,9 +42,9 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             state = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, TypeError) as error:
-        raise CorruptError(f"not a state dictionary of torch: {error}", where=path) from None
+        raise CorruptError(f"not a PyTorch state_dict: {error}", where=path) from None
     if not all(isinstance(value, np.ndarray) for value in state.values()):
-        raise CorruptError("holds something else than tensors", where=path)
+        raise CorruptError("contains values that are not tensors", where=path)
     return dict(state)
 
 
@@ -66,7 +66,7 @@ def _read_legacy(file: IO[bytes]) -> Any:
     storages: dict[str, np.ndarray] = {}
     magic, _version, _system = (_Unpickler(file, storages.__setitem__).load() for _ in range(3))
     if magic != LEGACY_MAGIC:
-        raise ValueError("it does not begin as one does")
+        raise ValueError("unknown magic number")
     state = _Unpickler(file, storages.__setitem__).load()
     for key in _Unpickler(file, storages.__setitem__).load():
         count = int.from_bytes(file.read(8), "little")
@@ -75,8 +75,11 @@ def _read_legacy(file: IO[bytes]) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Args:
-    fill: is given the key of a storage and its array, to be filled now or later; tensors are views of it.
+    """An unpickler that builds only tensors.
+
+    Args:
+        fill: called with the key of a storage and its array, to fill the array now or later; tensors are
+            views of it.
     """
 
     def __init__(self, file: Any, fill: Callable[[str, np.ndarray], None]) -> None:
@@ -93,12 +96,12 @@ class _Unpickler(pickle.Unpickler):
             return _tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         kind, dtype, key, _location, count = pid[:5]
         if kind != "storage":
-            raise pickle.UnpicklingError(f"it asks for a {kind}")
+            raise pickle.UnpicklingError(f"a persistent {kind} is not allowed")
         if key not in self._storages:
             self._storages[key] = np.zeros(count, dtype)
             self._fill(key, self._storages[key])
@@ -108,7 +111,7 @@ class _Unpickler(pickle.Unpickler):
 def _tensor(
     storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> np.ndarray:
-    """A view of a storage, as `torch.Tensor.as_strided` makes it, within its bounds."""
+    """Return a view of a storage, as `torch.Tensor.as_strided` does, within the storage's bounds."""
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if offset < 0 or min((*size, *stride), default=1) < 0 or last >= len(storage):
         raise ValueError("a tensor is larger than its storage")

@@ -17,17 +17,17 @@ from qarib_tasks.storage.files import atomic_path
 
 PREFIX = "bert_model.ckpt"
 FILES = (f"{PREFIX}.data-00000-of-00001", f"{PREFIX}.index")
-# What the reference's optimizer keeps beside the weights.
+# Suffixes of the variables of the reference's optimizer.
 OPTIMIZER = ("/adam_m", "/adam_v")
 
 
 def bert_config(job: TrainingJob, vocab_size: int) -> dict[str, Any]:
-    """`bert_config.json`, which the reference's programs read."""
+    """Return `bert_config.json`, which the reference's programs read."""
     return to_dict(job.model) | {"vocab_size": vocab_size}
 
 
 def write_checkpoint(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Write the weights under their TF 1 names, each file whole and the index last; the same bytes each time.
+    """Write the weights under their TF 1 names, each file atomically, the index last, deterministically.
 
     TensorFlow 1 reads this format ("V2", since TF 0.12) by the same names.
     """
@@ -47,10 +47,10 @@ def write_checkpoint(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
 
 
 def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
-    """The weights of a checkpoint as float32 arrays; the optimizer's averages and its step are left aside.
+    """Read the weights of a checkpoint as float32 arrays, without the optimizer's averages and the step.
 
     Raises:
-        CorruptError: it cannot be read.
+        CorruptError: the checkpoint cannot be read.
     """
     import tensorflow as tf
 

@@ -95,7 +95,7 @@ def test_corrupt_records_are_passed_over_up_to_the_limit(
     ((epoch, after),) = islice(source.batches(Position(), 23), 1)
     assert sorted(map(int, epoch)) == [n for n in range(25) if n not in {3, 24}]
     assert after == Position(epoch=1, corrupt=2)
-    assert "shard_0000.tfrecord: record 3: the checksum of the record is wrong; passed over" in caplog.text
+    assert "shard_0000.tfrecord: record 3: the checksum of the record is wrong; skipped" in caplog.text
     with pytest.raises(CorruptError, match="record"):  # the third, in the next epoch
         list(islice(source.batches(after, 23), 1))
     with pytest.raises(CorruptError, match="record"):
@@ -187,7 +187,7 @@ def test_examples_that_do_not_fit_the_job_are_refused(tmp_path: Path) -> None:
     records = heldout_examples(Shards(job.heldout_data, tmp_path), 50)
     with pytest.raises(CorruptError, match="max_seq_length"):
         Parser(replace(job, max_seq_length=32), 64)(records)
-    with pytest.raises(CorruptError, match="vocabulary ends at 20"):
+    with pytest.raises(CorruptError, match="vocabulary's last id is 20"):
         Parser(job, 21)(records)
     with pytest.raises(CorruptError, match="more than 1 predictions"):
         Parser(replace(job, masked_lm_prob=0.01), 64)(records)

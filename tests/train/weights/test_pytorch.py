@@ -45,6 +45,6 @@ def test_code_in_a_pickle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = tmp_path / "model.bin"
     for content in (pickle.dumps(Evil()), b"no pickle", b""):
         path.write_bytes(content)
-        with pytest.raises(CorruptError, match="not a state dictionary of torch"):
+        with pytest.raises(CorruptError, match="not a PyTorch state_dict"):
             read_pytorch(path)
     assert "run code" not in capsys.readouterr().out
