@@ -19,7 +19,7 @@ FILE = click.Path(path_type=Path)
 
 @contextlib.contextmanager
 def shown_progress(name: str) -> Iterator[Callable[[str, float], None]]:
-    """The phases of a conversion on one bar of 100 percent, each given the share that it takes."""
+    """Show the phases of a conversion on one progress bar of 100 percent."""
     spans = {"read": (0, 35), "build": (35, 25), "write": (60, 40)}
     done = 0
     with progress(name, 100, "%") as advance:
@@ -39,15 +39,15 @@ def shown_progress(name: str) -> Iterator[Callable[[str, float], None]]:
 )
 @click.argument("shard", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="The TFRecord file to write.")
-@click.option("--vocab", type=FILE, required=True, help="The vocabulary, an entry a line.")
+@click.option("--vocab", type=FILE, required=True, help="The vocabulary, one entry per line.")
 @setting_options(ConvertConfig)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Cores to use.")
 def convert_command(shard: Path, output: Path, vocab: Path, threads: int, **settings: Any) -> None:
-    """Make a shard of text into BERT's pretraining examples.
+    """Convert a shard of text to BERT's pretraining examples.
 
-    SHARD is UTF-8 text, a sentence or tweet a line, an empty line between documents. The same examples in
-    the same order as google-research/bert's create_pretraining_data.py with the same flags. Beside the
-    output its manifest is written; a shard that is already converted is left as it is.
+    SHARD is UTF-8 text with one sentence or tweet per line and an empty line between documents. The examples
+    and their order are those of google-research/bert's create_pretraining_data.py with the same flags. The
+    command writes a manifest beside the output and skips a shard that is already converted.
     """
     from qarib_tasks.conversion.convert import convert_shard
 
@@ -60,14 +60,15 @@ def convert_command(shard: Path, output: Path, vocab: Path, threads: int, **sett
 @click.command("verify", epilog="Example: qarib verify pretraining_data/*.tfrecord")
 @click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 def verify_command(files: tuple[Path, ...]) -> None:
-    """Read converted shards back and check them against their manifests.
+    """Check converted shards against their manifests.
 
-    Framing, checksums, lengths, id ranges and mask rules; the first fault is named with its record number.
+    The command checks framing, checksums, lengths, id ranges and mask rules, and reports the first fault with
+    its record number.
     """
     from qarib_tasks.conversion.verify import verify_files
 
     for file, examples in verify_files(files):
-        click.echo(f"{file}: {examples:,} examples, whole")
+        click.echo(f"{file}: {examples:,} examples, intact")
 
 
 @click.command(
@@ -75,13 +76,15 @@ def verify_command(files: tuple[Path, ...]) -> None:
 )
 @click.argument("file", type=FILE)
 @click.option("--vocab", type=FILE, help="The vocabulary.  [default: the one found near FILE]")
-@click.option("-n", "--examples", type=click.IntRange(min=1), default=5, show_default=True, help="How many.")
 @click.option(
-    "--skip", type=click.IntRange(min=0), default=0, show_default=True, help="Examples passed over."
+    "-n", "--examples", type=click.IntRange(min=1), default=5, show_default=True, help="Number of examples."
 )
-@click.option("--visual", is_flag=True, help="For a terminal that writes Arabic from left to right.")
+@click.option(
+    "--skip", type=click.IntRange(min=0), default=0, show_default=True, help="Number of examples to skip."
+)
+@click.option("--visual", is_flag=True, help="For a terminal that shows Arabic from left to right.")
 def inspect_command(file: Path, vocab: Path | None, examples: int, skip: int, visual: bool) -> None:
-    """Show examples as text, masked words as {original→shown}."""
+    """Show examples as text, with masked words as {original→shown}."""
     from qarib_tasks.conversion.inspection import print_examples
 
     print_examples(file, vocab, examples=examples, skip=skip, visual=visual)

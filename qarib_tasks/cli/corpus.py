@@ -1,4 +1,4 @@
-"""`qarib collect`, `vocab`, `split`: text, vocabulary and shards."""
+"""`qarib collect`, `vocab`, `vocab-report` and `split`: text, vocabulary and shards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE = click.Path(path_type=Path)
 @click.argument("source", nargs=-1)
 @click.option("-o", "--output", type=FILE, required=True, help="The collected text.")
 @click.option("--config", type=FILE, help="YAML with the `collect` section of a run, instead of SOURCE.")
-@click.option("--heldout", type=FILE, help="File for a held-out part, for evaluation.")
+@click.option("--heldout", type=FILE, help="File for the text held out for evaluation.")
 @setting_option(CollectConfig, "heldout_share")
 @setting_option(SourceConfig, "format", "--format", "form")
 @setting_option(SourceConfig, "field")
@@ -32,7 +32,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--clean",
     default=",".join(CollectConfig.cleaning),
-    help="Rules with commas between; empty for none.  [default: all but the lossy ones]",
+    help="Comma-separated rules; empty for none.  [default: all except the lossy rules]",
 )
 @setting_option(CollectConfig, "deduplicate")
 @setting_option(CollectConfig, "near_duplicates")
@@ -56,14 +56,19 @@ def collect_command(
     """Read, clean and deduplicate sources into one text.
 
     SOURCE is a path or glob, gs://…, http://… or https://…: text, JSON Lines, CSV, TSV, Parquet or a Moses
-    zip, plain or packed as gz, bz2, xz, zst or zip. report.html beside the output shows what was collected.
+    zip, uncompressed or compressed with gz, bz2, xz, zst or zip. report.html beside the output shows what was
+    collected.
     """
     from qarib_tasks.corpus.collect import collect
 
     if config:
         values = load_yaml(config).get("collect")
         if source or not isinstance(values, dict):
-            raise ConfigError("needs a `collect` section, and no SOURCE beside it", where=config)
+            raise ConfigError(
+                "--config needs a `collect` section and no SOURCE",
+                where=config,
+                do="Add the section, or remove the SOURCE arguments",
+            )
         settings = from_dict(CollectConfig, values, config)
     else:
         each: dict[str, Any] = {"format": form, "field": field, "document": document, "limit": limit}
@@ -95,7 +100,7 @@ def collect_command(
 @setting_option(VocabConfig, "placeholders")
 @setting_option(VocabConfig, "recipe")
 @setting_option(VocabConfig, "model_type")
-@click.option("--replace", is_flag=True, help="Replace a vocabulary of other text or other settings.")
+@click.option("--replace", is_flag=True, help="Replace a vocabulary of different text or settings.")
 @setting_option(ConvertConfig, "random_seed")
 @setting_option(ConvertConfig, "do_lower_case")
 def vocab_command(
@@ -110,7 +115,7 @@ def vocab_command(
     random_seed: int,
     do_lower_case: bool,
 ) -> None:
-    """Learn a BERT vocabulary; tokenizer.json and tokenizer_config.json are written beside it."""
+    """Learn a BERT vocabulary, and write tokenizer.json and tokenizer_config.json beside it."""
     from qarib_tasks.vocabulary.build import build_vocab
 
     values = {"vocab_size": size, "sample_lines": sample_lines, "placeholders": placeholders}
@@ -122,13 +127,18 @@ def vocab_command(
 
 @click.command("vocab-report", epilog="Example: qarib vocab-report data.txt.vocab --text heldout.txt")
 @click.argument("vocab", nargs=-1, required=True, type=FILE)
-@click.option("--text", type=FILE, required=True, help="Text to tokenize, best text not learnt from.")
+@click.option(
+    "--text",
+    type=FILE,
+    required=True,
+    help="Text to tokenize, ideally text that the vocabulary was not learned from.",
+)
 @click.option(
     "--do-lower-case/--no-do-lower-case",
     default=None,
-    help="[default: what tokenizer_config.json beside the vocabulary says, else lower case]",
+    help="[default: the value in tokenizer_config.json beside the vocabulary, otherwise lower case]",
 )
-@click.option("--examples", type=int, default=10, show_default=True, help="Examples of each kind.")
+@click.option("--examples", type=int, default=10, show_default=True, help="Number of examples of each kind.")
 def vocab_report_command(
     vocab: tuple[Path, ...], text: Path, do_lower_case: bool | None, examples: int
 ) -> None:
@@ -147,7 +157,7 @@ def vocab_report_command(
 @click.argument("folder", type=FILE)
 @setting_option(SplitConfig, "shard_lines", "--lines", "lines")
 def split_command(data: Path, folder: Path, lines: int) -> None:
-    """Split a text into shard_0000, shard_0001 … as GNU `split -a 4 -l LINES -d` does."""
+    """Split a text into shard_0000, shard_0001 …, like GNU `split -a 4 -l LINES -d`."""
     from qarib_tasks.dataset.split import split
 
     manifest = split(data, folder, from_dict(SplitConfig, {"shard_lines": lines}))

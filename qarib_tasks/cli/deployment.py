@@ -1,4 +1,4 @@
-"""Commands that set Airflow up and watch it."""
+"""Commands that set up and monitor Airflow."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
 @click.command("airflow-init", epilog="Example: QARIB_BUCKET=my-bucket qarib airflow-init")
 def airflow_init_command() -> None:
-    """Check and make what the DAGs need of an Airflow: pool, variables, connection. Repeatable.
+    """Check and create the Airflow pool, variables and connection that the DAGs need. Repeatable.
 
-    Everything comes from environment variables, see docs/deployment.md.
+    All values are from environment variables; see docs/deployment.md.
     """
     environment = dict(os.environ)
     if PLUGINS.is_dir():
         paths = [str(PLUGINS), *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
-    # In a process of its own: this package never imports Airflow.
+    # In a separate process, because this package never imports Airflow.
     sys.exit(
         subprocess.run([sys.executable, "-m", "qarib_airflow.deployment.setup"], env=environment).returncode
     )
@@ -32,10 +32,12 @@ def airflow_init_command() -> None:
 
 @click.command("metrics", epilog="Example: qarib metrics --host 127.0.0.1, then curl localhost:9102/metrics")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--statsd-port", type=click.IntRange(1, 65_535), default=8125, show_default=True, help="UDP.")
-@click.option("--port", type=click.IntRange(1, 65_535), default=9102, show_default=True, help="HTTP.")
+@click.option(
+    "--statsd-port", type=click.IntRange(1, 65_535), default=8125, show_default=True, help="UDP port."
+)
+@click.option("--port", type=click.IntRange(1, 65_535), default=9102, show_default=True, help="HTTP port.")
 def metrics_command(host: str, statsd_port: int, port: int) -> None:
-    """Receive Airflow's StatsD metrics and show them to Prometheus, until Ctrl-C."""
+    """Receive Airflow's StatsD metrics and serve them to Prometheus until Ctrl-C."""
     from qarib_tasks.emulators.statsd_exporter import Exporter
 
     end = threading.Event()

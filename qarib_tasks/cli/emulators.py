@@ -1,4 +1,4 @@
-"""`qarib emulate`: stand-ins for Google services, for work without an account."""
+"""`qarib emulate`: emulators of Google services, for work without an account."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 @click.group("emulate")
 def emulate_group() -> None:
-    """Stand-ins for Google services, until Ctrl-C."""
+    """Emulate Google services until Ctrl-C."""
 
 
 @emulate_group.command(
@@ -22,26 +22,29 @@ def emulate_group() -> None:
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Keeps the machines' disks and logs; emptied at the start.",
+    help="Folder for the machines' disks and logs; emptied at the start.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65_535), default=9470, show_default=True, help="0: a free one."
+    "--port", type=click.IntRange(0, 65_535), default=9470, show_default=True, help="Port; 0 for a free port."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--faults",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML of delays, switches and faults; read again whenever it changes, and it need not be there yet.",
+    help="YAML file of delays, switches and faults. It is read again when it changes, and may not exist yet.",
 )
 @click.option(
     "--scale",
     type=click.FloatRange(min=0),
-    help="Delays as a share of the real service's, where there is no --faults.  [default: 1]",
+    help="Delays as a share of the real service's, without --faults.  [default: 1]",
 )
 @click.option(
-    "--environment", multiple=True, metavar="NAME=VALUE", help="For the machines' processes. Repeatable."
+    "--environment",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Environment variable for the machines' processes. Repeatable.",
 )
-@click.option("--label", default="run", show_default=True, help="Label that the bill is split by at the end.")
+@click.option("--label", default="run", show_default=True, help="Label that the final bill is split by.")
 def emulate_tpu_command(
     folder: Path,
     port: int,
@@ -51,14 +54,15 @@ def emulate_tpu_command(
     environment: tuple[str, ...],
     label: str,
 ) -> None:
-    """Cloud TPU: a machine is a process on this one, and is gone when this command is.
+    """Emulate Cloud TPU: each machine is a process on this computer, and ends with this command.
 
-    Clients find it by CLOUD_TPU_EMULATOR_HOST in their environment, or by the connection's `tpu_endpoint`.
+    Clients find the emulator by CLOUD_TPU_EMULATOR_HOST in their environment, or by the connection's
+    `tpu_endpoint`.
     """
     from qarib_tasks.emulators.cloud_tpu.emulator import ENVIRONMENT_NAME, serve
 
     if faults and scale is not None:
-        raise click.UsageError("--scale: set `scale` in the file of --faults")
+        raise click.UsageError("--scale cannot be combined with --faults: set `scale` in the --faults file")
     values = dict(item.partition("=")[::2] for item in environment)
     end = _ended_by_signal()
     with serve(folder, port=port, host=host, faults=faults, environment=values, scale=scale) as emulator:
@@ -77,13 +81,13 @@ def emulate_tpu_command(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Keeps the buckets, each a folder: make one to make a bucket.",
+    help="Folder of the buckets; each folder in it is a bucket.",
 )
 @click.option("--port", type=click.IntRange(1, 65_535), default=4443, show_default=True)
 def emulate_gcs_command(folder: Path, port: int) -> None:
-    """Cloud Storage.
+    """Emulate Cloud Storage.
 
-    Clients find it by STORAGE_EMULATOR_HOST in their environment.
+    Clients find the emulator by STORAGE_EMULATOR_HOST in their environment.
     """
     from qarib_tasks.emulators import gcs
 
@@ -93,14 +97,14 @@ def emulate_gcs_command(folder: Path, port: int) -> None:
         click.echo(f"export STORAGE_EMULATOR_HOST=http://127.0.0.1:{port}")
         while not end.wait(1.0):
             if process.poll() is not None:
-                raise click.ClickException(f"the emulator ended, exit status {process.returncode}")
+                raise click.ClickException(f"the emulator ended with exit status {process.returncode}")
     finally:
         process.kill()
         process.wait()
 
 
 def _ended_by_signal() -> threading.Event:
-    """Set by Ctrl-C and by SIGTERM."""
+    """Return an event that Ctrl-C and SIGTERM set."""
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())

@@ -1,4 +1,4 @@
-"""`qarib`: every step without Airflow, a subcommand each, and the whole way with `qarib run`."""
+"""`qarib`: every step without Airflow as a subcommand, and all of them with `qarib run`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ FILE = click.Path(path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="qarib")
 def cli() -> None:
-    """Raw Arabic text to a trained BERT, step by step.
+    """Train a BERT from raw Arabic text, step by step.
 
-    Each step can be killed and run again: it finds what is whole and redoes only the rest.
+    You can kill a step and run it again: it keeps what is complete and redoes only the rest.
     """
 
 
 @cli.command(epilog="Example: qarib run --config run.yaml, which holds `preset: demo` and `workspace: work`.")
-@click.option("--config", type=FILE, required=True, help="YAML: preset, workspace, and settings to override.")
+@click.option(
+    "--config", type=FILE, required=True, help="YAML file: preset, workspace, and settings to override."
+)
 def run(config: Path) -> None:
-    """Go the whole way without Airflow: collect, vocab, split, convert, upload, train, evaluate, export."""
+    """Run all steps without Airflow: collect, vocab, split, convert, upload, train, evaluate, export."""
     from qarib_tasks import pipeline
     from qarib_tasks.config import presets
     from qarib_tasks.machines.backend import run_to_end
@@ -68,7 +70,7 @@ for command in (
 
 
 def main() -> None:
-    """The command's entry point: an error that is the user's to mend is one line, not a traceback."""
+    """Run the command; report an error that the user can fix as one line, without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         cli()

@@ -1,4 +1,4 @@
-"""Options of commands that are settings: type, choices, default and help are the config field's."""
+"""Command options for settings: type, choices, default and help are those of the config field."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Command = Callable[..., Any]
 
 
 def setting_option(config: type, name: str, *declarations: str, **attributes: Any) -> Callable[..., Any]:
-    """An option for one field of a config class. The field's limits are checked when the config is made.
+    """Return an option for a field of a config class. Creating the config checks the field's limits.
 
     Args:
-        declarations: as of `click.option`; `--the-name` where there are none.
-        attributes: of `click.option`, in place of what the field says.
+        declarations: those of `click.option`; by default `--the-name`.
+        attributes: attributes of `click.option` that replace the field's.
     """
     field: Any = config.__pydantic_fields__[name]  # type: ignore[attr-defined]
     kind: Any = field.annotation
@@ -35,7 +35,7 @@ def setting_option(config: type, name: str, *declarations: str, **attributes: An
 
 
 def setting_options(config: type) -> Callable[[Command], Command]:
-    """An option for every field of a config class."""
+    """Return a decorator that adds an option for every field of a config class."""
 
     def decorated(command: Command) -> Command:
         for name in reversed(config.__pydantic_fields__):  # type: ignore[attr-defined]

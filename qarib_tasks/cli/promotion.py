@@ -1,4 +1,4 @@
-"""`qarib promote`: what the DAGs' task of that name does, by hand."""
+"""`qarib promote`: the DAGs' task of that name, as a command."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import click
     required=True,
     help="Folder with `models/` and `datasets/`.",
 )
-@click.option("--anyway", is_flag=True, help="However good it is, and whatever it was evaluated on.")
+@click.option("--anyway", is_flag=True, help="Promote MODEL regardless of its evaluation.")
 def promote_command(model: str, workspace: Path, anyway: bool) -> None:
-    """Make MODEL the one that re-training goes on from, unless the promoted one is better.
+    """Promote MODEL, so that re-training starts from it, unless the promoted model is better.
 
-    MODEL is the model's name, a folder below `models/`. The record models/promoted.json is written in the
-    workspace, and in the bucket where the model's dataset was published.
+    MODEL is the model's name, a folder below `models/`. The command writes the record models/promoted.json to
+    the workspace and to the bucket to which the model's dataset was published.
     """
     from qarib_tasks.registry.promotion import promote, run_of_model
 

@@ -1,4 +1,4 @@
-"""The commands of the trainer's own process."""
+"""The commands of the trainer's process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _config = click.option(
     "--config",
     type=click.Path(path_type=Path),
     required=True,
-    help="YAML: training_data, heldout_data, vocab_file, output and settings that are not the defaults.",
+    help="YAML file: training_data, heldout_data, vocab_file, output, and non-default settings.",
 )
 
 
 def _job(config: Path) -> TrainingJob:
-    """Read the job and choose the backend: before the first import of Keras."""
+    """Read the job and choose the backend. Call this before the first import of Keras."""
     job = from_dict(TrainingJob, load_yaml(config), config)
     from qarib_tasks.train import runtime
 
@@ -36,13 +36,13 @@ def _epilog(command: str) -> str:
 @click.command("train", epilog=_epilog("train"))
 @_config
 def train_command(config: Path) -> None:
-    """Train a BERT, or go on from its newest checkpoint.
+    """Train a BERT, or resume from its newest checkpoint.
 
-    SIGTERM or Ctrl-C has it save its state and end with status 75: run it again and it goes on.
+    On SIGTERM or Ctrl-C, the command saves its state and ends with status 75; run it again to resume.
 
-    On each of several machines it runs with QARIB_TPU_WORKER (its number from 0), QARIB_TPU_WORKERS (how
-    many) and QARIB_TPU_COORDINATOR (host:port of worker 0, the port behind it being free too). Status 76:
-    another one has ended.
+    To train on several machines, run it on each with QARIB_TPU_WORKER (the rank, from 0), QARIB_TPU_WORKERS
+    (the world size) and QARIB_TPU_COORDINATOR (host:port of rank 0; the next port must be free too). It ends
+    with status 76 when another rank has ended.
     """
     job = _job(config)
     from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
@@ -87,11 +87,11 @@ def export_command(config: Path) -> None:
 @click.command("fill-mask", epilog='Example: qarib fill-mask models/demo-0123456789 "شو عندكم يا [MASK]"')
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("sentence", nargs=-1, required=True)
-@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="Words a [MASK].")
+@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="Words per [MASK].")
 def fill_mask_command(model: Path, sentence: tuple[str, ...], count: int) -> None:
     """Print the most probable words for each [MASK] in a SENTENCE.
 
-    MODEL is a folder that `qarib export` wrote, or the model's folder that holds it.
+    MODEL is a folder that `qarib export` wrote, or the model's folder that contains it.
     """
     from qarib_tasks.train import runtime
 
@@ -108,5 +108,5 @@ def fill_mask_command(model: Path, sentence: tuple[str, ...], count: int) -> Non
 
 
 def _isolated(text: str) -> str:
-    """Text of either direction between marks that keep it from turning its line around (UAX #9)."""
+    """Isolate text of either direction, so that it does not reorder the rest of its line (UAX #9)."""
     return f"\u2068{text}\u2069"

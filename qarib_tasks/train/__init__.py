@@ -1,5 +1,5 @@
-"""The trainer: model, data, optimizer, loop, evaluation, export. It runs in a process of its own.
+"""The trainer: model, data, optimizer, loop, evaluation, export. It runs in a separate process.
 
-The modules here may import tensorflow and keras at their head, so nothing outside imports them but the
-commands that run in that process; `termination` alone is for others too.
+The modules here may import tensorflow and keras at their head, so only the commands that run in that process
+import them; `hosts.termination` is for other modules too.
 """

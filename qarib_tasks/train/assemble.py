@@ -1,4 +1,4 @@
-"""What a training consists of, put together at a checkpoint or at the beginning."""
+"""The parts of a training, built from a checkpoint or for the beginning."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """Attributes:
-    index: where the training stands.
-    position: of the data, there.
+    """The parts of a training.
+
+    Attributes:
+        index: the checkpoint that the training resumes from, or its beginning.
+        position: this rank's position in the data at that checkpoint.
     """
 
     index: Index
@@ -48,10 +50,10 @@ def start(
     newest: Index | None,
     workers: Workers,
 ) -> Parts:
-    """Build the model and all that feeds, follows and evaluates it. The reading begins at once.
+    """Build the model, its input, its journal and its evaluator. Reading the data starts at once.
 
     Args:
-        newest: the checkpoint to go on from; None for the beginning.
+        newest: the checkpoint to resume from; None for the beginning.
     """
     runtime.make_deterministic()
     model = build_model(job, len(vocabulary))
@@ -60,7 +62,7 @@ def start(
     if newest:
         if workers.first:
             steps.restore(checkpoints.load(newest))
-        log.info("going on from the checkpoint of step %d", index.step)
+        log.info("resuming from the checkpoint of step %d", index.step)
     steps.share(workers.first)
     shards = Shards(job.training_data, output.cache, job.left_out, job.earlier_data)
     stream = ExampleStream(
@@ -85,10 +87,10 @@ def start(
 
 
 def position_of(index: Index, workers: Workers) -> Position:
-    """Where this worker's reading goes on.
+    """Return the position that this rank resumes reading from.
 
-    The shards of an epoch are divided by the number of workers: with another one than the checkpoint's, all
-    begin the next epoch.
+    The shards of an epoch are divided by the world size. If it differs from the checkpoint's, all ranks start
+    the next epoch.
     """
     if index.step == 0:
         return Position()
@@ -97,15 +99,15 @@ def position_of(index: Index, workers: Workers) -> Position:
         return positions[workers.number]
     epoch = max(position.epoch for position in positions) + 1
     log.warning(
-        "the checkpoint of step %d was made by %d workers, there are %d now: the rest of the epoch is left "
-        "out, reading goes on with epoch %d",
+        "the checkpoint of step %d has world size %d, this training has %d: skipping the rest of the epoch, "
+        "reading resumes at epoch %d",
         index.step, len(positions), workers.count, epoch,
     )  # fmt: skip
     return Position(epoch=epoch, corrupt=positions[0].corrupt)
 
 
 def shape_of(job: TrainingJob, vocab_size: int, predictions: int) -> TrainingShape:
-    """What decides the work of one of the job's steps."""
+    """Return the shape that determines the work of each of the job's steps."""
     return TrainingShape(
         model=job.model,
         vocab_size=vocab_size,
@@ -116,18 +118,18 @@ def shape_of(job: TrainingJob, vocab_size: int, predictions: int) -> TrainingSha
 
 
 def warn_of_labels(job: TrainingJob) -> None:
-    """Say where the next-sentence task teaches nothing, as nearly all examples have the same label."""
+    """Warn if the next-sentence task teaches nothing because nearly all examples have the same label."""
     share = job.random_next_share
     if job.train.next_sentence and share is not None and not 0.1 <= share <= 0.9:
         log.warning(
-            "%.1f%% of the training examples have a random second part, as the dataset's manifest says: the "
-            "next-sentence task teaches nothing. train.next_sentence: false leaves it out",
+            "%.1f%% of the training examples have a random second part, according to the dataset's manifest: "
+            "the next-sentence task teaches nothing. Set train.next_sentence to false to turn it off",
             100 * share,
         )
 
 
 def _first(job: TrainingJob, output: Output, vocabulary: Vocabulary, model: PretrainingBert) -> Index:
-    """The beginning of a training, as if it were a checkpoint; the model gets the weights it starts from."""
+    """Return the index of a training's beginning, after loading the weights that the model starts from."""
     started_from: list[FileRecord] = []
     if job.train.start_from:
         variables = model.named_variables()

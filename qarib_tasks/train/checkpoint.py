@@ -1,10 +1,11 @@
-"""Checkpoints: written aside, read back, and known by an index that is written last.
+"""Checkpoints: written to a temporary file, read back, and valid only with an index that is written last.
 
-`checkpoint-500.safetensors` holds weights and optimizer, `checkpoint-500.json`, its index, the step, the
-data's position and the checksum. There is no random state: the numbers of step n come from (seed, n).
+`checkpoint-500.safetensors` holds weights and optimizer state. `checkpoint-500.json` is its index, with the
+step, the data's position and the checksum. A checkpoint has no random state: the random numbers of step n
+are determined by (seed, n).
 
-`recovery-537.*` is the same, written every few minutes so that a machine that is lost takes little with it.
-There is one, until the next of either kind is whole.
+`recovery-537.*` has the same format and is written every few minutes, so that the loss of a machine loses
+little work. It is kept until the next checkpoint of either kind is complete.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What is known of a checkpoint without reading its tensors.
+    """The facts about a checkpoint that are known without reading its tensors.
 
     Attributes:
-        position: of the data, as `asdict(data.Position)`; of worker 0, where several train together.
-        others: those of the workers behind it.
-        model: the settings that decide the tensors' names and shapes, and the vocabulary's checksum.
-        figures: of the steps since the last line of the history, which the next line is the mean of.
-        started_from: the files of the weights that the training began with, where they were not drawn.
-        recovery: whether it was written because of the time, not because of the step.
+        position: rank 0's position in the data, as `asdict(batches.Position)`.
+        others: the positions of the other ranks, in their order.
+        model: the settings that determine the tensors' names and shapes, and the vocabulary's checksum.
+        figures: figures of the steps since the last line of the history; the next line is their mean.
+        started_from: the files of the weights that the training started from; empty if they were random.
+        recovery: whether the checkpoint was written because time had passed, not at a planned step.
         state: the file of the tensors; None only before it is written.
     """
 
@@ -59,7 +60,7 @@ class Index:
 
     @property
     def name(self) -> str:
-        """Of its files, without what follows the dot."""
+        """Name of the checkpoint's files without their extensions."""
         return checkpoint_name(self.step, recovery=self.recovery)
 
     def at(
@@ -70,7 +71,7 @@ class Index:
         *,
         recovery: bool,
     ) -> Index:
-        """The index of a later checkpoint of the same training."""
+        """Return the index of a later checkpoint of the same training."""
         first, *others = positions
         return replace(
             self, step=step, position=first, others=others, figures=figures, recovery=recovery, state=None
@@ -78,10 +79,10 @@ class Index:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Index:
-        """Of what `asdict` gave.
+        """Create an index from values that `asdict` returned.
 
         Raises:
-            KeyError, TypeError: it did not.
+            KeyError, TypeError: the values are not those of an index.
         """
         state = values["state"] and FileRecord(**values["state"])
         started_from = [FileRecord(**record) for record in values.get("started_from", ())]
@@ -96,10 +97,11 @@ def model_settings(job: TrainingJob, vocab: FileRecord) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of one training: the newest `keep` of them, and the recovery checkpoint.
+    """The checkpoints of a training: the newest `keep` of them, and the recovery checkpoint.
 
     Args:
-        recovery_minutes: between two checkpoints of either kind; 0 for no recovery checkpoint.
+        recovery_minutes: minutes after a checkpoint of either kind until a recovery checkpoint is due; 0 for
+            no recovery checkpoints.
     """
 
     def __init__(self, output: Output, keep: int, recovery_minutes: float = 0) -> None:
@@ -116,7 +118,7 @@ class Checkpoints:
         return self.output.layout.checkpoint_state(name)
 
     def names(self) -> list[str]:
-        """The checkpoints here and in the bucket, the newest first."""
+        """Return the names of the checkpoints here and in the bucket, the newest first."""
         files = {path.name for path in self.folder.glob("*")}
         if self.output.bucket:
             below = self.output.bucket.list(self.output.name(self.folder) + "/")
@@ -126,27 +128,28 @@ class Checkpoints:
         return [one.name for one in found]
 
     def recovery_is_due(self) -> bool:
-        """Whether enough time has passed since the last checkpoint."""
+        """Return whether enough time has passed since the last checkpoint."""
         return 0 < self.recovery_minutes * 60 <= time.monotonic() - self._saved
 
     def save(
         self, index: Index, state: Mapping[str, np.ndarray], publish_before: Callable[[], None] | None = None
     ) -> None:
-        """Write a checkpoint, publish it, and remove those that are too many.
+        """Write a checkpoint, publish it, and remove surplus checkpoints.
+
+        A recovery checkpoint is written to this machine's disk even if the bucket is unreachable.
 
         Args:
-            publish_before: publishes what the checkpoint speaks of. A bucket out of reach does not keep a
-                recovery checkpoint from being on this machine's disk.
+            publish_before: publishes the files that the checkpoint refers to.
 
         Raises:
-            CorruptError: what was read back is not what was written.
+            CorruptError: the checkpoint read back differs from the one written.
         """
         path = self.state_path(index.name)
-        # An index of the same step from an earlier life must not vouch for a half-written state.
+        # An earlier process's index of the same step must not refer to a partly written state.
         self.index_path(index.name).unlink(missing_ok=True)
         with atomic_path(path) as temporary:
             save_file(dict(state), temporary)
-            temporary.chmod(0o644)  # as other files: the library makes it private
+            temporary.chmod(0o644)  # like other files; the library makes it private
             _verify(temporary, state)
         index = replace(index, state=FileRecord.of(path))
         write_text(self.index_path(index.name), json.dumps(asdict(index), indent=1, sort_keys=True) + "\n")
@@ -158,8 +161,8 @@ class Checkpoints:
         except Exception as error:
             if not index.recovery:
                 raise
-            # The next one follows in minutes, and until then the one before stays.
-            log.warning("%s: not published this time: %s", index.name, error)
+            # The next one follows in minutes, and until then the previous one is kept.
+            log.warning("%s: not published, trying again with the next: %s", index.name, error)
         self._saved = time.monotonic()
 
     def _remove_old(self, new: Index) -> None:
@@ -175,21 +178,21 @@ class Checkpoints:
         for orphan in self.folder.glob(self.state_path("*").name):
             if not self.index_path(orphan.stem).exists():
                 orphan.unlink()
-        # What a killed trainer was writing, whose lock this one holds now.
+        # Partial files of a killed trainer, whose lock this one holds now.
         for leftover in self.folder.glob(".*.tmp"):
             leftover.unlink()
 
     def publish(self, index: Index) -> None:
-        """Have a checkpoint in the bucket, its index last; one that is there already is not sent again."""
+        """Publish a checkpoint, its index last; files that the bucket has are not uploaded again."""
         self.output.publish(self.state_path(index.name), self.index_path(index.name))
 
     def newest(self) -> Index | None:
-        """The newest checkpoint that is whole, its files on this machine; None where there is none."""
+        """Fetch and return the newest complete checkpoint; None if none exists."""
         for name in self.names():
             try:
                 return self._check(name)
             except (QaribError, ValueError, KeyError, TypeError) as error:
-                log.warning("%s is not whole and is passed over: %s", name, error)
+                log.warning("skipping %s, which is incomplete or damaged: %s", name, error)
         return None
 
     def _check(self, name: str) -> Index:
@@ -198,21 +201,21 @@ class Checkpoints:
             raise CorruptError("a file of the checkpoint is missing", where=state_path)
         index = Index.from_dict(json.loads(index_path.read_text(encoding="utf-8")))
         if (state := index.state) is None:
-            raise CorruptError("names no file", where=index_path)
+            raise CorruptError("the index names no state file", where=index_path)
         if index.format != FORMAT or index.name != name:
             raise CorruptError("not an index of this format", where=index_path)
         if checksums(state_path) != state.checksums:
-            # Only a bucket can have a better one.
+            # Only the bucket can have an intact one.
             state_path.unlink()
             if not self.output.fetch(state_path) or checksums(state_path) != state.checksums:
-                raise CorruptError("not what its index says", where=state_path)
+                raise CorruptError("does not match its index", where=state_path)
         return index
 
     def load(self, index: Index) -> dict[str, np.ndarray]:
         return load_file(self.state_path(index.name))
 
     def weights(self, index: Index) -> dict[str, np.ndarray]:
-        """The model's variables alone, by their TF 1 names."""
+        """Read the model's variables only, by their TF 1 names."""
         weights = {}
         with safe_open(self.state_path(index.name), framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
@@ -222,10 +225,10 @@ class Checkpoints:
 
 
 def require_same_model(index: Index, job: TrainingJob, vocab: FileRecord) -> None:
-    """Refuse to go on with a checkpoint of another model or vocabulary.
+    """Require that a checkpoint has the job's model and vocabulary.
 
     Raises:
-        ConfigError: naming the settings that differ.
+        ConfigError: settings differ; the error names them.
     """
     wanted = model_settings(job, vocab)
     names = sorted({*wanted, *index.model})
@@ -234,7 +237,7 @@ def require_same_model(index: Index, job: TrainingJob, vocab: FileRecord) -> Non
         raise ConfigError(
             f"the checkpoint of step {index.step} is of another model: {', '.join(differ)} differ",
             where=job.output,
-            do="Give the settings it was trained with, or another output folder",
+            do="Use the settings that it was trained with, or another output folder",
         )
 
 
@@ -247,4 +250,4 @@ def _verify(path: Path, state: Mapping[str, np.ndarray]) -> None:
     except (SafetensorError, OSError) as error:
         raise CorruptError(f"cannot be read back: {error}", where=path) from None
     if not same:
-        raise CorruptError("what was read back is not what was written", where=path, do="Check the disk")
+        raise CorruptError("differs from the state that was written", where=path, do="Check the disk")

@@ -1,4 +1,4 @@
-"""The training loop. TensorFlow and Keras are imported only where there is something to train."""
+"""The training loop. It imports TensorFlow and Keras only if the training is not finished."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train import runtime
 from qarib_tasks.train.checkpoint import Checkpoints
 from qarib_tasks.train.data.vocabulary import Vocabulary
-from qarib_tasks.train.hosts.agreement import Agreement, Wish
+from qarib_tasks.train.hosts.agreement import Agreement, Request
 from qarib_tasks.train.hosts.termination import Termination
 from qarib_tasks.train.hosts.workers import Place, Workers
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.reporting.history import steps_of_call
-from qarib_tasks.train.resume import Opening, look
+from qarib_tasks.train.resume import ResumePoint, find_resume_point
 
 log = logging.getLogger(__name__)
 
 
 def train(job: TrainingJob) -> None:
-    """Train to `train_steps` from the newest whole checkpoint, or from the beginning.
+    """Train to `train_steps` from the newest complete checkpoint, or from the beginning.
 
     Raises:
-        InputError, CorruptError: the data or the vocabulary is missing, broken, or not the job's.
-        ConfigError: the checkpoint that is there is of another model, or the settings are not for so many
+        InputError, CorruptError: the data or the vocabulary is missing, damaged, or not the job's.
+        ConfigError: the existing checkpoint is of another model, or the settings do not fit the number of
             machines.
-        TrainingError: the loss is not finite, or another process trains here.
-        LostWorkerError: one of several machines has not come.
-        StoppedError: SIGTERM or SIGINT came; the state is saved.
+        TrainingError: the loss is not finite, or another process trains in this folder.
+        LostWorkerError: another rank did not join or has ended.
+        StoppedError: SIGTERM or SIGINT was received; the state is saved.
     """
     place = Place.of()
     runtime.check_machines(job, place)
@@ -37,14 +37,14 @@ def train(job: TrainingJob) -> None:
         vocabulary = Vocabulary.read(job, output)
         minutes = job.train.recovery_minutes if workers.first else 0
         checkpoints = Checkpoints(output, job.train.keep_checkpoint_max, minutes)
-        opening = look(job, output, vocabulary, checkpoints, workers)
-        if opening.finished:
+        resume = find_resume_point(job, output, vocabulary, checkpoints, workers)
+        if resume.finished:
             log.info("%s: already trained, %d steps", output.root, job.train.train_steps)
         else:
-            # By its settings in the bucket a later run knows the model again.
+            # A later run recognizes the model by its settings in the bucket.
             output.try_to_publish(output.config)
             runtime.connect_devices(place)
-            _train(job, output, vocabulary, checkpoints, opening, termination, workers)
+            _train(job, output, vocabulary, checkpoints, resume, termination, workers)
 
 
 def _train(
@@ -52,18 +52,18 @@ def _train(
     output: Output,
     vocabulary: Vocabulary,
     checkpoints: Checkpoints,
-    opening: Opening,
+    resume: ResumePoint,
     termination: Termination,
     workers: Workers,
 ) -> None:
     from qarib_tasks.train.assemble import start
 
-    parts = start(job, output, vocabulary, checkpoints, opening.newest, workers)
+    parts = start(job, output, vocabulary, checkpoints, resume.newest, workers)
     steps, batches, evaluator, journal = parts.steps, parts.batches, parts.evaluator, parts.journal
     config, index, step, position = job.train, parts.index, parts.index.step, parts.position
     agreement = Agreement(workers, step)
     with batches, journal, termination.held():
-        if opening.evaluates:
+        if resume.evaluates:
             journal.evaluated(evaluator.run(step))
         while step < config.train_steps:
             taken = [batches.next() for _ in range(steps_of_call(step, config))]
@@ -71,16 +71,16 @@ def _train(
                 journal.add(figures, position, after)
                 position, step = after, step + 1
             planned = step % config.save_checkpoints_steps == 0 or step == config.train_steps
-            due = Wish.RECOVERY if checkpoints.recovery_is_due() else Wish.NOTHING
-            wish = agreement(step, Wish.STOP if termination.asked_by else due)
-            if planned or wish:
+            due = Request.RECOVERY if checkpoints.recovery_is_due() else Request.NOTHING
+            request = agreement(step, Request.STOP if termination.asked_by else due)
+            if planned or request:
                 pending = journal.checkpoint()
                 positions = workers.exchange(f"position {step}", asdict(position))
                 if workers.first:
                     saved = index.at(step, positions, pending, recovery=not planned)
                     checkpoints.save(saved, steps.state(), journal.publish)
                 agreement.answered()
-            if wish == Wish.STOP:
+            if request == Request.STOP:
                 workers.finish()
                 termination.end(step)
             if planned:

@@ -1,4 +1,4 @@
-"""Where a training puts its files, and their way to the bucket and back."""
+"""The files of a training: their paths, and their transfer to and from the bucket."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class Output:
-    """The folder `job.output` and, where `job.publish_to` is set, the same names in the bucket.
+    """The folder `job.output` and, if `job.publish_to` is set, the same names in the bucket.
 
     Args:
-        worker: its number among those that train together. Worker 0 writes and publishes for all; each other
-            one keeps what it writes to itself, in a folder of the cache.
+        worker: the rank. Rank 0 writes and publishes for all; each other rank writes to its own folder of the
+            cache and publishes nothing.
     """
 
     def __init__(self, job: TrainingJob, worker: int = 0) -> None:
@@ -48,18 +48,18 @@ class Output:
         return path.relative_to(self.root).as_posix()
 
     def publish(self, *paths: Path) -> None:
-        """Upload the files that exist, in this order, each verified; nothing where nothing is published."""
+        """Upload the files that exist, in this order, and verify each; without `publish_to`, do nothing."""
         if self.bucket:
             for path in paths:
                 if path.is_file():
                     self.bucket.upload(path, self.name(path))
 
     def try_to_publish(self, *paths: Path) -> None:
-        """As `publish`, for files that are soon published again: a bucket out of reach is only a warning."""
+        """Publish files that are soon published again: if the bucket is unreachable, only warn."""
         try:
             self.publish(*paths)
         except Exception as error:
-            log.warning("not published this time: %s", error)
+            log.warning("not published, trying again later: %s", error)
 
     def publish_folder(self, folder: Path) -> None:
         """Publish a folder's files and remove those from the bucket that the folder no longer has."""
@@ -75,7 +75,7 @@ class Output:
                 self.bucket.delete(self.name(path))
 
     def fetch(self, path: Path) -> bool:
-        """Have the file here: it is, or the bucket has it. False where neither does."""
+        """Download the file if it is only in the bucket; return whether it exists on this machine."""
         if path.is_file():
             return True
         if self.bucket and self.bucket.get(self.name(path)):
@@ -84,7 +84,7 @@ class Output:
         return False
 
     def fetch_below(self, folder: Path, suffix: str) -> None:
-        """Fetch what the bucket has directly in a folder and this machine lacks."""
+        """Fetch the files that the bucket has directly in a folder and this machine lacks."""
         if self.bucket:
             prefix = self.name(folder) + "/"
             for name in self.bucket.list(prefix):
@@ -93,10 +93,10 @@ class Output:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second trainer out; the lock goes with the process, however that ends.
+        """Lock the folder against a second trainer; the lock ends with the process.
 
         Raises:
-            TrainingError: another process has it.
+            TrainingError: another process has the lock.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with self.layout.lock.open("w") as file:
@@ -104,6 +104,6 @@ class Output:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TrainingError(
-                    "another process trains here", where=self.root, do="Wait for it, or stop it"
+                    "another process is training in this folder", where=self.root, do="Wait for it or stop it"
                 ) from None
             yield

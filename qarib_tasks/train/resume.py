@@ -1,4 +1,4 @@
-"""What a training finds where it is to go on: worker 0 looks, and the others go by what it says."""
+"""The point that a training resumes from: rank 0 finds it and sends it to the other ranks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from qarib_tasks.train.results.evaluate import evaluation_of
 
 
 @dataclass(frozen=True)
-class Opening:
-    """Attributes:
-    newest: the checkpoint to go on from; None for the beginning.
-    finished: there is nothing left to do.
-    evaluates: whether the step that it goes on from is still to be evaluated.
+class ResumePoint:
+    """The point that a training resumes from.
+
+    Attributes:
+        newest: the checkpoint to resume from; None for the beginning.
+        finished: whether the training is finished.
+        evaluates: whether to evaluate the step that the training resumes from.
     """
 
     newest: Index | None
@@ -26,28 +28,28 @@ class Opening:
     evaluates: bool
 
 
-def look(
+def find_resume_point(
     job: TrainingJob, output: Output, vocabulary: Vocabulary, checkpoints: Checkpoints, workers: Workers
-) -> Opening:
-    """The same for all workers.
+) -> ResumePoint:
+    """Find the point to resume from, the same on all ranks.
 
     Raises:
-        ConfigError: the checkpoint that is there is of another model.
+        ConfigError: the existing checkpoint is of another model.
     """
-    found = asdict(_look(job, output, vocabulary, checkpoints)) if workers.first else None
-    said = workers.exchange("opening", found)[0]
-    return Opening(**said | {"newest": said["newest"] and Index.from_dict(said["newest"])})
+    found = asdict(_find(job, output, vocabulary, checkpoints)) if workers.first else None
+    values = workers.exchange("resume point", found)[0]
+    return ResumePoint(**values | {"newest": values["newest"] and Index.from_dict(values["newest"])})
 
 
-def _look(job: TrainingJob, output: Output, vocabulary: Vocabulary, checkpoints: Checkpoints) -> Opening:
+def _find(job: TrainingJob, output: Output, vocabulary: Vocabulary, checkpoints: Checkpoints) -> ResumePoint:
     output.fetch_below(output.evaluations, ".json")
     newest = checkpoints.newest()
     if newest is None:
-        return Opening(None, False, evaluation_of(job, output, 0) is None)
+        return ResumePoint(None, False, evaluation_of(job, output, 0) is None)
     require_same_model(newest, job, vocabulary.record)
     checkpoints.publish(newest)
     evaluated = evaluation_of(job, output, newest.step) is not None
-    # An evaluation with other settings is not the training's to repeat: `qarib evaluate` does that.
+    # The training does not repeat an evaluation with other settings: `qarib evaluate` does.
     was_evaluated = output.layout.evaluation(newest.step).is_file()
     at_end = newest.step >= job.train.train_steps and is_finished(output)
-    return Opening(newest, at_end and was_evaluated, not newest.recovery and not evaluated)
+    return ResumePoint(newest, at_end and was_evaluated, not newest.recovery and not evaluated)

@@ -22,7 +22,7 @@ def test_commands(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert Manifest.read(tmp_path / "o.json").config["do_lower_case"] is False
     result = runner.invoke(verify_command, [out], catch_exceptions=False)
-    assert "examples, whole" in result.output
+    assert "examples, intact" in result.output
     (tmp_path / "vocab.txt").write_bytes(VOCAB.read_bytes())
     result = runner.invoke(inspect_command, [out, "-n", "2", "--skip", "7"], catch_exceptions=False)
     assert result.output.startswith("example 7: ")

@@ -151,7 +151,7 @@ def test_a_recovery_checkpoint_that_cannot_be_published_is_a_warning(
     nowhere = replace(make_job(tmp_path), publish_to=f"gs://{bucket_name}-that-is-not-there/")
     checkpoints = Checkpoints(Output(nowhere), keep=1)
     checkpoints.save(index(5, recovery=True), state(5))
-    assert "recovery-5: not published this time" in caplog.text
+    assert "recovery-5: not published, trying again with the next" in caplog.text
     assert sorted(path.name for path in checkpoints.folder.glob("*.json")) == [
         "recovery-4.json",
         "recovery-5.json",
@@ -170,7 +170,7 @@ def test_what_a_checkpoint_speaks_of_cannot_be_published(
 
     checkpoints = Checkpoints(Output(make_job(tmp_path)), keep=2)
     checkpoints.save(index(5, recovery=True), state(5), out_of_reach)
-    assert "recovery-5: not published this time: no route" in caplog.text
+    assert "recovery-5: not published, trying again with the next: no route" in caplog.text
     with pytest.raises(ConnectionError):
         checkpoints.save(index(6), state(6), out_of_reach)
     assert checkpoints.names() == ["checkpoint-6", "recovery-5"]

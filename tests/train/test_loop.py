@@ -203,7 +203,7 @@ def test_each_worker_goes_on_where_it_was_and_as_many_others_begin_the_next_epoc
     assert not caplog.text
     alone = position_of(index, Workers())
     assert (alone.epoch, alone.shard, alone.used) == (5, 0, 0)
-    assert "made by 2 workers, there are 1 now" in caplog.text
+    assert "world size 2, this training has 1:" in caplog.text
     assert position_of(Index(step=0, position={}, model={}), two[1]) == Position()
 
 

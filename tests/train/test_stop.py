@@ -201,7 +201,7 @@ def test_the_command_ends_with_the_status_of_a_stopped_training(tmp_path: Path) 
         assert process.stderr is not None
         with process.stderr:
             for line in process.stderr:
-                if "evaluation after" in line or "going on from" in line:
+                if "evaluation after" in line or "resuming from" in line:
                     process.send_signal(number)
             assert process.wait() == STOPPED
     (name,) = names(job)

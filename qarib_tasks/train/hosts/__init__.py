@@ -1,1 +1,1 @@
-"""Several hosts, and how a training process ends."""
+"""Training on several hosts, and the end of a training process."""

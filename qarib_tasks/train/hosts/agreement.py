@@ -1,4 +1,4 @@
-"""What all workers have to do at the same step, decided from what each of them wishes."""
+"""The action that all ranks take at the same step, agreed from the requests of each."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from enum import IntEnum
 
 from qarib_tasks.train.hosts.workers import Workers
 
-# Steps between two votes. A vote is counted when the next is held: nobody waits for it.
+# Steps between two votes. A vote is counted at the next one, so that no rank waits for it.
 EVERY = 8
 
 
-class Wish(IntEnum):
-    """What a worker wants to be done behind a step; of several wishes the highest counts."""
+class Request(IntEnum):
+    """What a rank requests after a step; the highest request of all ranks is agreed."""
 
     NOTHING = 0
     RECOVERY = 1
@@ -19,11 +19,13 @@ class Wish(IntEnum):
 
 
 class Agreement:
-    """Called by every worker behind every call of the device. A worker alone has its wish at once; of
-    several, all get the same answer at the same step, at most two votes after one of them wished.
+    """Agrees on requests between ranks.
+
+    Every rank calls it after every call of the device. With a world size of 1, a request is agreed at once.
+    With more, all ranks get the same answer at the same step, at most two votes after the request.
 
     Args:
-        step: the one that the training goes on from.
+        step: the step that the training resumes from.
     """
 
     def __init__(self, workers: Workers, step: int = 0) -> None:
@@ -32,23 +34,23 @@ class Agreement:
         self._open: int | None = None  # the step of the vote that is not counted yet
         self._answered = False
 
-    def __call__(self, step: int, wish: Wish) -> Wish:
+    def __call__(self, step: int, request: Request) -> Request:
         if self._workers.count == 1:
-            return wish
+            return request
         due = step // EVERY > self._step // EVERY
         self._step = step
         if not due:
-            return Wish.NOTHING
+            return Request.NOTHING
         before, self._open = self._open, step
-        self._workers.begin(f"wish {step}", wish)
-        agreed = Wish.NOTHING
+        self._workers.begin(f"request {step}", request)
+        agreed = Request.NOTHING
         if before is not None:
-            agreed = Wish(max(self._workers.result(f"wish {before}")))
+            agreed = Request(max(self._workers.result(f"request {before}")))
         if self._answered:
-            # The wish was held before the answer to the same wish: whoever still has it says so again.
-            self._answered, agreed = False, Wish.NOTHING
+            # This vote is from before the last answer. A rank that still has a request votes for it again.
+            self._answered, agreed = False, Request.NOTHING
         return agreed
 
     def answered(self) -> None:
-        """A checkpoint was written: wishes of before are out of date."""
+        """Mark earlier requests as out of date, because a checkpoint was written."""
         self._answered = self._open is not None

@@ -1,6 +1,6 @@
-"""SIGTERM and SIGINT ask a training to end: it saves its state first and says so by its exit status.
+"""SIGTERM and SIGINT end a training after it saves its state; its exit status reports that.
 
-Nothing heavy is imported here: whoever starts trainings imports `STOPPED` too.
+This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Termination:
-    """While it is entered, a signal raises StoppedError, at once or, while `held`, when `end` is called.
+    """A context in which a signal raises StoppedError, at once or, while `held`, when `end` is called.
 
-    A second Ctrl-C does not wait. Entered in another thread than the main one, where Python handles no
-    signals, it does nothing.
+    A second Ctrl-C does not wait. Outside the main thread, where Python handles no signals, the context does
+    nothing.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Termination:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, a signal waits for `end`."""
+        """Hold signals in the block until `end` is called."""
         self._held = True
         try:
             yield
@@ -48,14 +48,18 @@ class Termination:
             self._held = False
 
     def end(self, step: int | None = None) -> NoReturn:
-        """Raises:
-        StoppedError: a signal came, to this process or to another that trains with it. `step`: the one that
-            is saved.
+        """End the training.
+
+        Args:
+            step: the saved step.
+
+        Raises:
+            StoppedError: always; this process or another rank has received a signal.
         """
         saved = "" if step is None else f", step {step} is saved"
         raise StoppedError(
-            f"ended by {self.asked_by or 'a signal to another worker'}{saved}",
-            do="Run it again: it goes on from its newest checkpoint",
+            f"ended by {self.asked_by or 'a signal to another rank'}{saved}",
+            do="Run the command again to resume from the newest checkpoint",
         )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

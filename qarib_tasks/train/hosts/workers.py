@@ -1,8 +1,8 @@
-"""The processes that train together, one on each machine of a TPU slice, and what they tell one another.
+"""The processes (ranks) that train together, one per machine of a TPU slice, and their messages.
 
-What the chips compute goes its own way, through JAX. All else are a few lines of JSON over a connection from
-each worker to worker 0: what every one has to know of the others (`exchange`), and that one has ended, on
-which the rest ends at once, wherever it is. On a single machine there is nothing of it.
+The chips exchange data through JAX. Everything else is a few lines of JSON over a connection from each rank
+to rank 0: values that every rank needs of the others (`exchange`), and the message that a rank has ended, at
+which all others end at once. A single machine needs no connection.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
 
 log = logging.getLogger(__name__)
 JOIN_SECONDS = 900.0  # between the first machine's start and the last one's
-SILENCE_SECONDS = 120.0  # after which a worker is taken for lost; each says something every
-PING_SECONDS = 5.0
-# An error may follow from another worker's end, of which this one hears a moment later.
+SILENCE_SECONDS = 120.0  # a rank that sends nothing for this long is lost
+PING_SECONDS = 5.0  # between two pings of each rank
+# An error may be the result of another rank's end, which is reported to this one a moment later.
 DOUBT_SECONDS = 5.0
 _END = "end"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Attributes:
-    worker: this process's number.
-    workers: how many there are.
-    coordinator: host:port of worker 0, for JAX; the port behind it is for the workers' own lines.
+    """This process's place among those that train together.
+
+    Attributes:
+        worker: the rank.
+        workers: the world size.
+        coordinator: host:port of rank 0, for JAX; the ranks' own messages use the next port.
     """
 
     worker: int = 0
@@ -47,10 +49,10 @@ class Place:
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Place:
-        """As QARIB_TPU_WORKER, QARIB_TPU_WORKERS and QARIB_TPU_COORDINATOR say; alone without them.
+        """Read QARIB_TPU_WORKER, QARIB_TPU_WORKERS and QARIB_TPU_COORDINATOR; without them, one process.
 
         Raises:
-            ConfigError: they do not go together.
+            ConfigError: the variables are invalid.
         """
         worker, workers = (environment.get(f"QARIB_TPU_{n}", "") for n in ("WORKER", "WORKERS"))
         coordinator = environment.get("QARIB_TPU_COORDINATOR", "")
@@ -60,28 +62,29 @@ class Place:
         numbers = worker.isdecimal() and workers.isdecimal() and port.isdecimal()
         if not (numbers and host and int(worker) < int(workers)):
             raise ConfigError(
-                f"worker {worker!r} of {workers!r} at {coordinator!r} is none",
+                f"invalid settings: rank {worker!r}, world size {workers!r}, coordinator {coordinator!r}",
                 where="QARIB_TPU_WORKER, QARIB_TPU_WORKERS, QARIB_TPU_COORDINATOR",
-                do="Set the worker's number from 0, how many there are, and host:port of worker 0; or "
-                "none, to train on one machine",
+                do="Set the rank (from 0), the world size, and host:port of rank 0; or unset all three to "
+                "train on one machine",
             )
         return cls(int(worker), int(workers), coordinator)
 
     @property
     def lines(self) -> tuple[str, int]:
-        """Where worker 0 listens to the others."""
+        """Host and port at which rank 0 listens to the others."""
         host, _, port = self.coordinator.rpartition(":")
         return host, int(port) + 1
 
 
 class Workers:
-    """All processes of a training, seen from one of them. Entered, they know each other.
+    """All ranks of a training, as one of them sees them; entering the context connects them.
 
     Args:
-        leave: ends this process with a status, since another has ended, and says why.
+        leave: ends this process with a status because another rank has ended, and logs the reason.
+        join_seconds: how long to wait for the other ranks on entering.
 
     Raises:
-        LostWorkerError: on entering, the others do not come.
+        LostWorkerError: on entering, other ranks do not join in time.
     """
 
     def __init__(
@@ -95,11 +98,11 @@ class Workers:
         self.first = self.number == 0
         self._leave = leave or _leave
         self._join_seconds = join_seconds
-        self._links: dict[int, _Link] = {}  # of worker 0 to each other one, of any other to worker 0
-        self._said: dict[str, dict[int, Any]] = {}  # what worker 0 has of a topic that some have not answered
+        self._links: dict[int, _Link] = {}  # on rank 0: to each other rank; on others: to rank 0
+        self._received: dict[str, dict[int, Any]] = {}  # on rank 0: values of incomplete topics, by rank
         self._results: dict[str, list[Any]] = {}
         self._changed = threading.Condition()
-        self._ended: set[int] = set()  # workers that came to the end together with all others
+        self._ended: set[int] = set()  # ranks that finished together with all others
         self._ending = False
         self._over = threading.Event()
 
@@ -110,7 +113,7 @@ class Workers:
             except BaseException as error:
                 self._fail(error)
                 raise
-            log.info("worker %d of %d", self.number, self.count)
+            log.info("rank %d of world size %d", self.number, self.count)
         return self
 
     def __exit__(
@@ -125,15 +128,15 @@ class Workers:
             link.close()
 
     def exchange(self, topic: str, value: Any) -> list[Any]:
-        """What each worker says on a topic, by their numbers. All have to ask, each topic once."""
+        """Return each rank's value for a topic, ordered by rank. All ranks must call it, once per topic."""
         self.begin(topic, value)
         return self.result(topic)
 
     def begin(self, topic: str, value: Any) -> None:
-        """Say something on a topic and do not wait for the others.
+        """Send a value for a topic without waiting for the other ranks.
 
         Args:
-            value: as JSON holds it.
+            value: a value that JSON can hold.
         """
         if self.first:
             self._take(0, topic, value)
@@ -141,32 +144,36 @@ class Workers:
             self._links[0].send(topic=topic, value=value)
 
     def result(self, topic: str) -> list[Any]:
-        """What each worker has said on a topic; waits until all have."""
+        """Wait until all ranks have sent a value for a topic, and return the values in the order of ranks.
+
+        Raises:
+            LostWorkerError: another rank has ended.
+        """
         with self._changed:
             self._changed.wait_for(lambda: topic in self._results or self._over.is_set())
             if topic not in self._results:
-                raise LostWorkerError("another worker has ended")
+                raise LostWorkerError("another rank has ended")
             return self._results.pop(topic)
 
     def finish(self) -> None:
-        """Wait for all others to come here too: none that ends before is missed by another."""
+        """Wait for all ranks to finish, so that none that ends earlier is reported as lost."""
         if self.number in self._ended:
             return
         self.exchange(_END, None)
         self._ended.add(self.number)
 
     def _take(self, worker: int, topic: str, value: Any) -> None:
-        """Worker 0: a worker's word on a topic; the last one's completes it."""
+        """On rank 0, store a rank's value for a topic; when it is the last, send all values to all ranks."""
         with self._changed:
-            said = self._said.setdefault(topic, {})
-            said[worker] = value
+            received = self._received.setdefault(topic, {})
+            received[worker] = value
             if topic == _END:
                 self._ended.add(worker)
-            if len(said) < self.count:
+            if len(received) < self.count:
                 return
-            values = [said[number] for number in range(self.count)]
-            del self._said[topic]
-        # The others first: who waits for this here may be about to leave.
+            values = [received[number] for number in range(self.count)]
+            del self._received[topic]
+        # Send to the others first: the thread that waits for the values here may be about to end the process.
         for link in self._links.values():
             link.send(topic=topic, values=values)
         with self._changed:
@@ -180,12 +187,13 @@ class Workers:
                 names = ", ".join(map(str, missing))
                 if time.monotonic() > deadline:
                     raise LostWorkerError(
-                        f"these of {self.count} workers did not come in {self._join_seconds:g} s: {names}",
-                        do="Look at their logs",
+                        f"ranks {names} of world size {self.count} did not join within "
+                        f"{self._join_seconds:g} s",
+                        do="Check their logs",
                     )
                 if time.monotonic() > reminder:
                     reminder = time.monotonic() + 60
-                    log.info("waiting for the workers %s", names)
+                    log.info("waiting for ranks %s to join", names)
                 server.settimeout(1.0)
                 try:
                     connection, _ = server.accept()
@@ -200,7 +208,7 @@ class Workers:
                 if worker in missing:
                     self._links[worker] = link
                     self._follow(worker, link)
-                else:  # nobody of this training
+                else:  # not a rank of this training
                     link.close()
 
     def _connect(self) -> None:
@@ -213,7 +221,7 @@ class Workers:
                 if time.monotonic() > deadline:
                     host, port = self.place.lines
                     raise LostWorkerError(
-                        f"worker 0 does not answer: {error}", where=f"{host}:{port}", do="Look at its log"
+                        f"rank 0 does not answer: {error}", where=f"{host}:{port}", do="Check its log"
                     ) from None
                 time.sleep(0.2)
         link = self._links[0] = _Link(connection)
@@ -229,8 +237,8 @@ class Workers:
             link.send(ping=True)
 
     def _read(self, worker: int, link: _Link) -> None:
-        """What a link says, until it ends; whoever is at its end is then gone."""
-        why = f"worker {worker} is gone"
+        """Handle the messages of a link until it closes; the rank at its other end is then gone."""
+        why = f"rank {worker} closed its connection"
         try:
             while message := link.receive():
                 if "value" in message:
@@ -244,47 +252,47 @@ class Workers:
                 elif "status" in message:
                     return self._other_ended(message["status"], message["why"])
         except TimeoutError:
-            why = f"worker {worker} has not been heard of for {SILENCE_SECONDS:g} s"
+            why = f"rank {worker} has not responded for {SILENCE_SECONDS:g} s"
         except (OSError, ValueError) as error:
-            why = f"worker {worker} is gone: {error}"
+            why = f"the connection to rank {worker} is broken: {error}"
         if worker not in self._ended:
             self._other_ended(OTHER_ENDED, why)
 
     def _is_first_reason(self) -> bool:
-        """Whether this process had no reason to end before."""
+        """Return whether this is this process's first reason to end."""
         with self._changed:
             first, self._ending = not self._ending, True
             return first
 
     def _other_ended(self, status: int, why: str) -> None:
         if self._is_first_reason():
-            self._tell(status, why)
+            self._report(status, why)
             with self._changed:
                 self._over.set()
                 self._changed.notify_all()
             self._leave(status, why)
 
     def _fail(self, error: BaseException) -> None:
-        """Tell the others of this process's own end, and see that it does end."""
+        """Report this process's end to the others, and make sure that it ends."""
         if not isinstance(error, QaribError):
             self._over.wait(DOUBT_SECONDS)
         if not self._is_first_reason():
             self._over.wait()
             return
         stopped = isinstance(error, StoppedError)
-        self._tell(STOPPED if stopped else OTHER_ENDED, f"worker {self.number} has ended: {error}")
-        # Whoever ends in the ordinary way would have JAX wait for the others, and abort since they are gone.
+        self._report(STOPPED if stopped else OTHER_ENDED, f"rank {self.number} has ended: {error}")
+        # On a normal exit, JAX would wait for the other ranks and abort because they are gone.
         status = STOPPED if stopped else OTHER_ENDED if isinstance(error, LostWorkerError) else 1
         if self._leave is _leave:
             atexit.register(_exit, status)
 
-    def _tell(self, status: int, why: str) -> None:
+    def _report(self, status: int, why: str) -> None:
         for link in list(self._links.values()):
             link.send(status=status, why=why)
 
 
 class _Link:
-    """Lines of JSON, each way."""
+    """A connection that carries lines of JSON both ways."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(SILENCE_SECONDS)
@@ -293,15 +301,16 @@ class _Link:
         self._lock = threading.Lock()
 
     def send(self, **message: Any) -> None:
-        """To one who is gone nothing is sent: who reads this link finds out."""
+        """Send a message. A broken connection is ignored here; the thread that reads the link reports it."""
         with self._lock, contextlib.suppress(OSError):
             self._connection.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> dict[str, Any] | None:
-        """The next message; None at the end.
+        """Return the next message; None at the end.
 
         Raises:
-            OSError: the connection is broken, or silent (TimeoutError). ValueError: it is no message.
+            OSError: the connection is broken, or silent (TimeoutError).
+            ValueError: the line is not a message.
         """
         line = self._lines.readline()
         return json.loads(line) if line.endswith(b"\n") else None
@@ -313,12 +322,12 @@ class _Link:
 
 
 def _leave(status: int, why: str) -> None:
-    log.error("this worker ends too: %s", why)
+    log.error("this rank ends too: %s", why)
     _exit(status)
 
 
 def _exit(status: int) -> None:
-    """End at once: the main thread may wait for ever, for what another worker's chips should compute."""
+    """End at once: the main thread may wait forever for a result of another rank's chips."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -113,7 +113,7 @@ def test_two_hosts_stopped_and_killed_train_as_one_does(tmp_path: Path) -> None:
 
     third = Slice(config)
     assert third.end() == [0, 0], third.text()
-    assert f"going on from the checkpoint of step {STEPS // 2}" in third.text(1)
+    assert f"resuming from the checkpoint of step {STEPS // 2}" in third.text(1)
     progress = json.loads(output.progress.read_text())
     assert (progress["state"], progress["step"], progress["devices"]) == ("finished", STEPS, HOSTS)
 
@@ -148,4 +148,4 @@ def test_what_one_host_cannot_read_ends_both_and_is_said_by_the_one(tmp_path: Pa
     assert sorted(statuses) == [1, OTHER_ENDED], both.text()
     host = statuses.index(1)
     assert "qarib: error: " in both.text(host)
-    assert f"this worker ends too: worker {host} has ended: " in both.text(1 - host)
+    assert f"this rank ends too: rank {host} has ended: " in both.text(1 - host)

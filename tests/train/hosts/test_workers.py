@@ -17,7 +17,7 @@ import pytest
 from qarib_tasks.errors import ConfigError, CorruptError, LostWorkerError, StoppedError
 from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
 from qarib_tasks.train.hosts import workers as module
-from qarib_tasks.train.hosts.agreement import EVERY, Agreement, Wish
+from qarib_tasks.train.hosts.agreement import EVERY, Agreement, Request
 from qarib_tasks.train.hosts.workers import Place, Workers
 
 Told = list[tuple[int, str]]
@@ -97,7 +97,7 @@ def test_when_one_fails_the_others_leave_and_say_why(coordinator: str, failing: 
         return workers.exchange("never", None)
 
     results, told = together(coordinator, 3, part)
-    why = f"worker {failing} has ended: shard_0003: record 7 is cut off"
+    why = f"rank {failing} has ended: shard_0003: record 7 is cut off"
     for number in range(3):
         if number == failing:
             assert isinstance(results[number], CorruptError)
@@ -114,7 +114,7 @@ def test_one_that_is_told_to_stop_before_there_is_anything_to_save(coordinator: 
         return workers.exchange("never", None)
 
     _, told = together(coordinator, 2, part)
-    assert told[0] == [(STOPPED, "worker 1 has ended: ended by SIGTERM")]
+    assert told[0] == [(STOPPED, "rank 1 has ended: ended by SIGTERM")]
 
 
 def test_a_process_that_is_killed_is_missed_at_once(coordinator: str) -> None:
@@ -127,7 +127,7 @@ def test_a_process_that_is_killed_is_missed_at_once(coordinator: str) -> None:
         return workers.exchange("never", None)
 
     results, told = together(coordinator, 3, part)
-    assert told[0] == told[2] == [(OTHER_ENDED, "worker 1 is gone")]
+    assert told[0] == told[2] == [(OTHER_ENDED, "rank 1 closed its connection")]
     assert isinstance(results[2], LostWorkerError)
 
 
@@ -155,13 +155,13 @@ def test_a_machine_that_is_silent_is_taken_for_lost(
         ):
             workers.exchange("never", None)
         other.result().close()
-    assert told == [(OTHER_ENDED, "worker 1 has not been heard of for 0.3 s")]
+    assert told == [(OTHER_ENDED, "rank 1 has not responded for 0.3 s")]
 
 
 def test_those_that_do_not_come_are_named(coordinator: str) -> None:
-    with pytest.raises(LostWorkerError, match=r"these of 3 workers did not come in 0\.2 s: 1, 2"):
+    with pytest.raises(LostWorkerError, match=r"ranks 1, 2 of world size 3 did not join within 0\.2 s"):
         _enter(Workers(Place(0, 3, coordinator), lambda *_: None, 0.2))
-    with pytest.raises(LostWorkerError, match="worker 0 does not answer"):
+    with pytest.raises(LostWorkerError, match="rank 0 does not answer"):
         _enter(Workers(Place(2, 3, coordinator), lambda *_: None, 0.2))
 
 
@@ -190,47 +190,49 @@ def _enter(workers: AbstractContextManager[Workers]) -> list[Any]:
         return entered.exchange("number", entered.number)
 
 
-def agreed(coordinator: str, wishes: Sequence[Callable[[int], Wish]], steps: int) -> list[list[Wish]]:
+def agreed(coordinator: str, requests: Sequence[Callable[[int], Request]], steps: int) -> list[list[Request]]:
     """The answers of each worker behind each step from 1 on; each checkpoint answers."""
 
-    def part(workers: Workers) -> list[Wish]:
+    def part(workers: Workers) -> list[Request]:
         agreement = Agreement(workers)
         answers = []
         for step in range(1, steps + 1):
-            answers.append(agreement(step, wishes[workers.number](step)))
+            answers.append(agreement(step, requests[workers.number](step)))
             if answers[-1]:
                 agreement.answered()
         return answers
 
-    results, told = together(coordinator, len(wishes), part)
-    assert told == [[]] * len(wishes)
+    results, told = together(coordinator, len(requests), part)
+    assert told == [[]] * len(requests)
     return results
 
 
 def test_all_stop_at_the_same_step_when_one_was_told_to(coordinator: str) -> None:
-    wishes = [lambda step: Wish.NOTHING] * 3
-    wishes[2] = lambda step: Wish.STOP if step >= 10 else Wish.NOTHING
-    results = agreed(coordinator, wishes, 5 * EVERY)
+    requests = [lambda step: Request.NOTHING] * 3
+    requests[2] = lambda step: Request.STOP if step >= 10 else Request.NOTHING
+    results = agreed(coordinator, requests, 5 * EVERY)
     assert results[0] == results[1] == results[2]
     # Said at the vote of step 16, counted at the next.
-    assert next(step for step, wish in enumerate(results[0], start=1) if wish == Wish.STOP) == 3 * EVERY
+    assert (
+        next(step for step, request in enumerate(results[0], start=1) if request == Request.STOP) == 3 * EVERY
+    )
 
 
 def test_a_recovery_checkpoint_is_written_once(coordinator: str) -> None:
-    due = lambda step: Wish.RECOVERY if step <= 2 * EVERY else Wish.NOTHING  # noqa: E731
-    results = agreed(coordinator, [due, lambda step: Wish.NOTHING], 6 * EVERY)
+    due = lambda step: Request.RECOVERY if step <= 2 * EVERY else Request.NOTHING  # noqa: E731
+    results = agreed(coordinator, [due, lambda step: Request.NOTHING], 6 * EVERY)
     assert results[0] == results[1]
-    assert [step for step, wish in enumerate(results[0], start=1) if wish] == [2 * EVERY]
+    assert [step for step, request in enumerate(results[0], start=1) if request] == [2 * EVERY]
 
 
 def test_the_higher_wish_counts(coordinator: str) -> None:
-    results = agreed(coordinator, [lambda _: Wish.RECOVERY, lambda _: Wish.STOP], 2 * EVERY)
-    assert results[0][-1] == results[1][-1] == Wish.STOP
+    results = agreed(coordinator, [lambda _: Request.RECOVERY, lambda _: Request.STOP], 2 * EVERY)
+    assert results[0][-1] == results[1][-1] == Request.STOP
 
 
 def test_alone_a_wish_is_answered_at_once() -> None:
     with Workers() as workers:
         agreement = Agreement(workers)
-        assert [agreement(step, Wish.STOP) for step in (1, 2)] == [Wish.STOP, Wish.STOP]
+        assert [agreement(step, Request.STOP) for step in (1, 2)] == [Request.STOP, Request.STOP]
         agreement.answered()
-        assert agreement(3, Wish.RECOVERY) == Wish.RECOVERY
+        assert agreement(3, Request.RECOVERY) == Request.RECOVERY
