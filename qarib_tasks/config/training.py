@@ -214,14 +214,14 @@ class TrainedOn:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingJob:
-    """What the training process is given, complete: it knows of no run, no DAG and no dataset.
+    """Everything that the training process needs. It knows no run, no DAG and no dataset.
 
-    `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files; everything the
-    job makes goes below `output` and, where `publish_to` is set, to the same names below that gs:// address.
-    `start_from_digest` is what `train.start_from` held when the run was prepared; empty: anything. `left_out`
-    names files of `training_data` that are not read, whether they are there or not. `earlier_data` are
-    folders that are read besides, with other names in them. `steps_before` are those behind
-    `train.start_from`. `trained_on` and `license` are told in the model card.
+    `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files. The job writes
+    everything below `output` and, if `publish_to` is set, to the same names below that gs:// address.
+    `start_from_digest` is the digest of `train.start_from` when the run was prepared; empty: not checked.
+    `left_out` names files of `training_data` to skip, whether they exist or not. `earlier_data` are more
+    folders to read; their file names differ. `steps_before` are the steps that `train.start_from` was trained
+    for. `trained_on` and `license` go into the model card.
     """
 
     training_data: str
