@@ -1,4 +1,4 @@
-"""What a run's TPU needs in the bucket before it is asked for."""
+"""Uploads what a run's TPU needs in the bucket before the TPU is requested."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "tpu.txt"
 
 
 def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob:
-    """Upload the package's wheel, the pinned requirements, the training's settings and what it starts from.
+    """Upload the package's wheel, the pinned requirements, the training's settings and initial weights.
 
-    Their names in the bucket hold their checksums: what runs already never sees other files. The machines
-    compare them with what is said here.
+    Their names in the bucket contain their checksums, so a running job never gets other files. The machines
+    compare the files with the checksums in the job.
 
     Args:
         client: a `google.cloud.storage.Client`.
 
     Raises:
-        ConfigError: the run publishes nowhere, the TPU's devices cannot share a batch, or the deployment
-            lacks a file.
-        InputError: what the training starts from is gone, or not what it was.
-        StorageError: the bucket holds other bytes than were sent.
+        ConfigError: the run has no bucket, the TPU's devices cannot share a batch, or the deployment lacks a
+            file.
+        InputError: the model that the training starts from is missing or has changed.
+        StorageError: an uploaded object fails its checksum.
     """
     if run.address is None:
-        raise ConfigError("a TPU needs a bucket", where="bucket")
+        raise ConfigError("a TPU needs a bucket", where="bucket", do="Set one")
     check_devices(run)
     training = replace(
         training_job(run),
@@ -78,7 +78,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
             do="Set QARIB_TPU_WHEELHOUSE for the Airflow workers, see docs/cloud-tpu.md",
         )
     return TpuJob(
-        # Two Airflows of one project can each have a run of this name: each would delete the other's TPU.
+        # Two Airflows of one project can have runs of the same name; each would delete the other's TPU.
         run_id=f"{run_id} of {run.address}{run.model.name}",
         owner=owner,
         address=run.address + run.model.tpu_job(run_id),
@@ -95,28 +95,28 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
 
 
 def check_devices(run: Run) -> None:
-    """Refuse a training that the TPU's devices cannot share.
+    """Check that the TPU's devices can share the training.
 
     Raises:
-        ConfigError: they cannot, or the type is not known.
+        ConfigError: they cannot, or the accelerator type is unknown.
     """
     train, accelerator_type = run.config.train, run.config.tpu.accelerator_type
     number, chip = chips_of(accelerator_type)
     if train.backend == "tensorflow":
         if machines_of(accelerator_type) > 1:
-            raise ConfigError("TensorFlow trains on one machine", where="backend", do="Leave it at auto")
+            raise ConfigError("TensorFlow trains on one machine only", where="backend", do="Set it to auto")
         return
     require_divisible(train.train_batch_size, number * chip.devices, f"devices of {accelerator_type}")
 
 
 def _with_start_uploaded(training: TrainingJob, bucket: Bucket) -> TrainingJob:
-    """The training with `start_from` in the bucket: the machine sees no folder of this one."""
+    """The training with `start_from` in the bucket, as a TPU's machine cannot read folders of this one."""
     address = training.train.start_from
     if not address or address.startswith("gs://"):
         return training
     found = find(address)
     if found.digest != training.start_from_digest:
-        raise InputError("not what it was when the run was prepared", where=address, do="Start another run")
+        raise InputError("changed since the run was prepared", where=address, do="Start a new run")
     folder = f"{LAUNCH}/{found.digest[:16]}/{START_FROM}/"
     for name in found.files:
         if bucket.upload(Path(found.folder) / name, folder + name):
@@ -140,7 +140,7 @@ def _upload(bucket: Bucket, path: Path) -> BucketFile:
 
 
 def shape_of(run: Run) -> TrainingShape:
-    """What decides the work of a step."""
+    """The values that determine the work of a step."""
     convert = run.config.convert
     length = convert.max_seq_length
     return TrainingShape(
@@ -153,11 +153,11 @@ def shape_of(run: Run) -> TrainingShape:
 
 
 def plan(run: Run) -> str:
-    """Accelerator, zones, hours and price that are to be expected, for a person.
+    """The accelerator, zones, and the expected hours and price, as text for the log.
 
     Raises:
-        ConfigError: the accelerator type is not known, its devices cannot share a batch, or the estimate is
-            above what may be spent.
+        ConfigError: the accelerator type is unknown, its devices cannot share a batch, or the estimate
+            exceeds a limit.
     """
     tpu, train = run.config.tpu, run.config.train
     check_devices(run)
@@ -171,11 +171,15 @@ def plan(run: Run) -> str:
         f"TPU {tpu.accelerator_type} ({expected.chips} chips{of}, {tpu.provisioning}) in "
         f"{', '.join(tpu.zones)}: "
         f"about {expected.steps_per_second:,.0f} steps/s, {expected.hours:.1f} hours for "
-        f"{train.train_steps:,} steps, {cost:,.2f} US dollars at {price:.2f} an hour ({source}); "
-        "starting, evaluating and checkpoints come on top"
+        f"{train.train_steps:,} steps, {cost:,.2f} US dollars at {price:.2f} per hour ({source}); "
+        "startup, evaluation and checkpoints are extra"
     )
     if tpu.max_cost is not None and cost > tpu.max_cost:
-        raise ConfigError(f"{text}. That is above max_cost {tpu.max_cost:.2f}", where="max_cost")
+        raise ConfigError(
+            f"{text}. That is above max_cost {tpu.max_cost:.2f}", where="max_cost", do="Raise it"
+        )
     if expected.hours > tpu.running_hours:
-        raise ConfigError(f"{text}. That is above running_hours {tpu.running_hours:g}", where="running_hours")
+        raise ConfigError(
+            f"{text}. That is above running_hours {tpu.running_hours:g}", where="running_hours", do="Raise it"
+        )
     return text

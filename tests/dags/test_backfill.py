@@ -60,7 +60,7 @@ def test_a_backfill_repairs_what_can_be_repaired_and_touches_nothing_else(
     first = backfill(run)
     assert first.state == "failed"
     assert {name for name in states(run)} == {"shards/shard_0000"}
-    assert "4 of them not whole" in caplog.text
+    assert "4 incomplete or damaged" in caplog.text
     now = {name: blob.generation for name, blob in objects(run).items()}
     assert {name: now[name] for name in before} == before
 

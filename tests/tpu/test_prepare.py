@@ -78,7 +78,7 @@ def test_weights_on_this_machine_are_taken_to_the_bucket(bucket_name: str, tmp_p
     assert sorted(Bucket(training.train.start_from).list()) == ["model.safetensors", "vocab.txt"]
     assert find(training.train.start_from).digest == training.start_from_digest == digest
     weights.write_bytes(b"others")
-    with pytest.raises(InputError, match="not what it was"):
+    with pytest.raises(InputError, match="changed since the run was prepared"):
         prepare_tpu(run, "r", "o", CONNECTION)
 
 

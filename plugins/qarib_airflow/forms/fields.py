@@ -1,4 +1,4 @@
-"""A field of a config class as a field of a trigger form."""
+"""Makes a trigger form's field from a field of a config class."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _SOURCE = {"type": "object", "required": ["name", "path"]}
 
 
 def param(field: Mapping[str, Any], **attributes: Any) -> Param:
-    """The form's field for a setting. It may be left empty: null is not a value of the setting.
+    """The form's field for a setting. The field can stay empty: null is not a value of the setting.
 
     Args:
         field: the setting's JSON schema, as pydantic gives it.
-        attributes: of the `Param`, beside or in place of what the schema says.
+        attributes: more attributes of the `Param`; they override the schema's.
     """
-    if "anyOf" in field:  # A setting that may be without a value: the empty field is that.
+    if "anyOf" in field:  # An optional setting: an empty field means no value.
         field = {**next(kind for kind in field["anyOf"] if kind["type"] != "null"), **field}
     schema = {key: field[key] for key in _LIMITS if key in field} | {"title": field["title"]}
     if field["type"] == "boolean":
-        # A switch cannot be left empty in the form, a list of choices can.
+        # In the form a switch cannot be empty, but a list of choices can.
         schema |= {"type": ["null", "string"], "enum": [None, *BOOLEANS]}
     elif "enum" in field or "const" in field:
         schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}

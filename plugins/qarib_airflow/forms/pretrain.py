@@ -1,7 +1,7 @@
-"""The trigger form: Airflow `Param`s made of the config classes' own field metadata, and back.
+"""The trigger form: Airflow `Param`s made from the config classes' own field metadata, and back.
 
-Each setting has one name over all sections, the one in the published scripts. Every override may be left
-empty: null means the preset's value, since a `Param` cannot tell a default from a typed value.
+Each setting has one name in all sections, that of the published scripts. Every override can stay empty: null
+means the preset's value, because a `Param` cannot distinguish a default from a typed value.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ SECTIONS = {
 # The task that the form is for.
 READER = "preflight"
 _PRESET_HELP = {
-    "qarib": "what QARiB's authors published; needs your own sources and weeks on a TPU",
-    "demo": "the sample corpus and a tiny model; minutes on two processor cores",
+    "qarib": "the recipe that QARiB's authors published; needs your own sources and weeks on a TPU",
+    "demo": "the sample corpus and a tiny model; takes minutes on two CPU cores",
 }
-_SOURCES_HELP = """Text to read, as JSON, for example
+_SOURCES_HELP = """The text to read, as JSON, for example
 
     [{"name": "tweets", "path": "/data/tweets/*.txt.gz", "document": "line"}]
 
-A source may have:
+A source can have:
 
 """
-# What the form proposes: Google's names, which of them a project may use the preflight asks Google.
+# Google's names that the form proposes. The preflight asks Google which of them the project can use.
 PROPOSED = {
     "accelerator_type": [
         *("v2-8", "v3-8", "v4-8", "v4-16", "v4-32"),
@@ -63,14 +63,14 @@ PROPOSED = {
 
 
 def build_params() -> dict[str, Param]:
-    """The form, in the order of the run: the preset, then a section a step."""
+    """The fields of the form, in the order of the run: the preset, then one section per step."""
     params = {
         "preset": Param(
             "qarib",
             type="string",
             enum=list(PRESETS),
             title="Preset",
-            description_md="The set of values that every empty field below stands for.\n\n"
+            description_md="The values of all fields that you keep empty.\n\n"
             + "\n".join(f"- **{name}**: {text}" for name, text in _PRESET_HELP.items()),
         ),
         "workspace": Param(
@@ -79,18 +79,18 @@ def build_params() -> dict[str, Param]:
             minLength=1,
             title="Workspace",
             section=SECTIONS["upload"],
-            description="Folder that every worker sees and the run works in. "
-            "Empty: the Airflow Variable qarib_workspace, or the environment's QARIB_WORKSPACE.",
+            description="The folder for the run's files; every worker must have access to it. "
+            "Empty: the Airflow Variable qarib_workspace, or the environment variable QARIB_WORKSPACE.",
         ),
     }
     params["dataset"] = Param(
         None,
         type=["null", "string"],
         pattern=f"^{ID}$",
-        title="Train on a dataset that is there",
+        title="Use an existing dataset",
         section=SECTIONS["collect"],
-        description="Its name (dataset_id, for example qarib-0123456789). The steps before the first step "
-        "are left out, and their settings are the dataset's. Empty: a dataset is made.",
+        description="The dataset's name (dataset_id, for example qarib-0123456789). The run skips the steps "
+        "before the first step and uses the dataset's settings for them. Empty: make a new dataset.",
     )
     params["first_step"] = Param(
         None,
@@ -98,8 +98,8 @@ def build_params() -> dict[str, Param]:
         enum=[None, *get_args(FirstStep)],
         title="First step",
         section=SECTIONS["collect"],
-        description="With a dataset that is there: train leaves it as it is; convert converts and uploads "
-        "what is missing of its shards before. Empty: train with a dataset, collect without.",
+        description="For an existing dataset: train uses it as it is; convert first converts and uploads "
+        "its missing shards. Empty: train with an existing dataset, collect without one.",
     )
     presets = {name: to_dict(resolve({"preset": name, "workspace": "-"})) for name in PRESETS}
     for section, fields in settings().items():
@@ -110,10 +110,10 @@ def build_params() -> dict[str, Param]:
 
 
 def params_in_use() -> dict[str, Param]:
-    """The form for whoever shows it, and for the one task that reads it.
+    """The form, or nothing in the tasks that do not read it.
 
-    Airflow validates every field in each task's process, a tenth of a second that a thousand shards need not
-    take.
+    Airflow validates every field in each task's process, which would cost a tenth of a second for each of a
+    thousand shards.
     """
     return build_params() if get_parsing_context().task_id in (None, READER) else {}
 
@@ -134,16 +134,16 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
     help_text = field.get("description", "")
     if name == "accelerator_type":
         prices = (f"{chip.name} {chip.spot:.2f} / {chip.on_demand:.2f}" for chip in CHIPS.values())
-        help_text += f" US dollars a chip-hour of {PRICES_OF}, spot / on demand: {', '.join(prices)}."
+        help_text += f" US dollars per chip-hour as of {PRICES_OF}, spot / on demand: {', '.join(prices)}."
     if name == "bucket":
-        help_text += " Empty: the Airflow Variable qarib_bucket, or the environment's QARIB_BUCKET."
+        help_text += " Empty: the Airflow Variable qarib_bucket, or the environment variable QARIB_BUCKET."
     elif section == SECTIONS["upload"]:
         help_text += f" Empty: {presets['qarib'] or 'none'}."
     else:
         help_text += f" QARiB: {_shown(presets['qarib'])}."
         if presets["demo"] != presets["qarib"]:
             help_text += f" Demo: {_shown(presets['demo'])}."
-    # With examples the form shows a list to choose from; in a text field anything else can be typed as well.
+    # With examples the form shows a list to choose from; a text field also accepts any other text.
     choices = PROPOSED.get(name) or field.get("items", {}).get("enum")
     examples = {"examples": choices} if choices else {}
     return param(field, section=section, description=help_text.strip(), **examples)
@@ -162,20 +162,21 @@ def _shown(value: Any) -> str:
 
 
 def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunConfig:
-    """The settings that a filled-in form asks for.
+    """The settings that a filled-in form sets.
 
     Args:
         params: the form's values by name.
-        defaults: the deployment's own, nested as a config file; they stand between preset and form.
+        defaults: the deployment's own, nested as in a config file; they override the preset, and the form
+            overrides them.
 
     Raises:
-        ConfigError: a name is no setting, or a setting is wrong.
+        ConfigError: a name is not a setting, or a value is invalid.
     """
     section_of = {name: section for section, fields in settings().items() for name in fields}
     values: dict[str, Any] = {section: {} for section in SECTIONS}
     unknown = []
     for name, value in params.items():
-        # The first two say which steps are left out.
+        # The first two set which steps are skipped.
         if name in ("dataset", "first_step", *REMOVED):
             continue
         if name in ("preset", "workspace"):
@@ -188,6 +189,6 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
             values[section][name] = value
     if unknown:
         raise ConfigError(
-            "unknown setting", where=", ".join(sorted(unknown)), do="See the trigger form's names"
+            "unknown setting", where=", ".join(sorted(unknown)), do="Use the names of the trigger form"
         )
     return resolve(merged(defaults, values), where="trigger form")

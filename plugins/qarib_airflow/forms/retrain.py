@@ -10,6 +10,6 @@ from qarib_tasks.registry.retraining import RetrainConfig
 
 
 def retrain_params() -> dict[str, Param]:
-    """The form: each field that is left empty has the value of the Airflow Variable qarib_retrain."""
+    """The fields of the form. An empty field has the value of the Airflow Variable qarib_retrain."""
     fields = TypeAdapter(RetrainConfig).json_schema()["properties"]
     return {name: param(field) for name, field in fields.items()}

@@ -1,1 +1,1 @@
-"""What each DAG checks before it makes anything."""
+"""The checks that each DAG makes before any work starts."""

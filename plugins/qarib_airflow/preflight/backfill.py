@@ -1,4 +1,4 @@
-"""Which shards a backfill does again."""
+"""Selects the shards that a backfill converts again."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ log = logging.getLogger(__name__)
 
 
 def find_run(params: Mapping[str, Any]) -> Run:
-    """The run that the form's dataset was made by.
+    """The run that made the form's dataset.
 
     Raises:
-        ConfigError: there is no workspace. InputError: the workspace has no such dataset.
+        ConfigError: no workspace is set.
+        InputError: the workspace has no such dataset.
     """
     workspace = params["workspace"] or deployment_defaults()["workspace"]
     if not workspace:
         raise ConfigError(
-            "no workspace", where="workspace", do="Fill it in, or set the Airflow Variable qarib_workspace"
+            "no workspace is set",
+            where="workspace",
+            do="Fill in Workspace, or set the Airflow Variable qarib_workspace",
         )
     return run_of_dataset(Path(workspace).absolute(), params["dataset"])
 
 
 def plan(run: Run, params: Mapping[str, Any], gcp_conn_id: str) -> list[str]:
-    """Audit the dataset, log what was found and what will be done, and name the shards to do again.
+    """Audit the dataset, log the result, and return the names of the shards to convert again.
 
     Raises:
-        InputError: the corpus has not been split, or a shard that the form names is none of the dataset's.
+        InputError: the corpus has not been split, or the dataset has no shard that the form names.
     """
     states = audit(run.dataset, published_objects(run, gcp_conn_id))
     faults = broken(states)
     names = chosen(states, params["choice"], params["shards"])
-    log.info("%s: %d shards, %d of them not whole", run.dataset_id, len(states), len(faults))
+    log.info("%s: %d shards, %d incomplete or damaged", run.dataset_id, len(states), len(faults))
     if faults:
-        log.info("Not whole:\n%s", listed(faults))
-    log.info("Will convert and upload %d shards: %s", len(names), ", ".join(names) or "none")
+        log.info("Incomplete or damaged:\n%s", listed(faults))
+    log.info("Converting and uploading %d shards: %s", len(names), ", ".join(names) or "none")
     check_map_length(len(names))
     return names

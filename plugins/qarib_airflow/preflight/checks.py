@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 
 def check_size(run: Run) -> None:
-    """Whether the disk and Airflow are large enough for the run.
+    """Check that the disk and Airflow's limits suffice for the run.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: they do not.
     """
     if run.first_step != "collect":
         return
@@ -50,7 +50,7 @@ def check_size(run: Run) -> None:
 
 
 def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
-    """The resolved settings, a line each; those that the form overrides are marked."""
+    """The resolved settings, one per line; those that the form overrides are marked."""
     values = to_dict(config)
     lines = [f"  workspace = {config.workspace}"]
     for section, title in SECTIONS.items():
@@ -63,54 +63,55 @@ def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
 
 
 def check_map_length(shards: int) -> None:
-    """Whether Airflow maps a task over so many shards.
+    """Check that Airflow can map a task over this number of shards.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it cannot.
     """
     limit = conf.getint("core", "max_map_length", fallback=1024)
     if shards > limit:
         raise ConfigError(
-            f"the run has about {shards:,} shards and Airflow maps a task over {limit:,} at most",
+            f"the run has about {shards:,} shards, but Airflow maps a task over {limit:,} at most",
             where="[core] max_map_length",
-            do="Set AIRFLOW__CORE__MAX_MAP_LENGTH=10000 for every Airflow process, or raise shard_lines",
+            do="Set AIRFLOW__CORE__MAX_MAP_LENGTH=10000 for every Airflow process, or increase shard_lines",
         )
 
 
 def check_writable(config: RunConfig, gcp_conn_id: str) -> None:
-    """Write a small object through the connection and remove it again.
+    """Write a small object through the connection and delete it.
 
     Raises:
-        ConfigError: no bucket is named. StorageError: with what to do about it.
+        ConfigError: no bucket is set.
+        StorageError: the connection cannot write to the bucket.
     """
     upload = config.upload
     if not upload.bucket:
         raise ConfigError(
             "no bucket to publish to",
             where="bucket",
-            do="Fill it in, or set the Airflow Variable qarib_bucket or the environment's QARIB_BUCKET",
+            do="Fill in Bucket, or set the Airflow Variable qarib_bucket or QARIB_BUCKET in the environment",
         )
     name = f"{upload.prefix}{DATASETS}/.write-test"
     try:
         bucket = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().bucket(upload.bucket)
         blob = bucket.blob(name)
         blob.upload_from_string(b"qarib")
-        with suppress(NotFound):  # Another run looks at the same time.
+        with suppress(NotFound):  # Another run checks at the same time.
             blob.delete()
     except (GoogleAPIError, GoogleAuthError, ValueError) as error:
         raise StorageError(
             f"cannot write to the bucket with the connection {gcp_conn_id}: {error}",
             where=f"gs://{upload.bucket}/{name}",
-            do="Create the bucket, or give the connection's account the role Storage Object Admin on it",
+            do="Create the bucket, or grant the connection's account the role Storage Object Admin on it",
         ) from error
 
 
 def check_tpu(run: Run, gcp_conn_id: str) -> None:
-    """Log what the training is expected to take and cost, and ask each zone whether it has such a TPU.
+    """Log the expected duration and cost of the training, and check which zones offer the TPU.
 
     Raises:
-        ConfigError: the type is not known, or the estimate is above what may be spent.
-        TpuError: no zone has it, or the connection may not ask.
+        ConfigError: the type is unknown, or the estimate exceeds the cost limit.
+        TpuError: no zone offers it, or the connection lacks the permission to ask.
     """
     tpu = run.config.tpu
     if tpu.machine == "local":
@@ -123,10 +124,13 @@ def check_tpu(run: Run, gcp_conn_id: str) -> None:
             hook.check_offered(
                 zone=zone, accelerator_type=tpu.accelerator_type, runtime_version=tpu.runtime_version
             )
-        except (TpuRequestError, TpuPermissionError) as error:  # So Google answers for zones that are closed.
+        except (
+            TpuRequestError,
+            TpuPermissionError,
+        ) as error:  # Google also answers with these for closed zones.
             problems.append(error)
             log.warning("%s", error)
     if len(problems) == len(tpu.zones):
         raise type(problems[0])(
-            "; ".join(str(problem) for problem in problems), where="zones", do="Name other zones"
+            "; ".join(str(problem) for problem in problems), where="zones", do="Set other zones"
         )

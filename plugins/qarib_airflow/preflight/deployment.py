@@ -1,4 +1,4 @@
-"""What the deployment sets for every run: default settings and allowed sources."""
+"""The deployment's settings for every run: defaults and allowed sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qarib_tasks.errors import ConfigError
 
 
 def deployment_defaults() -> dict[str, Any]:
-    """What this Airflow sets for every run: an Airflow Variable wins over the environment."""
+    """The settings of this Airflow for every run; an Airflow Variable overrides the environment."""
     values = {
         name: Variable.get(f"qarib_{name}", default=None) or os.environ.get(f"QARIB_{name.upper()}")
         for name in ("bucket", "workspace")
@@ -30,10 +30,10 @@ def deployment_defaults() -> dict[str, Any]:
 
 
 def yaml_mapping(variable: str) -> dict[str, Any]:
-    """The settings in an Airflow Variable, or in the environment's variable of that name, as YAML or JSON.
+    """The settings in an Airflow Variable, or in the environment variable of that name, as YAML or JSON.
 
     Raises:
-        ConfigError: it holds anything but a mapping.
+        ConfigError: the value is not a mapping.
     """
     text = Variable.get(variable, default=None) or os.environ.get(variable.upper(), "")
     try:
@@ -41,14 +41,16 @@ def yaml_mapping(variable: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=variable) from None
     if not isinstance(values, dict):
-        raise ConfigError("must hold settings as `name: value`", where=variable)
+        raise ConfigError(
+            "the value must be a mapping of settings", where=variable, do="Write it as `name: value`"
+        )
     return values
 
 
 def allowed_sources() -> AllowedSources:
-    """What a run's sources may name: a person at the form must not read every file that Airflow can.
+    """The sources that a run can use: the form must not give access to every file that Airflow can read.
 
-    The deployment's workspace and bucket count, never those that the form names.
+    Based on the deployment's workspace and bucket, never on those in the form.
     """
     defaults = deployment_defaults()
     return AllowedSources.of_deployment(

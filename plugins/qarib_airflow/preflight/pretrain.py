@@ -1,4 +1,4 @@
-"""What is checked before a run makes anything, and the settings it will run with."""
+"""The checks before a run starts, and the settings that the run uses."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     """Resolve the form, log the settings, check bucket and deployment, name the dataset and the model.
 
-    What is wrong is told all at once.
+    One error reports all problems.
 
     Raises:
-        ConfigError: a setting is wrong or missing, or a source may not be read here, or disk space is short.
+        ConfigError: a setting is invalid or missing, a source is not allowed, or disk space is short.
         InputError: a source is missing or empty.
-        StorageError: the bucket does not exist, or the connection may not write to it.
-        TpuError: no zone has the TPU that the training asks for.
+        StorageError: the bucket does not exist, or the connection cannot write to it.
+        TpuError: no zone offers the TPU of the training.
     """
     config = read_params(params, deployment_defaults())
     log.info("Settings, preset %s:\n%s", config.preset, settings_table(config, params))
@@ -52,22 +52,22 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
 
 
 def prepared(config: RunConfig, params: Mapping[str, Any], gcp_conn_id: str) -> Run:
-    """The run, from the first step that the form asks for; its settings are not saved yet.
+    """The run, starting at the form's first step; its settings are not saved yet.
 
     Raises:
-        ConfigError: the step and the dataset do not go together. And as `prepare` and
-        `prepare_training`.
+        ConfigError: the first step contradicts the dataset.
+        Exception: the errors of `prepare` and `prepare_training`.
     """
     dataset = params.get("dataset")
     first_step: FirstStep = params.get("first_step") or ("train" if dataset else "collect")
     if (first_step == "collect") == bool(dataset):
         raise ConfigError(
-            f"a run that begins with {first_step} {'makes its own dataset' if dataset else 'needs one'}",
+            f"first_step '{first_step}' {'makes a new dataset' if dataset else 'needs an existing dataset'}",
             where="first_step, dataset",
-            do="Leave the dataset empty" if dataset else "Name the dataset",
+            do="Clear dataset or first_step" if dataset else "Set dataset, or clear first_step",
         )
     client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn() if config.upload.bucket else None
     if first_step == "collect":
         return prepare(config, allowed_sources(), client, save=False)
-    log.info("Begins with %s: what the steps before have made of %s is left as it is", first_step, dataset)
+    log.info("Starts with %s: the results of the earlier steps of %s are used unchanged", first_step, dataset)
     return prepare_training(config, str(dataset), allowed_sources(), first_step, client)

@@ -1,4 +1,4 @@
-"""What the DAG qarib_retrain is scheduled by, asks for and checks."""
+"""The schedule and the checks of the DAG qarib_retrain."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ ON_ASSET = "asset"
 
 
 def timezone() -> Any:
-    """The deployment's, in which the schedule is meant: `QARIB_TIMEZONE` in the environment."""
+    """The time zone of the schedule: `QARIB_TIMEZONE` in the environment, UTC by default."""
     return pendulum.timezone(os.environ.get("QARIB_TIMEZONE", "UTC"))
 
 
 def schedule() -> CronDataIntervalTimetable | list[Asset] | None:
-    """When it runs, from `QARIB_RETRAIN_SCHEDULE` in the environment of the DAG processor.
+    """The schedule, from `QARIB_RETRAIN_SCHEDULE` in the environment of the DAG processor.
 
-    A cron expression; `asset` for events of the asset qarib_corpus; nothing for triggered by hand only. A
-    plain cron string would give each run a data interval without length: a month's files need a month.
+    A cron expression; `asset` for events of the asset qarib_corpus; empty to run only when triggered. A plain
+    cron string would give each run a data interval of zero length, but a month's files need a month.
     """
     text = os.environ.get("QARIB_RETRAIN_SCHEDULE", "")
     if not text:
@@ -47,27 +47,27 @@ def schedule() -> CronDataIntervalTimetable | list[Asset] | None:
 
 
 def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str) -> Run | None:
-    """Find the promoted model and what is new to it, log the settings, check bucket and deployment.
+    """Find the promoted model and its new text, log the settings, check bucket and deployment.
 
     Args:
-        date: the beginning of the run's data interval, if it has one.
+        date: the start of the run's data interval, if it has one.
 
     Returns:
-        None where there is nothing new, or no new file.
+        the run; None if there is no new text.
 
     Raises:
-        ConfigError: a setting is wrong or missing, or a source may not be read here.
-        InputError: there is no promoted model, or objects of a dataset that is extended are gone.
-        StorageError: the bucket does not exist, or the connection may not write to it.
-        TpuError: no zone has the TPU that the training asks for.
+        ConfigError: a setting is invalid or missing, or a source is not allowed.
+        InputError: no promoted model exists, or objects of a dataset that is extended are missing.
+        StorageError: the bucket does not exist, or the connection cannot write to it.
+        TpuError: no zone offers the TPU of the training.
     """
     defaults = deployment_defaults()
     for name, value in (("workspace", defaults["workspace"]), ("bucket", defaults["upload"]["bucket"])):
         if not value:
             raise ConfigError(
-                f"no {name}",
+                f"no {name} is set",
                 where=name,
-                do=f"Set the Airflow Variable qarib_{name} or the environment's QARIB_{name.upper()}",
+                do=f"Set the Airflow Variable qarib_{name} or the environment variable QARIB_{name.upper()}",
             )
     values = merged(yaml_mapping(VARIABLE), params)
     config = from_dict(RetrainConfig, values, where=f"the form and the Airflow Variable {VARIABLE}")
@@ -76,7 +76,7 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
     try:
         run = prepare_retraining(config, defaults, date, allowed_sources(), client)
     except NothingNewError as error:
-        log.info("Nothing new: %s. Everything behind is skipped", error)
+        log.info("Nothing new: %s. Downstream tasks are skipped", error)
         return None
     log.info("Settings, preset %s:\n%s", config.preset, settings_table(run.config, {}))
     faults = Faults()

@@ -91,9 +91,7 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
                 self.log.info("%s: already in the bucket, and removed from the workspace", path.name)
                 continue
             if not path.is_file():
-                raise InputError(
-                    "the file to upload does not exist", where=path, do="Clear the task that makes it"
-                )
+                raise InputError("no such file to upload", where=path, do="Clear the task that makes it")
             if bucket.upload(path, name, send):
                 sent += 1
             else:

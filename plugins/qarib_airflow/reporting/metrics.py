@@ -1,8 +1,7 @@
-"""Our own gauges, sent with Airflow's metrics: whatever Airflow is configured for gets them (`[metrics]`).
+"""The project's own gauges, sent with Airflow's metrics to the receiver configured in `[metrics]`.
 
-Each is read from what the run has written anyway, its manifests and reports, so that a gauge never tells
-something else than they do. docs/metrics.md lists them. A gauge that cannot be sent is a warning in the log:
-no task fails for it.
+Each gauge is read from the run's manifests and reports, so it always agrees with them. docs/metrics.md lists
+the gauges. If a gauge cannot be sent, the log has a warning and no task fails.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ TRAINING = {
 
 
 def report_shards(run: Run) -> None:
-    """`qarib.shards` and `qarib.shards_done`: of the training data, those whose manifest is complete.
+    """Send `qarib.shards` and `qarib.shards_done`: the training shards, and those with a complete manifest.
 
-    Without metrics the manifests, a thousand maybe, are not read.
+    If metrics are off, the manifests, which can be a thousand, are not read.
     """
     if not any(conf.getboolean("metrics", name) for name in ("statsd_on", "otel_on")):
         return
@@ -52,19 +51,19 @@ def report_shards(run: Run) -> None:
 def _is_complete(manifest: Path) -> bool:
     try:
         return Manifest.read(manifest).state == "complete"
-    except QaribError:  # What is wrong with it is not for a metric to tell.
+    except QaribError:  # A damaged manifest is reported elsewhere.
         return False
 
 
 def report_training(run: Run, preemptions: int = 0) -> None:
-    """The gauges of a training, once it has told of itself in the workspace's progress.json."""
+    """Send the gauges of a training, once progress.json exists in the workspace."""
     if run.model.progress.is_file():
         progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
         report_progress(run.model_id, progress, preemptions)
 
 
 def report_progress(model_id: str, progress: Mapping[str, Any], preemptions: int) -> None:
-    """The gauges of a training from its progress.json, and `qarib.preemptions`: TPUs lost and replaced."""
+    """Send the gauges of a training from its progress.json, and `qarib.preemptions`: the lost TPUs."""
     tags = {"model": model_id}
     for gauge, name in TRAINING.items():
         if isinstance(progress.get(name), int | float):
@@ -77,12 +76,12 @@ def _gauge(name: str, value: float, tags: Mapping[str, str]) -> None:
         _initialize()
         stats.gauge(f"qarib.{name}", value, tags=dict(tags))
     except Exception:
-        log.warning("The metric qarib.%s was not sent", name, exc_info=True)
+        log.warning("Could not send the metric qarib.%s", name, exc_info=True)
 
 
 @cache
 def _initialize() -> None:
-    """Airflow has done it in a task's process already, but not in the triggerer's."""
+    """Initialize Airflow's metrics: Airflow does so in a task's process, but not in the triggerer's."""
     stats.initialize(
         factory=stats_utils.get_stats_factory(),
         export_legacy_names=conf.getboolean("metrics", "legacy_names_on"),

@@ -1,4 +1,4 @@
-"""Who is told that something failed, and what to do about it: the log, and a Slack channel or a mailbox."""
+"""Notifications of failures and what to do: to the log, and to a Slack channel or a mailbox."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from qarib_tasks.layout import shard_of_label
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Connections that exist only where somebody made them for this.
+# Connections that an administrator creates for notifications.
 SLACK = "qarib_slack"
 SMTP = "qarib_smtp"
 SHARD_TASKS = "shard."
 
 
 class QaribNotifier(BaseNotifier):
-    """Says what failed, why, and the command that repairs it.
+    """Reports what failed, why, and the command that repairs it.
 
-    It always logs. Where there is a connection `qarib_slack` (type Slack Incoming Webhook) it also writes to
-    that channel, and where there is `qarib_smtp` it mails to the addresses in the environment's
-    `QARIB_NOTIFY`, or else to the sender's own. Of a shard it only logs: a thousand shards may fail of one
-    cause, and the task `dataset` then tells of them all at once. That a message cannot be sent is logged and
-    fails nothing.
+    It always logs. If a connection `qarib_slack` (type Slack Incoming Webhook) exists, it also writes to that
+    channel. If a connection `qarib_smtp` exists, it also sends mail to the addresses in the environment
+    variable `QARIB_NOTIFY`, or else to the sender's address. For a shard it only logs: one cause can make a
+    thousand shards fail, and the task `dataset` then reports all of them together. If a message cannot be
+    sent, the log has a warning and nothing fails.
 
-    As a task's `on_failure_callback`, and awaited with a run that is past its deadline.
+    Used as a task's `on_failure_callback`, and awaited for a run that is past its deadline.
     """
 
     def notify(self, context: Context) -> None:
@@ -47,13 +47,13 @@ class QaribNotifier(BaseNotifier):
         await asyncio.to_thread(self.send, text)
 
     def send(self, text: str) -> None:
-        """Send it wherever there is a connection for it."""
+        """Send the text over each of the two connections that exists."""
         for connection, sender in ((SLACK, send_to_slack), (SMTP, send_mail)):
             try:
                 if exists(connection):
                     sender(text)
             except Exception as error:
-                self.log.warning("Could not be sent with the connection %s: %s", connection, error)
+                self.log.warning("Could not send a message with the connection %s: %s", connection, error)
 
 
 def exists(connection: str) -> bool:
@@ -81,7 +81,7 @@ def send_mail(text: str) -> None:
 
 
 def failure(context: Context) -> str:
-    """What failed, why, and what to do, a line each."""
+    """What failed, why, and what to do, on separate lines."""
     ti: Any = context["ti"]
     label = getattr(ti, "rendered_map_index", None) or (str(ti.map_index) if ti.map_index >= 0 else "")
     lines = [f"{ti.dag_id}: {ti.task_id}{f' [{label}]' if label else ''} failed"]
@@ -91,14 +91,14 @@ def failure(context: Context) -> str:
     if ti.task_id.startswith(SHARD_TASKS) and (name := shard_of_label(label)):
         lines.append(f"To repair {name}: {repair(*dataset_of(context), [name])}")
     else:
-        lines.append("When what was wrong is mended: clear the task; what is finished is left alone")
+        lines.append("To try again: correct the cause and clear the task; finished work is reused")
     if address := getattr(ti, "log_url", None):
         lines.append(f"Log: {address}")
     return "\n".join(lines)
 
 
 def dataset_of(context: Context) -> tuple[str, str]:
-    """The dataset that the run makes and its workspace, as its first task said; else words in their place."""
+    """The run's dataset and workspace, as its first task returned them; placeholders if unknown."""
     try:
         run: Any = context["ti"].xcom_pull(task_ids="preflight")
         return str(run["dataset_id"]), str(run["config"]["workspace"])
@@ -107,10 +107,10 @@ def dataset_of(context: Context) -> tuple[str, str]:
 
 
 def late(context: Context) -> str:
-    """Which run is past its deadline."""
+    """The message about a run that is past its deadline."""
     run: Any = context["dag_run"]
     return (
-        f"{run['dag_id']}: the run {run['dag_run_id']} is not over at its deadline, "
+        f"{run['dag_id']}: the run {run['dag_run_id']} did not finish by its deadline, "
         f"{context['deadline']['deadline_time']}\n"  # type: ignore[typeddict-item]
-        "It goes on. See what it waits for in the Airflow UI"
+        "It continues. See the Airflow UI for the tasks that it waits for"
     )

@@ -1,7 +1,7 @@
-"""A link from a task to the settings that a run saved beside what it made.
+"""A link from a task to the settings that a run saved next to its results.
 
-A task of Airflow 3.3 can give its run no note, so the link is at the task. It is no `BaseGoogleLink`, which
-asks Airflow for XComs twice: everything this link needs is in the task.
+In Airflow 3.3 a task cannot add a note to its run, so the link is on the task. It is not a `BaseGoogleLink`,
+which requests XComs from Airflow twice: the task has everything that this link needs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ CONSOLE = f"{BASE_LINK}/storage/browser/_details"
 
 
 class SavedSettingsLink(BaseOperatorLink):
-    """`config.yaml` in the bucket, in the Google Cloud console: the dataset's, or the model's."""
+    """The dataset's or model's `config.yaml` in the bucket, in the Google Cloud console."""
 
     name = "Settings"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Address of the console's page, as far as the task knows where it published; else empty."""
+        """The address of the console's page; empty if the task does not know where it published."""
         if values := getattr(operator, "run_values", None):
             run = Run.from_dict(values)
             place = f"{run.config.upload.bucket}/{run.config.upload.prefix}{run.model.name}"

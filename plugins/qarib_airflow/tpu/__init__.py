@@ -1,1 +1,1 @@
-"""Cloud TPU in Airflow: hook, operator, trigger, links."""
+"""Cloud TPU in Airflow: hook, operators, trigger and links."""

@@ -15,8 +15,8 @@ class CloudTPUHook(GoogleBaseHook):
     """
     Hook for the Cloud TPU API: the connection's project and credentials for a `CloudTpuClient`.
 
-    Every call of the client is tried again, with a capped back-off with jitter, while the API answers too
-    many requests (429), an internal error (500) or that it is unavailable (503).
+    Retries every call of the client, with capped back-off and jitter, while the API answers "too many
+    requests" (429), "internal error" (500) or "unavailable" (503).
 
     :param gcp_conn_id: The connection ID to use when fetching connection info. Its extra may hold
         ``tpu_endpoint``, see ``endpoint``.
@@ -28,10 +28,10 @@ class CloudTPUHook(GoogleBaseHook):
         If set as a sequence, the identities from the list must grant
         Service Account Token Creator IAM role to the directly preceding identity, with first
         account from the list granting this role to the originating account.
-    :param endpoint: Optional ``host:port`` of an emulator, which is spoken to in plaintext and without
-        credentials, or an ``https://`` address instead of tpu.googleapis.com. Without it the connection's
+    :param endpoint: Optional ``host:port`` of an emulator, which is called in plaintext and without
+        credentials, or an ``https://`` address instead of tpu.googleapis.com. The default is the connection's
         ``tpu_endpoint``, then the environment variable ``CLOUD_TPU_EMULATOR_HOST``.
-    :param retry_within: Seconds after which a call that is still not answered fails.
+    :param retry_within: Seconds after which a call without an answer fails.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class CloudTPUHook(GoogleBaseHook):
         """
         Retrieve the client for a project.
 
-        :param project_id: The connection's project without it.
+        :param project_id: Optional. The default is the connection's project.
         """
         project = project_id or self.project_id
         if project not in self._clients:
@@ -76,7 +76,7 @@ class CloudTPUHook(GoogleBaseHook):
         :param zone: Such as ``us-central1-a``.
         :param accelerator_type: Such as ``v5litepod-8``.
         :param runtime_version: Such as ``v2-alpha-tpuv5-lite``.
-        :param project_id: Optional. The connection's project without it.
-        :raises TpuRequestError: With those that it has.
+        :param project_id: Optional. The default is the connection's project.
+        :raises TpuRequestError: The zone has not; the message lists what it has.
         """
         self.get_conn(project_id).check_offered(zone, accelerator_type, runtime_version)

@@ -1,7 +1,7 @@
 """Links from a task to the Google Cloud console's pages about its training.
 
-The task's own process makes the addresses: its operator's `extra_links_params` fill in the `format_str` of
-each link.
+The task's own process makes the addresses: its operator's `extra_links_params` fill the `format_str` of each
+link.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qarib_tasks.storage.bucket import split_address
 
 
 class CloudTPULink(BaseGoogleLink):
-    """The project's TPUs: a run's TPU changes its name with each loss."""
+    """The project's TPUs, as a run's TPU has a new name after each loss."""
 
     name = "Cloud TPUs"
     key = "cloud_tpus"
@@ -32,8 +32,8 @@ class TensorBoardLogsLink(BaseGoogleLink):
 
 
 def link_params(project_id: str | None, job: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """The values of the links' `format_str`; a link whose values are not all there is empty."""
-    # The console falls back to the project that its user chose last.
+    """The values of the links' `format_str`; a link with missing values is empty."""
+    # Without a project the console uses the one that its user chose last.
     params = {"project": f"?project={quote(project_id)}" if project_id else ""}
     if job and (folder := job.get("tensorboard")):
         bucket, name = split_address(folder)

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 class CloudTPUTrainOperator(BaseOperator):
     """
-    Train on a Cloud TPU: make it, follow the training, replace a TPU that is lost, delete it at the end.
+    Train on a Cloud TPU: create it, follow the training, replace a lost TPU, delete it at the end.
 
-    Deferrable: no worker is held while it queues, boots and trains. The log gets a line at every change and
-    a line a minute with step, loss, examples a second and the time left.
+    Deferrable: it occupies no worker while the TPU queues, boots and trains. It logs a line at every change,
+    and one line per minute with step, loss, examples per second and remaining time.
 
     A retry adopts the TPU that is recorded as the run's live one. When the task is marked failed or success,
-    or cleared, its TPU is deleted. What the lifecycle gives up on (its own budgets are spent, the
-    training itself failed) is not retried.
+    or cleared, its TPU is deleted. A final failure of the lifecycle (its limits are used up, or the training
+    itself failed) is not retried.
 
     :param job: A :class:`~qarib_tasks.tpu.job.TpuJob` as a dictionary. (templated)
     :param project_id: Google Cloud project of the TPU. (templated)
@@ -64,7 +64,7 @@ class CloudTPUTrainOperator(BaseOperator):
 
     @property
     def extra_links_params(self) -> dict[str, str]:
-        """Values of the links: none for a run without a TPU."""
+        """The values of the links; none for a run without a TPU."""
         return link_params(self.project_id, self.job) if self.job else {}
 
     @property
@@ -73,24 +73,24 @@ class CloudTPUTrainOperator(BaseOperator):
         return _storage(self)
 
     def execute(self, context: Context) -> None:
-        """Take the job over, and defer."""
+        """Take over the job, and defer."""
         assert self.job is not None
         job = TpuJob.from_dict(self.job)
-        # Of the retries of a task Airflow leaves max_tries as it is; when a person clears it, it is raised.
+        # Airflow keeps max_tries for the retries of a task, and increases it when a user clears the task.
         holder, generation, now = str(context["ti"].id), context["ti"].max_tries, time.time()
 
         def taken_over(memory: Memory | None) -> Memory:
             if memory is None:
                 memory = Memory(run_id=job.run_id, since=now)
             else:
-                self.log.info("TPU %s was last %s", memory.name, memory.phase)
+                self.log.info("TPU %s: the last phase was %s", memory.name, memory.phase)
                 if memory.generation != generation and memory.phase != "deleting":
                     memory = ended(memory, now, "the task was cleared")
             return replace(resumed(memory, now), holder=holder, generation=generation)
 
         memory = JobMemory(job.address, self.storage).change(taken_over)
         if memory is not None and memory.phase == "succeeded":
-            self.log.info("The training is at its end already")
+            self.log.info("The training has already ended")
             return
         chain = self.impersonation_chain
         trigger = CloudTPUTrainTrigger(
@@ -104,9 +104,9 @@ class CloudTPUTrainOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
         """
-        Say how it ended.
+        Log the attempts, and fail if the training did not succeed.
 
-        :raises AirflowFailException: The training or its TPU failed for good.
+        :raises AirflowFailException: The training or its TPU failed permanently.
         """
         for line in event["history"]:
             self.log.info("%s", line)
@@ -116,12 +116,12 @@ class CloudTPUTrainOperator(BaseOperator):
 
 class CloudTPUDeleteRunOperator(BaseOperator):
     """
-    Delete every TPU of a run, whatever has become of the run, and see that they are gone.
+    Delete every TPU of a run, however the run ended, and wait until none exists.
 
-    For a teardown: it finds them by the label ``run`` in all zones, and by what the run has recorded.
+    For a teardown: it finds the TPUs by the label ``run`` in all zones, and by the run's recorded name.
 
-    :param job: A :class:`~qarib_tasks.tpu.job.TpuJob` as a dictionary; nothing is done without. (templated)
-    :param timeout: Seconds to wait at most.
+    :param job: A :class:`~qarib_tasks.tpu.job.TpuJob` as a dictionary; None does nothing. (templated)
+    :param timeout: Maximum seconds to wait.
     :param project_id: Google Cloud project of the TPU. (templated)
         If set to None or missing, the connection's project is used.
     :param gcp_conn_id: The connection ID used to connect to Google Cloud.
@@ -150,11 +150,11 @@ class CloudTPUDeleteRunOperator(BaseOperator):
 
     @property
     def extra_links_params(self) -> dict[str, str]:
-        """Values of the links: none for a run without a TPU."""
+        """The values of the links; none for a run without a TPU."""
         return link_params(self.project_id) if self.job else {}
 
     def execute(self, context: Context) -> list[str]:
-        """Delete them; the names of those that were there."""
+        """Delete the run's TPUs, and return the names of those that existed."""
         if not self.job:
             self.log.info("The run has no TPU")
             return []
@@ -163,7 +163,7 @@ class CloudTPUDeleteRunOperator(BaseOperator):
         def over(memory: Memory | None) -> Memory | None:
             return memory and replace(ended(memory, time.time(), "the run is over"), holder="")
 
-        # First: nobody who still follows the run may make another.
+        # First, so that no process that still follows the run creates another.
         memory = JobMemory(job.address, _storage(self)).change(over)
         hook = CloudTPUHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         client = hook.get_conn(self.project_id)
@@ -172,7 +172,7 @@ class CloudTPUDeleteRunOperator(BaseOperator):
 
         def still_there() -> list[str]:
             names = client.delete_labelled(job.labels)
-            # A list leaves out zones that do not answer: what is recorded is asked for by its name.
+            # A list omits zones that do not answer, so the recorded TPU is requested by its name.
             if memory and not names and not client.delete_step(job.zone(memory), memory.name):
                 names.append(f"{job.zone(memory)}/{memory.name}")
             return names
@@ -181,12 +181,12 @@ class CloudTPUDeleteRunOperator(BaseOperator):
             removed = list(dict.fromkeys([*removed, *left]))
             if time.monotonic() > deadline:
                 raise TpuUnavailableError(
-                    f"still there after {self.timeout:g} s of deleting",
+                    f"TPUs still exist after {self.timeout:g} s of deleting",
                     where=", ".join(left),
-                    do="They may cost money: look at them in the Google Cloud console, and clear this task",
+                    do="They may cost money: delete them in the Google Cloud console, and clear this task",
                 )
             time.sleep(min(10.0, job.tpu.poll_seconds))
-        self.log.info("Deleted: %s", ", ".join(removed) or "none was there")
+        self.log.info("Deleted: %s", ", ".join(removed) or "none existed")
         return removed
 
 

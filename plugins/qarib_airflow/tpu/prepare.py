@@ -1,4 +1,4 @@
-"""What is checked and uploaded before a run asks for a TPU."""
+"""The checks and uploads before a run requests a TPU."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 def prepare_tpu(run: Run, run_id: str, owner: str, gcp_conn_id: str) -> dict[str, Any] | None:
-    """What a run's TPU is given, as a `TpuJob`'s dictionary, once everything it needs is in the bucket.
+    """Upload everything that a run's TPU needs to the bucket.
 
     Returns:
-        None for a run that trains on this machine, or has nothing left to train.
+        a `TpuJob` as a dictionary; None for a run that trains on this machine or is already trained.
     """
     if run.config.tpu.machine == "local":
         return None
@@ -27,6 +27,6 @@ def prepare_tpu(run: Run, run_id: str, owner: str, gcp_conn_id: str) -> dict[str
     assert run.address is not None
     progress = Bucket(run.address, client).read_text(run.model.name_of(run.model.progress))
     if progress and json.loads(progress)["state"] == "finished":
-        log.info("%s is trained already: no TPU is needed", run.model_id)
+        log.info("%s is already trained: no TPU is needed", run.model_id)
         return None
     return prepare_job(run, run_id, owner, client).to_dict()

@@ -26,24 +26,24 @@ from qarib_tasks.tpu.lifecycle import Memory, ended
 from qarib_tasks.tpu.memory import JobMemory
 
 PROGRESS_SECONDS = 60.0
-# The training goes on while an API does not answer; only who looks after it cannot.
+# The training continues while an API does not answer; only this trigger cannot follow it.
 OUTAGE_SECONDS = 3600.0
 _OUTAGES = (TpuUnavailableError, StorageError, GoogleAPIError, GoogleAuthError, OSError)
 
 
 class CloudTPUTrainTrigger(BaseTrigger):
     """
-    Make a TPU, follow the training on it, replace it when it is lost, and delete it at the end.
+    Create a TPU, follow the training on it, replace it when it is lost, and delete it at the end.
 
-    All that has to survive this process is in the job's ``memory.json`` in the bucket, saved before each
-    action: a triggerer that takes over finds its TPU instead of making a second.
+    All state that must survive this process is in the job's ``memory.json`` in the bucket, saved before each
+    action: a triggerer that takes over finds the TPU instead of creating a second one.
 
     Fires one event, ``{"status": "success" | "failed", "reason": ..., "history": [...]}``, once the TPU is
-    gone.
+    deleted.
 
     :param job: A :class:`~qarib_tasks.tpu.job.TpuJob` as a dictionary.
-    :param holder: Names the try of the task. Only the one that the memory names acts.
-    :param project_id: Google Cloud project of the TPU; the connection's project without it.
+    :param holder: Identifies the try of the task. Only the try that the memory names acts.
+    :param project_id: Google Cloud project of the TPU. The default is the connection's project.
     :param gcp_conn_id: The connection ID used to connect to Google Cloud.
     :param impersonation_chain: Optional service account to impersonate, or chained list of accounts.
     """
@@ -65,7 +65,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
         self._run: TpuRun | None = None
         self._memories: JobMemory | None = None
         self._storage: Any = None
-        # Held while a step is done: what it does cannot be interrupted, and must not be overtaken.
+        # Held during a step, which cannot be interrupted and must not overlap another.
         self._acting = threading.Lock()
         self._killed = False
 
@@ -83,7 +83,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look and act until the training is over and its TPU gone."""
+        """Poll and act until the training has ended and its TPU is deleted."""
         job = TpuJob.from_dict(self.job)
         said, reported, failing_since = "", 0.0, None
         memory = Memory(run_id=job.run_id)
@@ -93,15 +93,15 @@ class CloudTPUTrainTrigger(BaseTrigger):
                 memory = await self._in_thread(self._step)
                 failing_since = None
             except ChangedError:
-                continue  # Another try has taken over, or the user's word has come: look at it anew.
+                continue  # Another try has taken over, or a user has ended the task: load the memory again.
             except _OUTAGES as error:
                 failing_since = failing_since or now
                 if now - failing_since > OUTAGE_SECONDS:
                     yield _event("failed", f"no answer for {OUTAGE_SECONDS:g} s: {error}", memory)
                     return
-                self.log.warning("Tried again at the next look: %s", error)
+                self.log.warning("Trying again at the next poll: %s", error)
             except Exception as error:
-                self.log.exception("The TPU cannot be looked after")
+                self.log.exception("Unexpected error while managing the TPU")
                 yield _event("failed", str(error), memory)
                 return
             if (text := self._state(job, memory)) != said:
@@ -120,18 +120,18 @@ class CloudTPUTrainTrigger(BaseTrigger):
         """
         Delete the TPU: the task was marked failed or succeeded, or cleared.
 
-        One that is still deferred is followed by another triggerer, and its TPU stays.
+        A task that is still deferred is followed by another triggerer, and its TPU is kept.
         """
         if await self._is_still_deferred():
-            self.log.info("Another triggerer follows this task: the TPU stays")
+            self.log.info("Another triggerer follows this task: the TPU is kept")
             return
-        self.log.info("The task was ended or cleared: its TPU is deleted")
+        self.log.info("The task was ended or cleared: deleting its TPU")
         self._killed = True
         await self._in_thread(self._kill)
 
     def _connect(self) -> tuple[TpuRun, JobMemory]:
         if self._run is None or self._memories is None:
-            # Seconds to import: not in the loop that all triggers share, and not when a person waits.
+            # These take seconds to import: not in the loop that all triggers share, nor while a user waits.
             import airflow.sdk.execution_time.task_runner  # noqa: F401
             from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
@@ -152,7 +152,9 @@ class CloudTPUTrainTrigger(BaseTrigger):
             run, memories = self._connect()
             memory = memories.load()
             if memory is None:
-                raise CorruptError("the TPU's memory is gone", where=self.job["address"])
+                raise CorruptError(
+                    "the TPU's memory no longer exists", where=f"{self.job['address']}memory.json"
+                )
             if self._killed or memory.holder != self.holder:
                 return memory
             try:
@@ -167,7 +169,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
         def over(memory: Memory | None) -> Memory | None:
             if memory is None or memory.holder != self.holder or memory.phase in ("succeeded", "failed"):
                 return None
-            return ended(memory, time.time(), "the task was ended or cleared by somebody")
+            return ended(memory, time.time(), "a user ended or cleared the task")
 
         with self._acting:
             run, memories = self._connect()
@@ -175,30 +177,30 @@ class CloudTPUTrainTrigger(BaseTrigger):
                 run.client.delete_step(TpuJob.from_dict(self.job).zone(memory), memory.name)
 
     async def _in_thread(self, function: Any) -> Any:
-        """Not cancelled with this coroutine: what was begun with the API is ended."""
+        """Run a function in a thread, not cancelled with this coroutine, so that calls to the API finish."""
         return await asyncio.shield(asyncio.to_thread(function))
 
     def _state(self, job: TpuJob, memory: Memory) -> str:
         what = {
-            "asking": "is asked for",
-            "queueing": "is waited for",
-            "booting": "is granted and starts",
+            "asking": "is being requested",
+            "queueing": "is queued",
+            "booting": "is granted and boots",
             "running": "trains",
-            "stopping": f"is asked to save and end: {memory.reason}",
+            "stopping": f"is asked to save and stop: {memory.reason}",
             "deleting": f"is being deleted: {memory.reason}",
-            "succeeded": "is gone, the training at its end",
-            "failed": f"is gone: {memory.reason}",
+            "succeeded": "is deleted, the training has finished",
+            "failed": f"has failed: {memory.reason}",
         }[memory.phase]
         return f"TPU {memory.name} ({job.tpu.accelerator_type}) in {job.zone(memory)} {what}"
 
     async def _report(self, job: TpuJob, memory: Memory) -> None:
-        """A line on how far the training is; without one where that cannot be read just now."""
+        """Log the progress and the cost of the training; only the cost if the progress cannot be read."""
         try:
             text = await asyncio.to_thread(self._progress, job, memory.preemptions)
         except _OUTAGES as error:
-            text = f"no progress to be read: {error}"
+            text = f"cannot read the progress: {error}"
         cost = memory.cost(time.time(), job.price)
-        self.log.info("%s; about %.2f US dollars so far", text, cost)
+        self.log.info("%s; estimated cost until now %.2f US dollars", text, cost)
 
     def _progress(self, job: TpuJob, preemptions: int) -> str:
         folder, _, name = job.progress.rpartition("/")
@@ -210,11 +212,11 @@ class CloudTPUTrainTrigger(BaseTrigger):
         return progress_line(progress, job.batch)
 
     async def _is_still_deferred(self) -> bool:
-        """False also where nobody can tell: then it is as Airflow says, the user's word."""
+        """Whether the task is still deferred. False if unknown: then a user is assumed to have ended it."""
         ti = self.task_instance
         if ti is None:
             return False
-        # Imported by `_connect` long before; a DAG file that reaches this module need not pay for it.
+        # `_connect` has imported it before; a DAG file that imports this module does not need it.
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         try:
@@ -223,12 +225,12 @@ class CloudTPUTrainTrigger(BaseTrigger):
             )
             return TaskInstanceState.DEFERRED in states.get(ti.run_id, {}).values()
         except Exception:
-            self.log.warning("The task's state cannot be read", exc_info=True)
+            self.log.warning("Could not read the task's state", exc_info=True)
             return False
 
 
 def progress_line(progress: Mapping[str, Any], batch: int) -> str:
-    """A progress.json in a line: step, loss, examples a second, time left."""
+    """A progress.json as one line: step, loss, examples per second, remaining time."""
     step, steps = int(progress.get("step", 0)), int(progress.get("train_steps", 0))
     text = f"step {step:,} of {steps:,}"
     if "loss" in progress:

@@ -1,4 +1,4 @@
-"""What the machines of a TPU write to the bucket about their work, and how the work is asked to stop."""
+"""The reports that the machines of a TPU write to the bucket, and the request to stop their work."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.lifecycle import Heartbeat
 
 _WORKER = re.compile(rf"/{WORKER}([0-9]+)\.json$")
-# The state of one worker that is the state of all.
+# If one worker has one of these states, the training has it; the first one counts.
 _FIRST = ("failed", "stopped", "preempted", "running", "other_ended")
 
 
 @dataclass(frozen=True)
 class BucketReports:
-    """Implements `cloud_run.Training` over the folder that `launch.Launch.reports` names.
+    """Implements `follow.Training` with the folder that `startup.Launch.reports` names.
 
     Args:
         address: gs:// folder.
-        client: a `google.cloud.storage.Client`; without one, as `storage.Bucket` finds it.
+        client: a `google.cloud.storage.Client`; by default the one that `storage.Bucket` creates.
     """
 
     address: str
@@ -36,35 +36,35 @@ class BucketReports:
         return Bucket(self.address.rstrip("/") + "/", self.client)
 
     def heartbeat(self, name: str) -> Heartbeat | None:
-        """Of all workers in one: it has succeeded when all that ever spoke have, and failed when one has.
+        """The combined heartbeat of all workers: succeeded when all that reported have, failed when one has.
 
-        A worker that ended since another did says so (`other_ended`). What the other one has to say counts
-        then; where all say it, the other one is lost.
+        A worker that ended because another one ended reports `other_ended`, and the other's report counts. If
+        all report it, the other one is lost.
 
         Raises:
-            StorageError: a report is not one.
+            StorageError: a report is not valid JSON.
         """
         workers: dict[int, dict[str, str]] = {}
-        told: dict[int, Any] = {}  # when
+        reported: dict[int, Any] = {}  # when
         for path, blob in self._bucket.list(f"{name}/").items():
             if match := _WORKER.search(path):
                 try:
                     workers[int(match[1])] = json.loads(_read(blob))
-                    told[int(match[1])] = blob.updated
+                    reported[int(match[1])] = blob.updated
                 except ValueError as error:
                     raise StorageError(f"not a report: {error}", where=self.address + "/" + path) from None
         of = {
             state: [number for number, report in workers.items() if report["state"] == state]
             for state in (*_FIRST, "succeeded")
         }
-        # Worker 0 publishes: without it nothing is known, but that it cannot go on.
+        # Worker 0 publishes: without its report, only a failure is certain.
         if 0 not in workers and not of["failed"]:
             return None
-        # All came to the end before worker 0 succeeded.
+        # All workers ended before worker 0 succeeded.
         done = set(of["succeeded"] + of["other_ended"]) == set(workers) and 0 in of["succeeded"]
         state = "succeeded" if done else next(state for state in _FIRST if of[state])
-        # Whoever fails first is the cause of the others' end.
-        one = min(of[state], key=lambda number: (told[number] if state == "failed" else 0, number))
+        # The worker that failed first caused the others to end.
+        one = min(of[state], key=lambda number: (reported[number] if state == "failed" else 0, number))
         message = workers[one]["message"]
         if len(workers) > 1 and state != "succeeded":
             message = f"worker {one}: {message}"
@@ -73,10 +73,11 @@ class BucketReports:
         return Heartbeat(name=name, mark=mark, state=state, message=message)  # type: ignore[arg-type]
 
     def stop(self, name: str) -> None:
+        """Ask the training on the TPU of that name to save and stop."""
         with tempfile.NamedTemporaryFile() as empty:
             self._bucket.upload(Path(empty.name), f"{name}/{STOP}")
 
 
 def _read(blob: Any) -> bytes:
-    """The object as it is now: the generation that was listed may be overwritten already."""
+    """The current content of the object: the generation that was listed may be overwritten by now."""
     return bytes(blob.bucket.blob(blob.name).download_as_bytes())

@@ -1,13 +1,13 @@
 """The startup script of a TPU machine: from a bare image to a running command.
 
-It brings its own Python, because the images' is too old: uv makes an environment from pinned requirements
-and installs the project's wheel. All of it comes from the bucket or, without a wheelhouse there, from the
-package index that pip and uv use, checked against the SHA-256 that this side knows. The script runs at every
-boot and on every worker of a slice, and repeats only what is missing.
+It installs its own Python, because the images' Python is too old: uv makes an environment from pinned
+requirements and installs the project's wheel. The files are from the bucket or, without a wheelhouse there,
+from the package index that pip and uv use, and are checked against the SHA-256 in the script. The script runs
+at every boot and on every worker of a slice, and repeats only what is missing.
 
-Nothing that a user typed is ever part of the script's own text: values are single-quoted assignments in front
-of `startup.sh`, which is the same for all launches and expands them in double quotes only. The script holds
-no secrets: whoever can read the machine's metadata can read it.
+Text that a user typed is never part of the script's own code: values are single-quoted assignments before
+`startup.sh`, which is the same for all launches and expands them in double quotes only. The script holds no
+secrets, as everyone who can read the machine's metadata can read it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from qarib_tasks.tpu.api.request import TpuRequest
 SCRIPT = Path(__file__).with_name("startup.sh")
 # uv's version and checksums, as pip's requirements. `make lock` writes it.
 UV = Path(__file__).with_name("uv.txt")
-MAX_BYTES = 256 * 1024  # Of a metadata value.
+MAX_BYTES = 256 * 1024  # The limit of a metadata value.
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class BucketFile:
     """An object in the launch's bucket.
 
     Attributes:
-        name: within the bucket.
+        name: the object's name in the bucket.
         sha256: hex; the machine refuses other bytes.
-        path: what it is called on the machine, below the working folder; the name's last part by default.
+        path: the file on the machine, below the working folder; by default the last part of `name`.
     """
 
     name: str
@@ -56,26 +56,27 @@ class BucketFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What a machine does once it has booted.
+    """What a machine does after it boots.
 
     Attributes:
-        name: of the TPU; its reports are told apart by it.
+        name: of the TPU; it identifies the TPU's reports.
         bucket: without gs://.
         reports: gs:// folder for `<name>/worker-<number>.json` and `.log`. An object `<name>/stop` there asks
-            the work to save and end: it gets a SIGTERM, and should then end with an error.
-        arguments: of the environment's Python, such as ("-m", "qarib_tasks.cli", "train", "--config",
+            the work to save and stop: it receives a SIGTERM, and should then end with an error.
+        arguments: for the environment's Python, such as ("-m", "qarib_tasks.cli", "train", "--config",
             "config.yaml"). The working folder holds `files`.
-        wheel, requirements: the project and all that it needs, each pinned; the wheel keeps its file name.
-        files: to fetch besides.
+        wheel, requirements: the project and its dependencies, pinned; the wheel keeps its file name.
+        files: other files to download.
         wheelhouse: a tar of `uv`, of wheels and of `python/` (a mirror of uv's Python releases), for machines
-            without a way out.
-        python: version that uv finds or fetches.
-        uv: pip's requirements that install uv, with a version and checksums. By default those of `uv.txt`.
-        expires: seconds since 1970. The work is then asked to end, and a little later the machine deletes its
-            own queued resource, whatever happens.
-        linger: seconds that a machine stays after its work before it deletes its own queued resource, for
-            whoever follows the run; None leaves that to them altogether.
-        report_every: seconds. A report is a heartbeat as long as the work prints something in between.
+            without internet access.
+        python: the version that uv finds or downloads.
+        uv: pip's requirements that install uv, with a version and checksums. The default is `uv.txt`.
+        expires: seconds since 1970. The work is then asked to stop, and ten minutes later the machine deletes
+            its own queued resource in any case.
+        linger: seconds from the end of the work until the machine deletes its own queued resource, unless the
+            run has deleted it; None: the machine does not delete it.
+        report_every: seconds between reports. A report counts as a heartbeat if the work has printed
+            something since the last one.
     """
 
     name: str
@@ -94,20 +95,26 @@ class Launch:
 
 
 def render(launch: Launch) -> str:
-    """The script.
+    """The text of the script.
 
     Raises:
-        ConfigError: a value that no shell can hold, a file outside the working folder, or a script too long
-            for a metadata value.
+        ConfigError: a value contains a zero byte, a file is outside the working folder, or the script is too
+            long for a metadata value.
     """
     bucket, prefix = split_address(launch.reports.rstrip("/") + "/")
     if bucket != launch.bucket:
-        raise ConfigError("reports go to the launch's own bucket", where=launch.reports)
+        raise ConfigError(
+            "the reports must be in the launch's own bucket",
+            where=launch.reports,
+            do=f"Use gs://{launch.bucket}/",
+        )
     files = [launch.wheel, launch.requirements, *launch.files]
     files += [launch.wheelhouse] if launch.wheelhouse else []
     for file in files:
         if file.local.startswith("/") or ".." in file.local.split("/") or not file.local:
-            raise ConfigError("must stay below the working folder", where=file.local)
+            raise ConfigError(
+                "the file must be below the working folder", where=file.local, do="Use a relative path"
+            )
     values = {
         "NAME": launch.name,
         "BUCKET": quote(launch.bucket, safe=""),
@@ -130,7 +137,7 @@ def render(launch: Launch) -> str:
     }
     texts = [*values.values(), *(text for one in lists.values() for text in one)]
     if any("\0" in text for text in texts):
-        raise ConfigError("a value holds a zero byte, which no shell can hold", where=launch.name)
+        raise ConfigError("a value contains a zero byte", where=launch.name, do="Remove it")
     head = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     head += [f"{key}=({' '.join(shlex.quote(text) for text in one)})" for key, one in lists.items()]
     script = "\n".join(["#!/bin/bash", *head, SCRIPT.read_text(encoding="utf-8")])
@@ -140,7 +147,7 @@ def render(launch: Launch) -> str:
 
 
 def with_launch(request: TpuRequest, launch: Launch) -> TpuRequest:
-    """The request of a TPU that does it."""
+    """The request with the launch's startup script."""
     from dataclasses import replace
 
     return replace(request, startup_script=render(launch))

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The startup script of a TPU machine: from a bare image to a running command.
 #
-# The same for every launch. startup.py puts a launch's values, quoted for the shell, in front of it as assignments:
+# It is the same for every launch. startup.py puts the launch's values before it, as assignments quoted for the shell:
 # NAME BUCKET REPORTS STOP EVERY EXPIRES LINGER PYTHON_VERSION UV WHEEL REQUIREMENTS WHEELHOUSE, and the lists
 # OBJECTS PATHS SUMS ARGUMENTS. Expand them in double quotes only.
 #
@@ -13,14 +13,14 @@ WORK="$HOME/qarib/$NAME"
 mkdir -p "$WORK"
 cd "$WORK"
 exec 9>.lock
-flock -n 9 || { echo "qarib: it runs already"; exit 0; }
+flock -n 9 || { echo "qarib: the script is already running"; exit 0; }
 
 STORAGE="${STORAGE_EMULATOR_HOST:-https://storage.googleapis.com}"
 TPU_API="${CLOUD_TPU_EMULATOR_REST:-https://tpu.googleapis.com}"
 METADATA="http://${GCE_METADATA_HOST:-metadata.google.internal}/computeMetadata/v1"
 AGAIN=(--retry 8 --retry-all-errors --retry-max-time 300 --connect-timeout 10)
 
-# Not after all errors: whoever reads the answer may be gone, and curl would try to write it for minutes.
+# Without --retry-all-errors: if the reader of the answer has ended, curl would try to write it for minutes.
 metadata() {
   curl -sSf --retry 8 --retry-connrefused --connect-timeout 10 -H 'Metadata-Flavor: Google' "$METADATA/$1"
 }
@@ -35,7 +35,7 @@ fetch() {  # OBJECT FILE SHA256
   mkdir -p "$(dirname "./$2")"
   authorization | curl -sSf "${AGAIN[@]}" -K - -o .download "$STORAGE/storage/v1/b/$BUCKET/o/$1?alt=media"
   if [ "$(sha256sum < .download)" != "$3  -" ]; then
-    echo "qarib: $2 is not what was uploaded: its SHA-256 differs"
+    echo "qarib: $2 differs from the uploaded file: its SHA-256 is wrong"
     return 1
   fi
   mv .download "./$2"
@@ -46,12 +46,12 @@ upload() {  # FILE OBJECT TYPE
     "$STORAGE/upload/storage/v1/b/$BUCKET/o?uploadType=media&name=$2"
 }
 
-report() {  # STATE: what the run's operator reads; the message is the log's end.
+report() {  # STATE: for the run's trigger; the message is the end of the log.
   local message size
   size=$(stat -c %s log)
   message=$(tail -n 20 log | tr -d '\000-\011\013-\037\177' |
     sed 's/\\/\\\\/g; s/"/\\"/g' | awk '{ printf "%s\\n", $0 }')
-  # The mark changes as long as the work prints something: work that hangs shows as well as a dead machine.
+  # The mark changes while the work prints something, so work that hangs is noticed as well as a dead machine.
   printf '{"name": "%s", "mark": "%s %s", "state": "%s", "message": "%s"}\n' \
     "$NAME" "$1" "$size" "$1" "$message" > .report
   upload log "$REPORTS$WORKER.log" 'text/plain; charset=utf-8'
@@ -71,7 +71,7 @@ is_leaving() {  # Preempted, or about to be stopped for maintenance.
 
 is_expired() { [ -n "$EXPIRES" ] && [ "$(date +%s)" -ge "$((EXPIRES + $1))" ]; }
 
-delete_itself() {  # Until it is gone, and this machine with it.
+delete_itself() {  # Repeats until the TPU, and with it this machine, is deleted.
   local project zone
   project=$(metadata project/project-id)
   zone=$(metadata instance/zone)
@@ -83,7 +83,7 @@ delete_itself() {  # Until it is gone, and this machine with it.
   done
 }
 
-say_problem() {  # For whoever follows the run and finds nothing in the bucket.
+say_problem() {  # For the run's trigger, which finds no report in the bucket.
   local account problem
   account=$(metadata instance/service-accounts/default/email)
   problem="worker $WORKER cannot write to gs://$BUCKET as $account: $1. Run: gcloud storage buckets \
@@ -93,15 +93,15 @@ add-iam-policy-binding gs://$BUCKET --member=serviceAccount:$account --role=role
     "$METADATA/instance/guest-attributes/qarib/problem"
 }
 
-end_work() {  # WHY: ask it to save and end, once.
+end_work() {  # WHY: ask the work to save and stop, once.
   if [ ! -e ".$1" ]; then
-    echo "qarib: the work is asked to end: $1" | tee -a log
+    echo "qarib: the work is asked to stop: $1" | tee -a log
     touch ".$1"
     kill -TERM "$(cat .pid)"
   fi
 }
 
-watch() {  # Until somebody writes a line to 7.
+watch() {  # Until a line is written to file descriptor 7.
   until read -rt "$EVERY" -u 7 _; do
     report running
     if is_asked_to_stop; then end_work stopped; fi
@@ -127,12 +127,12 @@ environment() {
     rm -rf uv
     PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --retries 8 \
       --no-deps --only-binary :all: --require-hashes --target uv --requirement uv.txt ||
-      { echo "qarib: pip can't install uv with the expected SHA-256; the whole log says why"; return 1; }
+      { echo "qarib: pip can't install uv with the expected SHA-256; see the complete log for the reason"; return 1; }
     uv="$WORK/uv/bin/uv"
   fi
   rm -rf environment
   "$uv" venv --quiet --python "$PYTHON_VERSION" environment
-  # The project's own wheel was checked when it was fetched; all others by the hashes in the requirements.
+  # fetch has checked the project's own wheel; the hashes in the requirements check all others.
   "$uv" pip install --quiet --python "$PYTHON" "${options[@]}" -r "./$REQUIREMENTS"
   "$uv" pip install --quiet --python "$PYTHON" "${options[@]}" --no-deps "./$WHEEL"
   touch environment/complete
@@ -143,10 +143,10 @@ work() {
   local i
   for i in "${!OBJECTS[@]}"; do fetch "${OBJECTS[$i]}" "${PATHS[$i]}" "${SUMS[$i]}"; done
   environment
-  # Without its TPU the training must fail, not go on with the processor.
+  # Without its TPU the training must fail, not continue on the CPU.
   if [ -z "${QARIB_PYTHON:-}" ]; then export JAX_PLATFORMS=tpu; fi
   export QARIB_TPU_NAME="$NAME" QARIB_TPU_WORKER="$WORKER" PYTHONUNBUFFERED=1
-  # Of a slice with several machines; the address is the third part of each endpoint.
+  # For a slice with several machines; the address is the third part of each endpoint.
   local endpoints
   IFS=, read -ra endpoints <<< "$(metadata instance/attributes/worker-network-endpoints)"
   export QARIB_TPU_WORKERS="${#endpoints[@]}"
@@ -155,7 +155,7 @@ work() {
   exec "$PYTHON" "${ARGUMENTS[@]}"
 }
 
-end() {  # STATUS: whoever follows the run has a while to delete this machine; else it does so itself.
+end() {  # STATUS: the run has LINGER seconds to delete this machine; after that it deletes itself.
   if [ -n "$LINGER" ]; then
     sleep "$LINGER"
     delete_itself
@@ -167,12 +167,12 @@ until WORKER=$(metadata instance/attributes/agent-worker-number); do sleep 2; do
 rm -f .stopped .preempted .expired
 mkfifo -m 600 .wake 2>/dev/null || true
 exec 7<> .wake
-# A machine that goes down sends every process a TERM. This shell heeds it when the work has ended, the log's
-# writer not at all: what the work still says is kept.
+# A machine that shuts down sends every process a TERM. This shell handles it after the work has ended, and the
+# log's writer ignores it, so the work's last output is kept.
 trap 'touch .preempted' TERM
 set +e
 touch log
-# The first thing: whether this machine's account may write where it has to.
+# First check whether this machine's account can write to the bucket.
 PROBLEM=$(AGAIN=(--retry 2 --connect-timeout 10); report running 2>&1)
 case "$PROBLEM" in
   *'error: 401'* | *'error: 403'* | *'error: 404'*)
@@ -182,7 +182,7 @@ case "$PROBLEM" in
 esac
 watch 9>&- &
 WATCH=$!
-# In a shell of its own the first thing that fails is the end; it becomes the work itself.
+# A separate shell, which ends at the first error and then becomes the work itself.
 ( trap - TERM; set -e; echo "$BASHPID" > .pid; work ) 2>&1 < /dev/null 7>&- 9>&- |
   ( trap '' TERM; exec tee -a log 7>&- 9>&- )
 STATUS=${PIPESTATUS[0]}
@@ -190,9 +190,9 @@ echo >&7
 wait "$WATCH"
 if [ "$STATUS" -eq 0 ]; then STATE=succeeded
 elif [ -e .stopped ] || [ -e .expired ]; then STATE=stopped
-elif [ -e .preempted ] || [ "$STATUS" -eq 75 ]; then STATE=preempted  # 75: it was told to go, and has saved.
-elif [ "$STATUS" -eq 76 ]; then STATE=other_ended  # Another worker has, or is gone.
-# So ends JAX, where it hears first of a worker that is gone.
+elif [ -e .preempted ] || [ "$STATUS" -eq 75 ]; then STATE=preempted  # 75: it received a notice and has saved.
+elif [ "$STATUS" -eq 76 ]; then STATE=other_ended  # Another worker has ended or is lost.
+# JAX ends like this if it is the first to notice a lost worker.
 elif [ "$STATUS" -eq 134 ] && is_one_of_several; then STATE=other_ended
 else STATE=failed
 fi

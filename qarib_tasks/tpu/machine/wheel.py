@@ -1,7 +1,7 @@
-"""This very package as a wheel, so that a machine far away runs the code that is here.
+"""Builds a wheel of this package, so that a TPU's machine runs exactly this code.
 
-Not built by a build tool: that would need the sources' project file and the network, and give other bytes
-each time. The wheel names no dependencies: the machine installs them from pinned requirements.
+No build tool is used: it would need the project file and the network, and produce different bytes each time.
+The wheel lists no dependencies: the machine installs them from pinned requirements.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def build_wheel(folder: Path) -> Path:
     """Write the wheel; the same files give the same bytes.
 
     Returns:
-        the wheel below `folder`.
+        the path of the wheel in `folder`.
     """
     root = Path(qarib_tasks.__file__).parent
     files = {

@@ -41,7 +41,7 @@ def test_hours_and_price_are_told_before_anything_is_made(
         "TPU v5litepod-8 (8 chips, spot) in us-central1-a, us-west4-a, europe-west4-b: about" in caplog.text
     )
     assert "hours for 2,000,000 steps" in caplog.text
-    assert "US dollars at 1.96 an hour (list of" in caplog.text
+    assert "US dollars at 1.96 per hour (list of" in caplog.text
     assert emulator.calls.get("CreateQueuedResource") is None
 
 
@@ -50,7 +50,7 @@ def test_zones_that_lack_it(
 ) -> None:
     check_tpu(run_of(tmp_path, bucket_name, zones=["us-central1-c", "us-west4-a"]), CONNECTION)
     assert "us-central1-c: the zone has no accelerator type v5litepod-8" in caplog.text
-    with pytest.raises(TpuRequestError, match=r"no accelerator type v5litepod-8.*Name other zones"):
+    with pytest.raises(TpuRequestError, match=r"no accelerator type v5litepod-8.*Set other zones"):
         check_tpu(run_of(tmp_path, bucket_name, zones=["us-central1-c"]), CONNECTION)
     with pytest.raises(TpuRequestError, match="no runtime version v2-alpha"):
         check_tpu(run_of(tmp_path, bucket_name, zones=["us-west4-a"], runtime_version="v2-alpha"), CONNECTION)

@@ -140,11 +140,11 @@ def test_the_room_that_a_run_needs_is_logged(
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ({"first_step": "train"}, "begins with train needs one"),
-        ({"first_step": "convert"}, "begins with convert needs one"),
+        ({"first_step": "train"}, "first_step 'train' needs an existing dataset"),
+        ({"first_step": "convert"}, "first_step 'convert' needs an existing dataset"),
         (
             {"first_step": "collect", "dataset": "demo-0123456789"},
-            "begins with collect makes its own dataset",
+            "first_step 'collect' makes a new dataset",
         ),
         ({"dataset": "demo-0123456789"}, "no dataset 'demo-0123456789'"),
     ],

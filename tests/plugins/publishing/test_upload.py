@@ -64,7 +64,7 @@ def test_the_same_bytes_are_left_alone_and_others_are_not(
     assert generations(bucket_name) == before
     log = capsys.readouterr().out
     assert "0 files uploaded, 2 already" in log
-    assert f"gs://{bucket_name}/prefix/pretraining_data/shard_0000.json holds the same bytes" in log
+    assert f"gs://{bucket_name}/prefix/pretraining_data/shard_0000.json already holds the same bytes" in log
 
     # The same size, other bytes.
     files[0].write_bytes(files[0].read_bytes()[:-1] + b"!")
@@ -145,7 +145,7 @@ def test_tfrecords_are_removed_once_they_are_up_and_then_not_missed(
     assert generations(bucket_name) == before
 
     Bucket(f"gs://{bucket_name}/").write_text("prefix/pretraining_data/shard_0000.tfrecord", "other bytes")
-    with pytest.raises(AirflowFailException, match="the file to upload does not exist"):
+    with pytest.raises(AirflowFailException, match="no such file to upload"):
         upload(bucket_name, tmp_path, *files)
 
 

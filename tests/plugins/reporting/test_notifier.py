@@ -85,7 +85,7 @@ def test_a_message_that_cannot_be_sent_fails_nothing(
     QaribNotifier()(context("dataset"))
     log = capsys.readouterr().out
     assert "qarib_pretrain: dataset failed" in log
-    assert "Could not be sent with the connection qarib_slack" in log
+    assert "Could not send a message with the connection qarib_slack" in log
 
 
 @pytest.fixture
