@@ -195,5 +195,5 @@ def test_ten_of_sixty_shards(stack: LocalStack, faults: Path) -> None:
     until(stack, trained)
 
     # Each run was past its deadline, and somebody was told.
-    told = f"{demo.DAG}: the run {run_id} is not over at its deadline"
+    told = f"{demo.DAG}: the run {run_id} did not finish by its deadline"
     assert any(told in path.read_text(errors="replace") for path in stack.logs.rglob("*.log"))

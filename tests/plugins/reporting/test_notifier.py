@@ -74,7 +74,7 @@ def test_a_run_past_its_deadline(slack: list[str]) -> None:
 
     asyncio.run(wait())
     (message,) = slack
-    assert "qarib_pretrain: the run manual__1 is not over at its deadline, 2026-11-22T10:00:00" in message
+    assert "qarib_pretrain: the run manual__1 did not finish by its deadline, 2026-11-22T10:00:00" in message
 
 
 def test_a_message_that_cannot_be_sent_fails_nothing(

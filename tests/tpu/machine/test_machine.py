@@ -112,7 +112,7 @@ def test_past_its_lifetime_it_saves_and_goes(bench: Bench) -> None:
     arguments = tuple(bench.job(50)["arguments"])
     name = start(bench, arguments=arguments, linger=0.0, expires=time.time() - 1)
     wait_until_nothing_is_left(bench)
-    assert "the work is asked to end: expired" in bench.log(name)
+    assert "the work is asked to stop: expired" in bench.log(name)
 
 
 def test_work_that_does_not_heed_its_end_goes_with_the_machine(bench: Bench) -> None:

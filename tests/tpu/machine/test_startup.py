@@ -153,7 +153,7 @@ def test_other_bytes_than_were_uploaded_are_refused(bench: Bench, pipe: Path) ->
     bench.bucket.blob("launch/config.yaml").upload_from_string(b"a: 2\n")
     bench.run(bench.launch(["-c", "print('trained')"], files=[config]), pipe)
     assert bench.report()["state"] == "failed"
-    assert "config.yaml is not what was uploaded" in bench.report()["message"]
+    assert "config.yaml differs from the uploaded file" in bench.report()["message"]
     assert "trained" not in bench.report()["message"]
 
 
