@@ -114,14 +114,14 @@ class TpuRun:
             return ""
         return next((problem for problem in written if problem), "")
 
-    def give_up(self, memory: Memory, saved: Memory | None, *, poll: float = 10.0) -> None:
+    def delete_stray(self, memory: Memory, saved: Memory | None, *, poll: float = 10.0) -> None:
         """Delete a TPU that was requested with an outdated memory, unless the saved one still refers to it.
 
         The API can answer a request minutes after a user ended the run, or cleared it and started it again.
         At that time the TPU did not exist yet, so nothing else deletes it.
         """
-        still_meant = saved is not None and saved.phase not in ("deleting", "succeeded", "failed")
-        if not (still_meant and saved and (saved.name, saved.zone) == (memory.name, memory.zone)):
+        still_used = saved is not None and saved.phase not in ("deleting", "succeeded", "failed")
+        if not (still_used and saved and (saved.name, saved.zone) == (memory.name, memory.zone)):
             self.client.delete(self._zone(memory), memory.name, poll=poll)
 
     def _zone(self, memory: Memory) -> str:

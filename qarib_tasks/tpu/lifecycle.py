@@ -367,12 +367,12 @@ def _deleting(
 def _next_zone(memory: Memory, now: float, zones: Sequence[str]) -> tuple[Memory, Action]:
     tried = (*memory.tried, memory.zone)
     order = [(memory.zone + i) % len(zones) for i in range(len(zones))]
-    left = [zone for zone in order if zone not in tried]
-    if not left:
+    untried = [zone for zone in order if zone not in tried]
+    if not untried:
         names = ", ".join(zones[zone] for zone in dict.fromkeys(tried))
         reason = f"no TPU in any of the zones tried ({names}): {memory.reason}"
         return replace(memory, phase="failed", tried=tried, reason=reason), "fail"
     changed = replace(
-        memory, phase="asking", attempt=memory.attempt + 1, zone=left[0], tried=tried, since=now
+        memory, phase="asking", attempt=memory.attempt + 1, zone=untried[0], tried=tried, since=now
     )
     return changed, "ask"

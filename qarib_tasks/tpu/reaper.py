@@ -61,11 +61,11 @@ def delete(client: CloudTpuClient, late: list[Found], *, within: float = 1800.0)
         TpuUnavailableError: some still exist after `within` seconds.
     """
     deadline, pause = time.monotonic() + within, 0.1
-    while left := [one for one in late if not client.delete_step(one.zone, one.name)]:
+    while remaining := [one for one in late if not client.delete_step(one.zone, one.name)]:
         if time.monotonic() > deadline:
             raise TpuUnavailableError(
                 f"TPUs still exist after {within:g} s of deleting",
-                where=", ".join(f"{one.zone}/{one.name}" for one in left),
+                where=", ".join(f"{one.zone}/{one.name}" for one in remaining),
                 do="They may cost money: delete them in the Google Cloud console",
             )
         time.sleep(pause)

@@ -77,6 +77,6 @@ class CloudTPUHook(GoogleBaseHook):
         :param accelerator_type: Such as ``v5litepod-8``.
         :param runtime_version: Such as ``v2-alpha-tpuv5-lite``.
         :param project_id: Optional. The default is the connection's project.
-        :raises TpuRequestError: The zone has not; the message lists what it has.
+        :raises TpuRequestError: The zone does not offer one of them; the message lists what it offers.
         """
         self.get_conn(project_id).check_offered(zone, accelerator_type, runtime_version)

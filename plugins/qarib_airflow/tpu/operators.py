@@ -170,19 +170,19 @@ class CloudTPUDeleteRunOperator(BaseOperator):
         removed: list[str] = []
         deadline = time.monotonic() + self.timeout
 
-        def still_there() -> list[str]:
+        def remaining_tpus() -> list[str]:
             names = client.delete_labelled(job.labels)
             # A list omits zones that do not answer, so the recorded TPU is requested by its name.
             if memory and not names and not client.delete_step(job.zone(memory), memory.name):
                 names.append(f"{job.zone(memory)}/{memory.name}")
             return names
 
-        while left := still_there():
-            removed = list(dict.fromkeys([*removed, *left]))
+        while remaining := remaining_tpus():
+            removed = list(dict.fromkeys([*removed, *remaining]))
             if time.monotonic() > deadline:
                 raise TpuUnavailableError(
                     f"TPUs still exist after {self.timeout:g} s of deleting",
-                    where=", ".join(left),
+                    where=", ".join(remaining),
                     do="They may cost money: delete them in the Google Cloud console, and clear this task",
                 )
             time.sleep(min(10.0, job.tpu.poll_seconds))

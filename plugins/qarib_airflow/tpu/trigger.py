@@ -85,7 +85,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll and act until the training has ended and its TPU is deleted."""
         job = TpuJob.from_dict(self.job)
-        said, reported, failing_since = "", 0.0, None
+        logged, reported, failing_since = "", 0.0, None
         memory = Memory(run_id=job.run_id)
         while True:
             now = time.time()
@@ -104,8 +104,8 @@ class CloudTPUTrainTrigger(BaseTrigger):
                 self.log.exception("Unexpected error while managing the TPU")
                 yield _event("failed", str(error), memory)
                 return
-            if (text := self._state(job, memory)) != said:
-                said = text
+            if (text := self._state(job, memory)) != logged:
+                logged = text
                 self.log.info("%s", text)
             if memory.phase in ("succeeded", "failed"):
                 status = "success" if memory.phase == "succeeded" else "failed"
@@ -162,7 +162,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
             except ChangedError:
                 if memory.phase == "asking":
                     poll = TpuJob.from_dict(self.job).tpu.poll_seconds
-                    run.give_up(memory, memories.load(), poll=poll)
+                    run.delete_stray(memory, memories.load(), poll=poll)
                 raise
 
     def _kill(self) -> None:

@@ -229,10 +229,10 @@ class CloudTpuClient:
         return [str(version.version) for version in self._list("list_runtime_versions", zone)]
 
     def check_offered(self, zone: str, accelerator_type: str, runtime_version: str) -> None:
-        """Check that a zone has the accelerator type and the runtime version.
+        """Check that a zone offers the accelerator type and the runtime version.
 
         Raises:
-            TpuRequestError: it has not; the message lists what it has.
+            TpuRequestError: it does not offer one of them; the message lists what it offers.
         """
         offers = (
             ("accelerator type", accelerator_type, self.accelerator_types(zone)),

@@ -1,1 +1,1 @@
-"""What a TPU VM is given to run, and what it reports."""
+"""The startup script, wheel and reports of a TPU's machines."""
