@@ -1,1 +1,1 @@
-"""Step 3: a text shard to TFRecords of masked examples."""
+"""Step 3: convert a text shard to TFRecords of masked examples."""

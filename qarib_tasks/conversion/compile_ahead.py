@@ -1,6 +1,7 @@
-"""`python -m qarib_tasks.conversion.compile_ahead`: compile everything now and keep it beside the sources.
+"""`python -m qarib_tasks.conversion.compile_ahead`: compile all code now and store it next to the sources.
 
-For building images, where the folder is read-only later, and for the first minutes of an installation.
+Run it when you build an image, whose folders are read-only later, or after an installation, so that the first
+conversion does not have to wait.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from qarib_tasks.vocabulary.file import SPECIAL_TOKENS
 
 
 def main() -> None:
-    """Run a tiny conversion of each kind and a verification, so that all that they call is compiled.
+    """Run a tiny conversion of each kind and verify it, which compiles all functions that they call.
 
     Raises:
-        StorageError: the folder of the sources cannot be written.
+        StorageError: the folder of the sources is not writable.
     """
     from qarib_tasks.conversion.verify import verify_file
 
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 def convert_tiny(folder: Path) -> Iterator[Path]:
-    """A tiny conversion of each kind, so that all that they call is in this process: the TFRecords."""
+    """Run a tiny conversion of each kind, which loads the compiled code; yields the TFRecord files."""
     from qarib_tasks.config.conversion import ConvertConfig
     from qarib_tasks.conversion.convert import convert_shard
 

@@ -1,6 +1,6 @@
-"""Step 3: a shard of text to the examples that BERT is trained on, as TFRecords.
+"""Step 3: convert a shard of text to BERT's training examples, as TFRecords.
 
-The same examples in the same order as google-research/bert's create_pretraining_data.py.
+The examples and their order are those of google-research/bert's create_pretraining_data.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SAMPLES = 10
 
 
 def no_progress(phase: str, share: float) -> None:
-    """Show nothing."""
+    """Ignore the progress."""
 
 
 def convert_shard(
@@ -47,17 +47,17 @@ def convert_shard(
     threads: int = 1,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Write the examples of `shard` to `out` and then the shard's manifest beside it.
+    """Write the examples of `shard` to `out`, and then the shard's manifest next to it.
 
-    Does nothing if the manifest says that it is done for this shard, vocabulary and config, and `out`
-    verifies. On an error there is no `out`, and the manifest says why.
+    Does nothing if the manifest is complete for this shard, vocabulary, and config, and `out` verifies. After
+    an error, `out` does not exist, and the manifest has the reason.
 
     Args:
-        shard: UTF-8 text, a sentence or tweet a line, an empty line between documents.
-        vocab: one entry a line.
+        shard: UTF-8 text, one sentence or tweet per line, with an empty line between documents.
+        vocab: the vocabulary, one entry per line.
         out: the TFRecord file to write.
-        threads: cores to use; the bytes are the same for any number.
-        progress: called with a phase (read, build, write) and the share of it that is done.
+        threads: number of threads; the bytes are the same for any number.
+        progress: called with a phase (read, build, write) and the finished share of it.
 
     Returns:
         the shard's manifest.
@@ -75,7 +75,7 @@ def convert_shard(
             if done := finished(manifest_of(out), config=settings, inputs=inputs):
                 log.info("%s: already converted", shard.name)
                 return done
-            # Whoever kills this process leaves no other word of it.
+            # If the process is killed, only this manifest remains.
             began = datetime.now(UTC).isoformat(timespec="seconds")
             running = Manifest(
                 kind="shard",
@@ -89,7 +89,9 @@ def convert_shard(
             manifest = _convert(shard, vocab, out, config, inputs, threads, progress)
         except OSError as error:
             raise StorageError(
-                f"cannot be written: {error.strerror or error}", where=out, do="Make room, then convert again"
+                f"cannot be written: {error.strerror or error}",
+                where=out,
+                do="Free disk space, then convert the shard again",
             ) from error
     except QaribError as error:
         failed = Manifest(
@@ -112,17 +114,18 @@ def _input(path: Path) -> FileRecord:
 
 
 def shard_seed(shard: str, config: ConvertConfig) -> int:
-    """The seed that a shard's random numbers start from."""
+    """The seed of a shard's random numbers."""
     if not config.random_seed_per_shard:
         return config.random_seed
     return int.from_bytes(hashlib.sha256(f"{config.random_seed} {shard}".encode()).digest()[:8], "little")
 
 
 def check_lengths(vocab: Path, config: ConvertConfig) -> None:
-    """Compare the lengths with each other, and with the model where its bert_config.json lies beside `vocab`.
+    """Check the lengths against each other, and against the model if bert_config.json is next to `vocab`.
 
     Raises:
-        ConfigError: more predictions than wordpieces, or the model has fewer positions.
+        ConfigError: the lengths allow more predictions than wordpieces, or more wordpieces than the model has
+            positions.
     """
     if config.max_predictions_per_seq > config.max_seq_length:
         raise ConfigError(
@@ -175,9 +178,9 @@ def _convert(
 
 
 def _write(path: Path, name: str, pieces: Iterable[bytes]) -> FileRecord:
-    """Write a file and give its record, of the bytes as they are in memory.
+    """Write a file and return its record, computed from the bytes in memory.
 
-    The disk takes its part meanwhile, so that little is left to wait for at the end.
+    Data is flushed to disk in parallel, so that the final flush is short.
     """
     running = RunningChecksums()
     with path.open("wb") as file, ThreadPoolExecutor(1) as disk:
@@ -193,19 +196,20 @@ def _write(path: Path, name: str, pieces: Iterable[bytes]) -> FileRecord:
 
 
 def _warn(shard: Path, statistics: dict[str, Any]) -> None:
-    """Say what is likely not meant."""
+    """Log warnings about likely mistakes."""
     if statistics["next_sentence_shares"]["actual"] == 0:
         log.warning(
-            "%s: every second part is from another document, as no document has two lines that fit: "
-            "the next-sentence task is void",
+            "%s: no document has two lines that fit into one example, so every second part is from another "
+            "document, and the next-sentence task has no actual next sentences",
             shard.name,
         )
     if statistics["documents"] == 1:
         log.warning(
-            "%s: one document (no empty line): its random second parts are from the same document", shard.name
+            "%s: only one document (no empty line), so its random second parts are from the same document",
+            shard.name,
         )
     if statistics["replaced_bytes"]:
-        log.warning("%s: %d bytes are not UTF-8 and were replaced", shard.name, statistics["replaced_bytes"])
+        log.warning("%s: replaced %d bytes that are not UTF-8", shard.name, statistics["replaced_bytes"])
 
 
 def _sample(examples: Examples, tokenizer: Tokenizer, config: ConvertConfig) -> list[dict[str, Any]]:

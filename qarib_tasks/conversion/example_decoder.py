@@ -1,6 +1,6 @@
-"""One `tf.train.Example`, decoded without TensorFlow and without knowing its features.
+"""Decode one `tf.train.Example` without TensorFlow and without knowing its features.
 
-To read many examples whose features are known, `example_reader` is faster.
+To read many examples with known features, use `example_reader`, which is faster.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def decode_example(data: bytes) -> dict[str, list[int] | list[float]]:
     """The features of a `tf.train.Example` by name: lists of int or of float, packed or not.
 
     Raises:
-        ValueError: it is not an Example of such features.
+        ValueError: the data is not an Example with such features.
     """
     features: dict[str, list[int] | list[float]] = {}
     for _, entries in _fields(data):
@@ -34,13 +34,13 @@ def _decode_feature(data: bytes) -> list[int] | list[float]:
             elif kind == 3:
                 integers += _varints(value) if isinstance(value, bytes) else [_signed(value)]
             else:
-                raise ValueError(f"a feature of kind {kind}, not a list of int64 or float")
+                raise ValueError(f"has a feature of kind {kind}, expected a list of int64 or float")
     return floats or integers
 
 
 def _bytes(value: int | bytes) -> bytes:
     if isinstance(value, int):
-        raise ValueError("a number where a message should be")
+        raise ValueError("has a number in place of a message")
     return value
 
 
@@ -84,7 +84,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif wire == 5:
             length = 4
         else:
-            raise ValueError(f"a field of wire type {wire}")
+            raise ValueError(f"has a field of wire type {wire}")
         if at + length > len(data):
             raise ValueError("the message ends within a field")
         yield number, data[at : at + length]

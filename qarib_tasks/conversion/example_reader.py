@@ -1,4 +1,4 @@
-"""TFRecord files of pretraining examples, read back as arrays, without TensorFlow."""
+"""Read TFRecord files of pretraining examples as arrays, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Shape:
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
-        """[8] the first column of each feature in a row, and the end of the last."""
+        """[8] the first column of each feature in a row, and the end of the last feature."""
         width, predictions = self.max_seq_length, self.max_predictions_per_seq
         return np.cumsum([0, *[width] * 3, *[predictions] * 3, 1])
 
     def features(self, rows: Array) -> dict[str, Array]:
-        """Rows taken apart: [records, length] int32 by name; the weights are 0 or 1."""
+        """The features of rows by name, each [records, length] int32; the weights are 0 or 1."""
         from qarib_tasks.conversion.compiled.records import FEATURES
 
         offsets = self.offsets
@@ -47,7 +47,7 @@ def read_rows(path: Path, shape: Shape) -> Iterator[Array]:
         segment_ids, masked_lm_positions, masked_lm_ids, masked_lm_weights, next_sentence_labels.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the file does not exist.
         CorruptError: framing, a checksum, or a feature is wrong; the message has the record's number, from 0.
     """
     from qarib_tasks.conversion.compiled import parsing
@@ -70,7 +70,7 @@ def read_rows(path: Path, shape: Shape) -> Iterator[Array]:
                 done += count
                 if count:
                     yield rows[:count]
-                if fault not in (parsing.WHOLE, parsing.INCOMPLETE):
+                if fault not in (parsing.COMPLETE, parsing.INCOMPLETE):
                     raise corrupt_record(path, done, _fault(fault, feature))
                 if count < RECORDS_AT_A_TIME:
                     break
@@ -91,9 +91,9 @@ def _fault(fault: int, feature: int) -> str:
         parsing.DATA_CRC: tfrecord.WRONG_DATA_CRC,
         parsing.TOO_LONG: tfrecord.TOO_LONG,
         parsing.NOT_EXAMPLE: f"not a tf.train.Example{f', at {name}' if name else ''}",
-        parsing.UNKNOWN_FEATURE: "has a feature that is not BERT's",
+        parsing.UNKNOWN_FEATURE: "has an unknown feature",
         parsing.FEATURE_TWICE: f"has {name} twice",
         parsing.FEATURE_MISSING: f"{name} is missing",
         parsing.WRONG_LENGTH: f"{name} has the wrong length",
-        parsing.WRONG_VALUE: f"{name} has a value that cannot be",
+        parsing.WRONG_VALUE: f"{name} has an invalid value",
     }[fault]

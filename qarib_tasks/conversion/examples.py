@@ -1,4 +1,4 @@
-"""A shard's examples: built draw for draw as the reference builds them, and encoded as TFRecords."""
+"""Build a shard's examples with the same random draws as the reference, and encode them as TFRecords."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from qarib_tasks.config.conversion import ConvertConfig, masked_positions
 from qarib_tasks.conversion.shard_text import Progress, ShardText, in_order
 from qarib_tasks.conversion.tokenizer import Tokenizer
 
-# Lines whose examples are built at a time, and examples that are written at a time. With gzip, each of the
-# latter pieces is a member of its own, so the bytes do not depend on the number of threads.
+# The number of lines whose examples are built at a time, and of examples that are written at a time. With
+# gzip, each written piece is a separate member, so the bytes do not depend on the number of threads.
 LINES_AT_A_TIME = 20_000
 EXAMPLES_AT_A_TIME = 8_192
 GZIP_LEVEL = 1
@@ -32,10 +32,11 @@ class Examples:
     """All examples of a shard.
 
     Attributes:
-        order: [examples] int64, in which they are written.
+        order: [examples] int64, the order in which examples are written.
         rows: [examples, 6] int64, see `compiled.instances`.
         mask_starts: [examples] int64, the first mask of each.
-        positions: [masks] uint16. replacements: [masks] int32, what was put there.
+        positions: [masks] uint16, the masked positions.
+        replacements: [masks] int32, the ids at the masked positions.
         tokens: [wordpieces] int32, the text.
     """
 
@@ -51,7 +52,7 @@ class Examples:
 def build_examples(
     text: ShardText, tokenizer: Tokenizer, config: ConvertConfig, seed: int, progress: Progress
 ) -> Examples:
-    """Build `dupe_factor` times the examples of every document and shuffle them."""
+    """Build the examples of every document `dupe_factor` times and shuffle them."""
     from qarib_tasks.conversion.compiled import instances
     from qarib_tasks.conversion.compiled.random_numbers import new_generator, shuffle
 
@@ -117,7 +118,7 @@ def build_examples(
 
 
 def _range_ends(lines: Any) -> list[int]:
-    """Ends of ranges of documents of about LINES_AT_A_TIME lines; `lines` is the running sum of theirs."""
+    """The ends of document ranges of about LINES_AT_A_TIME lines; `lines` is the documents' running sum."""
     ends = [0]
     while ends[-1] < len(lines):
         done = lines[ends[-1] - 1] if ends[-1] else 0
@@ -165,11 +166,11 @@ def encode_examples(
 
 
 def readable(ids: Any, positions: Any, labels: Any, entries: Sequence[str]) -> str:
-    """The words of an example, its wordpieces joined; a masked place is shown as {original→shown}.
+    """The text of an example with joined wordpieces; masked positions are shown as {original→shown}.
 
     Args:
         ids: the ids after masking, without padding.
-        positions, labels: the masked places, and the ids that stood there.
+        positions, labels: the masked positions, and their original ids.
     """
     original = {int(position): int(label) for position, label in zip(positions, labels, strict=True)}
     text = ""
@@ -177,7 +178,7 @@ def readable(ids: Any, positions: Any, labels: Any, entries: Sequence[str]) -> s
     for position, shown in enumerate(ids):
         entry = entries[int(shown)]
         was = entries[original[position]] if position in original else entry
-        # A part may begin within a word.
+        # A part can begin within a word.
         if before in ("[CLS]", "[SEP]") or not was.startswith("##"):
             text += " "
         text += f"{{{was.removeprefix('##')}→{entry}}}" if position in original else was.removeprefix("##")

@@ -1,4 +1,4 @@
-"""Examples of a TFRecord file as text in a terminal."""
+"""Print the examples of a TFRecord file as text in a terminal."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import corrupt_record, read_records
 from qarib_tasks.vocabulary.file import load_vocab
 
-# Unicode's isolates: a terminal that knows about bidirectional text lays a line out from the right.
+# Unicode's isolates: a terminal that supports bidirectional text lays a line out from the right.
 RIGHT_TO_LEFT_ISOLATE, POP_ISOLATE = "\u2067", "\u2069"
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
 def print_examples(file: Path, vocab: Path | None, *, examples: int, skip: int, visual: bool = False) -> None:
-    """Print examples, their two parts a line each, masked words as {original→shown}.
+    """Print examples with one line per part and masked words as {original→shown}.
 
     Args:
-        vocab: None for the one in the file's folder or the one above, by the name in the file's manifest.
-        examples, skip: how many, and how many are passed over first.
-        visual: lay right-to-left lines out here, for a terminal that does not.
+        vocab: None to use the vocabulary that the file's manifest names, in the file's folder or its parent.
+        examples, skip: number of examples to print, and number of examples to skip first.
+        visual: reorder right-to-left lines, for a terminal that does not.
 
     Raises:
-        InputError: a file is missing, or the vocabulary is not that of the file.
+        InputError: a file is missing, or the file has no example after the skipped ones.
+        CorruptError: a record is damaged, or is not an example of this vocabulary.
     """
     for line in example_lines(file, vocab, examples=examples, skip=skip):
         right_to_left = RIGHT_TO_LEFT.search(line) is not None
@@ -46,7 +47,7 @@ def print_examples(file: Path, vocab: Path | None, *, examples: int, skip: int, 
 
 
 def example_lines(file: Path, vocab: Path | None, *, examples: int, skip: int) -> Iterator[str]:
-    """The lines that `print_examples` lays out."""
+    """The lines that `print_examples` prints."""
     entries = load_vocab(vocab or find_vocab(file))
     records = itertools.islice(read_records(file), skip, skip + examples)
     shown = 0
@@ -72,23 +73,27 @@ def example_lines(file: Path, vocab: Path | None, *, examples: int, skip: int) -
 
 
 def find_vocab(file: Path) -> Path:
-    """The vocabulary that a shard was converted with, near it.
+    """The vocabulary that a shard was converted with, in the shard's folder or its parent.
 
     Raises:
-        InputError: it is not there.
+        InputError: neither folder has it.
     """
     record = Manifest.read(manifest_of(file)).inputs[1]
     for folder in (file.parent, file.parent.parent):
         path = folder / record.name
         if path.is_file() and path.stat().st_size == record.bytes:
             return path
-    raise InputError(f"its vocabulary {record.name} is not near it", where=file, do="Name it with --vocab")
+    raise InputError(
+        f"its vocabulary {record.name} is neither in its folder nor in the parent folder",
+        where=file,
+        do="Pass the vocabulary with --vocab",
+    )
 
 
 def visual_order(line: str) -> str:
-    """A line of right-to-left text in the order in which it is seen, letters not joined.
+    """A line of right-to-left text in visual order, with letters not joined.
 
-    A simple stand-in for the bidirectional algorithm: all is turned round but Latin words and numbers.
+    A simple replacement for the bidirectional algorithm: reverses everything except Latin words and numbers.
     """
     return "".join(run.translate(_MIRROR) for run in reversed(_RUNS.findall(line)))
 

@@ -1,4 +1,4 @@
-"""A shard of text, read and tokenized: documents of lines of wordpiece ids."""
+"""Read and tokenize a shard of text into documents of lines of wordpiece ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class ShardText:
-    """A shard's wordpieces; documents and lines without any are left out.
+    """A shard's wordpieces, without documents and lines that have none.
 
     Attributes:
         tokens: [wordpieces] int32.
@@ -41,7 +41,7 @@ class ShardText:
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """`map` over threads, a few items ahead of what is taken, results in the items' order."""
+    """`map` with threads, a few items ahead of the consumer; results are in the items' order."""
     if threads == 1:
         yield from map(function, items)
         return
@@ -56,7 +56,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
 
 
 def blocks(path: Path, progress: Progress) -> Iterator[bytes]:
-    """The file in pieces of whole lines, the last of them ended too.
+    """The file in pieces of complete lines; the last line gets a line end if it has none.
 
     Raises:
         InputError: the file is missing or empty, or a line is longer than 16 MB.
@@ -85,13 +85,17 @@ def blocks(path: Path, progress: Progress) -> Iterator[bytes]:
 
 
 def _check_lines(path: Path, line: int, rest: bytes, chunk: bytes) -> None:
-    """Lines within a chunk are shorter than the limit, as it is: only one begun before can be too long."""
+    """Check the line that began before `chunk`; a chunk is smaller than the limit, as are its other lines.
+
+    Raises:
+        InputError: the line is too long.
+    """
     end = chunk.find(b"\n")
     if len(rest) + (len(chunk) if end < 0 else end) > MAX_LINE:
         raise InputError(
             f"a line longer than {MAX_LINE >> 20} MB",
             where=f"{path}:{line}",
-            do="A line is a sentence or a tweet; is the text missing its line ends?",
+            do="Check the line ends: a line is one sentence or one tweet",
         )
 
 

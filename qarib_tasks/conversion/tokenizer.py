@@ -1,7 +1,7 @@
-"""BERT's tokenizer (google-research/bert, tokenization.py), on committed Unicode tables.
+"""BERT's tokenizer (google-research/bert, tokenization.py), with committed Unicode tables.
 
-Nothing here asks the interpreter about a character: Python's `unicodedata` changes from version to version,
-and with it the tokens. `unicode_tables.txt` holds what the pinned `tokenizers` library does.
+The tokenizer does not use Python's `unicodedata`, which differs between Python versions and would change the
+tokens. `unicode_tables.txt` has the rules of the pinned `tokenizers` library.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CODE_POINTS = 0x110000
 
 
 def in_units(text: bytes) -> tuple[Any, Any]:
-    """A copy of the text, as [bytes] uint8 and, with zeros after it, as uint64."""
+    """A copy of the text as [bytes] uint8, and the same memory, padded with zeros, as uint64."""
     units = np.zeros(len(text) // 8 + 2, np.uint64)
     units.view(np.uint8)[: len(text)] = np.frombuffer(text, np.uint8)
     return units.view(np.uint8)[: len(text)], units
@@ -36,21 +36,25 @@ class Tokenizer:
         self.entries = entries
         self.continues = np.array([entry.startswith("##") for entry in entries])
         self._places = {entry: number for number, entry in enumerate(entries)}
-        # See compiled.text for what these are.
+        # See compiled.text.
         self.tables = _tables(do_lower_case)
         self.trie = _trie(entries, self.continues)
 
     def id(self, entry: str) -> int:
-        """The id of an entry that is there."""
+        """The id of an entry of the vocabulary.
+
+        Raises:
+            KeyError: the vocabulary has no such entry.
+        """
         return self._places[entry]
 
     def new_memory(self, size: int) -> tuple[Any, ...]:
-        """Room for the words of so many bytes of text, at most for a million, in 48 MB of bytes and ids."""
+        """Memory for the words of `size` bytes of text: at most a million, in 48 MB of bytes and ids."""
         slots = 1 << min(21, max(1, size).bit_length())
         return np.zeros(slots, np.uint64), np.zeros(3 * slots, np.uint64), np.zeros(2, np.int64)
 
     def ids(self, text: str) -> list[int]:
-        """The wordpiece ids of one line of text. Made for tests and looking at things, not for speed."""
+        """The wordpiece ids of one line of text. Not optimized for speed: for tests and inspection."""
         from qarib_tasks.conversion.compiled.text import COUNTS, read_lines
 
         line, units = in_units(text.replace("\n", " ").encode(errors="replace") + b"\n")
@@ -90,7 +94,7 @@ def _tables(do_lower_case: bool) -> tuple[Any, ...]:
         elif value == "0020":
             kind[span] = SPACE
         elif value == "isolated" and (plain[span] == WORD).all():
-            # A word by itself, as punctuation is.
+            # A separate word, like punctuation.
             kind[span] = PUNCTUATION
         else:
             kind[span] = MAPPED
@@ -98,7 +102,7 @@ def _tables(do_lower_case: bool) -> tuple[Any, ...]:
                 codes = result_of(code, value)
                 result[code] = len(pool)
                 pool += [len(codes), *(int(plain[c]) << 24 | c for c in codes)]
-    # The reference's reader drops every CR, before the tokenizer could take it for a space.
+    # The reference's reader drops every CR before the tokenizer can treat it as a space.
     kind[0x0D] = JOIN
     return (kind, result, np.array(pool or [0], np.int32))
 

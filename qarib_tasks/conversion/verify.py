@@ -1,4 +1,4 @@
-"""Converted shards read back and held against their manifests."""
+"""Read converted shards and verify them against their manifests."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ Faulty = npt.NDArray[np.bool_]
 
 
 def verify_files(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
-    """Check files that `convert_shard` wrote, one after the other.
+    """Verify files that `convert_shard` wrote, one at a time.
 
-    Framing, CRCs, features and their lengths, id ranges, segments, mask rules, the number of examples and
-    the file's checksums are checked against the manifest beside each file.
+    Checks framing, CRCs, features and their lengths, id ranges, segments, mask rules, the number of examples,
+    and the file's checksums against the manifest next to each file.
 
     Yields:
         each file and its number of examples.
 
     Raises:
         InputError: a file or its manifest is missing.
-        CorruptError: the first fault; where it is in a record, with the record's number, from 0.
+        CorruptError: the first fault; for a fault in a record, with the record's number, from 0.
     """
     for path in paths:
         yield path, verify_file(path)
 
 
 def verify_file(path: Path) -> int:
-    """Check one file, as `verify_files` does; gives its number of examples."""
+    """Verify one file, as `verify_files` does; returns its number of examples."""
     if not path.is_file():
         raise InputError("no such file", where=path)
     manifest = Manifest.read(manifest_of(path))
     if manifest.kind != "shard" or manifest.state != "complete":
         raise CorruptError(
-            f"its manifest is not that of a converted shard: {manifest.reason or manifest.kind}",
+            f"its manifest is not for a converted shard: {manifest.reason or manifest.kind}",
             where=path,
             do=REDO,
         )
@@ -67,18 +67,21 @@ def verify_file(path: Path) -> int:
     if done != examples:
         raise CorruptError(f"has {done} examples, its manifest says {examples}", where=path, do=REDO)
     if checksums(path) != record.checksums:
-        raise CorruptError("its bytes are not those that its manifest says", where=path, do=REDO)
+        raise CorruptError("does not match the checksums in its manifest", where=path, do=REDO)
     return done
 
 
 def rules(
     rows: Array, config: ConvertConfig, vocab_size: int, special: Mapping[str, int]
 ) -> Iterator[tuple[str, Faulty]]:
-    """What must hold for each example: what is wrong, and [records] bool where it is.
+    """Check the rules for each example.
 
     Args:
-        rows: as `read_rows` gives them.
+        rows: see `read_rows`.
         special: the ids of the special tokens.
+
+    Yields:
+        for each rule, the text of the fault and [records] bool, true for records that have the fault.
     """
     shape = Shape(config.max_seq_length, config.max_predictions_per_seq)
     features: Mapping[str, Any] = shape.features(rows)
@@ -96,7 +99,7 @@ def rules(
     used = place < length[:, None]
     yield "input_mask is not ones, then zeros", (mask != used).any(axis=1)
     yield "has fewer than five wordpieces", length < 5
-    yield "has wordpieces behind input_mask", ((ids != 0) & ~used).any(axis=1)
+    yield "has wordpieces after input_mask ends", ((ids != 0) & ~used).any(axis=1)
     second = segments.sum(axis=1)
     first = length - second
     expected = used & (place >= first[:, None])
@@ -111,9 +114,9 @@ def rules(
     masked = slot < count[:, None]
     yield "masked_lm_weights is not ones, then zeros", (weights != masked).any(axis=1)
     most = np.minimum(np.array(predictions_of(config))[length], length - 3)
-    yield "more is masked than the flags allow", count > most
+    yield "has more masks than the settings allow", count > most
     if not config.do_whole_word_mask:
-        yield "less is masked than the flags ask for", count < most
+        yield "has fewer masks than the settings require", count < most
     yield (
         "masked_lm_positions or masked_lm_ids is not padded with 0",
         (((positions != 0) | (labels != 0)) & ~masked).any(axis=1),

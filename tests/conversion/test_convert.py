@@ -222,7 +222,7 @@ except StorageError as error:
     result = subprocess.run(
         [sys.executable, "-c", program, TWEETS, VOCAB, tmp_path], capture_output=True, text=True
     )
-    assert "o.tfrecord: cannot be written: File too large. Make room" in result.stdout, result.stderr
+    assert "o.tfrecord: cannot be written: File too large. Free disk space" in result.stdout, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["o.json"]
     assert Manifest.read(tmp_path / "o.json").state == "failed"
 

@@ -89,7 +89,7 @@ def test_lost_and_doubled_records(shard: Path) -> None:
         verify_file(shard)
     # Two records changed places: every record is whole, the file is not the one that was made.
     shard.write_bytes(data[places[1] : places[2]] + data[: places[1]] + data[places[2] :])
-    with pytest.raises(CorruptError, match="its bytes are not those"):
+    with pytest.raises(CorruptError, match="does not match the checksums in its manifest"):
         verify_file(shard)
 
 
@@ -130,11 +130,14 @@ def rewritten(shard: Path, change: Callable[[bytes], bytes], number: int) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.replace(b"segment_ids", b"segment_idz"), "has a feature that is not BERT's"),
-        (lambda r: r.replace(b"segment_ids", b"input_mask\x00"), "has a feature that is not BERT's"),
+        (lambda r: r.replace(b"segment_ids", b"segment_idz"), "has an unknown feature"),
+        (lambda r: r.replace(b"segment_ids", b"input_mask\x00"), "has an unknown feature"),
         (lambda r: r[:-1], r"not a tf.train.Example"),
         (lambda r: b"", r"not a tf.train.Example"),
-        (lambda r: r.replace(b"\x00\x00\x80\x3f", b"\x00\x00\x00\x3f", 1), "masked_lm_weights has a value"),
+        (
+            lambda r: r.replace(b"\x00\x00\x80\x3f", b"\x00\x00\x00\x3f", 1),
+            "masked_lm_weights has an invalid value",
+        ),
         (lambda r: r[:-1] + b"\x07", "next_sentence_labels is neither 0 nor 1"),
     ],
 )
@@ -155,13 +158,13 @@ FAULTS: list[tuple[str, Callable[[Any], None]]] = [
     ("next_sentence_labels is neither", lambda r: r.__setitem__(at(r, 6), 2)),
     ("input_mask is not ones", lambda r: r.__setitem__(at(r, 1) + 3, 0)),
     ("fewer than five", lambda r: r.__setitem__(slice(at(r, 1) + 4, at(r, 2)), 0)),
-    ("wordpieces behind", lambda r: r.__setitem__(63, 7)),
+    ("wordpieces after", lambda r: r.__setitem__(63, 7)),
     ("segment_ids is not", lambda r: r.__setitem__(at(r, 2), 1)),
     ("does not begin with", lambda r: r.__setitem__(0, 3)),
     ("does not end with", lambda r: r.__setitem__(int(r[64:128].sum()) - 1, 7)),
     ("masked_lm_weights is not", lambda r: r.__setitem__(at(r, 5), 0)),
-    ("more is masked", lambda r: r.__setitem__(slice(at(r, 5), at(r, 6)), 1)),
-    ("less is masked", lambda r: r.__setitem__(at(r, 5) + int(r[at(r, 5) : at(r, 6)].sum()) - 1, 0)),
+    ("more masks", lambda r: r.__setitem__(slice(at(r, 5), at(r, 6)), 1)),
+    ("fewer masks", lambda r: r.__setitem__(at(r, 5) + int(r[at(r, 5) : at(r, 6)].sum()) - 1, 0)),
     ("not padded with 0", lambda r: r.__setitem__(at(r, 4) + 19, 5)),
     ("not ascending", lambda r: r.__setitem__(at(r, 3) + 1, r[at(r, 3)])),
     ("outside the text", lambda r: r.__setitem__(at(r, 3), 0)),

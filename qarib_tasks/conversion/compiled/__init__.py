@@ -1,14 +1,14 @@
 """The inner loops of the conversion, compiled by numba.
 
-Nothing outside this package imports it at module level: numba is heavy. The compiled code is kept on disk,
-so that neither each process nor each machine compiles it again (docs/adr/0003-compiled-conversion.md):
+Modules outside this package import it only inside functions, because numba is heavy. The compiled code is
+stored on disk, so that processes and machines do not compile it again (docs/adr/0003-compiled-conversion.md):
 
-- It is compiled for any CPU of the architecture, not for the one at hand.
+- It is compiled for any CPU of the architecture, not only for the current one.
 - It is found by a hash of its sources (this package and `storage.tfrecord`) and of numba's version, not by
   time stamps.
-- It lies in `__pycache__` here, where `python -m qarib_tasks.conversion.compile_ahead` puts it when an image
-  is built; a read-only folder is fine to read it from. What is not there goes to `$NUMBA_CACHE_DIR`, or the
-  user's cache folder, or a temporary folder of this process, whichever can be written.
+- It is in this package's `__pycache__`, where `python -m qarib_tasks.conversion.compile_ahead` stores it when
+  an image is built; the folder can be read-only later. Other code is stored in the first writable folder of
+  `$NUMBA_CACHE_DIR`, `__pycache__`, the user's cache folder, and a temporary folder of the process.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from numba.core import caching  # noqa: TID253
 
 from qarib_tasks.storage import tfrecord
 
-# Where something else imported numba first, it has not seen the variable yet.
+# If another module imported numba first, it has not read the variable yet.
 numba.config.reload_config()  # type: ignore[no-untyped-call]
 
 F = TypeVar("F", bound=Callable[..., Any])
-# What a compiled function makes of them; to a type checker they are numbers like any other.
+# Types of a compiled function; a type checker sees plain numbers.
 int64: Any = np.int64
 uint64: Any = np.uint64
 HERE = Path(__file__).resolve().parent
 PREPARED = HERE / "__pycache__"
-# What the compiled code takes constants from; modules here import nothing else of qarib_tasks.
+# The modules whose constants the compiled code uses; this package imports nothing else of qarib_tasks.
 OUTSIDE = (Path(tfrecord.__file__),)
 
 
 @functools.cache
 def source_stamp() -> str:
-    """A hash of what the compiled code is made of: a change in any of these files must reach its callers."""
+    """A hash of the sources of the compiled code, so that a change in any of them compiles the code again."""
     stamp = hashlib.sha256(f"{numba.__version__} {sys.implementation.cache_tag}".encode())
     for path in (*sorted(HERE.glob("*.py")), *OUTSIDE):
         stamp.update(path.read_bytes())
@@ -56,14 +56,14 @@ def source_stamp() -> str:
 
 @functools.cache
 def cache_folder() -> str:
-    """The first folder that holds this version's compiled code whole, or that can be written."""
+    """The folder with this version's complete compiled code or, without one, the first writable folder."""
     folder = PREPARED / f"compiled-{source_stamp()}"
     if (folder / "complete").is_file():
         return str(folder)
     given = os.environ.get("NUMBA_CACHE_DIR", "")
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     for candidate in (given, str(PREPARED), os.path.join(user, "qarib")):
-        # Not set, or a user without a home.
+        # The variable is not set, or the user has no home folder.
         if not candidate or candidate.startswith("~"):
             continue
         try:
@@ -82,7 +82,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 class Locator:
-    """Where numba keeps a function of this package; see the package's docstring."""
+    """The place where numba stores a function of this package; see the package's docstring."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._name = f"{Path(file).stem}.{function.__code__.co_firstlineno}"
@@ -92,7 +92,7 @@ class Locator:
         return cls(function, file) if Path(file).resolve().parent == HERE else None
 
     def ensure_cache_path(self) -> None:
-        """The folder is there, and can be written unless it is complete."""
+        """Do nothing: `cache_folder` returns a folder that exists and is writable unless it is complete."""
 
     def get_cache_path(self) -> str:
         return cache_folder()
@@ -108,12 +108,12 @@ caching.CacheImpl._locator_classes.insert(0, Locator)
 
 
 def compiled(function: F) -> F:
-    """Compile a function for any CPU, without holding Python's lock, kept on disk."""
+    """Compile a function for any CPU, without holding Python's lock, and store it on disk."""
     dispatcher: Any = numba.njit(cache=True, nogil=True)(function)
     save = dispatcher._cache.save_overload
 
     def save_if_possible(signature: Any, code: Any) -> None:
-        # Not kept is not lost: a full disk or a folder that is complete and read-only must not stop the work.
+        # Code runs without being stored: a full disk or a complete, read-only folder must not stop work.
         with contextlib.suppress(OSError):
             save(signature, code)
 

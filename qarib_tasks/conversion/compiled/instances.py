@@ -1,8 +1,8 @@
 # mypy: disable-error-code="no-any-return"
-"""The instance builder of google-research/bert's create_pretraining_data.py, draw for draw.
+"""The instance builder of google-research/bert's create_pretraining_data.py, with the same random draws.
 
-An example's two parts are stretches of the shard's tokens, so it is kept as their places, its masked
-positions, and the ids that were put there.
+An example's two parts are ranges of the shard's tokens. An example is stored as these ranges, its masked
+positions, and the ids at these positions.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ def build(
         document_lines: [documents + 1] int64, first line of each document.
         line_tokens: [lines + 1] int64, first token of each line.
         tokens: [tokens] int32, ids.
-        continues: [vocabulary] bool, whether an entry continues a word ("##"); empty without whole-word
-            masking.
+        continues: [vocabulary] bool, if an entry continues a word ("##"); empty without whole word masking.
         predictions: [max_seq_length + 1] int64, number of masks for each number of tokens.
         settings: [3] int64: max_seq_length, id of [MASK], number of entries.
         generator: see `random_numbers`.
@@ -97,12 +96,12 @@ def build(
                     while line < other_end and line_tokens[line] - b_start < wanted:
                         line += 1
                     b_stop = line_tokens[line]
-                    # The lines that were to be the second part are used again.
+                    # The lines meant for the second part are used again.
                     i -= lines - a_end
                 else:
                     b_start = a_stop
                     b_stop = line_tokens[i + 1]
-                # Without branches, which would be guessed wrong every second time.
+                # Without branches, half of which would be mispredicted.
                 for _ in range((a_stop - a_start) + (b_stop - b_start) - max_tokens):
                     front = next_half(generator)
                     longer = int64(a_stop - a_start > b_stop - b_start)
@@ -153,7 +152,7 @@ def _mask(
     replacements: Any,
     counts: Any,
 ) -> int:
-    """Choose the masked positions of one example; they are written in ascending order.
+    """Choose the masked positions of one example and write them in ascending order.
 
     Candidate c is the positions from starts[c] to the next candidate's, without [SEP].
     """

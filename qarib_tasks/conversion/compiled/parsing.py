@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return"
-"""TFRecords of `tf.train.Example` back to rows of integers, every length and checksum checked."""
+"""Parse TFRecords of `tf.train.Example` into rows of integers; checks every length and checksum."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qarib_tasks.conversion.compiled.records import NAME_OFFSETS, NAMES, WEIGHTS
 from qarib_tasks.storage.tfrecord import MAX_RECORD
 
 (
-    WHOLE,
+    COMPLETE,
     INCOMPLETE,
     LENGTH_CRC,
     DATA_CRC,
@@ -74,7 +74,7 @@ def _feature_number(data: Any, at: int, end: int) -> int:
 
 @compiled
 def _example(data: Any, at: int, end: int, offsets: Any, row: Any) -> tuple[int, int]:
-    """Write an Example's features to `row`; gives a fault or WHOLE, and the feature it is about or -1."""
+    """Write an Example's features to `row`; returns a fault or COMPLETE, and the faulty feature or -1."""
     at, stop = _message(data, at, end, 0x0A)
     if at < 0 or stop != end:
         return NOT_EXAMPLE, -1
@@ -128,7 +128,7 @@ def _example(data: Any, at: int, end: int, offsets: Any, row: Any) -> tuple[int,
     for feature in range(len(offsets) - 1):
         if not seen >> feature & 1:
             return FEATURE_MISSING, feature
-    return WHOLE, -1
+    return COMPLETE, -1
 
 
 @compiled
@@ -136,18 +136,18 @@ def parse(data: Any, offsets: Any, rows: Any) -> tuple[int, int, int, int]:
     """Parse records until `rows` is full, `data` ends, or a record is wrong.
 
     Args:
-        data: [bytes] uint8, begins with a record.
+        data: [bytes] uint8, starts with a record.
         offsets: [8] int64, the first column of each feature and the end of the last.
         rows: [records, columns] int32, written.
 
     Returns:
-        a fault, or WHOLE, or INCOMPLETE where data ends within a record; the feature it is about or -1;
-        the number of whole records, and their bytes.
+        a fault, COMPLETE, or INCOMPLETE if `data` ends within a record; the faulty feature or -1; the number
+        of complete records; and their size in bytes.
     """
     at = 0
     for number in range(len(rows)):
         if at == len(data):
-            return WHOLE, -1, number, at
+            return COMPLETE, -1, number, at
         if at + 12 > len(data):
             return INCOMPLETE, -1, number, at
         if masked_crc(data, at, at + 8) != _number(data, at + 8, 4):
@@ -161,7 +161,7 @@ def parse(data: Any, offsets: Any, rows: Any) -> tuple[int, int, int, int]:
         if masked_crc(data, at + 12, end) != _number(data, end, 4):
             return DATA_CRC, -1, number, at
         fault, feature = _example(data, at + 12, end, offsets, rows[number])
-        if fault != WHOLE:
+        if fault != COMPLETE:
             return fault, feature, number, at
         at = end + 4
-    return WHOLE, -1, len(rows), at
+    return COMPLETE, -1, len(rows), at

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return"
-"""CPython's random numbers (Modules/_randommodule.c, Lib/random.py): Mersenne Twister, draw for draw.
+"""CPython's random numbers (Modules/_randommodule.c, Lib/random.py): Mersenne Twister, with the same draws.
 
 A generator is an array of uint32: 624 words of state, 624 numbers made of them, and the place of the next.
 """
@@ -18,7 +18,7 @@ WORDS = 624
 
 
 def new_generator(seed: int) -> npt.NDArray[np.uint32]:
-    """The state of `random.Random(seed)`, as the functions here take it."""
+    """The state of `random.Random(seed)` in the format of this module's functions."""
     _, state, _ = random.Random(seed).getstate()
     generator = np.zeros(2 * WORDS + 1, np.uint32)
     generator[:WORDS] = state[:WORDS]
@@ -28,7 +28,7 @@ def new_generator(seed: int) -> npt.NDArray[np.uint32]:
 
 @compiled
 def _refill(generator: Any) -> None:
-    # 397 words on, then back from the end: three loops, so that no remainder has to be taken.
+    # 397 words ahead, then back from the end: three loops instead of a remainder.
     for i in range(WORDS - 397):
         y = (generator[i] & 0x80000000) | (generator[i + 1] & 0x7FFFFFFF)
         generator[i] = generator[i + 397] ^ (y >> 1) ^ ((y & 1) * 0x9908B0DF)
@@ -67,7 +67,7 @@ def next_float(generator: Any) -> float:
 
 @compiled
 def next_half(generator: Any) -> int:
-    """`random() < 0.5` as 0 or 1: the first bit of the first of the two words that `random` takes."""
+    """`random() < 0.5` as 0 or 1: the first bit of the first of the two words that `random` uses."""
     first = next_word(generator)
     next_word(generator)
     return 1 - (first >> 31)
@@ -75,7 +75,7 @@ def next_half(generator: Any) -> int:
 
 @compiled
 def next_below(generator: Any, n: int) -> int:
-    """`_randbelow(n)`, 0 < n < 2**32: bits are drawn until they are below n."""
+    """`_randbelow(n)`, 0 < n < 2**32: draws bits until they are below n."""
     shift = 32
     m = n
     while m > 0:
@@ -101,15 +101,15 @@ def shuffle(generator: Any, values: Any, count: int) -> None:
         while m > 0:
             m >>= 1
             shift -= 1
-        # Down to here, i + 1 has as many bits.
+        # Down to this i, i + 1 has the same number of bits.
         last = max(1, (1 << (31 - shift)) - 1)
         while i >= last:
             if place >= WORDS:
                 _refill(generator)
                 place = 0
             stop = min(WORDS, place + i - last + 1)
-            # A number that is too large is drawn again: here i is exchanged with itself and stays, as which
-            # numbers are too large is not to be foreseen, and a branch on it would mostly be guessed wrong.
+            # A number that is too large is drawn again: then i is swapped with itself and stays. A branch
+            # instead would often be mispredicted, because the draws are random.
             for at in range(WORDS + place, WORDS + stop):
                 j = int64(generator[at]) >> shift
                 fits = j <= i

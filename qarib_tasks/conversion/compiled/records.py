@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return"
-"""Examples to TFRecords of `tf.train.Example`, and back; `storage.tfrecord` has the framing."""
+"""Encode examples as TFRecords of `tf.train.Example`; `storage.tfrecord` describes the framing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CRC = _crc_tables()
 
 @compiled
 def masked_crc(data: Any, start: int, end: int) -> int:
-    """The masked CRC32C of `data[start:end]`, eight bytes a step."""
+    """The masked CRC32C of `data[start:end]`, computed eight bytes at a time."""
     crc = 0xFFFFFFFF
     at = start
     while at + 8 <= end:
@@ -68,7 +68,7 @@ def masked_crc(data: Any, start: int, end: int) -> int:
 
 
 def largest_record(max_seq_length: int, max_predictions_per_seq: int) -> int:
-    """Most bytes a record can have: a varint of an id at most 5, of a position 2; a flag 1, a weight 4."""
+    """The largest size of a record in bytes: an id takes at most 5, a position 2, a flag 1, a weight 4."""
     return 400 + 7 * max_seq_length + 11 * max_predictions_per_seq
 
 
@@ -100,7 +100,7 @@ def _varint(out: Any, at: int, value: int) -> int:
 
 @compiled
 def _entry_size(feature: int, packed: int) -> int:
-    """Bytes of a feature's map entry, without its own tag and length."""
+    """The size in bytes of a feature's map entry, without the entry's tag and length."""
     values = 1 + _varint_size(packed) + packed
     message = 1 + _varint_size(values) + values
     name = NAME_OFFSETS[feature + 1] - NAME_OFFSETS[feature]
@@ -129,7 +129,7 @@ def _head(out: Any, at: int, feature: int, packed: int) -> int:
 
 @compiled
 def _fill(out: Any, at: int, count: int, value: int) -> int:
-    """Write a value `count` times; over a part of its own, for which the compiler finds a fast loop."""
+    """Write a value `count` times, to a separate slice, for which the compiler generates a fast loop."""
     part = out[at : at + count]
     for i in range(len(part)):
         part[i] = value
@@ -146,13 +146,13 @@ def _copy(out: Any, at: int, source: Any) -> int:
 
 @compiled
 def _id_size(value: int) -> int:
-    """Bytes of an id below 2**21 as a varint, without a branch."""
+    """The size in bytes of an id below 2**21 as a varint, without a branch."""
     return 1 + (value > 0x7F) + (value > 0x3FFF)
 
 
 @compiled
 def _put_ids(out: Any, at: int, ids: Any) -> int:
-    """Write ids below 2**21 as varints: always three bytes, of which the next id covers those too many."""
+    """Write ids below 2**21 as varints: always three bytes; the next id overwrites the surplus ones."""
     for i in range(len(ids)):
         value = int64(ids[i])
         out[at] = (value & 0x7F) | (value > 0x7F) << 7
@@ -173,7 +173,7 @@ def fill_example(
     ids: Any,
     labels: Any,
 ) -> int:
-    """Write the masked ids of an example to `ids` and the original ones to `labels`; gives its length."""
+    """Write an example's masked ids to `ids` and the original ids to `labels`; returns its length."""
     ids[0] = classification
     at = _copy(ids, 1, tokens[row[A_START] : row[A_START] + row[A_LENGTH]])
     ids[at] = separator
@@ -197,7 +197,7 @@ def encode(
     settings: Any,
     out: Any,
 ) -> int:
-    """Write the records of the examples `order` to `out`.
+    """Write the records of the examples in `order` to `out`.
 
     Args:
         order: [records] int64, numbers of examples.

@@ -16,26 +16,26 @@ from qarib_tasks.conversion.compiled.word_memory import HALF, MULTIPLIER, PLACE_
 # What a code point is. JOIN and BREAK are removed; marks are sorted across the first and not the second.
 WORD, SPACE, PUNCTUATION, JOIN, BREAK, MAPPED, MARK = range(7)
 MAX_WORD = 200
-# Words longer than this, in bytes, are not remembered.
+# Words longer than this, in bytes, are not cached.
 MAX_REMEMBERED = 120
 LF, SPACE_BYTE = 10, 32
 INITIAL, CONTINUATION = 0, 1
 # Places in `counts`.
 LINES, WORD_COUNT, REPLACED_BYTES, DROPPED_LINES, PENDING, NEAR = range(6)
 COUNTS = 6
-# Space-separated words that are looked up together, so that their waits for the memory overlap.
+# The number of space-separated words looked up together, so that their memory latencies overlap.
 TOGETHER = 256
 
 
-# What the functions here take together, as tuples:
+# Arguments that are tuples:
 #
-# tables   what becomes of each code point: `kind` [0x110000] uint8; `result` [0x110000] int32, the place in
-#          `pool` of what a MAPPED one becomes (its length, then `kind << 24 | code` each), or the combining
-#          class of a MARK; `pool` int32.
+# tables   the rules per code point: `kind` [0x110000] uint8; `result` [0x110000] int32, for a MAPPED code
+#          point the place of its result in `pool` (the length, then `kind << 24 | code` each), for a MARK the
+#          combining class; `pool` int32.
 # trie     the vocabulary: `keys` int64 (node << 21 | code point) and `children` int32, an open hash table;
 #          `ids` int32, the entry that ends at a node, or -1; `unknown` [1] int32, the id of [UNK]. Words
 #          start at node 0, "##" entries at node 1.
-# memory   words met before, see `word_memory`.
+# memory   the cache of words, see `word_memory`.
 
 
 @compiled
@@ -57,7 +57,7 @@ def _child(keys: Any, children: Any, node: int, code: int) -> int:
 
 @compiled
 def build_trie(codes: Any, offsets: Any, continues: Any, trie: Any) -> int:
-    """Fill `trie` (keys and ids of -1) from the entries' code points, "##" taken off; gives its nodes."""
+    """Fill `trie` (keys and ids of -1) from the entries' code points without "##"; returns its node count."""
     keys, children, ids, _ = trie
     nodes = 2
     for entry in range(len(offsets) - 1):
@@ -204,7 +204,7 @@ def _tokenize(
 
 @compiled
 def _is_blank(text: Any, start: int, end: int) -> bool:
-    """Whether nothing is left of a line that CR is removed from and that `str.strip` strips."""
+    """Check whether a line is empty after CR is removed and `str.strip` is applied."""
     while start < end:
         code, size = _decode(text, start, end)
         start += size
@@ -237,14 +237,14 @@ def read_lines(
     starts: Any,
     counts: Any,
 ) -> tuple[int, int]:
-    """Tokenize a text of whole lines.
+    """Tokenize a text of complete lines.
 
     Args:
         text: [bytes] uint8, ends with LF.
         units: [> bytes / 8 + 1] uint64, the same memory; what follows the text does not matter.
         ids: [≥ bytes] int32, written: the wordpieces of the lines one after the other.
         lengths: [≥ lines] int32, written: number of wordpieces of each line that has any.
-        starts: [≥ lines] uint8, written: 1 for such a line that an empty line stands before.
+        starts: [≥ lines] uint8, written: 1 for each such line that follows an empty line.
         counts: [COUNTS] int64, added to and carried from call to call.
 
     Returns:
@@ -252,7 +252,7 @@ def read_lines(
     """
     slots, words, _ = memory
     word = np.empty(MAX_WORD + 1, np.int32)
-    # Of the words that are looked up together; the end of a line is one of size 0.
+    # The words that are looked up together; the end of a line is a word of size 0.
     word_starts = np.empty(TOGETHER, np.int64)
     word_sizes = np.empty(TOGETHER, np.int64)
     codes = np.empty(TOGETHER, np.uint64)
@@ -274,7 +274,7 @@ def read_lines(
             codes[together] = code
             together += 1
             start = end if end > start else start + 1
-        # Bring the slots near, then what they point at.
+        # Load the slots into the CPU's cache, then the words that they point to.
         for i in range(together):
             near ^= slots[int64(codes[i] >> HALF) & (len(slots) - 1)]
         for i in range(together):
@@ -307,7 +307,7 @@ def read_lines(
                 while at < last:
                     unit = int64(words[place])
                     place += 1
-                    # Always three, of which the next word covers those too many.
+                    # Always three ids; the next word overwrites the surplus ones.
                     ids[at] = unit & 0x1FFFFF
                     ids[at + 1] = (unit >> 21) & 0x1FFFFF
                     ids[at + 2] = unit >> 42
@@ -320,6 +320,6 @@ def read_lines(
             counts[WORD_COUNT] += split
             if replaced == 0 and slot >= 0:
                 remember(units, begin, size, codes[i], slot, ids[before:at], split, memory)
-    # Kept somewhere, or the compiler would leave the reading out.
+    # Store the value, or the compiler would remove the loads.
     counts[NEAR] = int64(near)
     return at, found

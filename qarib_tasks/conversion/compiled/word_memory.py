@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return"
-"""Space-separated words and their wordpieces, remembered; text is looked at eight bytes at a time."""
+"""A cache of space-separated words and their wordpieces; text is processed eight bytes at a time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _COUNTER = uint64(0x0001020304050607)
 # The memory is a tuple of three arrays:
 #
 # slots    uint64, an open hash table: the upper bits of a word's hash, and the word's place in `words`.
-# words    uint64. A word has a unit that holds the number of its bytes, of its ids, and of the words that
-#          BERT's basic tokenizer makes of it, a byte each; its bytes, eight a unit; its ids, three a unit.
-# used     [2] int64: the words and the units that are taken.
+# words    uint64. A word has a unit with the numbers of its bytes, of its ids, and of the words that BERT's
+#          basic tokenizer splits it into, one byte each; its bytes, eight per unit; its ids, three per unit.
+# used     [2] int64: the numbers of used words and units.
 #
-# It has at least one slot and one unit and is all zeros at first. It does not grow: once it is full, other
-# words are tokenized anew each time.
+# It has at least one slot and one unit, and is all zeros at first. It does not grow: when it is full, other
+# words are tokenized each time.
 
 
 @compiled
@@ -38,10 +38,10 @@ def _unit(units: Any, at: int) -> Any:
 
 @compiled
 def scan(units: Any, at: int) -> tuple[int, Any]:
-    """The end of the word that begins at byte `at` (a space or LF), and the word's hash.
+    """The end of the word that starts at byte `at` (the place of a space or LF), and the word's hash.
 
-    Eight bytes at a time. Subtracting 1 from each byte borrows at a zero; only bytes above the first
-    zero can seem to be one wrongly.
+    Eight bytes at a time. Subtracting 1 from each byte borrows at a zero byte; only bytes above the first
+    zero byte can be taken for one by mistake.
     """
     code = MULTIPLIER
     while True:
@@ -61,7 +61,7 @@ def scan(units: Any, at: int) -> tuple[int, Any]:
 
 @compiled
 def _part(units: Any, at: int, size: int) -> Any:
-    """The unit of a word at byte `at`, of which `size` bytes are left."""
+    """The unit of a word at byte `at`; the word has `size` more bytes."""
     unit = _unit(units, at)
     if size < 8:
         unit &= (_ONE << uint64(8 * size)) - _ONE
@@ -70,7 +70,7 @@ def _part(units: Any, at: int, size: int) -> Any:
 
 @compiled
 def find(units: Any, start: int, size: int, code: Any, memory: Any) -> tuple[int, int]:
-    """The place of a remembered word or -1, and its slot."""
+    """The place of a cached word or -1, and its slot."""
     slots, words, _ = memory
     at = int64(code >> HALF) & (len(slots) - 1)
     while slots[at] != 0:
@@ -90,7 +90,7 @@ def find(units: Any, start: int, size: int, code: Any, memory: Any) -> tuple[int
 def remember(
     units: Any, start: int, size: int, code: Any, slot: int, ids: Any, count: int, memory: Any
 ) -> None:
-    """Keep a word that `find` did not find, in the slot that it gave, unless the memory is full."""
+    """Store a word that `find` did not find in the slot that it returned, unless the memory is full."""
     slots, words, used = memory
     place = max(1, used[1])
     end = place + 1 + (size + 7) // 8 + (len(ids) + 2) // 3
