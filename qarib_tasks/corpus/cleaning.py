@@ -28,16 +28,16 @@ from qarib_tasks.corpus.cleaning_rules import (
     URL_PLACEHOLDER,
     Text,
     TextRule,
-    _arabic_letters,
-    _elongation,
-    _emoji,
-    _entities,
-    _mentions,
-    _other_letters,
-    _published,
-    _table_rule,
-    _urls,
+    arabic_letters,
+    elongation,
+    emoji,
+    entities,
+    mentions,
+    other_letters,
+    published,
+    table_rule,
     tidy,
+    urls,
 )
 
 MOST_PASSES = 8
@@ -55,17 +55,17 @@ class Cleaner:
     """
 
     RULES: ClassVar[Mapping[str, TextRule]] = {
-        "html_entities": _entities,
-        "presentation_forms": _table_rule(presentation_forms),
-        "tatweel": _table_rule(lambda: {TATWEEL: ""}),
-        "remove_diacritics": _table_rule(cache(lambda: dict.fromkeys(characters(DIACRITICS), ""))),
-        "lookalikes": _table_rule(lambda: LOOKALIKES),
-        "western_digits": _table_rule(lambda: WESTERN_DIGITS),
-        "elongation": _elongation,
-        "urls": _urls,
-        "mentions": _mentions,
-        "emoji": _emoji,
-        "published": _published,
+        "html_entities": entities,
+        "presentation_forms": table_rule(presentation_forms),
+        "tatweel": table_rule(lambda: {TATWEEL: ""}),
+        "remove_diacritics": table_rule(cache(lambda: dict.fromkeys(characters(DIACRITICS), ""))),
+        "lookalikes": table_rule(lambda: LOOKALIKES),
+        "western_digits": table_rule(lambda: WESTERN_DIGITS),
+        "elongation": elongation,
+        "urls": urls,
+        "mentions": mentions,
+        "emoji": emoji,
+        "published": published,
     }
 
     def __init__(self, config: CollectConfig) -> None:
@@ -163,7 +163,7 @@ class Cleaner:
 
         text = "\n".join(lines)
         codes = Text(text.replace(MENTION_PLACEHOLDER, "").replace(URL_PLACEHOLDER, "")).codes
-        other = np.flatnonzero(_other_letters()[codes])
+        other = np.flatnonzero(other_letters()[codes])
         if not len(other):
             return []
         # Only lines with a foreign letter need counting.
@@ -172,7 +172,7 @@ class Cleaner:
         dropped = []
         for place, count in zip(places.tolist(), foreign.tolist(), strict=True):
             start = ends[place - 1] + 1 if place else 0
-            arabic = int(np.count_nonzero(_arabic_letters()[codes[start : ends[place]]]))
+            arabic = int(np.count_nonzero(arabic_letters()[codes[start : ends[place]]]))
             if arabic < self._config.arabic_share * (arabic + count):
                 dropped.append(place)
         return dropped

@@ -1,13 +1,15 @@
-"""The cleaning rules, one function per rule."""
+"""The cleaning rules that change text, one function per rule.
+
+To add one, also enter it in `Cleaner.RULES` (`cleaning.py`) and in `RuleName` (`config/corpus.py`). The rules
+that split text into sentences or drop lines are in `cleaning.py`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.corpus.characters import (
     ARABIC_LETTERS,
@@ -22,40 +24,23 @@ from qarib_tasks.corpus.characters import (
     membership,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+
 URL_PLACEHOLDER = "URL"
-
-
 MENTION_PLACEHOLDER = "@USER"
-
-
 LONGEST_REPEAT = 2  # of a letter; in no Arabic word does a letter occur three times in a row
-
-
 _ENTITY = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-
-
 # A pattern that begins with a literal is searched many times faster than an alternative of two.
 _REST_OF_URL = r"[^\s<>\"«»،؛]+"
-
-
 _URLS = tuple(re.compile(start + _REST_OF_URL) for start in ("http://", "https://", r"www\."))
-
-
 # An email address is not a mention: the character before the @ decides.
 _MENTION = re.compile(r"@(?<![A-Za-z0-9_+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
-
-
 # prepare_vocab.py: puts spaces around emoji, then replaces each run of characters that are neither word
 # characters nor emoji by a space, then each underscore.
 _PUBLISHED_EMOJI = "\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\u2600-\u27bf"
-
-
 _PUBLISHED_APART = re.compile(f"[{_PUBLISHED_EMOJI}]")
-
-
 _PUBLISHED_GONE = re.compile(f"[^\\w \n{_PUBLISHED_EMOJI}]")
-
-
 _PUBLISHED_OTHER = re.compile(f"[^\\w\n{_PUBLISHED_EMOJI}]+")
 
 
@@ -99,11 +84,11 @@ class Text:
 TextRule = Callable[[Text], tuple[Text, int]]
 
 
-def _table_rule(table: Callable[[], Mapping[str, str]]) -> TextRule:
+def table_rule(table: Callable[[], Mapping[str, str]]) -> TextRule:
     return lambda text: text.replaced(table())
 
 
-def _entities(text: Text) -> tuple[Text, int]:
+def entities(text: Text) -> tuple[Text, int]:
     """Replace HTML entities such as `&amp;`. Control characters that result are cleaned at once."""
     if "&" not in text.text:
         return text, 0
@@ -126,7 +111,7 @@ def _entities(text: Text) -> tuple[Text, int]:
     return (Text(result), count) if count and result != text.text else (text, 0)
 
 
-def _elongation(text: Text) -> tuple[Text, int]:
+def elongation(text: Text) -> tuple[Text, int]:
     """Shorten runs of three or more of the same Arabic letter to two."""
     import numpy as np
 
@@ -137,14 +122,14 @@ def _elongation(text: Text) -> tuple[Text, int]:
     for distance in range(1, LONGEST_REPEAT):
         surplus &= codes[LONGEST_REPEAT:] == codes[distance : distance - LONGEST_REPEAT]
     places = np.flatnonzero(surplus) + LONGEST_REPEAT
-    places = places[_arabic_letters()[codes[places]]]
+    places = places[arabic_letters()[codes[places]]]
     if not len(places):
         return text, 0
     kept = np.delete(codes, places).tobytes().decode("utf-32-le", errors="surrogatepass")
     return Text(kept, text.present), len(places)
 
 
-def _urls(text: Text) -> tuple[Text, int]:
+def urls(text: Text) -> tuple[Text, int]:
     result, total = text.text, 0
     for start, pattern in zip(("http:", "https:", "www."), _URLS, strict=True):
         if start in result:
@@ -153,14 +138,14 @@ def _urls(text: Text) -> tuple[Text, int]:
     return (Text(result, text.present | set(URL_PLACEHOLDER)), total) if total else (text, 0)
 
 
-def _mentions(text: Text) -> tuple[Text, int]:
+def mentions(text: Text) -> tuple[Text, int]:
     if "@" not in text.text:
         return text, 0
     result, count = _MENTION.subn(MENTION_PLACEHOLDER, text.text)
     return (Text(result, text.present | set(MENTION_PLACEHOLDER)), count) if count else (text, 0)
 
 
-def _emoji(text: Text) -> tuple[Text, int]:
+def emoji(text: Text) -> tuple[Text, int]:
     """Put spaces around every emoji: the tokenizer otherwise treats it as a letter of the adjacent word.
 
     A skin tone stays with its emoji, and the two letters of a flag stay together.
@@ -191,7 +176,7 @@ def _emoji(text: Text) -> tuple[Text, int]:
     return Text(result, text.present | {" "}), len(gaps)
 
 
-def _published(text: Text) -> tuple[Text, int]:
+def published(text: Text) -> tuple[Text, int]:
     """Clean like QARiB's prepare_vocab.py: lower case, spaces around emoji, non-word characters to spaces.
 
     A diacritic is not a word character, so a diacritised word is split into its letters. This rule exists
@@ -210,12 +195,12 @@ def _emoji_characters() -> frozenset[str]:
 
 
 @cache
-def _arabic_letters() -> np.ndarray[Any, np.dtype[np.bool_]]:
+def arabic_letters() -> np.ndarray[Any, np.dtype[np.bool_]]:
     return membership(ARABIC_LETTERS)
 
 
 @cache
-def _other_letters() -> np.ndarray[Any, np.dtype[np.bool_]]:
+def other_letters() -> np.ndarray[Any, np.dtype[np.bool_]]:
     return membership(OTHER_LETTERS)
 
 

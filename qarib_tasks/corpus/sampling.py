@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 BLOCK = 1 << 20  # lines whose hashes are in memory at once
 
-Keys = np.ndarray[Any, np.dtype[np.uint64]]
+Keys: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 
 
 def spread(keys: Keys, seed: int) -> Keys:
     """Map each key to a uniformly distributed uint64, with SplitMix64's finalizer (Steele et al. 2014)."""
+    import numpy as np
+
     x = (keys + np.uint64(seed % 2**64)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -23,6 +26,8 @@ def spread(keys: Keys, seed: int) -> Keys:
 
 def chosen(keys: Keys, share: float, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return whether each document is in a share. Only its key decides: the corpus can grow around it."""
+    import numpy as np
+
     if share >= 1:
         return np.ones(len(keys), dtype=np.bool_)
     return spread(keys, seed) < np.uint64(int(share * 2**64))
@@ -40,8 +45,6 @@ def sample(total: int, size: int, random_seed: int) -> Iterator[bool]:
         yield from repeat(True, total)
         return
     import numpy as np
-
-    from qarib_tasks.corpus.sampling import spread
 
     def hashes(start: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
         return spread(np.arange(start, min(start + BLOCK, total), dtype=np.uint64), random_seed)
