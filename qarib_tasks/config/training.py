@@ -1,4 +1,7 @@
-"""Settings of steps 5 and 6: model, training and evaluation, and what the training process receives."""
+"""Settings of steps 5 and 6: model, training and evaluation, and what the training process receives.
+
+Mark each setting with `MODEL` or `neither(why)`, see `identity.py`. The trigger form lists it automatically.
+"""
 
 from __future__ import annotations
 

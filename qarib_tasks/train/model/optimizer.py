@@ -1,6 +1,7 @@
 """BERT's optimizer and learning-rate schedule, as google-research/bert's `optimization.py` defines them.
 
-The functions work on tensors of the backend that Keras runs on; a step adapter holds the variables.
+The functions work on tensors of the backend that Keras uses. The step adapters, `steps_jax.py` and
+`steps_tensorflow.py`, call them and hold the variables.
 """
 
 from __future__ import annotations
