@@ -41,8 +41,11 @@ def run(config: Path) -> None:
     from qarib_tasks.machines.backend import run_to_end
     from qarib_tasks.machines.local import LocalProcessBackend
     from qarib_tasks.runs.prepare import prepare
+    from qarib_tasks.storage.bucket import default_client
 
-    request = prepare(presets.resolve(load_yaml(config), config))
+    settings = presets.resolve(load_yaml(config), config)
+    client = default_client() if settings.upload.bucket else None
+    request = prepare(settings, client=client)
     backend = LocalProcessBackend()
     manifest = pipeline.run_all(request, lambda work: run_to_end(backend, work))
     click.echo(f"dataset {request.dataset_id}\nmodel   {request.model_id}\nexport  {request.model.export}")

@@ -5,14 +5,14 @@ hashed from and what a step's manifest records. The rules that keep old names:
 
 - The settings of the first version are hashed at every value.
 - A setting that a later version adds is hashed only if it is not at its default, so that it renames nothing.
-  You only have to mark the field.
+  You only have to mark the field, in whatever section it is.
 - A setting that was removed from the names is hashed with the value that it had at that time.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
@@ -101,26 +101,42 @@ def identities(cls: type) -> dict[str, Identity | None]:
 
 def named_settings(config: Any) -> dict[str, Any]:
     """Return the values of a section's settings that are part of a name; see the module's docstring."""
-    return _settings(config, with_neither=False)
+    return _settings(config, lambda mark: mark is None or mark.of != "neither")
+
+
+def marked_settings(config: Any, of: str) -> dict[str, Any]:
+    """Return the values of a section's settings that are marked as part of a dataset's or a model's name."""
+    return _settings(config, lambda mark: mark is not None and mark.of == of)
 
 
 def recorded_settings(config: Any) -> dict[str, Any]:
     """Return the same as `named_settings`, plus the settings that are part of no name."""
-    return _settings(config, with_neither=True)
+    return _settings(config, lambda mark: True)
 
 
-def _settings(config: Any, *, with_neither: bool) -> dict[str, Any]:
+def _settings(config: Any, keep: Callable[[Identity | None], bool]) -> dict[str, Any]:
     cls: Any = type(config)
-    values, marks, settings = to_dict(config), identities(cls), {}
+    plain, marks = to_dict(config), identities(cls)
+    settings: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
-        value, mark = getattr(config, field.name), marks[field.name]
-        if mark and mark.of == "neither" and not with_neither:
+        value = getattr(config, field.name)
+        is_first = field.name in _FIRST.get(cls.__name__, ())
+        if not keep(marks[field.name]) or not (is_first or value != _default(cls, field)):
             continue
-        if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-            settings[field.name] = [_settings(one, with_neither=with_neither) for one in value]
-        elif field.name in _FIRST.get(cls.__name__, ()) or value != field.default:
-            settings[field.name] = values[field.name]
+        if dataclasses.is_dataclass(value):
+            settings[field.name] = _settings(value, keep)
+        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            settings[field.name] = [_settings(one, keep) for one in value]
+        else:
+            settings[field.name] = plain[field.name]
     return settings
+
+
+def _default(cls: Any, field: dataclasses.Field[Any]) -> Any:
+    """Return a field's default, also one that a factory makes; a value equal to nothing if it has none."""
+    if hasattr(cls, "__pydantic_fields__"):
+        return cls.__pydantic_fields__[field.name].get_default(call_default_factory=True)
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def left_settings(preset: str) -> dict[str, dict[str, Any]]:

@@ -72,7 +72,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=path) from None
     if not isinstance(values, dict):
         raise ConfigError("the file must hold settings as `name: value` lines", where=path)

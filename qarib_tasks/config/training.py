@@ -6,6 +6,7 @@ Mark each setting with `MODEL` or `neither(why)`, see `identity.py`. The trigger
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -24,6 +25,12 @@ SAVING = neither("changes how often the training is saved, not what it computes"
 
 
 MEASURE = neither("measures the model without changing it")
+
+
+@cache
+def log_removed(name: str) -> None:
+    """Log, once per process, that a setting of an earlier version is ignored."""
+    log.info("train.%s is no longer a setting and is ignored: %s", name, REMOVED[name])
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -138,7 +145,7 @@ class TrainConfig:
             return values
         removed = [name for name in REMOVED if name in given]
         for name in removed:
-            log.info("train.%s is no longer a setting and is ignored: %s", name, REMOVED[name])
+            log_removed(name)
         return {key: value for key, value in given.items() if key not in removed} if removed else values
 
     def __post_init__(self) -> None:

@@ -109,6 +109,10 @@ def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedMode
             if before and before.model_id != known.model_id:
                 judged = replace(known, state="candidate", reason=f"{before.model_id} replaced it")
             return values
+        if known and before and before.model_id == model.model_id and not anyway:
+            # The promoted model, evaluated with other settings: what later models are compared with stays.
+            judged = known
+            return values
         good, reason = (True, "promoted by hand") if anyway else compare(model, before, margin)
         overtaken = before and run.config.extends and model.trained_from not in ("", before.address)
         if before and good and overtaken and not anyway:

@@ -14,7 +14,8 @@ from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, write_plan
 from qarib_tasks.errors import InputError, NothingNewError
 from qarib_tasks.layout import VOCABULARIES
-from qarib_tasks.runs.names import dataset_name, made_before, model_name, short_hash
+from qarib_tasks.runs.earlier_models import made_before
+from qarib_tasks.runs.names import dataset_name, model_name, short_hash
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset, save_settings
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord, manifest_of

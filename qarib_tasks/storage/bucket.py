@@ -19,26 +19,31 @@ def split_address(address: str) -> tuple[str, str]:
     return bucket, name
 
 
+def default_client() -> Any:
+    """Return a `google.cloud.storage.Client` with the machine's default credentials.
+
+    It has no credentials if the environment variable `STORAGE_EMULATOR_HOST` names an emulator.
+    """
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage  # type: ignore[attr-defined,unused-ignore]
+
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        return storage.Client(project="emulator", credentials=AnonymousCredentials())
+    return storage.Client()
+
+
 class Bucket:
     """A bucket's objects below a prefix, read and written with google-cloud-storage.
 
     Args:
         address: `gs://bucket/prefix/`.
-        client: a `google.cloud.storage.Client`. Without one, the machine's default credentials are used, or
-            no credentials if the environment variable `STORAGE_EMULATOR_HOST` names an emulator.
+        client: a `google.cloud.storage.Client`; `default_client` without one.
     """
 
     def __init__(self, address: str, client: Any = None) -> None:
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud import storage  # type: ignore[attr-defined,unused-ignore]
-
         self.address = address
         name, self.prefix = split_address(address)
-        if client is None and os.environ.get("STORAGE_EMULATOR_HOST"):
-            client = storage.Client(project="emulator", credentials=AnonymousCredentials())
-        elif client is None:
-            client = storage.Client()
-        self._bucket: Any = client.bucket(name)
+        self._bucket: Any = (default_client() if client is None else client).bucket(name)
 
     def get(self, name: str) -> Any | None:
         """The object's metadata (`size`, `crc32c`, `generation` …), or None if the object does not exist."""

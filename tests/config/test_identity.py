@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -13,13 +12,14 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from qarib_tasks.config import identity
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.config.identity import DATASET, MODEL, identities, named_settings
+from qarib_tasks.config.identity import DATASET, MODEL, identities, named_settings, neither
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.config.vocabulary import VocabConfig
+from qarib_tasks.runs.names import dataset_name, model_name
 
 CHANGES_DATA = "dataset: changes the text or the examples"
 CHANGES_WEIGHTS = "model: changes the weights"
@@ -101,8 +101,10 @@ SETTINGS: dict[type, dict[str, str]] = {
 
 @pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
 def test_every_setting_says_what_it_names(cls: type) -> None:
-    marks = {name: f"{mark.of}: {mark.why}" for name, mark in identities(cls).items() if mark}
-    assert marks == SETTINGS[cls]
+    sections = {f.name for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.default)}
+    marks = {name: mark for name, mark in identities(cls).items() if name not in sections}
+    assert None not in marks.values(), "mark each setting: see qarib_tasks/config/identity.py"
+    assert {name: f"{mark.of}: {mark.why}" for name, mark in marks.items() if mark} == SETTINGS[cls]
 
 
 def test_no_section_is_forgotten() -> None:
@@ -114,32 +116,80 @@ def test_no_section_is_forgotten() -> None:
 
 
 @pydantic_dataclass(frozen=True, kw_only=True)
+class Inner:
+    """A section in a section."""
+
+    depth: Annotated[int, Field(title="Depth"), MODEL] = 2
+    label: Annotated[str, Field(title="Label"), neither("is text")] = ""
+
+
+@pydantic_dataclass(frozen=True, kw_only=True)
 class LaterTrainConfig(TrainConfig):
-    """A later version's: it adds a setting, with a mark and without."""
+    """A later version's: it adds settings of every kind, with a mark and without."""
 
     new_optimizer: Annotated[str, Field(title="Optimizer"), MODEL] = "adamw"
     unmarked: int = 3
+    betas: Annotated[tuple[float, ...], MODEL] = dataclasses.field(default_factory=lambda: (0.9, 0.98))
+    decay: Annotated[float | None, MODEL] = Field(default=None, title="Decay")
+    inner: Annotated[Inner, MODEL] = Inner()
+    parts: Annotated[tuple[Inner, ...], MODEL] = (Inner(),)
 
 
-def test_a_new_setting_at_its_default_is_in_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> type[LaterTrainConfig]:
     monkeypatch.setitem(identity._FIRST, "LaterTrainConfig", identity._FIRST["TrainConfig"])
-    assert named_settings(LaterTrainConfig()) == named_settings(TrainConfig())
-    changed = named_settings(LaterTrainConfig(new_optimizer="lamb", unmarked=4))
-    assert changed == named_settings(TrainConfig()) | {"new_optimizer": "lamb", "unmarked": 4}
+    return LaterTrainConfig
 
 
-@dataclass(frozen=True)
-class Later:
-    """A config of a later version that has a tuple of sections, as the sources are."""
-
-    parts: Annotated[tuple[SplitConfig, ...], DATASET] = (SplitConfig(shard_lines=7),)
+def test_a_new_setting_at_its_default_is_in_no_name(later: type[LaterTrainConfig]) -> None:
+    assert named_settings(later()) == named_settings(TrainConfig())
 
 
-def test_sections_in_a_list_are_named_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(identity._FIRST, "SplitConfig", set())
-    assert named_settings(Later((SplitConfig(), SplitConfig(shard_lines=8)))) == {
-        "parts": [{}, {"shard_lines": 8}]
-    }
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"new_optimizer": "lamb"}, {"new_optimizer": "lamb"}),
+        ({"unmarked": 4}, {"unmarked": 4}),
+        ({"betas": (0.9, 0.999)}, {"betas": [0.9, 0.999]}),
+        ({"decay": 0.1}, {"decay": 0.1}),
+        ({"inner": Inner(depth=3, label="x")}, {"inner": {"depth": 3}}),
+        ({"parts": (Inner(), Inner(depth=5))}, {"parts": [{}, {"depth": 5}]}),
+    ],
+)
+def test_a_new_setting_at_another_value_is(
+    later: type[LaterTrainConfig], changed: dict[str, Any], named: dict[str, Any]
+) -> None:
+    assert named_settings(later(**changed)) == named_settings(TrainConfig()) | named
+
+
+@pydantic_dataclass(frozen=True, kw_only=True)
+class LaterTpuConfig(TpuConfig):
+    """A section whose settings name nothing gets one that names a model, and one that names a dataset."""
+
+    rounding: Annotated[str, MODEL] = "nearest"
+    text: Annotated[str, DATASET] = ""
+
+
+@pydantic_dataclass(frozen=True, kw_only=True)
+class LaterRunConfig(RunConfig):
+    tpu: LaterTpuConfig = LaterTpuConfig()
+    whole_run: Annotated[int, DATASET] = 0
+
+
+def test_a_mark_counts_in_whatever_section_it_is() -> None:
+    def names(**changed: Any) -> tuple[str, str]:
+        config = LaterRunConfig(workspace="w", **changed)
+        return dataset_name(config, [], ""), model_name(config, "demo-0123456789", "")
+
+    plain = RunConfig(workspace="w")
+    now = dataset_name(plain, [], ""), model_name(plain, "demo-0123456789", "")
+    assert names() == now
+    for changed, differ in (
+        ({"tpu": LaterTpuConfig(rounding="up")}, (False, True)),
+        ({"tpu": LaterTpuConfig(text="x")}, (True, False)),
+        ({"whole_run": 1}, (True, False)),
+    ):
+        assert tuple(one != other for one, other in zip(names(**changed), now, strict=True)) == differ
 
 
 def test_settings_of_earlier_versions_are_accepted_and_ignored(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ def judged(name: str, loss: float, heldout: str = "h") -> JudgedModel:
     [
         (4.0, "h", True, "not worse"),
         (5.02, "h", True, "margin 0.02"),
-        (5.03, "h", False, "worse: masked-LM loss 5.0300, that of old 5.0000"),
+        (5.03, "h", False, "worse: masked-LM loss 5.0300, old has 5.0000"),
         (1.0, "other", False, "cannot be compared"),
         (float("nan"), "h", False, "is nan"),
     ],

@@ -135,7 +135,7 @@ def test_a_candidate_s_text_is_new_to_the_next(first: Run, tmp_path: Path) -> No
 
 
 def test_nothing_new(first: Run, tmp_path: Path) -> None:
-    with pytest.raises(NothingNewError, match=r"2026-10\.txt: there is no such file"):
+    with pytest.raises(NothingNewError, match=r"2026-10\.txt: no such file"):
         prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
     with pytest.raises(NothingNewError, match="all 1 source files"):
         prepare_retraining(settings(tmp_path), deployment(first), OCTOBER.replace(month=9))

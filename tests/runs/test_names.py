@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from qarib_tasks import pipeline
 from qarib_tasks.config.loading import load_yaml
 from qarib_tasks.config.presets import merged, resolve
 from qarib_tasks.machines.backend import Work
-from qarib_tasks.runs.names import made_before
+from qarib_tasks.registry.promotion import promote
+from qarib_tasks.runs.earlier_models import made_before
 from qarib_tasks.runs.prepare import prepare, prepare_training
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
@@ -25,15 +27,16 @@ MADE = Path(__file__).parents[1] / "data" / "made_by_3ef437a"
 DATASET, MODEL = "demo-e3029ea0ef", "demo-c50f6ad7af"
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
+@pytest.fixture(params=["qarib", "datasets/my-datasets"])
+def workspace(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A copy of what the first version made, at another place."""
-    shutil.copytree(MADE, tmp_path / "qarib")
-    for path in (tmp_path / "qarib").rglob("*"):
+    place = tmp_path / request.param
+    shutil.copytree(MADE, place)
+    for path in place.rglob("*"):
         if path.suffix in (".yaml", ".json"):
             text = path.read_text(encoding="utf-8")
-            path.write_text(text.replace("/srv/qarib", str(tmp_path / "qarib")), encoding="utf-8")
-    return tmp_path / "qarib" / "work"
+            path.write_text(text.replace("/srv/qarib", str(place)), encoding="utf-8")
+    return place / "work"
 
 
 def request(workspace: Path, **overrides: Any) -> Run:
@@ -150,3 +153,55 @@ def test_a_model_in_the_bucket_is_found_without_the_workspace(
     bucket.upload(workspace / "models" / MODEL / "config.yaml", f"models/{MODEL}/config.yaml")
     assert made_before(elsewhere, DATASET, "", run.address, client) == MODEL
     assert made_before(elsewhere, DATASET, "", run.address) is None
+
+
+def test_a_complete_model_wins_over_an_abandoned_one_of_todays_name(workspace: Path) -> None:
+    settings = {"keep_checkpoint_max": 7}
+    shutil.move(workspace / "models" / MODEL, workspace / "aside")
+    today = request(workspace, train=settings).model_id
+    shutil.move(workspace / "aside", workspace / "models" / MODEL)
+    (workspace / "models" / today).mkdir()
+    assert request(workspace, train=settings).model_id == MODEL
+    (workspace / "models" / today / "progress.json").write_text('{"step": 2}', encoding="utf-8")
+    assert request(workspace, train=settings).model_id == MODEL
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"made: 2026-13-45", b"[1]", b"train: {train_steps: x}", b"{"])
+def test_files_of_other_programs_are_ignored(workspace: Path, text: bytes) -> None:
+    for name in ("mine", "demo-0123456789"):
+        folder = workspace / "models" / name
+        folder.mkdir()
+        (folder / "config.yaml").write_bytes(text)
+    (workspace / "models" / "other" / "config.yaml").mkdir(parents=True)
+    for damage in ("[]", "null", '{"step": null}', '{"step": 1e400}', "{"):
+        (workspace / "models" / MODEL / "progress.json").write_text(damage, encoding="utf-8")
+        assert request(workspace, train={"keep_checkpoint_max": 7}).model_id == MODEL
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("exp", ""), ("demo-0123456789", "random_seed: 99"), ("demo-0123456789", "")]
+)
+def test_a_training_of_the_users_own_is_not_taken(workspace: Path, name: str, setting: str) -> None:
+    """It has no name of ours, or other data settings, or it is a copy whose settings name another folder."""
+    models = workspace / "models"
+    shutil.move(models / MODEL, models / name)
+    config = models / name / "config.yaml"
+    if setting:
+        text = config.read_text(encoding="utf-8").replace(MODEL, name)
+        config.write_text(text.replace("random_seed: 34", setting), encoding="utf-8")
+    assert request(workspace, train={"keep_checkpoint_max": 7}).model_id not in (name, MODEL)
+
+
+def test_a_model_of_another_preset_is_another(workspace: Path) -> None:
+    config = replace(resolve(load_yaml(workspace.parent / "run.yaml")), preset="qarib")
+    assert prepare_training(config, DATASET).model_id.startswith("qarib-")
+
+
+def test_measuring_the_promoted_model_otherwise_does_not_demote_it(workspace: Path) -> None:
+    run = request(workspace)
+    assert promote(run).state == "promoted"
+    measured = request(workspace, evaluate={"max_eval_steps": 1})
+    for command in ("evaluate", "export"):
+        work(pipeline.trainer_work(measured, command))
+    assert promote(measured).state == "promoted"
+    assert promote(run).state == "promoted"

@@ -18,7 +18,7 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import PRESETS, merged, resolve
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.config.training import REMOVED
+from qarib_tasks.config.training import REMOVED, log_removed
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.layout import ID
 from qarib_tasks.machines.chips import CHIPS, PRICES_OF
@@ -177,7 +177,10 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
     unknown = []
     for name, value in params.items():
         # The first two set which steps are skipped.
-        if name in ("dataset", "first_step", *REMOVED):
+        if name in ("dataset", "first_step"):
+            continue
+        if name in REMOVED:
+            log_removed(name)
             continue
         if name in ("preset", "workspace"):
             values[name] = value

@@ -18,6 +18,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.reporting.metrics import report_progress
 from qarib_tasks.errors import ChangedError, CorruptError, StorageError
+from qarib_tasks.layout import MEMORY
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.follow import TpuRun
@@ -152,9 +153,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
             run, memories = self._connect()
             memory = memories.load()
             if memory is None:
-                raise CorruptError(
-                    "the TPU's memory no longer exists", where=f"{self.job['address']}memory.json"
-                )
+                raise CorruptError("the TPU's memory no longer exists", where=self.job["address"] + MEMORY)
             if self._killed or memory.holder != self.holder:
                 return memory
             try:
