@@ -102,4 +102,4 @@ def test_two_retrainings_at_once_do_not_both_win(
     assert found
     assert found.model_id == both[0].model_id
     entries = record_of(workspace, None).read()["presets"]["demo"]["judged"]
-    assert "was promoted since this run began" in entries[-1]["reason"]
+    assert "was promoted after this run began" in entries[-1]["reason"]
