@@ -1,0 +1,111 @@
+"""Compare this checkout with an earlier commit: converting a shard, and importing the DAG files.
+
+    python benchmarks/compare/former_commit.py [--commit 3ef437a] [--turns 5] [--lines 100000]
+
+Both versions run in turns, each time in a new process, on the same shard and vocabulary. The benchmark prints
+the median CPU and wall seconds of each version, and the median of the ratios, pair by pair. It also compares
+the bytes of the TFRecords.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from convert import make_vocab
+from make_tweets import Tweets
+
+IMPORT = "import qarib_backfill_shards, qarib_clean_up, qarib_pretrain, qarib_reap_tpus, qarib_retrain"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    arguments.add_argument("--commit", default="3ef437a")
+    arguments.add_argument("--turns", type=int, default=5)
+    arguments.add_argument("--lines", type=int, default=100_000)
+    options = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        former = folder / "former"
+        former.mkdir()
+        archive = subprocess.run(
+            ["git", "archive", options.commit], cwd=ROOT, check=True, capture_output=True
+        ).stdout
+        subprocess.run(["tar", "-x", "-C", former], input=archive, check=True)
+        shard, vocab = folder / "shard_0000", folder / "vocab.txt"
+        with shard.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in Tweets(1).lines(options.lines))
+        make_vocab(shard, vocab)
+        print(
+            f"{options.commit} and this checkout in turns, {options.turns} turns after one that is not counted"
+        )
+        versions = {"former": former, "now": ROOT}
+
+        def convert(version: str) -> tuple[float, float]:
+            out = folder / f"{version}.tfrecord"
+            for path in (out, out.with_suffix(".json")):
+                path.unlink(missing_ok=True)
+            command = [
+                "-m",
+                "qarib_tasks.cli",
+                "convert",
+                shard,
+                "-o",
+                out,
+                "--vocab",
+                vocab,
+                "--threads",
+                "1",
+            ]
+            return run(versions[version], command)
+
+        compare(f"convert {options.lines:,} lines", convert, options.turns)
+        digests = {hashlib.sha256((folder / f"{v}.tfrecord").read_bytes()).hexdigest() for v in versions}
+        print("the TFRecords are the same, byte for byte" if len(digests) == 1 else "the TFRecords DIFFER")
+        compare("import the DAG files", lambda v: run(versions[v], ["-c", IMPORT]), options.turns)
+
+
+def run(root: Path, arguments: list[object]) -> tuple[float, float]:
+    """Run Python with a version's code; return CPU and wall seconds."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = os.pathsep.join(str(root / folder) for folder in ("", "plugins", "dags"))
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=root, env=environment, check=True, capture_output=True
+    )
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+
+
+def compare(what: str, measure: Callable[[str], tuple[float, float]], turns: int) -> None:
+    """Measure both versions in turns and print their seconds and ratios."""
+    figures: dict[str, list[tuple[float, float]]] = {"former": [], "now": []}
+    for turn in range(turns + 1):
+        for version in ("former", "now") if turn % 2 else ("now", "former"):
+            seconds = measure(version)
+            if turn:
+                figures[version].append(seconds)
+    print(what)
+    for i, kind in enumerate(("CPU", "wall")):
+        medians = {v: statistics.median(pair[i] for pair in pairs) for v, pairs in figures.items()}
+        pairs = zip(figures["now"], figures["former"], strict=True)
+        ratio = statistics.median(now[i] / former[i] for now, former in pairs)
+        print(
+            f"  {kind:4}  former {medians['former']:7.2f} s  now {medians['now']:7.2f} s  ratio {ratio:.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
