@@ -48,9 +48,7 @@ def main() -> None:
         with shard.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in Tweets(1).lines(options.lines))
         make_vocab(shard, vocab)
-        print(
-            f"{options.commit} and this checkout in turns, {options.turns} turns after one that is not counted"
-        )
+        print(f"{options.commit} and this checkout, {options.turns} turns, and one that does not count")
         versions = {"former": former, "now": ROOT}
 
         def convert(version: str) -> tuple[float, float]:

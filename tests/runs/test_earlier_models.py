@@ -1,4 +1,7 @@
-"""Models and datasets that the first version made are found again, and nothing is made a second time."""
+"""Models and datasets that the first version made are found again, and nothing is made a second time.
+
+Covers qarib_tasks/runs/names.py; the settings that names are made of are in tests/config/test_identity.py.
+"""
 
 from __future__ import annotations
 
