@@ -1,6 +1,6 @@
 """Models and datasets that the first version made are found again, and nothing is made a second time.
 
-Covers qarib_tasks/runs/names.py; the settings that names are made of are in tests/config/test_identity.py.
+Covers qarib_tasks/runs/names.py.
 """
 
 from __future__ import annotations
