@@ -35,7 +35,7 @@ def strike(event, arguments):
     if event != "open" or "/datasets/" not in str(arguments[0]):
         return
     frame = sys._getframe()
-    while frame and not frame.f_code.co_filename.endswith("/pretraining_data.py"):
+    while frame and not frame.f_code.co_filename.endswith("/conversion/convert.py"):
         frame = frame.f_back
     if not frame:
         return
