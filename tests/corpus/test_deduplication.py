@@ -55,7 +55,7 @@ def test_repeats_are_found_whatever_the_number_of_partitions(
 def test_nothing_but_repeats_of_earlier_texts(
     tmp_path: Path, share: float, error: type[Exception], message: str
 ) -> None:
-    """Where documents were left out for their share, nobody can say that all of them were there before."""
+    """If a share leaves documents out, it is not known whether all documents were collected before."""
     text = "\n\n".join(f"text {number}" for number in range(40))
     for name in ("old.txt", "new.txt"):
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The trainer's process: started once, followed, adopted, and gone when nobody wants it any more.
+"""The trainer's process: started once, followed, adopted, and ended when no task needs it.
 
 Covers qarib_tasks/machines/backend.py, qarib_tasks/machines/exit_status.py.
 """

@@ -41,7 +41,7 @@ def test_an_extension_holds_only_what_is_new(months: tuple[Path, list[Run], list
     pipeline.collect(whole)
     at_once = documents(whole.dataset.data) + documents(whole.dataset.heldout_data)
     assert sorted(at_once) == sorted(everything)
-    # And whoever is held out is held out in both.
+    # A document that is held out is held out in both.
     assert sorted(documents(whole.dataset.heldout_data)) == sorted(
         text for run in runs for text in documents(run.dataset.heldout_data)
     )
