@@ -17,7 +17,7 @@ from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
-from qarib_tasks.corpus.formats import read
+from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.sources import SourceFile, fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
 from qarib_tasks.progress import progress

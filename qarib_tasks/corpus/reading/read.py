@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.corpus.decompression import BLOCK, limited, unpacked
+from qarib_tasks.corpus.reading.decompression import BLOCK, limited, unpacked
 from qarib_tasks.errors import ConfigError, InputError
 
 LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from qarib_tasks.corpus import decompression
-from qarib_tasks.corpus.decompression import limited, unpacked
+from qarib_tasks.corpus.reading.decompression import limited, unpacked
 from qarib_tasks.errors import InputError
 
 TEXT = "نص طويل\n".encode() * 5000

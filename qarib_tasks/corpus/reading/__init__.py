@@ -1,0 +1,1 @@
+"""Reading of source files, of any format, as lines."""
