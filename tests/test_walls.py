@@ -23,7 +23,7 @@ SEEDS = {
     "bridge_layers": ("qarib_airflow.forms.retrain", "qarib_airflow.publishing.assets"),
     "trainer_alone": ("qarib_tasks.train.loop", "qarib_tasks.conversion.verify"),
     "page_reads": ("qarib_tasks.views.files", "qarib_tasks.vocabulary.words"),
-    "no_circles": ("qarib_tasks.corpus.reading.read", "qarib_tasks.corpus.collect"),
+    "no_circles": ("qarib_tasks.corpus.sources", "qarib_tasks.corpus.collect"),
 }
 
 

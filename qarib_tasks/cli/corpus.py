@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qarib_tasks.cli.options import setting_option
+from qarib_tasks.cli.options import setting_option, setting_options
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict, load_yaml
@@ -24,11 +24,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--config", type=FILE, help="YAML with the `collect` section of a run, instead of SOURCE.")
 @click.option("--heldout", type=FILE, help="File for the text held out for evaluation.")
 @setting_option(CollectConfig, "heldout_share")
-@setting_option(SourceConfig, "format", "--format", "form")
-@setting_option(SourceConfig, "field")
-@setting_option(SourceConfig, "group", show_default=False)
-@setting_option(SourceConfig, "document")
-@setting_option(SourceConfig, "limit")
+@setting_options(SourceConfig, without=("name", "path", "share", "sha256"))
 @click.option(
     "--clean",
     default=",".join(CollectConfig.cleaning),
@@ -43,15 +39,11 @@ def collect_command(
     config: Path | None,
     heldout: Path | None,
     heldout_share: float,
-    form: str,
-    field: str,
-    group: str,
-    document: str,
-    limit: int,
     clean: str,
     deduplicate: bool,
     near_duplicates: float,
     random_seed: int,
+    **of_sources: Any,
 ) -> None:
     """Read, clean and deduplicate sources into one text.
 
@@ -71,8 +63,8 @@ def collect_command(
             )
         settings = from_dict(CollectConfig, values, config)
     else:
-        each: dict[str, Any] = {"format": form, "field": field, "document": document, "limit": limit}
-        each |= {"group": group, "document": "group"} if group else {}
+        each = of_sources | ({"document": "group"} if of_sources["group"] else {})
+        each["field"] = each["field"][0] if len(each["field"]) == 1 else each["field"]
         settings = from_dict(
             CollectConfig,
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import click
@@ -25,6 +25,8 @@ def setting_option(config: type, name: str, *declarations: str, **attributes: An
         flag += f"/--no-{name.replace('_', '-')}"
     elif typing.get_origin(kind) is typing.Literal:
         kind = click.Choice(typing.get_args(kind))
+    elif tuple in [typing.get_origin(one) for one in typing.get_args(kind)]:  # one value or several
+        kind, attributes = str, {"multiple": True, "default": (field.default,)} | attributes
     values = {
         "type": kind,
         "default": field.default,
@@ -34,11 +36,12 @@ def setting_option(config: type, name: str, *declarations: str, **attributes: An
     return click.option(*(declarations or (flag, name)), **(values | attributes))
 
 
-def setting_options(config: type) -> Callable[[Command], Command]:
-    """Return a decorator that adds an option for every field of a config class."""
+def setting_options(config: type, *, without: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Return a decorator that adds an option for every field of a config class except `without`."""
 
     def decorated(command: Command) -> Command:
-        for name in reversed(config.__pydantic_fields__):  # type: ignore[attr-defined]
+        fields: Any = config.__pydantic_fields__  # type: ignore[attr-defined]
+        for name in reversed([name for name in fields if name not in without]):
             command = setting_option(config, name)(command)
         return command
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, neither
@@ -59,22 +60,90 @@ class SourceConfig:
         neither("the contents of its files count, not where they are"),
     ]
     format: Annotated[
-        Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses"],
-        Field(title="Format", description="auto: from the file name extension."),
+        Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses", "arrow", "warc", "wikiextractor"],
+        Field(title="Format", description="auto: from the file's content, then its name."),
         DATASET,
     ] = "auto"
     compression: Annotated[
-        Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip"],
-        Field(title="Compression", description="auto: from the file name extension."),
+        Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip", "tar"],
+        Field(title="Compression", description="auto: from the file's content."),
         DATASET,
     ] = "auto"
-    field: Annotated[
+    encoding: Annotated[
         str,
         Field(
             min_length=1,
-            title="Field",
-            description="JSON field or column that holds the text. Write a.b for b inside a.",
+            title="Encoding",
+            description="Such as windows-1256. auto: UTF-8, and UTF-16 or UTF-32 with a byte-order mark.",
         ),
+        DATASET,
+    ] = "auto"
+    encoding_errors: Annotated[
+        Literal["strict", "replace"],
+        Field(
+            title="Undecodable bytes",
+            description="strict: a file with more of them than allowed is an error. replace: all are replaced "
+            "by U+FFFD and counted.",
+        ),
+        DATASET,
+    ] = "strict"
+    undecodable_share: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            title="Undecodable bytes allowed",
+            description="Share of a file's bytes, with `encoding_errors: strict`.",
+        ),
+        DATASET,
+    ] = 0.0001
+    delimiter: Annotated[
+        str,
+        Field(
+            min_length=1,
+            title="Delimiter",
+            description="The character between the columns of a CSV or TSV file, or `tab`. auto: guessed "
+            "from the first rows.",
+        ),
+        DATASET,
+    ] = "auto"
+    quoting: Annotated[
+        Literal["auto", "double", "single", "none"],
+        Field(
+            title="Quoting",
+            description="The quotes that enclose a column of a CSV or TSV file. none: quotes are text. auto: "
+            "guessed from the first rows.",
+        ),
+        DATASET,
+    ] = "auto"
+    escape: Annotated[
+        str,
+        Field(
+            max_length=1,
+            title="Escape character",
+            description="The character before a quote or delimiter that is text, in a CSV or TSV file. "
+            "Empty: none, and a quote in quotes is doubled.",
+        ),
+        DATASET,
+    ] = ""
+    header: Annotated[
+        bool,
+        Field(
+            title="Header",
+            description="The first row of a CSV or TSV file has the names of the columns. Without a header, "
+            "set the field to the number of a column, from 1.",
+        ),
+        DATASET,
+    ] = True
+    field: Annotated[
+        str | tuple[Annotated[str, Field(min_length=1)], ...],
+        Field(
+            min_length=1,
+            title="Field",
+            description="JSON field, column, or number of a column that holds the text. Write a.b for b "
+            "inside a. Of a list, the first field that a record has.",
+        ),
+        BeforeValidator(lambda value: str(value) if type(value) is int else value),
         DATASET,
     ] = "text"
     document: Annotated[
@@ -98,7 +167,7 @@ class SourceConfig:
         str,
         Field(
             title="Member",
-            description="Glob of the files to read from a zip archive. Empty: all files; in a Moses "
+            description="Glob of the files to read from a zip or tar archive. Empty: all files; in a Moses "
             "archive, *.ar.",
         ),
         DATASET,
@@ -133,6 +202,18 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if (self.document == "group") != bool(self.group):
             raise ValueError("set both `document: group` and a grouping field, or neither")
+        if self.encoding != "auto":
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise ValueError(f"unknown encoding {self.encoding!r}") from None
+        if self.delimiter not in ("auto", "tab") and len(self.delimiter) != 1:
+            raise ValueError("delimiter must be one character, `tab`, or `auto`")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that can hold the text, the preferred one first."""
+        return (self.field,) if isinstance(self.field, str) else self.field
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

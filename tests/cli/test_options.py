@@ -53,7 +53,7 @@ def test_another_name() -> None:
 @pytest.mark.parametrize(
     ("name", "option", "config", "field"),
     [
-        ("collect", "form", SourceConfig, "format"),
+        ("collect", "format", SourceConfig, "format"),
         ("collect", "document", SourceConfig, "document"),
         ("collect", "limit", SourceConfig, "limit"),
         ("collect", "heldout_share", CollectConfig, "heldout_share"),

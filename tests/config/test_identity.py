@@ -40,6 +40,8 @@ SETTINGS: dict[type, dict[str, str]] = {
     SourceConfig: {
         "path": "neither: the contents of its files count, not where they are",
         **dict.fromkeys(("name", "format", "compression", "field", "document", "group"), CHANGES_DATA),
+        **dict.fromkeys(("encoding", "encoding_errors", "undecodable_share", "delimiter"), CHANGES_DATA),
+        **dict.fromkeys(("quoting", "escape", "header"), CHANGES_DATA),
         **dict.fromkeys(("member", "limit", "share", "skip_at_most", "sha256"), CHANGES_DATA),
     },
     CollectConfig: dict.fromkeys(

@@ -32,7 +32,7 @@ def test_documents_cut_by_the_reader_s_blocks_are_whole(
         for i in range(60)
     ]
     whole = held_out("\n\n".join(documents), tmp_path, "whole")
-    monkeypatch.setattr("qarib_tasks.corpus.reading.read.BLOCK", 50)
+    monkeypatch.setattr("qarib_tasks.corpus.reading.text.BLOCK", 50)
     monkeypatch.setattr("qarib_tasks.corpus.joining.RECORDS", 7)
     monkeypatch.setattr("qarib_tasks.corpus.joining.CHUNK", 11)
     cut = held_out("\n\n".join(documents), tmp_path, "cut")

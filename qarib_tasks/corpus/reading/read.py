@@ -8,24 +8,24 @@ short, wrong format, implausible size when unpacked) is always an error.
 from __future__ import annotations
 
 import fnmatch
-import json
 import lzma
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.corpus.reading.decompression import BLOCK, limited, unpacked
+from qarib_tasks.corpus.reading.decompression import limited, unpacked
+from qarib_tasks.corpus.reading.delimited import read_csv
+from qarib_tasks.corpus.reading.json_lines import read_json_lines
+from qarib_tasks.corpus.reading.records import Batches, Reading
+from qarib_tasks.corpus.reading.tables import read_parquet
+from qarib_tasks.corpus.reading.text import read_text
 from qarib_tasks.errors import ConfigError, InputError
 
-LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory
-LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
-ROWS = 1000  # rows of a table that are read at once
 _FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -35,47 +35,6 @@ _FORMATS = {
     ".parquet": "parquet",
 }
 _COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst", ".zip": "zip"}
-Batches = Iterator[list[str]]
-
-
-@dataclass
-class Reading:
-    """The state of reading one file.
-
-    Attributes:
-        source: the settings.
-        where: the file's name for messages.
-        counts: the reader adds to `lines_read`, `replaced_characters` and `skipped`; `line` is the number of
-            lines or rows that it has passed.
-        form: the file's format, never "auto".
-    """
-
-    source: SourceConfig
-    where: str
-    counts: Counter[str]
-    form: str = "text"
-
-    def unreadable(self, what: str, number: int) -> None:
-        """Count a record that cannot be read.
-
-        Raises:
-            InputError: more records are unreadable than the source allows.
-        """
-        self.counts["skipped"] += 1
-        if self.counts["skipped"] > self.source.skip_at_most:
-            at_most = self.source.skip_at_most
-            raise InputError(
-                what + (f", and {at_most:,} records were skipped already" if at_most else ""),
-                where=f"{self.where}:{number}",
-                do=f"Correct the record, or raise skip_at_most of source {self.source.name!r}",
-            )
-
-    def text(self, data: bytes) -> str:
-        """Decode UTF-8; invalid bytes are replaced by U+FFFD and counted."""
-        text = data.decode("utf-8", errors="replace")
-        if "\ufffd" in text:
-            self.counts["replaced_characters"] += text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
-        return text
 
 
 def read(source: SourceConfig, path: Path, name: str, counts: Counter[str]) -> Batches:
@@ -123,17 +82,17 @@ def _read_stream(
                 raise ConfigError(
                     "compressed Parquet files are not supported", where=name, do="Unpack the file"
                 )
-            yield from _parquet(reading, raw)
+            yield from read_parquet(reading, raw)
             return
         stream = unpacked(raw, packed)
         # A file that is not compressed cannot expand.
         bounded = stream if stream is raw else limited(stream, size, name)
         readers: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
-            "jsonl": _json_lines,
-            "csv": _csv,
-            "tsv": _csv,
+            "jsonl": read_json_lines,
+            "csv": read_csv,
+            "tsv": read_csv,
         }
-        yield from readers.get(form, _text)(reading, bounded)
+        yield from readers.get(form, read_text)(reading, bounded)
 
 
 @contextmanager
@@ -189,177 +148,3 @@ def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str])
                 bounded = limited(raw, member.compress_size, inner)
                 yield from _read_stream(source, inner, bounded, member.compress_size, counts, "none")
                 yield [""]
-
-
-def _raw_lines(reading: Reading, stream: IO[bytes], longest: int) -> Iterator[bytes]:
-    """Yield blocks of complete lines; each line ends with a line feed, except possibly the last one.
-
-    `counts["line"]` is the number of lines before the block.
-    """
-    counts = reading.counts
-    counts["line"] = 0
-    rest = b""
-    while block := stream.read(BLOCK):
-        data = rest + block
-        end = data.rfind(b"\n") + 1
-        first = data.find(b"\n")
-        if (first if end else len(data)) > longest:
-            reading.unreadable(f"the line is longer than {longest:,} bytes", counts["line"] + 1)
-            while not end:
-                block = stream.read(BLOCK)
-                end = block.rfind(b"\n") + 1 if block else -1
-                data, first = block, block.find(b"\n")
-            counts["line"] += 1
-            if end < 0:
-                return
-            data, end = data[first + 1 :], end - first - 1
-        rest = data[end:]
-        if end:
-            yield data[:end]
-            counts["line"] += data.count(b"\n", 0, end)
-    if rest:
-        yield rest
-        counts["line"] += 1
-
-
-def _text(reading: Reading, stream: IO[bytes]) -> Batches:
-    document = reading.source.document
-    for data in _raw_lines(reading, stream, LONGEST_LINE):
-        lines = [line.strip() for line in reading.text(data.removesuffix(b"\n")).split("\n")]
-        if document == "line":
-            lines = [item for line in lines if line for item in (line, "")]
-        elif document == "file":
-            lines = [line for line in lines if line]
-        reading.counts["lines_read"] += data.count(b"\n") + (not data.endswith(b"\n"))
-        yield lines
-
-
-class _Documents:
-    """Turns records into lines, with an empty line where a document ends."""
-
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-        self._group: object = None
-
-    def lines(self, text: object, group: object, number: int) -> list[str]:
-        """Return the lines of one record, with an empty line where a document ends."""
-        reading, document = self._reading, self._reading.source.document
-        if isinstance(text, bytes):
-            text = reading.text(text)
-        if not isinstance(text, str):
-            what = "no text" if text is None else f"{type(text).__name__} instead of text"
-            reading.unreadable(f"{what} in field {reading.source.field!r}", number)
-            return []
-        if len(text) > LONGEST_RECORD:
-            reading.unreadable(f"the text is longer than {LONGEST_RECORD:,} characters", number)
-            return []
-        lines = [line.strip() for line in text.split("\n")]
-        for line in lines:
-            if len(line) > LONGEST_LINE:
-                reading.unreadable(f"a line of the text is longer than {LONGEST_LINE:,} characters", number)
-                return []
-        reading.counts["lines_read"] += len(lines)
-        if document == "blank_line":
-            return [*lines, ""]
-        lines = [line for line in lines if line]
-        if document == "line":
-            return [*lines, ""]
-        if document == "group":
-            changed, self._group = group != self._group, group
-            return ["", *lines] if changed else lines
-        return lines
-
-
-def _json_lines(reading: Reading, stream: IO[bytes]) -> Batches:
-    source, documents = reading.source, _Documents(reading)
-    for data in _raw_lines(reading, stream, LONGEST_RECORD):
-        batch: list[str] = []
-        for number, line in enumerate(data.split(b"\n"), start=reading.counts["line"] + 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(reading.text(line))
-            except (ValueError, RecursionError) as error:
-                reading.unreadable(f"invalid JSON: {error}", number)
-                continue
-            group = _field(record, source.group) if source.group else None
-            batch += documents.lines(_field(record, source.field), group, number)
-        yield batch
-
-
-def _field(record: object, name: str) -> object:
-    """Return the value of a field; `a.b` is b inside a. None if the field does not exist."""
-    if isinstance(record, dict) and name in record:
-        value: object = record[name]
-        return value
-    for part in name.split("."):
-        record = record.get(part) if isinstance(record, dict) else None
-    return record
-
-
-def _wanted(reading: Reading, columns: list[str]) -> list[str]:
-    wanted = [name for name in (reading.source.field, reading.source.group) if name]
-    for name in wanted:
-        if name not in columns:
-            raise InputError(
-                f"no column {name!r}",
-                where=reading.where,
-                do=f"Use one of these columns: {', '.join(columns)}",
-            )
-    return wanted
-
-
-def _rows(reading: Reading, batches: Iterator[Any], wanted: list[str]) -> Batches:
-    """Yield the lines of pyarrow's record batches."""
-    documents, number = _Documents(reading), 0
-    for batch in batches:
-        columns = [batch.column(name).to_pylist() for name in wanted]
-        lines: list[str] = []
-        for text, *group in zip(*columns, strict=True):
-            number += 1
-            lines += documents.lines(text, group[0] if group else None, number)
-        reading.counts["line"] = number
-        yield lines
-
-
-def _parquet(reading: Reading, raw: IO[bytes]) -> Batches:
-    import pyarrow.parquet
-
-    # Without pre-buffering and with a small buffer, pyarrow holds no row group in memory.
-    with pyarrow.parquet.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20) as table:
-        wanted = _wanted(reading, table.schema_arrow.names)
-        yield from _rows(reading, table.iter_batches(ROWS, columns=wanted, use_threads=False), wanted)
-
-
-def _csv(reading: Reading, stream: IO[bytes]) -> Batches:
-    import pyarrow
-    from pyarrow import csv
-
-    def on_row(row: Any) -> str:
-        what = f"the row has {row.actual_columns} columns, expected {row.expected_columns}"
-        try:
-            reading.unreadable(what, row.number or reading.counts["line"] + 1)
-        except InputError as error:
-            failed.append(error)
-            return "error"
-        return "skip"
-
-    failed: list[InputError] = []
-    names = [name for name in (reading.source.field, reading.source.group) if name]
-    try:
-        with csv.open_csv(
-            stream,
-            read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK),
-            parse_options=csv.ParseOptions(
-                delimiter="\t" if reading.form == "tsv" else ",",
-                newlines_in_values=True,
-                invalid_row_handler=on_row,
-            ),
-            # As bytes, because this module replaces and counts invalid UTF-8.
-            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.binary())),
-        ) as table:
-            yield from _rows(reading, iter(table), _wanted(reading, table.schema.names))
-    except pyarrow.ArrowInvalid:
-        if failed:
-            raise failed[0] from None
-        raise

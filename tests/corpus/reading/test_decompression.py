@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from qarib_tasks.corpus import decompression
+from qarib_tasks.corpus.reading import decompression
 from qarib_tasks.corpus.reading.decompression import limited, unpacked
 from qarib_tasks.errors import InputError
 

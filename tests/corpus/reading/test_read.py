@@ -1,4 +1,9 @@
-"""Formats and compressions, and files made to do harm or cut short: an error, never half a corpus."""
+"""Formats and compressions, and files made to do harm or cut short: an error, never half a corpus.
+
+Covers qarib_tasks/corpus/reading/records.py, qarib_tasks/corpus/reading/text.py,
+qarib_tasks/corpus/reading/json_lines.py, qarib_tasks/corpus/reading/tables.py and
+qarib_tasks/corpus/reading/delimited.py.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,8 @@ import pytest
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.collect import collect
-from qarib_tasks.corpus.reading.read import LONGEST_LINE, read
+from qarib_tasks.corpus.reading.read import read
+from qarib_tasks.corpus.reading.records import LONGEST_LINE
 from qarib_tasks.errors import ConfigError, InputError
 
 TEXT = "قال\nثم\n\nمرحبا\n"

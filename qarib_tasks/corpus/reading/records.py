@@ -1,0 +1,105 @@
+"""Records of a source file: their fields, and their texts as lines of documents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.errors import InputError
+
+LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory
+LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
+Batches = Iterator[list[str]]
+
+
+@dataclass
+class Reading:
+    """The state of reading one file.
+
+    Attributes:
+        source: the settings.
+        where: the file's name for messages.
+        counts: the reader adds to `lines_read`, `replaced_characters` and `skipped`; `line` is the number of
+            lines or rows that it has passed.
+        form: the file's format, never "auto".
+    """
+
+    source: SourceConfig
+    where: str
+    counts: Counter[str]
+    form: str = "text"
+
+    def unreadable(self, what: str, number: int) -> None:
+        """Count a record that cannot be read.
+
+        Raises:
+            InputError: more records are unreadable than the source allows.
+        """
+        self.counts["skipped"] += 1
+        if self.counts["skipped"] > self.source.skip_at_most:
+            at_most = self.source.skip_at_most
+            raise InputError(
+                what + (f", and {at_most:,} records were skipped already" if at_most else ""),
+                where=f"{self.where}:{number}",
+                do=f"Correct the record, or raise skip_at_most of source {self.source.name!r}",
+            )
+
+    def text(self, data: bytes) -> str:
+        """Decode UTF-8; invalid bytes are replaced by U+FFFD and counted."""
+        text = data.decode("utf-8", errors="replace")
+        if "\ufffd" in text:
+            self.counts["replaced_characters"] += text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+        return text
+
+
+class Documents:
+    """Turns records into lines, with an empty line where a document ends."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._group: object = None
+
+    def lines(self, text: object, group: object, number: int) -> list[str]:
+        """Return the lines of one record, with an empty line where a document ends."""
+        reading, document = self._reading, self._reading.source.document
+        if isinstance(text, bytes):
+            text = reading.text(text)
+        if not isinstance(text, str):
+            what = "no text" if text is None else f"{type(text).__name__} instead of text"
+            reading.unreadable(f"{what} in field {' or '.join(map(repr, reading.source.fields))}", number)
+            return []
+        if len(text) > LONGEST_RECORD:
+            reading.unreadable(f"the text is longer than {LONGEST_RECORD:,} characters", number)
+            return []
+        lines = [line.strip() for line in text.split("\n")]
+        for line in lines:
+            if len(line) > LONGEST_LINE:
+                reading.unreadable(f"a line of the text is longer than {LONGEST_LINE:,} characters", number)
+                return []
+        reading.counts["lines_read"] += len(lines)
+        if document == "blank_line":
+            return [*lines, ""]
+        lines = [line for line in lines if line]
+        if document == "line":
+            return [*lines, ""]
+        if document == "group":
+            changed, self._group = group != self._group, group
+            return ["", *lines] if changed else lines
+        return lines
+
+
+def field_of(record: object, name: str) -> object:
+    """Return the value of a field; `a.b` is b inside a. None if the field does not exist."""
+    if isinstance(record, dict) and name in record:
+        value: object = record[name]
+        return value
+    for part in name.split("."):
+        record = record.get(part) if isinstance(record, dict) else None
+    return record
+
+
+def first_field(record: object, names: Sequence[str]) -> object:
+    """Return the value of the first of the fields that the record has; None if it has none."""
+    return next((value for name in names if (value := field_of(record, name)) is not None), None)
