@@ -82,8 +82,8 @@ class SourceConfig:
         Literal["strict", "replace"],
         Field(
             title="Undecodable bytes",
-            description="strict: a file with more of them than allowed is an error. replace: all are replaced "
-            "by U+FFFD and counted.",
+            description="strict: a file with more of them than allowed is an error. replace: all are "
+            "replaced by U+FFFD and counted.",
         ),
         DATASET,
     ] = "strict"
