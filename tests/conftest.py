@@ -10,8 +10,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from qarib_tasks.runs.run import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("plugins", "dags", "scripts")]
@@ -75,3 +79,24 @@ def pipe(tmp_path: Path) -> Path:
     """A named pipe: processes that hold it open are all gone when its reader sees its end."""
     os.mkfifo(tmp_path / "pipe")
     return tmp_path / "pipe"
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a converted dataset. Tests copy it."""
+    from tests.support.datasets import convert_all, request_published
+
+    folder = tmp_path_factory.mktemp("converted")
+    convert_all(request_published(folder))
+    return folder
+
+
+@pytest.fixture
+def published_run(converted: Path, tmp_path: Path, bucket_name: str) -> Run:
+    """The run of that dataset in a workspace of its own, published to a bucket of its own."""
+    from tests.support.datasets import publish, request_published
+
+    shutil.copytree(converted / "work", tmp_path / "work")
+    run = request_published(tmp_path, bucket_name)
+    publish(run)
+    return run

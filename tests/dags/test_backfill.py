@@ -5,8 +5,6 @@ Covers plugins/qarib_airflow/preflight/backfill.py.
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,24 +12,12 @@ import pytest
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
-from tests.support.datasets import convert_all, fail, objects, publish, request_published, states
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a converted dataset."""
-    folder = tmp_path_factory.mktemp("made")
-    convert_all(request_published(folder))
-    return folder
+from tests.support.datasets import fail, objects, states
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path, bucket_name: str) -> Run:
-    """The same in a workspace of its own, published."""
-    shutil.copytree(made / "work", tmp_path / "work")
-    run = request_published(tmp_path, bucket_name)
-    publish(run)
-    return run
+def run(published_run: Run) -> Run:
+    return published_run
 
 
 def backfill(run: Run, **conf: Any) -> Any:

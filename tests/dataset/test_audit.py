@@ -6,10 +6,8 @@ Covers plugins/qarib_airflow/publishing/published.py.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,24 +21,12 @@ from qarib_tasks.runs.prepare import prepare_training
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import manifest_of
-from tests.support.datasets import convert_all, fail, objects, publish, request_published, states
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a converted dataset."""
-    folder = tmp_path_factory.mktemp("made")
-    convert_all(request_published(folder))
-    return folder
+from tests.support.datasets import fail, objects, states
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path, bucket_name: str) -> Run:
-    """The same in a workspace of its own, published."""
-    shutil.copytree(made / "work", tmp_path / "work")
-    run = request_published(tmp_path, bucket_name)
-    publish(run)
-    return run
+def run(published_run: Run) -> Run:
+    return published_run
 
 
 def test_a_whole_dataset_needs_nothing_even_where_files_were_dropped(run: Run) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,17 +13,17 @@ from qarib_tasks.runs.run import Run
 from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
-from tests.support.datasets import convert_all, fail, objects, publish, request, request_published
+from tests.support.datasets import convert_all, fail, objects, request
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[str]]:
+def finishable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[str]]:
     run = request(tmp_path_factory.mktemp("converted"))
     return run, convert_all(run)
 
 
-def test_the_dataset_is_finished_only_when_every_shard_is(converted: tuple[Run, list[str]]) -> None:
-    run, names = converted
+def test_the_dataset_is_finished_only_when_every_shard_is(finishable: tuple[Run, list[str]]) -> None:
+    run, names = finishable
     manifests = [manifest_of(run.dataset.tfrecord(name)) for name in names]
     kept = [path.read_bytes() for path in manifests]
     manifests[0].unlink()
@@ -44,8 +42,8 @@ def test_the_dataset_is_finished_only_when_every_shard_is(converted: tuple[Run, 
     assert finish_dataset(run).made_at == manifest.made_at
 
 
-def test_the_report_is_published_before_the_manifest(converted: tuple[Run, list[str]]) -> None:
-    run, _ = converted
+def test_the_report_is_published_before_the_manifest(finishable: tuple[Run, list[str]]) -> None:
+    run, _ = finishable
     finish_dataset(run)
     files = dataset_files(run)
     assert all(path.is_file() for path in files)
@@ -53,21 +51,9 @@ def test_the_report_is_published_before_the_manifest(converted: tuple[Run, list[
     assert run.dataset.report in files
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a converted dataset."""
-    folder = tmp_path_factory.mktemp("made")
-    convert_all(request_published(folder))
-    return folder
-
-
 @pytest.fixture
-def run(made: Path, tmp_path: Path, bucket_name: str) -> Run:
-    """The same in a workspace of its own, published."""
-    shutil.copytree(made / "work", tmp_path / "work")
-    run = request_published(tmp_path, bucket_name)
-    publish(run)
-    return run
+def run(published_run: Run) -> Run:
+    return published_run
 
 
 def test_a_training_may_do_without_some_shards(run: Run) -> None:
