@@ -1,16 +1,19 @@
 """Atomic file writes and checksums.
 
-Every file that a step makes goes through `atomic_path`: it is written under a hidden temporary name in the
-same folder, flushed to disk, and renamed. A process that is killed leaves at most such a hidden file, which
-readers ignore and the next writer of the same file removes.
+Every file that a step makes is written under a hidden temporary name in the same folder, flushed to disk, and
+renamed: by `atomic_path`, or with a step's other outputs by `storage.ownership.Staged`. A process that is
+killed leaves at most such hidden files, which readers ignore and the next writer of the same file removes.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import platform
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ import google_crc32c
 
 CHUNK = 4 << 20
 DAY = 86_400
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.qarib-(?P<host>.+)-(?P<pid>\d+)\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -30,32 +34,63 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Two processes can write the same file at the same time: each has its own temporary name, and the complete
     file of the last to finish remains.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def temporary_of(path: Path) -> Path:
+    """The name under which this process writes `path`; makes the folder, and removes leftovers in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    return path.with_name(f".{path.name}.qarib-{platform.node()}-{os.getpid()}.tmp")
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Flush a complete temporary file to disk, and rename it to `path`."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is a temporary file of ours."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of killed writers of `path`.
+    """Remove the temporary files of killed writers of `path`."""
+    with os.scandir(path.parent) as entries:
+        for entry in entries:
+            if (match := _TEMPORARY.fullmatch(entry.name)) and match["name"] == path.name and is_dead(entry):
+                remove(Path(entry.path))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_dead(entry: os.DirEntry[str]) -> bool:
+    """Whether the writer of a temporary file of ours was killed.
 
     A writer on this machine is dead if its process no longer exists. The processes of another machine that
     shares the volume are not visible, so its file must be a day old.
     """
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        pid = leftover.name.split(".")[-2]
-        if leftover.name.startswith(f".{path.name}.{platform.node()}."):
-            dead = not Path(f"/proc/{pid}").exists()
-        else:
-            dead = time.time() - leftover.stat().st_mtime > DAY
-        if dead:
-            leftover.unlink(missing_ok=True)
+    match = _TEMPORARY.fullmatch(entry.name)
+    if match is None:
+        return False
+    if match["host"] == platform.node():
+        return not Path(f"/proc/{match['pid']}").exists()
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - entry.stat().st_mtime > DAY
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

@@ -111,7 +111,7 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
         [sys.executable, "-c", "import platform; print(platform.node())"], stdout=subprocess.PIPE, text=True
     )
     host = process.communicate()[0].strip()
-    leftover = tmp_path / f".shard.tfrecord.{host}.{process.pid}.tmp"
+    leftover = tmp_path / f".shard.tfrecord.qarib-{host}-{process.pid}.tmp"
     leftover.write_bytes(b"half a record")
     convert_shard(SHARD, VOCAB, out, replace(CONFIGS[0], dupe_factor=1))
     assert not leftover.exists()

@@ -12,7 +12,14 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from qarib_tasks.storage.files import atomic_path, checksums, checksums_of, crc32c_of, write_text
+from qarib_tasks.storage.files import (
+    atomic_path,
+    checksums,
+    checksums_of,
+    crc32c_of,
+    is_temporary,
+    write_text,
+)
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -46,8 +53,8 @@ def test_a_killed_writer_leaves_no_file_and_the_next_one_clears_up(tmp_path: Pat
 
 def test_the_temporary_file_of_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    living = tmp_path / f".file.{platform.node()}.{os.getppid()}.tmp"
-    elsewhere = tmp_path / ".file.another-machine.1.tmp"
+    living = tmp_path / f".file.qarib-{platform.node()}-{os.getppid()}.tmp"
+    elsewhere = tmp_path / ".file.qarib-another-machine-1.tmp"
     for temporary in (living, elsewhere):
         temporary.write_text("being written")
     write_text(path, "whole")
@@ -56,6 +63,19 @@ def test_the_temporary_file_of_a_living_writer_is_left_alone(tmp_path: Path) -> 
     os.utime(elsewhere, (0, 0))
     write_text(path, "whole")
     assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".file.backup.123.tmp", f".file.{platform.node()}.999999999.tmp", ".file.tmp", ".file.qarib-1.tmp"],
+)
+def test_a_file_that_only_looks_temporary_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("somebody's")
+    os.utime(tmp_path / name, (0, 0))
+    write_text(tmp_path / "file", "whole")
+    assert (tmp_path / name).read_text() == "somebody's"
+    assert not is_temporary(name)
+    assert is_temporary(f".file.qarib-{platform.node()}-1.tmp")
 
 
 def test_checksums_are_what_cloud_storage_gives(tmp_path: Path) -> None:

@@ -1,0 +1,360 @@
+"""The one rule about files that exist: which ones are ours, and what a step may do to each.
+
+A user's files are never replaced or removed. Every step follows this rule:
+
+1. Its side files are named after the full name of its output (`data.txt` has `data.txt.report.html`), so two
+   outputs never share one.
+2. A file is ours if the output's manifest lists it. Before a step writes anything, it calls `check_outputs`
+   and `owned`, which refuse to write over other files.
+3. It writes with `Staged`: everything under temporary names, put in place at the end. Until then, the earlier
+   outputs and their manifest stay. Just before, a manifest with the state running lists the new files too, so
+   a killed step can be run again.
+4. A file of ours that the user edited is kept under another name, see `keep_aside`.
+5. A folder is ours if we made it: then it holds `MARKER`. Only what we made is removed from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.layout import REPORT, TOKENIZER, TOKENIZER_CONFIG, VOCAB
+from qarib_tasks.storage.files import (
+    crc32c_of,
+    is_dead,
+    is_temporary,
+    put_in_place,
+    remove,
+    temporary_of,
+    write_text,
+)
+from qarib_tasks.storage.manifest import FileRecord, Manifest
+
+log = logging.getLogger(__name__)
+MARKER = ".qarib"
+HIDDEN = f"{MARKER}-"  # begins the names of hidden files and folders in a working folder
+OTHER_OUTPUT = "Choose another output, or move this file"
+_BEGINNING = b'{\n "config":'  # of every manifest that `Manifest.write` wrote, also of one that is cut off
+
+
+def report_of(out: Path) -> Path:
+    """The page about a collected text."""
+    return out.with_name(f"{out.name}.{REPORT}")
+
+
+def tokenizer_files_of(vocab: Path) -> tuple[Path, Path]:
+    """The tokenizer and its settings. A `vocab.txt` has those names that `transformers` looks for."""
+    start = "" if vocab.name == VOCAB else f"{vocab.name}."
+    return vocab.with_name(start + TOKENIZER), vocab.with_name(start + TOKENIZER_CONFIG)
+
+
+def working_folder_of(out: Path) -> Path:
+    """The folder for what is collected before it is joined into `out`."""
+    return out.with_name(f"{out.name}.collecting")
+
+
+def fetched_folder_of(out: Path) -> Path:
+    """The folder for copies of remote sources, unless another is given."""
+    return out.with_name(f"{out.name}.fetched")
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
+    """Check, before anything is written, that the outputs are different files and that none is an input.
+
+    Raises:
+        InputError: an output is a folder, is below a file, is given twice, or is also an input. Links are
+            followed.
+    """
+    places: dict[object, Path] = {}
+    existing: dict[tuple[int, int], Path] = {}
+    for out in outputs:
+        for folder in out.absolute().parents:
+            if os.path.lexists(folder):
+                if not folder.is_dir():
+                    raise InputError("is a file, not a folder", where=folder, do="Choose another output")
+                break
+        if out.is_dir():
+            raise InputError("is a folder, not a file", where=out, do="Choose another output")
+        identity: object = out.parent.resolve() / out.name
+        if out.exists():
+            about = out.stat()
+            if not stat.S_ISREG(about.st_mode):
+                raise InputError("is not a regular file", where=out, do="Choose another output")
+            existing[about.st_dev, about.st_ino] = out
+            identity = about.st_dev, about.st_ino
+        if other := places.get(identity):
+            raise InputError(f"is the same file as the output {other}", where=out, do="Choose another output")
+        places[identity] = out
+    for path in inputs if existing else ():
+        if same := existing.get(_identity(path)):
+            what = "the output is also an input" if same == path else f"the output is also the input {path}"
+            raise InputError(what, where=same, do="Choose another output")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        about = path.stat()
+    except OSError:
+        return -1, -1
+    return about.st_dev, about.st_ino
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What the manifest of an earlier run says about the files that exist.
+
+    Attributes:
+        path: the manifest's path.
+        manifest: in any state; None if there is none that can be read.
+        unlisted: files that the manifest does not list are ours too: it is damaged, or its run was killed and
+            did not list any.
+    """
+
+    path: Path
+    manifest: Manifest | None = None
+    unlisted: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> Earlier:
+        """Read the manifest at this path.
+
+        Raises:
+            InputError: the file there is not a manifest of ours.
+        """
+        if not os.path.lexists(path):
+            return cls(path)
+        try:
+            manifest = Manifest.read(path)
+        except (InputError, CorruptError, OSError):
+            if _begins_as_ours(path):
+                return cls(path, unlisted=True)
+            raise InputError("exists and is not a manifest of qarib", where=path, do=OTHER_OUTPUT) from None
+        return cls(path, manifest, unlisted=manifest.state == "running" and not manifest.outputs)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.manifest is not None and self.manifest.state == "complete"
+
+    def records(self, path: Path) -> list[FileRecord]:
+        """The records of a file: none if it is not listed, several if it may have one of several contents."""
+        name = recorded_name(path, self.path)
+        return [record for record in self.manifest.outputs if record.name == name] if self.manifest else []
+
+    def owns(self, path: Path) -> bool:
+        """Whether the file is ours."""
+        return self.unlisted or bool(self.records(path))
+
+
+def owned(
+    manifest: Path,
+    outputs: Sequence[Path],
+    *,
+    named: Collection[Path] = (),
+    adopt: bool = False,
+) -> Earlier:
+    """Check, before anything is written, that every file that a step would replace is ours.
+
+    Args:
+        manifest: path of the step's manifest.
+        outputs: the files that the step writes.
+        named: those of them that the user named: an empty file, as `mktemp` makes it, may be replaced.
+        adopt: the folder is ours: files in it that no manifest lists are what an earlier version left when it
+            was killed. `Staged` keeps them under another name if it would write something else.
+
+    Raises:
+        InputError: a file exists and is not ours.
+    """
+    earlier = Earlier.read(manifest)
+    for out in outputs:
+        if not os.path.lexists(out) or adopt or earlier.owns(out) or (out in named and is_empty(out)):
+            continue
+        raise InputError("exists and was not made by qarib", where=out, do=OTHER_OUTPUT)
+    return earlier
+
+
+def is_empty(path: Path) -> bool:
+    """Whether it is a regular file without bytes."""
+    about = path.lstat()
+    return stat.S_ISREG(about.st_mode) and not about.st_size
+
+
+def recorded_name(path: Path, manifest: Path) -> str:
+    """The name of an output in its manifest: relative to the manifest's folder."""
+    if path.parent == manifest.parent:
+        return path.name
+    if path.is_relative_to(manifest.parent):
+        return path.relative_to(manifest.parent).as_posix()
+    return os.path.relpath(path.parent.resolve() / path.name, manifest.parent.resolve())
+
+
+def keep_aside(path: Path) -> Path:
+    """Give a file's content a second, new name, `data.txt.changed-1`, so that `path` can be replaced."""
+    number = 1
+    while True:
+        new = path.with_name(f"{path.name}.changed-{number}")
+        try:
+            os.link(path, new, follow_symlinks=False)
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError:  # The file system has no links.
+            if os.path.lexists(new):
+                number += 1
+                continue
+            path.rename(new)
+        log.warning("%s: changed since it was made: kept as %s", path, new.name)
+        return new
+
+
+class Staged:
+    """Writes the outputs of a step under temporary names, and puts them in place together.
+
+    Without `commit`, everything is as before.
+
+    Args:
+        manifest: path of the step's manifest, see `owned`.
+    """
+
+    def __init__(self, manifest: Path) -> None:
+        self._manifest = manifest
+        self._files: dict[Path, Path] = {}
+
+    def __enter__(self) -> Staged:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for temporary in self._files.values():
+            temporary.unlink(missing_ok=True)
+
+    def path(self, out: Path) -> Path:
+        """The temporary path to write the output `out` to; its folder exists."""
+        if out not in self._files:
+            self._files[out] = temporary_of(out)
+        return self._files[out]
+
+    def record(self, out: Path) -> FileRecord:
+        """The record of a written output; it is read once."""
+        return FileRecord.of(self._files[out], recorded_name(out, self._manifest))
+
+    def commit(
+        self, manifest: Manifest, *, keep_changed: bool = True, stale: Iterable[Path] = ()
+    ) -> Manifest:
+        """Put the outputs in place, and write the manifest last.
+
+        Args:
+            manifest: lists all outputs.
+            keep_changed: keep outputs of an earlier run that were edited since, see `keep_aside`. False for
+                what only machines write: a difference is damage.
+            stale: files of an earlier run to remove; those that are not ours stay.
+
+        Returns:
+            the manifest.
+        """
+        earlier = Earlier.read(self._manifest)
+        before = list(earlier.manifest.outputs) if earlier.manifest else []
+        stale = [path for path in stale if earlier.records(path)]
+        new = Earlier(self._manifest, manifest)
+        changed = []
+        for out in self._files:
+            if os.path.lexists(out) and not is_empty(out):
+                known = earlier.records(out)
+                if not (known and not keep_changed) and not _is_one_of(out, known + new.records(out)):
+                    changed.append(out)
+        replace(
+            manifest,
+            state="running",
+            reason="the outputs are being put in place",
+            outputs=list(dict.fromkeys([*before, *manifest.outputs])),
+            statistics={},
+            sample=(),
+        ).write(self._manifest)
+        for out in changed:
+            keep_aside(out)
+        for out, temporary in self._files.items():
+            put_in_place(temporary, out)
+        for path in stale:
+            log.warning("%s: removed, it is from an earlier run", path)
+            path.unlink(missing_ok=True)
+        manifest.write(self._manifest)
+        return manifest
+
+
+def _is_one_of(path: Path, records: Sequence[FileRecord]) -> bool:
+    """Whether the file has one of the recorded contents. It is read only if the size fits."""
+    if not path.is_file():
+        return False
+    size = path.stat().st_size
+    alike = [record for record in records if record.bytes == size]
+    return bool(alike) and crc32c_of(path) in {record.crc32c for record in alike}
+
+
+def _begins_as_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(_BEGINNING))
+    except OSError:
+        return False
+    return bool(found) and _BEGINNING.startswith(found)
+
+
+def is_our_folder(folder: Path) -> bool:
+    """Whether `make_folder` made this folder."""
+    return (folder / MARKER).is_file()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a working folder that shows that it is ours, unless it exists.
+
+    Raises:
+        InputError: a folder or file that we did not make has this name.
+    """
+    if not os.path.lexists(folder):
+        new = temporary_of(folder)
+        new.mkdir(exist_ok=True)
+        write_text(new / MARKER, "qarib made this folder, and removes what it made in it.\n")
+        try:
+            new.rename(folder)  # Fails if another process was faster.
+        except OSError:
+            remove(new)
+    if is_our_folder(folder):
+        return
+    raise InputError("exists and was not made by qarib", where=folder, do=OTHER_OUTPUT)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove what we made in a working folder and, if nothing else is in it, the folder.
+
+    What we made: files that a manifest in the folder lists, the manifests, and what begins with `HIDDEN`.
+    """
+    if not is_our_folder(folder):
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(HIDDEN):
+            remove(path)
+        elif path.is_file() and path.suffix == ".json":
+            try:
+                manifest = Manifest.read(path)
+            except (InputError, CorruptError):
+                continue
+            for record in manifest.outputs:
+                if "/" not in record.name:
+                    (folder / record.name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_temporary(entry.name) and is_dead(entry):
+                remove(Path(entry.path))
+    left = [path.name for path in folder.iterdir() if path.name != MARKER]
+    if left:
+        log.warning("%s: stays, because it holds %s", folder, ", ".join(sorted(left)[:10]))
+        return
+    (folder / MARKER).unlink()
+    folder.rmdir()
