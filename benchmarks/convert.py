@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 from make_tweets import Tweets
 
 from qarib_tasks.config.conversion import ConvertConfig
-from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 from tests.support.oracle_pretraining_data import Wordpieces, create_instances, load_tables, read_documents
 
 SHARD_LINES = 512_000
@@ -79,9 +79,10 @@ def plain(shard: Path, vocab: Path) -> float:
             errors="replace"
         )
     entries = load_vocab(vocab)
-    wordpieces = Wordpieces(entries, do_lower_case=config.do_lower_case)
+    ids = ids_of(entries)
+    wordpieces = Wordpieces(ids, do_lower_case=config.do_lower_case)
     started = time.perf_counter()
-    create_instances(read_documents(text, wordpieces), entries, config, config.random_seed)
+    create_instances(read_documents(text, wordpieces), ids, config, config.random_seed)
     return text.count("\n") / (time.perf_counter() - started)
 
 

@@ -66,7 +66,7 @@ def build_examples(
     rows = np.empty((most, instances.COLUMNS), np.int64)
     positions = np.empty(most * int(predictions.max()) + 1, np.uint16)
     replacements = np.empty(len(positions), np.int32)
-    settings = np.array([config.max_seq_length, tokenizer.id("[MASK]"), len(tokenizer.entries)], np.int64)
+    settings = np.array([config.max_seq_length, tokenizer.id("[MASK]")], np.int64)
     continues = tokenizer.continues if config.do_whole_word_mask else tokenizer.continues[:0]
     counts = np.zeros(3, np.int64)
     parts = []
@@ -80,6 +80,7 @@ def build_examples(
                 text.line_tokens,
                 text.tokens,
                 continues,
+                tokenizer.distinct,
                 predictions,
                 settings,
                 config.short_seq_prob,

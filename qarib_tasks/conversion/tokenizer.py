@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from qarib_tasks.vocabulary.file import ids_of
 from qarib_tasks.vocabulary.unicode_rules import result_of, rules
 
 CODE_POINTS = 0x110000
@@ -30,15 +31,18 @@ class Tokenizer:
     Attributes:
         entries: the vocabulary.
         continues: [entries] bool, whether an entry continues a word ("##").
+        distinct: [distinct entries] int32, their ids in the order of their first lines, as the reference
+            draws random words from them.
     """
 
     def __init__(self, entries: Sequence[str], *, do_lower_case: bool) -> None:
         self.entries = entries
         self.continues = np.array([entry.startswith("##") for entry in entries])
-        self._places = {entry: number for number, entry in enumerate(entries)}
+        self._ids = ids_of(entries)
+        self.distinct = np.array(list(self._ids.values()), np.int32)
         # See compiled.text.
         self.tables = _tables(do_lower_case)
-        self.trie = _trie(entries, self.continues)
+        self.trie = _trie(entries, self.continues, self._ids["[UNK]"])
 
     def id(self, entry: str) -> int:
         """The id of an entry of the vocabulary.
@@ -46,7 +50,7 @@ class Tokenizer:
         Raises:
             KeyError: the vocabulary has no such entry.
         """
-        return self._places[entry]
+        return self._ids[entry]
 
     def new_memory(self, size: int) -> tuple[Any, ...]:
         """Memory for the words of `size` bytes of text: at most a million, in 48 MB of bytes and ids."""
@@ -107,7 +111,7 @@ def _tables(do_lower_case: bool) -> tuple[Any, ...]:
     return (kind, result, np.array(pool or [0], np.int32))
 
 
-def _trie(entries: Sequence[str], continues: Any) -> tuple[Any, ...]:
+def _trie(entries: Sequence[str], continues: Any, unknown: int) -> tuple[Any, ...]:
     from qarib_tasks.conversion.compiled.text import build_trie
 
     stripped = [entry[2:] if entry.startswith("##") else entry for entry in entries]
@@ -118,7 +122,7 @@ def _trie(entries: Sequence[str], continues: Any) -> tuple[Any, ...]:
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int32),
         np.full(len(codes) + 2, -1, np.int32),
-        np.array([list(entries).index("[UNK]")], np.int32),
+        np.array([unknown], np.int32),
     )
     build_trie(codes, offsets, continues, trie)
     return trie

@@ -1,8 +1,9 @@
 """The vocabulary that QARiB's prepare_vocab.py makes, for comparison.
 
-Raw sentences are cleaned with the script's cleaner, and SentencePiece runs with the script's arguments. Two
-things are corrected, because no reader accepts the script's file: an empty entry (SentencePiece's mark of a
-word's start, alone) and duplicates are omitted, and placeholders replace them.
+Raw sentences are cleaned with the script's cleaner, and SentencePiece runs with the script's arguments. One
+thing is corrected: an empty entry (SentencePiece's mark of a word's start, alone) and repeated entries, which
+the tokenizer never produces, are omitted, and placeholders replace them. A vocabulary that the script itself
+made is read with its lines as they are (`file.load_vocab`).
 """
 
 from __future__ import annotations

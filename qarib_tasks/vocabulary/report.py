@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import TOKENIZER_CONFIG
-from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
 
 UNUSED = re.compile(r"\[UNUSED_\d+\]|\[unused\d+\]")
@@ -22,9 +22,9 @@ class VocabularyReport:
     """The report on one vocabulary.
 
     Attributes:
-        entries: number of entries.
+        entries: number of lines.
         placeholders: number of `[UNUSED_i]` entries; these and the special tokens never count as dead.
-        dead: entries that the tokenizer cannot produce from any text.
+        dead: entries that the tokenizer cannot produce from any text, and lines that a later line repeats.
         words, wordpieces: numbers for the text; words as the tokenizer splits them, including punctuation.
         unknown: number of wordpieces that are [UNK].
         never_used: entries that are not dead, but that the text does not use.
@@ -62,7 +62,7 @@ def report(vocab: Path, text: Path, *, do_lower_case: bool) -> VocabularyReport:
 
 def report_of(entries: Sequence[str], words: Counter[str], do_lower_case: bool) -> VocabularyReport:
     """Return the report on entries, for words that are already counted."""
-    known = set(entries)
+    known = ids_of(entries)
     longest = max(map(len, entries))
     used: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
@@ -73,22 +73,23 @@ def report_of(entries: Sequence[str], words: Counter[str], do_lower_case: bool) 
                 used[piece] += count
         else:
             unknown[word] = count
-    dead = dead_entries(entries, do_lower_case=do_lower_case)
+    dead = dead_entries(list(known), do_lower_case=do_lower_case)
+    repeated = [entry for number, entry in enumerate(entries) if known[entry] != number]
     set_aside = {*dead, *SPECIAL_TOKENS, *filter(UNUSED.fullmatch, entries)}
     lost = sum(unknown.values())
     return VocabularyReport(
         entries=len(entries),
         placeholders=sum(1 for entry in entries if UNUSED.fullmatch(entry)),
-        dead=dead,
+        dead=[*dead, *repeated],
         words=sum(words.values()),
         wordpieces=sum(used.values()) + lost,
         unknown=lost,
-        never_used=[entry for entry in entries if entry not in used and entry not in set_aside],
+        never_used=[entry for entry in known if entry not in used and entry not in set_aside],
         unknown_words=sorted(unknown.items(), key=lambda item: (-item[1], item[0])),
     )
 
 
-def wordpieces(word: str, entries: set[str], longest: int) -> list[str]:
+def wordpieces(word: str, entries: Container[str], longest: int) -> list[str]:
     """Split a word greedily, longest entry first (google-research/bert, WordpieceTokenizer); [] for [UNK]."""
     if len(word) > LONGEST_WORD:
         return []
@@ -130,7 +131,7 @@ def dead_entries(entries: Sequence[str], *, do_lower_case: bool) -> list[str]:
     return dead
 
 
-def _reached(entry: str, tail: str, heads: list[str], known: set[str], longest: int) -> bool:
+def _reached(entry: str, tail: str, heads: list[str], known: Container[str], longest: int) -> bool:
     for head in heads:
         if wordpieces(head + tail, known, longest)[1:] == [entry]:
             return True
@@ -171,7 +172,7 @@ def side_by_side(reports: Sequence[VocabularyReport], names: Sequence[str], exam
         lines += [
             "",
             name,
-            f"  dead: {'  '.join(r.dead[:examples]) or 'none'}",
+            f"  dead: {'  '.join(entry or '(empty)' for entry in r.dead[:examples]) or 'none'}",
             f"  never used: {'  '.join(r.never_used[:examples]) or 'none'}",
             f"  unknown words: {unknown or 'none'}",
         ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from qarib_tasks.layout import TOKENIZER, TOKENIZER_CONFIG
 from qarib_tasks.storage.files import write_text
-from qarib_tasks.vocabulary.file import SPECIAL_TOKENS
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of
 from qarib_tasks.vocabulary.words import LONGEST_WORD
 
 
@@ -21,7 +21,7 @@ def make_tokenizer(vocabulary: list[str], *, do_lower_case: bool) -> Any:
     from tokenizers.pre_tokenizers import BertPreTokenizer
     from tokenizers.processors import TemplateProcessing
 
-    ids = {entry: number for number, entry in enumerate(vocabulary)}
+    ids = ids_of(vocabulary)
     tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD))
     tokenizer.normalizer = BertNormalizer(lowercase=do_lower_case)
     tokenizer.pre_tokenizer = BertPreTokenizer()

@@ -176,8 +176,6 @@ def test_a_line_of_200_mb(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda e: [x for x in e if x != "[MASK]"], r"broken.txt:\d+: the special token \[MASK\] is missing"),
-        (lambda e: [*e, e[77]], r"broken.txt:8001: duplicate entry .*, first on line 78"),
-        (lambda e: [*e[:10], "", *e[10:]], r"broken.txt:11: empty entry"),
         (lambda e: [*e[1:], "[PAD]"], r"broken.txt:8000: \[PAD\] must be the first entry"),
     ],
 )

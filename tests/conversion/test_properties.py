@@ -21,7 +21,7 @@ from qarib_tasks.conversion.compiled.random_numbers import new_generator, next_b
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.example_reader import Shape, read_rows
 from qarib_tasks.errors import InputError
-from tests.support.oracle_pretraining_data import Wordpieces, create_instances, read_documents
+from tests.support.oracle_pretraining_data import Wordpieces, create_instances, read_documents, read_vocab
 
 LETTERS = [*"abcxyz", *"ابتثجحخدذرزسشصضطظعغفقكلمنهوي", *"0123٠١٢٣"]
 VOCAB = [
@@ -51,6 +51,17 @@ SHARDS = st.lists(
     max_size=40,
 ).map(b"\n".join)
 
+# Empty lines, repeated entries, and what becomes one or the other when CR and spaces are dropped.
+MORE = st.lists(
+    st.tuples(
+        st.integers(1, len(VOCAB)),
+        st.one_of(
+            st.sampled_from(["", " ", "\r", "\u2028", "a\rb", "في\r", "x\u2028y"]), st.sampled_from(VOCAB[1:])
+        ),
+    ),
+    max_size=4,
+)
+
 
 @st.composite
 def configs(draw: st.DrawFn) -> dict[str, Any]:
@@ -67,9 +78,9 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def oracle_rows(text: bytes, config: ConvertConfig) -> list[list[int]]:
+def oracle_rows(text: bytes, vocab: dict[str, int], config: ConvertConfig) -> list[list[int]]:
     """The oracle's examples as `read_rows` gives them; none where a conversion has to fail."""
-    wordpieces = Wordpieces(VOCAB, do_lower_case=config.do_lower_case)
+    wordpieces = Wordpieces(vocab, do_lower_case=config.do_lower_case)
     documents = read_documents(text.decode(errors="replace"), wordpieces)
     if not any(sum(map(len, document)) >= 2 for document in documents):
         return []
@@ -86,23 +97,30 @@ def oracle_rows(text: bytes, config: ConvertConfig) -> list[list[int]]:
         + padded(e.labels, most)
         + padded([1] * len(e.positions), most)
         + [int(e.is_random_next)]
-        for e in create_instances(documents, VOCAB, config, config.random_seed)
+        for e in create_instances(documents, vocab, config, config.random_seed)
     ]
 
 
 @settings(max_examples=250, deadline=None)
-@given(text=SHARDS, values=configs(), threads=st.integers(1, 2))
-@example(text="ا ب\n\nت\n".encode(), values={"max_seq_length": 8, "max_predictions_per_seq": 8}, threads=1)
-@example(text=b"00", values={"do_whole_word_mask": True, "max_predictions_per_seq": 1}, threads=1)
-@example(text=b"a b \xe0\x80 c\xf0\x9f\n\xff\n\n\xc3\n", values={}, threads=2)
-def test_fast_equals_plain(text: bytes, values: dict[str, Any], threads: int) -> None:
+@given(text=SHARDS, values=configs(), threads=st.integers(1, 2), more=MORE)
+@example(
+    text="ا ب\n\nت\n".encode(), values={"max_seq_length": 8, "max_predictions_per_seq": 8}, threads=1, more=[]
+)
+@example(text=b"00", values={"do_whole_word_mask": True, "max_predictions_per_seq": 1}, threads=1, more=[])
+@example(text=b"a b \xe0\x80 c\xf0\x9f\n\xff\n\n\xc3\n", values={}, threads=2, more=[])
+def test_fast_equals_plain(
+    text: bytes, values: dict[str, Any], threads: int, more: list[tuple[int, str]]
+) -> None:
     config = ConvertConfig(**values)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "shard").write_bytes(text)
-        (folder / "vocab.txt").write_text("\n".join(VOCAB), encoding="utf-8")
+        entries = list(VOCAB)
+        for place, entry in more:
+            entries.insert(place, entry)
+        (folder / "vocab.txt").write_bytes("\n".join(entries).encode())
         out = folder / "shard.tfrecord"
-        expected = oracle_rows(text, config)
+        expected = oracle_rows(text, read_vocab(folder / "vocab.txt"), config)
         if not expected:
             with pytest.raises(InputError, match=r"the shard is empty|two tokens"):
                 convert_shard(folder / "shard", folder / "vocab.txt", out, config, threads=threads)

@@ -22,7 +22,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from qarib_tasks.conversion.shard_text import read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
-from qarib_tasks.vocabulary.file import load_vocab
+from qarib_tasks.vocabulary.file import ids_of, load_vocab
 from qarib_tasks.vocabulary.words import LONGEST_WORD
 from tests.support.oracle_pretraining_data import Wordpieces, load_tables
 
@@ -48,7 +48,7 @@ def test_ids_of_hostile_lines_are_the_references(name: str, do_lower_case: bool)
     lines = (folder / "hostile.txt").read_bytes().decode().replace("\r", "").split("\n")
     expected = [json.loads(line) for line in (folder / f"{name}.tokens.jsonl").read_text().splitlines()]
     tokenizer = Tokenizer(VOCAB, do_lower_case=do_lower_case)
-    oracle = Wordpieces(VOCAB, do_lower_case=do_lower_case)
+    oracle = Wordpieces(ids_of(VOCAB), do_lower_case=do_lower_case)
     assert len(expected) > 300
     assert [tokenizer.ids(line) for line in lines[: len(expected)]] == expected
     assert [oracle.ids_of(line) for line in lines[: len(expected)]] == expected

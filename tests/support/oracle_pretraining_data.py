@@ -1,14 +1,17 @@
 """google-research/bert's create_pretraining_data.py in plain Python, draw for draw.
 
+A vocabulary is a mapping from an entry to its id, in the order of the entries' first lines.
+
 Slow and simple: the fast version is held against it, and it against the reference's own output.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.vocabulary.unicode_rules import result_of, rules
@@ -97,11 +100,23 @@ def load_tables(*, do_lower_case: bool) -> CharacterTables:
     return CharacterTables(results, space, punctuation, reorder, join)
 
 
+def read_vocab(path: Path) -> dict[str, int]:
+    """Read a vocabulary: a line's number is its entry's id, the last line's if the entry is repeated."""
+    vocab: dict[str, int] = {}
+    number = 0
+    rest = path.read_bytes().decode().replace("\r", "")
+    while rest:
+        line, _, rest = rest.partition("\n")
+        vocab[line.strip(WHITESPACE)] = number
+        number += 1
+    return vocab
+
+
 class Wordpieces:
     """A text's wordpiece ids: BERT's BasicTokenizer, then greedy longest match."""
 
-    def __init__(self, vocab: Sequence[str], *, do_lower_case: bool) -> None:
-        self.ids = {entry: number for number, entry in enumerate(vocab)}
+    def __init__(self, vocab: Mapping[str, int], *, do_lower_case: bool) -> None:
+        self.ids = vocab
         self.tables = load_tables(do_lower_case=do_lower_case)
 
     def ids_of(self, text: str) -> list[int]:
@@ -139,7 +154,7 @@ def read_documents(text: str, wordpieces: Wordpieces) -> list[Document]:
 
 
 def create_instances(
-    documents: list[Document], vocab: Sequence[str], config: ConvertConfig, seed: int
+    documents: list[Document], vocab: Mapping[str, int], config: ConvertConfig, seed: int
 ) -> list[Example]:
     """All examples of a shard in the order in which they are written. `documents` is shuffled."""
     rng = random.Random(seed)
@@ -153,7 +168,11 @@ def create_instances(
 
 
 def _document_instances(
-    documents: list[Document], index: int, vocab: Sequence[str], config: ConvertConfig, rng: random.Random
+    documents: list[Document],
+    index: int,
+    vocab: Mapping[str, int],
+    config: ConvertConfig,
+    rng: random.Random,
 ) -> list[Example]:
     document = documents[index]
     max_num_tokens = config.max_seq_length - 3
@@ -206,18 +225,20 @@ def _masked(
     tokens_a: list[int],
     tokens_b: list[int],
     is_random_next: bool,
-    vocab: Sequence[str],
+    vocab: Mapping[str, int],
     config: ConvertConfig,
     rng: random.Random,
 ) -> Example:
-    cls, sep, mask = (vocab.index(token) for token in ("[CLS]", "[SEP]", "[MASK]"))
+    cls, sep, mask = (vocab[token] for token in ("[CLS]", "[SEP]", "[MASK]"))
+    words = list(vocab)
+    continues = {number for word, number in vocab.items() if word.startswith("##")}
     tokens = [cls, *tokens_a, sep, *tokens_b, sep]
     segment_ids = [0] * (len(tokens_a) + 2) + [1] * (len(tokens_b) + 1)
     candidates: list[list[int]] = []
     for position, token in enumerate(tokens):
         if token in (cls, sep):
             continue
-        if config.do_whole_word_mask and candidates and vocab[token].startswith("##"):
+        if config.do_whole_word_mask and candidates and token in continues:
             candidates[-1].append(position)
         else:
             candidates.append([position])
@@ -234,7 +255,7 @@ def _masked(
             if rng.random() < 0.8:
                 output[position] = mask
             elif rng.random() >= 0.5:
-                output[position] = rng.randint(0, len(vocab) - 1)
+                output[position] = vocab[words[rng.randint(0, len(words) - 1)]]
             positions.append(position)
     positions.sort()
     return Example(output, segment_ids, positions, [tokens[p] for p in positions], is_random_next)

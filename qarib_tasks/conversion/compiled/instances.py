@@ -31,6 +31,7 @@ def build(
     line_tokens: Any,
     tokens: Any,
     continues: Any,
+    distinct: Any,
     predictions: Any,
     settings: Any,
     short_seq_prob: float,
@@ -48,8 +49,9 @@ def build(
         line_tokens: [lines + 1] int64, first token of each line.
         tokens: [tokens] int32, ids.
         continues: [vocabulary] bool, if an entry continues a word ("##"); empty without whole word masking.
+        distinct: [distinct entries] int32, the ids that a random word is drawn from.
         predictions: [max_seq_length + 1] int64, number of masks for each number of tokens.
-        settings: [3] int64: max_seq_length, id of [MASK], number of entries.
+        settings: [2] int64: max_seq_length, id of [MASK].
         generator: see `random_numbers`.
         rows: [≥ lines of these documents, COLUMNS] int64, written.
         positions, replacements: [> rows * most predictions] uint16 and int32, written.
@@ -119,6 +121,7 @@ def build(
                     row,
                     tokens,
                     continues,
+                    distinct,
                     predictions,
                     settings,
                     generator,
@@ -142,6 +145,7 @@ def _mask(
     row: Any,
     tokens: Any,
     continues: Any,
+    distinct: Any,
     predictions: Any,
     settings: Any,
     generator: Any,
@@ -197,7 +201,7 @@ def _mask(
                 replacement = int64(tokens[position + (a_shift if position < separator else b_shift)])
                 counts[KEPT] += 1
             else:
-                replacement = next_below(generator, settings[2])
+                replacement = int64(distinct[next_below(generator, len(distinct))])
                 counts[REPLACED] += 1
             chosen[position] = replacement
             count += 1

@@ -57,7 +57,10 @@ def _child(keys: Any, children: Any, node: int, code: int) -> int:
 
 @compiled
 def build_trie(codes: Any, offsets: Any, continues: Any, trie: Any) -> int:
-    """Fill `trie` (keys and ids of -1) from the entries' code points without "##"; returns its node count."""
+    """Fill `trie` (keys and ids of -1) from the entries' code points without "##"; returns its node count.
+
+    A repeated entry has the last one's id; an empty entry has no node.
+    """
     keys, children, ids, _ = trie
     nodes = 2
     for entry in range(len(offsets) - 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from qarib_tasks.config.training import TrainingJob
@@ -10,12 +11,12 @@ from qarib_tasks.layout import VOCAB
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train.data.shards import open_address
 from qarib_tasks.train.output import Output
-from qarib_tasks.vocabulary.file import load_vocab
+from qarib_tasks.vocabulary.file import ids_of, load_vocab
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`vocab.txt` on this machine: one wordpiece per line; its id is its line's index from 0."""
+    """`vocab.txt` on this machine: one wordpiece per line; its id is its (last) line's index from 0."""
 
     path: Path
     tokens: list[str]
@@ -35,4 +36,8 @@ class Vocabulary:
         return len(self.tokens)
 
     def id(self, token: str) -> int:
-        return self.tokens.index(token)
+        return self._ids[token]
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return ids_of(self.tokens)

@@ -16,9 +16,10 @@ from qarib_tasks.errors import InputError
 from qarib_tasks.layout import EXPORT, HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, TOKENIZER, VOCAB
 from qarib_tasks.train.model.bert import PretrainingBert
 from qarib_tasks.train.weights.hugging_face import read_hugging_face
-from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
+from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 
 MASK = "[MASK]"
+NOT_WORDS = ("##", "[UNUSED_", "[unused")
 BATCH = 32
 Encoded = tuple[list[int], list[int]]  # the ids of a sentence, and the positions of its masks
 
@@ -44,10 +45,15 @@ class MaskedSentences:
         self.tokens = tokens
         self.tokenizer = tokenizer
         self.limit = limit
-        self.mask = tokens.index(MASK)
-        # Only words are predicted, not continuations of words or special and unused entries.
+        ids = ids_of(tokens)
+        self.mask = ids[MASK]
+        # Only words are predicted, not continuations of words, special and unused entries, or lines that are
+        # empty or that a later line repeats.
         self.is_word = np.array(
-            [not (t in SPECIAL_TOKENS or t.startswith(("##", "[UNUSED_", "[unused"))) for t in tokens]
+            [
+                t != "" and ids[t] == n and t not in SPECIAL_TOKENS and not t.startswith(NOT_WORDS)
+                for n, t in enumerate(tokens)
+            ]
         )
 
     def encode(self, sentence: str) -> Encoded:

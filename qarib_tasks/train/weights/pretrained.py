@@ -20,6 +20,7 @@ from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.weights.hugging_face import read_hugging_face
 from qarib_tasks.train.weights.tensorflow1 import read_checkpoint
+from qarib_tasks.vocabulary.file import read_entries
 
 log = logging.getLogger(__name__)
 HEADS = ("cls/", "bert/pooler/")
@@ -95,8 +96,7 @@ def _check_vocabulary(
         if settings["vocabulary"] != vocabulary.record.sha256:
             raise ConfigError("was trained with a different vocabulary", where=found.folder, do=do)
     elif VOCAB in found.files:
-        lines = (folder / VOCAB).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        theirs = [line.strip() for line in lines]
+        theirs = read_entries(folder / VOCAB)
         if theirs != vocabulary.tokens:
             pairs = enumerate(zip(theirs, vocabulary.tokens, strict=False), start=1)
             differ = next(
