@@ -134,7 +134,7 @@ def vocab_command(
 def vocab_report_command(
     vocab: tuple[Path, ...], text: Path, do_lower_case: bool | None, examples: int
 ) -> None:
-    """Show dead and unused entries, the share of [UNK] and wordpieces a word, of one VOCAB or several."""
+    """Show dead and unused entries, the share of [UNK] and wordpieces per word, of one VOCAB or several."""
     from qarib_tasks.vocabulary.report import lower_case_of, report, side_by_side
 
     reports = []
