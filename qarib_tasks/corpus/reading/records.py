@@ -11,6 +11,7 @@ from qarib_tasks.errors import InputError
 
 LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory
 LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
+_MOST_NAMES, _NAME = 30, 40  # what a message lists
 Batches = Iterator[list[str]]
 
 
@@ -31,8 +32,12 @@ class Reading:
     counts: Counter[str]
     form: str = "text"
 
-    def unreadable(self, what: str, number: int) -> None:
+    def unreadable(self, what: str, number: int, do: str = "Correct the record") -> None:
         """Count a record that cannot be read.
+
+        Args:
+            number: of its line or row.
+            do: what else the user can do than skip it.
 
         Raises:
             InputError: more records are unreadable than the source allows.
@@ -43,7 +48,7 @@ class Reading:
             raise InputError(
                 what + (f", and {at_most:,} records were skipped already" if at_most else ""),
                 where=f"{self.where}:{number}",
-                do=f"Correct the record, or raise skip_at_most of source {self.source.name!r}",
+                do=f"{do}, or raise skip_at_most",
             )
 
     def text(self, data: bytes) -> str:
@@ -73,11 +78,14 @@ class Documents:
         if len(text) > LONGEST_RECORD:
             reading.unreadable(f"the text is longer than {LONGEST_RECORD:,} characters", number)
             return []
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
         lines = [line.strip() for line in text.split("\n")]
-        for line in lines:
-            if len(line) > LONGEST_LINE:
-                reading.unreadable(f"a line of the text is longer than {LONGEST_LINE:,} characters", number)
-                return []
+        if len(text) > LONGEST_LINE and max(map(len, lines)) > LONGEST_LINE:
+            reading.unreadable(f"a line of the text is longer than {LONGEST_LINE:,} characters", number)
+            return []
+        if not lines[0] and not any(lines):
+            reading.counts["empty_records"] += 1
         reading.counts["lines_read"] += len(lines)
         if document == "blank_line":
             return [*lines, ""]
@@ -103,3 +111,9 @@ def field_of(record: object, name: str) -> object:
 def first_field(record: object, names: Sequence[str]) -> object:
     """Return the value of the first of the fields that the record has; None if it has none."""
     return next((value for name in names if (value := field_of(record, name)) is not None), None)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names for a message, each cut to a readable length."""
+    shown = [name if len(name) <= _NAME else name[:_NAME] + "…" for name in names[:_MOST_NAMES]]
+    return ", ".join(shown) + (f" and {len(names) - len(shown):,} others" if len(names) > len(shown) else "")

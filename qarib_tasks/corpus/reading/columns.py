@@ -1,0 +1,81 @@
+"""The columns of a table that hold the text and the group: by name, or by number from 1."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from qarib_tasks.corpus.reading.records import Reading, listed
+from qarib_tasks.errors import InputError
+
+log = logging.getLogger(__name__)
+_WORDS = 3  # more of them are no name of a column
+
+
+def places_of(reading: Reading, columns: Sequence[str], *, header: bool = True) -> tuple[list[int], int | None]:
+    """Return the places, from 0, of the columns of the text that exist, and of the group.
+
+    Args:
+        columns: their names; without a header, the first row.
+
+    Raises:
+        InputError: none of the text's columns exists, or the group's does not; a name is that of several.
+    """
+    source = reading.source
+    places = [_place(reading, columns, name, "field", header) for name in source.fields]
+    found = [place for place in places if place is not None]
+    if not found:
+        raise _missing(reading, columns, source.fields, header)
+    group = _place(reading, columns, source.group, "group", header) if source.group else None
+    if source.group and group is None:
+        raise _missing(reading, columns, [source.group], header)
+    by_number = all(name not in columns for name in source.fields)
+    if header and by_number and _is_data(columns):
+        log.warning(
+            "%s: the first row is taken for the names of the columns, not for text: %s. If it is no header, set "
+            "header to false",
+            reading.where,
+            listed(columns),
+        )
+    return found, group
+
+
+def _place(reading: Reading, columns: Sequence[str], name: str, setting: str, header: bool) -> int | None:
+    count = columns.count(name) if header else 0
+    if count > 1:
+        numbers = [str(number) for number, other in enumerate(columns, start=1) if other == name]
+        raise InputError(
+            f"{count} columns have the name {name!r}",
+            where=reading.where,
+            do=f"Set {setting} to the number of one of them: {' or '.join(numbers)}",
+        )
+    if count:
+        return columns.index(name)
+    if name.isdecimal():
+        return int(name) - 1 if 0 < int(name) <= len(columns) else None
+    if not header:
+        raise InputError(
+            f"without a header, no column has the name {name!r}",
+            where=reading.where,
+            do=f"Set {setting} to the number of a column, from 1 to {len(columns)}, or header to true",
+        )
+    return None
+
+
+def _missing(reading: Reading, columns: Sequence[str], names: Sequence[str], header: bool) -> InputError:
+    wanted = " or ".join(map(repr, names))
+    if not header:
+        return InputError(
+            f"no column {wanted}: the first row has {len(columns)} columns",
+            where=reading.where,
+            do=f"Use a number from 1 to {len(columns)}: {listed(columns)}",
+        )
+    do = f"Use one of these columns: {listed(columns)}"
+    if _is_data(columns):
+        do += ". If this first row is text, set header to false and field to the number of a column"
+    return InputError(f"no column {wanted}", where=reading.where, do=do)
+
+
+def _is_data(columns: Sequence[str]) -> bool:
+    """Return whether a first row probably has no names."""
+    return any(name.isdecimal() or len(name.split()) > _WORDS for name in columns)
