@@ -112,7 +112,7 @@ class SourceConfig:
         Field(
             title="Quoting",
             description="The quotes that enclose a column of a CSV or TSV file. none: quotes are text. auto: "
-            "guessed from the first rows.",
+            "guessed from the first rows, as is a backslash in front of a quote.",
         ),
         DATASET,
     ] = "auto"

@@ -12,7 +12,9 @@ log = logging.getLogger(__name__)
 _WORDS = 3  # more of them are no name of a column
 
 
-def places_of(reading: Reading, columns: Sequence[str], *, header: bool = True) -> tuple[list[int], int | None]:
+def places_of(
+    reading: Reading, columns: Sequence[str], *, header: bool = True
+) -> tuple[list[int], int | None]:
     """Return the places, from 0, of the columns of the text that exist, and of the group.
 
     Args:
@@ -32,8 +34,7 @@ def places_of(reading: Reading, columns: Sequence[str], *, header: bool = True) 
     by_number = all(name not in columns for name in source.fields)
     if header and by_number and _is_data(columns):
         log.warning(
-            "%s: the first row is taken for the names of the columns, not for text: %s. If it is no header, set "
-            "header to false",
+            "%s: the first row is taken for the names of the columns: %s. If it is text, set header to false",
             reading.where,
             listed(columns),
         )
@@ -71,6 +72,8 @@ def _missing(reading: Reading, columns: Sequence[str], names: Sequence[str], hea
             do=f"Use a number from 1 to {len(columns)}: {listed(columns)}",
         )
     do = f"Use one of these columns: {listed(columns)}"
+    if len(columns) == 1:
+        do += ". If these are several columns of a CSV or TSV file, set delimiter"
     if _is_data(columns):
         do += ". If this first row is text, set header to false and field to the number of a column"
     return InputError(f"no column {wanted}", where=reading.where, do=do)

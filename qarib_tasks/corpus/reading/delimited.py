@@ -6,10 +6,10 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from qarib_tasks.corpus.reading.columns import places_of
 from qarib_tasks.corpus.reading.decompression import BLOCK
@@ -22,8 +22,12 @@ SAMPLE = 1 << 18  # characters of the first rows, which show the layout
 _BATCH = 1000  # lines that are yielded at once, about
 _SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _LONE_RETURN = re.compile(r"\r(?!\n)")
-# Stands for a carriage return inside a row, which csv takes for the row's end. No text in UTF-8 has it.
-_RETURN = "\udc0d"
+# Characters that csv would take for the end of a column or row get another code, which no UTF-8 has.
+_RETURN, _FEED, _TAB = "\udc0d", "\udc0a", "\udc09"
+_CODES = {ord(_RETURN): "\n", ord(_FEED): "\n", ord(_TAB): "\t"}
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+# What databases write, without quotes, for characters and for a value that is null.
+_ESCAPES = {"n": _FEED, "r": _RETURN, "t": _TAB, "N": ""}
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,12 @@ class _Lines:
 
     Attributes:
         passed: how many lines belong to complete rows. Later lines are kept, to find a fault in them.
+        coded: some characters have another code, see `_CODES`.
     """
 
     def __init__(self, reading: Reading, stream: IO[bytes]) -> None:
         self.passed = 0
+        self.coded = False
         self._reading = reading
         self._stream = stream
         self._count = 0
@@ -61,7 +67,8 @@ class _Lines:
             if self._returns:
                 lines += text.count("\r") - text.count("\r\n")
             elif "\r" in text:
-                text = _LONE_RETURN.sub(_RETURN, text)
+                text, count = _LONE_RETURN.subn(_RETURN, text)
+                self.coded |= count > 0
             self._kept = [block for block in self._kept if block.start + block.lines > self.passed]
             self._kept.append(_Block(self._count, lines, text))
             self._count += lines
@@ -72,10 +79,12 @@ class _Lines:
     def rest(self) -> str:
         """Return the text after the lines that have passed, as far as it has been read."""
         blocks = [block for block in self._kept if block.start + block.lines > self.passed]
-        lines = io.StringIO("".join(block.text for block in blocks), newline="")
-        for _ in islice(lines, self.passed - blocks[0].start if blocks else 0):
+        if not blocks:
+            return ""
+        lines = io.StringIO(blocks[0].text, newline="")
+        for _ in islice(lines, self.passed - blocks[0].start):
             pass
-        return lines.read()
+        return "".join([lines.read(), *(block.text for block in blocks[1:])])
 
     def _cut(self) -> Iterator[bytes]:
         """Yield blocks that end where a line does. The end of the first line decides what ends a line."""
@@ -125,9 +134,17 @@ def read_csv(reading: Reading, stream: IO[bytes]) -> Batches:
     layout = layout_of(reading.source, delimiter, sample, complete and len(sample) == len(lines) - above)
     if not layout.first:
         return
+    first: Iterable[str] = lines[above:]
+    if layout.dialect.quote is None and layout.dialect.escape == "\\":
+        source.coded = True
+        first, blocks = map(_unescaped, first), map(_unescaped, blocks)
     later = (io.StringIO(block, newline="") for block in blocks)
-    rows = layout.dialect.reader(chain(lines[above:], chain.from_iterable(later)))
+    rows = layout.dialect.reader(chain(first, chain.from_iterable(later)))
     yield from _lines_of_rows(reading, source, layout, rows, above)
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[0]), text)
 
 
 def _first(lines: list[str]) -> list[str]:
@@ -148,9 +165,9 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
     """
     settings, documents, width = reading.source, Documents(reading), layout.width
     places, group = places_of(reading, layout.first, header=settings.header)
-    log.info("%s: %s, %s", reading.where, layout.dialect, _columns(layout, settings.header))
+    log.info("%s: %s, %s", reading.where, layout, _columns(layout, settings.header))
     header = settings.header
-    check = layout.guessed and layout.dialect.quote is not None
+    check = layout.guessed_quoting and layout.dialect.quote is not None
     place, single = places[0], len(places) == 1
     lines: list[str] = []
     while True:
@@ -165,7 +182,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                         header = False
                     else:
                         reading.unreadable(
-                            f"the row has {len(row)} columns, expected {width} ({layout.dialect})",
+                            f"the row has {len(row)} columns, expected {width} ({layout})",
                             number,
                             do=_RIGHT,
                         )
@@ -182,8 +199,8 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                     header = False
                     continue
                 text = row[place] if single else next((row[i] for i in places if row[i]), "")
-                if _RETURN in text:
-                    text = text.replace(_RETURN, "\n")
+                if source.coded:
+                    text = text.translate(_CODES)
                 lines += documents.lines(text, None if group is None else row[group], number)
                 if len(lines) > _BATCH:
                     reading.counts["line"] = last
@@ -191,7 +208,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                     lines = []
             break
         except csv.Error as error:
-            _fault(reading, source, layout.dialect, str(error))
+            _fault(reading, source, layout, str(error))
             source.passed = rows.line_num + above
     reading.counts["line"] = source.passed
     yield lines
@@ -206,7 +223,7 @@ def _columns(layout: Layout, header: bool) -> str:
     return f"columns {', '.join(layout.first)[:200]}"
 
 
-def _fault(reading: Reading, source: _Lines, dialect: Dialect, what: str) -> None:
+def _fault(reading: Reading, source: _Lines, layout: Layout, what: str) -> None:
     """Handle a row that csv cannot separate.
 
     Raises:
@@ -215,7 +232,7 @@ def _fault(reading: Reading, source: _Lines, dialect: Dialect, what: str) -> Non
     """
     text = source.rest()
     number = source.passed + 1
-    if found := quote_fault(text, dialect):
+    if found := quote_fault(text, layout.dialect):
         opened, closed = found
         number += _line_ends(text[:opened])
         if closed is None:
@@ -235,7 +252,7 @@ def _fault(reading: Reading, source: _Lines, dialect: Dialect, what: str) -> Non
             )
     elif len(text) > LONGEST_RECORD:
         raise InputError(what, where=f"{reading.where}:{number}", do=_RIGHT)
-    reading.unreadable(f"{what} ({dialect})", number, do=_RIGHT)
+    reading.unreadable(f"{what} ({layout})", number, do=_RIGHT)
 
 
 def _line_ends(text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from qarib_tasks.corpus.reading.records import LONGEST_RECORD
 
 DELIMITERS = (",", ";", "\t", "|")
 _QUOTES = {"double": '"', "single": "'", "none": None}
-_NAMES = {"\t": "tab", " ": "space"}
+_NAMES = {"\t": "tab"}
+_FEW = 50  # values of a column that are labels, not text
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Dialect:
     def __str__(self) -> str:
         quoting = next(name for name, quote in _QUOTES.items() if quote == self.quote)
         escape = f", escape {self.escape}" if self.escape else ""
-        return f"delimiter {_NAMES.get(self.delimiter, self.delimiter)}, quoting {quoting}{escape}"
+        delimiter = _NAMES.get(self.delimiter, repr(self.delimiter))
+        return f"delimiter {delimiter}, quoting {quoting}{escape}"
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,23 @@ class Layout:
         dialect: how the columns are separated.
         first: the first row; empty if there is none.
         width: the number of columns of each row.
-        numbers: the columns, from 0, that hold only numbers.
-        guessed: the quoting is a guess.
+        kinds: columns, from 0, that hold no text: the few values that they have, or None for any number.
+        guessed: the dialect, or a part of it, is a guess.
+        guessed_quoting: the quoting is a guess.
     """
 
     dialect: Dialect
     first: Sequence[str]
     width: int
-    numbers: frozenset[int]
+    kinds: Mapping[int, frozenset[str] | None]
     guessed: bool
+    guessed_quoting: bool
+
+    def __str__(self) -> str:
+        return f"{'guessed ' if self.guessed else ''}{self.dialect}"
 
     def encloses_rows(self, row: Sequence[str]) -> bool:
-        """Return whether the lines inside the row's cells have the form of rows.
+        """Return whether the lines inside the row's cells look like rows.
 
         In this case its quotes probably are text: the quote in front of one sentence has closed at the end
         of a later one.
@@ -85,11 +92,13 @@ class Layout:
                 return False
             if any(len(columns) != self.width for columns in inner):
                 return False
-            numbers = [number for number in self.numbers if number < place]
-            rows = (*inner, last)
             # A tab is no part of a sentence; a comma is.
             if self.dialect.delimiter != "\t" and not any(
-                all(_is_number(columns[number]) for columns in rows) for number in numbers
+                _all_of_kind(kind, [columns[number] for columns in (*inner, last)])
+                if number < place
+                else _all_of_kind(kind, [first[number - place], *(columns[number] for columns in inner)])
+                for number, kind in self.kinds.items()
+                if number != place
             ):
                 return False
         return found
@@ -97,13 +106,23 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Trial:
-    """The first rows as a dialect separates them."""
+    """The first rows, as a dialect separates them.
+
+    Attributes:
+        fits: all have as many columns.
+        known: they have the columns that the settings name.
+        share: of the lines that are rows with as many columns.
+    """
 
     layout: Layout
     rows: Sequence[Sequence[str]]
     fits: bool
     known: bool
     share: float
+
+    @property
+    def merit(self) -> tuple[bool, bool, bool, float]:
+        return self.known, self.fits, self.layout.width > 1, self.share
 
 
 def layout_of(source: SourceConfig, default: str, lines: Sequence[str], complete: bool) -> Layout:
@@ -117,41 +136,38 @@ def layout_of(source: SourceConfig, default: str, lines: Sequence[str], complete
     delimiters = [default, *(each for each in DELIMITERS if each != default)]
     if source.delimiter != "auto":
         delimiters = ["\t" if source.delimiter == "tab" else source.delimiter]
-    best: _Trial | None = None
+    trials: list[_Trial] = []
     for delimiter in delimiters:
-        only = delimiter == delimiters[0]
-        trial = _quoting(source, delimiter, lines, complete, only)
-        if best is None or (trial.known, trial.fits, trial.share) > (best.known, best.fits, best.share):
-            best = trial
-    assert best is not None  # noqa: S101
-    return best.layout
+        trials.append(_trial_of_delimiter(source, delimiter, lines, complete, delimiter == delimiters[0]))
+        if trials[-1].merit[:3] == (True, True, True):
+            return trials[-1].layout
+    return max(trials, key=lambda trial: trial.merit).layout
 
 
-def _quoting(
+def _trial_of_delimiter(
     source: SourceConfig, delimiter: str, lines: Sequence[str], complete: bool, narrow: bool
 ) -> _Trial:
     """Return the best trial with a delimiter."""
     escape = source.escape or None
 
     def trial(quote: str | None, escape: str | None = escape, spaces: bool = False) -> _Trial:
-        return _tried(source, Dialect(delimiter, quote, escape, spaces), lines, complete, narrow)
+        return _trial(source, Dialect(delimiter, quote, escape, spaces), lines, complete, narrow)
 
     if source.quoting != "auto":
         return trial(_QUOTES[source.quoting])
     double, plain, single = trial('"'), trial(None), trial("'")
-    others = [plain, single, trial('"', spaces=True)]
-    if not escape and any('\\"' in line for line in lines):
-        others.insert(0, trial('"', "\\"))
     if plain.fits and any(double.layout.encloses_rows(row) for row in double.rows):
         return plain
     if single.fits and _enclosed(single.rows, plain.rows) and not _enclosed(double.rows, plain.rows):
         return single
     if double.fits:
         return double
+    backslash = [trial('"', "\\")] if not escape and any('\\"' in line for line in lines) else []
+    others = [*backslash, plain, single, trial('"', spaces=True)]
     return max([double, *others], key=lambda each: (each.fits, each.share))
 
 
-def _tried(
+def _trial(
     source: SourceConfig, dialect: Dialect, lines: Sequence[str], complete: bool, narrow: bool
 ) -> _Trial:
     """Separate the lines.
@@ -159,48 +175,78 @@ def _tried(
     Args:
         narrow: rows of a single column are possible.
     """
-    rows: list[list[str]] = []
-    reader = dialect.reader(lines)
-    failed = False
-    try:
-        rows.extend(row for row in reader if not is_blank(row))
-    except csv.Error:
-        # Unless these are all lines, the last record may be incomplete.
-        failed = complete or reader.line_num < len(lines)
+    rows, failed = _rows(dialect, lines, complete)
     first = [name.strip() for name in rows[0]] if rows else []
     data = rows[1:] if source.header else rows
     width = len(first)
-    if source.header and data and all(len(row) == len(data[0]) > width for row in data):
+    longer = source.header and data and all(len(row) == len(data[0]) > width for row in data)
+    if longer and not any("".join(row[width:]).strip() for row in data):
         # Each row ends with delimiters that the header does not have.
-        if not any("".join(row[width:]).strip() for row in data):
-            width = len(data[0])
-    equal = sum(len(row) == width for row in data)
-    numbers = frozenset(
-        place for place in range(width) if data and all(_is_number("".join(row[place : place + 1])) for row in data)
-    )
-    wanted = [name for name in (*source.fields, source.group) if name]
-    known = any(name in first if source.header and not name.isdecimal() else int_of(name) <= width for name in wanted)
+        width = len(data[0])
+    equal = [row for row in data if len(row) == width]
+
+    def exists(name: str) -> bool:
+        return (source.header and name in first) or (name.isdecimal() and 0 < int(name) <= width)
+
+    possible = width > 1 or narrow
     return _Trial(
-        Layout(dialect, first, width, numbers, source.quoting == "auto"),
+        Layout(
+            dialect,
+            first,
+            width,
+            _kinds(equal, width),
+            guessed="auto" in (source.delimiter, source.quoting),
+            guessed_quoting=source.quoting == "auto",
+        ),
         rows,
-        fits=not failed and equal == len(data) and (width > 1 or narrow),
-        known=known and (width > 1 or narrow),
-        share=equal / max(1, len(lines)),
+        fits=possible and not failed and len(equal) == len(data),
+        known=possible and any(map(exists, source.fields)) and (not source.group or exists(source.group)),
+        share=len(equal) / max(1, len(lines)),
     )
 
 
-def int_of(name: str) -> int:
-    """Return the number that a field's name is; a large one if it is a name."""
-    return int(name) if name.isdecimal() else 1 << 30
+def _rows(dialect: Dialect, lines: Sequence[str], complete: bool) -> tuple[list[list[str]], bool]:
+    """Return the rows that quotes do not make unreadable, and whether there are others."""
+    rows: list[list[str]] = []
+    reader = dialect.reader(lines)
+    failed = False
+    before = 0
+    while True:
+        try:
+            for row in reader:
+                before = reader.line_num
+                if not is_blank(row):
+                    rows.append(row)
+            return rows, failed
+        except csv.Error:
+            # Unless these are all lines, the last row may be incomplete.
+            failed |= complete or reader.line_num < len(lines)
+            if reader.line_num > before + 1:
+                return rows, failed
+            before = reader.line_num
+
+
+def _kinds(rows: Sequence[Sequence[str]], width: int) -> dict[int, frozenset[str] | None]:
+    kinds: dict[int, frozenset[str] | None] = {}
+    for place in range(width):
+        values = [row[place] for row in rows]
+        few = frozenset(values)
+        if values and _all_of_kind(None, values):
+            kinds[place] = None
+        elif few != {""} and 2 * len(few) <= len(values) and len(few) <= _FEW:
+            kinds[place] = few
+    return kinds
+
+
+def _all_of_kind(kind: frozenset[str] | None, values: Sequence[str]) -> bool:
+    if not values:
+        return False
+    return all(value.strip().isdecimal() if kind is None else value in kind for value in values)
 
 
 def is_blank(row: Sequence[str]) -> bool:
     """Return whether a row is a blank line."""
     return not row or (len(row) == 1 and not row[0].strip())
-
-
-def _is_number(cell: str) -> bool:
-    return cell.strip().isdecimal()
 
 
 def _enclosed(rows: Sequence[Sequence[str]], plain: Sequence[Sequence[str]]) -> bool:

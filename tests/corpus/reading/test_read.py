@@ -1,8 +1,7 @@
 """Formats and compressions, and files made to do harm or cut short: an error, never half a corpus.
 
 Covers qarib_tasks/corpus/reading/records.py, qarib_tasks/corpus/reading/text.py,
-qarib_tasks/corpus/reading/json_lines.py, qarib_tasks/corpus/reading/tables.py and
-qarib_tasks/corpus/reading/delimited.py.
+qarib_tasks/corpus/reading/json_lines.py and qarib_tasks/corpus/reading/tables.py.
 """
 
 from __future__ import annotations
