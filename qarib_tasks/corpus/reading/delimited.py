@@ -227,8 +227,8 @@ def _fault(reading: Reading, source: _Lines, layout: Layout, what: str) -> None:
     """Handle a row that csv cannot separate.
 
     Raises:
-        InputError: the row spans lines, of which nobody knows how many are rows; or more rows than allowed
-            are unreadable.
+        InputError: the quotes span lines, which may be any number of rows; or more rows than allowed are
+            unreadable.
     """
     text = source.rest()
     number = source.passed + 1
