@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 class QaribError(Exception):
@@ -21,7 +28,8 @@ class QaribError(Exception):
     ) -> None:
         super().__init__(what, where, do)
         self.what = what
-        self.where = None if where is None else str(where)
+        # A name can hold a line break; a message is one line.
+        self.where = None if where is None else _CONTROL.sub(_escaped, str(where))
         self.do = do
         self.parts = tuple(parts)
 

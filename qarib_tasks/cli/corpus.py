@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from qarib_tasks.cli.options import setting_option, setting_options
+from qarib_tasks.cli.sources import source_names, standard_input
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict, load_yaml
@@ -24,12 +25,20 @@ FILE = click.Path(path_type=Path)
 @click.option("--config", type=FILE, help="YAML with the `collect` section of a run, instead of SOURCE.")
 @click.option("--heldout", type=FILE, help="File for the text held out for evaluation.")
 @setting_option(CollectConfig, "heldout_share")
-@setting_options(SourceConfig, without=("name", "path", "share", "sha256"))
-@click.option(
+@setting_options(SourceConfig, without=("name", "path", "sha256"))
+@setting_option(
+    CollectConfig,
+    "cleaning",
     "--clean",
+    "clean",
+    type=str,
     default=",".join(CollectConfig.cleaning),
+    show_default=False,
     help="Comma-separated rules; empty for none.  [default: all except the lossy rules]",
 )
+@setting_option(CollectConfig, "minimum_characters")
+@setting_option(CollectConfig, "maximum_characters")
+@setting_option(CollectConfig, "arabic_share")
 @setting_option(CollectConfig, "deduplicate")
 @setting_option(CollectConfig, "near_duplicates")
 @setting_option(ConvertConfig, "random_seed")
@@ -40,6 +49,9 @@ def collect_command(
     heldout: Path | None,
     heldout_share: float,
     clean: str,
+    minimum_characters: int,
+    maximum_characters: int,
+    arabic_share: float,
     deduplicate: bool,
     near_duplicates: float,
     random_seed: int,
@@ -47,11 +59,11 @@ def collect_command(
 ) -> None:
     """Read, clean and deduplicate sources into one text.
 
-    SOURCE is a path or glob, gs://…, http://… or https://…: text, JSON Lines, CSV, TSV, Parquet or a Moses
-    zip, uncompressed or compressed with gz, bz2, xz, zst or zip. report.html beside the output shows what was
-    collected.
+    SOURCE is a file, a folder, a glob, gs://…, http://…, https://…, or - for standard input: text, JSON
+    Lines, CSV, TSV, Parquet or a Moses zip, uncompressed or compressed with gz, bz2, xz, zst or zip.
+    report.html beside the output shows what was collected.
     """
-    from qarib_tasks.corpus.collect import collect
+    from qarib_tasks.corpus.collect import collect, list_sources
 
     if config:
         values = load_yaml(config).get("collect")
@@ -63,19 +75,30 @@ def collect_command(
             )
         settings = from_dict(CollectConfig, values, config)
     else:
-        each = of_sources | ({"document": "group"} if of_sources["group"] else {})
-        each["field"] = each["field"][0] if len(each["field"]) == 1 else each["field"]
+        if not source:
+            raise click.UsageError("Give at least one SOURCE, or --config.")
+        shared = of_sources | ({"document": "group"} if of_sources["group"] else {})
+        shared["field"] = shared["field"][0] if len(shared["field"]) == 1 else shared["field"]
+        names = source_names(source)
         settings = from_dict(
             CollectConfig,
             {
-                "sources": [{"name": f"source_{i}", "path": path, **each} for i, path in enumerate(source)],
+                "sources": [
+                    {"name": name, "path": path, **shared} for name, path in zip(names, source, strict=True)
+                ],
                 "heldout_share": heldout_share,
                 "cleaning": [rule.strip() for rule in clean.split(",") if rule.strip()],
+                "minimum_characters": minimum_characters,
+                "maximum_characters": maximum_characters,
+                "arabic_share": arabic_share,
                 "deduplicate": deduplicate,
                 "near_duplicates": near_duplicates,
             },
         )
-    manifest = collect(settings, output, heldout=heldout, random_seed=random_seed)
+    with standard_input(settings) as given:
+        listed = list_sources(settings, standard_input=given)
+        files = {each.name: some for each, some in listed.items()}
+        manifest = collect(settings, output, heldout=heldout, random_seed=random_seed, files=files)
     figures = manifest.statistics
     click.echo(
         f"{figures['lines']:,} lines, {figures['documents']:,} documents; "

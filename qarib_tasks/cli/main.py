@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,10 +15,12 @@ from qarib_tasks.cli.conversion import convert_command, inspect_command, verify_
 from qarib_tasks.cli.corpus import collect_command, split_command, vocab_command, vocab_report_command
 from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
 from qarib_tasks.cli.emulators import emulate_group
+from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback
+from qarib_tasks.cli.options import options_of
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config.loading import load_yaml
-from qarib_tasks.errors import QaribError
+from qarib_tasks.corpus.patterns import check_name
 
 FILE = click.Path(path_type=Path)
 
@@ -73,10 +77,41 @@ for command in (
 
 
 def main() -> None:
-    """Run the command; report an error that the user can fix as one line, without a traceback."""
+    """Run the command; report an error as one line, without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run the command with these arguments, and return its exit status."""
     try:
-        cli()
-    except QaribError as error:
-        click.echo(f"qarib: error: {error}", err=True)
-        sys.exit(1)
+        for argument in arguments:
+            check_name(argument)
+        status = cli.main(list(arguments), prog_name="qarib", standalone_mode=False)
+        sys.stdout.flush()  # Here, an error can still be reported.
+        return status if isinstance(status, int) else 0
+    except (SystemExit, GeneratorExit):
+        raise
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of the output, such as `head`, has ended. Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except BaseException as error:
+        # click turns the end of a file into an Abort, too.
+        cause = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
+        show_traceback(cause)
+        if isinstance(cause, KeyboardInterrupt | click.Abort):
+            click.echo("qarib: interrupted", err=True)
+            return INTERRUPTED
+        click.echo(f"qarib: error: {failure(cause, _options(arguments))}", err=True)
+        return 1
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the option of the command for each setting; none if the settings are in a file."""
+    command = cli.commands.get(next((one for one in arguments if not one.startswith("-")), ""))
+    from_file = any(one == "--config" or one.startswith("--config=") for one in arguments)
+    return {} if command is None or from_file else options_of(command)

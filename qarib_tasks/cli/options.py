@@ -11,6 +11,28 @@ import click
 Command = Callable[..., Any]
 
 
+class SettingOption(click.Option):
+    """An option for a setting.
+
+    Attributes:
+        setting: the name of the config field.
+    """
+
+    def __init__(self, *arguments: Any, setting: str, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.setting = setting
+
+
+def options_of(command: click.Command) -> dict[str, str]:
+    """Return the command's option for each setting; of a switch, both (`--header/--no-header`)."""
+    found = {}
+    for option in command.params:
+        if isinstance(option, SettingOption):
+            long = [name for name in option.opts if name.startswith("--")]
+            found[option.setting] = "/".join([long[-1], *option.secondary_opts])
+    return found
+
+
 def setting_option(config: type, name: str, *declarations: str, **attributes: Any) -> Callable[..., Any]:
     """Return an option for a field of a config class. Creating the config checks the field's limits.
 
@@ -32,6 +54,8 @@ def setting_option(config: type, name: str, *declarations: str, **attributes: An
         "default": field.default,
         "show_default": True,
         "help": field.description or f"{field.title}.",
+        "cls": SettingOption,
+        "setting": name,
     }
     return click.option(*(declarations or (flag, name)), **(values | attributes))
 

@@ -49,13 +49,14 @@ DEFAULT_CLEANING: tuple[RuleName, ...] = (
 class SourceConfig:
     """One corpus source: a file, a glob of files, or an address in a bucket or on a web server."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", title="Name"), DATASET]
+    name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", title="Name"), DATASET]
     path: Annotated[
         str,
         Field(
             min_length=1,
             title="Address",
-            description="Path or glob, gs://bucket/glob, http:// or https:// address.",
+            description="Path of a file or folder, or glob; gs://bucket/…, the same; http:// or https:// "
+            "address.",
         ),
         neither("the contents of its files count, not where they are"),
     ]

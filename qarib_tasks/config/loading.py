@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 from collections.abc import Hashable, Mapping
 from functools import cache
@@ -20,6 +21,11 @@ T = TypeVar("T")
 
 # Prefer the compiled loader: every task of a shard reads the settings of its run.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 @cache
@@ -62,21 +68,71 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file.
+    """Read the mapping in a YAML file: UTF-8, or UTF-16 with a byte-order mark.
 
     Raises:
-        InputError: the file does not exist.
-        ConfigError: the file is not valid YAML, or is not a mapping.
+        InputError: the file does not exist, or cannot be read.
+        ConfigError: the file is not valid YAML, has a key twice, or is not a mapping (with the line).
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER)
+        data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError("no such file", where=path) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=path) from None
+        raise InputError("no such file", where=path, do="Correct the path") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path, do="Use a YAML file") from None
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        values = _parsed(data.decode(encoding), path)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            "not UTF-8", where=f"{path}:{line}", do="Save the file as UTF-8, as plain text"
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _not_yaml(error, path) from None
     if not isinstance(values, dict):
         raise ConfigError("the file must hold settings as `name: value` lines", where=path)
     return values
+
+
+def _parsed(text: str, path: Path) -> Any:
+    loader = YAML_LOADER(text)
+    try:
+        node = loader.get_single_node()
+        _refuse_twice(node, path, set())
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _refuse_twice(node: yaml.Node | None, path: Path, seen: set[int]) -> None:
+    """Refuse a mapping that has a key twice: YAML keeps the last in silence."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))  # An alias is the same node again.
+    lines: dict[tuple[str, str], int] = {}
+    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+        if isinstance(node, yaml.MappingNode):
+            key, child = child
+            line = key.start_mark.line + 1
+            name = (key.tag, key.value)
+            if isinstance(key, yaml.ScalarNode) and (first := lines.get(name)):
+                raise ConfigError(
+                    f"{key.value!r} appears twice, first in line {first}",
+                    where=f"{path}:{line}",
+                    do="Remove one of them",
+                )
+            if isinstance(key, yaml.ScalarNode):
+                lines[name] = line
+        _refuse_twice(child, path, seen)
+
+
+def _not_yaml(error: Exception, path: Path) -> ConfigError:
+    mark = getattr(error, "problem_mark", None)
+    what = " ".join(str(getattr(error, "problem", None) or error).split())
+    do = "Indent with spaces instead of tabs" if "\\t" in what or " tab " in what else None
+    where = f"{path}:{mark.line + 1}" if mark else path
+    return ConfigError(f"not valid YAML: {what}", where=where, do=do)
 
 
 def dump_yaml(config: Any) -> str:

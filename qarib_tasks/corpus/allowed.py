@@ -51,21 +51,23 @@ class AllowedSources:
         Raises:
             ConfigError: the path or address is not allowed.
         """
-        if _SCHEME.match(source):
-            parts = urlsplit(source)
-            plain = f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path or '/'}"
-            climbs = ".." in unquote(parts.path).split("/")
-            inside = not climbs and any(plain.startswith(address) for address in self.addresses)
-        else:
-            path = Path(source).resolve()
-            inside = any(path.is_relative_to(folder) for folder in self.folders)
-        if not inside:
+        if not self.allows(source):
             allowed = ", ".join([*map(str, self.folders), *self.addresses])
             raise ConfigError(
                 f"sources may not be read from {source}",
                 where=where,
                 do=f"Use a path below {allowed}, or add to {ALLOWED_VARIABLE} in Airflow's environment",
             )
+
+    def allows(self, source: str) -> bool:
+        """Return whether sources may be read from a path or address."""
+        if _SCHEME.match(source):
+            parts = urlsplit(source)
+            plain = f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path or '/'}"
+            climbs = ".." in unquote(parts.path).split("/")
+            return not climbs and any(plain.startswith(address) for address in self.addresses)
+        path = Path(source).resolve()
+        return any(path.is_relative_to(folder) for folder in self.folders)
 
 
 def is_remote(address: str) -> bool:

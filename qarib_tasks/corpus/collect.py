@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from qarib_tasks.config.identity import named_settings
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.reading.read import read
-from qarib_tasks.corpus.sources import SourceFile, fetch, list_files
+from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile, fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import atomic_path
@@ -29,23 +30,57 @@ SAMPLE_LINES = 10
 
 
 def list_sources(
-    config: CollectConfig, allowed: AllowedSources | None = None
+    config: CollectConfig,
+    allowed: AllowedSources | None = None,
+    standard_input: SourceFile | None = None,
 ) -> dict[SourceConfig, list[SourceFile]]:
     """Return the files that each source names, sorted. One error lists the problems of all sources.
 
+    A file that two sources with the same settings name is read once.
+
+    Args:
+        standard_input: the file of a source whose path is `-`.
+
     Raises:
-        ConfigError: there is no source, or one may not be read. InputError: a source names no file.
+        ConfigError: there is no source, one may not be read, or two have one name.
+        InputError: a source names no file.
         StorageError: a bucket or web server does not answer as it should.
     """
     if not config.sources:
         raise ConfigError("no source of text is set", where="collect.sources", do="Add at least one source")
+    names = Counter(source.name for source in config.sources)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ConfigError(
+            f"several sources have the name {', '.join(twice)}",
+            where="collect.sources",
+            do="Give each source a name of its own",
+        )
     faults, files = Faults(), {}
     for source in config.sources:
         with faults.kept():
-            files[source] = list_files(source, allowed)
+            if standard_input and source.path == STANDARD_INPUT:
+                files[source] = [standard_input]
+            else:
+                files[source] = list_files(source, allowed)
     # A bucket that does not answer may answer later; a retry would not solve the other problems.
     faults.raise_all(lambda error: not isinstance(error, StorageError))
-    return files
+    return _each_once(files)
+
+
+def _each_once(files: Mapping[SourceConfig, list[SourceFile]]) -> dict[SourceConfig, list[SourceFile]]:
+    """Leave out files that an earlier source with the same settings names too."""
+    seen: dict[tuple[SourceConfig, str], str] = {}
+    found: dict[SourceConfig, list[SourceFile]] = {}
+    for source, listed in files.items():
+        found[source] = []
+        for file in listed:
+            key = (replace(source, name="any", path="any"), file.identity)
+            if key in seen:
+                log.info("%s: the same file as %s, read once", file.where, seen[key])
+                continue
+            seen[key] = file.where
+            found[source].append(file)
+    return found
 
 
 def collect(
@@ -83,9 +118,10 @@ def collect(
     if files is None:
         files = {source.name: listed for source, listed in list_sources(config, allowed).items()}
     fetched = {
-        source: _fetched(source, _cache(out, cache), allowed, files[source.name]) for source in config.sources
+        source: _fetched(source, _cache(out, cache), allowed, files.get(source.name, ()))
+        for source in config.sources
     }
-    inputs = [record for read in fetched.values() for _, record in read]
+    inputs = [record for read in fetched.values() for _, record, _ in read]
     settings = _settings(config) | {
         "heldout_share": config.heldout_share if heldout else 0.0,
         "random_seed": random_seed,
@@ -139,12 +175,12 @@ def collect_source(
             where=name,
             do=f"Use one of: {', '.join(source.name for source in config.sources)}",
         )
-    listed = list_files(source, allowed) if files is None else files[source.name]
+    listed = list_files(source, allowed) if files is None else files.get(name, ())
     fetched = _fetched(source, _cache(out, cache), allowed, listed)
     if manifest_of(out).exists():
         joined = Manifest.read(manifest_of(out))
         same = all(joined.config.get(key) == value for key, value in _settings(config).items())
-        if same and all(record in joined.inputs for _, record in fetched):
+        if same and all(record in joined.inputs for _, record, _ in fetched):
             log.info("%s: already collected into %s", name, out)
             return
     _collect(config, source, fetched, _folder(out) / f"{name}.txt")
@@ -169,25 +205,25 @@ def _settings(config: CollectConfig) -> dict[str, Any]:
 
 def _fetched(
     source: SourceConfig, cache: Path, allowed: AllowedSources | None, listed: Sequence[SourceFile]
-) -> list[tuple[Path, FileRecord]]:
-    """Fetch the source's files to this machine, with their sizes and checksums."""
+) -> list[tuple[Path, FileRecord, str]]:
+    """Fetch the source's files to this machine, with their sizes and checksums, and names for messages."""
     files = []
     for file in listed:
         if allowed:
             allowed.check(file.address, source.name)
         path, record = fetch(file, cache, sha256=source.sha256, allowed=allowed)
         name = f"{source.name}/{file.name}"
-        files.append((path, FileRecord(name, record.bytes, record.sha256, record.crc32c)))
+        files.append((path, FileRecord(name, record.bytes, record.sha256, record.crc32c), file.where))
     return files
 
 
 def _collect(
-    config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord]], out: Path
+    config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord, str]], out: Path
 ) -> Manifest:
     """Collect one source's files into `out`, its documents' records beside it, and its manifest last."""
     from qarib_tasks.corpus.documents import DocumentWriter
 
-    inputs = [record for _, record in files]
+    inputs = [record for _, record, _ in files]
     settings = _settings(config)
     settings["sources"] = [values for values in settings["sources"] if values["name"] == source.name]
     if done := finished(manifest_of(out), config=settings, inputs=inputs):
@@ -205,9 +241,9 @@ def _collect(
         progress(f"collect {source.name}", 0, "bytes") as advance,
     ):
         writer = DocumentWriter(text_file, records_file, source.limit)
-        for path, record in files:
+        for path, _, where in files:
             inner = Counter[str](skipped=counts["skipped"])
-            for lines in read(source, path, record.name.partition("/")[2], inner):
+            for lines in read(source, path, where, inner):
                 if len(samples) < SAMPLE_LINES:
                     samples += _samples(config, lines, SAMPLE_LINES - len(samples))
                 advance(writer.write(cleaner.clean(lines)))

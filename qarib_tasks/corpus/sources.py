@@ -7,25 +7,38 @@ command line has no such limit, because users read their own files.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from glob import has_magic
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.allowed import AllowedSources, is_remote
+from qarib_tasks.corpus.patterns import (
+    BucketTree,
+    LocalTree,
+    check_name,
+    kind_of,
+    matching,
+    pattern_root,
+    shown,
+)
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.storage.files import atomic_path, checksums
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 
 log = logging.getLogger(__name__)
 CONNECT_SECONDS = 30.0
+LONGEST_NAME = 60  # characters of a name in the cache, at its end
+MOST_NAMED = 50  # files of a folder, in the log
+STANDARD_INPUT = "-"
 SILENT_SECONDS = 60.0  # without a byte from a web server, until the download fails
 
 
@@ -37,11 +50,13 @@ class SourceFile:
         address: path or URL.
         bytes: the size; 0 if the web server does not report it.
         version: of a remote file: checksum, generation, ETag, or date, which change with the content.
+        label: its name in messages, if the user does not know the address.
     """
 
     address: str
     bytes: int
     version: str = ""
+    label: str = ""
 
     @property
     def path(self) -> Path | None:
@@ -50,16 +65,30 @@ class SourceFile:
     @property
     def name(self) -> str:
         """The last part of the path."""
-        path = urlsplit(self.address).path if is_remote(self.address) else self.address
-        return PurePosixPath(path).name or "file"
+        return PurePosixPath(self.where).name or "file"
+
+    @property
+    def where(self) -> str:
+        """The whole path or address, for messages; of a web server's, without the query."""
+        if self.address.startswith("gs://") or not is_remote(self.address):
+            return self.label or self.address
+        return urlsplit(self.address)._replace(query="", fragment="").geturl()
+
+    @property
+    def identity(self) -> str:
+        """The same for all names of one file."""
+        return self.address if is_remote(self.address) else os.path.realpath(self.address)
 
 
 def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> list[SourceFile]:
-    """Return the files that a source names, sorted by address.
+    """Return the files that a source names, sorted by address, each once.
+
+    A path that exists is that file or folder. A folder stands for its files at any depth, without those whose
+    names begin with a dot. Any other path is a pattern.
 
     Raises:
-        ConfigError: the source may not be read. InputError: it names no file. StorageError: the bucket or the
-            web server does not answer as it should.
+        ConfigError: the source may not be read. InputError: it names no file, or one that cannot be read.
+        StorageError: the bucket or the web server does not answer as it should.
     """
     if is_remote(source.path):
         if allowed:
@@ -67,28 +96,120 @@ def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> l
         with _remote_errors(source.path):
             files = _list_remote(source.path, allowed)
     else:
-        paths = sorted(path for path in glob.glob(source.path, recursive=True) if Path(path).is_file())
-        if allowed:
-            # Check before reporting a missing file: whether a file exists is private, too.
-            for path in [glob_root(source.path), *paths]:
-                allowed.check(path, source.name)
-        files = [SourceFile(path, Path(path).stat().st_size) for path in paths]
-    if not files:
-        raise InputError("no such file", where=source.path, do=f"Correct the path of source {source.name!r}")
+        files = _list_local(source, allowed)
     if source.sha256 and len(files) > 1:
         raise ConfigError(
-            f"sha256 is set, but the path matches {len(files)} files",
+            f"sha256 is set, but the path names {len(files)} files",
             where=source.path,
-            do=f"Set the path of source {source.name!r} to one file, or remove sha256",
+            do="Set the path to one file, or remove sha256",
         )
     return files
 
 
-def glob_root(pattern: str) -> str:
-    """Return the folder that a glob begins with."""
-    parts = Path(pattern).parts
-    plain = [part for i, part in enumerate(parts) if not any(map(glob.has_magic, parts[: i + 1]))]
-    return str(Path(*plain)) if plain else "."
+def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[SourceFile]:
+    if source.path == STANDARD_INPUT:
+        raise ConfigError(
+            "standard input cannot be read here",
+            where=source.path,
+            do="Set a path; of a file with the name -, it is ./-",
+        )
+    pattern = os.path.expanduser(source.path)
+    if allowed:
+        # Check before reporting a missing file: whether a file exists is private, too. The message does not
+        # show where the worker's home is.
+        root = pattern_root(pattern)
+        allowed.check(root if pattern == source.path or allowed.allows(root) else source.path, source.name)
+        tree = LocalTree(lambda folder: allowed.check(folder, source.name))
+    else:
+        tree = LocalTree()
+    found, unread = [], []
+    paths = matching(pattern, tree)
+    plain = not has_magic(pattern) or paths == [pattern]
+    if plain and has_magic(pattern):
+        log.info("%s: read as this path, not as a pattern", pattern)
+    for path in paths:
+        if allowed:
+            allowed.check(path, source.name)
+        if not os.path.lexists(path):
+            continue
+        if not os.path.isdir(path):
+            found.append(path)
+        elif plain or path.endswith("/"):
+            found += _files_below(path, tree)
+        elif "**" not in pattern:
+            unread.append(path)
+    if unread:
+        log.warning(
+            "%s: also matches %d folders, which are not read: %s", pattern, len(unread), _some(unread)
+        )
+    if not found:
+        raise InputError("no such file", where=shown(source.path), do="Correct the path")
+    files = []
+    for path in _once(sorted(dict.fromkeys(found))):
+        if allowed:
+            allowed.check(path, source.name)
+        files.append(_local_file(path))
+    return files
+
+
+def _files_below(folder: str, tree: LocalTree) -> list[str]:
+    """Return the files in a folder at any depth, and name them in the log."""
+    hidden: list[str] = []
+    paths = [path for path, is_folder in tree.walk(folder, hidden) if not is_folder]
+    _log_folder(folder, paths, hidden)
+    return paths
+
+
+def _log_folder(folder: str, paths: list[str], hidden: list[str]) -> None:
+    if hidden:
+        log.info("%s: left out %d with hidden names: %s", folder, len(hidden), _some(hidden))
+    if not paths:
+        raise InputError("the folder has no files", where=shown(folder), do="Correct the path")
+    log.info("%s: a folder with %d files: %s", folder, len(paths), _some(paths))
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
+    return ", ".join(map(shown, paths[:MOST_NAMED])) + more
+
+
+def _once(paths: Iterable[str]) -> Iterator[str]:
+    """Yield each file once, however many names it has."""
+    first: dict[str, str] = {}
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in first:
+            log.info("%s: the same file as %s, read once", shown(path), shown(first[real]))
+        else:
+            first[real] = path
+            yield path
+
+
+def _local_file(path: str) -> SourceFile:
+    """Return a file, which must be a readable file with a name that can be written to a manifest.
+
+    Raises:
+        InputError: it is not.
+    """
+    check_name(path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        what = "a symbolic link that leads nowhere" if os.path.islink(path) else "no such file"
+        raise InputError(what, where=path, do="Correct the path, or remove the link") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(
+            f"{kind_of(status.st_mode)}, not a file", where=path, do="Save its contents to a file"
+        )
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise InputError(
+            "no permission to read the file",
+            where=path,
+            do="Change the file's permissions, or run this as a user who may read it",
+        )
+    return SourceFile(path, status.st_size)
 
 
 def _list_remote(address: str, allowed: AllowedSources | None) -> list[SourceFile]:
@@ -97,12 +218,41 @@ def _list_remote(address: str, allowed: AllowedSources | None) -> list[SourceFil
         info = system.info(address)
         version = next((info[key] for key in ("ETag", "Content-MD5", "Last-Modified") if info.get(key)), "")
         return [SourceFile(address, info.get("size") or 0, version)]
-    found = system.glob(address, detail=True) if glob.has_magic(address) else {"": system.info(address)}
-    files = [info for info in found.values() if info["type"] == "file"]
+    found = list(_objects(system, address))
+    if not found:
+        raise InputError("no such file", where=address, do="Correct the address")
     return [
-        SourceFile(f"gs://{info['name'].removeprefix('gs://')}", info["size"], _object_version(info))
-        for info in sorted(files, key=lambda info: str(info["name"]))
+        SourceFile(f"gs://{name}", info["size"], _object_version(info))
+        for name, info in sorted(found, key=lambda pair: pair[0])
     ]
+
+
+def _objects(system: Any, address: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects that an address in a bucket names, each with its name and properties."""
+    path = address.removeprefix("gs://")
+    tree = BucketTree(system)
+    paths = matching(path, tree)
+    plain = paths == [path]
+    for name in paths:
+        try:
+            info = tree.info(name)
+        except FileNotFoundError:
+            if not plain:
+                continue
+            raise
+        if info["type"] == "file":
+            yield name, info
+        elif plain or name.endswith("/"):
+            yield from _objects_below(tree, name.rstrip("/"))
+
+
+def _objects_below(tree: BucketTree, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    names = tree.below(f"{folder}/", files=True, hidden=True)
+    hidden = [name for name in names if "/." in name.removeprefix(folder)]
+    found = {name: tree.info(name) for name in names if name not in set(hidden)}
+    files = {name: info for name, info in found.items() if info["type"] == "file"}
+    _log_folder(f"gs://{folder}", list(files), hidden)
+    yield from files.items()
 
 
 def _object_version(info: dict[str, Any]) -> str:
@@ -123,14 +273,14 @@ def fetch(
     path = file.path
     if path is None:
         key = hashlib.sha256(f"{file.address}\n{file.version}\n{file.bytes}".encode()).hexdigest()[:16]
-        path = cache / f"{key}-{file.name}"
+        path = cache / f"{key}-{file.name[-LONGEST_NAME:]}"
         record = _cached(path) or _download(file, path, allowed)
     else:
         record = FileRecord.of(path)
     if sha256 and record.sha256 != sha256:
         raise CorruptError(
             f"the SHA-256 is {record.sha256}, expected {sha256}",
-            where=file.address,
+            where=file.where,
             do="Check the file, then correct sha256",
         )
     return path, record

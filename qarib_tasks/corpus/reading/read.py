@@ -72,8 +72,8 @@ def _read_stream(
     if source.document == "group" and form in ("text", "moses"):
         raise ConfigError(
             "document: group needs records with fields",
-            where=source.name,
-            do="Set document to another value",
+            where=name,
+            do="Set `document` to another value",
         )
     reading = Reading(source, name, counts, form)
     with _file_errors(reading), raw:
@@ -138,7 +138,7 @@ def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str])
             raise InputError(
                 f"the archive has no member {wanted!r}",
                 where=name,
-                do=f"Correct member of source {source.name!r}",
+                do="Correct `member`",
             )
         for member in members:
             if member.flag_bits & 1:

@@ -1,0 +1,77 @@
+"""The sources of `qarib collect`: their names, and standard input."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from glob import has_magic
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
+from qarib_tasks.errors import ConfigError, InputError
+
+log = logging.getLogger(__name__)
+LONGEST_NAME = 60  # characters; the name is part of file names
+ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
+
+
+def source_names(paths: Sequence[str]) -> list[str]:
+    """Return a name for each path, after its file: `tweets` for `2024/tweets.jsonl.gz`, then `tweets-2`."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        base = name = "stdin" if path == STANDARD_INPUT else _name(path)
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{base}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _name(path: str) -> str:
+    """Return the last part of the path that has letters or digits when it is no pattern, without endings."""
+    if path.startswith(("http://", "https://")):
+        path = urlsplit(path).path
+    for part in reversed(path.split("/")):
+        if has_magic(part):
+            part = re.sub(r"\[[^]]*\]", "_", part)
+        while ENDING.search(part):
+            part = ENDING.sub("", part)
+        kept = "".join(c if c.isalpha() or c.isdecimal() or c in "-_." else "_" for c in part)
+        name = re.sub("_+", "_", kept).strip("_.-")[:LONGEST_NAME].strip("_.-")
+        if name:
+            return name
+    return "text"
+
+
+@contextmanager
+def standard_input(config: CollectConfig) -> Iterator[SourceFile | None]:
+    """Yield standard input as a file if a source has the path `-`; the file is removed at the end.
+
+    Raises:
+        ConfigError: two sources are standard input. InputError: there is none.
+    """
+    count = sum(source.path == STANDARD_INPUT for source in config.sources)
+    if not count:
+        yield None
+        return
+    if count > 1:
+        raise ConfigError("standard input can be read only once", where="-", do="Give - once")
+    if sys.stdin is None:
+        raise InputError("there is no standard input", where="-", do="Give a file")
+    if sys.stdin.isatty():
+        log.info("reading from the terminal; Ctrl-D ends the text")
+    with tempfile.TemporaryDirectory(prefix="qarib-") as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        yield SourceFile(str(path), path.stat().st_size, label="standard input")

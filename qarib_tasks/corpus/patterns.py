@@ -1,0 +1,210 @@
+"""Finds what a path or a pattern names, on this machine or in a bucket.
+
+A part of a path that exists under its own name is no pattern: `data[1].txt` is the file of that name, and in
+`texts [ar]/*.txt` only the last part is a pattern. `**` stands for folders at any depth. As in a shell, a
+pattern matches hidden names only if it begins with a dot.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from glob import has_magic
+from typing import Any, Protocol
+
+from qarib_tasks.errors import InputError
+
+KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class Tree(Protocol):
+    """The names of a file system."""
+
+    def exists(self, path: str) -> bool:
+        """Return whether the path exists, also as a link that leads nowhere."""
+
+    def names(self, folder: str) -> Iterable[str]:
+        """Return the names in a folder; none if it is not a folder."""
+
+    def below(self, folder: str, *, files: bool) -> Iterable[str]:
+        """Return the paths of the folders (and files) at any depth in a folder that are not hidden."""
+
+
+def matching(pattern: str, tree: Tree) -> list[str]:
+    """Return the paths that a pattern matches, each once. Only their last part may not exist."""
+    parts = pattern.split("/")
+    found: list[str | None] = [None]
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        steps = (path for folder in found for path in _step(folder, part, tree, last))
+        found = list(dict.fromkeys(steps))
+    return [path for path in found if path]
+
+
+def _step(folder: str | None, part: str, tree: Tree, last: bool) -> Iterable[str | None]:
+    start = "" if folder is None else f"{folder}/"
+    if not has_magic(part) or tree.exists(start + part):
+        return [start + part]
+    if part == "**":
+        return [*([] if last else [folder]), *tree.below(start, files=last)]
+    names = fnmatch.filter(tree.names(start), part)
+    return [start + name for name in names if part.startswith(".") or not name.startswith(".")]
+
+
+def pattern_root(pattern: str) -> str:
+    """Return the folder that a pattern begins with, up to its first part with `*`, `?` or `[`."""
+    plain = []
+    for part in pattern.split("/"):
+        if has_magic(part):
+            break
+        plain.append(part)
+    return "/".join(plain) or ("/" if pattern.startswith("/") else ".")
+
+
+class LocalTree:
+    """The files of this machine.
+
+    Args:
+        check: called with each folder before its names are read; raises an error to refuse it.
+    """
+
+    def __init__(self, check: Callable[[str], None] = lambda folder: None) -> None:
+        self._check = check
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names.
+
+        Raises:
+            InputError: the folder cannot be read.
+        """
+        folder = folder or "."
+        self._check(folder)
+        try:
+            return sorted(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise InputError(f"cannot list the folder: {error.strerror}", where=shown(folder)) from None
+
+    def below(self, folder: str, *, files: bool) -> Iterator[str]:
+        for path, is_folder in self.walk(folder):
+            if files or is_folder:
+                yield path
+
+    def walk(self, folder: str, hidden: list[str] | None = None) -> Iterator[tuple[str, bool]]:
+        """Yield what is in a folder at any depth, sorted; symbolic links are followed, each folder once.
+
+        Args:
+            hidden: receives the paths whose names begin with a dot, which are left out.
+
+        Yields:
+            each path, and whether it is a folder.
+        """
+        yield from self._walk(folder, hidden, set())
+
+    def _walk(self, folder: str, hidden: list[str] | None, seen: set[str]) -> Iterator[tuple[str, bool]]:
+        if (real := os.path.realpath(folder)) in seen:
+            return
+        seen.add(real)
+        for name in self.names(folder):
+            path = name if not folder else os.path.join(folder, name)
+            if name.startswith("."):
+                if hidden is not None:
+                    hidden.append(path)
+            elif os.path.isdir(path):
+                yield path, True
+                yield from self._walk(path, hidden, seen)
+            else:
+                yield path, False
+
+
+class BucketTree:
+    """The objects of buckets, by `bucket/name`.
+
+    Args:
+        system: a gcsfs file system.
+    """
+
+    def __init__(self, system: Any) -> None:
+        self._system = system
+        self._infos: dict[str, dict[str, Any]] = {}
+
+    def info(self, path: str) -> dict[str, Any]:
+        """Return the properties of an object or folder, as gcsfs has them.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+        """
+        found: dict[str, Any] = self._infos.get(path) or self._system.info(path)
+        return found
+
+    def exists(self, path: str) -> bool:
+        try:
+            self.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            found = self._system.ls(folder.rstrip("/"), detail=True, refresh=True)
+        except FileNotFoundError:
+            return []
+        return sorted(path.rpartition("/")[2] for path in self._keep(found) if path != folder.rstrip("/"))
+
+    def below(self, folder: str, *, files: bool, hidden: bool = False) -> list[str]:
+        """See `Tree`. With `hidden`, names that begin with a dot are returned too."""
+        found = self._system.find(folder.rstrip("/"), withdirs=True, detail=True)
+        return [
+            path
+            for path in sorted(self._keep(found.values()))
+            if len(path) > len(folder)
+            and (hidden or "/." not in path[len(folder) - 1 :])
+            and (files or self._infos[path]["type"] == "directory")
+        ]
+
+    def _keep(self, found: Iterable[dict[str, Any]]) -> list[str]:
+        """Keep the properties, and return the paths. A folder can be an object whose name ends with /."""
+        paths = []
+        for info in found:
+            path = str(info["name"])
+            kind = "directory" if path.endswith("/") else info["type"]
+            path = path.rstrip("/")
+            paths.append(path)
+            if kind == "file" or path not in self._infos:  # An object and a folder can have one name.
+                self._infos[path] = {**info, "type": kind}
+        return paths
+
+
+def kind_of(mode: int) -> str:
+    """Return what a path that is neither a file nor a folder is, in words."""
+    return next((name for is_kind, name in KINDS if is_kind(mode)), "not a file")
+
+
+def shown(path: str) -> str:
+    r"""Return a path for a message; bytes that are not UTF-8 are shown as `\xc7`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_name(path: str) -> None:
+    """Check that a path can be written to manifests.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            "the name of the file is not UTF-8", where=shown(path), do="Rename the file"
+        ) from None
