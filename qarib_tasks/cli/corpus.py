@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,8 @@ def collect_command(
         )
     with standard_input(settings) as given:
         listed = list_sources(settings, standard_input=given)
-        files = {each.name: some for each, some in listed.items()}
+        files = {each.name: some for each, some in listed.items() if some}
+        settings = replace(settings, sources=tuple(each for each in settings.sources if each.name in files))
         manifest = collect(settings, output, heldout=heldout, random_seed=random_seed, files=files)
     figures = manifest.statistics
     click.echo(

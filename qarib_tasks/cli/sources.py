@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import sys
@@ -41,8 +42,11 @@ def _name(path: str) -> str:
     """Return the last part of the path that has letters or digits when it is no pattern, without endings."""
     if path.startswith(("http://", "https://")):
         path = urlsplit(path).path
+    is_pattern = has_magic(path) and not os.path.lexists(path)
+    if path.rstrip("/").rpartition("/")[2] in (".", ".."):
+        path = os.path.abspath(path)
     for part in reversed(path.split("/")):
-        if has_magic(part):
+        if is_pattern:
             part = re.sub(r"\[[^]]*\]", "_", part)
         while ENDING.search(part):
             part = ENDING.sub("", part)

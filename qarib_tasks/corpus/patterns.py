@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from glob import has_magic
 from typing import Any, Protocol
 
+from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.errors import InputError
 
 KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -72,13 +73,21 @@ class LocalTree:
     """The files of this machine.
 
     Args:
-        check: called with each folder before its names are read; raises an error to refuse it.
+        allowed: where names may be looked up: whether a file exists is private, too. None for anywhere.
+        source: the source's name, for messages.
     """
 
-    def __init__(self, check: Callable[[str], None] = lambda folder: None) -> None:
-        self._check = check
+    def __init__(self, allowed: AllowedSources | None, source: str) -> None:
+        self._allowed = allowed
+        self._source = source
+
+    def _check(self, folder: str) -> None:
+        if self._allowed:
+            self._allowed.check(folder, self._source)
 
     def exists(self, path: str) -> bool:
+        if self._allowed and not self._allowed.allows(path):
+            self._check(os.path.dirname(path) or ".")
         return os.path.lexists(path)
 
     def names(self, folder: str) -> list[str]:

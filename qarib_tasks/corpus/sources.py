@@ -115,13 +115,9 @@ def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[So
         )
     pattern = os.path.expanduser(source.path)
     if allowed:
-        # Check before reporting a missing file: whether a file exists is private, too. The message does not
-        # show where the worker's home is.
-        root = pattern_root(pattern)
-        allowed.check(root if pattern == source.path or allowed.allows(root) else source.path, source.name)
-        tree = LocalTree(lambda folder: allowed.check(folder, source.name))
-    else:
-        tree = LocalTree()
+        if pattern != source.path and not allowed.allows(pattern_root(pattern)):
+            allowed.check(source.path, source.name)  # Does not show where the worker's home is.
+    tree = LocalTree(allowed, source.name)
     found, unread = [], []
     paths = matching(pattern, tree)
     plain = not has_magic(pattern) or paths == [pattern]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import os
 import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ import google_crc32c
 
 CHUNK = 4 << 20
 DAY = 86_400
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.qarib-(?P<host>.+)-(?P<pid>\d+)\.tmp", re.DOTALL)
 
 
@@ -38,6 +40,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         put_in_place(temporary, path)
+    except OSError as error:
+        name_output(error, {temporary: path})
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -54,6 +59,20 @@ def put_in_place(temporary: Path, path: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def name_output(error: OSError, outputs: Mapping[Path, Path]) -> None:
+    """Let an error name the output: its temporary name means nothing to the user, and a full disk has none.
+
+    Args:
+        outputs: the outputs by their temporary paths.
+    """
+    names = {str(temporary): str(path) for temporary, path in outputs.items()}
+    if error.filename is not None:
+        error.filename = names.get(str(error.filename), error.filename)
+        error.filename2 = None
+    elif error.errno in NOT_WRITTEN and names:
+        error.filename = next(iter(names.values()))
 
 
 def is_temporary(name: str) -> bool:

@@ -29,6 +29,7 @@ from qarib_tasks.storage.files import (
     crc32c_of,
     is_dead,
     is_temporary,
+    name_output,
     put_in_place,
     remove,
     temporary_of,
@@ -231,6 +232,8 @@ class Staged:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, OSError):
+            name_output(error, {temporary: out for out, temporary in self._files.items()})
         for temporary in self._files.values():
             temporary.unlink(missing_ok=True)
 
