@@ -114,9 +114,8 @@ def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[So
             do="Set a path; of a file with the name -, it is ./-",
         )
     pattern = os.path.expanduser(source.path)
-    if allowed:
-        if pattern != source.path and not allowed.allows(pattern_root(pattern)):
-            allowed.check(source.path, source.name)  # Does not show where the worker's home is.
+    if allowed and pattern != source.path and not allowed.allows(pattern_root(pattern)):
+        allowed.check(source.path, source.name)  # Does not show where the worker's home is.
     tree = LocalTree(allowed, source.name)
     found, unread = [], []
     paths = matching(pattern, tree)

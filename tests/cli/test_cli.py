@@ -55,7 +55,7 @@ def test_from_text_to_examples_under_the_names_people_know(tmp_path: Path) -> No
             ("vocab", "-i", "small.txt", "-s", "64000", "-o", "out/vocab"),
             "too small for 64,000 vocabulary entries",
         ),
-        (("vocab", "-i", "small.txt", "-s", "3", "-o", "out/vocab"), "vocab_size"),
+        (("vocab", "-i", "small.txt", "-s", "3", "-o", "out/vocab"), "--size: Input should be"),
         (("split", "nowhere.txt", "out/shards"), "nowhere.txt: no such file"),
         (("split", "empty.txt", "out/shards"), "the file is empty"),
         (("convert", "nowhere", "-o", "out/x.tfrecord", "--vocab", "vocab.txt"), "no such file"),
