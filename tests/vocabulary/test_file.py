@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer, BertTokenizer
 
+from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.errors import InputError
+from qarib_tasks.vocabulary.build import build_vocab
 from qarib_tasks.vocabulary.file import MAX_ENTRIES, SPECIAL_TOKENS, ids_of, load_vocab
 from qarib_tasks.vocabulary.report import report, side_by_side
 from qarib_tasks.vocabulary.tokenizer_files import write_tokenizer
@@ -117,6 +120,18 @@ def test_transformers_and_our_conversion_give_the_same_ids(path: Path, tmp_path:
             assert theirs(line, add_special_tokens=False)["input_ids"] == ids
             assert theirs(line)["input_ids"] == [ours.id("[CLS]"), *ids, ours.id("[SEP]")]
             assert not unreachable & set(ids)
+
+
+def test_new_data_takes_such_a_vocabulary_with_every_line(tmp_path: Path) -> None:
+    given, text, new = CASES / "v7-extra-newlines.txt", tmp_path / "data.txt", tmp_path / "new" / "vocab.txt"
+    text.write_text("a\n")
+    config = VocabConfig(vocab_size=2002, vocab_file=str(given))
+    build_vocab(text, new, config, do_lower_case=True, random_seed=34)
+    assert new.read_bytes() == given.read_bytes()
+    vocabulary = json.loads((tmp_path / "new" / "tokenizer.json").read_text(encoding="utf-8"))["model"][
+        "vocab"
+    ]
+    assert vocabulary == read_vocab(given)
 
 
 def test_the_report_counts_such_lines_as_dead(tmp_path: Path) -> None:
