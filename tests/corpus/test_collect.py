@@ -44,9 +44,10 @@ def test_what_a_document_is(tmp_path: Path, document: str, expected: str) -> Non
 
 def test_invalid_utf8_is_replaced_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"good \xff\xfe bad\n" + "\ufffd".encode())
-    assert collected(config(tmp_path / "a.txt"), tmp_path) == "good \ufffd\ufffd bad\n\ufffd\n"
+    settings = config(tmp_path / "a.txt", source={"encoding_errors": "replace"})
+    assert collected(settings, tmp_path) == "good \ufffd\ufffd bad\n\ufffd\n"
     manifest = Manifest.read(tmp_path / "out" / "data.json")
-    assert manifest.statistics["replaced_characters"] == 2
+    assert manifest.statistics["undecodable_bytes"] == 2
 
 
 def test_limit_and_share(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import IO
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.reading.decompression import limited, unpacked
 from qarib_tasks.corpus.reading.delimited import read_csv
+from qarib_tasks.corpus.reading.encoding import utf8
 from qarib_tasks.corpus.reading.json_lines import read_json_lines
 from qarib_tasks.corpus.reading.records import Batches, Reading
 from qarib_tasks.corpus.reading.tables import read_parquet
@@ -87,12 +88,14 @@ def _read_stream(
         stream = unpacked(raw, packed)
         # A file that is not compressed cannot expand.
         bounded = stream if stream is raw else limited(stream, size, name)
+        reading.size = size if stream is raw else None
         readers: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
             "jsonl": read_json_lines,
             "csv": read_csv,
             "tsv": read_csv,
         }
-        yield from readers.get(form, read_text)(reading, bounded)
+        reader = readers.get(form, read_text)
+        yield from reader(reading, utf8(reading, bounded, as_is=reader is read_text))
 
 
 @contextmanager
@@ -146,5 +149,5 @@ def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str])
             inner = f"{name}/{member.filename}"
             with archive.open(member) as raw:
                 bounded = limited(raw, member.compress_size, inner)
-                yield from _read_stream(source, inner, bounded, member.compress_size, counts, "none")
+                yield from _read_stream(source, inner, bounded, member.file_size, counts, "none")
                 yield [""]

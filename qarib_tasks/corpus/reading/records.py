@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.corpus.reading.decoding import decoded
+from qarib_tasks.corpus.reading.guessing import likely_encoding, wrong_lines
 from qarib_tasks.errors import InputError
 
 LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory
 LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
 _MOST_NAMES, _NAME = 30, 40  # what a message lists
+HEAD = 1 << 20  # bytes at the start of a file that show what it is
+_WRONG_ENCODING = 0.01  # share of undecodable bytes that damage does not explain
 Batches = Iterator[list[str]]
 
 
@@ -21,16 +25,26 @@ class Reading:
 
     Attributes:
         source: the settings.
-        where: the file's name for messages.
-        counts: the reader adds to `lines_read`, `replaced_characters` and `skipped`; `line` is the number of
+        where: the file's whole path for messages, with the member's path if it is in an archive.
+        counts: the reader adds to `lines_read`, `undecodable_bytes` and `skipped`; `line` is the number of
             lines or rows that it has passed.
         form: the file's format, never "auto".
+        encoding: the file's encoding.
+        size: the number of bytes of the file when it is unpacked, if that is known before it is read.
+        passed: the number of bytes that were read.
+        ended: whether `passed` is all.
+        replaced: the number of bytes that could not be decoded.
     """
 
     source: SourceConfig
     where: str
     counts: Counter[str]
     form: str = "text"
+    encoding: str = "utf-8"
+    size: int | None = None
+    passed: int = 0
+    ended: bool = False
+    replaced: int = 0
 
     def unreadable(self, what: str, number: int, do: str = "Correct the record") -> None:
         """Count a record that cannot be read.
@@ -52,11 +66,58 @@ class Reading:
             )
 
     def text(self, data: bytes) -> str:
-        """Decode UTF-8; invalid bytes are replaced by U+FFFD and counted."""
-        text = data.decode("utf-8", errors="replace")
-        if "\ufffd" in text:
-            self.counts["replaced_characters"] += text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+        """Decode UTF-8; bytes that cannot be decoded are replaced by U+FFFD and counted.
+
+        Raises:
+            InputError: they are more than the source allows.
+        """
+        text, undecodable = decoded(data)
+        if undecodable:
+            self.undecodable(undecodable, data)
         return text
+
+    def undecodable(self, count: int, sample: bytes) -> None:
+        """Count bytes that cannot be decoded.
+
+        Args:
+            sample: bytes of the file, in which they occur.
+
+        Raises:
+            InputError: they are more than the source allows. It is raised as soon as that is certain, or
+                if there are so many that the file must have another encoding.
+        """
+        if count:
+            self.counts["undecodable_bytes"] += count
+            self.replaced += count
+        found, source = self.replaced, self.source
+        total = self.passed if self.ended else max(self.size or 0, self.passed)
+        certain = (
+            self.ended
+            or self.size is not None
+            or (self.passed >= HEAD and found > _WRONG_ENCODING * self.passed)
+        )
+        if source.encoding_errors == "replace" or not certain or found <= source.undecodable_share * total:
+            return
+        name = self.encoding.upper()
+        part, is_part = wrong_lines(sample) if self.encoding == "utf-8" else (sample, False)
+        likely = likely_encoding(part) if part else self.encoding
+        replace = "encoding_errors: replace (--encoding-errors replace) to read it all the same"
+        do = f"Set the encoding (--encoding), or {replace}"
+        if likely == self.encoding:
+            what, do = "the file is damaged", f"Correct the file, or set {replace}"
+        elif not likely:
+            what = "the encoding is unknown"
+        elif is_part:
+            what = f"some of its lines are {name}, others probably {likely}"
+            do = f"Convert these lines to UTF-8, or set {replace}"
+        else:
+            what = f"the encoding is probably {likely}"
+            do = f"Set encoding: {likely} (--encoding {likely}), or {replace}"
+        raise InputError(
+            f"{found:,} bytes ({found / max(self.passed, 1):.2%}) are not {name}; {what}",
+            where=self.where,
+            do=do,
+        )
 
 
 class Documents:

@@ -9,22 +9,42 @@ from qarib_tasks.corpus.reading.decompression import BLOCK
 from qarib_tasks.corpus.reading.records import LONGEST_LINE, Batches, Reading
 
 
+def _line_feeds(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield blocks in which every line ends with LF: instead of CRLF, CR, and of CRCRLF."""
+    held = b""
+    while block := stream.read(BLOCK):
+        if held or b"\r" in block:
+            block = held + block
+            # Until the next byte is known. CRCRLF is a line end that was converted twice.
+            ending = min(len(block) - len(block.rstrip(b"\r")), 2)
+            held = b"\r" * ending
+            block = block[: len(block) - ending]
+            block = block.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if block:
+            yield block
+    if held:
+        yield b"\n" * len(held)
+
+
 def raw_lines(reading: Reading, stream: IO[bytes], longest: int) -> Iterator[bytes]:
     """Yield blocks of complete lines; each line ends with a line feed, except possibly the last one.
+
+    A line of the file can end with LF, CRLF or CR.
 
     `counts["line"]` is the number of lines before the block.
     """
     counts = reading.counts
     counts["line"] = 0
     rest = b""
-    while block := stream.read(BLOCK):
+    blocks = _line_feeds(stream)
+    for block in blocks:
         data = rest + block
         end = data.rfind(b"\n") + 1
         first = data.find(b"\n")
         if (first if end else len(data)) > longest:
             reading.unreadable(f"the line is longer than {longest:,} bytes", counts["line"] + 1)
             while not end:
-                block = stream.read(BLOCK)
+                block = next(blocks, b"")
                 end = block.rfind(b"\n") + 1 if block else -1
                 data, first = block, block.find(b"\n")
             counts["line"] += 1

@@ -1,0 +1,181 @@
+"""Files of any encoding as streams of UTF-8 bytes, for the readers."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+from typing import IO, Any
+
+from qarib_tasks.corpus.reading.decoding import Decoder, complete_utf8, decoded, is_utf8, marked_encoding
+from qarib_tasks.corpus.reading.decompression import BLOCK
+from qarib_tasks.corpus.reading.guessing import likely_encoding, mistaken_decoding
+from qarib_tasks.corpus.reading.records import HEAD, Reading
+from qarib_tasks.errors import InputError
+
+log = logging.getLogger(__name__)
+MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8
+# A mark that begins a line, because files with marks were joined.
+_MARKS = re.compile(rb"(?<=[\r\n])(?:\xef\xbb\xbf)+")
+# What may be the beginning of a mark, or end the file: an end of file of CP/M is no text.
+_HELD = re.compile(rb"(?:\xef\xbb?|\x1a+)\Z")
+_SAMPLE = 1 << 15  # bytes in which text that was decoded wrongly is looked for
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
+_CONTROL_SHARE = 0.0001  # of the first megabyte's bytes
+_BINARY_SHARE = 0.01  # from which not even `encoding_errors: replace` helps
+
+
+def utf8(reading: Reading, stream: IO[bytes], *, as_is: bool = False) -> IO[bytes]:
+    """Return a stream of the file's text as UTF-8, without byte-order marks at the start of a line.
+
+    Args:
+        reading: its encoding is set to the file's.
+        as_is: bytes that are not UTF-8 stay, because the reader passes each to `Reading.text`.
+
+    Raises:
+        InputError: the file is not text, or has more undecodable bytes than the source allows. A later read
+            can raise it too.
+    """
+    text = _Text(reading, stream, as_is)
+    return io.BufferedReader(text, BLOCK)
+
+
+class _Text(io.RawIOBase):
+    def __init__(self, reading: Reading, stream: IO[bytes], as_is: bool) -> None:
+        self._reading = reading
+        self._stream = stream
+        self._as_is = as_is
+        head = _read_head(stream)
+        reading.passed, reading.ended = len(head), len(head) < HEAD
+        reading.encoding, start = _encoding_of(reading, head)
+        blocks = self._utf8_blocks if is_utf8(reading.encoding) else self._decoded
+        self._blocks = self._without_marks(blocks(head[start:]))
+        self._rest = memoryview(b"")
+        first = next(self._blocks, b"")
+        _check_text(reading, first[:HEAD])
+        self._rest = memoryview(first)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._blocks, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def _read(self) -> bytes:
+        block = self._stream.read(BLOCK) if not self._reading.ended else b""
+        self._reading.passed += len(block)
+        self._reading.ended = not block
+        return block
+
+    def _utf8_blocks(self, block: bytes) -> Iterator[bytes]:
+        rest = b""
+        while block:
+            if self._as_is:
+                yield block
+            else:
+                data = rest + block
+                valid, rest, undecodable = complete_utf8(data)
+                if undecodable:
+                    self._reading.undecodable(undecodable, data)
+                yield valid
+            block = self._read()
+        if rest:
+            self._reading.undecodable(len(rest), rest)
+            yield "\ufffd".encode()
+        self._reading.undecodable(0, b"")
+
+    def _decoded(self, block: bytes) -> Iterator[bytes]:
+        decoder = Decoder(self._reading.encoding)
+        while True:
+            text, undecodable = decoder.decode(block, final=not block)
+            if undecodable:
+                self._reading.undecodable(undecodable, block)
+            yield text.encode("utf-8", "replace")
+            if not block:
+                break
+            block = self._read()
+        self._reading.undecodable(0, b"")
+
+    def _without_marks(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        held, at_start = b"", True
+        for block in blocks:
+            data = held + block
+            found = _HELD.search(data, max(len(data) - 2, 0)) if data[-1:] in b"\xef\xbb\x1a" else None
+            held = b""
+            if found:
+                data, held = data[: found.start()], data[found.start() :]
+            if b"\xef" in data:
+                while at_start and data.startswith(MARK):
+                    data = data[len(MARK) :]
+                data = _MARKS.sub(b"", data)
+            if data:
+                at_start = data[-1] in b"\r\n"
+                yield data
+        if held.strip(b"\x1a"):
+            yield held
+
+
+def _read_head(stream: IO[bytes]) -> bytes:
+    blocks, size = [], 0
+    while size < HEAD and (block := stream.read(HEAD - size)):
+        blocks.append(block)
+        size += len(block)
+    return b"".join(blocks)
+
+
+def _encoding_of(reading: Reading, head: bytes) -> tuple[str, int]:
+    """Return the encoding of a file that begins with `head`, and the length of its byte-order mark."""
+    named = reading.source.encoding
+    marked, length = marked_encoding(head)
+    if marked:
+        if named != "auto" or marked != "utf-8":
+            log.info("%s: %s by its byte-order mark", reading.where, marked.upper())
+        return marked, length
+    if named == "auto" or is_utf8(named):
+        return "utf-8", 0
+    # Text in another encoding is never valid UTF-8, except for a few letters between ASCII.
+    _, _, undecodable = complete_utf8(head)
+    letters = len(head) - len(head.translate(None, bytes(range(128, 256))))
+    if letters >= 20 and not undecodable:
+        log.warning("%s: read as UTF-8, which it is, instead of %s", reading.where, named)
+        return "utf-8", 0
+    return named, 0
+
+
+def _check_text(reading: Reading, head: bytes) -> None:
+    """Refuse a file with control characters, and warn of one that was decoded wrongly before.
+
+    Args:
+        head: the start of the text, as UTF-8.
+    """
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    strict = reading.source.encoding_errors == "strict"
+    if controls > (_CONTROL_SHARE if strict else _BINARY_SHARE) * len(head):
+        likely = likely_encoding(head)
+        if likely.startswith("utf-16") and reading.encoding == "utf-8":
+            raise InputError(
+                f"not UTF-8; the encoding is probably {likely}",
+                where=reading.where,
+                do=f"Set encoding: {likely} (--encoding {likely})",
+            )
+        raise InputError(
+            f"not text (looks like binary data: {controls:,} control characters in the first {len(head):,} "
+            "bytes)",
+            where=reading.where,
+            do="Convert the file to text, or remove these characters",
+        )
+    lines = decoded(head[:_SAMPLE])[0].splitlines()[:200]
+    if mistake := mistaken_decoding(lines):
+        used, right = mistake
+        log.warning(
+            "%s: the text was damaged earlier: %s was read as %s and saved again. To repair it: "
+            "iconv -f UTF-8 -t %s FILE > REPAIRED%s",
+            reading.where, right.upper(), used.upper(), used,
+            "" if right == "utf-8" else f", and set encoding: {right} (--encoding {right})",
+        )  # fmt: skip

@@ -1,0 +1,120 @@
+"""Guesses the encoding of Arabic text that is not UTF-8, and finds text that was decoded wrongly earlier."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from qarib_tasks.corpus.reading.decoding import decoded
+
+_SAMPLE = 1 << 16  # bytes
+# The first of equal ones is chosen: Mac Arabic has the letters where ISO-8859-6 has them.
+_CANDIDATES = (
+    "utf-8", "windows-1256", "iso-8859-6", "mac-arabic", "cp720", "cp864", "utf-16-le", "utf-16-be",
+)  # fmt: skip
+_SURE = 0.6  # of a score; Cyrillic, Greek and Hebrew reach 0.57 in an encoding of Arabic
+_ARABIC_LETTERS = 0.3  # their least share of the letters of Arabic text
+# The letters by frequency, counted in tweets and books.
+_LETTERS = "اليمنوبرتهعكدحفسقجشةصأخطزذىضغثإئءظآؤ"
+_WEIGHTS = {letter: 1 - place / len(_LETTERS) for place, letter in enumerate(_LETTERS)}
+# How text is damaged: its bytes were decoded as the first and should have been decoded as the second.
+_MISTAKES = (
+    ("iso-8859-1", "utf-8"),
+    ("windows-1252", "utf-8"),
+    ("windows-1256", "utf-8"),
+    ("iso-8859-1", "windows-1256"),
+    ("windows-1252", "windows-1256"),
+    ("iso-8859-1", "iso-8859-6"),
+)
+_MISTAKEN_LINES = 0.1  # share of the lines, from which a file is said to be damaged
+
+
+def arabic_score(text: str) -> float:
+    """Return how much a text resembles Arabic: near 0.8 if it is Arabic, below 0 if it is decoded wrongly."""
+    text = unicodedata.normalize("NFKC", text)
+    total = count = 0.0
+    for character in text:
+        if character > "\x7f" and not character.isspace():
+            count += 1
+            total += _WEIGHTS.get(character, _weight_of_other(character))
+    letters, arabic = sum(map(str.isalpha, text)), sum(letter in _WEIGHTS for letter in text)
+    words = [word for word in text.split() if not word.isascii()]
+    if not arabic or arabic < _ARABIC_LETTERS * letters:
+        return min(total, 0.0)
+    # The article is the most frequent pair of letters.
+    return total / count + sum(word.startswith("ال") for word in words) / len(words)
+
+
+def _weight_of_other(character: str) -> float:
+    if "\u064b" <= character <= "\u0652":
+        return 0.5  # a diacritic
+    arabic = "\u0600" <= character <= "\u06ff" or "\u2000" <= character <= "\u206f"
+    return 0.0 if arabic or character > "\uffff" else -1.0  # Emoji are no sign of either.
+
+
+def likely_encoding(sample: bytes) -> str:
+    """Return the likely encoding of a part of a file; "" if there is none.
+
+    The detector of charset-normalizer is right about most scripts, but confuses the encodings of Arabic.
+    """
+    sample = sample[:_SAMPLE]
+    scores = {encoding: arabic_score(decoded(sample, encoding)[0]) for encoding in _CANDIDATES}
+    scores["cp864"] -= 0.1  # It has most letters where ISO-8859-6 has them, too, and is rare.
+    best = max(scores, key=scores.__getitem__)
+    if scores[best] > _SURE:
+        return best
+    from charset_normalizer import from_bytes
+
+    found = from_bytes(sample).best()
+    return found.encoding.replace("_", "-") if found else ""
+
+
+def wrong_lines(data: bytes) -> tuple[bytes, bool]:
+    """Return the lines that are not UTF-8 at all, and whether most lines with other letters than ASCII are."""
+    wrong, right = [], 0
+    for line in data.splitlines(keepends=True):
+        if line.isascii():
+            continue
+        letters = len(line) - len(line.translate(None, bytes(range(128, 256))))
+        if decoded(line)[1] * 2 > letters > 2:
+            wrong.append(line)
+        else:
+            right += 1
+    return b"".join(wrong), right > len(wrong)
+
+
+def mistaken_decoding(lines: Sequence[str]) -> tuple[str, str] | None:
+    """Find text whose bytes were decoded wrongly and saved again, such as "Ø§Ù„".
+
+    Args:
+        lines: a sample of a file.
+
+    Returns:
+        the encoding that was used and the right one; None if the text is in order.
+    """
+    lines = [line for line in lines if not line.isascii()]
+    found: dict[tuple[str, str], int] = {}
+    for line in lines:
+        scores = {mistake: _score_of_repair(line, *mistake) for mistake in _MISTAKES}
+        best = max(scores, key=scores.__getitem__)
+        if scores[best] > _SURE:
+            found[best] = found.get(best, 0) + 1
+    if sum(found.values()) <= _MISTAKEN_LINES * len(lines):
+        return None
+    return max(found, key=found.__getitem__)
+
+
+def _score_of_repair(line: str, used: str, right: str) -> float:
+    # Windows-1252 has five bytes without a character, which programs keep as they are.
+    data = b"".join(_byte(character, used) for character in line)
+    text, undecodable = decoded(data, right)
+    if undecodable * 20 > len(text) or sum(letter in _WEIGHTS for letter in text) < 3:
+        return 0.0
+    return arabic_score(text)
+
+
+def _byte(character: str, encoding: str) -> bytes:
+    try:
+        return character.encode(encoding)
+    except UnicodeEncodeError:
+        return bytes([ord(character)]) if "\x80" <= character <= "\x9f" else b"\xff"

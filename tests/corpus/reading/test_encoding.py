@@ -1,0 +1,233 @@
+"""Text in any encoding is read as what it is, or refused with the name of the likely encoding.
+
+Covers qarib_tasks/corpus/reading/decoding.py.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import logging
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from qarib_tasks.corpus.reading.decompression import BLOCK
+from qarib_tasks.corpus.reading.records import HEAD
+from qarib_tasks.errors import InputError
+from tests.support.cases import CASES, SENTENCES, lines
+
+TEXT = "\n".join(SENTENCES) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("e1-cp1256.txt", "windows-1256"),
+        ("e2-iso8859-6.txt", "iso-8859-6"),
+        ("e3-utf16le-bom.txt", "auto"),
+        ("e5-utf8-bom-crlf.txt", "auto"),
+        ("e6-cr-only.txt", "auto"),
+    ],
+)
+def test_twelve_sentences_of_twelve(name: str, encoding: str) -> None:
+    assert lines(CASES / name, encoding=encoding) == SENTENCES
+
+
+@pytest.mark.parametrize(
+    ("name", "likely", "share"),
+    [("e1-cp1256.txt", "windows-1256", "82.24%"), ("e2-iso8859-6.txt", "iso-8859-6", "82.24%")],
+)
+def test_an_encoding_that_is_not_named_is_guessed_in_the_error(name: str, likely: str, share: str) -> None:
+    with pytest.raises(InputError) as error:
+        lines(CASES / name)
+    assert error.value.where == str(CASES / name)
+    assert share in error.value.what
+    assert error.value.what.endswith(f"the encoding is probably {likely}")
+    assert error.value.do is not None
+    assert f"encoding: {likely} (--encoding {likely})" in error.value.do
+
+
+@pytest.mark.parametrize("mark", [False, True])
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp720", "cp1256"],
+)
+def test_an_encoding_that_is_named_or_marked(tmp_path: Path, encoding: str, mark: bool) -> None:
+    path = tmp_path / "a.txt"
+    begin = "\ufeff" if mark and encoding != "cp1256" and encoding != "cp720" else ""
+    path.write_bytes((begin + TEXT * 3000).encode(encoding))
+    assert lines(path, encoding=encoding) == SENTENCES * 3000
+    if begin:
+        assert lines(path) == SENTENCES * 3000
+
+
+def test_a_mark_is_obeyed_whatever_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for data in (TEXT.encode("utf-8-sig"), codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be")):
+        path.write_bytes(data)
+        assert lines(path, encoding="windows-1256") == SENTENCES
+
+
+def test_utf8_is_never_read_as_another_encoding(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    assert lines(path, encoding="windows-1256") == SENTENCES
+    assert f"{path}: read as UTF-8" in caplog.text
+    # A few letters between ASCII can be valid UTF-8 in either.
+    path.write_bytes("ok Ø§ ok\n".encode("cp1252"))
+    assert lines(path, encoding="cp1252") == ["ok Ø§ ok"]
+
+
+def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for encoding in ("utf-16-le", "utf-16-be"):
+        path.write_bytes(TEXT.encode(encoding))
+        with pytest.raises(InputError, match=f"the encoding is probably {encoding}") as error:
+            lines(path)
+        assert f"--encoding {encoding}" in str(error.value)
+
+
+def test_one_bad_byte_in_a_megabyte_is_replaced_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    data = TEXT.encode() * (HEAD // len(TEXT.encode()))
+    for place in (4, BLOCK - 1, BLOCK, len(data) - 1):
+        path.write_bytes(data[:place] + b"\xff" + data[place:])
+        counts: Counter[str] = Counter()
+        assert "\n".join(lines(path, counts)).count("\ufffd") >= 1
+        assert 1 <= counts["undecodable_bytes"] <= 3
+        assert counts["lines_read"] in (data.count(b"\n"), data.count(b"\n") + 1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_share_that_is_allowed_is_of_all_bytes(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / ("a.txt.gz" if packed else "a.txt")
+
+    def write(bad: int, total: int) -> None:
+        data = b"\xff" * bad + b"\n" + b"abc\n" * (total // 4)
+        path.write_bytes(gzip.compress(data[:total]) if packed else data[:total])
+
+    counts: Counter[str] = Counter()
+    for total in (100_000, 3_000_000):
+        write(total // 10_000, total)
+        lines(path, counts)
+        write(total // 10_000 + 1, total)
+        with pytest.raises(InputError, match=r"\(0.0[0-9]%\) are not UTF-8"):
+            lines(path)
+        lines(path, undecodable_share=0.001)
+        lines(path, encoding_errors="replace")
+    assert counts["undecodable_bytes"] == 10 + 300
+
+
+def test_a_long_file_in_another_encoding_is_refused_at_its_start(tmp_path: Path) -> None:
+    for name, data in (("a.txt", b""), ("a.txt.gz", b"")):
+        path = tmp_path / name
+        data = TEXT.encode("cp1256") * 15000
+        path.write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
+        counts: Counter[str] = Counter()
+        with pytest.raises(InputError, match="windows-1256"):
+            lines(path, counts)
+        assert counts["lines_read"] * 30 < len(data) // 2
+
+
+def test_every_byte_that_cannot_be_decoded_in_a_named_encoding_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("نعم\n".encode("iso-8859-6") + b"\xff\xfe\n")
+    counts: Counter[str] = Counter()
+    settings = {"encoding": "iso-8859-6", "encoding_errors": "replace"}
+    assert lines(path, counts, **settings) == ["نعم", "\ufffd\ufffd"]
+    assert counts["undecodable_bytes"] == 2
+    with pytest.raises(InputError, match="2 bytes .* are not ISO-8859-6"):
+        lines(path, encoding="iso-8859-6")
+
+
+def test_lines_of_two_encodings_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(TEXT.encode() * 3 + TEXT.encode("cp1256"))
+    with pytest.raises(InputError, match="some of its lines are UTF-8, others probably windows-1256"):
+        lines(path)
+    path.write_bytes(TEXT.encode() + "نعم".encode()[:-1] + b"\n")
+    with pytest.raises(InputError, match="the file is damaged"):
+        lines(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+@pytest.mark.parametrize("form", ["txt", "jsonl"])
+def test_line_ends_also_between_blocks(tmp_path: Path, end: str, form: str) -> None:
+    path = tmp_path / f"a.{form}"
+    line = '{"text": "نعم"}' if form == "jsonl" else "نعم"
+    size = len((line + end).encode())
+    for shift in range(1, 4):
+        before = "x" * (BLOCK % size + shift)
+        before = f'{{"text": "{before}"}}' if form == "jsonl" else before
+        path.write_bytes((before + end + (line + end) * (BLOCK // size + 9)).encode())
+        counts: Counter[str] = Counter()
+        assert lines(path, counts)[1:] == ["نعم"] * (BLOCK // size + 9)
+        assert counts["line"] == BLOCK // size + 10
+
+
+def test_mixed_line_ends_and_blank_lines_between_documents(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a\rb\nc\r\nd\r\re")
+    assert lines(path) == ["a", "b", "c", "d", "e"]
+    counts: Counter[str] = Counter()
+    lines(CASES / "e12-cr-only-600.txt", counts)
+    assert counts["lines_read"] == 600
+
+
+@pytest.mark.parametrize("form", ["txt", "jsonl"])
+def test_marks_of_files_that_were_joined_are_no_text(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"a.{form}"
+    part = '\ufeff{"text": "نعم"}\n' if form == "jsonl" else "\ufeffنعم\n"
+    for shift in range(5):
+        first = '{"text": "' + "x" * shift + '"}\n' if form == "jsonl" else "x" * shift + "\n"
+        path.write_bytes((first + "\ufeff" + part * (HEAD // len(part.encode()) + 9)).encode())
+        assert set(lines(path)) - {"x" * shift} == {"نعم"}
+    path.write_bytes("a\ufeffb\n".encode() + b"\x1a")
+    assert lines(path, format="text") == ["a\ufeffb"]
+
+
+@pytest.mark.parametrize("used", ["iso-8859-1", "windows-1252", "windows-1256"])
+def test_text_that_was_damaged_earlier_is_named(
+    tmp_path: Path, used: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.txt"
+    # As browsers do, which keep the bytes that windows-1252 does not define.
+    wrong = "".join(bytes([b]).decode(used, "ignore") or chr(b) for b in TEXT.encode())
+    path.write_text(wrong, encoding="utf-8")
+    lines(path)
+    assert f"{path}: the text was damaged earlier: UTF-8 was read as {used.upper()}" in caplog.text
+    assert f"iconv -f UTF-8 -t {used} FILE" in caplog.text
+
+
+def test_text_of_windows_read_as_latin(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.txt"
+    for right in ("windows-1256", "iso-8859-6"):
+        caplog.clear()
+        path.write_text(TEXT.encode(right).decode("iso-8859-1"), encoding="utf-8")
+        lines(path)
+        assert f"{right.upper()} was read as ISO-8859-1" in caplog.text
+        assert f"--encoding {right}" in caplog.text
+    caplog.clear()
+    lines(CASES / "e11-mojibake.txt")
+    assert "e11-mojibake.txt: the text was damaged" in caplog.text
+    caplog.clear()
+    path.write_text(TEXT + "Ça a été une journée à Noël, où était-ce? Größe und Fülle\n", encoding="utf-8")
+    lines(path)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_control_characters_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(TEXT.encode() + bytes(5))
+    with pytest.raises(InputError, match=r"not text \(looks like binary data: 5 control characters"):
+        lines(path)
+    path.write_bytes(TEXT.encode() * 100 + b"\x00\x07\v\f")
+    assert len(lines(path)) == 1201
+    # Asked for in so many words, but not if the file is binary.
+    path.write_bytes(TEXT.encode() + bytes(5))
+    assert len(lines(path, encoding_errors="replace")) == 13
+    path.write_bytes(bytes(range(256)) * 9)
+    with pytest.raises(InputError, match="not text"):
+        lines(path, encoding_errors="replace")
