@@ -39,13 +39,6 @@ def decoded(data: bytes, encoding: str = "utf-8") -> tuple[str, int]:
     return _counted(lambda: data.decode(encoding, _HANDLER))
 
 
-def complete_utf8(data: bytes) -> tuple[bytes, bytes, int]:
-    """Return the bytes up to the last complete character as valid UTF-8, the rest, and the bytes replaced."""
-    _found.bytes = 0
-    text, length = codecs.utf_8_decode(data, _HANDLER, False)
-    return (text.encode() if _found.bytes else data[:length]), data[length:], _found.bytes
-
-
 class Decoder:
     """Decodes a stream of bytes of any encoding, block by block."""
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from qarib_tasks.corpus.reading.decoding import Decoder, complete_utf8, decoded, is_utf8, marked_encoding
+from qarib_tasks.corpus.reading.decoding import Decoder, decoded, is_utf8, marked_encoding
 from qarib_tasks.corpus.reading.decompression import BLOCK
 from qarib_tasks.corpus.reading.guessing import likely_encoding, mistaken_decoding
 from qarib_tasks.corpus.reading.records import HEAD, Reading
@@ -26,30 +26,30 @@ _CONTROL_SHARE = 0.0001  # of the first megabyte's bytes
 _BINARY_SHARE = 0.01  # from which not even `encoding_errors: replace` helps
 
 
-def utf8(reading: Reading, stream: IO[bytes], *, as_is: bool = False) -> IO[bytes]:
+def utf8(reading: Reading, stream: IO[bytes]) -> IO[bytes]:
     """Return a stream of the file's text as UTF-8, without byte-order marks at the start of a line.
+
+    Bytes of a UTF-8 file that cannot be decoded are in the stream, for `Reading.text`: the text is decoded
+    only once.
 
     Args:
         reading: its encoding is set to the file's.
-        as_is: bytes that are not UTF-8 stay, because the reader passes each to `Reading.text`.
 
     Raises:
         InputError: the file is not text, or has more undecodable bytes than the source allows. A later read
             can raise it too.
     """
-    text = _Text(reading, stream, as_is)
-    return io.BufferedReader(text, BLOCK)
+    return io.BufferedReader(_Text(reading, stream), BLOCK)
 
 
 class _Text(io.RawIOBase):
-    def __init__(self, reading: Reading, stream: IO[bytes], as_is: bool) -> None:
+    def __init__(self, reading: Reading, stream: IO[bytes]) -> None:
         self._reading = reading
         self._stream = stream
-        self._as_is = as_is
         head = _read_head(stream)
         reading.passed, reading.ended = len(head), len(head) < HEAD
         reading.encoding, start = _encoding_of(reading, head)
-        blocks = self._utf8_blocks if is_utf8(reading.encoding) else self._decoded
+        blocks = self._as_it_is if is_utf8(reading.encoding) else self._decoded
         self._blocks = self._without_marks(blocks(head[start:]))
         self._rest = memoryview(b"")
         first = next(self._blocks, b"")
@@ -73,21 +73,10 @@ class _Text(io.RawIOBase):
         self._reading.ended = not block
         return block
 
-    def _utf8_blocks(self, block: bytes) -> Iterator[bytes]:
-        rest = b""
+    def _as_it_is(self, block: bytes) -> Iterator[bytes]:
         while block:
-            if self._as_is:
-                yield block
-            else:
-                data = rest + block
-                valid, rest, undecodable = complete_utf8(data)
-                if undecodable:
-                    self._reading.undecodable(undecodable, data)
-                yield valid
+            yield block
             block = self._read()
-        if rest:
-            self._reading.undecodable(len(rest), rest)
-            yield "\ufffd".encode()
         self._reading.undecodable(0, b"")
 
     def _decoded(self, block: bytes) -> Iterator[bytes]:
@@ -140,7 +129,7 @@ def _encoding_of(reading: Reading, head: bytes) -> tuple[str, int]:
     if named == "auto" or is_utf8(named):
         return "utf-8", 0
     # Text in another encoding is never valid UTF-8, except for a few letters between ASCII.
-    _, _, undecodable = complete_utf8(head)
+    _, undecodable = Decoder("utf-8").decode(head)
     letters = len(head) - len(head.translate(None, bytes(range(128, 256))))
     if letters >= 20 and not undecodable:
         log.warning("%s: read as UTF-8, which it is, instead of %s", reading.where, named)

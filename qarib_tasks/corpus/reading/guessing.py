@@ -70,7 +70,7 @@ def likely_encoding(sample: bytes) -> str:
 
 
 def wrong_lines(data: bytes) -> tuple[bytes, bool]:
-    """Return the lines that are not UTF-8 at all, and whether most lines with other letters than ASCII are."""
+    """Return the lines that are not UTF-8 at all, and whether most other ones are."""
     wrong, right = [], 0
     for line in data.splitlines(keepends=True):
         if line.isascii():

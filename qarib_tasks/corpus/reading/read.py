@@ -94,8 +94,7 @@ def _read_stream(
             "csv": read_csv,
             "tsv": read_csv,
         }
-        reader = readers.get(form, read_text)
-        yield from reader(reading, utf8(reading, bounded, as_is=reader is read_text))
+        yield from readers.get(form, read_text)(reading, utf8(reading, bounded))
 
 
 @contextmanager

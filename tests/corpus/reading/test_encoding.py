@@ -138,7 +138,7 @@ def test_every_byte_that_cannot_be_decoded_in_a_named_encoding_counts(tmp_path: 
     settings = {"encoding": "iso-8859-6", "encoding_errors": "replace"}
     assert lines(path, counts, **settings) == ["نعم", "\ufffd\ufffd"]
     assert counts["undecodable_bytes"] == 2
-    with pytest.raises(InputError, match="2 bytes .* are not ISO-8859-6"):
+    with pytest.raises(InputError, match=r"2 bytes .* are not ISO-8859-6"):
         lines(path, encoding="iso-8859-6")
 
 
