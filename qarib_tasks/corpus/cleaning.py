@@ -21,7 +21,6 @@ from qarib_tasks.corpus.characters import (
     WESTERN_DIGITS,
     characters,
     control_characters,
-    presentation_forms,
 )
 from qarib_tasks.corpus.cleaning_rules import (
     MENTION_PLACEHOLDER,
@@ -34,6 +33,7 @@ from qarib_tasks.corpus.cleaning_rules import (
     entities,
     mentions,
     other_letters,
+    presentation,
     published,
     table_rule,
     tidy,
@@ -56,7 +56,7 @@ class Cleaner:
 
     RULES: ClassVar[Mapping[str, TextRule]] = {
         "html_entities": entities,
-        "presentation_forms": table_rule(presentation_forms),
+        "presentation_forms": presentation,
         "tatweel": table_rule(lambda: {TATWEEL: ""}),
         "remove_diacritics": table_rule(cache(lambda: dict.fromkeys(characters(DIACRITICS), ""))),
         "lookalikes": table_rule(lambda: LOOKALIKES),

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 from qarib_tasks.corpus.characters import (
     ARABIC_LETTERS,
     CODE_POINTS,
+    DIACRITICS,
     EMOJI,
     OTHER_LETTERS,
     REGIONAL,
     SKIN_TONES,
+    TATWEEL,
     characters,
     control_characters,
     html_entities,
     membership,
+    presentation_forms,
 )
 
 if TYPE_CHECKING:
@@ -29,13 +32,35 @@ if TYPE_CHECKING:
 
 URL_PLACEHOLDER = "URL"
 MENTION_PLACEHOLDER = "@USER"
-LONGEST_REPEAT = 2  # of a letter; in no Arabic word does a letter occur three times in a row
+LONGEST_REPEAT = 2  # of a letter
+# These never occur three times in a row in a correct word. Consonants do, where a prefix or a suffix meets a
+# doubled one: تتتابع, تشتتت, يفككك, يجننني, بببغاء. So does waw at the start of a word: وووري.
+_NEVER_THREE = "ءآأؤإئاةهىيٱھہیە"
+_WAW = "و"
 _ENTITY = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-# A pattern that begins with a literal is searched many times faster than an alternative of two.
-_REST_OF_URL = r"[^\s<>\"«»،؛]+"
-_URLS = tuple(re.compile(start + _REST_OF_URL) for start in ("http://", "https://", r"www\."))
+# Signs that stand for words of their own, unlike U+FDF2 (Allah) and U+FDF4 (Muhammad), which take prefixes.
+_WORD_SIGNS = "\ufdf0\ufdf1\ufdf3\ufdf5\ufdf6\ufdf7\ufdf8\ufdf9\ufdfa\ufdfb\ufdfc"
+# A letter, digit or mark that is not ASCII.
+_WORD = (
+    "[\u00c0-\u05ff\u0610-\u061a\u0620-\u0669\u066e-\u06d3\u06d5-\u06dc\u06df-\u1fff\u2c00-\u2fff\u3040-\ufd3d"
+    "\ufd50-\ufdff\ufe70-\ufefc\uff10-\uffdc\U00010000-\U0001efff\U00020000-\U0003ffff]"
+)
+_ASCII = r"[!#-'*-;=?-Z\\^-~]"  # no spaces, quotation marks, angle, round or square brackets
+# Text often continues without a space after an address: https://t.co/Ab1Cdوشاركنا, https://t.co/Ab1Cd#مصر.
+# A word in another script is part of the address only in the name of the host and after a separator, as in
+# http://موقع.مصر, /wiki/مصر and ?q=مصر. A full stop or another mark at the end is part of the sentence.
+_REST_OF_URL = (
+    rf"(?:(?={_WORD}+(?:-{_WORD}+)*\.\w){_WORD}+(?:[.-]{_WORD}+)*|(?=[\w%[~-])(?!{_WORD}))"
+    rf"{_ASCII}*(?:(?:\({_ASCII}*\)|\[{_ASCII}*\]){_ASCII}*)*"
+    rf"(?:(?:(?<=[=_+-])|(?<=[^/:]/)|(?<=/@))(?:{_WORD}|\((?:{_WORD}|{_ASCII})*\))"
+    rf"(?:{_WORD}|(?![.,:;!?'*]{_WORD}){_ASCII}|(?<={_WORD}):(?={_WORD})|\((?:{_WORD}|{_ASCII})*\))*)?"
+    r"(?<![.,:;!?'*`|#])"
+)
+_REST = re.compile(_REST_OF_URL)
 # An email address is not a mention: the character before the @ decides.
 _MENTION = re.compile(r"@(?<![A-Za-z0-9_+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
+_ANY_WORD = rf"(?:\w|{_WORD})"
+_IS_WORD = re.compile(_ANY_WORD)
 # prepare_vocab.py: puts spaces around emoji, then replaces each run of characters that are neither word
 # characters nor emoji by a space, then each underscore.
 _PUBLISHED_EMOJI = "\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\u2600-\u27bf"
@@ -88,6 +113,28 @@ def table_rule(table: Callable[[], Mapping[str, str]]) -> TextRule:
     return lambda text: text.replaced(table())
 
 
+def presentation(text: Text) -> tuple[Text, int]:
+    """Replace presentation forms by letters; the words of a sign such as U+FDFA stay apart from others."""
+    result = text.text
+    for sign in sorted(text.present.intersection(_WORD_SIGNS)):
+        result = _joined(sign).sub(_apart, result)
+    apart = Text(result, text.present | {" "}) if len(result) != len(text.text) else text
+    return apart.replaced(presentation_forms())
+
+
+@cache
+def _joined(sign: str) -> re.Pattern[str]:
+    """Return a pattern of a sign directly after or before a word."""
+    return re.compile(f"{sign}(?:(?<={_ANY_WORD}{sign})|(?={_ANY_WORD}))")
+
+
+def _apart(match: re.Match[str]) -> str:
+    text, start, end = match.string, match.start(), match.end()
+    before = " " if start and _IS_WORD.match(text[start - 1]) else ""
+    after = " " if end < len(text) and _IS_WORD.match(text[end]) else ""
+    return before + match[0] + after
+
+
 def entities(text: Text) -> tuple[Text, int]:
     """Replace HTML entities such as `&amp;`. Control characters that result are cleaned at once."""
     if "&" not in text.text:
@@ -112,7 +159,7 @@ def entities(text: Text) -> tuple[Text, int]:
 
 
 def elongation(text: Text) -> tuple[Text, int]:
-    """Shorten runs of three or more of the same Arabic letter to two."""
+    """Shorten runs of the same Arabic letter to two: of four or more, and of three that no word has."""
     import numpy as np
 
     codes = text.codes
@@ -125,24 +172,66 @@ def elongation(text: Text) -> tuple[Text, int]:
     places = places[arabic_letters()[codes[places]]]
     if not len(places):
         return text, 0
+    letters = codes[places]
+    longer = np.diff(places) == 1
+    surplus = _never_three()[letters]
+    surplus[1:] |= longer
+    surplus[:-1] |= longer
+    waw = np.flatnonzero(letters == ord(_WAW))
+    first = places[waw] - LONGEST_REPEAT
+    surplus[waw] |= (first > 0) & _word_characters()[codes[first - 1]]
+    places = places[surplus]
+    if not len(places):
+        return text, 0
     kept = np.delete(codes, places).tobytes().decode("utf-32-le", errors="surrogatepass")
     return Text(kept, text.present), len(places)
 
 
 def urls(text: Text) -> tuple[Text, int]:
-    result, total = text.text, 0
-    for start, pattern in zip(("http:", "https:", "www."), _URLS, strict=True):
-        if start in result:
-            result, count = pattern.subn(URL_PLACEHOLDER, result)
-            total += count
-    return (Text(result, text.present | set(URL_PLACEHOLDER)), total) if total else (text, 0)
+    """Replace web addresses, with `http`, `https` or `www` in upper or lower case, by URL_PLACEHOLDER."""
+    result, total, present = text.text, 0, text.present
+    signs = (["://"] if {":", "/"} <= present else []) + ([f"{w}{w}." for w in "wW" if {w, "."} <= present])
+    for sign in signs:
+        result, count = _without_addresses(result, sign)
+        total += count
+    return (Text(result, present | set(URL_PLACEHOLDER + " ")), total) if total else (text, 0)
+
+
+def _without_addresses(text: str, sign: str) -> tuple[str, int]:
+    """Replace the addresses that have `sign` after their beginning."""
+    # Searching for a literal and looking back is many times faster than searching for each beginning.
+    parts, done = [], 0
+    place = text.find(sign)
+    while place >= 0:
+        before = text[max(place - 5, done) : place].lower()
+        long = 5 if before.endswith("https") else 4 if before.endswith("http") else 0
+        if sign != "://":
+            long = int(before.endswith("w"))
+        rest = _REST.match(text, place + len(sign)) if long else None
+        if rest:
+            parts += [text[done : place - long], _separated(URL_PLACEHOLDER, rest)]
+            done = rest.end()
+        place = text.find(sign, max(place + 1, done))
+    return ("".join([*parts, text[done:]]), len(parts) // 2) if parts else (text, 0)
 
 
 def mentions(text: Text) -> tuple[Text, int]:
     if "@" not in text.text:
         return text, 0
-    result, count = _MENTION.subn(MENTION_PLACEHOLDER, text.text)
-    return (Text(result, text.present | set(MENTION_PLACEHOLDER)), count) if count else (text, 0)
+    result, count = _MENTION.subn(_mention, text.text)
+    return (Text(result, text.present | set(MENTION_PLACEHOLDER + " ")), count) if count else (text, 0)
+
+
+def _mention(match: re.Match[str]) -> str:
+    return _separated(MENTION_PLACEHOLDER, match)
+
+
+def _separated(placeholder: str, match: re.Match[str]) -> str:
+    """Return the placeholder, with a space if a word follows the match directly."""
+    text, end = match.string, match.end()
+    if end == len(text) or text[end] < "\x80" or not _IS_WORD.match(text[end]):
+        return placeholder
+    return placeholder + " "
 
 
 def emoji(text: Text) -> tuple[Text, int]:
@@ -197,6 +286,17 @@ def _emoji_characters() -> frozenset[str]:
 @cache
 def arabic_letters() -> np.ndarray[Any, np.dtype[np.bool_]]:
     return membership(ARABIC_LETTERS)
+
+
+@cache
+def _word_characters() -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Letters and marks."""
+    return membership((*ARABIC_LETTERS, *DIACRITICS, (ord(TATWEEL), ord(TATWEEL))))
+
+
+@cache
+def _never_three() -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return membership((ord(letter), ord(letter)) for letter in _NEVER_THREE)
 
 
 @cache
