@@ -56,7 +56,11 @@ _REST_OF_URL = (
     rf"(?:{_WORD}|(?![.,:;!?'*]{_WORD}){_ASCII}|(?<={_WORD}):(?={_WORD})|\((?:{_WORD}|{_ASCII})*\))*)?"
     r"(?<![.,:;!?'*`|#])"
 )
-_REST = re.compile(_REST_OF_URL)
+# A pattern that begins with a literal is searched many times faster than an alternative of beginnings.
+_URLS = (
+    re.compile(rf"://(?:(?<=[hH][tT][tT][pP]://)|(?<=[hH][tT][tT][pP][sS]://)){_REST_OF_URL}"),
+    re.compile(rf"\.(?<=[wW][wW][wW]\.){_REST_OF_URL}"),
+)
 # An email address is not a mention: the character before the @ decides.
 _MENTION = re.compile(r"@(?<![A-Za-z0-9_+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
 _ANY_WORD = rf"(?:\w|{_WORD})"
@@ -190,29 +194,19 @@ def elongation(text: Text) -> tuple[Text, int]:
 def urls(text: Text) -> tuple[Text, int]:
     """Replace web addresses, with `http`, `https` or `www` in upper or lower case, by URL_PLACEHOLDER."""
     result, total, present = text.text, 0, text.present
-    signs = (["://"] if {":", "/"} <= present else []) + ([f"{w}{w}." for w in "wW" if {w, "."} <= present])
-    for sign in signs:
-        result, count = _without_addresses(result, sign)
-        total += count
+    for pattern, needed in zip(_URLS, ({":", "/"}, {"."}), strict=True):
+        if not needed <= present:
+            continue
+        parts, done = [], 0
+        for match in pattern.finditer(result):
+            first, last = match.start(), result[match.start() - 1]
+            first -= 3 if last in "wW" else 4 if last in "pP" else 5
+            parts += [result[done:first], _separated(URL_PLACEHOLDER, match)]
+            done = match.end()
+        if parts:
+            result = "".join([*parts, result[done:]])
+            total += len(parts) // 2
     return (Text(result, present | set(URL_PLACEHOLDER + " ")), total) if total else (text, 0)
-
-
-def _without_addresses(text: str, sign: str) -> tuple[str, int]:
-    """Replace the addresses that have `sign` after their beginning."""
-    # Searching for a literal and looking back is many times faster than searching for each beginning.
-    parts, done = [], 0
-    place = text.find(sign)
-    while place >= 0:
-        before = text[max(place - 5, done) : place].lower()
-        long = 5 if before.endswith("https") else 4 if before.endswith("http") else 0
-        if sign != "://":
-            long = int(before.endswith("w"))
-        rest = _REST.match(text, place + len(sign)) if long else None
-        if rest:
-            parts += [text[done : place - long], _separated(URL_PLACEHOLDER, rest)]
-            done = rest.end()
-        place = text.find(sign, max(place + 1, done))
-    return ("".join([*parts, text[done:]]), len(parts) // 2) if parts else (text, 0)
 
 
 def mentions(text: Text) -> tuple[Text, int]:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qarib_tasks.config.corpus import LINE_RULES, TEXT_RULES, CollectConfig, RuleName
+from qarib_tasks.config.corpus import DEFAULT_CLEANING, LINE_RULES, TEXT_RULES, CollectConfig, RuleName
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.corpus.cleaning import MOST_PASSES, Cleaner
@@ -130,6 +130,8 @@ def test_lines_do_not_depend_on_what_is_cleaned_with_them(texts: list[str]) -> N
         ("lookalikes", "کتاب ی ۱۲ ہ۔", "كتاب ي ١٢ ه."),
         ("western_digits", "١٢٣ ۴", "123 4"),
         ("elongation", "جمييييل هههه الله soooo", "جمييل هه الله soooo"),
+        ("elongation", "جدااا ههههه ههه رااائع جميييل حلوووو حلووو", "جداا هه هه راائع جمييل حلوو حلوو"),
+        ("elongation", "كانتتتتت", "كانتت"),
         ("urls", "انظر https://t.co/a?b=1#c وwww.x.org/y،نعم http://", "انظر URL وURL،نعم http://"),
         ("mentions", ".@someone مرحبا @USER a@b.c @_x1", ".@USER مرحبا @USER a@b.c @USER"),
         ("emoji", "ها😂😂نعم👍🏻👍🏻 🇶🇦🇸🇦❤️.", "ها 😂 😂 نعم 👍🏻 👍🏻 🇶🇦 🇸🇦 ❤ ."),
@@ -146,6 +148,75 @@ def test_lines_do_not_depend_on_what_is_cleaned_with_them(texts: list[str]) -> N
 )
 def test_what_a_rule_does(rule: str, before: str, after: str | None) -> None:
     assert cleaned(before, rule) == after
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("وتشتتت", "تتتابع", "تتتبع", "تتتالى", "فتتتلمذ", "تفتتت شتتتهم"),
+        *("بببغاء وبببغاوين", "يشككك في يفكككم", "يجننني يقنننا", "لللغة", "ووورِيَ الثرى", "فقال وووجه"),
+        *("عَلَّلَ وَوُورِيَ", "القاهرة", "الله", "ممن", "يتخلل"),
+        *("#السعودية_اليوم", "@مستخدم", "a.b@c.d", "٪٥٠", "«نعم» (لا)", "ﷺ"),
+    ],
+)
+def test_correct_words_pass_the_default_rules(words: str) -> None:
+    expected = words.replace("ﷺ", "صلى الله عليه وسلم")
+    assert Cleaner(CollectConfig(cleaning=DEFAULT_CLEANING[:-3])).clean([words]) == [expected]
+
+
+def test_waw_three_times_is_a_word_only_at_its_start() -> None:
+    assert cleaned("وووري ثم وووري", "elongation") == "وووري ثم وووري"
+    assert cleaned("هووو هُووو هـووو", "elongation") == "هوو هُوو هـوو"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("https://t.co/Ab1Cdوشاركنا رأيك", "URL وشاركنا رأيك"),
+        ("HTTPS://t.co/Ab Http://a.b WWW.x.org Www.x.orgنعم", "URL URL URL URL نعم"),
+        ("https://ar.wikipedia.org/wiki/مصر نعم", "URL نعم"),
+        ("(https://ar.wikipedia.org/wiki/مصر_(دولة)) نعم", "(URL) نعم"),
+        ("https://ar.wikipedia.org/wiki/%D9%85%D8%B5%D8%B1_(x)، نعم", "URL، نعم"),
+        ("https://ar.wikipedia.org/wiki/خاص:بحث#قسم؛ لا", "URL؛ لا"),
+        ("http://موقع.وزارة-الاتصالات.مصر/ نعم www.موقع.com/أ", "URL نعم URL"),
+        ("https://a.b/?q=مصر&x=نعم+لا", "URL"),
+        ("https://a.b/2020/مقال-عن-مصر/", "URL"),
+        ("https://youtube.com/@قناة", "URL"),
+        ("هل رأيت https://a.b؟ https://a.b. https://a.b!", "هل رأيت URL؟ URL. URL!"),
+        ("https://t.co/Ab1Cd.وشاركنا https://t.co/Ab1Cd#مصر", "URL.وشاركنا URL#مصر"),
+        ("https://a.b/مصر.وهذا «https://a.b»", "URL.وهذا «URL»"),
+        ("https://t.co/Ab😂نعم", "URL😂نعم"),
+        ("http:// http://… http://نعم https://، www. نعم", "http:// http://… http://نعم https://، www. نعم"),
+        ("x://a.b htp://a.b", "x://a.b htp://a.b"),
+    ],
+)
+def test_an_address_ends_before_the_word_that_follows_it(before: str, after: str) -> None:
+    assert cleaned(before, "urls") == after
+    cleaner = Cleaner(CollectConfig(cleaning=("urls",)))
+    cleaner.clean([before])
+    assert cleaner.counts["urls"] == after.count("URL")
+
+
+@pytest.mark.parametrize("end", ["(" * 3000, "." * 30000, "[a" * 3000, "/م(" * 3000, "/م.-" * 3000])
+def test_no_address_takes_long(end: str) -> None:
+    """Each of these would take hours with a pattern that tries every way to end the address."""
+    assert (cleaned("https://a.b/" + end, "urls") or "").startswith("URL")
+
+
+def test_a_word_after_a_mention_stays_a_word() -> None:
+    assert cleaned("@user_1مرحبا (@user)، @USERمرحبا", "mentions") == "@USER مرحبا (@USER)، @USERمرحبا"
+
+
+def test_the_words_of_a_sign_stay_apart_from_others() -> None:
+    rules = ("presentation_forms", "lookalikes")
+    assert cleaned("النبيﷺقال: النبيُّﷺ ﷺ.", *rules) == (
+        "النبي صلى الله عليه وسلم قال: النبيُّ صلى الله عليه وسلم صلى الله عليه وسلم."
+    )
+    assert cleaned("ﷹﷲﷷﷸ وﷲ 5﷼", *rules) == "صلى الله عليه وسلم والله 5 ريال"
+
+
+def test_the_end_of_an_ayah_separates_words() -> None:
+    assert cleaned("الرحيم۝الحمد ۝١") == "الرحيم الحمد ١"
 
 
 def test_control_characters_and_spaces_always_go() -> None:
