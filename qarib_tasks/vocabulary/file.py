@@ -98,6 +98,8 @@ def _decode(data: bytes, path: Path) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
+        if encoding == "utf-8" and b"\0" in data:
+            raise _not_text(path) from None
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"invalid {encoding.removesuffix('-sig').upper()}",
@@ -109,14 +111,17 @@ def _decode(data: bytes, path: Path) -> str:
     return text
 
 
+def _not_text(path: Path) -> InputError:
+    what = "not text, or UTF-16 without a byte-order mark"
+    return InputError(what, where=path, do="Use a vocab.txt in UTF-8, not compressed")
+
+
 def _missing(token: str, entries: Sequence[str], ids: dict[str, int], path: Path) -> InputError:
     """Return the error for a vocabulary without a special token; it names what the file seems to be."""
     what = f"the special token {token} is missing"
     filled = [entry for entry in entries[:1000] if entry]
     if any("\0" in entry for entry in filled):
-        return InputError(
-            "not text, or UTF-16 without a byte-order mark", where=path, do="Save the file as UTF-8"
-        )
+        return _not_text(path)
     if filled and 2 * sum(1 for entry in filled if SCORED.fullmatch(entry)) > len(filled):
         what = (
             "its lines have a piece, a tab and a number, as in SentencePiece's .vocab; not BERT's vocab.txt"

@@ -1,7 +1,6 @@
 """The vocabulary: every line of it can be produced, and it is the same at each run.
 
-Covers qarib_tasks/vocabulary/file.py, qarib_tasks/vocabulary/sentencepiece.py,
-qarib_tasks/vocabulary/tokenizer_files.py.
+Covers qarib_tasks/vocabulary/sentencepiece.py, qarib_tasks/vocabulary/tokenizer_files.py.
 """
 
 from __future__ import annotations

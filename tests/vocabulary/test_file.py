@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -169,13 +170,16 @@ def test_what_is_no_vocabulary_is_refused_by_name(name: str, message: str) -> No
         (S.encode() + b"a\n\xff\n", r"vocab\.txt:7: invalid UTF-8"),
         (S.encode("utf-16") + b"\0", "invalid UTF-16"),
         (S.encode("utf-16-le"), "UTF-16 without a byte-order mark"),
+        ((S + "ش\n").encode("utf-16-le") + b"\xff", "UTF-16 without a byte-order mark"),
+        (gzip.compress(S.encode(), mtime=0), "not text, or UTF-16"),
+        ((S + "قال\n").encode("cp1256"), r"vocab\.txt:6: invalid UTF-8"),
         (S.replace("\n", "\r").encode(), "its lines end with CR alone"),
         (S.encode() + b"a\n[PAD]\n", r"vocab\.txt:7: \[PAD\] is repeated.*such as \[UNUSED_6\]"),
         (b'{"version": "1.0"}\n', "JSON, not a vocabulary"),
         (S.encode() + b"a\n" * MAX_ENTRIES, "more than 1,000,000 entries"),
         (b"[PAD]\n", r"vocab\.txt:1: the special token \[UNK\] is missing"),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_unusable_files(tmp_path: Path, data: bytes, message: str) -> None:
     vocab = tmp_path / "vocab.txt"
