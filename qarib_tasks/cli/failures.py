@@ -48,7 +48,7 @@ def failure(error: BaseException, options: Mapping[str, str] | None = None) -> s
         return with_options(str(error), options or {})
     if isinstance(error, MemoryError):
         return f"out of memory. Use a machine with more memory{_debug()}"
-    message = " ".join(str(error).split())[:MOST_CHARACTERS] or type(error).__name__
+    message = " ".join(str(error).split())[:MOST_CHARACTERS].rstrip(".") or type(error).__name__
     if isinstance(error, OSError):
         where = error.filename if error.filename is not None else _path_near(error)
         do = TO_DO.get(error.errno or 0, _see_debug())

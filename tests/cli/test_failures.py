@@ -1,0 +1,211 @@
+"""What a command says when it fails: one line, and the traceback only on request."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from qarib_tasks.cli import failures
+from qarib_tasks.cli import main as command_line
+from qarib_tasks.cli.failures import failure, with_options
+from qarib_tasks.cli.main import cli, run_command
+from qarib_tasks.cli.options import options_of
+from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.errors import InputError
+
+
+def read(path: Path) -> str:
+    """Something of ours that reads a file."""
+    return path.read_text(encoding="utf-8")
+
+
+def arrow(path: Path) -> None:
+    import pyarrow.parquet
+
+    pyarrow.parquet.read_table(path)
+
+
+def sentencepiece(path: Path) -> None:
+    import sentencepiece
+
+    sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+
+def safetensors(path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    load_file(path)
+
+
+def tokenizers(path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    Tokenizer.from_file(str(path))
+
+
+def full(path: Path) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def out_of_memory(path: Path) -> None:
+    raise MemoryError
+
+
+def interrupted(path: Path) -> None:
+    raise KeyboardInterrupt
+
+
+def bug(path: Path) -> None:
+    raise KeyError("a bug")
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], object]], None]:
+    """Let `qarib split` call a function with the path of its data."""
+
+    def use(function: Callable[[Path], object]) -> None:
+        @click.command("split")
+        @click.argument("data", type=click.Path(path_type=Path))
+        def split(data: Path) -> None:
+            function(data)
+
+        monkeypatch.setitem(cli.commands, "split", split)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("function", "line"),
+    [
+        (full, "qarib: error: {path}: No space left on device. Free disk space, then run the command again"),
+        (arrow, "qarib: error: {path}: pyarrow: Could not open Parquet"),
+        (sentencepiece, "qarib: error: {path}: sentencepiece: "),
+        (safetensors, "qarib: error: {path}: safetensors"),
+        (tokenizers, "qarib: error: {path}: "),
+        (lambda path: json.loads("{"), "qarib: error: {path}: json: Expecting property name"),
+        (lambda path: read(path), "qarib: error: {path}: not UTF-8: byte 0xff at 0. Save the file as UTF-8"),
+        (lambda path: path.mkdir(), "qarib: error: {path}: File exists. Choose another path"),
+        (lambda path: (path / "x").open(), "qarib: error: {path}/x: Not a directory. Correct the path"),
+        (lambda path: path.parent.open(), "qarib: error: {folder}: Is a directory. Give the path of a file"),
+        (out_of_memory, "qarib: error: out of memory. Use a machine with more memory"),
+        (bug, "qarib: error: internal error: KeyError: 'a bug'. This is a bug: run the command again with "),
+    ],
+)
+def test_an_error_is_one_line_with_the_path(
+    tmp_path: Path,
+    failing: Callable[[Callable[[Path], object]], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    function: Callable[[Path], object],
+    line: str,
+) -> None:
+    monkeypatch.setattr(failures, "OURS", SAMPLE.parent)  # The functions of this file, too.
+    path = tmp_path / "file"
+    path.write_bytes(b"\xff not what it should be" * 10)
+    failing(function)
+    assert run_command(["split", str(path)]) == 1
+    out, error = capsys.readouterr()
+    assert error.startswith(line.format(path=path, folder=tmp_path))
+    assert error.count("\n") == 1
+    assert not out
+
+
+def test_the_traceback_is_shown_on_request(
+    tmp_path: Path,
+    failing: Callable[[Callable[[Path], object]], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QARIB_DEBUG", "1")
+    failing(bug)
+    assert run_command(["split", "x"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in error
+    assert error.splitlines()[-1].startswith("qarib: error: internal error: KeyError")
+
+
+def test_ctrl_c(
+    failing: Callable[[Callable[[Path], object]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(interrupted)
+    assert run_command(["split", "x"]) == 130
+    assert capsys.readouterr().err.strip() == "qarib: interrupted"
+
+
+def test_where_to_report_a_bug_is_in_the_project_file() -> None:
+    project = tomllib.loads((SAMPLE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["urls"]["Issues"].startswith("https://")
+
+
+def test_on_the_command_line_messages_name_options() -> None:
+    options = options_of(cli.commands["collect"]) | options_of(cli.commands["vocab"])
+    for text, shown in (
+        ("Correct the record, or raise skip_at_most", "Correct the record, or raise --skip-at-most"),
+        ("Set `encoding: windows-1256`", "Set `--encoding windows-1256`"),
+        ("Set `header: false`, and `field`", "Set `--no-header`, and `--field`"),
+        ("Set vocab_size to 500.", "Set --size to 500."),
+        ("vocab_size: Input should be less", "--size: Input should be less"),
+        ("Check `cleaning`", "Check `--clean`"),
+        ("the limit; my_vocab_size and vocab_size.txt, a/vocab_size", None),
+    ):
+        assert with_options(text, options) == (shown or text)
+    assert failure(InputError("bad", where="a", do="Set `limit`"), options) == "a: bad. Set `--limit`"
+
+
+def test_settings_in_a_file_keep_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.jsonl").write_text("{\n")
+    Path("run.yaml").write_text("collect: {sources: [{name: mine, path: bad.jsonl}]}\n")
+    assert run_command(["collect", "--config", "run.yaml", "-o", "out/data.txt"]) == 1
+    assert "raise skip_at_most" in capsys.readouterr().err
+    assert run_command(["collect", "bad.jsonl", "-o", "out/data.txt"]) == 1
+    assert "raise --skip-at-most" in capsys.readouterr().err
+
+
+def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
+    code = (
+        "import sys; from qarib_tasks.cli import main\n"
+        "main.cli.commands['split'].callback = lambda **_: print('line\\n' * 100_000)\n"
+        "sys.exit(main.run_command(['split', 'a', 'b']))"
+    )
+    command = f'"{sys.executable}" -c "$CODE" | head -n 1; echo "${{PIPESTATUS[0]}}"'
+    environment = {**os.environ, "CODE": code}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=SAMPLE.parent, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("line\n1\n", "")
+    with Path("/dev/full").open("w") as file:
+        small = code.replace("100_000", "1")
+        done = subprocess.run(
+            [sys.executable, "-c", small], cwd=SAMPLE.parent, stdout=file, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("qarib: error: No space left on device")
+    assert "Traceback" not in done.stderr
+
+
+def test_arguments_that_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["split", "a", os.fsdecode(b"out/\xc7")]) == 1
+    assert capsys.readouterr().err == (
+        "qarib: error: out/\\xc7: the name of the file is not UTF-8. Rename the file\n"
+    )
+
+
+def test_main_ends_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["qarib", "split", "nowhere", "x"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

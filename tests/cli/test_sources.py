@@ -1,0 +1,78 @@
+"""The names of the sources of `qarib collect`, and standard input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qarib_tasks.cli.main import run_command
+from qarib_tasks.cli.sources import source_names
+from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.presets import SAMPLE
+
+LINE = "ذهب سامي إلى السوق صباح اليوم\n"
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["tweets.jsonl.gz"], ["tweets"]),
+        (["2023/tweets.jsonl", "2024/tweets.jsonl.gz", "TWEETS.txt"], ["tweets", "tweets-2", "TWEETS-3"]),
+        (["tweets.2023.txt", "w3-ar_EG-en.txt.zip"], ["tweets.2023", "w3-ar_EG-en"]),
+        (["books/*.txt", "books/", "data-*.csv", "[ab]/*"], ["books", "books-2", "data", "text"]),
+        (["كتب/قصص الأنبياء.txt", "حَدَّثَنا.txt"], ["قصص_الأنبياء", "ح_د_ث_نا"]),
+        (["https://host.example/a/file.txt?v=1.gz", "gs://bucket/x/*.jsonl"], ["file", "x"]),
+        (["-", "...", "½.txt", "a" * 300 + ".txt"], ["stdin", "text", "text-2", "a" * 60]),
+    ],
+)
+def test_sources_are_named_after_their_files(paths: list[str], names: list[str]) -> None:
+    assert source_names(paths) == names
+    for name in names:
+        SourceConfig(name=name, path="any")
+
+
+def test_a_file_that_exists_keeps_what_is_in_its_brackets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("book [2013].txt").touch()
+    assert source_names(["book [2013].txt", "book [2014].txt"]) == ["book_2013", "book"]
+    assert source_names(["."]) == [tmp_path.name]
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qarib_tasks.cli", "collect", "-", "-o", "data.txt"]
+    environment = {"PYTHONPATH": str(SAMPLE.parent), "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    for data, status, message in (
+        (LINE.encode(), 0, "1 lines, 1 documents"),
+        (b'{"text": 1}\n', 1, "standard input:1: "),
+    ):
+        more = [] if status == 0 else ["--format", "jsonl"]
+        done = subprocess.run(
+            [*command, *more], cwd=tmp_path, env=environment, input=data, capture_output=True
+        )
+        assert done.returncode == status
+        assert message in (done.stdout + done.stderr).decode()
+        assert not list((tmp_path / "temporary").iterdir())
+    assert (tmp_path / "data.txt").read_text(encoding="utf-8") == LINE
+
+
+def test_a_file_given_twice_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/data1.txt").write_text(LINE, encoding="utf-8")
+    Path("in/data[1].txt").write_text("اشترت ليلى ثلاثة كتب جديدة\n", encoding="utf-8")
+    assert not run_command(
+        ["collect", "in/data1.txt", "in/data[1].txt", "in/*", "./in/data1.txt", "-o", "out/data.txt"]
+    )
+    assert "2 lines, 2 documents; 0 duplicates" in capsys.readouterr().out
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in Path("out").glob("*.json")]
+    inputs = [record["name"] for manifest in manifests for record in manifest.get("inputs", ())]
+    assert inputs == ["data1/data1.txt", "data_1/data[1].txt"]
