@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.corpus.characters import CODE_POINTS, DIACRITICS, TATWEEL, characters
-from qarib_tasks.corpus.reading.decompression import BLOCK
+from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.sampling import Keys
 from qarib_tasks.errors import ConfigError
 

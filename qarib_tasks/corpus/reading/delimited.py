@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import IO, Any
 
+from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.reading.columns import places_of
-from qarib_tasks.corpus.reading.decompression import BLOCK
 from qarib_tasks.corpus.reading.dialect import Dialect, Layout, is_blank, layout_of
 from qarib_tasks.corpus.reading.records import LONGEST_RECORD, Batches, Documents, Reading
 from qarib_tasks.errors import InputError

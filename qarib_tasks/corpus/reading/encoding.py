@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from qarib_tasks.corpus.reading.decoding import Decoder, decoded, is_utf8, marked_encoding
-from qarib_tasks.corpus.reading.decompression import BLOCK
-from qarib_tasks.corpus.reading.guessing import likely_encoding, mistaken_decoding
+from qarib_tasks.corpus.content.decoding import Decoder, decoded, is_utf8, marked_encoding
+from qarib_tasks.corpus.content.decompression import BLOCK
+from qarib_tasks.corpus.content.guessing import likely_encoding, mistaken_decoding
 from qarib_tasks.corpus.reading.records import HEAD, Reading
 from qarib_tasks.errors import InputError
 

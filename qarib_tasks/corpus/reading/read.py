@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.corpus.reading.decompression import limited, unpacked
+from qarib_tasks.corpus.content.decompression import limited, unpacked
 from qarib_tasks.corpus.reading.delimited import read_csv
 from qarib_tasks.corpus.reading.encoding import utf8
 from qarib_tasks.corpus.reading.json_lines import read_json_lines

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.corpus.reading.decoding import decoded
-from qarib_tasks.corpus.reading.guessing import likely_encoding, wrong_lines
+from qarib_tasks.corpus.content.decoding import decoded
+from qarib_tasks.corpus.content.guessing import likely_encoding, wrong_lines
 from qarib_tasks.errors import InputError
 
 LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
-from qarib_tasks.corpus.reading.decompression import BLOCK
+from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.reading.records import LONGEST_LINE, Batches, Reading
 
 

@@ -1,6 +1,6 @@
 """Text in any encoding is read as what it is, or refused with the name of the likely encoding.
 
-Covers qarib_tasks/corpus/reading/decoding.py.
+Covers qarib_tasks/corpus/content/decoding.py.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.corpus.reading.decompression import BLOCK
+from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.reading.records import HEAD
 from qarib_tasks.errors import InputError
-from tests.support.cases import CASES, SENTENCES, lines
+from tests.support.collecting import CASES, SENTENCES, lines_of
 
 TEXT = "\n".join(SENTENCES) + "\n"
 
@@ -32,7 +32,7 @@ TEXT = "\n".join(SENTENCES) + "\n"
     ],
 )
 def test_twelve_sentences_of_twelve(name: str, encoding: str) -> None:
-    assert lines(CASES / name, encoding=encoding) == SENTENCES
+    assert lines_of(CASES / name, encoding=encoding) == SENTENCES
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_twelve_sentences_of_twelve(name: str, encoding: str) -> None:
 )
 def test_an_encoding_that_is_not_named_is_guessed_in_the_error(name: str, likely: str, share: str) -> None:
     with pytest.raises(InputError) as error:
-        lines(CASES / name)
+        lines_of(CASES / name)
     assert error.value.where == str(CASES / name)
     assert share in error.value.what
     assert error.value.what.endswith(f"the encoding is probably {likely}")
@@ -58,26 +58,26 @@ def test_an_encoding_that_is_named_or_marked(tmp_path: Path, encoding: str, mark
     path = tmp_path / "a.txt"
     begin = "\ufeff" if mark and encoding != "cp1256" and encoding != "cp720" else ""
     path.write_bytes((begin + TEXT * 3000).encode(encoding))
-    assert lines(path, encoding=encoding) == SENTENCES * 3000
+    assert lines_of(path, encoding=encoding) == SENTENCES * 3000
     if begin:
-        assert lines(path) == SENTENCES * 3000
+        assert lines_of(path) == SENTENCES * 3000
 
 
 def test_a_mark_is_obeyed_whatever_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for data in (TEXT.encode("utf-8-sig"), codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be")):
         path.write_bytes(data)
-        assert lines(path, encoding="windows-1256") == SENTENCES
+        assert lines_of(path, encoding="windows-1256") == SENTENCES
 
 
 def test_utf8_is_never_read_as_another_encoding(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.txt"
     path.write_text(TEXT, encoding="utf-8")
-    assert lines(path, encoding="windows-1256") == SENTENCES
+    assert lines_of(path, encoding="windows-1256") == SENTENCES
     assert f"{path}: read as UTF-8" in caplog.text
     # A few letters between ASCII can be valid UTF-8 in either.
     path.write_bytes("ok Ø§ ok\n".encode("cp1252"))
-    assert lines(path, encoding="cp1252") == ["ok Ø§ ok"]
+    assert lines_of(path, encoding="cp1252") == ["ok Ø§ ok"]
 
 
 def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
     for encoding in ("utf-16-le", "utf-16-be"):
         path.write_bytes(TEXT.encode(encoding))
         with pytest.raises(InputError, match=f"the encoding is probably {encoding}") as error:
-            lines(path)
+            lines_of(path)
         assert f"--encoding {encoding}" in str(error.value)
 
 
@@ -95,7 +95,7 @@ def test_one_bad_byte_in_a_megabyte_is_replaced_and_counted(tmp_path: Path) -> N
     for place in (4, BLOCK - 1, BLOCK, len(data) - 1):
         path.write_bytes(data[:place] + b"\xff" + data[place:])
         counts: Counter[str] = Counter()
-        assert "\n".join(lines(path, counts)).count("\ufffd") >= 1
+        assert "\n".join(lines_of(path, counts)).count("\ufffd") >= 1
         assert 1 <= counts["undecodable_bytes"] <= 3
         assert counts["lines_read"] in (data.count(b"\n"), data.count(b"\n") + 1)
 
@@ -111,12 +111,12 @@ def test_the_share_that_is_allowed_is_of_all_bytes(tmp_path: Path, packed: bool)
     counts: Counter[str] = Counter()
     for total in (100_000, 3_000_000):
         write(total // 10_000, total)
-        lines(path, counts)
+        lines_of(path, counts)
         write(total // 10_000 + 1, total)
         with pytest.raises(InputError, match=r"\(0.0[0-9]%\) are not UTF-8"):
-            lines(path)
-        lines(path, undecodable_share=0.001)
-        lines(path, encoding_errors="replace")
+            lines_of(path)
+        lines_of(path, undecodable_share=0.001)
+        lines_of(path, encoding_errors="replace")
     assert counts["undecodable_bytes"] == 10 + 300
 
 
@@ -127,7 +127,7 @@ def test_a_long_file_in_another_encoding_is_refused_at_its_start(tmp_path: Path)
         path.write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
         counts: Counter[str] = Counter()
         with pytest.raises(InputError, match="windows-1256"):
-            lines(path, counts)
+            lines_of(path, counts)
         assert counts["lines_read"] * 30 < len(data) // 2
 
 
@@ -136,20 +136,20 @@ def test_every_byte_that_cannot_be_decoded_in_a_named_encoding_counts(tmp_path: 
     path.write_bytes("نعم\n".encode("iso-8859-6") + b"\xff\xfe\n")
     counts: Counter[str] = Counter()
     settings = {"encoding": "iso-8859-6", "encoding_errors": "replace"}
-    assert lines(path, counts, **settings) == ["نعم", "\ufffd\ufffd"]
+    assert lines_of(path, counts, **settings) == ["نعم", "\ufffd\ufffd"]
     assert counts["undecodable_bytes"] == 2
     with pytest.raises(InputError, match=r"2 bytes .* are not ISO-8859-6"):
-        lines(path, encoding="iso-8859-6")
+        lines_of(path, encoding="iso-8859-6")
 
 
 def test_lines_of_two_encodings_in_one_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(TEXT.encode() * 3 + TEXT.encode("cp1256"))
     with pytest.raises(InputError, match="some of its lines are UTF-8, others probably windows-1256"):
-        lines(path)
+        lines_of(path)
     path.write_bytes(TEXT.encode() + "نعم".encode()[:-1] + b"\n")
     with pytest.raises(InputError, match="the file is damaged"):
-        lines(path)
+        lines_of(path)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
@@ -163,16 +163,16 @@ def test_line_ends_also_between_blocks(tmp_path: Path, end: str, form: str) -> N
         before = f'{{"text": "{before}"}}' if form == "jsonl" else before
         path.write_bytes((before + end + (line + end) * (BLOCK // size + 9)).encode())
         counts: Counter[str] = Counter()
-        assert lines(path, counts)[1:] == ["نعم"] * (BLOCK // size + 9)
+        assert lines_of(path, counts)[1:] == ["نعم"] * (BLOCK // size + 9)
         assert counts["line"] == BLOCK // size + 10
 
 
 def test_mixed_line_ends_and_blank_lines_between_documents(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"a\rb\nc\r\nd\r\re")
-    assert lines(path) == ["a", "b", "c", "d", "e"]
+    assert lines_of(path) == ["a", "b", "c", "d", "e"]
     counts: Counter[str] = Counter()
-    lines(CASES / "e12-cr-only-600.txt", counts)
+    lines_of(CASES / "e12-cr-only-600.txt", counts)
     assert counts["lines_read"] == 600
 
 
@@ -183,9 +183,9 @@ def test_marks_of_files_that_were_joined_are_no_text(tmp_path: Path, form: str) 
     for shift in range(5):
         first = '{"text": "' + "x" * shift + '"}\n' if form == "jsonl" else "x" * shift + "\n"
         path.write_bytes((first + "\ufeff" + part * (HEAD // len(part.encode()) + 9)).encode())
-        assert set(lines(path)) - {"x" * shift} == {"نعم"}
+        assert set(lines_of(path)) - {"x" * shift} == {"نعم"}
     path.write_bytes("a\ufeffb\n".encode() + b"\x1a")
-    assert lines(path, format="text") == ["a\ufeffb"]
+    assert lines_of(path, format="text") == ["a\ufeffb"]
 
 
 @pytest.mark.parametrize("used", ["iso-8859-1", "windows-1252", "windows-1256"])
@@ -196,7 +196,7 @@ def test_text_that_was_damaged_earlier_is_named(
     # As browsers do, which keep the bytes that windows-1252 does not define.
     wrong = "".join(bytes([b]).decode(used, "ignore") or chr(b) for b in TEXT.encode())
     path.write_text(wrong, encoding="utf-8")
-    lines(path)
+    lines_of(path)
     assert f"{path}: the text was damaged earlier: UTF-8 was read as {used.upper()}" in caplog.text
     assert f"iconv -f UTF-8 -t {used} FILE" in caplog.text
 
@@ -206,15 +206,15 @@ def test_text_of_windows_read_as_latin(tmp_path: Path, caplog: pytest.LogCapture
     for right in ("windows-1256", "iso-8859-6"):
         caplog.clear()
         path.write_text(TEXT.encode(right).decode("iso-8859-1"), encoding="utf-8")
-        lines(path)
+        lines_of(path)
         assert f"{right.upper()} was read as ISO-8859-1" in caplog.text
         assert f"--encoding {right}" in caplog.text
     caplog.clear()
-    lines(CASES / "e11-mojibake.txt")
+    lines_of(CASES / "e11-mojibake.txt")
     assert "e11-mojibake.txt: the text was damaged" in caplog.text
     caplog.clear()
     path.write_text(TEXT + "Ça a été une journée à Noël, où était-ce? Größe und Fülle\n", encoding="utf-8")
-    lines(path)
+    lines_of(path)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -222,12 +222,12 @@ def test_control_characters_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(TEXT.encode() + bytes(5))
     with pytest.raises(InputError, match=r"not text \(looks like binary data: 5 control characters"):
-        lines(path)
+        lines_of(path)
     path.write_bytes(TEXT.encode() * 100 + b"\x00\x07\v\f")
-    assert len(lines(path)) == 1201
+    assert len(lines_of(path)) == 1201
     # Asked for in so many words, but not if the file is binary.
     path.write_bytes(TEXT.encode() + bytes(5))
-    assert len(lines(path, encoding_errors="replace")) == 13
+    assert len(lines_of(path, encoding_errors="replace")) == 13
     path.write_bytes(bytes(range(256)) * 9)
     with pytest.raises(InputError, match="not text"):
-        lines(path, encoding_errors="replace")
+        lines_of(path, encoding_errors="replace")

@@ -149,7 +149,7 @@ def test_a_moses_zip_gives_its_arabic_side(tmp_path: Path) -> None:
 def test_a_zip_that_unpacks_to_a_thousand_times_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qarib_tasks.corpus.reading.decompression.FREE_EXPANSION", 1 << 20)
+    monkeypatch.setattr("qarib_tasks.corpus.content.decompression.FREE_EXPANSION", 1 << 20)
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.txt", "w") as member:
         for _ in range(20):
@@ -162,7 +162,7 @@ def test_a_zip_that_unpacks_to_a_thousand_times_its_size(
 def test_other_archives_that_unpack_without_end(
     tmp_path: Path, packed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qarib_tasks.corpus.reading.decompression.FREE_EXPANSION", 1 << 20)
+    monkeypatch.setattr("qarib_tasks.corpus.content.decompression.FREE_EXPANSION", 1 << 20)
     path = tmp_path / f"bomb.txt.{packed}"
     path.write_bytes(PACKERS[packed](b"a\n" * (1 << 20)))
     refused(path, tmp_path, "unpacks to more than 200 times")

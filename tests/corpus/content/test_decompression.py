@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from qarib_tasks.corpus.reading import decompression
-from qarib_tasks.corpus.reading.decompression import limited, unpacked
+from qarib_tasks.corpus.content import decompression
+from qarib_tasks.corpus.content.decompression import limited, unpacked
 from qarib_tasks.errors import InputError
 
 TEXT = "نص طويل\n".encode() * 5000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from qarib_tasks.corpus.reading.decoding import decoded
+from qarib_tasks.corpus.content.decoding import decoded
 
 _SAMPLE = 1 << 16  # bytes
 # The first of equal ones is chosen: Mac Arabic has the letters where ISO-8859-6 has them.

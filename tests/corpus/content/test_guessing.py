@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qarib_tasks.config.presets import SAMPLE
-from qarib_tasks.corpus.reading.guessing import likely_encoding, mistaken_decoding
-from tests.support.cases import SENTENCES
+from qarib_tasks.corpus.content.guessing import likely_encoding, mistaken_decoding
+from tests.support.collecting import SENTENCES
 
 # Mac Arabic has the letters where ISO-8859-6 has them.
 ENCODINGS = {"utf-8", "windows-1256", "iso-8859-6", "cp720", "utf-16-le", "utf-16-be"}

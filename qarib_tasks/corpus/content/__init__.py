@@ -1,0 +1,1 @@
+"""What the bytes of a source file are: compression, archive, format, encoding."""
