@@ -72,8 +72,8 @@ def _missing(reading: Reading, columns: Sequence[str], names: Sequence[str], hea
             do=f"Use a number from 1 to {len(columns)}: {listed(columns)}",
         )
     do = f"Use one of these columns: {listed(columns)}"
-    if len(columns) == 1:
-        do += ". If these are several columns of a CSV or TSV file, set delimiter"
+    if len(columns) == 1 and reading.form in ("csv", "tsv"):
+        do += ". If these are several columns, set delimiter"
     if _is_data(columns):
         do += ". If this first row is text, set header to false and field to the number of a column"
     return InputError(f"no column {wanted}", where=reading.where, do=do)

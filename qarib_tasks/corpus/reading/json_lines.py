@@ -1,33 +1,310 @@
-"""JSON Lines: a record per line."""
+"""JSON: a record per line, or records in a list or one after the other, on any number of lines."""
 
 from __future__ import annotations
 
 import json
-from typing import IO
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any, cast
 
+from qarib_tasks.corpus.reading.decompression import BLOCK
 from qarib_tasks.corpus.reading.records import (
     LONGEST_RECORD,
     Batches,
     Documents,
     Reading,
     field_of,
-    first_field,
+    listed,
 )
 from qarib_tasks.corpus.reading.text import raw_lines
+from qarib_tasks.errors import InputError
+
+_BATCH = 1000  # lines that are yielded at once, about
+_MARK = b"\xef\xbb\xbf"  # byte-order mark
+_SPACE = re.compile(r"[\s\ufeff]*")
+_DECODER = json.JSONDecoder()
 
 
 def read_json_lines(reading: Reading, stream: IO[bytes]) -> Batches:
-    source, documents = reading.source, Documents(reading)
+    """Yield the lines of the texts in a JSON file.
+
+    If the first record does not end where its line does, or the records are in a list, the file is read
+    record by record. Otherwise, it is read line by line, and an invalid line can be skipped.
+
+    Raises:
+        InputError: the JSON is invalid, or more records than allowed have no text.
+    """
+    head = stream.read(BLOCK)
+    again = cast(IO[bytes], _Again(head, stream))
+    documents = Documents(reading)
+    if _is_by_line(head):
+        yield from _read_lines(reading, again, documents)
+        return
+    lines: list[str] = []
+    for number, record in _Values(reading, again).values():
+        lines += _lines_of_record(reading, documents, record, number)
+        reading.counts["line"] = number
+        if len(lines) > _BATCH:
+            yield lines
+            lines = []
+    yield lines
+
+
+class _Again:
+    """A stream whose first bytes have been read."""
+
+    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
+        self._head = head
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        head, self._head = self._head, b""
+        return head or self._stream.read(size)
+
+
+def _is_by_line(head: bytes) -> bool:
+    text = head.decode("utf-8", errors="replace")
+    text = text[_SPACE.match(text).end() :]  # type: ignore[union-attr]
+    if text.startswith("["):
+        return False
+    line = text.partition("\n")[0].rstrip()
+    try:
+        _, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        # Invalid, or an object that is longer than the head.
+        return line != "{"
+    return end == len(line)
+
+
+def _read_lines(reading: Reading, stream: IO[bytes], documents: Documents) -> Batches:
     for data in raw_lines(reading, stream, LONGEST_RECORD):
         batch: list[str] = []
         for number, line in enumerate(data.split(b"\n"), start=reading.counts["line"] + 1):
-            if not line.strip():
+            line = line.strip().removeprefix(_MARK)
+            if not line:
                 continue
             try:
-                record = json.loads(reading.text(line))
-            except (ValueError, RecursionError) as error:
-                reading.unreadable(f"invalid JSON: {error}", number)
+                records = _records(reading.text(line))
+            except json.JSONDecodeError as error:
+                reading.unreadable(f"invalid JSON: {error.msg} at column {error.colno}", number)
                 continue
-            group = field_of(record, source.group) if source.group else None
-            batch += documents.lines(first_field(record, source.fields), group, number)
+            except RecursionError:
+                reading.unreadable("invalid JSON: too deep", number)
+                continue
+            for record in records:
+                batch += _lines_of_record(reading, documents, record, number)
         yield batch
+
+
+def _records(line: str) -> list[object]:
+    """Return the values in a line, which usually is one."""
+    try:
+        return [json.loads(line)]
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise
+    records, place = list[object](), 0
+    while place < len(line):
+        record, place = _DECODER.raw_decode(line, place)
+        records.append(record)
+        place = _SPACE.match(line, place).end()  # type: ignore[union-attr]
+    return records
+
+
+class _Values:
+    """The values in a stream, one after the other, or in lists; one of them is in memory."""
+
+    def __init__(self, reading: Reading, stream: IO[bytes]) -> None:
+        self._reading = reading
+        self._stream = stream
+        self._bytes = b""
+        self._text = ""
+        self._place = 0
+        self._line, self._counted = 1, 0
+
+    def values(self) -> Iterator[tuple[int, object]]:
+        """Yield each value with the number of the line in which it begins.
+
+        Raises:
+            InputError: the JSON is invalid, or ends inside a list or a value.
+        """
+        in_list = after_value = after_comma = False
+        while True:
+            self._place = _SPACE.match(self._text, self._place).end()  # type: ignore[union-attr]
+            if self._place == len(self._text):
+                if self._more():
+                    continue
+                if in_list:
+                    raise self._error("the file ends inside a list", self._place)
+                return
+            mark = self._text[self._place]
+            if in_list and mark == "]" and not after_comma:
+                in_list = after_value = False
+            elif in_list and after_value:
+                if mark != ",":
+                    raise self._error("invalid JSON: Expecting ',' or ']'", self._place)
+                after_value, after_comma = False, True
+            elif mark == "[" and not in_list:
+                in_list = True
+            else:
+                yield self._line_of(self._place), self._value()
+                after_value, after_comma = True, False
+                continue
+            self._place += 1
+
+    def _value(self) -> object:
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._place)
+            except json.JSONDecodeError as error:
+                # It may be incomplete.
+                if self._more():
+                    continue
+                raise self._error(f"invalid JSON: {error.msg}", error.pos) from None
+            except RecursionError:
+                raise self._error("invalid JSON: too deep", self._place) from None
+            # A number at the end may have more digits.
+            if end == len(self._text) and self._text[end - 1] not in '}]"' and self._more():
+                continue
+            self._place = end
+            return value
+
+    def _more(self) -> bool:
+        """Read as much again as is not used yet; return whether there is more."""
+        self._line_of(self._place)
+        rest = self._text[self._place :]
+        if len(rest) > LONGEST_RECORD:
+            raise self._error(
+                f"invalid JSON, or a record longer than {LONGEST_RECORD:,} characters", self._place
+            )
+        parts, size = [rest], 0
+        while size <= len(rest):
+            data = self._bytes + self._stream.read(BLOCK)
+            if len(data) == len(self._bytes):
+                parts.append(self._reading.text(data))
+                self._bytes = b""
+                break
+            end = _end_of_characters(data)
+            parts.append(self._reading.text(data[:end]))
+            self._bytes = data[end:]
+            size += len(parts[-1])
+        self._text, self._place, self._counted = "".join(parts), 0, 0
+        return len(self._text) > len(rest)
+
+    def _line_of(self, place: int) -> int:
+        """Return the number of the line; no later call asks for an earlier place."""
+        self._line += self._text.count("\n", self._counted, place)
+        self._counted = place
+        return self._line
+
+    def _error(self, what: str, place: int) -> InputError:
+        return InputError(
+            what,
+            where=f"{self._reading.where}:{self._line_of(place)}",
+            do="Correct the file, or write one record per line, which can be skipped",
+        )
+
+
+def _end_of_characters(data: bytes) -> int:
+    """Return where the last complete character ends."""
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte >= 0xC0:
+            return len(data) - back
+        if byte < 0x80:
+            break
+    return len(data)
+
+
+def _lines_of_record(reading: Reading, documents: Documents, record: object, number: int) -> list[str]:
+    if not isinstance(record, dict):
+        reading.unreadable(f"{type(record).__name__} instead of an object with fields", number)
+        return []
+    source = reading.source
+    text = text_of(record, source.fields)
+    if text is None or isinstance(text, dict):
+        what, do = _fault(record, text, source.fields)
+        # If other records have the field, another field is no help.
+        reading.unreadable(what, number, "Correct the record" if reading.counts["lines_read"] else do)
+        return []
+    group = field_of(record, source.group) if source.group else None
+    return documents.lines(text, group, number)
+
+
+def _fault(record: Mapping[str, Any], text: object, names: Sequence[str]) -> tuple[str, str]:
+    """Return what is wrong with a record whose text is an object or does not exist, and what to do."""
+    wanted = " or ".join(map(repr, names))
+    if form := _form_of_pandas(record):
+        return f"a table in the form {form!r} of pandas, not records", _AS_RECORDS
+    if text is None and any(_has(record, name) for name in names):
+        return f"no text in field {wanted}: it is null", "Correct the record"
+    do = f"Use one of these fields: {listed(_texts(record) or list(record))}"
+    return (f"no field {wanted}" if text is None else f"an object instead of text in field {wanted}"), do
+
+
+_AS_RECORDS = "Write the file with DataFrame.to_json(path, orient='records', lines=True)"
+
+
+def text_of(record: Mapping[str, Any], names: Sequence[str]) -> object:
+    """Return the text of a record: the first of the fields that it has.
+
+    A tweet's `text` may be cut short. Its full text is preferred, if the tweet has it.
+    """
+    for name in names:
+        above, _, last = name.rpartition(".")
+        if last == "text":
+            tweet = field_of(record, above) if above else record
+            if isinstance(tweet, dict) and (full := _full_text(tweet, given=names != ("text",))):
+                return full
+        if (value := field_of(record, name)) is not None:
+            return value
+    return None
+
+
+def _full_text(tweet: Mapping[str, Any], given: bool) -> str:
+    """Return the text of a tweet that has another field for it; "" if it has none.
+
+    Args:
+        given: the field is the user's choice.
+    """
+    extended = tweet.get("extended_tweet")
+    if not isinstance(extended, dict) or not tweet.get("truncated", True):
+        extended = tweet if not given and tweet.get("text") is None else {}
+    full = extended.get("full_text")
+    return full if isinstance(full, str) else ""
+
+
+def _has(record: object, name: str) -> bool:
+    if isinstance(record, dict) and name in record:
+        return True
+    above, _, last = name.rpartition(".")
+    inner = field_of(record, above) if above else None
+    return isinstance(inner, dict) and last in inner
+
+
+def _texts(record: Mapping[str, Any], above: str = "", depth: int = 3) -> list[str]:
+    """Return the names of the fields that hold text."""
+    names: list[str] = []
+    for name, value in record.items():
+        if isinstance(value, str):
+            names.append(above + name)
+        elif isinstance(value, dict) and depth > 1:
+            names += _texts(value, f"{above}{name}.", depth - 1)
+    return names
+
+
+def _form_of_pandas(record: Mapping[str, Any]) -> str:
+    """Return what form of a table a JSON object has; "" for a record."""
+    if {"columns", "data"} <= record.keys() and isinstance(record["data"], list):
+        return "split"
+    if {"schema", "data"} <= record.keys() and isinstance(record["data"], list):
+        return "table"
+    if not record or not all(isinstance(value, dict) for value in record.values()):
+        return ""
+    if all(name.isdecimal() for name in record):
+        return "index"
+    # Each column is an object from the rows' numbers to their values.
+    keys = [list(value) for value in record.values()]
+    if all(some == keys[0] and some and all(key.isdecimal() for key in some) for some in keys):
+        return "columns"
+    return ""

@@ -23,7 +23,7 @@ from qarib_tasks.corpus.reading.delimited import read_csv
 from qarib_tasks.corpus.reading.encoding import utf8
 from qarib_tasks.corpus.reading.json_lines import read_json_lines
 from qarib_tasks.corpus.reading.records import Batches, Reading
-from qarib_tasks.corpus.reading.tables import read_parquet
+from qarib_tasks.corpus.reading.tables import read_arrow, read_parquet
 from qarib_tasks.corpus.reading.text import read_text
 from qarib_tasks.errors import ConfigError, InputError
 
@@ -34,6 +34,7 @@ _FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
 }
 _COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst", ".zip": "zip"}
 
@@ -78,6 +79,9 @@ def _read_stream(
         )
     reading = Reading(source, name, counts, form)
     with _file_errors(reading), raw:
+        if form == "arrow" and packed == "none":
+            yield from read_arrow(reading, raw)
+            return
         if form == "parquet":
             if packed != "none":
                 raise ConfigError(

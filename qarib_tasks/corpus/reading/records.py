@@ -169,11 +169,6 @@ def field_of(record: object, name: str) -> object:
     return record
 
 
-def first_field(record: object, names: Sequence[str]) -> object:
-    """Return the value of the first of the fields that the record has; None if it has none."""
-    return next((value for name in names if (value := field_of(record, name)) is not None), None)
-
-
 def listed(names: Sequence[str]) -> str:
     """Return the names for a message, each cut to a readable length."""
     shown = [name if len(name) <= _NAME else name[:_NAME] + "…" for name in names[:_MOST_NAMES]]

@@ -1,41 +1,90 @@
-"""Tables in columns: Parquet."""
+"""Tables in columns: Parquet and Arrow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import IO, Any
 
+from qarib_tasks.corpus.reading.columns import places_of
 from qarib_tasks.corpus.reading.records import Batches, Documents, Reading
-from qarib_tasks.errors import InputError
 
 ROWS = 1000  # rows of a table that are read at once
+_FILE_MAGIC = b"ARROW1"
 
 
-def wanted_columns(reading: Reading, columns: list[str]) -> list[str]:
-    fields = reading.source.fields
-    field = next((name for name in fields if name in columns), fields[0])
-    wanted = [name for name in (field, reading.source.group) if name]
-    for name in wanted:
-        if name not in columns:
-            raise InputError(
-                f"no column {name!r}",
-                where=reading.where,
-                do=f"Use one of these columns: {', '.join(columns)}",
-            )
-    return wanted
+@dataclass(frozen=True)
+class _Column:
+    """A column, or a field inside a column of objects.
+
+    Attributes:
+        place: of the column, from 0.
+        name: of the column.
+        nth: how many columns before it have the same name.
+        inside: the names from the column to the field.
+    """
+
+    place: int
+    name: str
+    nth: int
+    inside: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        return ".".join((self.name, *self.inside))
+
+    def of(self, batch: Any) -> Any:
+        """Return its values in a record batch, which may lack other columns."""
+        import pyarrow.compute
+
+        places = [place for place, name in enumerate(batch.schema.names) if name == self.name]
+        values = batch.column(places[self.nth])
+        for name in self.inside:
+            values = pyarrow.compute.struct_field(values, name)
+        return values
 
 
-def lines_of_rows(reading: Reading, batches: Iterator[Any], wanted: list[str]) -> Batches:
+def _columns(schema: Any) -> list[_Column]:
+    import pyarrow
+
+    def fields(of: Any) -> Iterator[tuple[str, ...]]:
+        if not pyarrow.types.is_struct(of):
+            yield ()
+            return
+        for field in of:
+            yield from ((field.name, *inside) for inside in fields(field.type))
+
+    names = schema.names
+    return [
+        _Column(place, field.name, names[:place].count(field.name), inside)
+        for place, field in enumerate(schema)
+        for inside in fields(field.type)
+    ]
+
+
+def _wanted(reading: Reading, schema: Any) -> tuple[list[_Column], _Column | None]:
+    columns = _columns(schema)
+    places, group = places_of(reading, [column.path for column in columns])
+    return [columns[place] for place in places], None if group is None else columns[group]
+
+
+def _lines_of_batches(
+    reading: Reading, batches: Iterable[Any], wanted: list[_Column], group: _Column | None
+) -> Batches:
     """Yield the lines of pyarrow's record batches."""
     documents, number = Documents(reading), 0
     for batch in batches:
-        columns = [batch.column(name).to_pylist() for name in wanted]
-        lines: list[str] = []
-        for text, *group in zip(*columns, strict=True):
-            number += 1
-            lines += documents.lines(text, group[0] if group else None, number)
-        reading.counts["line"] = number
-        yield lines
+        for start in range(0, batch.num_rows, ROWS):
+            part = batch.slice(start, ROWS)
+            texts = [column.of(part).to_pylist() for column in wanted]
+            groups = group.of(part).to_pylist() if group else [None] * part.num_rows
+            lines: list[str] = []
+            for each, row in zip(groups, zip(*texts, strict=True), strict=True):
+                number += 1
+                text = next((value for value in row if value is not None), None)
+                lines += documents.lines(text, each, number)
+            reading.counts["line"] = number
+            yield lines
 
 
 def read_parquet(reading: Reading, raw: IO[bytes]) -> Batches:
@@ -43,5 +92,36 @@ def read_parquet(reading: Reading, raw: IO[bytes]) -> Batches:
 
     # Without pre-buffering and with a small buffer, pyarrow holds no row group in memory.
     with pyarrow.parquet.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20) as table:
-        wanted = wanted_columns(reading, table.schema_arrow.names)
-        yield from lines_of_rows(reading, table.iter_batches(ROWS, columns=wanted, use_threads=False), wanted)
+        wanted, group = _wanted(reading, table.schema_arrow)
+        names = [column.path for column in (*wanted, *filter(None, [group]))]
+        batches = table.iter_batches(ROWS, columns=names, use_threads=False)
+        yield from _lines_of_batches(reading, batches, wanted, group)
+
+
+def read_arrow(reading: Reading, raw: IO[bytes]) -> Batches:
+    """Yield the lines of the texts in an Arrow file or stream, which the library datasets writes.
+
+    A record batch is in memory; of a file that is not compressed, only the pages that are used.
+    """
+    import pyarrow.ipc
+
+    with _opened(raw) as stream:
+        is_file = stream.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+        stream.seek(0)
+        opened = pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream
+        with opened(stream) as table:
+            wanted, group = _wanted(reading, table.schema)
+        stream.seek(0)
+        used = sorted({column.place for column in (*wanted, *filter(None, [group]))})
+        with opened(stream, options=pyarrow.ipc.IpcReadOptions(included_fields=used)) as table:
+            batches = map(table.get_batch, range(table.num_record_batches)) if is_file else table
+            yield from _lines_of_batches(reading, batches, wanted, group)
+
+
+def _opened(raw: IO[bytes]) -> Any:
+    import pyarrow
+
+    name = getattr(raw, "name", None)
+    if isinstance(name, str):
+        return pyarrow.memory_map(name)
+    return pyarrow.PythonFile(raw, mode="r")
