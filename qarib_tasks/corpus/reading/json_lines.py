@@ -157,10 +157,11 @@ class _Values:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._place)
             except json.JSONDecodeError as error:
+                after = error.pos - self._place
                 # It may be incomplete.
                 if self._more():
                     continue
-                raise self._error(f"invalid JSON: {error.msg}", error.pos) from None
+                raise self._error(f"invalid JSON: {error.msg}", self._place + after) from None
             except RecursionError:
                 raise self._error("invalid JSON: too deep", self._place) from None
             # A number at the end may have more digits.

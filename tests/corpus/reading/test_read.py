@@ -1,7 +1,6 @@
 """Formats and compressions, and files made to do harm or cut short: an error, never half a corpus.
 
-Covers qarib_tasks/corpus/reading/records.py, qarib_tasks/corpus/reading/text.py,
-qarib_tasks/corpus/reading/json_lines.py and qarib_tasks/corpus/reading/tables.py.
+Covers qarib_tasks/corpus/reading/records.py and qarib_tasks/corpus/reading/text.py.
 """
 
 from __future__ import annotations

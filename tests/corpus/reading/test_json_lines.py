@@ -1,0 +1,191 @@
+"""JSON in its forms: a record per line, lists, records on several lines, tables of pandas, tweets."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.loading import from_dict
+from qarib_tasks.corpus.reading.decompression import BLOCK
+from qarib_tasks.corpus.reading.json_lines import text_of
+from qarib_tasks.corpus.reading.read import read
+from qarib_tasks.corpus.reading.records import LONGEST_RECORD
+from qarib_tasks.errors import InputError
+
+CASES = Path(__file__).parents[2] / "data" / "cases"
+SENTENCES = [line.split("\t")[2] for line in (CASES / "c12-no-header.tsv").read_text("utf-8").splitlines()]
+
+
+def documents(path: Path, counts: Counter[str] | None = None, **settings: Any) -> list[str]:
+    """The documents' lines, of a source of one line per document."""
+    source = from_dict(SourceConfig, {"name": "s", "path": str(path), "document": "line", **settings})
+    batches = read(source, path, path.name, Counter() if counts is None else counts)
+    return [line for batch in batches for line in batch if line]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("j3-array-pretty.json", 6),
+        ("j4-array-line.json", 6),
+        ("j5-concatenated.jsonl", 6),
+        ("e9-bom.jsonl", 12),
+        ("w8-bom-in-the-middle.jsonl", 6),
+    ],
+)
+def test_forms_of_json_with_sentences(name: str, count: int) -> None:
+    assert documents(CASES / name) == SENTENCES[:count]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("j2-pandas.json", {}, r"json:1: a table in the form 'columns' of pandas.*orient='records', lines=T"),
+        ("j7-list.jsonl", {}, r"jsonl:1: list instead of text in field 'text'"),
+        ("j8-oscar.jsonl", {}, r"no field 'text'\. Use one of these fields: content, warc_headers\.warc-r"),
+        ("j8-oscar.jsonl", {"field": ["a", "metadata"]}, "an object instead of text in field 'a' or 'meta"),
+        ("j1-tweets.jsonl", {}, r"jsonl:7: no field 'text'\. Correct the record, or raise skip_at_most$"),
+    ],
+)
+def test_records_without_text_say_what_to_do(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        documents(CASES / name, **settings)
+
+
+def test_a_field_of_a_record_of_oscar() -> None:
+    assert documents(CASES / "j8-oscar.jsonl", field=["text", "content"]) == SENTENCES[:2]
+
+
+def test_ends_of_lines_and_odd_characters_inside_a_text() -> None:
+    texts = documents(CASES / "j6-odd.jsonl")
+    assert [text[:10] for text in texts] == [SENTENCES[i][:10] for i in (0, 2, 4, 5, 0)]
+
+
+@pytest.mark.parametrize("name", ["j1-tweets.jsonl", "j1b-tweets-clean.jsonl"])
+def test_a_tweet_that_is_cut_short_has_its_full_text(name: str) -> None:
+    counts: Counter[str] = Counter()
+    texts = documents(CASES / name, counts, skip_at_most=2)
+    assert len(texts) == 3
+    assert texts[1].endswith(SENTENCES[4])
+    assert counts["skipped"] == (2 if name == "j1-tweets.jsonl" else 0)
+
+
+@pytest.mark.parametrize(
+    ("record", "names", "expected"),
+    [
+        ({"text": "a…", "truncated": True, "extended_tweet": {"full_text": "ab"}}, ("text",), "ab"),
+        ({"text": "a", "truncated": False, "extended_tweet": {"full_text": "ab"}}, ("text",), "a"),
+        ({"text": "a…", "truncated": True, "extended_tweet": {}}, ("text",), "a…"),
+        (
+            {"rt": {"text": "a…", "truncated": True, "extended_tweet": {"full_text": "ab"}}},
+            ("rt.text",),
+            "ab",
+        ),
+        ({"full_text": "ab"}, ("text",), "ab"),
+        ({"full_text": "ab", "text": "a"}, ("text",), "a"),
+        ({"full_text": "ab"}, ("body", "text"), None),
+        ({"full_text": "ab", "text": "a"}, ("full_text", "text"), "ab"),
+        ({"full_text": None, "text": "a"}, ("full_text", "text"), "a"),
+        ({"a.b": "x", "a": {"b": "y"}}, ("a.b",), "x"),
+    ],
+)
+def test_the_field_that_is_preferred(
+    record: dict[str, Any], names: tuple[str, ...], expected: str | None
+) -> None:
+    assert text_of(record, names) == expected
+
+
+def pretty(count: int) -> str:
+    records = [
+        {"n": n, "text": f"{SENTENCES[n % 12]} {n} " * 50, "in": [1, {"a": None}]} for n in range(count)
+    ]
+    return json.dumps(records, ensure_ascii=False, indent=2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"text": "a"},\n {"text": "b"}]\n',
+        '\n\ufeff [\n{"text": "a"}\n,\n{"text": "b"}\n]\n\n',
+        '{\n "text": "a"\n}\n{\n "text": "b"\n}',
+        '{"text":\n"a"}\n{"text": "b"}',
+        '{"text": "a"} {"text": "b"}',
+        '{"text": "a"}\r{"text": "b"}\r',
+        '{"text": "a"}\n{"text": "b"}',
+        '{"n": 1, "text": "a"}\n\ufeff\n{"text": "b"}{"text": ""}',
+        '[{"text": "a"}]\n[{"text": "b"}]\n[]',
+    ],
+)
+def test_records_in_any_order_of_lines(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text, encoding="utf-8", newline="")
+    assert documents(path) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[\n{"text": "a"},\n{"text": "b"}\n', r"a\.json:4: the file ends inside a list"),
+        ('[\n{"text": "a"}\n{"text": "b"}\n]', r"a\.json:3: invalid JSON: Expecting ','"),
+        ('[\n{"text": "a"},\n{"text" "b"}\n]', r"a\.json:3: invalid JSON"),
+        ('[\n{"text": "a"},\n\n{"text": "b', r"a\.json:4: invalid JSON: Unterminated"),
+        ('[{"text": "a"},\n]', r"a\.json:2: invalid JSON"),
+        ('["a", "b"]', r"a\.json:1: str instead of an object with fields"),
+        ('[\n{"text": "a"},\n{\n"text": null}]', r"a\.json:3: no text in field 'text': it is null"),
+        ("{\n" * 3, r"a\.json:2: invalid JSON"),
+        ("[" * 100_000, r"a\.json:1: invalid JSON: too deep"),
+        ('{"columns": ["text"], "index": [0], "data": [["a"]]}', r"form 'split' of pandas"),
+        ('{"schema": {"fields": []}, "data": [{"text": "a"}]}', r"form 'table' of pandas"),
+        ('{"0": {"text": "a"}, "1": {"text": "b"}}', r"form 'index' of pandas"),
+        ('{\n"text": {\n"0": "a"\n}\n}', r"a\.json:1: a table in the form 'columns' of pandas"),
+        ('{"text": "a"}\n{"text": "b"},\n', r"a\.json:2: invalid JSON: Expecting value at column 14"),
+    ],
+)
+def test_invalid_or_other_json_is_an_error_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        documents(path)
+
+
+def test_an_invalid_first_line_can_be_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "cut sho\n{"text": "a"}\n{"text": "b"}\n', encoding="utf-8")
+    counts: Counter[str] = Counter()
+    assert documents(path, counts, skip_at_most=1) == ["a", "b"]
+    assert counts["skipped"] == 1
+
+
+def test_a_list_is_read_in_bounded_memory_with_the_lines_of_its_records(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    count = 4000
+    text = pretty(count)
+    bad = text.index(f'"n": {count - 1}')
+    path.write_text(text[:bad] + text[bad:].replace('"text"', '"other"'), encoding="utf-8")
+    assert path.stat().st_size > 18 * BLOCK
+    counts: Counter[str] = Counter()
+    tracemalloc.start()
+    source = from_dict(SourceConfig, {"name": "s", "path": "a", "skip_at_most": 1})
+    batches = read(source, path, path.name, counts)
+    assert sum(1 for batch in batches for line in batch if line) == count - 1
+    assert tracemalloc.get_traced_memory()[1] < 9 * BLOCK
+    tracemalloc.stop()
+    line = text[:bad].count("\n")
+    with pytest.raises(InputError, match=rf"a\.json:{line}: no field 'text'"):
+        documents(path)
+
+
+def test_a_record_without_end_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.write(b'[{"text": "')
+        file.write(b"\xd8\xa7 " * (LONGEST_RECORD // 2 + BLOCK))
+        file.truncate(1 << 32)
+    with pytest.raises(InputError, match=r"a\.json:1: invalid JSON"):
+        documents(path)

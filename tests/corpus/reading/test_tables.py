@@ -1,0 +1,110 @@
+"""Parquet and Arrow: columns of every type of text, and fields inside columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.loading import from_dict
+from qarib_tasks.corpus.reading.read import read
+from qarib_tasks.errors import InputError
+
+CASES = Path(__file__).parents[2] / "data" / "cases"
+SENTENCES = [line.split("\t")[2] for line in (CASES / "c12-no-header.tsv").read_text("utf-8").splitlines()]
+
+
+def documents(path: Path, counts: Counter[str] | None = None, **settings: Any) -> list[str]:
+    """The documents' lines, of a source of one line per document."""
+    source = from_dict(SourceConfig, {"name": "s", "path": str(path), "document": "line", **settings})
+    batches = read(source, path, path.name, Counter() if counts is None else counts)
+    return [line for batch in batches for line in batch if line]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("p1-dictionary.parquet", "text"),
+        ("p2-large-string.parquet", "text"),
+        ("p2b-string-view.parquet", "text"),
+        ("p3-binary.parquet", "text"),
+        ("p4-struct.parquet", "doc.body"),
+        ("p4-struct.parquet", "1"),
+        ("p7-pandas-index.parquet", "text"),
+        ("p8-categorical.parquet", "text"),
+        ("p10-zstd.parquet", "text"),
+        ("p11-dotted.parquet", "text"),
+        ("p11-dotted.parquet", "a.b"),
+        ("b1-data-00000-of-00001.arrow", "text"),
+    ],
+)
+def test_six_sentences_of_every_type(name: str, field: str) -> None:
+    assert documents(CASES / name, field=field) == SENTENCES[:6]
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "message"),
+    [
+        ("p4-struct.parquet", "text", r"no column 'text'\. Use one of these columns: doc\.body, doc\.n$"),
+        ("p4-struct.parquet", "doc", r"no column 'doc'\. Use one of these columns: doc\.body, doc\.n$"),
+        ("p4-struct.parquet", "doc.n", r"int instead of text in field 'doc\.n'"),
+        ("p5-list.parquet", "sentences", r"list instead of text in field 'sentences'"),
+        ("p6-null.parquet", "text", r"parquet:2: no text in field 'text'.*raise skip_at_most$"),
+        ("b1-data-00000-of-00001.arrow", "body", r"no column 'body'\. Use one of these columns: text, url$"),
+    ],
+)
+def test_columns_without_text(name: str, field: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        documents(CASES / name, field=field)
+
+
+def test_nulls_are_counted() -> None:
+    counts: Counter[str] = Counter()
+    assert documents(CASES / "p6-null.parquet", counts, skip_at_most=1) == [SENTENCES[0], SENTENCES[1]]
+    assert counts["skipped"] == 1
+
+
+def table() -> Any:
+    rows = [
+        {"a": {"n": n // 2, "x": {"text": None if n == 3 else f"نص {n}"}}, "b": "آخر", "a.n": "غيره"}
+        for n in range(5)
+    ]
+    return pyarrow.Table.from_pylist(rows)
+
+
+def written(path: Path, data: Any) -> Path:
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(data, path)
+        return path
+    opened = pyarrow.ipc.new_file if path.name == "file.arrow" else pyarrow.ipc.new_stream
+    with opened(str(path), data.schema) as writer:
+        writer.write_table(data, max_chunksize=2)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "file.arrow", "stream.arrow"])
+def test_fields_inside_fields_groups_and_the_first_that_is_not_null(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, table())
+    assert documents(path, field=["c", "a.x.text", "b"]) == ["نص 0", "نص 1", "نص 2", "آخر", "نص 4"]
+    source = from_dict(
+        SourceConfig,
+        {"name": "s", "path": "a", "field": "b", "document": "group", "group": "1"},
+    )
+    batches = read(source, path, path.name, Counter())
+    assert [line for batch in batches for line in batch].count("") == 3
+    with pytest.raises(InputError, match=r"2 columns have the name 'a\.n'.*: 1 or 4"):
+        documents(path, field="a.n")
+    assert documents(path, field=4) == ["غيره"] * 5
+
+
+@pytest.mark.parametrize("name", ["file.arrow", "stream.arrow"])
+def test_an_arrow_file_cut_short_is_an_error(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, table())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        documents(path, field="b")
