@@ -19,7 +19,7 @@ from qarib_tasks.errors import InputError
 
 log = logging.getLogger(__name__)
 SAMPLE = 1 << 18  # characters of the first rows, which show the layout
-_BATCH = 1000  # lines that are yielded at once, about
+_BATCH = 1 << 17  # characters that are yielded at once, about
 _SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _LONE_RETURN = re.compile(r"\r(?!\n)")
 # Characters that csv would take for the end of a column or row get another code, which no UTF-8 has.
@@ -170,6 +170,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
     check = layout.guessed_quoting and layout.dialect.quote is not None
     place, single = places[0], len(places) == 1
     lines: list[str] = []
+    size = 0
     while True:
         try:
             for row in rows:
@@ -202,10 +203,11 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                 if source.coded:
                     text = text.translate(_CODES)
                 lines += documents.lines(text, None if group is None else row[group], number)
-                if len(lines) > _BATCH:
+                size += len(text) + 1
+                if size > _BATCH:
                     reading.counts["line"] = last
                     yield lines
-                    lines = []
+                    lines, size = [], 0
             break
         except csv.Error as error:
             _fault(reading, source, layout, str(error))

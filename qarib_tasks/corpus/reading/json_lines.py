@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, cast
 
-from qarib_tasks.corpus.reading.decompression import BLOCK
+from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.reading.records import (
     LONGEST_RECORD,
     Batches,
@@ -16,10 +16,10 @@ from qarib_tasks.corpus.reading.records import (
     field_of,
     listed,
 )
-from qarib_tasks.corpus.reading.text import raw_lines
+from qarib_tasks.corpus.reading.text import line_feeds, raw_lines
 from qarib_tasks.errors import InputError
 
-_BATCH = 1000  # lines that are yielded at once, about
+_BATCH = 1 << 17  # characters that are yielded at once, about
 _MARK = b"\xef\xbb\xbf"  # byte-order mark
 _SPACE = re.compile(r"[\s\ufeff]*")
 _DECODER = json.JSONDecoder()
@@ -41,12 +41,15 @@ def read_json_lines(reading: Reading, stream: IO[bytes]) -> Batches:
         yield from _read_lines(reading, again, documents)
         return
     lines: list[str] = []
+    size = 0
     for number, record in _Values(reading, again).values():
-        lines += _lines_of_record(reading, documents, record, number)
+        some = _lines_of_record(reading, documents, record, number)
+        lines += some
+        size += sum(map(len, some), start=1)
         reading.counts["line"] = number
-        if len(lines) > _BATCH:
+        if size > _BATCH:
             yield lines
-            lines = []
+            lines, size = [], 0
     yield lines
 
 
@@ -67,7 +70,7 @@ def _is_by_line(head: bytes) -> bool:
     text = text[_SPACE.match(text).end() :]  # type: ignore[union-attr]
     if text.startswith("["):
         return False
-    line = text.partition("\n")[0].rstrip()
+    line = re.split("[\r\n]", text, maxsplit=1)[0].rstrip()
     try:
         _, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
@@ -116,7 +119,7 @@ class _Values:
 
     def __init__(self, reading: Reading, stream: IO[bytes]) -> None:
         self._reading = reading
-        self._stream = stream
+        self._blocks = line_feeds(stream)
         self._bytes = b""
         self._text = ""
         self._place = 0
@@ -180,7 +183,7 @@ class _Values:
             )
         parts, size = [rest], 0
         while size <= len(rest):
-            data = self._bytes + self._stream.read(BLOCK)
+            data = self._bytes + next(self._blocks, b"")
             if len(data) == len(self._bytes):
                 parts.append(self._reading.text(data))
                 self._bytes = b""

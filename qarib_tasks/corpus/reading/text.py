@@ -9,7 +9,7 @@ from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.reading.records import LONGEST_LINE, Batches, Reading
 
 
-def _line_feeds(stream: IO[bytes]) -> Iterator[bytes]:
+def line_feeds(stream: IO[bytes]) -> Iterator[bytes]:
     """Yield blocks in which every line ends with LF: instead of CRLF, CR, and of CRCRLF."""
     held = b""
     while block := stream.read(BLOCK):
@@ -36,7 +36,7 @@ def raw_lines(reading: Reading, stream: IO[bytes], longest: int) -> Iterator[byt
     counts = reading.counts
     counts["line"] = 0
     rest = b""
-    blocks = _line_feeds(stream)
+    blocks = line_feeds(stream)
     for block in blocks:
         data = rest + block
         end = data.rfind(b"\n") + 1

@@ -18,17 +18,9 @@ from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LONGEST_RECORD
 from qarib_tasks.errors import InputError
+from tests.support.collecting import CASES, SENTENCES, lines_of
 
-CASES = Path(__file__).parents[2] / "data" / "cases"
-SENTENCES = [line.split("\t")[2] for line in (CASES / "c12-no-header.tsv").read_text("utf-8").splitlines()]
 A, B, C = SENTENCES[:3]
-
-
-def documents(path: Path, counts: Counter[str] | None = None, **settings: Any) -> list[str]:
-    """The documents' lines, of a source of one line per document."""
-    source = from_dict(SourceConfig, {"name": "s", "path": str(path), "document": "line", **settings})
-    batches = read(source, path, path.name, Counter() if counts is None else counts)
-    return [line for batch in batches for line in batch if line]
 
 
 @pytest.fixture
@@ -67,12 +59,12 @@ def written(tmp_path: Path) -> Any:
     ],
 )
 def test_published_forms_are_read(name: str, settings: dict[str, Any], expected: list[str]) -> None:
-    assert documents(CASES / name, **settings) == expected
+    assert lines_of(CASES / name, **settings) == expected
 
 
 @pytest.mark.parametrize("settings", [{}, {"quoting": "none"}])
 def test_quotes_that_are_text(settings: dict[str, Any]) -> None:
-    texts = documents(CASES / "c3-quotes.tsv", **settings)
+    texts = lines_of(CASES / "c3-quotes.tsv", **settings)
     assert [text.replace('"', "") for text in texts] == SENTENCES[:9]
     assert [text.count('"') for text in texts] == [0, 1, 0, 0, 1, 1, 0, 0, 0]
 
@@ -96,24 +88,24 @@ def test_a_wrong_setting_or_guess_says_which_setting(
     name: str, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as error:
-        documents(CASES / name, **settings)
+        lines_of(CASES / name, **settings)
     assert "\n" not in str(error.value)
 
 
 def test_an_empty_cell_is_counted_as_an_empty_document() -> None:
     counts: Counter[str] = Counter()
-    documents(CASES / "c6-empty-cells.csv", counts)
+    lines_of(CASES / "c6-empty-cells.csv", counts)
     assert (counts["empty_records"], counts["skipped"], counts["lines_read"]) == (1, 0, 5)
 
 
 def test_the_type_of_a_column_that_is_not_asked_for_does_not_matter(written: Any) -> None:
     rows = "".join(f"{number},{A} {number}\n" for number in range(12_000))
-    assert len(documents(written(f"id,text\n{rows}TW-77,{B}\n"))) == 12_001
+    assert len(lines_of(written(f"id,text\n{rows}TW-77,{B}\n"))) == 12_001
 
 
 def test_a_large_cell(written: Any) -> None:
     cell = "\n".join(f"{A} {number}" for number in range(60_000))
-    texts = documents(written(f'id,text\n1,{A}\n2,"{cell}"\n3,{B}\n'))
+    texts = lines_of(written(f'id,text\n1,{A}\n2,"{cell}"\n3,{B}\n'))
     assert (len(texts), texts[-2:]) == (60_002, [f"{A} 59999", B])
 
 
@@ -122,10 +114,10 @@ def test_a_quote_that_does_not_close_is_an_error_in_the_line_where_it_opens(writ
     rows = ["id,text,label", '1,"two', 'lines",x', '2,"a ""b"" c","the', "other", f"3,{A},x"]
     path = written(end.join(rows) + end)
     with pytest.raises(InputError, match=r"a\.csv:4: the quote that opens here does not close\."):
-        documents(path, quoting="double")
+        lines_of(path, quoting="double")
     path = written(end.join([*rows, '4,"later",y', "5,z,y"]) + end)
     with pytest.raises(InputError, match=r"a\.csv:4: .* closes in line 7, in front of other text"):
-        documents(path, quoting="double", skip_at_most=9)
+        lines_of(path, quoting="double", skip_at_most=9)
 
 
 def test_a_quote_that_does_not_close_is_found_in_bounded_memory(tmp_path: Path) -> None:
@@ -137,7 +129,7 @@ def test_a_quote_that_does_not_close_is_found_in_bounded_memory(tmp_path: Path) 
     assert path.stat().st_size > 2 * LONGEST_RECORD
     tracemalloc.start()
     with pytest.raises(InputError, match=r"a\.csv:4: .* does not close within 16,777,216 characters"):
-        documents(path, quoting="double")
+        lines_of(path, quoting="double")
     # csv takes up to eight bytes for a character.
     assert tracemalloc.get_traced_memory()[1] < 14 * LONGEST_RECORD
     tracemalloc.stop()
@@ -150,7 +142,7 @@ def test_a_line_without_end_is_not_read(tmp_path: Path) -> None:
         file.seek(1 << 36)
         file.write(b"\n")
     with pytest.raises(InputError, match=r"a\.csv:3: the line is longer than"):
-        documents(path)
+        lines_of(path)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +169,7 @@ def test_a_line_without_end_is_not_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_guess_from_the_first_rows(written: Any, text: str, expected: list[str]) -> None:
-    assert documents(written(text)) == expected
+    assert lines_of(written(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -191,41 +183,41 @@ def test_a_guess_from_the_first_rows(written: Any, text: str, expected: list[str
 )
 def test_rows_that_no_guess_makes_equal(written: Any, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        documents(written(text))
+        lines_of(written(text))
 
 
 def test_quotes_that_enclose_rows_after_the_first_ones(written: Any) -> None:
     rows = f"1,{A}\n" * 9000
     path = written(f'id,text\n{rows}2,"abc\n3,def\n4,ghi"\n5,abc\n')
     with pytest.raises(InputError, match=r"csv:9002: .*encloses complete rows.*quoting to none.*to double"):
-        documents(path)
-    assert len(documents(path, quoting="none")) == 9004
-    assert documents(path, quoting="double")[9000:] == ["abc", "3,def", "4,ghi", "abc"]
+        lines_of(path)
+    assert len(lines_of(path, quoting="none")) == 9004
+    assert lines_of(path, quoting="double")[9000:] == ["abc", "3,def", "4,ghi", "abc"]
 
 
 def test_a_row_is_skipped_and_the_lines_after_it_keep_their_numbers(written: Any) -> None:
     path = written('id,text\n1,"a\nb"\n2\n3,"c"d\n4,e\n5,f,g\n')
     counts: Counter[str] = Counter()
-    assert documents(path, counts, skip_at_most=3, quoting="double") == ["a", "b", "e"]
+    assert lines_of(path, counts, skip_at_most=3, quoting="double") == ["a", "b", "e"]
     assert counts["skipped"] == 3
     with pytest.raises(InputError, match=r"csv:7: the row has 3 columns, .* 2 records were skipped already"):
-        documents(path, skip_at_most=2, quoting="double")
+        lines_of(path, skip_at_most=2, quoting="double")
 
 
 def test_escapes_of_a_database_without_quotes(written: Any) -> None:
     path = written("1\ta\\tb\\nc\n2\tx\\\\n\\\ny\n3\t\\N\n", "a.tsv")
     settings = {"header": False, "field": 2, "quoting": "none", "escape": "\\"}
-    assert documents(path, **settings) == ["a\tb", "c", "x\\n", "y"]
+    assert lines_of(path, **settings) == ["a\tb", "c", "x\\n", "y"]
 
 
 def test_the_first_of_several_columns_that_is_not_empty(written: Any) -> None:
     path = written("full,text\nA,a\n,b\n")
-    assert documents(path, field=["nothing", "full", "text"]) == ["A", "b"]
+    assert lines_of(path, field=["nothing", "full", "text"]) == ["A", "b"]
 
 
 def test_a_column_by_number_with_a_header_and_groups_without_one(written: Any) -> None:
     path = written("g;text\n1;a\n1;b\n2;c\n")
-    assert documents(path, field=2) == ["a", "b", "c"]
+    assert lines_of(path, field=2) == ["a", "b", "c"]
     source = from_dict(
         SourceConfig,
         {"name": "s", "path": "a", "document": "group", "group": "1", "field": 2, "header": False},
@@ -238,11 +230,11 @@ def test_the_log_says_the_guess_once_and_warns_of_a_header_that_may_be_text(
     written: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    documents(CASES / "c4-semicolon.csv")
+    lines_of(CASES / "c4-semicolon.csv")
     assert [record.getMessage() for record in caplog.records] == [
-        "c4-semicolon.csv: guessed delimiter ';', quoting double, columns id, text"
+        f"{CASES / 'c4-semicolon.csv'}: guessed delimiter ';', quoting double, columns id, text"
     ]
     caplog.clear()
-    documents(CASES / "c12-no-header.tsv", field=3)
+    lines_of(CASES / "c12-no-header.tsv", field=3)
     assert "If it is text, set header to false" in caplog.records[0].getMessage()
     assert caplog.records[0].levelno == logging.WARNING

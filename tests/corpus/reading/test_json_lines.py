@@ -12,21 +12,12 @@ import pytest
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.loading import from_dict
-from qarib_tasks.corpus.reading.decompression import BLOCK
+from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.reading.json_lines import text_of
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LONGEST_RECORD
 from qarib_tasks.errors import InputError
-
-CASES = Path(__file__).parents[2] / "data" / "cases"
-SENTENCES = [line.split("\t")[2] for line in (CASES / "c12-no-header.tsv").read_text("utf-8").splitlines()]
-
-
-def documents(path: Path, counts: Counter[str] | None = None, **settings: Any) -> list[str]:
-    """The documents' lines, of a source of one line per document."""
-    source = from_dict(SourceConfig, {"name": "s", "path": str(path), "document": "line", **settings})
-    batches = read(source, path, path.name, Counter() if counts is None else counts)
-    return [line for batch in batches for line in batch if line]
+from tests.support.collecting import CASES, SENTENCES, lines_of
 
 
 @pytest.mark.parametrize(
@@ -40,7 +31,7 @@ def documents(path: Path, counts: Counter[str] | None = None, **settings: Any) -
     ],
 )
 def test_forms_of_json_with_sentences(name: str, count: int) -> None:
-    assert documents(CASES / name) == SENTENCES[:count]
+    assert lines_of(CASES / name) == SENTENCES[:count]
 
 
 @pytest.mark.parametrize(
@@ -55,22 +46,22 @@ def test_forms_of_json_with_sentences(name: str, count: int) -> None:
 )
 def test_records_without_text_say_what_to_do(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        documents(CASES / name, **settings)
+        lines_of(CASES / name, **settings)
 
 
 def test_a_field_of_a_record_of_oscar() -> None:
-    assert documents(CASES / "j8-oscar.jsonl", field=["text", "content"]) == SENTENCES[:2]
+    assert lines_of(CASES / "j8-oscar.jsonl", field=["text", "content"]) == SENTENCES[:2]
 
 
 def test_ends_of_lines_and_odd_characters_inside_a_text() -> None:
-    texts = documents(CASES / "j6-odd.jsonl")
+    texts = lines_of(CASES / "j6-odd.jsonl")
     assert [text[:10] for text in texts] == [SENTENCES[i][:10] for i in (0, 2, 4, 5, 0)]
 
 
 @pytest.mark.parametrize("name", ["j1-tweets.jsonl", "j1b-tweets-clean.jsonl"])
 def test_a_tweet_that_is_cut_short_has_its_full_text(name: str) -> None:
     counts: Counter[str] = Counter()
-    texts = documents(CASES / name, counts, skip_at_most=2)
+    texts = lines_of(CASES / name, counts, skip_at_most=2)
     assert len(texts) == 3
     assert texts[1].endswith(SENTENCES[4])
     assert counts["skipped"] == (2 if name == "j1-tweets.jsonl" else 0)
@@ -103,7 +94,7 @@ def test_the_field_that_is_preferred(
 
 def pretty(count: int) -> str:
     records = [
-        {"n": n, "text": f"{SENTENCES[n % 12]} {n} " * 50, "in": [1, {"a": None}]} for n in range(count)
+        {"n": n, "text": f"{SENTENCES[n % 12]} {n} " * 100, "in": [1, {"a": None}]} for n in range(count)
     ]
     return json.dumps(records, ensure_ascii=False, indent=2)
 
@@ -125,7 +116,7 @@ def pretty(count: int) -> str:
 def test_records_in_any_order_of_lines(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text, encoding="utf-8", newline="")
-    assert documents(path) == ["a", "b"]
+    assert lines_of(path) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -151,14 +142,14 @@ def test_invalid_or_other_json_is_an_error_with_its_line(tmp_path: Path, text: s
     path = tmp_path / "a.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        documents(path)
+        lines_of(path)
 
 
 def test_an_invalid_first_line_can_be_skipped(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "cut sho\n{"text": "a"}\n{"text": "b"}\n', encoding="utf-8")
     counts: Counter[str] = Counter()
-    assert documents(path, counts, skip_at_most=1) == ["a", "b"]
+    assert lines_of(path, counts, skip_at_most=1) == ["a", "b"]
     assert counts["skipped"] == 1
 
 
@@ -168,17 +159,17 @@ def test_a_list_is_read_in_bounded_memory_with_the_lines_of_its_records(tmp_path
     text = pretty(count)
     bad = text.index(f'"n": {count - 1}')
     path.write_text(text[:bad] + text[bad:].replace('"text"', '"other"'), encoding="utf-8")
-    assert path.stat().st_size > 18 * BLOCK
+    assert path.stat().st_size > 36 * BLOCK
     counts: Counter[str] = Counter()
     tracemalloc.start()
     source = from_dict(SourceConfig, {"name": "s", "path": "a", "skip_at_most": 1})
     batches = read(source, path, path.name, counts)
     assert sum(1 for batch in batches for line in batch if line) == count - 1
-    assert tracemalloc.get_traced_memory()[1] < 9 * BLOCK
+    assert tracemalloc.get_traced_memory()[1] < 14 * BLOCK
     tracemalloc.stop()
     line = text[:bad].count("\n")
     with pytest.raises(InputError, match=rf"a\.json:{line}: no field 'text'"):
-        documents(path)
+        lines_of(path)
 
 
 def test_a_record_without_end_is_not_read(tmp_path: Path) -> None:
@@ -188,4 +179,4 @@ def test_a_record_without_end_is_not_read(tmp_path: Path) -> None:
         file.write(b"\xd8\xa7 " * (LONGEST_RECORD // 2 + BLOCK))
         file.truncate(1 << 32)
     with pytest.raises(InputError, match=r"a\.json:1: invalid JSON"):
-        documents(path)
+        lines_of(path)

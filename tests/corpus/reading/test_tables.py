@@ -14,16 +14,7 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.errors import InputError
-
-CASES = Path(__file__).parents[2] / "data" / "cases"
-SENTENCES = [line.split("\t")[2] for line in (CASES / "c12-no-header.tsv").read_text("utf-8").splitlines()]
-
-
-def documents(path: Path, counts: Counter[str] | None = None, **settings: Any) -> list[str]:
-    """The documents' lines, of a source of one line per document."""
-    source = from_dict(SourceConfig, {"name": "s", "path": str(path), "document": "line", **settings})
-    batches = read(source, path, path.name, Counter() if counts is None else counts)
-    return [line for batch in batches for line in batch if line]
+from tests.support.collecting import CASES, SENTENCES, lines_of
 
 
 @pytest.mark.parametrize(
@@ -44,7 +35,7 @@ def documents(path: Path, counts: Counter[str] | None = None, **settings: Any) -
     ],
 )
 def test_six_sentences_of_every_type(name: str, field: str) -> None:
-    assert documents(CASES / name, field=field) == SENTENCES[:6]
+    assert lines_of(CASES / name, field=field) == SENTENCES[:6]
 
 
 @pytest.mark.parametrize(
@@ -60,12 +51,12 @@ def test_six_sentences_of_every_type(name: str, field: str) -> None:
 )
 def test_columns_without_text(name: str, field: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        documents(CASES / name, field=field)
+        lines_of(CASES / name, field=field)
 
 
 def test_nulls_are_counted() -> None:
     counts: Counter[str] = Counter()
-    assert documents(CASES / "p6-null.parquet", counts, skip_at_most=1) == [SENTENCES[0], SENTENCES[1]]
+    assert lines_of(CASES / "p6-null.parquet", counts, skip_at_most=1) == [SENTENCES[0], SENTENCES[1]]
     assert counts["skipped"] == 1
 
 
@@ -90,7 +81,7 @@ def written(path: Path, data: Any) -> Path:
 @pytest.mark.parametrize("name", ["a.parquet", "file.arrow", "stream.arrow"])
 def test_fields_inside_fields_groups_and_the_first_that_is_not_null(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / name, table())
-    assert documents(path, field=["c", "a.x.text", "b"]) == ["نص 0", "نص 1", "نص 2", "آخر", "نص 4"]
+    assert lines_of(path, field=["c", "a.x.text", "b"]) == ["نص 0", "نص 1", "نص 2", "آخر", "نص 4"]
     source = from_dict(
         SourceConfig,
         {"name": "s", "path": "a", "field": "b", "document": "group", "group": "1"},
@@ -98,8 +89,8 @@ def test_fields_inside_fields_groups_and_the_first_that_is_not_null(tmp_path: Pa
     batches = read(source, path, path.name, Counter())
     assert [line for batch in batches for line in batch].count("") == 3
     with pytest.raises(InputError, match=r"2 columns have the name 'a\.n'.*: 1 or 4"):
-        documents(path, field="a.n")
-    assert documents(path, field=4) == ["غيره"] * 5
+        lines_of(path, field="a.n")
+    assert lines_of(path, field=4) == ["غيره"] * 5
 
 
 @pytest.mark.parametrize("name", ["file.arrow", "stream.arrow"])
@@ -107,4 +98,4 @@ def test_an_arrow_file_cut_short_is_an_error(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / name, table())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match="cannot be read"):
-        documents(path, field="b")
+        lines_of(path, field="b")
