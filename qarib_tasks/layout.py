@@ -362,6 +362,11 @@ def checkpoint_of_stem(stem: str) -> CheckpointName | None:
     return checkpoint_of_index(stem + _INDEX)
 
 
+def checkpoint_of_state(file: str) -> CheckpointName | None:
+    """The checkpoint whose tensors have this file name; None for another file."""
+    return checkpoint_of_stem(file.removesuffix(_STATE)) if file.endswith(_STATE) else None
+
+
 def checkpoint_files(name: str) -> tuple[str, str]:
     """The file names of a checkpoint: its index and its tensors."""
     return name + _INDEX, name + _STATE

@@ -100,6 +100,15 @@ class Bucket:
                     "checksum mismatch after download", where=self.address + name, do="Run the step again"
                 )
 
+    def read_start(self, name: str, length: int) -> bytes:
+        """The first bytes of an object, at most `length`; none of an object that does not exist."""
+        from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
+
+        try:
+            return bytes(self._bucket.blob(self.prefix + name).download_as_bytes(end=length - 1))
+        except (NotFound, RequestRangeNotSatisfiable):
+            return b""
+
     def read_text(self, name: str) -> str | None:
         """The current text of a small UTF-8 object, or None if it does not exist."""
         from google.api_core.exceptions import NotFound

@@ -88,6 +88,14 @@ def remove_leftovers(path: Path) -> None:
                 remove(Path(entry.path))
 
 
+def remove_all_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed writers of any file in a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_dead(entry):
+                remove(Path(entry.path))
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link, or a folder with all that is in it."""
     if path.is_dir() and not path.is_symlink():

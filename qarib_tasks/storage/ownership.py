@@ -243,6 +243,10 @@ class Staged:
             self._files[out] = temporary_of(out)
         return self._files[out]
 
+    def move(self, out: Path, other: Path) -> None:
+        """Put what was written for `out` at another path of the same folder."""
+        self._files[other] = self._files.pop(out)
+
     def record(self, out: Path) -> FileRecord:
         """The record of a written output; it is read once."""
         return FileRecord.of(self._files[out], recorded_name(out, self._manifest))
@@ -269,7 +273,7 @@ class Staged:
         for out in self._files:
             if os.path.lexists(out) and not is_empty(out):
                 known = earlier.records(out)
-                if not (known and not keep_changed) and not _is_one_of(out, known + new.records(out)):
+                if not (known and not keep_changed) and not is_one_of(out, known + new.records(out)):
                     changed.append(out)
         replace(
             manifest,
@@ -290,7 +294,7 @@ class Staged:
         return manifest
 
 
-def _is_one_of(path: Path, records: Sequence[FileRecord]) -> bool:
+def is_one_of(path: Path, records: Sequence[FileRecord]) -> bool:
     """Whether the file has one of the recorded contents. It is read only if the size fits."""
     if not path.is_file():
         return False

@@ -25,9 +25,15 @@ from safetensors.numpy import load_file, save_file
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, QaribError
-from qarib_tasks.layout import checkpoint_name, checkpoint_of_index, checkpoint_of_stem
-from qarib_tasks.storage.files import atomic_path, checksums, write_text
+from qarib_tasks.layout import (
+    checkpoint_name,
+    checkpoint_of_index,
+    checkpoint_of_state,
+    checkpoint_of_stem,
+)
+from qarib_tasks.storage.files import atomic_path, checksums, remove_all_leftovers, write_text
 from qarib_tasks.storage.manifest import FileRecord
+from qarib_tasks.storage.recognition import is_checkpoint_state, is_ours
 from qarib_tasks.train.output import Output
 
 log = logging.getLogger(__name__)
@@ -145,13 +151,12 @@ class Checkpoints:
             CorruptError: the checkpoint read back differs from the one written.
         """
         path = self.state_path(index.name)
-        # An earlier process's index of the same step must not refer to a partly written state.
-        self.index_path(index.name).unlink(missing_ok=True)
+        # An earlier process's index of this step can stay: its checksum fits no other state.
         with atomic_path(path) as temporary:
             save_file(dict(state), temporary)
             temporary.chmod(0o644)  # like other files; the library makes it private
             _verify(temporary, state)
-        index = replace(index, state=FileRecord.of(path))
+            index = replace(index, state=FileRecord.of(temporary, path.name))
         write_text(self.index_path(index.name), json.dumps(asdict(index), indent=1, sort_keys=True) + "\n")
         try:
             if publish_before:
@@ -175,12 +180,11 @@ class Checkpoints:
                 for file in files:
                     file.unlink(missing_ok=True)
                 self.output.unpublish(*files)
-        for orphan in self.folder.glob(self.state_path("*").name):
-            if not self.index_path(orphan.stem).exists():
+        for orphan in self.folder.iterdir():
+            name = checkpoint_of_state(orphan.name)
+            if name and not self.index_path(name.name).exists() and is_ours(orphan, is_checkpoint_state):
                 orphan.unlink()
-        # Partial files of a killed trainer, whose lock this one holds now.
-        for leftover in self.folder.glob(".*.tmp"):
-            leftover.unlink()
+        remove_all_leftovers(self.folder)
 
     def publish(self, index: Index) -> None:
         """Publish a checkpoint, its index last; files that the bucket has are not uploaded again."""
@@ -204,11 +208,12 @@ class Checkpoints:
             raise CorruptError("the index names no state file", where=index_path)
         if index.format != FORMAT or index.name != name:
             raise CorruptError("not an index of this format", where=index_path)
-        if checksums(state_path) != state.checksums:
-            # Only the bucket can have an intact one.
-            state_path.unlink()
-            if not self.output.fetch(state_path) or checksums(state_path) != state.checksums:
-                raise CorruptError("does not match its index", where=state_path)
+        intact = checksums(state_path) == state.checksums
+        # Only the bucket can have an intact one.
+        if not intact and self.output.fetch(state_path, again=True):
+            intact = checksums(state_path) == state.checksums
+        if not intact:
+            raise CorruptError("does not match its index", where=state_path)
         return index
 
     def load(self, index: Index) -> dict[str, np.ndarray]:

@@ -10,8 +10,15 @@ from pathlib import Path
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
-from qarib_tasks.layout import WORKER, ModelLayout
+from qarib_tasks.layout import WORKER, ModelLayout, evaluation_step
 from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.recognition import (
+    HEAD,
+    check_model_folder,
+    check_model_objects,
+    is_ours,
+    is_training_events,
+)
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +68,13 @@ class Output:
         except Exception as error:
             log.warning("not published, trying again later: %s", error)
 
-    def publish_folder(self, folder: Path) -> None:
-        """Publish a folder's files and remove those from the bucket that the folder no longer has."""
+    def publish_events(self, folder: Path) -> None:
+        """Publish a folder's event files, and remove those of ours that it no longer has from the bucket."""
         if self.bucket and folder.is_dir():
-            self.publish(*sorted(path for path in folder.iterdir() if not path.name.startswith(".")))
+            self.publish(*(path for path in sorted(folder.iterdir()) if is_ours(path, is_training_events)))
             for name in self.bucket.list(self.name(folder) + "/"):
-                if not (self.root / name).exists():
+                here = (self.root / name).exists()
+                if not here and is_training_events(self.bucket.read_start(name, HEAD)):
                     self.bucket.delete(name)
 
     def unpublish(self, *paths: Path) -> None:
@@ -74,21 +82,25 @@ class Output:
             for path in paths:
                 self.bucket.delete(self.name(path))
 
-    def fetch(self, path: Path) -> bool:
-        """Download the file if it is only in the bucket; return whether it exists on this machine."""
-        if path.is_file():
+    def fetch(self, path: Path, *, again: bool = False) -> bool:
+        """Download the file if it is only in the bucket; return whether it exists on this machine.
+
+        Args:
+            again: replace the file on this machine, which is damaged; return whether that worked.
+        """
+        if path.is_file() and not again:
             return True
         if self.bucket and self.bucket.get(self.name(path)):
             self.bucket.download(self.name(path), path)
             return True
         return False
 
-    def fetch_below(self, folder: Path, suffix: str) -> None:
-        """Fetch the files that the bucket has directly in a folder and this machine lacks."""
+    def fetch_evaluations(self) -> None:
+        """Fetch the evaluations that the bucket has and this machine lacks."""
         if self.bucket:
-            prefix = self.name(folder) + "/"
+            prefix = self.name(self.evaluations) + "/"
             for name in self.bucket.list(prefix):
-                if name.endswith(suffix) and "/" not in name.removeprefix(prefix):
+                if evaluation_step(name.removeprefix(prefix)) is not None:
                     self.fetch(self.root / name)
 
     @contextmanager
@@ -96,10 +108,14 @@ class Output:
         """Lock the folder against a second trainer; the lock ends with the process.
 
         Raises:
+            InputError: files that we did not make have names of the training's files; nothing is written.
             TrainingError: another process has the lock.
         """
+        check_model_folder(self.layout)
+        if self.bucket:
+            check_model_objects(self.layout, self.bucket)
         self.root.mkdir(parents=True, exist_ok=True)
-        with self.layout.lock.open("w") as file:
+        with self.layout.lock.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -42,7 +42,7 @@ def find_resume_point(
 
 
 def _find(job: TrainingJob, output: Output, vocabulary: Vocabulary, checkpoints: Checkpoints) -> ResumePoint:
-    output.fetch_below(output.evaluations, ".json")
+    output.fetch_evaluations()
     newest = checkpoints.newest()
     if newest is None:
         return ResumePoint(None, False, evaluation_of(job, output, 0) is None)

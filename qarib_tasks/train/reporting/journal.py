@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
+from qarib_tasks.layout import evaluation_step
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.train.output import Output
 
@@ -181,14 +182,14 @@ class Journal:
     def _publish_events(self) -> None:
         """Publish the event files of this process only: they include the events of earlier processes."""
         for events in (self._events, self._evaluation_events):
-            self.output.publish_folder(events.folder)
+            self.output.publish_events(events.folder)
 
     def finish(self) -> None:
         """Publish the figures of a finished training and, last, mark it as finished."""
         self._publish_events()
-        self.output.publish(
-            self.output.history, *sorted(self.output.evaluations.glob("*.json")), self.output.config
-        )
+        found = self.output.evaluations.glob("*.json")
+        evaluations = sorted(path for path in found if evaluation_step(path.name) is not None)
+        self.output.publish(self.output.history, *evaluations, self.output.config)
         self._progress("finished")
         self.output.publish(self.output.progress)
 

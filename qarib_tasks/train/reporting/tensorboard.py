@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qarib_tasks.storage.recognition import is_ours, is_training_events
+
 
 class Events:
     """TensorBoard events in a folder; existing lines are written again first.
@@ -20,7 +22,8 @@ class Events:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
+            if is_ours(old, is_training_events):  # Other programs write files of this name too.
+                old.unlink()
         with tf.Graph().as_default():  # It refuses to be made while TensorFlow executes eagerly.
             self._writer = tf.compat.v1.summary.FileWriter(str(folder))
         for line in lines:

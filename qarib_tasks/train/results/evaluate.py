@@ -52,7 +52,7 @@ def evaluate(job: TrainingJob) -> dict[str, Any]:
             raise TrainingError(
                 "no checkpoint to evaluate", where=output.checkpoints, do="Run `qarib train` first"
             )
-        output.fetch_below(output.evaluations, ".json")
+        output.fetch_evaluations()
         if known := evaluation_of(job, output, index.step):
             log.info("step %d is already evaluated: %s", index.step, _line(known))
             return known

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
+import os
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ import numpy as np
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.training import TrainingJob
-from qarib_tasks.errors import QaribError, TrainingError
+from qarib_tasks.errors import CorruptError, InputError, QaribError, TrainingError
 from qarib_tasks.layout import (
     BERT_CONFIG,
+    EXPORT,
     HUGGING_FACE_CONFIG,
     HUGGING_FACE_WEIGHTS,
     MODEL_CARD,
@@ -24,8 +27,11 @@ from qarib_tasks.layout import (
     TOKENIZER_CONFIG,
     VOCAB,
 )
-from qarib_tasks.storage.files import atomic_path, write_text
+from qarib_tasks.storage.bucket import Bucket, same
+from qarib_tasks.storage.files import atomic_path, remove, temporary_of, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+from qarib_tasks.storage.ownership import Earlier, Staged, is_one_of
+from qarib_tasks.storage.recognition import NOT_OURS
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
@@ -40,6 +46,7 @@ FILES = {
     *(MODEL_CARD, HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, VOCAB, TOKENIZER, TOKENIZER_CONFIG),
     *(BERT_CONFIG, *tensorflow1.FILES),
 }
+NEW_MODEL_CARD = f"{MODEL_CARD}.new"  # beside one that the user edited
 REQUIRED_PLACES = {"output", "training_data", "heldout_data", "vocab_file"}
 PLACES = {"publish_to", "cache", "earlier_data"} | REQUIRED_PLACES
 
@@ -69,7 +76,7 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
             do="Finish `qarib train` first",
         )
     output.fetch(output.history)
-    output.fetch_below(output.evaluations, ".json")
+    output.fetch_evaluations()
     evaluation = evaluation_of(job, output, steps)
     if evaluation is None:
         raise TrainingError(
@@ -84,18 +91,59 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
         log.info("%s: already exported", output.export)
         _publish(output, done)
         return done
-    output.manifest.unlink(missing_ok=True)
     statistics = _statistics(job, output, evaluation)
-    files = _write(job, output, vocabulary, checkpoints.weights(index), statistics)
-    records = [FileRecord.of(path, output.name(path)) for path in files]
-    records.append(FileRecord.of(path := output.layout.evaluation(steps), output.name(path)))
-    manifest = Manifest(
-        kind="model", id=output.model_id, config=config, inputs=inputs, outputs=records, statistics=statistics
-    )
-    manifest.write(output.manifest)
+    new = temporary_of(output.export)
+    with Staged(output.manifest) as staged:
+        try:
+            new.mkdir(exist_ok=True)
+            _write(job, new, vocabulary, checkpoints.weights(index), statistics)
+            for path in sorted(new.iterdir()):
+                path.replace(staged.path(output.export / path.name))
+        finally:
+            remove(new)
+        manifest = _put_in_place(
+            staged,
+            output,
+            FileRecord.of(path := output.layout.evaluation(steps), output.name(path)),
+            Manifest(kind="model", id=output.model_id, config=config, inputs=inputs, statistics=statistics),
+        )
     _publish(output, manifest)
-    log.info("%s: %d files", output.export, len(files))
+    log.info("%s: %d files", output.export, len(manifest.outputs) - 1)
     return manifest
+
+
+def _put_in_place(staged: Staged, output: Output, evaluation: FileRecord, manifest: Manifest) -> Manifest:
+    """Merge the new files into the folder, which can have files of the user.
+
+    A model card that the user edited stays, and ours is put beside it.
+
+    Raises:
+        InputError: a file of this name exists and is not ours; nothing is changed.
+    """
+    earlier = Earlier.read(output.manifest)
+    folder = output.export
+    card = folder / MODEL_CARD
+    records = {folder / name: staged.record(folder / name) for name in sorted(FILES)}
+    if os.path.lexists(card) and not is_one_of(card, [*earlier.records(card), records[card]]):
+        beside = folder / NEW_MODEL_CARD
+        log.warning("%s: stays as you edited it; the new model card is %s", card, beside.name)
+        staged.move(card, beside)
+        records[beside] = staged.record(beside)
+        del records[card]
+    for path, record in records.items():
+        if os.path.lexists(path) and not earlier.owns(path) and not is_one_of(path, [record]):
+            raise InputError(NOT_OURS, where=path, do="Move this file")
+    outputs = [*records.values(), evaluation]
+    names = {record.name for record in outputs}
+    stale = []
+    for record in earlier.manifest.outputs if earlier.manifest else ():
+        path = output.root / record.name
+        if record.name not in names and path.parent == folder and os.path.lexists(path):
+            if is_one_of(path, [record]):
+                stale.append(path)
+            elif path != card:
+                log.warning("%s: stays, because it was changed since it was made", path)
+    return staged.commit(replace(manifest, outputs=outputs), stale=stale)
 
 
 def _exported_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -112,9 +160,35 @@ def _exported_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _publish(output: Output, manifest: Manifest) -> None:
-    output.publish(
-        *(output.root / record.name for record in manifest.outputs), output.config, output.manifest
-    )
+    """Publish the export, its manifest last, and the user's model card if it replaces ours.
+
+    Raises:
+        InputError: the bucket has other files of these names, which it did not get from here.
+    """
+    paths = [output.root / record.name for record in manifest.outputs]
+    if output.bucket:
+        known = _published(output.bucket, output.name(output.manifest))
+        for record in manifest.outputs:
+            blob = output.bucket.get(record.name) if record.name.startswith(f"{EXPORT}/") else None
+            if blob and not any(same(blob, one.checksums) for one in (record, *known.get(record.name, ()))):
+                raise InputError(NOT_OURS, where=output.bucket.address + record.name, do="Move this object")
+        card = output.export / MODEL_CARD
+        name = output.name(card)
+        if card not in paths and card.is_file():
+            blob = output.bucket.get(name)
+            if blob is None or any(same(blob, one.checksums) for one in known.get(name, ())):
+                paths.append(card)
+    output.publish(*paths, output.config, output.manifest)
+
+
+def _published(bucket: Bucket, name: str) -> Mapping[str, list[FileRecord]]:
+    """The records in the bucket's manifest, by name."""
+    text = bucket.read_text(name)
+    known: dict[str, list[FileRecord]] = {}
+    with suppress(CorruptError):
+        for record in Manifest.parse(text.encode(), name).outputs if text else ():
+            known.setdefault(record.name, []).append(record)
+    return known
 
 
 def _statistics(job: TrainingJob, output: Output, evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,18 +216,16 @@ def _statistics(job: TrainingJob, output: Output, evaluation: Mapping[str, Any])
 
 def _write(
     job: TrainingJob,
-    output: Output,
+    folder: Path,
     vocabulary: Vocabulary,
     weights: Mapping[str, np.ndarray],
     statistics: Mapping[str, Any],
-) -> list[Path]:
-    """Write the files of the folder and remove files of an earlier export that are no longer written."""
+) -> None:
+    """Write `FILES` to an empty folder."""
     from safetensors.numpy import save_file
 
     from qarib_tasks.vocabulary.tokenizer_files import write_tokenizer
 
-    folder = output.export
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {hugging_face_name(name): hugging_face_value(name, value) for name, value in weights.items()}
     with atomic_path(folder / HUGGING_FACE_WEIGHTS) as temporary:
         save_file(dict(sorted(tensors.items())), temporary, metadata={"format": "pt"})
@@ -166,9 +238,3 @@ def _write(
     config = tensorflow1.bert_config(job, len(vocabulary))
     write_text(folder / BERT_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
     tensorflow1.write_checkpoint(folder, weights)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in FILES:
-            path.unlink()
-    return [folder / name for name in sorted(FILES)]

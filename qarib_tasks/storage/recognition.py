@@ -1,0 +1,191 @@
+"""Which files of a training and of its folder are ours, recognized by their content.
+
+A training writes for hours before its manifest lists anything. What it wrote is therefore recognized by what
+only the trainer writes, in the first bytes of each file. See `storage.ownership` for the rule.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import yaml
+
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.layout import ModelLayout, checkpoint_of_index, checkpoint_of_state, evaluation_step
+from qarib_tasks.storage.bucket import Bucket, same
+from qarib_tasks.storage.files import checksums
+from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.ownership import OTHER_OUTPUT
+
+HEAD = 1 << 20  # bytes that decide
+Recognizer = Callable[[bytes], bool]
+NOT_OURS = "exists and was not made by qarib"
+
+
+def json_with(*names: str, begins: bytes = b"") -> Recognizer:
+    """A recognizer of JSON objects that have at least these names.
+
+    Args:
+        begins: how such a file begins: one that is cut off is recognized by it.
+    """
+
+    def recognized(head: bytes) -> bool:
+        try:
+            values = json.loads(head)
+        except ValueError:
+            return bool(begins) and head.startswith(begins)
+        return isinstance(values, dict) and values.keys() >= set(names)
+
+    return recognized
+
+
+def yaml_with(*names: str) -> Recognizer:
+    """A recognizer of YAML mappings that have at least these names."""
+
+    def recognized(head: bytes) -> bool:
+        try:
+            values = yaml.load(head.decode("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except (yaml.YAMLError, ValueError):
+            return False
+        return isinstance(values, dict) and values.keys() >= set(names)
+
+    return recognized
+
+
+is_training_job = yaml_with("training_data", "vocab_file", "output")
+is_run_config = yaml_with("collect", "vocab", "convert")
+is_progress = json_with("state", "step", "train_steps", "updated_at", begins=b'{\n "state":')
+is_checkpoint_index = json_with("step", "position", "model", "state", "format", begins=b'{\n "figures":')
+is_evaluation = json_with("step", "masked_lm_loss", "masked_lm_accuracy", "perplexity", begins=b'{\n "step":')
+
+
+def is_model_manifest(head: bytes) -> bool:
+    try:
+        return Manifest.parse(head, "").kind == "model"
+    except CorruptError:
+        return head.startswith(b'{\n "config":')  # cut off
+
+
+def is_history(head: bytes) -> bool:
+    """Whether it is `history.jsonl`, which can be empty, or cut off by a kill."""
+    start = b'{"step": '
+    return head[: len(start)] == start[: len(head)]
+
+
+def is_evaluation_text(head: bytes) -> bool:
+    return head.startswith(b"global_step = ")
+
+
+def is_checkpoint_state(head: bytes) -> bool:
+    """Whether the header of a safetensors file names the tensors that only a trainer keeps."""
+    length = int.from_bytes(head[:8], "little")
+    return b'"global_step":' in head[8 : 8 + length] and head[8:9] == b"{"
+
+
+def is_training_events(head: bytes) -> bool:
+    """Whether it is a file of TensorBoard with a figure of a training."""
+    return b"brain.Event:" in head[:64] and b"masked_lm_loss" in head
+
+
+def head_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def is_ours(path: Path, recognizer: Recognizer) -> bool:
+    """Whether a path is a regular file that the recognizer knows."""
+    return path.is_file() and recognizer(head_of(path))
+
+
+def require_ours(path: Path, recognizer: Recognizer) -> None:
+    """Check, before anything is written, that the file at a path is ours, if there is one.
+
+    Raises:
+        InputError: it is not.
+    """
+    if (path.exists() or path.is_symlink()) and not is_ours(path, recognizer):
+        raise InputError(NOT_OURS, where=path, do=OTHER_OUTPUT)
+
+
+def require_folders(folders: Iterable[Path]) -> None:
+    """Check that each is a folder, or does not exist.
+
+    Raises:
+        InputError: one is something else.
+    """
+    for folder in folders:
+        if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+            raise InputError("is a file, not a folder", where=folder, do=OTHER_OUTPUT)
+
+
+def check_model_folder(layout: ModelLayout) -> None:
+    """Check, before a training writes anything, that every file that it would replace is ours.
+
+    Raises:
+        InputError: a file is not.
+    """
+    parts = (layout.root, layout.bert_model, layout.bert_evals)
+    require_folders([*parts, layout.events, layout.evaluation_events, layout.export])
+    for folder in parts:
+        for path in sorted(folder.glob("*")):
+            recognizer = _of_model(layout, path)
+            if recognizer and not _is_indexed(layout, path):
+                require_ours(path, recognizer)
+    require_ours(layout.lock, lambda head: True)
+
+
+def _is_indexed(layout: ModelLayout, path: Path) -> bool:
+    """Whether it is a checkpoint's tensors, maybe damaged, and our index names it."""
+    name = checkpoint_of_state(path.name)
+    return name is not None and is_ours(layout.checkpoint_index(name.name), is_checkpoint_index)
+
+
+def check_model_objects(layout: ModelLayout, bucket: Bucket) -> None:
+    """Check the same of the objects that the training would replace or fetch.
+
+    Objects that this machine has too are not read.
+
+    Args:
+        bucket: with the prefix of the model's folder.
+
+    Raises:
+        InputError: an object is not ours.
+    """
+    objects = bucket.list()
+    for name, blob in objects.items():
+        path = layout.root / name
+        recognizer = _of_model(layout, path)
+        if recognizer is None:
+            continue
+        if path.is_file() and path.stat().st_size == blob.size and same(blob, checksums(path)):
+            continue
+        if state := checkpoint_of_state(path.name):
+            index = layout.name_of(layout.checkpoint_index(state.name)).removeprefix(layout.name)
+            if index in objects:  # It is checked itself.
+                continue
+        if not recognizer(bucket.read_start(name, HEAD)):
+            raise InputError(
+                NOT_OURS, where=bucket.address + name, do="Choose another prefix, or move this object"
+            )
+
+
+def _of_model(layout: ModelLayout, path: Path) -> Recognizer | None:
+    """The recognizer of a file that a training writes; None for the name of another file."""
+    fixed: dict[Path, Recognizer] = {
+        layout.manifest: is_model_manifest,
+        layout.config: is_training_job,
+        layout.progress: is_progress,
+        layout.history: is_history,
+        layout.eval_results: is_evaluation_text,
+    }
+    if recognizer := fixed.get(path):
+        return recognizer
+    if path.parent == layout.bert_evals and evaluation_step(path.name) is not None:
+        return is_evaluation
+    if path.parent == layout.bert_model and checkpoint_of_index(path.name):
+        return is_checkpoint_index
+    if path.parent == layout.bert_model and checkpoint_of_state(path.name):
+        return is_checkpoint_state
+    return None
