@@ -133,7 +133,7 @@ def test_objects_of_another_origin_are_not_replaced(job: TrainingJob, bucket_nam
     bucket = Bucket(str(job.publish_to))
     bucket.write_text("export/NOTES.txt", "mine")
     bucket.write_text("export/vocab.txt", "mine")
-    with pytest.raises(InputError, match=r"export/vocab\.txt exists and was not made by qarib"):
+    with pytest.raises(InputError, match=r"export/vocab\.txt: exists and was not made by qarib"):
         export(job)
     assert bucket.read_text("export/vocab.txt") == "mine"
     bucket.delete("export/vocab.txt")
