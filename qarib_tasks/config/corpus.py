@@ -142,7 +142,8 @@ class SourceConfig:
             min_length=1,
             title="Field",
             description="JSON field, column, or number of a column that holds the text. Write a.b for b "
-            "inside a. Of a list, the first field that a record has.",
+            "inside a. Of a list, the first field that a record has. A tweet's full text is preferred over a "
+            "`text` that is cut short.",
         ),
         BeforeValidator(lambda value: str(value) if type(value) is int else value),
         DATASET,

@@ -19,6 +19,7 @@ _COLUMNS = {
     "bytes_read": "bytes read",
     "lines_read": "lines read",
     "skipped": "records skipped",
+    "empty_records": "records without text",
     "documents_read": "documents cleaned",
     "duplicates": "duplicates",
     "near_duplicates": "near-duplicates",

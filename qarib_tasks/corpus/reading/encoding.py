@@ -99,7 +99,7 @@ class _Text(io.RawIOBase):
             held = b""
             if found:
                 data, held = data[: found.start()], data[found.start() :]
-            if b"\xef" in data:
+            if MARK in data:
                 while at_start and data.startswith(MARK):
                     data = data[len(MARK) :]
                 data = _MARKS.sub(b"", data)
