@@ -52,6 +52,9 @@ class Cleaner:
         counts: number of places that each rule changed, including `control_characters`.
         dropped: number of lines that each rule dropped; `empty` counts lines that the rules made empty,
             `unstable` counts lines that still changed after MOST_PASSES passes.
+        dropped_bytes: size of those lines in UTF-8, as they were before cleaning.
+        lines, bytes: number and size in UTF-8 of all lines given, without empty ones and line feeds.
+        ends: number of empty lines given.
     """
 
     RULES: ClassVar[Mapping[str, TextRule]] = {
@@ -80,6 +83,8 @@ class Cleaner:
         self._filters = [(name, filters[name]) for name in config.cleaning if name in filters]
         self.counts: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        self.dropped_bytes: Counter[str] = Counter()
+        self.lines = self.bytes = self.ends = 0
 
     def clean(self, lines: list[str]) -> list[str]:
         """Clean lines; each line results in one line, in several sentences, or in none.
@@ -87,52 +92,78 @@ class Cleaner:
         Args:
             lines: without line feeds. An empty line ends a document and is kept.
         """
-        cleaned = self._settled(lines, None, MOST_PASSES)
+        ends = lines.count("")
+        self.lines += len(lines) - ends
+        self.ends += ends
+        cleaned = self._settled(lines, lines, None, MOST_PASSES)
         pairs = zip(lines, cleaned, strict=True)
         if self._sentences:
             return [part for old, new in pairs if new or not old for part in new.split(SENTENCE_MARK)]
         return [new for old, new in pairs if new or not old]
 
-    def _settled(self, lines: list[str], present: set[str] | None, passes: int) -> list[str]:
-        """Return a string for each line: its sentences, joined by SENTENCE_MARK; empty for a dropped line."""
+    def _settled(
+        self, lines: list[str], given: list[str], present: set[str] | None, passes: int
+    ) -> list[str]:
+        """Return a string for each line: its sentences, joined by SENTENCE_MARK; empty for a dropped line.
+
+        Args:
+            given: each line as it was before the first pass.
+        """
         if not lines:
             return []
-        cleaned, present = self._once(lines, present)
+        cleaned, present = self._once(lines, given, present)
         changed = [i for i, line in enumerate(cleaned) if line and line != lines[i]]
         if passes == MOST_PASSES:
-            self._filter(cleaned, range(len(cleaned)))
+            self._filter(cleaned, given, range(len(cleaned)))
         else:
             # The other lines have passed the filters unchanged.
-            self._filter(cleaned, changed)
+            self._filter(cleaned, given, changed)
         changed = [i for i in changed if cleaned[i]]
         if changed and not passes:
-            self.dropped["unstable"] += len(changed)
+            self._count_dropped("unstable", [given[i] for i in changed])
             for i in changed:
                 cleaned[i] = ""
         elif changed:
             parts = [cleaned[i].split(SENTENCE_MARK) for i in changed]
-            again = iter(self._settled([part for some in parts for part in some], present, passes - 1))
+            flat = [part for some in parts for part in some]
+            before = (
+                _before(parts, [given[i] for i in changed])
+                if self._sentences
+                else [given[i] for i in changed]
+            )
+            again = iter(self._settled(flat, before, present, passes - 1))
             for i, some in zip(changed, parts, strict=True):
                 cleaned[i] = SENTENCE_MARK.join(filter(None, [next(again) for _ in some]))
         return cleaned
 
-    def _once(self, lines: list[str], present: set[str] | None) -> tuple[list[str], set[str]]:
+    def _once(
+        self, lines: list[str], given: list[str], present: set[str] | None
+    ) -> tuple[list[str], set[str]]:
         """Apply each rule that changes text once; return the lines and the characters that may be in them."""
-        text, count = Text("\n".join(lines), present).replaced(control_characters())
+        text = Text("\n".join(lines), present)
+        if present is None:
+            self.bytes += text.size - (len(lines) - 1)
+        text, count = text.replaced(control_characters())
         self.counts["control_characters"] += count
         for name, rule in self._rules:
             text, count = rule(text)
             self.counts[name] += count
         result = tidy(text.text)
         cleaned = result.split("\n")
-        self.dropped["empty"] += sum(1 for old, new in zip(lines, cleaned, strict=True) if not new and old)
+        gone = [i for i, new in enumerate(cleaned) if not new and lines[i]]
+        self._count_dropped("empty", [given[i] for i in gone])
         if self._sentences:
             result, count = _SENTENCE_END.subn(rf"\1{SENTENCE_MARK}", result)
             self.counts["sentences"] += count
             cleaned = result.split("\n")
         return cleaned, text.present
 
-    def _filter(self, lines: list[str], places: Sequence[int]) -> None:
+    def _count_dropped(self, rule: str, given: list[str]) -> None:
+        if given:
+            self.dropped[rule] += len(given)
+            self.dropped_bytes[rule] += len("".join(given).encode(errors="surrogatepass"))
+
+    def _filter(self, lines: list[str], given: list[str], places: Sequence[int]) -> None:
         """Make lines, or sentences in them, empty where a rule drops them; check the lines at `places`."""
         if not self._filters or not places:
             return
@@ -140,7 +171,10 @@ class Cleaner:
         kept = [part for some in parts for part in some] if parts else [lines[i] for i in places]
         for name, drops in self._filters:
             dropped = [i for i in drops(kept) if kept[i]]
-            self.dropped[name] += len(dropped)
+            if dropped:
+                before = [given[i] for i in places]
+                before = _before(parts, before) if parts else before
+                self._count_dropped(name, [before[i] for i in dropped])
             for i in dropped:
                 kept[i] = ""
         if parts:
@@ -176,3 +210,12 @@ class Cleaner:
             if arabic < self._config.arabic_share * (arabic + count):
                 dropped.append(place)
         return dropped
+
+
+def _before(parts: list[list[str]], given: list[str]) -> list[str]:
+    """Return for each sentence the line that it was before cleaning, or itself if the line was split."""
+    return [
+        before
+        for some, line in zip(parts, given, strict=True)
+        for before in ([line] if len(some) == 1 else some)
+    ]

@@ -88,13 +88,26 @@ class Text:
         return np.frombuffer(self.text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
 
     @cached_property
+    def _counts(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """How often each code point occurs, int64 [the largest code point + 1]."""
+        import numpy as np
+
+        return np.bincount(self.codes)
+
+    @property
+    def size(self) -> int:
+        """The number of bytes in UTF-8."""
+        more = sum(int(self._counts[first:].sum()) for first in (0x80, 0x800, 0x10000))
+        return len(self.codes) + more
+
+    @cached_property
     def present(self) -> set[str]:
         """The distinct characters, and possibly some that were removed."""
         import numpy as np
 
         if self._maybe is not None:
             return self._maybe
-        return set(map(chr, np.flatnonzero(np.bincount(self.codes)).tolist()))
+        return set(map(chr, np.flatnonzero(self._counts).tolist()))
 
     def replaced(self, table: Mapping[str, str]) -> tuple[Text, int]:
         """Replace every character of the table; return the text and the number of replacements."""
