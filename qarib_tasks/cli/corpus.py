@@ -64,6 +64,7 @@ def collect_command(
     Lines, CSV, TSV, Parquet or a Moses zip, uncompressed or compressed with gz, bz2, xz, zst or zip.
     report.html beside the output shows what was collected.
     """
+    from qarib_tasks.corpus import losses
     from qarib_tasks.corpus.collect import collect, list_sources
 
     if config:
@@ -107,6 +108,16 @@ def collect_command(
         f"{figures['duplicates'] + figures['near_duplicates']:,} duplicates left out; "
         f"see {output.with_name(REPORT)}"
     )
+    if lost := losses.summary(figures):
+        click.echo(lost)
+    named = losses.SETTING if config else _option
+    for line in losses.warnings(figures, manifest.config, named):
+        click.echo(f"warning: {line}")
+
+
+def _option(setting: str) -> str:
+    """Return the option of `qarib collect` for a setting."""
+    return "--clean" if setting == "cleaning" else "--" + setting.replace("_", "-")
 
 
 @click.command("vocab", epilog="Example: qarib vocab -i data.txt -s 64000")

@@ -16,6 +16,7 @@ from typing import Any
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.identity import named_settings
+from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.reading.read import read
@@ -130,6 +131,7 @@ def collect(
         settings["earlier"] = list(earlier)
     if done := finished(manifest_of(out), config=settings, inputs=inputs):
         log.info("%s: already collected", out)
+        losses.tell(done.statistics, done.config)
         return done
     from qarib_tasks.corpus.joining import join
 
@@ -141,15 +143,18 @@ def collect(
     }
     if not any(part.statistics["documents_read"] for part in parts.values()):
         shutil.rmtree(folder)
+        lost = [part.statistics for part in parts.values()]
+        told = "; ".join(filter(None, map(losses.summary, lost)))
         raise InputError(
-            "no text was found",
+            f"no text was found{told and ': '}{told}",
             where=", ".join(source.path for source in config.sources),
-            do="Check the sources and the cleaning rules",
+            do=losses.largest_to_do(lost, settings) or "Check the sources and the cleaning rules",
         )
     texts = [text for some in (earlier or {}).values() for text in some]
     manifest = join(config, parts, folder, out, heldout, random_seed, settings, inputs, texts)
     manifest.write(manifest_of(out))
     shutil.rmtree(folder, ignore_errors=True)
+    losses.tell(manifest.statistics, settings)
     return manifest
 
 
@@ -183,7 +188,8 @@ def collect_source(
         if same and all(record in joined.inputs for _, record, _ in fetched):
             log.info("%s: already collected into %s", name, out)
             return
-    _collect(config, source, fetched, _folder(out) / f"{name}.txt")
+    manifest = _collect(config, source, fetched, _folder(out) / f"{name}.txt")
+    losses.tell(manifest.statistics, _settings(config))
 
 
 def _folder(out: Path) -> Path:
@@ -266,8 +272,12 @@ def _collect(
             "bytes_read": sum(record.bytes for record in inputs),
             **counts,
             "documents_read": writer.documents,
+            "text_lines": cleaner.lines,
+            "text_bytes": cleaner.bytes,
+            **({"text_documents": cleaner.ends} if source.document == "line" else {}),
             "changed": dict(cleaner.counts),
             "dropped": dict(+cleaner.dropped),
+            "dropped_bytes": dict(+cleaner.dropped_bytes),
             "line_words": writer.line_words,
             "samples": samples,
         },

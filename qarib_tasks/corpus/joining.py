@@ -73,6 +73,7 @@ def join(
         first = 0
         for source in config.sources:
             counts = Counter[str]()
+            sizes = Counter[str](parts[source.name].statistics.get("dropped_bytes"))
             with (folder / f"{source.name}.txt").open("rb") as text:
                 for records in _records(folder, source.name):
                     count, keys = len(records), records["key"]
@@ -85,12 +86,20 @@ def join(
                     copy.records(text, records, target)
                     first += count
                     counts += _tally(records, target)
-                    counts["duplicates"] += int((is_exact & ~outside).sum())
-                    counts["near_duplicates"] += int((is_near & ~is_exact & ~outside).sum())
-                    counts["outside_share"] += int(outside.sum())
+                    for name, some in (
+                        ("duplicates", is_exact & ~outside),
+                        ("near_duplicates", is_near & ~is_exact & ~outside),
+                        ("outside_share", outside),
+                    ):
+                        counts[name] += int(some.sum())
+                        sizes[name] += int((records["bytes"] - records["lines"])[some].sum())
                     lengths.update(histogram(records[target == KEEP]["lines"]))
                     advance(int(records["bytes"].sum()))
-            statistics[source.name] = {**parts[source.name].statistics, **counts}
+            statistics[source.name] = {
+                **parts[source.name].statistics,
+                **counts,
+                "dropped_bytes": dict(sorted((+sizes).items())),
+            }
         totals = Counter[str]()
         for values in statistics.values():
             totals.update({name: value for name, value in values.items() if isinstance(value, int)})
@@ -114,7 +123,7 @@ def join(
                 do="Lower heldout_share, or collect more documents",
             )
     figures: dict[str, Any] = {**totals, "document_lines": dict(lengths)}
-    for name in ("changed", "dropped", "line_words"):
+    for name in ("changed", "dropped", "dropped_bytes", "line_words"):
         # Sorted, like those of a source that was collected in an earlier process.
         both = sum((Counter(values[name]) for values in statistics.values()), Counter[str]())
         figures[name] = dict(sorted(both.items()))

@@ -6,13 +6,15 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from qarib_tasks.corpus.losses import losses, percent, summary, warnings
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
 table{border-collapse:collapse;width:100%}th,td{padding:.2rem .6rem;text-align:right;vertical-align:top}
 th:first-child,td:first-child{text-align:left}tr+tr{border-top:1px solid #ddd}
 td.text{direction:rtl;text-align:right;width:50%}td i{background:#4a7;display:block;height:.8rem}
-td.bar{width:55%}
+td.bar{width:55%}.warning{background:#fdf0d9;border-left:3px solid #8a5200;padding:.4rem .8rem}
 """
 _COLUMNS = {
     "files": "files",
@@ -44,9 +46,19 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         for key, label in _COLUMNS.items()
     ]
     changed = [[name, _number(count)] for name, count in figures["changed"].items() if count]
-    dropped = [[name, _number(count)] for name, count in figures["dropped"].items() if count]
+    lost = [
+        [
+            loss.rule,
+            _number(loss.number) + ("" if loss.total is None else f" of {loss.total:,}") + f" {loss.unit}",
+            "" if loss.share is None else percent(loss.share),
+        ]
+        for loss in losses(figures)
+    ]
+    told = summary(figures)
     parts = [
         "<h1>Corpus</h1>",
+        *(f"<p class=warning>Warning: {html.escape(line)}" for line in warnings(figures, settings)),
+        f"<p>{html.escape(told)}." if told else "<p>Nothing was dropped.",
         _table(["", *sources, "all"], rows),
         "<h2>Documents by source</h2>",
         _bars({name: source.get("documents", 0) for name, source in sources.items()}),
@@ -57,7 +69,7 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         "<h2>Cleaning</h2>",
         f"<p>Rules in order: {html.escape(', '.join(settings['cleaning'])) or 'none'}.</p>",
         _table(["rule", "places changed"], changed),
-        _table(["rule", "lines dropped"], dropped),
+        _table(["rule", "dropped", "of the bytes"], lost),
     ]
     for name, source in sources.items():
         parts.append(f"<h2>Lines of {html.escape(name)}, before and after cleaning</h2>")

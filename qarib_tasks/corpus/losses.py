@@ -1,0 +1,156 @@
+"""What a corpus has lost between its sources and its text: by which rule, which share, and what to set.
+
+Everything is from the statistics in a corpus's manifest. Those of an earlier version have no sizes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qarib_tasks.config.corpus import CollectConfig
+
+log = logging.getLogger(__name__)
+MOST_LOST = 0.1  # of the bytes, to one rule, without a warning
+MOST_REPEATED = 0.5  # repeats are removed on purpose; more than this can be a source that is listed twice
+REPEATS = ("duplicates", "near_duplicates")
+# What the user selects with a share is no surprise.
+_DOCUMENT_RULES = (*REPEATS, "outside_share")
+SETTING = "collect.{}".format  # what a setting is called in a run's configuration
+_FIGURES = ("skipped", "empty_records", "undecodable_bytes", "replaced_characters", "left_out_files")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one rule dropped.
+
+    Attributes:
+        rule: a cleaning rule, `empty`, `unstable`, `duplicates`, `near_duplicates` or `outside_share`.
+        number: of lines, sentences or documents; `unit` says which.
+        total: the number of them before; None if it is unknown.
+        share: of the text's bytes; None if it is unknown.
+    """
+
+    rule: str
+    number: int
+    unit: str
+    total: int | None
+    share: float | None
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {self.total:,}"
+        size = "" if self.share is None else f" ({percent(self.share)} of the bytes)"
+        return f"{self.number:,}{of} {self.unit}{size} dropped by {self.rule}"
+
+
+def losses(figures: Mapping[str, Any]) -> list[Loss]:
+    """Return what each rule dropped, the largest loss first.
+
+    Args:
+        figures: the statistics of a corpus or of one of its sources.
+    """
+    sizes: Mapping[str, int] = figures.get("dropped_bytes") or {}
+    size = figures.get("text_bytes")
+    lines, unit = figures.get("text_lines"), "lines"
+    changed: Mapping[str, int] = figures.get("changed") or {}
+    if changed.get("sentences") and lines is not None:
+        lines, unit = lines + changed["sentences"], "sentences"
+    elif lines and lines == figures.get("text_documents"):
+        unit = "documents"
+    dropped: dict[str, int] = dict(figures.get("dropped") or {})
+    found = [(rule, number, unit, lines) for rule, number in dropped.items()]
+    documents = figures.get("documents_read")
+    found += [(rule, figures.get(rule, 0), "documents", documents) for rule in _DOCUMENT_RULES]
+    result = [
+        Loss(rule, number, what, total, min(sizes[rule] / size, 1.0) if size and rule in sizes else None)
+        for rule, number, what, total in found
+        if number
+    ]
+    return sorted(result, key=lambda loss: (-(loss.share or 0), -loss.number, loss.rule))
+
+
+def summary(figures: Mapping[str, Any]) -> str:
+    """Return one line on everything that was dropped, skipped or replaced; empty if nothing was."""
+    parts = [str(loss) for loss in losses(figures)]
+    for name in _FIGURES:
+        if number := figures.get(name):
+            what = name.replace("_", " ")
+            parts.append(f"{number:,} records skipped" if name == "skipped" else f"{number:,} {what}")
+    return "; ".join(parts)
+
+
+def warnings(
+    figures: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    setting: Callable[[str], str] = SETTING,
+) -> list[str]:
+    """Return a warning with what to set for each rule that lost more than a tenth of a source's bytes.
+
+    Args:
+        figures: the statistics of a corpus.
+        settings: its configuration, as in its manifest.
+        setting: returns what a setting of `CollectConfig` is called where the user is.
+    """
+    sources: Mapping[str, Mapping[str, Any]] = figures.get("sources") or {}
+    result = []
+    for loss in losses(figures):
+        at_most = MOST_REPEATED if loss.rule in REPEATS else MOST_LOST
+        large = {
+            name: each.share
+            for name, source in sources.items()
+            for each in losses(source)
+            if each.rule == loss.rule and each.share is not None and each.share > at_most
+        }
+        if loss.rule == "outside_share" or not (large or (loss.share or 0) > at_most):
+            continue
+        if loss.rule in REPEATS and settings.get("earlier"):
+            continue  # Files that have grown repeat the documents of the datasets that this one extends.
+        shares = ", ".join(f"{percent(share)} of {name}" for name, share in large.items())
+        of = f": {shares}" if len(sources) > 1 and large else ""
+        result.append(f"{loss}{of}. {_to_do(loss, settings, setting)}")
+    return result
+
+
+def largest_to_do(parts: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+    """Return what to set because of the largest loss in any of some statistics; empty if there is none."""
+    found = [loss for figures in parts for loss in losses(figures)]
+    largest = max(found, key=lambda loss: (loss.share or 0, loss.number), default=None)
+    return _to_do(largest, settings, str) if largest else ""
+
+
+def tell(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Log the summary and the warnings of a corpus."""
+    if line := summary(figures):
+        log.info("%s", line)
+    for line in warnings(figures, settings):
+        log.warning("warning: %s", line)
+
+
+def percent(share: float) -> str:
+    """Return a share as text; only all is 100%, and only nothing is 0%."""
+    if 0 < share < 0.0005:
+        return "under 0.1%"
+    return f"{100 * share:.1f}%" if share in (0, 1) else f"{min(100 * share, 99.9):.1f}%"
+
+
+def _to_do(loss: Loss, settings: Mapping[str, Any], setting: Callable[[str], str]) -> str:
+    def now(name: str) -> str:
+        value = settings.get(name, getattr(CollectConfig, name))
+        return f"{setting(name)} (now {value:,})"
+
+    if loss.rule == "maximum_length":
+        split = f", or add the rule sentences to {setting('cleaning')} to split the lines"
+        return f"Raise {now('maximum_characters')}{'' if loss.unit == 'sentences' else split}"
+    if loss.rule == "minimum_length":
+        return f"Lower {now('minimum_characters')}"
+    if loss.rule == "arabic_share":
+        return f"Check that the source's field and encoding are right, or lower {now('arabic_share')}"
+    if loss.rule == "duplicates":
+        return f"Check that no text is in the sources twice, or turn {setting('deduplicate')} off"
+    if loss.rule == "near_duplicates":
+        return f"Raise {now('near_duplicates')}"
+    if loss.rule == "unstable":
+        return f"Remove a rule that changes these lines again and again from {setting('cleaning')}"
+    return f"Check the text, or remove the rules that leave nothing of it from {setting('cleaning')}"
