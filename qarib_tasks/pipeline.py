@@ -7,6 +7,7 @@ it keeps the complete files and redoes only the rest.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.corpus import collect as collect_step
+from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.dataset import ledger
 from qarib_tasks.dataset.audit import shard_names
@@ -30,6 +32,8 @@ from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.vocabulary.build import build_vocab as build_vocabulary
+
+log = logging.getLogger(__name__)
 
 
 def sources(run: Run) -> list[str]:
@@ -53,7 +57,7 @@ def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
     """Sources → `data.txt`, `heldout/data.txt` and `report.html`."""
     if run.first_step != "collect":
         return Manifest.read(manifest_of(run.dataset.data))
-    return collect_step.collect(
+    manifest = collect_step.collect(
         run.config.collect,
         run.dataset.data,
         heldout=run.dataset.heldout_data,
@@ -63,6 +67,18 @@ def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
         files=by_source(read_plan(run.dataset.sources)),
         earlier={e.dataset_id: _texts(e) for e in run.earlier},
     )
+    for line in losses_of(run):
+        log.log(logging.WARNING if line.startswith("warning") else logging.INFO, "%s", line)
+    return manifest
+
+
+def losses_of(run: Run) -> list[str]:
+    """Return lines on what the run's corpus has lost; none if its manifest is not in the workspace."""
+    path = manifest_of(run.dataset.data)
+    if not path.is_file():
+        return []
+    manifest = Manifest.read(path)
+    return losses.lines(manifest.statistics, manifest.config)
 
 
 def _texts(run: Run) -> list[Path]:

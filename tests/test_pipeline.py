@@ -35,6 +35,19 @@ def test_the_held_out_part_is_split_and_converted_like_the_rest(converted: tuple
     assert json.loads(run.dataset.bert_config.read_text())["vocab_size"] == 800
 
 
+def test_what_the_corpus_lost_is_in_the_log_of_collect_also_when_it_is_complete(
+    converted: tuple[Run, list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    run, _ = converted
+    lines = pipeline.losses_of(run)
+    assert lines
+    with caplog.at_level("INFO", logger="qarib_tasks.pipeline"):
+        pipeline.collect(run)
+    assert [
+        record.getMessage() for record in caplog.records if record.name == "qarib_tasks.pipeline"
+    ] == lines
+
+
 def test_every_step_done_again_leaves_every_file_as_it_is(converted: tuple[Run, list[str]]) -> None:
     run, names = converted
     finish_dataset(run)

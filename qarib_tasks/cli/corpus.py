@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from qarib_tasks.cli.options import setting_option, setting_options
+from qarib_tasks.cli.failures import with_options
+from qarib_tasks.cli.options import options_of, setting_option, setting_options
 from qarib_tasks.cli.sources import source_names, standard_input
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
@@ -108,16 +109,9 @@ def collect_command(
         f"{figures['duplicates'] + figures['near_duplicates']:,} duplicates left out; "
         f"see {output.with_name(REPORT)}"
     )
-    if lost := losses.summary(figures):
-        click.echo(lost)
-    named = losses.SETTING if config else _option
-    for line in losses.warnings(figures, manifest.config, named):
-        click.echo(f"warning: {line}")
-
-
-def _option(setting: str) -> str:
-    """Return the option of `qarib collect` for a setting."""
-    return "--clean" if setting == "cleaning" else "--" + setting.replace("_", "-")
+    options = {} if config else options_of(collect_command)
+    for line in losses.lines(figures, manifest.config):
+        click.echo(with_options(line, options))
 
 
 @click.command("vocab", epilog="Example: qarib vocab -i data.txt -s 64000")

@@ -42,12 +42,10 @@ def run(config: Path) -> None:
     """Run all steps without Airflow: collect, vocab, split, convert, upload, train, evaluate, export."""
     from qarib_tasks import pipeline
     from qarib_tasks.config import presets
-    from qarib_tasks.corpus import losses
     from qarib_tasks.machines.backend import run_to_end
     from qarib_tasks.machines.local import LocalProcessBackend
     from qarib_tasks.runs.prepare import prepare
     from qarib_tasks.storage.bucket import default_client
-    from qarib_tasks.storage.manifest import Manifest, manifest_of
 
     settings = presets.resolve(load_yaml(config), config)
     client = default_client() if settings.upload.bucket else None
@@ -56,12 +54,8 @@ def run(config: Path) -> None:
     manifest = pipeline.run_all(request, lambda work: run_to_end(backend, work))
     click.echo(f"dataset {request.dataset_id}\nmodel   {request.model_id}\nexport  {request.model.export}")
     click.echo("".join(f"{name}: {value}\n" for name, value in manifest.statistics.items()), nl=False)
-    if manifest_of(request.dataset.data).is_file():
-        corpus = Manifest.read(manifest_of(request.dataset.data))
-        if lost := losses.summary(corpus.statistics):
-            click.echo(f"corpus: {lost}")
-        for line in losses.warnings(corpus.statistics, corpus.config):
-            click.echo(f"warning: corpus: {line}")
+    for line in pipeline.losses_of(request):
+        click.echo(f"corpus: {line}")
 
 
 for command in (

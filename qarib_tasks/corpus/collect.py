@@ -131,7 +131,6 @@ def collect(
         settings["earlier"] = list(earlier)
     if done := finished(manifest_of(out), config=settings, inputs=inputs):
         log.info("%s: already collected", out)
-        losses.tell(done.statistics, done.config)
         return done
     from qarib_tasks.corpus.joining import join
 
@@ -154,7 +153,6 @@ def collect(
     manifest = join(config, parts, folder, out, heldout, random_seed, settings, inputs, texts)
     manifest.write(manifest_of(out))
     shutil.rmtree(folder, ignore_errors=True)
-    losses.tell(manifest.statistics, settings)
     return manifest
 
 
@@ -188,8 +186,7 @@ def collect_source(
         if same and all(record in joined.inputs for _, record, _ in fetched):
             log.info("%s: already collected into %s", name, out)
             return
-    manifest = _collect(config, source, fetched, _folder(out) / f"{name}.txt")
-    losses.tell(manifest.statistics, _settings(config))
+    _collect(config, source, fetched, _folder(out) / f"{name}.txt")
 
 
 def _folder(out: Path) -> Path:

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ import numpy as np
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.corpus.deduplication import near_repeats, repeats, unpacked
 from qarib_tasks.corpus.documents import RECORD, DocumentWriter, Records, histogram
+from qarib_tasks.corpus.losses import losses, summary, warnings
 from qarib_tasks.corpus.report import report
 from qarib_tasks.corpus.sampling import chosen
 from qarib_tasks.errors import InputError, NothingNewError
@@ -92,7 +94,8 @@ def join(
                         ("outside_share", outside),
                     ):
                         counts[name] += int(some.sum())
-                        sizes[name] += int((records["bytes"] - records["lines"])[some].sum())
+                        # Without line feeds, like the sizes of the cleaner.
+                        sizes[name] += int(records["bytes"][some].sum() - records["lines"][some].sum())
                     lengths.update(histogram(records[target == KEEP]["lines"]))
                     advance(int(records["bytes"].sum()))
             statistics[source.name] = {
@@ -128,6 +131,11 @@ def join(
         both = sum((Counter(values[name]) for values in statistics.values()), Counter[str]())
         figures[name] = dict(sorted(both.items()))
     figures["sources"] = statistics
+    figures |= {
+        "lost": [asdict(loss) for loss in losses(figures)],
+        "summary": summary(figures),
+        "warnings": warnings(figures, settings),
+    }
     page = out.with_name(REPORT)
     write_text(page, report(figures, settings))
     with out.open(encoding="utf-8") as file:

@@ -5,20 +5,24 @@ Everything is from the statistics in a corpus's manifest. Those of an earlier ve
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qarib_tasks.config.corpus import CollectConfig
 
-log = logging.getLogger(__name__)
 MOST_LOST = 0.1  # of the bytes, to one rule, without a warning
-MOST_REPEATED = 0.5  # repeats are removed on purpose; more than this can be a source that is listed twice
+MOST_REPEATED = 0.4  # repeats are removed on purpose; more than this can be text that is read twice
 REPEATS = ("duplicates", "near_duplicates")
 # What the user selects with a share is no surprise.
 _DOCUMENT_RULES = (*REPEATS, "outside_share")
-SETTING = "collect.{}".format  # what a setting is called in a run's configuration
+_HOW = {
+    "duplicates": "dropped as duplicates",
+    "near_duplicates": "dropped as near-duplicates",
+    "outside_share": "outside the share",
+    "empty": "empty after cleaning",
+    "unstable": "dropped because cleaning never stops changing them",
+}
 _FIGURES = ("skipped", "empty_records", "undecodable_bytes", "replaced_characters", "left_out_files")
 
 
@@ -42,7 +46,7 @@ class Loss:
     def __str__(self) -> str:
         of = "" if self.total is None else f" of {self.total:,}"
         size = "" if self.share is None else f" ({percent(self.share)} of the bytes)"
-        return f"{self.number:,}{of} {self.unit}{size} dropped by {self.rule}"
+        return f"{self.number:,}{of} {self.unit}{size} {_HOW.get(self.rule, f'dropped by {self.rule}')}"
 
 
 def losses(figures: Mapping[str, Any]) -> list[Loss]:
@@ -81,17 +85,15 @@ def summary(figures: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def warnings(
-    figures: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    setting: Callable[[str], str] = SETTING,
-) -> list[str]:
+def warnings(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Return a warning with what to set for each rule that lost more than a tenth of a source's bytes.
 
     Args:
         figures: the statistics of a corpus.
         settings: its configuration, as in its manifest.
-        setting: returns what a setting of `CollectConfig` is called where the user is.
+
+    Returns:
+        texts with the names of settings in backticks.
     """
     sources: Mapping[str, Mapping[str, Any]] = figures.get("sources") or {}
     result = []
@@ -108,8 +110,10 @@ def warnings(
         if loss.rule in REPEATS and settings.get("earlier"):
             continue  # Files that have grown repeat the documents of the datasets that this one extends.
         shares = ", ".join(f"{percent(share)} of {name}" for name, share in large.items())
-        of = f": {shares}" if len(sources) > 1 and large else ""
-        result.append(f"{loss}{of}. {_to_do(loss, settings, setting)}")
+        of = f" ({shares})" if len(sources) > 1 and large else ""
+        result.append(
+            f"{loss.rule} dropped {percent(loss.share or 0)} of the bytes{of}. {_to_do(loss, settings)}"
+        )
     return result
 
 
@@ -117,15 +121,13 @@ def largest_to_do(parts: Iterable[Mapping[str, Any]], settings: Mapping[str, Any
     """Return what to set because of the largest loss in any of some statistics; empty if there is none."""
     found = [loss for figures in parts for loss in losses(figures)]
     largest = max(found, key=lambda loss: (loss.share or 0, loss.number), default=None)
-    return _to_do(largest, settings, str) if largest else ""
+    return _to_do(largest, settings) if largest else ""
 
 
-def tell(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Log the summary and the warnings of a corpus."""
-    if line := summary(figures):
-        log.info("%s", line)
-    for line in warnings(figures, settings):
-        log.warning("warning: %s", line)
+def lines(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Return the summary, if anything was lost, and the warnings, each as a line."""
+    told = summary(figures)
+    return [*([told] if told else []), *(f"warning: {line}" for line in warnings(figures, settings))]
 
 
 def percent(share: float) -> str:
@@ -135,22 +137,23 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%" if share in (0, 1) else f"{min(100 * share, 99.9):.1f}%"
 
 
-def _to_do(loss: Loss, settings: Mapping[str, Any], setting: Callable[[str], str]) -> str:
+def _to_do(loss: Loss, settings: Mapping[str, Any]) -> str:
     def now(name: str) -> str:
-        value = settings.get(name, getattr(CollectConfig, name))
-        return f"{setting(name)} (now {value:,})"
+        return f"`{name}` (now {settings.get(name, getattr(CollectConfig, name)):,})"
 
     if loss.rule == "maximum_length":
-        split = f", or add the rule sentences to {setting('cleaning')} to split the lines"
-        return f"Raise {now('maximum_characters')}{'' if loss.unit == 'sentences' else split}"
+        split = (
+            "" if loss.unit == "sentences" else ", or add the rule sentences to `cleaning` to split the lines"
+        )
+        return f"Raise {now('maximum_characters')}{split}"
     if loss.rule == "minimum_length":
         return f"Lower {now('minimum_characters')}"
     if loss.rule == "arabic_share":
-        return f"Check that the source's field and encoding are right, or lower {now('arabic_share')}"
+        return f"Check that the source's `field` and `encoding` are right, or lower {now('arabic_share')}"
     if loss.rule == "duplicates":
-        return f"Check that no text is in the sources twice, or turn {setting('deduplicate')} off"
+        return "Check that no text is in the sources twice, or set `deduplicate: false`"
     if loss.rule == "near_duplicates":
         return f"Raise {now('near_duplicates')}"
     if loss.rule == "unstable":
-        return f"Remove a rule that changes these lines again and again from {setting('cleaning')}"
-    return f"Check the text, or remove the rules that leave nothing of it from {setting('cleaning')}"
+        return "Remove a rule that changes these lines again and again from `cleaning`"
+    return "Check the text, or remove the rules that leave nothing of it from `cleaning`"

@@ -14,6 +14,7 @@ SOURCE_FIGURES = (
     "files", "bytes_read", "lines_read", "skipped", "documents_read", "duplicates", "near_duplicates",
     "outside_share", "documents", "lines", "words", "bytes", "heldout_documents",
 )  # fmt: skip
+LOST_FIGURES = ("rule", "number", "total", "unit", "share")
 MAX_SAMPLES = 8
 MAX_SAMPLE_CHARACTERS = 400
 # How many shards' manifests are read if only the bucket has them.
@@ -46,7 +47,9 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
             name: {key: source.get(key, 0) for key in SOURCE_FIGURES} for name, source in sources.items()
         },
         "changed": _counts(figures.get("changed")),
-        "dropped": _counts(figures.get("dropped")),
+        "lost": _lost(figures),
+        "summary": figures.get("summary") or "",
+        "warnings": list(figures.get("warnings") or ()),
         "line_words": ordered(figures.get("line_words") or {}),
         "document_lines": ordered(figures.get("document_lines") or {}),
         "samples": {
@@ -112,6 +115,16 @@ def ordered(bins: Mapping[str, int]) -> list[list[Any]]:
 def cut(text: str) -> str:
     """The text, cut to at most 400 characters."""
     return text if len(text) <= MAX_SAMPLE_CHARACTERS else text[: MAX_SAMPLE_CHARACTERS - 1] + "…"
+
+
+def _lost(figures: Mapping[str, Any]) -> list[list[Any]]:
+    """What each rule dropped: its name, number, number before, unit, and share of the bytes.
+
+    The corpus of an earlier version has only the number of lines.
+    """
+    if "lost" in figures:
+        return [[one.get(name) for name in LOST_FIGURES] for one in figures["lost"]]
+    return [[rule, number, None, "lines", None] for rule, number in _counts(figures.get("dropped"))]
 
 
 def _counts(values: Mapping[str, int] | None) -> list[list[Any]]:

@@ -98,15 +98,18 @@ def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
 
 
 def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
-    """Lines, words, and bytes of the corpus; shards, examples, and bytes of the dataset, as far as known."""
+    """Lines, words, and bytes of the corpus; shards, examples, and bytes of the dataset, as far as known.
+
+    `warnings` has a text for each rule that dropped much of the corpus.
+    """
     if record.dataset is None:
         return {}
     layout = record.dataset
     corpus = files.json(layout.name_of(manifest_of(layout.data))).get("statistics") or {}
     dataset = files.json(layout.name_of(layout.manifest)).get("statistics") or {}
-    return {key: corpus.get(key) for key in ("documents", "lines", "words", "bytes") if key in corpus} | {
-        f"dataset_{key}": dataset.get(key) for key in ("shards", "examples", "bytes") if key in dataset
-    }
+    sizes = {key: corpus.get(key) for key in ("documents", "lines", "words", "bytes") if key in corpus}
+    sizes |= {f"dataset_{key}": dataset.get(key) for key in ("shards", "examples", "bytes") if key in dataset}
+    return sizes | ({"warnings": list(corpus["warnings"])} if corpus.get("warnings") else {})
 
 
 def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:

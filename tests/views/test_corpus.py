@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from qarib_tasks.config.corpus import DEFAULT_CLEANING
+from qarib_tasks.corpus.collect import collect
 from qarib_tasks.views.corpus import corpus_view
+from qarib_tasks.views.runs import data_sizes
 from qarib_tasks.views.shards import shards_view
+from tests.support.collecting import config
 from tests.support.made_up_run import FolderBucket, MadeUpRun, files, states
 
 
@@ -16,11 +22,29 @@ def test_broken_files_are_no_figures(run: MadeUpRun, bucket: FolderBucket) -> No
     assert states(shards_view(run.record, files(run, bucket), run.tasks))["0000"] == "corrupt"
 
 
+def test_losses_and_their_warnings(run: MadeUpRun, bucket: FolderBucket, tmp_path: Path) -> None:
+    source, text = Path(__file__).parents[1] / "data" / "cases" / "w7-doc-a-line.txt", tmp_path / "data.txt"
+    made = config(source, source={"document": "line"}, cleaning=DEFAULT_CLEANING)
+    manifest = collect(made, text, heldout=None, random_seed=1)
+    manifest.write(run.dataset.root / "data.json")
+    corpus = corpus_view(run.record, files(run, bucket))["corpus"]
+    ((rule, number, total, unit, share),) = corpus["lost"]
+    assert (rule, number, total, unit) == ("maximum_length", 3, 4, "documents")
+    assert share == pytest.approx(0.9993, abs=1e-4)
+    assert corpus["summary"] == "3 of 4 documents (99.9% of the bytes) dropped by maximum_length"
+    (warning,) = corpus["warnings"]
+    assert "Raise `maximum_characters`" in warning
+    assert data_sizes(run.record, files(run, bucket))["warnings"] == [warning]
+
+
 def test_corpus_and_vocabulary(run: MadeUpRun, bucket: FolderBucket) -> None:
     view = corpus_view(run.record, files(run, bucket))
     corpus, vocabulary = view["corpus"], view["vocabulary"]
     assert corpus["line_words"] == [["1", 2], ["4-5", 7], ["1024+", 1]]
     assert corpus["changed"] == [["elongation", 3]]
+    # What an earlier version wrote has no shares.
+    assert corpus["lost"] == [["arabic_share", 2, None, "lines", None]]
+    assert (corpus["summary"], corpus["warnings"]) == ("", [])
     assert corpus["samples"] == {"tweets": [["قال  قال", "قال قال"]]}
     assert vocabulary["fit"]["wordpieces_a_word"] == pytest.approx(12 / 9)
     assert vocabulary["fit"]["unknown_share"] == pytest.approx((0.001 + 0.002) * 4 / 13)

@@ -37,18 +37,20 @@ function corpusOf(data) {
   const sources = Object.entries(data.sources);
   const used = COLUMNS.filter(([key]) => totals[key] || ["documents", "lines", "words"].includes(key));
   return [
+    ...data.warnings.map((text) => h("p", { class: "notice", role: "note" }, `Warning: ${text}`)),
     card("What was kept", tiles([
       ["Documents", short(totals.documents), `of ${short(totals.documents_read)} read`], ["Lines", short(totals.lines)],
       ["Words", short(totals.words)], ["Size", bytes(totals.bytes), `of ${bytes(totals.bytes_read)} read`],
       ["Sources", count(sources.length), `${count(totals.files)} files`], ["Made", h("span", { class: "small" }, when(data.made_at))],
     ]), funnel(totals)),
+    card("What was dropped", data.lost.length ? table("What was dropped, by rule", ["Rule", "Dropped", "Of", "", "Share of the bytes"],
+      data.lost.map(([rule, number, total, unit, share]) => [words(rule), count(number), count(total), unit, percent(share)]))
+      : null, h("p", { class: "faint" }, data.summary || "Nothing was dropped.")),
     card("Sources", table("Sources", ["Source", ...used.map(([, name]) => name)],
       [...sources, ["all", totals]].map(([name, source]) => [name, ...used.map(([key, , show]) => (show || count)(source[key] || 0))]))),
     h("div", { class: "three" },
       card("Cleaning", data.changed.length ? bars("Places changed, by rule", data.changed.map(([name, number]) => [words(name), number]))
-        : h("p", { class: "faint" }, "No rule changed anything."),
-      data.dropped.length ? bars("Lines dropped, by rule", data.dropped.map(([name, number]) => [words(name), number]))
-        : h("p", { class: "faint" }, "No rule dropped a line.")),
+        : h("p", { class: "faint" }, "No rule changed anything.")),
       card("Words per line", bars("before deduplication", data.line_words)),
       card("Lines per document", bars("of the kept documents", data.document_lines))),
     card("Before and after cleaning", samples(data.samples)),

@@ -49,7 +49,8 @@ function line(run, addressOf) {
       h("span", { class: "faint" }, `${run.preset || run.dag_id} · ${when(run.started)} · ${duration(between(run.started, run.ended))}`)),
     stepsOf(run),
     h("dl", { class: "run-figures" },
-      h("div", {}, h("dt", {}, "Corpus"), h("dd", {}, data.lines ? `${short(data.lines)} lines, ${bytes(data.bytes)}` : "–")),
+      h("div", {}, h("dt", {}, "Corpus"), h("dd", {}, data.lines ? `${short(data.lines)} lines, ${bytes(data.bytes)}` : "–",
+        (data.warnings || []).map((text) => h("span", { class: "note warning" }, text)))),
       h("div", {}, h("dt", {}, "Dataset"), h("dd", {}, data.dataset_shards
         ? `${count(data.dataset_shards)} shards, ${short(data.dataset_examples)} examples, ${bytes(data.dataset_bytes)}` : "–")),
       h("div", {}, h("dt", {}, "Training"), h("dd", { class: "training-cell" }, trainingOf(run))),
