@@ -214,7 +214,13 @@ def test_after_the_training(site: Site) -> None:
     texts = {
         "runs": [f"{STEPS / 1000:g}K|{STEPS:,} of", "shards, .* examples", "no TPU"],
         "shards": ["of 8 shards", "Held-out part"],
-        "corpus": ["muwatta", "What was kept", "Wordpieces per word", "Before and after cleaning"],
+        "corpus": [
+            "muwatta",
+            "What was kept",
+            "What was dropped",
+            "Wordpieces per word",
+            "Before and after cleaning",
+        ],
         "training": ["finished", "Fill-mask predictions at step", "checkpoints: .*1,500", "Held-out loss"],
         "model": ["Masked-LM accuracy", "gs://qarib/models/", "Model card", "no previous model"],
     }

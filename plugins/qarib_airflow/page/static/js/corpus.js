@@ -43,8 +43,8 @@ function corpusOf(data) {
       ["Words", short(totals.words)], ["Size", bytes(totals.bytes), `of ${bytes(totals.bytes_read)} read`],
       ["Sources", count(sources.length), `${count(totals.files)} files`], ["Made", h("span", { class: "small" }, when(data.made_at))],
     ]), funnel(totals)),
-    card("What was dropped", data.lost.length ? table("What was dropped, by rule", ["Rule", "Dropped", "Of", "", "Share of the bytes"],
-      data.lost.map(([rule, number, total, unit, share]) => [words(rule), count(number), count(total), unit, percent(share)]))
+    card("What was dropped", data.lost.length ? table("What was dropped, by rule", ["Rule", "Dropped", "Share of the bytes"],
+      data.lost.map(([rule, number, total, unit, share]) => [words(rule), `${count(number)}${total ? ` of ${count(total)}` : ""} ${unit}`, percent(share)]))
       : null, h("p", { class: "faint" }, data.summary || "Nothing was dropped.")),
     card("Sources", table("Sources", ["Source", ...used.map(([, name]) => name)],
       [...sources, ["all", totals]].map(([name, source]) => [name, ...used.map(([key, , show]) => (show || count)(source[key] || 0))]))),
