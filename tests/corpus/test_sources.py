@@ -133,27 +133,109 @@ def test_a_redirect_to_a_host_that_is_not_allowed_is_not_followed(server: str, t
         fetched(f"{server}/redirect.txt", tmp_path, allowed)
 
 
-def test_sources_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     emulator = gcs.start(tmp_path / "bucket", port)
     try:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         client = storage.Client(project="test", credentials=AnonymousCredentials())
-        bucket = client.create_bucket("some-bucket")
-        for name in ("b", "a"):
-            bucket.blob(f"texts/{name}.txt").upload_from_string(f"نص {name}ب\n", content_type="text/plain")
-        allowed = AllowedSources.of_deployment(str(tmp_path), "some-bucket", SAMPLE)
-        assert fetched("gs://some-bucket/texts/*.txt", tmp_path, allowed) == "نص aب\n\nنص bب\n"
-        first = list_files(SourceConfig(name="s", path="gs://some-bucket/texts/a.txt"))[0]
-        bucket.blob("texts/a.txt").upload_from_string("نص جد\n", content_type="text/plain")
-        assert (
-            list_files(SourceConfig(name="s", path="gs://some-bucket/texts/a.txt"))[0].version
-            != first.version
-        )
-        assert fetched("gs://some-bucket/texts/a.txt", tmp_path, allowed) == "نص جد\n"
-        with pytest.raises(InputError, match="no such file"):
-            fetched("gs://some-bucket/texts/c.txt", tmp_path, allowed)
+        yield client.create_bucket("some-bucket")
     finally:
         emulator.terminate()
         emulator.wait()
+
+
+def test_sources_in_a_bucket(bucket: storage.Bucket, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        bucket.blob(f"texts/{name}.txt").upload_from_string(f"نص {name}ب\n", content_type="text/plain")
+    allowed = AllowedSources.of_deployment(str(tmp_path), "some-bucket", SAMPLE)
+    assert fetched("gs://some-bucket/texts/*.txt", tmp_path, allowed) == "نص aب\n\nنص bب\n"
+    first = list_files(SourceConfig(name="s", path="gs://some-bucket/texts/a.txt"))[0]
+    bucket.blob("texts/a.txt").upload_from_string("نص جد\n", content_type="text/plain")
+    assert list_files(SourceConfig(name="s", path="gs://some-bucket/texts/a.txt"))[0].version != first.version
+    assert fetched("gs://some-bucket/texts/a.txt", tmp_path, allowed) == "نص جد\n"
+    with pytest.raises(InputError, match="no such file"):
+        fetched("gs://some-bucket/texts/c.txt", tmp_path, allowed)
+
+
+NAMES_IN_A_BUCKET = [
+    ("book [2013].txt", ["book [2013].txt"]),
+    ("data[1].txt", ["data[1].txt"]),
+    ("data[1-9].txt", ["data1.txt"]),
+    ("data*.txt", ["data1.txt", "data[1].txt"]),
+    ("dir [ar]/*.txt", ["dir [ar]/a.txt", "dir [ar]/b.txt"]),
+    ("dir [ar]/**/*.txt", ["dir [ar]/a.txt", "dir [ar]/b.txt", "dir [ar]/deep/c.txt"]),
+    ("dir [ar]", ["dir [ar]/a.txt", "dir [ar]/b.txt", "dir [ar]/deep/c.txt"]),
+    ("dir [ar]/", ["dir [ar]/a.txt", "dir [ar]/b.txt", "dir [ar]/deep/c.txt"]),
+    ("50% #1?.txt", ["50% #1?.txt"]),
+    ("*/deep/c.txt", ["dir [ar]/deep/c.txt"]),
+]
+
+
+def test_names_in_a_bucket(bucket: storage.Bucket) -> None:
+    for name in (
+        "book [2013].txt",
+        "data1.txt",
+        "data[1].txt",
+        "dir [ar]/b.txt",
+        "dir [ar]/a.txt",
+        "dir [ar]/deep/c.txt",
+        "dir [ar]/.hidden",
+        "50% #1?.txt",
+        "50% #12.txt",
+    ):
+        bucket.blob(name).upload_from_string(f"{name}\n")
+    start = "gs://some-bucket/"
+    for path, names in NAMES_IN_A_BUCKET:
+        found = list_files(SourceConfig(name="s", path=start + path))
+        assert [file.address.removeprefix(start) for file in found] == names, path
+        assert [file.name for file in found] == [name.rpartition("/")[2] for name in names]
+        assert all(file.bytes and file.version for file in found)
+    with pytest.raises(InputError, match=r"gs://some-bucket/none/\*\.txt: no such file"):
+        list_files(SourceConfig(name="s", path="gs://some-bucket/none/*.txt"))
+
+
+def test_a_file_of_a_bucket_is_copied_whatever_its_name(bucket: storage.Bucket, tmp_path: Path) -> None:
+    for name in ("50% #1?.txt", "x" * 200 + ".txt"):
+        bucket.blob(name).upload_from_string("نص جد\n", content_type="text/plain")
+        assert fetched(f"gs://some-bucket/{name}", tmp_path) == "نص جد\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "requested"),
+    [
+        ("/my file [1].txt?a=*&b=%20#top", "/my%20file%20%5B1%5D.txt?a=*&b=%20"),
+        ("/50%25%20it's.txt", "/50%25%20it's.txt"),
+    ],
+)
+def test_a_web_address_is_no_pattern(server: str, tmp_path: Path, path: str, requested: str) -> None:
+    assert fetched(server + path, tmp_path).encode() == BODY
+    assert Server.requests == [requested]
+
+
+def test_an_error_names_the_whole_address(server: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        fetched(f"{server}/folder/good.jsonl?signature=secret", tmp_path, format="jsonl")
+    assert str(raised.value).startswith(f"{server}/folder/good.jsonl:1: ")
+    for name in ("AA", "BB"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jsonl").write_text('{"text": 1}\n' if name == "BB" else '{"text": "نص"}\n')
+    with pytest.raises(InputError) as raised:
+        fetched(f"{tmp_path}/*/x.jsonl", tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path}/BB/x.jsonl:1: ")
+
+
+def test_sources_with_the_same_settings_read_a_file_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("نص\n", encoding="utf-8")
+    (tmp_path / "b.txt").symlink_to("a.txt")
+    sources = [{"name": name, "path": f"{tmp_path}/{name}.txt"} for name in ("a", "b")]
+    for more, count in (({}, 1), ({"document": "line"}, 2)):
+        config = from_dict(CollectConfig, {"sources": [sources[0], sources[1] | more], "deduplicate": False})
+        out = tmp_path / f"out{count}" / "data.txt"
+        manifest = collect(config, out, heldout=None, random_seed=34)
+        assert manifest.statistics["documents"] == count
+    same = from_dict(CollectConfig, {"sources": [sources[0], sources[0]]})
+    with pytest.raises(ConfigError, match="several sources have the name a"):
+        collect(same, tmp_path / "out" / "data.txt", heldout=None, random_seed=34)
