@@ -158,7 +158,7 @@ def _allowed(field: Any) -> str:
         each = inner[0]
         if typing.get_origin(each) is typing.Literal:
             return "a list of: " + ", ".join(_code(choice) for choice in typing.get_args(each))
-        return ", ".join(["a list", *_limits(field.metadata)])
+        return ", ".join(["a list", *_limits(field.metadata, "entries")])
     names = {bool: "`true` or `false`", int: "integer", float: "number", str: "text"}
     basic = names[inner[0] if inner else kind]
     return ", ".join(
@@ -166,7 +166,7 @@ def _allowed(field: Any) -> str:
     )
 
 
-def _limits(metadata: list[Any]) -> list[str]:
+def _limits(metadata: list[Any], parts: str = "characters") -> list[str]:
     """Describe the constraints of pydantic and annotated_types."""
     found = []
     for item in metadata:
@@ -175,7 +175,7 @@ def _limits(metadata: list[Any]) -> list[str]:
             if limit is not None:
                 found.append(f"{words} {limit}")
         if getattr(item, "max_length", None) is not None:
-            found.append(f"at most {item.max_length} entries")
+            found.append(f"at most {item.max_length} {parts}")
         if getattr(item, "pattern", None) is not None:
             found.append(f"matches {_code(item.pattern)}")
     return found

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, neither
 from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.reading import (
+    Compression,
+    Delimiter,
+    Encoding,
+    EncodingErrors,
+    Escape,
+    Format,
+    Header,
+    Member,
+    Quoting,
+    SkipAtMost,
+    UndecodableShare,
+    check_reading,
+)
 
 RuleName = Literal[
     "html_entities",
@@ -49,6 +62,10 @@ DEFAULT_CLEANING: tuple[RuleName, ...] = (
 class SourceConfig:
     """One corpus source: a file, a glob of files, or an address in a bucket or on a web server."""
 
+    # What messages call the settings of the two fields.
+    text_setting: ClassVar[str] = "field"
+    group_setting: ClassVar[str] = "group"
+
     name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", title="Name"), DATASET]
     path: Annotated[
         str,
@@ -60,82 +77,15 @@ class SourceConfig:
         ),
         neither("the contents of its files count, not where they are"),
     ]
-    format: Annotated[
-        Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses", "arrow", "warc", "wikiextractor"],
-        Field(title="Format", description="auto: from the file's content, then its name."),
-        DATASET,
-    ] = "auto"
-    compression: Annotated[
-        Literal["auto", "none", "gz", "bz2", "xz", "zst", "zip", "tar"],
-        Field(title="Compression", description="auto: from the file's content."),
-        DATASET,
-    ] = "auto"
-    encoding: Annotated[
-        str,
-        Field(
-            min_length=1,
-            title="Encoding",
-            description="Such as windows-1256. auto: UTF-8, and UTF-16 or UTF-32 with a byte-order mark.",
-        ),
-        DATASET,
-    ] = "auto"
-    encoding_errors: Annotated[
-        Literal["strict", "replace"],
-        Field(
-            title="Undecodable bytes",
-            description="strict: a file with more of them than allowed is an error. replace: all are "
-            "replaced by U+FFFD and counted.",
-        ),
-        DATASET,
-    ] = "strict"
-    undecodable_share: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            title="Undecodable bytes allowed",
-            description="Share of a file's bytes, with `encoding_errors: strict`.",
-        ),
-        DATASET,
-    ] = 0.0001
-    delimiter: Annotated[
-        str,
-        Field(
-            min_length=1,
-            title="Delimiter",
-            description="The character between the columns of a CSV or TSV file, or `tab`. auto: guessed "
-            "from the first rows.",
-        ),
-        DATASET,
-    ] = "auto"
-    quoting: Annotated[
-        Literal["auto", "double", "single", "none"],
-        Field(
-            title="Quoting",
-            description="The quotes that enclose a column of a CSV or TSV file. none: quotes are text. auto: "
-            "guessed from the first rows, as is a backslash in front of a quote.",
-        ),
-        DATASET,
-    ] = "auto"
-    escape: Annotated[
-        str,
-        Field(
-            max_length=1,
-            title="Escape character",
-            description="The character before a quote or delimiter that is text, in a CSV or TSV file. "
-            "Empty: none, and a quote in quotes is doubled.",
-        ),
-        DATASET,
-    ] = ""
-    header: Annotated[
-        bool,
-        Field(
-            title="Header",
-            description="The first row of a CSV or TSV file has the names of the columns. Without a header, "
-            "set the field to the number of a column, from 1.",
-        ),
-        DATASET,
-    ] = True
+    format: Annotated[Format, DATASET] = "auto"
+    compression: Annotated[Compression, DATASET] = "auto"
+    encoding: Annotated[Encoding, DATASET] = "auto"
+    encoding_errors: Annotated[EncodingErrors, DATASET] = "strict"
+    undecodable_share: Annotated[UndecodableShare, DATASET] = 0.0001
+    delimiter: Annotated[Delimiter, DATASET] = "auto"
+    quoting: Annotated[Quoting, DATASET] = "auto"
+    escape: Annotated[Escape, DATASET] = ""
+    header: Annotated[Header, DATASET] = True
     field: Annotated[
         str | tuple[Annotated[str, Field(min_length=1)], ...],
         Field(
@@ -165,15 +115,7 @@ class SourceConfig:
         ),
         DATASET,
     ] = ""
-    member: Annotated[
-        str,
-        Field(
-            title="Member",
-            description="Glob of the files to read from a zip or tar archive. Empty: all files; in a Moses "
-            "archive, *.ar.",
-        ),
-        DATASET,
-    ] = ""
+    member: Annotated[Member, DATASET] = ""
     limit: Annotated[
         int, Field(ge=0, title="Limit", description="Maximum number of documents. 0: no limit."), DATASET
     ] = 0
@@ -182,15 +124,7 @@ class SourceConfig:
         Field(gt=0, le=1, title="Share", description="Share of the documents to use, selected by hash."),
         DATASET,
     ] = 1.0
-    skip_at_most: Annotated[
-        int,
-        Field(
-            ge=0,
-            title="Skipped records allowed",
-            description="Maximum number of unreadable records to skip. Skipped records are counted.",
-        ),
-        DATASET,
-    ] = 0
+    skip_at_most: Annotated[SkipAtMost, DATASET] = 0
     sha256: Annotated[
         str,
         Field(
@@ -204,13 +138,7 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if (self.document == "group") != bool(self.group):
             raise ValueError("set both `document: group` and a grouping field, or neither")
-        if self.encoding != "auto":
-            try:
-                codecs.lookup(self.encoding)
-            except LookupError:
-                raise ValueError(f"unknown encoding {self.encoding!r}") from None
-        if self.delimiter not in ("auto", "tab") and len(self.delimiter) != 1:
-            raise ValueError("delimiter must be one character, `tab`, or `auto`")
+        check_reading(self)
 
     @property
     def fields(self) -> tuple[str, ...]:

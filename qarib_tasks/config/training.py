@@ -15,6 +15,7 @@ from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.identity import MODEL, Identity, neither
+from qarib_tasks.config.labelled import MEASURE, StagedTask, TaskConfig
 from qarib_tasks.config.loading import STRICT
 from qarib_tasks.config.upload import UploadConfig
 
@@ -22,9 +23,6 @@ log = logging.getLogger(__name__)
 # Settings of earlier versions, and what holds instead.
 REMOVED = {"num_tpu_cores": "the batch is divided over all devices"}
 SAVING = neither("changes how often the training is saved, not what it computes")
-
-
-MEASURE = neither("measures the model without changing it")
 
 
 @cache
@@ -181,8 +179,48 @@ class EvaluateConfig:
         "لكل شخص الحق في [MASK]",
         "عاصمة مصر هي [MASK]",
     )
+    tasks: Annotated[
+        tuple[TaskConfig, ...],
+        Field(
+            title="Labelled tasks",
+            description="Files of texts with labels. Every evaluation scores the model on them.",
+        ),
+        MEASURE,
+    ] = ()
+    free_tasks: Annotated[
+        bool,
+        Field(
+            title="Tasks from the corpus",
+            description="Also score the model on tasks that need no labels: the source of a held-out "
+            "document, and the emoji that was removed from a line.",
+        ),
+        MEASURE,
+    ] = True
+    probe_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            title="Seconds per evaluation for tasks",
+            description="Time limit for all tasks together. If it is short, the model is scored on fewer "
+            "texts, and the result says on how many.",
+        ),
+        MEASURE,
+    ] = 60.0
+    finetune: Annotated[
+        bool,
+        Field(title="Fine-tuning", description="Fine-tune the finished model on each of the labelled tasks."),
+        MEASURE,
+    ] = False
+    finetune_seeds: Annotated[
+        int,
+        Field(ge=1, le=100, title="Fine-tuning seeds", description="Number of fine-tunings per task."),
+        MEASURE,
+    ] = 5
 
     def __post_init__(self) -> None:
+        names = [task.name for task in self.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: duplicate name {', '.join(map(repr, twice))}")
         for sentence in self.fill_mask_sentences:
             if sentence.count("[MASK]") != 1:
                 raise ValueError(f"fill_mask_sentences: there must be one [MASK] in {sentence!r}")
@@ -231,7 +269,7 @@ class TrainingJob:
     `start_from_digest` is the digest of `train.start_from` when the run was prepared; empty: not checked.
     `left_out` names files of `training_data` to skip, whether they exist or not. `earlier_data` are more
     folders to read; their file names differ. `steps_before` are the steps that `train.start_from` was trained
-    for. `trained_on` and `license` go into the model card.
+    for. `trained_on` and `license` go into the model card. `tasks` are below `output`.
     """
 
     training_data: str
@@ -248,6 +286,7 @@ class TrainingJob:
     cache: str | None = None
     start_from_digest: str = ""
     steps_before: int = 0
+    tasks: tuple[StagedTask, ...] = ()
     random_seed: int = ConvertConfig.random_seed
     do_lower_case: bool = ConvertConfig.do_lower_case
     max_seq_length: int = ConvertConfig.max_seq_length

@@ -13,6 +13,7 @@ from qarib_tasks.config import identity
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.identity import DATASET, MODEL, identities, named_settings, neither
+from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.tpu import TpuConfig
@@ -81,7 +82,21 @@ SETTINGS: dict[type, dict[str, str]] = {
         "max_corrupt_records": "neither: changes when the training stops, not what the intact records teach",
         "steps_per_call": "neither: changes how often the device waits, not what it computes",
     },
-    EvaluateConfig: dict.fromkeys(("eval_batch_size", "max_eval_steps", "fill_mask_sentences"), MEASURE),
+    EvaluateConfig: dict.fromkeys(
+        (
+            *("eval_batch_size", "max_eval_steps", "fill_mask_sentences", "tasks", "free_tasks"),
+            *("probe_seconds", "finetune", "finetune_seeds"),
+        ),
+        MEASURE,
+    ),
+    TaskConfig: dict.fromkeys(
+        (
+            *("name", "train", "test", "test_share", "text", "label", "metric", "positive", "negative"),
+            *("limit", "format", "compression", "encoding", "encoding_errors", "undecodable_share"),
+            *("delimiter", "quoting", "escape", "header", "member", "skip_at_most"),
+        ),
+        MEASURE,
+    ),
     UploadConfig: {
         **dict.fromkeys(("bucket", "prefix", "pretraining_data", "bert_model", "bert_evals"), PLACE),
         "keep_local": "neither: only removes local copies",
@@ -112,7 +127,7 @@ def test_every_setting_says_what_it_names(cls: type) -> None:
 def test_no_section_is_forgotten() -> None:
     fields = dataclasses.fields(RunConfig)
     sections = {type(field.default) for field in fields if dataclasses.is_dataclass(field.default)}
-    assert sections | {RunConfig, SourceConfig} == set(SETTINGS)
+    assert sections | {RunConfig, SourceConfig, TaskConfig} == set(SETTINGS)
     unmarked = [field.name for field in fields if identities(RunConfig)[field.name] is None]
     assert sorted(unmarked) == sorted(f.name for f in fields if dataclasses.is_dataclass(f.default))
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from qarib_airflow.forms.fields import BOOLEANS, param
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import PRESETS, merged, resolve
 from qarib_tasks.config.run import RunConfig
@@ -48,6 +49,15 @@ _SOURCES_HELP = """The text to read, as JSON, for example
 A source can have:
 
 """
+_TASKS_HELP = """Files of texts with labels, as JSON, for example
+
+    [{"name": "sentiment", "train": "/data/train.csv", "text": "tweet", "label": "sentiment"}]
+
+The run needs none. A task can have:
+
+"""
+# Settings that are lists of settings.
+_LISTS = {"sources": (SourceConfig, _SOURCES_HELP), "tasks": (TaskConfig, _TASKS_HELP)}
 # Google's names that the form proposes. The preflight asks Google which of them the project can use.
 PROPOSED = {
     "accelerator_type": [
@@ -127,10 +137,13 @@ def settings() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[str, Any]) -> Param:
-    if name == "sources":
-        keys = TypeAdapter(SourceConfig).json_schema()["properties"]
-        lines = [f"- **{key}**: {value.get('description') or value['title']}" for key, value in keys.items()]
-        return param(field, section=section, description_md=_SOURCES_HELP + "\n".join(lines))
+    if name in _LISTS:
+        cls, text = _LISTS[name]
+        schema = TypeAdapter(cls).json_schema()
+        keys = schema["properties"].items()
+        lines = [f"- **{key}**: {value.get('description') or value['title']}" for key, value in keys]
+        items = {"type": "object", "required": schema["required"]}
+        return param(field, section=section, description_md=text + "\n".join(lines), items=items)
     help_text = field.get("description", "")
     if name == "accelerator_type":
         prices = (f"{chip.name} {chip.spot:.2f} / {chip.on_demand:.2f}" for chip in CHIPS.values())

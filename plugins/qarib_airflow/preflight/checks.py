@@ -57,7 +57,8 @@ def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
         lines.append(f"{title} ({section})")
         for name, value in values[section].items():
             mark = "   <- from the form" if params.get(name) is not None else ""
-            shown = [source["path"] for source in value] if name == "sources" else value
+            key = {"sources": "path", "tasks": "name"}.get(name)
+            shown = [one[key] for one in value] if key else value
             lines.append(f"  {name} = {shown}{mark}")
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from qarib_airflow.forms.pretrain import SECTIONS, build_params, read_params, settings
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.loading import fields_of, from_dict, to_dict
 from qarib_tasks.config.presets import PRESETS, resolve
 from qarib_tasks.config.run import RunConfig
@@ -62,6 +63,14 @@ def test_sources_are_given_as_a_list() -> None:
     assert config.collect.sources == tuple(from_dict(SourceConfig, source) for source in SOURCES)
 
 
+def test_labelled_tasks_are_given_as_a_list() -> None:
+    tasks = [{"name": "sentiment", "train": "/data/train.csv", "label": "sentiment"}]
+    config = read_params(filled_in(tasks=tasks), DEFAULTS)
+    assert config.evaluate.tasks == tuple(from_dict(TaskConfig, task) for task in tasks)
+    help_text = build_params()["tasks"].schema["description_md"]
+    assert all(f"**{name}**" in help_text for name in fields_of(TaskConfig))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -72,6 +81,7 @@ def test_sources_are_given_as_a_list() -> None:
         ("bucket", "gs://with-scheme"),
         ("pretraining_data", "no_slash"),
         ("sources", [{"path": "/without/a/name"}]),
+        ("tasks", [{"name": "without-texts"}]),
         ("do_lower_case", "maybe"),
     ],
 )

@@ -1,0 +1,163 @@
+"""Settings of labelled tasks: texts with labels, which show what a model is good for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
+
+from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.identity import neither
+from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.reading import (
+    Compression,
+    Delimiter,
+    Encoding,
+    EncodingErrors,
+    Escape,
+    Format,
+    Header,
+    Member,
+    Quoting,
+    SkipAtMost,
+    UndecodableShare,
+    check_reading,
+)
+
+MEASURE = neither("measures the model without changing it")
+# The number of a column needs no quotes.
+TEXT_OF_NUMBER = BeforeValidator(lambda value: str(value) if type(value) is int else value)
+_READING = (
+    *("format", "compression", "encoding", "encoding_errors", "undecodable_share", "delimiter", "quoting"),
+    *("escape", "header", "member", "skip_at_most"),
+)
+Metric = Literal["macro_f1", "accuracy", "f1_pn"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TaskConfig:
+    """One labelled task: where its texts and labels are, and how a model is scored on it."""
+
+    name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", max_length=60, title="Name"), MEASURE]
+    train: Annotated[
+        str,
+        Field(
+            min_length=1,
+            title="Training texts",
+            description="Path of a file or folder, or glob; gs://bucket/…, the same; http:// or https:// "
+            "address.",
+        ),
+        MEASURE,
+    ]
+    test: Annotated[
+        str,
+        Field(
+            title="Test texts",
+            description="The same, for the texts that a model is scored on. Empty: a share of the training "
+            "texts.",
+        ),
+        MEASURE,
+    ] = ""
+    test_share: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            title="Test share",
+            description="Share of the training texts to hold out as test texts, selected by a hash of the "
+            "text, if there are no test texts of their own.",
+        ),
+        MEASURE,
+    ] = 0.2
+    text: Annotated[
+        str,
+        Field(
+            min_length=1,
+            title="Text field",
+            description="JSON field, column, or number of a column that holds the text.",
+        ),
+        TEXT_OF_NUMBER,
+        MEASURE,
+    ] = "text"
+    label: Annotated[
+        str,
+        Field(
+            min_length=1,
+            title="Label field",
+            description="JSON field, column, or number of a column that holds the label.",
+        ),
+        TEXT_OF_NUMBER,
+        MEASURE,
+    ] = "label"
+    metric: Annotated[
+        Metric,
+        Field(
+            title="Metric",
+            description="macro_f1: mean of the F1 scores of all labels. f1_pn: mean of the F1 scores of the "
+            "positive and the negative label.",
+        ),
+        MEASURE,
+    ] = "macro_f1"
+    positive: Annotated[
+        str, Field(title="Positive label", description="For the metric f1_pn."), TEXT_OF_NUMBER, MEASURE
+    ] = ""
+    negative: Annotated[
+        str, Field(title="Negative label", description="For the metric f1_pn."), TEXT_OF_NUMBER, MEASURE
+    ] = ""
+    limit: Annotated[
+        int,
+        Field(
+            ge=0,
+            title="Limit",
+            description="Maximum number of training texts and of test texts, selected by a hash of the text. "
+            "0: no limit.",
+        ),
+        MEASURE,
+    ] = 0
+    format: Annotated[Format, MEASURE] = "auto"
+    compression: Annotated[Compression, MEASURE] = "auto"
+    encoding: Annotated[Encoding, MEASURE] = "auto"
+    encoding_errors: Annotated[EncodingErrors, MEASURE] = "strict"
+    undecodable_share: Annotated[UndecodableShare, MEASURE] = 0.0001
+    delimiter: Annotated[Delimiter, MEASURE] = "auto"
+    quoting: Annotated[Quoting, MEASURE] = "auto"
+    escape: Annotated[Escape, MEASURE] = ""
+    header: Annotated[Header, MEASURE] = True
+    member: Annotated[Member, MEASURE] = ""
+    skip_at_most: Annotated[SkipAtMost, MEASURE] = 0
+
+    def __post_init__(self) -> None:
+        check_reading(self)
+        named = bool(self.positive), bool(self.negative)
+        if named != (self.metric == "f1_pn",) * 2:
+            raise ValueError("set both `positive` and `negative` for the metric f1_pn, and only for it")
+        if self.text == self.label:
+            raise ValueError("text and label are the same field")
+
+    def source(self, path: str) -> LabelledSource:
+        """Return one of the task's two addresses as a source of labelled texts."""
+        settings: dict[str, Any] = {name: getattr(self, name) for name in _READING}
+        return LabelledSource(
+            name=self.name, path=path, field=self.text, document="group", group=self.label, **settings
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LabelledSource(SourceConfig):
+    """A source that is read as records of a text and a label, its grouping field."""
+
+    # What messages call the settings of the two fields.
+    text_setting: ClassVar[str] = "text"
+    group_setting: ClassVar[str] = "label"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class StagedTask:
+    """A task that was read and checked, as the training process gets it: `tasks/<name>.jsonl`.
+
+    `sha256` is the file's checksum.
+    """
+
+    name: str
+    sha256: str
