@@ -1,4 +1,7 @@
-"""Settings of labelled tasks. Covers qarib_tasks/config/reading.py."""
+"""Settings of labelled tasks.
+
+Covers qarib_tasks/config/reading.py.
+"""
 
 from __future__ import annotations
 
