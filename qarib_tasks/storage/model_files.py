@@ -16,7 +16,7 @@ from typing import Literal
 
 import yaml
 
-from qarib_tasks.errors import InputError, StorageError
+from qarib_tasks.errors import CorruptError, InputError, StorageError
 from qarib_tasks.layout import (
     BERT_CONFIG,
     BERT_MODEL,
@@ -25,6 +25,8 @@ from qarib_tasks.layout import (
     HUGGING_FACE_WEIGHTS,
     SETTINGS,
     START_FROM,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
     VOCAB,
     checkpoint_files,
     checkpoint_of_index,
@@ -34,11 +36,15 @@ from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
 
 Kind = Literal["checkpoint", "tensorflow1", "hugging_face"]
-HUGGING_FACE = (HUGGING_FACE_WEIGHTS, "pytorch_model.bin")
+SHARDS_INDEX = ".index.json"  # ends the name of a file that lists the shards of the weights
+HUGGING_FACE = tuple(
+    name + end for name in (HUGGING_FACE_WEIGHTS, "pytorch_model.bin") for end in ("", SHARDS_INDEX)
+)
+TOKENIZERS = (TOKENIZER, TOKENIZER_CONFIG)
 BESIDE = (VOCAB, HUGGING_FACE_CONFIG, BERT_CONFIG)
 ACCEPTED = (
     "Give one of our model folders or checkpoints, a TF 1 checkpoint (bert_model.ckpt), "
-    "or a Hugging Face folder with model.safetensors or pytorch_model.bin"
+    "or a Hugging Face folder with model.safetensors or pytorch_model.bin, in one file or in shards"
 )
 
 
@@ -61,7 +67,13 @@ class Pretrained:
     @property
     def digest(self) -> str:
         """The SHA-256 (hex) of the contents, independent of their location."""
-        return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
+        files = sorted((name, self.files[name]) for name in self.recorded)
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+    @property
+    def recorded(self) -> list[str]:
+        """The files that the model's identity depends on. The tokenizer's count if no `vocab.txt` does."""
+        return [name for name in self.files if VOCAB not in self.files or name not in TOKENIZERS]
 
     def stage(self, cache: Path) -> Path:
         """A folder on this machine with the files; a bucket's are downloaded below `cache` and verified.
@@ -154,11 +166,14 @@ def _pretrained(kind: Kind, folder: str, stem: str, listing: Mapping[str, object
         "tensorflow1": (".index", ".data-"),
         "hugging_face": ("",),
     }[kind]
+    beside = BESIDE if kind == "checkpoint" else BESIDE + TOKENIZERS
     names = [
         name
         for name in listing
-        if "/" not in name and (name in BESIDE or name.startswith(tuple(stem + end for end in ends)))
+        if "/" not in name and (name in beside or name.startswith(tuple(stem + end for end in ends)))
     ]
+    if stem.endswith(SHARDS_INDEX):
+        names += _shards(folder, stem, listing)
     files = {}
     for name in sorted(names):
         if isinstance(path := listing[name], Path):
@@ -168,6 +183,42 @@ def _pretrained(kind: Kind, folder: str, stem: str, listing: Mapping[str, object
             blob = listing[name]
             files[name] = (int(blob.size), str(blob.crc32c))  # type: ignore[attr-defined]
     return Pretrained(kind, folder, stem, files)
+
+
+def _shards(folder: str, index: str, listing: Mapping[str, object]) -> list[str]:
+    """The files that a Hugging Face folder's weights are split into.
+
+    Raises:
+        CorruptError: the index does not list them. InputError: one of them is missing.
+    """
+    where = f"{folder}/{index}"
+    if isinstance(path := listing[index], Path):
+        text = path.read_text(encoding="utf-8")
+    else:
+        text = Bucket(folder + "/").read_text(index) or ""
+    names = sorted(set(shards_of(text, where).values()))
+    if missing := [name for name in names if name not in listing or "/" in name]:
+        raise InputError(
+            f"lists files that do not exist: {', '.join(missing)}",
+            where=where,
+            do="Download the model again",
+        )
+    return names
+
+
+def shards_of(index: str, where: object) -> dict[str, str]:
+    """The file of each tensor, from the text of the index of a Hugging Face folder's shards.
+
+    Raises:
+        CorruptError: it is not such an index.
+    """
+    try:
+        names = json.loads(index)["weight_map"]
+        if names and all(isinstance(name, str) for name in names.values()):
+            return dict(names)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise CorruptError("not an index of shards", where=where, do="Download the model again")
 
 
 def _list(folder: str) -> Mapping[str, object]:

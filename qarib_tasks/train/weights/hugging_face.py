@@ -12,6 +12,7 @@ from qarib_tasks import __version__
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.storage.model_files import SHARDS_INDEX, shards_of
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.weights.pytorch import read_pytorch
 
@@ -85,11 +86,14 @@ def hugging_face_value(name: str, value: np.ndarray) -> np.ndarray:
 def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a `model.safetensors` or `pytorch_model.bin` as float32 arrays, by TF 1 names.
 
+    Args:
+        path: the file, or the index (`model.safetensors.index.json`) of the shards that it was split into.
+
     Raises:
         CorruptError: the file cannot be read.
         InputError: the output layer is not tied to the embeddings.
     """
-    tensors = read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
+    tensors = _read_shards(path) if path.name.endswith(SHARDS_INDEX) else _read_file(path)
     theirs = {f"bert.{key}" if key.startswith(BARE) else key: value for key, value in tensors.items()}
     embeddings = theirs.get("bert.embeddings.word_embeddings.weight")
     if DECODER in theirs and embeddings is not None and not np.array_equal(theirs[DECODER], embeddings):
@@ -100,6 +104,21 @@ def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
             name = tensorflow1_name(key)
             result[name] = hugging_face_value(name, value.astype(np.float32))
     return result
+
+
+def _read_file(path: Path) -> dict[str, np.ndarray]:
+    return read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
+
+
+def _read_shards(index: Path) -> dict[str, np.ndarray]:
+    names = shards_of(index.read_text(encoding="utf-8"), index)
+    tensors: dict[str, np.ndarray] = {}
+    for name in sorted(set(names.values())):
+        shard = _read_file(index.with_name(name))
+        if lacking := sorted(key for key, file in names.items() if file == name and key not in shard):
+            raise CorruptError(f"does not have {lacking[0]}", where=index.with_name(name))
+        tensors |= shard
+    return tensors
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

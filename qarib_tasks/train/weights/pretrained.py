@@ -13,14 +13,14 @@ import numpy as np
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
-from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, VOCAB, checkpoint_files
+from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, checkpoint_files
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.model_files import Pretrained, find
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
+from qarib_tasks.train.weights.compare_vocabulary import check_vocabulary, lower_case
 from qarib_tasks.train.weights.hugging_face import read_hugging_face
 from qarib_tasks.train.weights.tensorflow1 import read_checkpoint
-from qarib_tasks.vocabulary.file import read_entries
 
 log = logging.getLogger(__name__)
 HEADS = ("cls/", "bert/pooler/")
@@ -51,14 +51,14 @@ def pretrained_weights(
         raise InputError("has changed since the run was prepared", where=address, do="Start a new run")
     folder = found.stage(output.cache)
     weights, settings = read(found, folder)
-    _check_vocabulary(found, folder, settings, vocabulary)
+    check_vocabulary(found, folder, settings, vocabulary, lower_case(job, output))
     _check_settings(address, settings, job)
     _check_shapes(address, weights, shapes)
     missing = sorted(set(shapes) - set(weights))
     if missing:
         log.warning("%s has no %s: using initial values", address, ", ".join(missing))
     log.info("%s: loaded %d of %d variables", address, len(shapes) - len(missing), len(shapes))
-    records = [FileRecord.of(folder / name, f"{START_FROM}/{name}") for name in found.files]
+    records = [FileRecord.of(folder / name, f"{START_FROM}/{name}") for name in found.recorded]
     return {name: weights[name] for name in shapes if name in weights}, records
 
 
@@ -85,27 +85,6 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
     if found.kind == "tensorflow1":
         return read_checkpoint(folder / found.stem), settings
     return read_hugging_face(folder / found.stem), settings
-
-
-def _check_vocabulary(
-    found: Pretrained, folder: Path, settings: Mapping[str, Any], vocabulary: Vocabulary
-) -> None:
-    """Compare the vocabularies' contents; if the source has none, only shapes can be compared later."""
-    do = "Set vocab.vocab_file to the vocabulary that these weights were trained with"
-    if found.kind == "checkpoint":
-        if settings["vocabulary"] != vocabulary.record.sha256:
-            raise ConfigError("was trained with a different vocabulary", where=found.folder, do=do)
-    elif VOCAB in found.files:
-        theirs = read_entries(folder / VOCAB)
-        if theirs != vocabulary.tokens:
-            pairs = enumerate(zip(theirs, vocabulary.tokens, strict=False), start=1)
-            differ = next(
-                (f"line {n} is {a!r}, yours has {b!r}" for n, (a, b) in pairs if a != b),
-                f"it has {len(theirs):,} entries, yours has {len(vocabulary):,}",
-            )
-            raise ConfigError(f"different vocabulary: {differ}", where=f"{found.folder}/{VOCAB}", do=do)
-    else:
-        log.warning("%s has no vocab.txt: comparing only the vocabulary's size", found.folder)
 
 
 def _check_settings(address: str, settings: Mapping[str, Any], job: TrainingJob) -> None:

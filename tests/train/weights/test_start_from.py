@@ -145,7 +145,7 @@ def test_missing_heads_start_from_initial_values_with_a_warning(
     assert set(found) == set(bare)
     assert len(records) == 2
     assert "has no bert/pooler/dense/bias, bert/pooler/dense/kernel, cls/predictions" in caplog.text
-    assert "has no vocab.txt" in caplog.text
+    assert "has no vocab.txt and no tokenizer.json" in caplog.text
     write_checkpoint(tmp_path, {name: v for name, v in bare.items() if "layer_0/output/dense" not in name})
     with pytest.raises(ConfigError, match="bert/encoder/layer_0/output/dense/kernel is missing"):
         pretrained_weights(job, Output(job), vocabulary, shapes)
