@@ -111,8 +111,9 @@ def read_arrow(reading: Reading, raw: IO[bytes]) -> Batches:
         opened = pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream
         with opened(stream) as table:
             wanted, group = _wanted(reading, table.schema)
+            names = {column.name for column in (*wanted, *filter(None, [group]))}
+            used = [place for place, name in enumerate(table.schema.names) if name in names]
         stream.seek(0)
-        used = sorted({column.place for column in (*wanted, *filter(None, [group]))})
         with opened(stream, options=pyarrow.ipc.IpcReadOptions(included_fields=used)) as table:
             batches = map(table.get_batch, range(table.num_record_batches)) if is_file else table
             yield from _lines_of_batches(reading, batches, wanted, group)

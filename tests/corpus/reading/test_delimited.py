@@ -179,6 +179,7 @@ def test_a_guess_from_the_first_rows(written: Any, text: str, expected: list[str
         ("text\na, b\nc\n", r"csv:2: the row has 2 columns, expected 1 \(guessed delimiter ','"),
         ('id,text\r\n1,"a\r\nb"\r\n2,c,d\r\n', r"csv:4: the row has 3 columns"),
         ('id,text\n1,"a"b\n2,"y, z"\n', r"csv:2: text follows the quote"),
+        ('sep=;\nid;text\n1;"a\nb"\n2;c\n3;d;e\n', r"csv:6: the row has 3 columns"),
     ],
 )
 def test_rows_that_no_guess_makes_equal(written: Any, text: str, message: str) -> None:

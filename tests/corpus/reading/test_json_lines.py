@@ -178,5 +178,5 @@ def test_a_record_without_end_is_not_read(tmp_path: Path) -> None:
         file.write(b'[{"text": "')
         file.write(b"\xd8\xa7 " * (LONGEST_RECORD // 2 + BLOCK))
         file.truncate(1 << 32)
-    with pytest.raises(InputError, match=r"a\.json:1: invalid JSON"):
+    with pytest.raises(InputError, match=r"a\.json:1: .* a record longer than 16,777,216"):
         lines_of(path)

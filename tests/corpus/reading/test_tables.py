@@ -99,3 +99,11 @@ def test_an_arrow_file_cut_short_is_an_error(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match="cannot be read"):
         lines_of(path, field="b")
+
+
+@pytest.mark.parametrize("name", ["file.arrow", "stream.arrow"])
+def test_the_second_column_of_a_name_by_its_number(tmp_path: Path, name: str) -> None:
+    data = pyarrow.table([["نعم"], ["لا"], ["ربما"]], names=["text", "id", "text"])
+    path = written(tmp_path / name, data)
+    assert lines_of(path, field=3) == ["ربما"]
+    assert lines_of(path, field=1) == ["نعم"]
