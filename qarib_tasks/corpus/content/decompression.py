@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 from typing import IO, Any, cast
 
 from qarib_tasks.errors import InputError
@@ -13,10 +14,11 @@ from qarib_tasks.errors import InputError
 BLOCK = 1 << 19  # bytes read at once
 MOST_EXPANSION = 200  # times its size that a file may unpack to; text compresses 3 to 30 times
 FREE_EXPANSION = 16 << 20  # bytes that any file may unpack to
+_WINDOW_LOG = 31
 
 
 def unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
-    """Return a stream of the contents of a file compressed as gz, bz2, xz, or zst."""
+    """Return a stream of the contents of a file compressed as gz, bz2, xz (or lzma), or zst."""
     if packed == "gz":
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))
     if packed == "bz2":
@@ -24,21 +26,50 @@ def unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
     if packed == "xz":
         return lzma.LZMAFile(raw)
     if packed == "zst":
-        import pyarrow
+        from backports import zstd
 
-        stream: IO[bytes] = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd")
-        return stream
+        # As large as `zstd --long=31` makes it; memory is taken as far as the file fills it.
+        options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+        return cast(IO[bytes], zstd.ZstdFile(raw, options=options))
     return raw
+
+
+def zstd_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of damaged zst files, if any was read."""
+    module = sys.modules.get("backports.zstd")
+    return (module.ZstdError,) if module else ()
+
+
+class Allowance:
+    """How many bytes a file may unpack to, with all that is packed in it.
+
+    Args:
+        packed_bytes: the size of the file.
+        where: the file.
+    """
+
+    def __init__(self, packed_bytes: int, where: str) -> None:
+        self._left = max(FREE_EXPANSION, MOST_EXPANSION * packed_bytes)
+        self._packed_bytes = packed_bytes
+        self._where = where
+
+    def take(self, count: int) -> None:
+        """Raise InputError if the file has unpacked to more bytes than it may."""
+        self._left -= count
+        if self._left < 0:
+            raise InputError(
+                f"unpacks to more than {MOST_EXPANSION} times its {self._packed_bytes:,} bytes",
+                where=self._where,
+                do="If this is expected, unpack the file yourself",
+            )
 
 
 class _Limited(io.RawIOBase):
     """A stream that fails when its contents are implausibly large."""
 
-    def __init__(self, stream: IO[bytes], packed_bytes: int, name: str) -> None:
+    def __init__(self, stream: IO[bytes], allowance: Allowance) -> None:
         self._stream = stream
-        self._left = max(FREE_EXPANSION, MOST_EXPANSION * packed_bytes)
-        self._packed_bytes = packed_bytes
-        self._name = name
+        self._allowance = allowance
 
     def readable(self) -> bool:
         return True
@@ -46,16 +77,10 @@ class _Limited(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
-        self._left -= len(data)
-        if self._left < 0:
-            raise InputError(
-                f"unpacks to more than {MOST_EXPANSION} times its {self._packed_bytes:,} bytes",
-                where=self._name,
-                do="If this is expected, unpack the file yourself",
-            )
+        self._allowance.take(len(data))
         return len(data)
 
 
-def limited(stream: IO[bytes], packed_bytes: int, name: str) -> IO[bytes]:
-    """Return the stream, which raises InputError when it exceeds the limit for its compressed size."""
-    return io.BufferedReader(_Limited(stream, packed_bytes, name), BLOCK)
+def limited(stream: IO[bytes], allowance: Allowance) -> io.BufferedReader:
+    """Return the stream, which raises InputError when it exceeds what the file may unpack to."""
+    return io.BufferedReader(_Limited(stream, allowance), BLOCK)

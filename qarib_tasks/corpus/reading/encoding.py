@@ -26,7 +26,7 @@ _CONTROL_SHARE = 0.0001  # of the first megabyte's bytes
 _BINARY_SHARE = 0.01  # from which not even `encoding_errors: replace` helps
 
 
-def utf8(reading: Reading, stream: IO[bytes]) -> IO[bytes]:
+def utf8(reading: Reading, stream: IO[bytes]) -> io.BufferedReader:
     """Return a stream of the file's text as UTF-8, without byte-order marks at the start of a line.
 
     Bytes of a UTF-8 file that cannot be decoded are in the stream, for `Reading.text`: the text is decoded
@@ -99,7 +99,7 @@ class _Text(io.RawIOBase):
             held = b""
             if found:
                 data, held = data[: found.start()], data[found.start() :]
-            if MARK in data:
+            if b"\xef" in data and MARK in data:
                 while at_start and data.startswith(MARK):
                     data = data[len(MARK) :]
                 data = _MARKS.sub(b"", data)

@@ -1,156 +1,276 @@
 """Reads files of many formats and compressions as streams of lines, in bounded memory.
 
-Every reader yields batches of lines in which an empty line ends a document. An unreadable record is an
-error, unless the source allows it to be skipped; skipped records are counted. A problem with a file (cut
-short, wrong format, implausible size when unpacked) is always an error.
+What a file is, its first bytes say, then its name. Every reader yields batches of lines in which an empty
+line ends a document. An unreadable record is an error, unless the source allows it to be skipped; skipped
+records are counted. A problem with a file (cut short, wrong format, implausible size when unpacked) is always
+an error.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import io
+import logging
 import lzma
+import tarfile
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.corpus.content.decompression import limited, unpacked
+from qarib_tasks.corpus.content.archives import refusal, seekable, tar_members, zip_members
+from qarib_tasks.corpus.content.decompression import BLOCK, Allowance, limited, unpacked, zstd_errors
+from qarib_tasks.corpus.content.detection import (
+    PEEK,
+    binary_name,
+    compression_of,
+    is_harmless,
+    markup_name,
+    table_of,
+    text_format,
+)
 from qarib_tasks.corpus.reading.delimited import read_csv
 from qarib_tasks.corpus.reading.encoding import utf8
 from qarib_tasks.corpus.reading.json_lines import read_json_lines
-from qarib_tasks.corpus.reading.records import Batches, Reading
+from qarib_tasks.corpus.reading.records import Batches, Findings, Reading
 from qarib_tasks.corpus.reading.tables import read_arrow, read_parquet
 from qarib_tasks.corpus.reading.text import read_text
-from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.corpus.reading.warc import read_warc
+from qarib_tasks.corpus.reading.wikiextractor import read_articles
+from qarib_tasks.errors import ConfigError, InputError, QaribError
 
+log = logging.getLogger(__name__)
 _FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
+    ".tab": "tsv",
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-_COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst", ".zip": "zip"}
+_TABLES = ("parquet", "arrow")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".zstd")
+_ENDINGS_OF_PACKED = (*_COMPRESSED, ".zip", ".tar", ".tgz")
+_MOST_LAYERS = 5  # archives and compressions in each other
+_MOSES = ("*.ar", "*.ar[_-]??")  # Arabic, and that of a country
+_DAMAGED = (
+    # pyarrow's errors are ValueErrors and OSErrors too; an unknown or encrypted zip raises the last two.
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    NotImplementedError,
+    RuntimeError,
+)
+_READERS: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
+    "jsonl": read_json_lines,
+    "csv": read_csv,
+    "tsv": read_csv,
+    "wikiextractor": read_articles,
+}
 
 
-def read(source: SourceConfig, path: Path, name: str, counts: Counter[str]) -> Batches:
+@dataclass(frozen=True)
+class _File:
+    """A file, or a part of one: a member of an archive, or what is unpacked.
+
+    Attributes:
+        where: the path of the file, with the names of members.
+        stream: positioned at its start.
+        size: the number of its bytes, if known.
+        layers: the number of archives and compressions that it is in.
+        on_disk: whether the stream can be read in any order.
+    """
+
+    where: str
+    stream: io.BufferedReader
+    size: int | None
+    layers: int = 0
+    on_disk: bool = False
+
+
+def read(
+    source: SourceConfig, path: Path, where: str, counts: Counter[str], findings: Findings | None = None
+) -> Batches:
     """Yield the lines of one file.
 
     Args:
-        name: the file's name in the source; its extensions decide the format and the compression.
+        where: the file's path or address, for messages; its extensions are used if its content does not say
+            what it is.
         counts: see `Reading`.
+        findings: what is found out about the file is added to it.
 
     Raises:
         ConfigError: the settings do not fit the format. InputError: the file cannot be read (with file and
             line), or more than `skip_at_most` records are unreadable.
     """
-    endings = [ending.lower() for ending in PurePosixPath(name).suffixes]
-    packed = source.compression
-    if packed == "auto":
-        packed = _COMPRESSIONS.get(endings[-1], "none") if endings else "none"  # type: ignore[assignment]
-    if source.format == "moses":
-        packed = "zip" if source.compression == "auto" else packed
-    if packed == "zip":
-        yield from _read_zip(source, path, name, counts)
-    else:
-        yield from _read_stream(source, name, path.open("rb"), path.stat().st_size, counts, packed)
+    findings = findings or Findings()
+    if is_harmless(where):
+        _leave_out(findings, where, "a file of the system")
+        return
+    size = path.stat().st_size
+    with path.open("rb", buffering=BLOCK) as stream:
+        file = _File(where, cast(io.BufferedReader, stream), size, on_disk=True)
+        yield from _FileReader(source, counts, findings, Allowance(size, where)).read(file)
 
 
-def _read_stream(
-    source: SourceConfig, name: str, raw: IO[bytes], size: int, counts: Counter[str], packed: str
-) -> Batches:
-    form = source.format
-    if form == "auto":
-        endings = [ending.lower() for ending in PurePosixPath(name).suffixes]
-        if endings and endings[-1] in _COMPRESSIONS:
-            endings.pop()
-        form = _FORMATS.get(endings[-1], "text") if endings else "text"  # type: ignore[assignment]
-    if source.document == "group" and form in ("text", "moses"):
-        raise ConfigError(
-            "document: group needs records with fields",
-            where=name,
-            do="Set `document` to another value",
-        )
-    reading = Reading(source, name, counts, form)
-    with _file_errors(reading), raw:
-        if form == "arrow" and packed == "none":
-            yield from read_arrow(reading, raw)
-            return
-        if form == "parquet":
-            if packed != "none":
-                raise ConfigError(
-                    "compressed Parquet files are not supported", where=name, do="Unpack the file"
+def _leave_out(findings: Findings, where: str, why: str) -> None:
+    log.info("%s: left out: %s", where, why)
+    findings.left_out[where] = why
+
+
+@dataclass(frozen=True)
+class _FileReader:
+    source: SourceConfig
+    counts: Counter[str]
+    findings: Findings
+    allowance: Allowance
+
+    def read(self, file: _File) -> Batches:
+        """Yield the lines of a file, of what it unpacks to, or of its members."""
+        source = self.source
+        with _file_errors(file.where, self.counts):
+            head = file.stream.peek(PEEK)[:PEEK]
+            if not head:
+                _leave_out(self.findings, file.where, "empty")
+                return
+            packed = compression_of(head)
+            if file.layers == 0 and source.compression != "auto":
+                if packed and source.compression == "none":
+                    raise InputError(
+                        f"not text, but {packed}",
+                        where=file.where,
+                        do="Leave compression at auto, or unpack the file",
+                    )
+                packed = source.compression if source.compression != "none" else ""
+            if packed and file.layers == _MOST_LAYERS:
+                raise InputError(
+                    f"more than {_MOST_LAYERS} archives and compressions in each other",
+                    where=file.where,
+                    do="Unpack the file yourself",
                 )
-            yield from read_parquet(reading, raw)
-            return
-        stream = unpacked(raw, packed)
-        # A file that is not compressed cannot expand.
-        bounded = stream if stream is raw else limited(stream, size, name)
-        reading.size = size if stream is raw else None
-        readers: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
-            "jsonl": read_json_lines,
-            "csv": read_csv,
-            "tsv": read_csv,
-        }
-        yield from readers.get(form, read_text)(reading, utf8(reading, bounded))
+            if packed in ("zip", "tar"):
+                yield from self._members(file, packed)
+            elif packed:
+                stream = limited(unpacked(file.stream, packed), self.allowance)
+                yield from self.read(_File(file.where, stream, None, file.layers + 1))
+            else:
+                if name := binary_name(head):
+                    raise refusal(name, file.where)
+                yield from self._content(file, head)
+
+    def _members(self, file: _File, packed: str) -> Batches:
+        """Read the members that match the source's pattern; each ends a document."""
+        patterns: tuple[str, ...] = _MOSES if self.source.format == "moses" else ("*",)
+        if self.source.member:
+            patterns = (self.source.member,)
+        seen = 0
+
+        def wanted(name: str) -> bool:
+            nonlocal seen
+            if is_harmless(name):
+                _leave_out(self.findings, f"{file.where}/{name}", "a file of the system")
+                return False
+            seen += 1
+            return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+        members = zip_members if packed == "zip" else tar_members
+        stream = file.stream if file.on_disk or packed == "tar" else seekable(file.stream)
+        found = 0
+        for member in members(stream, file.where, wanted):
+            found += 1
+            inner = limited(member.stream, self.allowance)
+            yield from self.read(_File(f"{file.where}/{member.name}", inner, member.size, file.layers + 1))
+            yield [""]
+        if not found and not seen:
+            _leave_out(self.findings, file.where, "an archive without files")
+        elif not found:
+            raise InputError(
+                f"the archive has no member {' or '.join(map(repr, patterns))}",
+                where=file.where,
+                do=f"Correct member of source {self.source.name!r}",
+            )
+
+    def _content(self, file: _File, head: bytes) -> Batches:
+        """Read a file that is not packed."""
+        source, detected = self.source, table_of(head)
+        form: str = source.format
+        if form == "auto":
+            form = detected or _format_by_name(file)
+        elif detected and form != detected:
+            raise InputError(
+                f"the content is {detected}, and the format is {form}",
+                where=file.where,
+                do="Leave format at auto",
+            )
+        reading = Reading(source, file.where, self.counts, form, size=file.size)
+        self.counts["line"] = 0
+        try:
+            if form in _TABLES:
+                stream = file.stream if file.on_disk else seekable(file.stream)
+                yield from (read_parquet if form == "parquet" else read_arrow)(reading, stream)
+            elif form == "warc":
+                yield from read_warc(reading, file.stream)
+            else:
+                yield from self._text(reading, utf8(reading, file.stream))
+        finally:
+            if reading.replaced:
+                log.warning(
+                    "%s: %s bytes cannot be decoded, and were replaced", file.where, f"{reading.replaced:,}"
+                )
+                self.findings.undecodable[file.where] = reading.replaced
+
+    def _text(self, reading: Reading, stream: io.BufferedReader) -> Batches:
+        source, head = self.source, stream.peek(PEEK)
+        if source.format == "auto" and (name := markup_name(head)):
+            raise InputError(
+                f"not plain text, but {name}",
+                where=reading.where,
+                do="Convert it to text, or set format: text (--format text) to read it as it is",
+            )
+        if source.format == "auto" and reading.form == "text":
+            reading.form = text_format(head)
+            if reading.form != "text":
+                log.info("%s: read as %s, by its content", reading.where, reading.form)
+        if source.document == "group" and reading.form in ("text", "moses", "wikiextractor"):
+            raise ConfigError(
+                "document: group needs records with fields",
+                where=reading.where,
+                do="Set `document` to another value",
+            )
+        yield from _READERS.get(reading.form, read_text)(reading, stream)
+
+
+def _format_by_name(file: _File) -> str:
+    endings = [ending.lower() for ending in PurePosixPath(file.where).suffixes]
+    if endings and endings[-1] in _ENDINGS_OF_PACKED:
+        ending = endings.pop()
+        if file.layers == 0:
+            log.info("%s: not compressed, although its name ends with %s", file.where, ending)
+    return _FORMATS.get(endings[-1], "text") if endings else "text"
 
 
 @contextmanager
-def _file_errors(reading: Reading) -> Iterator[None]:
+def _file_errors(where: str, counts: Counter[str]) -> Iterator[None]:
     """Turn the libraries' errors about damaged files into one clear error."""
     try:
         yield
-    # pyarrow's errors are ValueErrors and OSErrors too; an unknown or encrypted zip raises the last two.
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-        lzma.LZMAError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except Exception as error:
+        if not isinstance(error, (*_DAMAGED, *zstd_errors())) or isinstance(error, QaribError):
+            raise
+        line = f":{counts['line'] + 1}" if counts["line"] else ""
         raise InputError(
             f"cannot be read: {error}",
-            where=f"{reading.where}:{reading.counts['line'] + 1}",
+            where=f"{where}{line}",
             do="Download the file again, or correct the source's format and compression",
         ) from None
-
-
-def _read_zip(source: SourceConfig, path: Path, name: str, counts: Counter[str]) -> Batches:
-    """Read the members that match the source's pattern, in the order of their names; each ends a document."""
-    wanted = source.member or ("*.ar" if source.format == "moses" else "*")
-    with _file_errors(Reading(source, name, counts)), zipfile.ZipFile(path) as archive:
-        members = sorted(
-            (m for m in archive.infolist() if not m.is_dir()), key=lambda member: member.filename
-        )
-        for member in members:
-            parts = PurePosixPath(member.filename.replace("\\", "/"))
-            if parts.is_absolute() or ".." in parts.parts:
-                raise InputError(
-                    f"unsafe archive: the path of member {member.filename!r} leads outside the archive",
-                    where=name,
-                    do="Do not use this archive",
-                )
-        members = [m for m in members if fnmatch.fnmatchcase(m.filename, wanted)]
-        if not members:
-            raise InputError(
-                f"the archive has no member {wanted!r}",
-                where=name,
-                do="Correct `member`",
-            )
-        for member in members:
-            if member.flag_bits & 1:
-                raise InputError("the archive is encrypted", where=name, do="Decrypt the archive")
-            inner = f"{name}/{member.filename}"
-            with archive.open(member) as raw:
-                bounded = limited(raw, member.compress_size, inner)
-                yield from _read_stream(source, inner, bounded, member.file_size, counts, "none")
-                yield [""]

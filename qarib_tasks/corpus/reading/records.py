@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.content.decoding import decoded
@@ -17,6 +17,19 @@ _MOST_NAMES, _NAME = 30, 40  # what a message lists
 HEAD = 1 << 20  # bytes at the start of a file that show what it is
 _WRONG_ENCODING = 0.01  # share of undecodable bytes that damage does not explain
 Batches = Iterator[list[str]]
+
+
+@dataclass
+class Findings:
+    """What is said about the files of a source, by their paths.
+
+    Attributes:
+        left_out: why a file, or a member of an archive, is not read.
+        undecodable: how many bytes were replaced.
+    """
+
+    left_out: dict[str, str] = field(default_factory=dict)
+    undecodable: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

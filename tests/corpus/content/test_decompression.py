@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from qarib_tasks.corpus.content import decompression
-from qarib_tasks.corpus.content.decompression import limited, unpacked
+from qarib_tasks.corpus.content.decompression import Allowance, limited, unpacked
 from qarib_tasks.errors import InputError
 
 TEXT = "نص طويل\n".encode() * 5000
@@ -29,15 +29,40 @@ def zstd(data: bytes) -> bytes:
 )
 def test_every_format_gives_the_text_back(packed: str, compress: Callable[[bytes], bytes]) -> None:
     data = compress(TEXT)
-    assert limited(unpacked(io.BytesIO(data), packed), len(data), "a.txt").read() == TEXT
+    assert limited(unpacked(io.BytesIO(data), packed), Allowance(len(data), "a.txt")).read() == TEXT
 
 
 def test_a_bomb_ends_with_the_file_s_name(monkeypatch: pytest.MonkeyPatch) -> None:
     data = gzip.compress(bytes(1 << 20))
     assert len(data) * decompression.MOST_EXPANSION < 1 << 20
     # A small file may: every text of that size can be kept in memory.
-    assert len(limited(unpacked(io.BytesIO(data), "gz"), len(data), "bomb.gz").read()) == 1 << 20
+    assert len(limited(unpacked(io.BytesIO(data), "gz"), Allowance(len(data), "bomb.gz")).read()) == 1 << 20
     monkeypatch.setattr(decompression, "FREE_EXPANSION", 1000)
     with pytest.raises(InputError) as raised:
-        limited(unpacked(io.BytesIO(data), "gz"), len(data), "bomb.gz").read()
+        limited(unpacked(io.BytesIO(data), "gz"), Allowance(len(data), "bomb.gz")).read()
     assert raised.value.where == "bomb.gz"
+
+
+def test_all_that_is_in_a_file_has_one_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decompression, "FREE_EXPANSION", 1000)
+    allowance = Allowance(1, "many.zip")
+    for _ in range(10):
+        assert len(limited(io.BytesIO(bytes(100)), allowance).read()) == 100
+    with pytest.raises(InputError, match=r"many\.zip: unpacks to more than 200 times its 1 bytes"):
+        limited(io.BytesIO(bytes(1)), allowance).read()
+
+
+@pytest.mark.parametrize("window", [27, 30, 31])
+def test_zstd_with_a_long_window(window: int) -> None:
+    from backports import zstd
+
+    options: dict[int, int] = {
+        zstd.CompressionParameter.window_log: window,
+        zstd.CompressionParameter.enable_long_distance_matching: 1,
+    }
+    compressor = zstd.ZstdCompressor(options=options)
+    # Without the size of the whole, as from a pipe, the frame says that the window is as large as this.
+    data = compressor.compress(TEXT) + compressor.flush()
+    assert unpacked(io.BytesIO(data), "zst").read() == TEXT
+    with pytest.raises(EOFError):
+        unpacked(io.BytesIO(data[:-1]), "zst").read()

@@ -90,7 +90,8 @@ def test_a_compressed_file_cut_short_is_an_error(tmp_path: Path, packed: str) ->
     path.write_bytes(data[:-3])
     refused(path, tmp_path, "cannot be read")
     path.write_bytes(b"not packed at all")
-    refused(path, tmp_path, "cannot be read")
+    refused(path, tmp_path, "cannot be read", compression=packed)
+    assert lines(path) == ["not packed at all"]
 
 
 @pytest.mark.parametrize(
@@ -244,5 +245,11 @@ def test_settings_that_do_not_fit_the_format(tmp_path: Path) -> None:
         lines(path, document="group", group="id")
     with pytest.raises(ConfigError, match="set both `document: group` and a grouping field"):
         lines(path, document="group")
-    with pytest.raises(ConfigError, match="compressed Parquet files are not supported"):
+    with pytest.raises(InputError, match="Not a gzipped file"):
         lines(path, format="parquet", compression="gz")
+    path.write_bytes(gzip.compress(TEXT.encode()))
+    with pytest.raises(InputError, match="not text, but gz"):
+        lines(path, compression="none")
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["نعم"]}), path)
+    with pytest.raises(InputError, match="the content is parquet, and the format is text"):
+        lines(path, format="text")
