@@ -102,7 +102,7 @@ _BINARY: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SIMPLE  =", "a FITS file"),
 )
 _NO_CONTROLS = (b"%PDF-", b"%!PS", b"{\\rtf")
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x80-\xff]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[\]}(c\x8a\x8c\x8dXKJMCBNGIq])", re.DOTALL)
 _OLD_PICKLE = re.compile(rb"(?:\((?:[ld]p\d+\n|i[\w.]+\n)|c(?:copy_reg|__builtin__|numpy[\w.]*)\n)")
 _MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -171,8 +171,9 @@ def table_of(head: bytes) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
     # Arrow's stream begins with the length of the schema, which begins with the offset of its table.
-    is_stream = head.startswith(b"\xff\xff\xff\xff") and 8 <= int.from_bytes(head[4:8], "little") < 1 << 24
-    if head.startswith(b"ARROW1\x00\x00") or (is_stream and int.from_bytes(head[8:12], "little") < 1 << 8):
+    size, offset = (int.from_bytes(head[i : i + 4], "little") for i in (4, 8))
+    is_stream = head.startswith(b"\xff" * 4) and 8 <= size < 1 << 24 and not size % 8 and 4 <= offset < 1 << 8
+    if head.startswith(b"ARROW1\x00\x00") or is_stream:
         return "arrow"
     return "warc" if re.match(rb"WARC/\d", head) else ""
 

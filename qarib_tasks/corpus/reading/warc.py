@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
-from qarib_tasks.corpus.reading.records import LONGEST_RECORD, Batches, Documents, Reading
+from qarib_tasks.corpus.reading.records import LONGEST_RECORD, Batches, Reading
 from qarib_tasks.errors import InputError
 
 _LONGEST_HEADER = 1 << 16  # bytes of a line
@@ -18,9 +18,8 @@ def read_warc(reading: Reading, stream: IO[bytes]) -> Batches:
     Raises:
         InputError: a record is damaged, or the file holds web pages instead of their text.
     """
-    documents, number = Documents(reading), 0
+    document = reading.source.document
     for headers in _headers(reading, stream):
-        number += 1
         try:
             size = int(headers["content-length"])
         except (KeyError, ValueError):
@@ -44,9 +43,13 @@ def read_warc(reading: Reading, stream: IO[bytes]) -> Batches:
         if len(data) < size:
             raise _damaged(reading, "the record is cut short")
         reading.counts["line"] += data.count(b"\n")
+        reading.passed += size
         text = reading.text(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
-        lines = documents.lines("\n".join(line for line in text.split("\n") if line.strip()), None, number)
-        yield lines if reading.source.document == "file" else [*lines, ""]
+        lines = [line for line in map(str.strip, text.split("\n")) if line]
+        reading.counts["lines_read"] += len(lines)
+        if document == "line":
+            lines = [item for line in lines for item in (line, "")]
+        yield lines if document == "file" else [*lines, ""]
     reading.ended = True
     reading.undecodable(0, b"")
 
@@ -78,6 +81,7 @@ def _skip(reading: Reading, stream: IO[bytes], size: int) -> None:
         if not data:
             raise _damaged(reading, "the record is cut short")
         size -= len(data)
+        reading.passed += len(data)
         reading.counts["line"] += data.count(b"\n")
 
 

@@ -1,0 +1,259 @@
+"""What a file is, by its bytes; what is refused, and by which name."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import sqlite3
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from qarib_tasks.corpus.content.detection import (
+    binary_name,
+    compression_of,
+    document_name,
+    is_harmless,
+    markup_name,
+    table_of,
+    text_format,
+)
+from qarib_tasks.errors import InputError
+from tests.support.collecting import CASES, SENTENCES, lines_of
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [
+        ("a4-gzip-named.txt", "gz"),
+        ("a6-empty.txt.gz", "gz"),
+        ("a5-multi.txt.bz2", "bz2"),
+        ("a6-empty.txt.bz2", "bz2"),
+        ("a5-multi.txt.xz", "xz"),
+        ("a14-two-frames.txt.zst", "zst"),
+        ("a15-skippable.txt.zst", "zst"),
+        ("a10-nested.zip", "zip"),
+        ("a3-corpus.tar", "tar"),
+        ("e1-cp1256.txt", ""),
+        ("e3-utf16le-bom.txt", ""),
+    ],
+)
+def test_compressions_and_archives(name: str, packed: str) -> None:
+    assert compression_of((CASES / name).read_bytes()) == packed
+
+
+def test_compressions_without_a_case() -> None:
+    import lzma
+
+    assert compression_of(lzma.compress(b"abc", lzma.FORMAT_ALONE)) == "xz"
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w"):
+            pass
+        assert compression_of(file.getvalue()) == "zip"
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        assert compression_of(tarfile.TarInfo("نص.txt").tobuf(form)) == "tar"
+    old = bytearray(tarfile.TarInfo("a.txt").tobuf())
+    old[257:265] = bytes(8)  # An archive of before 1988 has no "ustar".
+    old[148:156] = b"%06o\0 " % (256 + sum(old[:148]) + sum(old[156:512]))
+    assert compression_of(bytes(old)) == "tar"
+    for text in (b"BZhello\n", b"]\n", b"]", b"PK in a text", b"BZh"[:2], b"", bytes(512)):
+        assert compression_of(text) == ""
+
+
+def test_tables(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import ipc
+
+    assert table_of((CASES / "p1-dictionary.parquet").read_bytes()) == "parquet"
+    assert table_of((CASES / "b1-data-00000-of-00001.arrow").read_bytes()) == "arrow"
+    table = pyarrow.table({"text": SENTENCES})
+    for write in (ipc.new_file, ipc.new_stream):
+        with write(tmp_path / "a", table.schema) as writer:
+            writer.write_table(table)
+        assert table_of((tmp_path / "a").read_bytes()) == "arrow"
+        assert lines_of(tmp_path / "a") == SENTENCES
+    assert table_of(b"WARC/1.0\r\n") == "warc"
+    assert table_of(b"\xff\xff\xff\xff\n") == table_of(b"WARC is a format\n") == ""
+
+
+def refused(path: Path, name: str, **settings: object) -> None:
+    with pytest.raises(InputError) as error:
+        lines_of(path, **settings)
+    assert name in error.value.what
+    assert error.value.where is not None
+    assert error.value.where.startswith(str(path))
+
+
+@pytest.mark.parametrize("settings", [{}, {"format": "text"}, {"format": "csv"}, {"encoding": "cp1256"}])
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"%PDF-1.7\nabc", "a PDF document"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "Microsoft Office document (doc"),
+        (b"{\\rtf1\\ansi \\u1575?}", "an RTF document"),
+        (pickle.dumps(SENTENCES), "a Python pickle"),
+        (pickle.dumps(SENTENCES, protocol=2), "a Python pickle"),
+        (pickle.dumps(SENTENCES, protocol=0), "a Python pickle"),
+        (pickle.dumps({"a": 1}, protocol=0), "a Python pickle"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"ORC\x00\x08", "an ORC file"),
+        (b"Obj\x01\x04\x14avro.codec", "an Avro file"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a JPEG image"),
+        (b"GIF89a\x01\x00", "a GIF image"),
+        (b"\x7fELF\x02\x01", "a program"),
+        (b"7z\xbc\xaf\x27\x1c\x00", "a 7z archive"),
+        (b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
+        (b"\x04\x22\x4d\x18\x64", "an lz4 file"),
+        (b"GGUF\x03\x00\x00\x00", "a GGUF model"),
+        (b"\x40\x00\x00\x00\x00\x00\x00\x00" + b'{"__metadata__":{}}', "a safetensors file"),
+        (b"PARE" + bytes(9), "an encrypted Parquet file"),
+        (b"\x1f\x9d\x90abc", "compress"),
+        (b"BOOKMOBI".rjust(68, b"\x00"), "Kindle"),
+        (b"\x00\x01\x00\x00Standard Jet DB\x00", "Access"),
+    ],
+)
+def test_binary_files_are_refused_by_name(
+    tmp_path: Path, data: bytes, name: str, settings: dict[str, str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(data + "\nنص\n".encode())
+    refused(path, name, **settings)
+
+
+def test_files_of_this_machine_are_refused_by_name(tmp_path: Path) -> None:
+    import sys
+
+    refused(Path(sys.executable).resolve(), "a program")
+    with sqlite3.connect(tmp_path / "a.txt") as database:
+        database.execute("create table texts (text)")
+    database.close()
+    refused(tmp_path / "a.txt", "an SQLite database")
+    for case, name in (("a8-article.docx", "docx"), ("a8-report.pdf", "a PDF document")):
+        refused(CASES / case, name)
+
+
+def test_our_own_records_are_refused_by_name(tmp_path: Path) -> None:
+    import google_crc32c
+
+    def masked(data: bytes) -> bytes:
+        crc = google_crc32c.value(data)
+        return (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+
+    data, size = b"abc", (3).to_bytes(8, "little")
+    (tmp_path / "a.txt").write_bytes(size + masked(size) + data + masked(data))
+    refused(tmp_path / "a.txt", "a TFRecord file")
+
+
+def test_words_that_begin_like_a_signature_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for text in (
+        *("ORCHESTRA", "PACKED", "RIFF raff", "ID3 tags", "Donald, DUCK", "070701 calls", "GIF89", "MZ"),
+        *("the\tftyp", "(dog)", "care", "Objects", "8BPS", "wOFF", "080706050", "AVI  AVI", "PAR", "WARC"),
+    ):
+        path.write_text(text + "\nنص\n", encoding="utf-8")
+        assert lines_of(path) == [text, "نص"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("<!DOCTYPE html>\n<html><body>Log in</body></html>", "an HTML page"),
+        ("\ufeff\n <HTML lang='ar'>", "an HTML page"),
+        ("<!-- a login page --><html>", "an HTML page"),
+        ('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML file"),
+        ('<tmx version="1.4">', "an XML file"),
+        ('<document id="1"><s id="1">نص</s></document>', "an XML file"),
+        ("1\n00:00:01,000 --> 00:00:02,500\nنص\n", "subtitles (SubRip)"),
+        ("1\r\n00:00:01,000 --> 00:00:02,500\r\nنص\r\n", "subtitles (SubRip)"),
+        ("WEBVTT\n\n00:01.000 --> 00:02.000\nنص\n", "subtitles (WebVTT)"),
+        ("[Script Info]\nTitle: نص\n", "subtitles (SubStation"),
+        ("{0}{25}نص\n", "subtitles (MicroDVD)"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        ("-- MySQL dump 10.13\n", "an SQL dump"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1256"])
+def test_markup_is_refused_unless_asked_for(tmp_path: Path, text: str, name: str, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode(encoding, "ignore"))
+    named = {"encoding": encoding} if encoding == "cp1256" else {}
+    refused(path, name, **named)
+    assert lines_of(path, format="text", **named)
+
+
+def test_text_with_a_tag_is_text() -> None:
+    for text in (
+        b"<b> abc\n",
+        b"<url>http://a.b</url>\n",
+        b"1\n2\n3\n",
+        b"<3 abc\n",
+        b"-- said he\n",
+        b"WEBVTTs\n",
+    ):
+        assert markup_name(text) == ""
+
+
+def test_json_lines_and_articles_by_content(tmp_path: Path) -> None:
+    objects = "".join(json.dumps({"text": s}) + "\n" for s in SENTENCES)
+    for name in ("a.txt", "wiki_00", "part-00000"):
+        (tmp_path / name).write_text(objects, encoding="utf-8")
+        assert lines_of(tmp_path / name) == SENTENCES
+        assert lines_of(tmp_path / name, format="text") == objects.splitlines()
+    (tmp_path / "a.txt").write_text(objects, encoding="utf-16")
+    assert lines_of(tmp_path / "a.txt") == SENTENCES
+    assert [line[:2] for line in lines_of(CASES / "w6-wiki_00")] == ["ما", "ذه", "زي", "اش"]
+    for text in (b"{abc}\n{def}\n", b'{"a": 1}\nplain\n', b"[1]\n", b"", b"{\n", b"7\n"):
+        assert text_format(text) == "text"
+    # One object may be longer than what is known of it.
+    assert text_format(b'{"text": "' + b"a" * 10_000) == "jsonl"
+    assert text_format(b'<doc id="7" url="u" title="t">\n') == "wikiextractor"
+
+
+def test_documents_in_zip_files() -> None:
+    for members, name in (
+        (["[Content_Types].xml", "word/document.xml"], "docx"),
+        (["[Content_Types].xml", "xl/workbook.xml"], "xlsx"),
+        (["[Content_Types].xml", "ppt/presentation.xml"], "pptx"),
+        (["mimetype", "META-INF/container.xml"], "EPUB"),
+        (["mimetype", "content.xml"], "OpenDocument"),
+        (["model/data.pkl", "model/data/0"], "PyTorch"),
+        (["a.npy"], "NumPy"),
+        (["META-INF/MANIFEST.MF", "A.class"], "Java"),
+    ):
+        assert name in document_name(members)
+    for members in (["a.txt"], ["word/a.txt"], ["mimetype.txt"], ["a.npy", "a.txt"], []):
+        assert document_name(members) == ""
+
+
+def test_files_of_systems_are_no_corpus(tmp_path: Path) -> None:
+    for name in ("__MACOSX/a.txt", "a/__MACOSX/b/c.txt", "._a.txt", "a/.DS_Store", "Thumbs.db", "desktop.ini",
+                 "_SUCCESS", "_committed_12", ".part-00000.csv.crc", "/x/$RECYCLE.BIN/a.txt"):  # fmt: skip
+        assert is_harmless(name)
+    for name in ("a.txt", "_a.txt", "success", ".hidden.txt", "MACOSX/a.txt", "a._b"):
+        assert not is_harmless(name)
+    assert lines_of(CASES / "spark" / "_SUCCESS") == []
+    assert lines_of(CASES / "spark" / "part-00001.csv") == []
+    for path in sorted(CASES.glob("a6-*")):
+        assert lines_of(path) == []
+
+
+def test_a_name_is_not_what_a_file_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for ending in ("gz", "bz2", "xz", "zst", "zip", "tar", "tgz"):
+        path = tmp_path / f"a.txt.{ending}"
+        path.write_text("\n".join(SENTENCES), encoding="utf-8")
+        assert lines_of(path) == SENTENCES
+        assert f"{path}: not compressed, although its name ends with .{ending}" in caplog.text
+
+
+def test_random_bytes_are_not_named() -> None:
+    import random
+
+    generator = random.Random(34)
+    for _ in range(300):
+        assert binary_name(b"\xfe" + generator.randbytes(200)) == ""
