@@ -213,9 +213,11 @@ def markup_name(text: bytes) -> str:
 
 
 def text_format(text: bytes) -> str:
-    """Return the format of a text by its first bytes in UTF-8: jsonl, wikiextractor or text."""
+    """Return the format of a text by its first bytes in UTF-8: jsonl (or JSON), wikiextractor or text."""
     if _ARTICLE.match(text):
         return "wikiextractor"
+    if re.match(rb"\s*\[\s*\{\s*\"", text):
+        return "jsonl"  # a list of objects
     lines = [line for line in text.splitlines(keepends=True) if line.strip()][:_LINES]
     if lines and not lines[-1].endswith((b"\n", b"\r")) and len(lines) > 1:
         lines.pop()

@@ -209,6 +209,8 @@ def test_json_lines_and_articles_by_content(tmp_path: Path) -> None:
     assert [line[:2] for line in lines_of(CASES / "w6-wiki_00")] == ["ما", "ذه", "زي", "اش"]
     for text in (b"{abc}\n{def}\n", b'{"a": 1}\nplain\n', b"[1]\n", b"", b"{\n", b"7\n"):
         assert text_format(text) == "text"
+    (tmp_path / "a.txt").write_text(json.dumps([{"text": s} for s in SENTENCES], indent=1), encoding="utf-8")
+    assert lines_of(tmp_path / "a.txt") == SENTENCES
     # One object may be longer than what is known of it.
     assert text_format(b'{"text": "' + b"a" * 10_000) == "jsonl"
     assert text_format(b'<doc id="7" url="u" title="t">\n') == "wikiextractor"
