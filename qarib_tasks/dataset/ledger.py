@@ -16,6 +16,7 @@ from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import FileRecord
+from qarib_tasks.storage.recognition import is_plan, require_ours
 from qarib_tasks.storage.shared_record import FORMAT, SharedRecord, Values
 
 
@@ -110,14 +111,19 @@ def record(ledger: SharedRecord, dataset: str, files: Sequence[ConsumedFile]) ->
     def change(values: Values) -> Values:
         others = [file for file in files_of(values, ledger.name) if file.dataset != dataset]
         entries = sorted([*others, *files], key=lambda file: (file.dataset, file.source, file.address))
-        return {"files": [asdict(file) for file in entries]}
+        return {**values, "files": [asdict(file) for file in entries]}
 
     ledger.change(change)
 
 
 def write_plan(path: Path, files: Sequence[ConsumedFile]) -> None:
-    """Write the list of files for a run to collect, which stays fixed if its sources change later."""
+    """Write the list of files for a run to collect, which stays fixed if its sources change later.
+
+    Raises:
+        InputError: a file exists there that is not such a list.
+    """
     values = {"format": FORMAT, "files": [asdict(file) for file in files]}
+    require_ours(path, is_plan)
     write_text(path, json.dumps(values, ensure_ascii=False, indent=1) + "\n")
 
 

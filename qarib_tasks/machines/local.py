@@ -30,6 +30,7 @@ from qarib_tasks.errors import TrainingError
 from qarib_tasks.machines.backend import Status, Work
 from qarib_tasks.machines.exit_status import STOPPED
 from qarib_tasks.storage.files import write_text
+from qarib_tasks.storage.recognition import is_empty, json_with, require_folders, require_ours
 
 TAIL_LINES = 20
 _POLL = 0.1
@@ -79,8 +80,10 @@ class LocalProcessBackend:
         """Start the work, or adopt it if it is running.
 
         Raises:
+            InputError: the folder has files of these names that are not ours; nothing is written.
             TrainingError: the runner did not start.
         """
+        _check_files(work)
         work.folder.mkdir(parents=True, exist_ok=True)
         with _lock(work):
             if (record := _read(work)) and record.alive:
@@ -165,10 +168,25 @@ def _path(work: Work, what: str) -> Path:
     return work.folder / f"{work.name}.{what}"
 
 
+def _check_files(work: Work) -> None:
+    """Check that the files which `start` writes are ours, if they exist.
+
+    Raises:
+        InputError: they are not.
+    """
+    require_folders([work.folder])
+    process = _path(work, "process.json")
+    require_ours(process, json_with("pid", "started", "log_start"))
+    require_ours(_path(work, "lock"), is_empty)
+    require_ours(_path(work, "lease"), is_empty)
+    if not process.exists():  # Otherwise, the log is ours.
+        require_ours(_path(work, "log"), is_empty)
+
+
 @contextmanager
 def _lock(work: Work) -> Iterator[None]:
     """Serialize starts: the second of two waits, and adopts what the first one started."""
-    with _path(work, "lock").open("w") as file:
+    with _path(work, "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -13,13 +13,36 @@ from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, write_plan
 from qarib_tasks.errors import InputError, NothingNewError
-from qarib_tasks.layout import VOCABULARIES
+from qarib_tasks.layout import (
+    CACHE,
+    DATASETS,
+    FETCHED,
+    LEDGER,
+    MANIFEST,
+    MODELS,
+    PROMOTED,
+    SETTINGS,
+    VOCABULARIES,
+    DatasetLayout,
+)
 from qarib_tasks.runs.earlier_models import made_before
 from qarib_tasks.runs.names import dataset_name, model_name, short_hash
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset, save_settings
 from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.files import is_temporary
 from qarib_tasks.storage.manifest import FileRecord, manifest_of
 from qarib_tasks.storage.model_files import find, steps_trained
+from qarib_tasks.storage.recognition import (
+    check_model_folder,
+    check_model_objects,
+    is_dataset_manifest,
+    is_plan,
+    is_run_config,
+    is_shared_record,
+    require_folders,
+    require_our_object,
+    require_ours,
+)
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +80,7 @@ def prepare(
             allowed.check(vocab_file, "vocab.vocab_file")
         vocab_digest = FileRecord.of(vocab_file_of(config)).sha256
     run = _named(config, dataset_name(config, files, vocab_digest), allowed, client)
+    _check_dataset_folder(run.dataset)
     write_plan(run.dataset.sources, files)
     if save:
         save_settings(run)
@@ -142,8 +166,46 @@ def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None, c
     run = Run(config, dataset_id, model_name(config, dataset_id, digest), digest, steps)
     if before := made_before(config, dataset_id, digest, run.address, client):
         log.info("An earlier version made this model: %s", before)
-        return replace(run, model_id=before)
+        run = replace(run, model_id=before)
+    _check_files(run, client)
     return run
+
+
+def _check_files(run: Run, client: Any) -> None:
+    """Check what later steps would refuse: that the files and objects which they replace are ours.
+
+    Raises:
+        InputError: they are not.
+    """
+    workspace = Path(run.config.workspace)
+    for name in (LEDGER, PROMOTED):
+        require_ours(workspace / name, is_shared_record)
+    require_folders(workspace / name for name in (DATASETS, MODELS, CACHE, FETCHED))
+    check_model_folder(run.model)
+    if run.address and client:
+        check_model_objects(run.model, Bucket(run.address + run.model.name, client))
+        bucket = Bucket(run.address + run.dataset.name, client)
+        require_our_object(bucket, SETTINGS, is_run_config)
+        require_our_object(bucket, MANIFEST, is_dataset_manifest)
+
+
+def _check_dataset_folder(dataset: DatasetLayout) -> None:
+    """Check that the dataset's folder is ours: it has our settings or our plan, or nothing yet.
+
+    Raises:
+        InputError: it has other files.
+    """
+    require_folders([dataset.root])
+    require_ours(dataset.config, is_run_config)
+    require_ours(dataset.sources, is_plan)
+    if dataset.root.is_dir() and not dataset.config.exists() and not dataset.sources.exists():
+        names = sorted(path.name for path in dataset.root.iterdir())
+        if others := [name for name in names if not is_temporary(name)]:
+            raise InputError(
+                f"has files that qarib did not make: {', '.join(others[:MOST_NAMED])}",
+                where=dataset.root,
+                do="Move them",
+            )
 
 
 def vocab_file_of(config: RunConfig) -> Path:

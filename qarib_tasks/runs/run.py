@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from qarib_tasks.config.loading import dump_yaml, from_dict, load_yaml, to_dict
 from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import InputError, QaribError
 from qarib_tasks.layout import LEDGER, SETTINGS, DatasetLayout, ModelLayout, dataset_folder, dataset_of_shard
-from qarib_tasks.storage.files import write_text
+from qarib_tasks.storage.files import checksums_of, write_text
+from qarib_tasks.storage.ownership import keep_aside
+from qarib_tasks.storage.recognition import is_run_config, is_training_job, require_ours
 from qarib_tasks.storage.shared_record import SharedRecord
 
+# Begins a file of settings, before a digest of the rest.
+_WRITTEN = "# Written by qarib. If you edit this file, it is kept when it is written again. "
 FirstStep = Literal["collect", "convert", "train"]
 
 
@@ -87,15 +94,36 @@ def save_settings(run: Run) -> None:
         write_settings(run.dataset.config, run.config)
 
 
-def write_settings(path: Path, config: Any) -> None:
+def write_settings(path: Path, config: RunConfig | TrainingJob) -> None:
     """Write a config dataclass as YAML, unless the file already holds these settings.
 
-    A file of an earlier version therefore keeps its bytes and is not published again.
+    A file of an earlier version therefore keeps its bytes and is not published again. A file that the user
+    edited is kept under another name.
+
+    Raises:
+        InputError: a file exists that does not hold such settings.
     """
     with contextlib.suppress(QaribError):
         if from_dict(type(config), load_yaml(path)) == config:
             return
-    write_text(path, dump_yaml(config))
+    require_ours(path, is_training_job if isinstance(config, TrainingJob) else is_run_config)
+    if path.exists() and _is_edited(path.read_text(encoding="utf-8")):
+        keep_aside(path)
+    text = dump_yaml(config)
+    write_text(path, f"{_WRITTEN}{_digest(text)}\n{text}")
+
+
+def _is_edited(text: str) -> bool:
+    """Whether this is not what `write_settings` wrote."""
+    first, _, rest = text.partition("\n")
+    if first.startswith(_WRITTEN):
+        return first.removeprefix(_WRITTEN) != _digest(rest)
+    # Of an earlier version, which wrote no digest: at least comments and another form show.
+    return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, allow_unicode=True) != text
+
+
+def _digest(text: str) -> str:
+    return checksums_of(text.encode()).sha256[:16]
 
 
 def ledger_of(run: Run, client: Any = None) -> SharedRecord:

@@ -16,7 +16,7 @@ from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import ModelLayout, checkpoint_of_index, checkpoint_of_state, evaluation_step
 from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.files import checksums
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Kind, Manifest
 from qarib_tasks.storage.ownership import OTHER_OUTPUT
 
 HEAD = 1 << 20  # bytes that decide
@@ -61,11 +61,26 @@ is_checkpoint_index = json_with("step", "position", "model", "state", "format", 
 is_evaluation = json_with("step", "masked_lm_loss", "masked_lm_accuracy", "perplexity", begins=b'{\n "step":')
 
 
-def is_model_manifest(head: bytes) -> bool:
-    try:
-        return Manifest.parse(head, "").kind == "model"
-    except CorruptError:
-        return head.startswith(b'{\n "config":')  # cut off
+is_shared_record = json_with("format")
+is_plan = json_with("format", "files")
+
+
+def _manifest_of(kind: Kind) -> Recognizer:
+    def recognized(head: bytes) -> bool:
+        try:
+            return Manifest.parse(head, "").kind == kind
+        except CorruptError:
+            return head.startswith(b'{\n "config":')  # cut off
+
+    return recognized
+
+
+is_model_manifest = _manifest_of("model")
+is_dataset_manifest = _manifest_of("dataset")
+
+
+def is_empty(head: bytes) -> bool:
+    return not head
 
 
 def is_history(head: bytes) -> bool:
@@ -107,6 +122,19 @@ def require_ours(path: Path, recognizer: Recognizer) -> None:
     """
     if (path.exists() or path.is_symlink()) and not is_ours(path, recognizer):
         raise InputError(NOT_OURS, where=path, do=OTHER_OUTPUT)
+
+
+def require_our_object(bucket: Bucket, name: str, recognizer: Recognizer) -> None:
+    """Check that an object is ours, if there is one with bytes.
+
+    Raises:
+        InputError: it is not.
+    """
+    head = bucket.read_start(name, HEAD)
+    if head and not recognizer(head):
+        raise InputError(
+            NOT_OURS, where=bucket.address + name, do="Choose another prefix, or move this object"
+        )
 
 
 def require_folders(folders: Iterable[Path]) -> None:
@@ -165,10 +193,7 @@ def check_model_objects(layout: ModelLayout, bucket: Bucket) -> None:
             index = layout.name_of(layout.checkpoint_index(state.name)).removeprefix(layout.name)
             if index in objects:  # It is checked itself.
                 continue
-        if not recognizer(bucket.read_start(name, HEAD)):
-            raise InputError(
-                NOT_OURS, where=bucket.address + name, do="Choose another prefix, or move this object"
-            )
+        require_our_object(bucket, name, recognizer)
 
 
 def _of_model(layout: ModelLayout, path: Path) -> Recognizer | None:

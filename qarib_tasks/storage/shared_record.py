@@ -18,6 +18,7 @@ from typing import Any
 from qarib_tasks.errors import ChangedError, CorruptError
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import write_text
+from qarib_tasks.storage.recognition import is_shared_record, require_ours
 
 FORMAT = 1
 Values = Mapping[str, Any]
@@ -60,7 +61,12 @@ class SharedRecord:
 
         Returns:
             the values that the record now holds.
+
+        Raises:
+            CorruptError: the file is not a record of this format. InputError: the workspace's copy is not.
         """
+        if self.address:  # What is in the bucket replaces this file.
+            require_ours(self.workspace / self.name, is_shared_record)
         with self._locked():
             return self._change_bucket(change) if self.address else self._change_file(change)
 
@@ -91,7 +97,7 @@ class SharedRecord:
     def _locked(self) -> Iterator[None]:
         path = self.workspace / self.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f".{path.name}.lock").open("w") as file:
+        with path.with_name(f".{path.name}.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.errors import TrainingError
+from qarib_tasks.errors import InputError, TrainingError
 from qarib_tasks.machines.backend import Work, run_to_end
 from qarib_tasks.machines.exit_status import STOPPED
 from qarib_tasks.machines.local import LocalProcessBackend
@@ -179,3 +179,13 @@ def test_what_a_killed_runner_left_is_ended_before_the_work_starts_again(
         run_to_end(backend, again, on_line=lines.append)
         assert lines == ["again"]
         assert reader.read() == ""
+
+
+@pytest.mark.parametrize("name", ["train.process.json", "train.lease", "train.log", "train.lock"])
+def test_files_of_another_origin_are_refused(tmp_path: Path, backend: LocalProcessBackend, name: str) -> None:
+    work = work_of(tmp_path, "print(1)")
+    work.folder.mkdir()
+    (work.folder / name).write_text("mine")
+    with pytest.raises(InputError, match="not made by qarib"):
+        backend.start(work)
+    assert {path.name: path.read_text() for path in work.folder.iterdir()} == {name: "mine"}

@@ -176,9 +176,10 @@ def test_files_of_other_programs_are_ignored(workspace: Path, text: bytes) -> No
         folder.mkdir()
         (folder / "config.yaml").write_bytes(text)
     (workspace / "models" / "other" / "config.yaml").mkdir(parents=True)
+    settings = request(workspace, train={"keep_checkpoint_max": 7}).config
     for damage in ("[]", "null", '{"step": null}', '{"step": 1e400}', "{"):
         (workspace / "models" / MODEL / "progress.json").write_text(damage, encoding="utf-8")
-        assert request(workspace, train={"keep_checkpoint_max": 7}).model_id == MODEL
+        assert made_before(settings, DATASET, "", None) == MODEL
 
 
 @pytest.mark.parametrize(

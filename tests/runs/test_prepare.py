@@ -16,6 +16,7 @@ from qarib_tasks.runs.completion import finish_dataset
 from qarib_tasks.runs.prepare import prepare, prepare_training
 from qarib_tasks.runs.run import Run
 from qarib_tasks.runs.training_job import training_job
+from qarib_tasks.storage.bucket import Bucket, default_client
 from qarib_tasks.storage.manifest import Manifest
 from tests.support.datasets import convert_all, request
 
@@ -99,3 +100,49 @@ def test_an_unfinished_dataset_is_not_trained_on(tmp_path: Path) -> None:
         prepare_training(run.config, run.dataset_id)
     with pytest.raises(InputError, match=f"Choose one of: {run.dataset_id}"):
         prepare_training(run.config, "demo-0123456789")
+
+
+OTHERS = '{"name": "of somebody else"}'
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sources.json",
+        "models/promoted.json",
+        "models/{model}/config.yaml",
+        "models/{model}/progress.json",
+        "models/{model}/bert_model/history.jsonl",
+        "datasets/{dataset}/config.yaml",
+        "datasets/{dataset}/sources.json",
+        "datasets/{dataset}/data.txt",
+        "cache",
+        "models",
+    ],
+)
+def test_a_workspace_with_files_of_another_origin_is_refused(tmp_path: Path, name: str) -> None:
+    """Before the hours that it takes until a step would replace them."""
+    run = request(tmp_path)
+    workspace = Path(run.config.workspace)
+    shutil.rmtree(workspace / "datasets")
+    path = workspace / name.format(model=run.model_id, dataset=run.dataset_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OTHERS, encoding="utf-8")
+    before = {file: file.read_bytes() for file in workspace.rglob("*") if file.is_file()}
+    with pytest.raises(InputError, match=r"did not make|not made by qarib|not a folder"):
+        request(tmp_path)
+    assert {file: file.read_bytes() for file in workspace.rglob("*") if file.is_file()} == before
+
+
+def test_objects_of_another_origin_are_refused(tmp_path: Path, bucket_name: str) -> None:
+    upload = {"bucket": bucket_name, "prefix": "shared/"}
+    run = request(tmp_path, upload=upload)
+    client = default_client()
+    bucket = Bucket(f"gs://{bucket_name}/shared/", client)
+    for name in (f"{run.model.name}manifest.json", f"{run.dataset.name}config.yaml"):
+        prepare(run.config, client=client)
+        bucket.write_text(name, OTHERS)
+        with pytest.raises(InputError, match="not made by qarib") as error:
+            prepare(run.config, client=client)
+        assert name in str(error.value)
+        bucket.delete(name)
