@@ -253,11 +253,12 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainedOn:
-    """A dataset that a model was trained on, for the model card."""
+    """A dataset that a model was trained on, for the model card; `warnings` are about its text."""
 
     dataset_id: str
     examples: int
     sources: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -23,7 +23,12 @@ _HOW = {
     "empty": "empty after cleaning",
     "unstable": "dropped because cleaning never stops changing them",
 }
-_FIGURES = ("skipped", "empty_records", "undecodable_bytes", "replaced_characters", "left_out_files")
+_FIGURES = {
+    "skipped": "records skipped",
+    "empty_records": "records without text",
+    "undecodable_bytes": "undecodable bytes replaced",
+    "replaced_characters": "undecodable characters replaced",  # an earlier version's figure
+}
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,7 @@ def losses(figures: Mapping[str, Any]) -> list[Loss]:
 def summary(figures: Mapping[str, Any]) -> str:
     """Return one line on everything that was dropped, skipped or replaced; empty if nothing was."""
     parts = [str(loss) for loss in losses(figures)]
-    for name in _FIGURES:
-        if number := figures.get(name):
-            what = name.replace("_", " ")
-            parts.append(f"{number:,} records skipped" if name == "skipped" else f"{number:,} {what}")
+    parts += [f"{number:,} {what}" for name, what in _FIGURES.items() if (number := figures.get(name))]
     return "; ".join(parts)
 
 

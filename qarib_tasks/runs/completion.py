@@ -59,18 +59,19 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
     config["preset"] = run.config.preset
     if run.config.extends:
         config["extends"] = run.config.extends
-    inputs = Manifest.read(manifest_of(dataset.data)).inputs
+    corpus = Manifest.read(manifest_of(dataset.data))
     manifest = Manifest(
         kind="dataset",
         id=dataset.dataset_id,
         config=config,
-        inputs=inputs,
+        inputs=corpus.inputs,
         outputs=outputs,
         statistics=totals
         | {
             "shards": sum(not is_heldout(name) for name in names),
             "missing_shards": missing,
             "random_next_share": round(random_next / max(totals["examples"], 1), 4),
+            **({"corpus_warnings": found} if (found := corpus.statistics.get("warnings")) else {}),
         },
     )
     # The audit has verified every file, so nothing large is read again.

@@ -50,7 +50,12 @@ def training_job(run: Run) -> TrainingJob:
 
 def _trained_on(manifest: Manifest) -> TrainedOn:
     sources = tuple(source["name"] for source in manifest.config["collect"]["sources"])
-    return TrainedOn(dataset_id=manifest.id, examples=manifest.statistics["examples"], sources=sources)
+    return TrainedOn(
+        dataset_id=manifest.id,
+        examples=manifest.statistics["examples"],
+        sources=sources,
+        warnings=tuple(manifest.statistics.get("corpus_warnings", ())),
+    )
 
 
 def _random_next_share(datasets: Sequence[Manifest]) -> float | None:

@@ -42,6 +42,17 @@ def test_the_dataset_is_finished_only_when_every_shard_is(finishable: tuple[Run,
     assert finish_dataset(run).made_at == manifest.made_at
 
 
+def test_warnings_about_the_corpus_reach_the_model_card(finishable: tuple[Run, list[str]]) -> None:
+    run, _ = finishable
+    path = manifest_of(run.dataset.data)
+    kept, corpus = path.read_bytes(), Manifest.read(path)
+    replace(corpus, statistics={**corpus.statistics, "warnings": ["much is lost"]}).write(path)
+    assert finish_dataset(run).statistics["corpus_warnings"] == ["much is lost"]
+    assert training_job(run).trained_on[0].warnings == ("much is lost",)
+    path.write_bytes(kept)
+    assert "corpus_warnings" not in finish_dataset(run).statistics
+
+
 def test_the_report_is_published_before_the_manifest(finishable: tuple[Run, list[str]]) -> None:
     run, _ = finishable
     finish_dataset(run)

@@ -303,11 +303,14 @@ def test_export_is_whole_repeatable_and_last_of_all_the_manifest(copy: TrainingJ
 
 
 def test_the_card_tells_the_data_and_the_licence(copy: TrainingJob) -> None:
-    made = TrainedOn(dataset_id="demo-0123456789", examples=1234, sources=("news", "tweets"))
+    made = TrainedOn(
+        dataset_id="demo-0123456789", examples=1234, sources=("news", "tweets"), warnings=("x dropped 20%",)
+    )
     export(replace(copy, trained_on=(made,), license="cc-by-nc-4.0"))
     card = (Output(copy).export / "README.md").read_text()
     assert card.startswith("---\nlanguage: ar\nlicense: cc-by-nc-4.0\n")
     assert "| `demo-0123456789` | 1,234 examples of news, tweets |" in card
+    assert "\n\nOf the text of `demo-0123456789`: x dropped 20%.\n\n" in card
 
 
 def test_export_waits_for_the_end_of_the_training(copy: TrainingJob) -> None:

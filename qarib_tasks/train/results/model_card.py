@@ -92,8 +92,13 @@ def _data(job: TrainingJob) -> str:
         f"`{dataset.dataset_id}`": f"{dataset.examples:,} examples of {', '.join(dataset.sources)}"
         for dataset in job.trained_on
     }
+    warnings = "".join(
+        f"Of the text of `{dataset.dataset_id}`: {warning}.\n\n"
+        for dataset in job.trained_on
+        for warning in dataset.warnings
+    )
     about = "The `manifest.json` of a dataset lists its source files with their checksums."
-    return f"## Data\n\n{_table(rows)}\n{about}\n\n"
+    return f"## Data\n\n{_table(rows)}\n{warnings}{about}\n\n"
 
 
 def _table(rows: Mapping[str, Any]) -> str:
