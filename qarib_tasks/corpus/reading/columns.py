@@ -48,7 +48,7 @@ def _place(reading: Reading, columns: Sequence[str], name: str, setting: str, he
         raise InputError(
             f"{count} columns have the name {name!r}",
             where=reading.where,
-            do=f"Set {setting} to the number of one of them: {' or '.join(numbers)}",
+            do=f"Set `{setting}` to the number of one of them: {' or '.join(numbers)}",
         )
     if count:
         return columns.index(name)
@@ -58,7 +58,7 @@ def _place(reading: Reading, columns: Sequence[str], name: str, setting: str, he
         raise InputError(
             f"without a header, no column has the name {name!r}",
             where=reading.where,
-            do=f"Set {setting} to the number of a column, from 1 to {len(columns)}, or header to true",
+            do=f"Set `{setting}` to the number of a column, from 1 to {len(columns)}, or set `header: true`",
         )
     return None
 
@@ -73,9 +73,9 @@ def _missing(reading: Reading, columns: Sequence[str], names: Sequence[str], hea
         )
     do = f"Use one of these columns: {listed(columns)}"
     if len(columns) == 1 and reading.form in ("csv", "tsv"):
-        do += ". If these are several columns, set delimiter"
+        do += ". If these are several columns, set `delimiter`"
     if _is_data(columns):
-        do += ". If this first row is text, set header to false and field to the number of a column"
+        do += ". If this first row is text, set `header: false`, and `field` to the number of a column"
     return InputError(f"no column {wanted}", where=reading.where, do=do)
 
 

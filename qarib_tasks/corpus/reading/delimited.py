@@ -103,7 +103,7 @@ class _Lines:
                 raise InputError(
                     f"the line is longer than {LONGEST_RECORD:,} bytes",
                     where=f"{self._reading.where}:{self._count + 1}",
-                    do="Check that the file is delimited text, or correct the source's format",
+                    do="Check that the file is delimited text, or correct `format`",
                 )
             rest = data[end:]
             if end:
@@ -193,7 +193,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                     raise InputError(
                         "a quote that opens here encloses complete rows",
                         where=f"{reading.where}:{number}",
-                        do="If quotes are text, set quoting to none; if they enclose columns, to double",
+                        do="If quotes are text, set `quoting: none`; if not, `quoting: double`",
                     )
                 source.passed = last
                 if header:
@@ -216,7 +216,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
     yield lines
 
 
-_RIGHT = "Correct the row, or set delimiter, quoting or escape as the file has them"
+_RIGHT = "Correct the row, or set `delimiter`, `quoting` or `escape` as the file has them"
 
 
 def _columns(layout: Layout, header: bool) -> str:
@@ -242,7 +242,7 @@ def _fault(reading: Reading, source: _Lines, layout: Layout, what: str) -> None:
                 "the quote that opens here does not close"
                 + (f" within {LONGEST_RECORD:,} characters" if len(text) > LONGEST_RECORD else ""),
                 where=f"{reading.where}:{number}",
-                do="Correct it, or set quoting to none if quotes are text, or escape",
+                do="Correct it, or set `quoting: none` if quotes are text, or set `escape`",
             )
         across = _line_ends(text[opened:closed])
         what = "text follows the quote that closes the column"
@@ -250,7 +250,7 @@ def _fault(reading: Reading, source: _Lines, layout: Layout, what: str) -> None:
             raise InputError(
                 f"the quote that opens here closes in line {number + across}, in front of other text",
                 where=f"{reading.where}:{number}",
-                do="Correct it, or set quoting to none if quotes are text, or escape",
+                do="Correct it, or set `quoting: none` if quotes are text, or set `escape`",
             )
     elif len(text) > LONGEST_RECORD:
         raise InputError(what, where=f"{reading.where}:{number}", do=_RIGHT)

@@ -73,14 +73,18 @@ def test_quotes_that_are_text(settings: dict[str, Any]) -> None:
     ("name", "settings", "message"),
     [
         ("c3-quotes.tsv", {"quoting": "double"}, r"tsv:7: the quote that opens here does not close.*quoting"),
-        ("c4-semicolon.csv", {"delimiter": ","}, r"no column 'text'.*columns: id;text.*set delimiter"),
-        ("c5-backslash.csv", {"quoting": "double"}, r"csv:3: text follows the quote.*quoting or escape"),
-        ("c7-dup-column.csv", {}, r"csv: 2 columns have the name 'text'\. Set field to .*: 1 or 2$"),
-        ("c12-no-header.tsv", {}, r"no column 'text'.*: 0, ara.*set header to false and field to the number"),
+        ("c4-semicolon.csv", {"delimiter": ","}, r"no column 'text'.*columns: id;text.*set `delimiter`"),
+        ("c5-backslash.csv", {"quoting": "double"}, r"csv:3: text follows the quote.*`quoting` or `escape`"),
+        ("c7-dup-column.csv", {}, r"csv: 2 columns have the name 'text'\. Set `field` to .*: 1 or 2$"),
+        ("c12-no-header.tsv", {}, r"no column 'text'.*: 0, ara.*set `header: false`, and `field` to the n"),
         ("c12-no-header.tsv", {"header": False}, r"without a header, no column has the name 'text'.*1 to 3"),
         ("c12-no-header.tsv", {"header": False, "field": 4}, r"no column '4'.*from 1 to 3"),
         ("c12-no-header.tsv", {"field": "00"}, r"no column '00'"),
-        ("c23-mixed-rows.csv", {}, r"csv:6: the row has 3 columns, expected 2.*delimiter, quoting or escape"),
+        (
+            "c23-mixed-rows.csv",
+            {},
+            r"csv:6: the row has 3 columns, expected 2.*`delimiter`, `quoting` or `escape`",
+        ),
         ("c6-empty-cells.csv", {"document": "group", "group": "user"}, r"no column 'user'.*id, text"),
     ],
 )
@@ -190,7 +194,9 @@ def test_rows_that_no_guess_makes_equal(written: Any, text: str, message: str) -
 def test_quotes_that_enclose_rows_after_the_first_ones(written: Any) -> None:
     rows = f"1,{A}\n" * 9000
     path = written(f'id,text\n{rows}2,"abc\n3,def\n4,ghi"\n5,abc\n')
-    with pytest.raises(InputError, match=r"csv:9002: .*encloses complete rows.*quoting to none.*to double"):
+    with pytest.raises(
+        InputError, match=r"csv:9002: .*encloses complete rows.*`quoting: none`.*`quoting: double`"
+    ):
         lines_of(path)
     assert len(lines_of(path, quoting="none")) == 9004
     assert lines_of(path, quoting="double")[9000:] == ["abc", "3,def", "4,ghi", "abc"]
