@@ -20,14 +20,16 @@ from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.reading.read import read
+from qarib_tasks.corpus.reading.records import Findings
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile, fetch, list_files
-from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
+from qarib_tasks.errors import ConfigError, Faults, InputError, QaribError, StorageError
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import atomic_path
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 
 log = logging.getLogger(__name__)
 SAMPLE_LINES = 10
+MOST_FAULTS = 50  # files that an error lists
 
 
 def list_sources(
@@ -235,6 +237,7 @@ def _collect(
     manifest_of(out).unlink(missing_ok=True)
     cleaner, counts = Cleaner(config), Counter[str]()
     samples: list[tuple[str, str]] = []
+    findings = Findings()
     records = out.with_suffix(".documents")
     with (
         atomic_path(out) as text_path,
@@ -244,18 +247,23 @@ def _collect(
         progress(f"collect {source.name}", 0, "bytes") as advance,
     ):
         writer = DocumentWriter(text_file, records_file, source.limit)
-        for path, _, where in files:
+        for number, (path, _, where) in enumerate(files):
             inner = Counter[str](skipped=counts["skipped"])
-            for lines in read(source, path, where, inner):
-                if len(samples) < SAMPLE_LINES:
-                    samples += _samples(config, lines, SAMPLE_LINES - len(samples))
-                advance(writer.write(cleaner.clean(lines)))
-                if writer.full:
-                    break
+            try:
+                for lines in read(source, path, where, inner, findings):
+                    if len(samples) < SAMPLE_LINES:
+                        samples += _samples(config, lines, SAMPLE_LINES - len(samples))
+                    advance(writer.write(cleaner.clean(lines)))
+                    if writer.full:
+                        break
+            except InputError as error:
+                raise _with_other_faults(error, source, files[number + 1 :]) from None
             writer.write([""])
             counts.update(inner - Counter(skipped=counts["skipped"]))
             if writer.full:
                 break
+        if findings.left_out and not counts["lines_read"]:
+            raise _nothing_read(source, findings)
         writer.close()
     del counts["line"]
     manifest = Manifest(
@@ -268,6 +276,7 @@ def _collect(
             "files": len(files),
             "bytes_read": sum(record.bytes for record in inputs),
             **counts,
+            **findings.figures(),
             "documents_read": writer.documents,
             "text_lines": cleaner.lines,
             "text_bytes": cleaner.bytes,
@@ -281,6 +290,34 @@ def _collect(
     )
     manifest.write(manifest_of(out))
     return manifest
+
+
+def _with_other_faults(
+    error: InputError, source: SourceConfig, later: Sequence[tuple[Path, FileRecord, str]]
+) -> QaribError:
+    """Return the error, or one that lists also what is wrong at the start of later files."""
+    faults = Faults()
+    with faults.kept():
+        raise error
+    for path, _, where in later:
+        if len(faults.found) == MOST_FAULTS:
+            break
+        with faults.kept():
+            next(read(source, path, where, Counter()), None)
+    try:
+        faults.raise_all()
+    except QaribError as all_faults:
+        return all_faults
+    return error
+
+
+def _nothing_read(source: SourceConfig, findings: Findings) -> InputError:
+    names = [f"{where} ({why})" for where, why in list(findings.left_out.items())[:MOST_FAULTS]]
+    return InputError(
+        f"no text was found; left out: {', '.join(names)}",
+        where=source.path,
+        do=f"Correct the path of source {source.name!r}",
+    )
 
 
 def _samples(config: CollectConfig, lines: list[str], count: int) -> list[tuple[str, str]]:

@@ -20,6 +20,8 @@ _COLUMNS = {
     "files": "files",
     "bytes_read": "bytes read",
     "lines_read": "lines read",
+    "left_out_files": "files left out",
+    "undecodable_bytes": "undecodable bytes replaced",
     "skipped": "records skipped",
     "empty_records": "records without text",
     "documents_read": "documents cleaned",
@@ -60,6 +62,8 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         *(f"<p class=warning>Warning: {html.escape(line)}" for line in warnings(figures, settings)),
         f"<p>{html.escape(told)}." if told else "<p>Nothing was dropped.",
         _table(["", *sources, "all"], rows),
+        *_files("Undecodable bytes", "bytes replaced", sources, "undecodable"),
+        *_files("Files left out", "reason", sources, "left_out"),
         "<h2>Documents by source</h2>",
         _bars({name: source.get("documents", 0) for name, source in sources.items()}),
         "<h2>Words per line, before deduplication</h2>",
@@ -80,6 +84,14 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Corpus</title>'
         f"<style>{_STYLE}</style>\n{body}\n</html>\n"
     )
+
+
+def _files(title: str, what: str, sources: Mapping[str, Mapping[str, Any]], key: str) -> list[str]:
+    """Return a table of what is said about files, if anything is."""
+    rows = [
+        [where, str(value)] for source in sources.values() for where, value in source.get(key, {}).items()
+    ]
+    return [f"<h2>{title}</h2>", _table(["file", what], rows)] if rows else []
 
 
 def _number(value: Any) -> str:

@@ -31,6 +31,7 @@ from qarib_tasks.corpus.patterns import (
     shown,
 )
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
+from qarib_tasks.storage.bucket import default_client
 from qarib_tasks.storage.files import atomic_path, checksums
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 
@@ -312,7 +313,12 @@ def _cached(path: Path) -> FileRecord | None:
 def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> FileRecord:
     log.info("fetching %s", file.address)
     with atomic_path(path) as temporary, _remote_errors(file.address):
-        _filesystem(file.address, allowed).get_file(file.address, str(temporary))
+        system = _filesystem(file.address, allowed)
+        if file.address.startswith("gs://") and system.info(file.address).get("contentEncoding"):
+            # gcsfs would unpack it, and the checksum is of what is stored.
+            _download_stored(file.address, temporary)
+        else:
+            system.get_file(file.address, str(temporary))
         found = checksums(temporary)
         if file.bytes and found.bytes != file.bytes:
             raise StorageError(
@@ -331,6 +337,17 @@ def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> F
         outputs=[record],
     ).write(_manifest_path(path))
     return record
+
+
+def _download_stored(address: str, path: Path) -> None:
+    from google.api_core.exceptions import GoogleAPIError
+    from google.cloud.storage import Blob
+    from google.cloud.storage.exceptions import DataCorruption
+
+    try:
+        Blob.from_uri(address, default_client()).download_to_filename(str(path), raw_download=True)
+    except (GoogleAPIError, DataCorruption) as error:
+        raise OSError(str(error)) from None
 
 
 def _filesystem(address: str, allowed: AllowedSources | None) -> Any:

@@ -11,8 +11,9 @@ from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.shards import local_files
 
 SOURCE_FIGURES = (
-    "files", "bytes_read", "lines_read", "skipped", "documents_read", "duplicates", "near_duplicates",
-    "outside_share", "documents", "lines", "words", "bytes", "heldout_documents",
+    "files", "left_out_files", "bytes_read", "undecodable_bytes", "lines_read", "skipped", "documents_read",
+    "duplicates", "near_duplicates", "outside_share", "documents", "lines", "words", "bytes",
+    "heldout_documents",
 )  # fmt: skip
 LOST_FIGURES = ("rule", "number", "total", "unit", "share")
 MAX_SAMPLES = 8
@@ -46,6 +47,17 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "sources": {
             name: {key: source.get(key, 0) for key in SOURCE_FIGURES} for name, source in sources.items()
         },
+        "files": [
+            [where, what]
+            for source in sources.values()
+            for where, what in (
+                *((where, f"left out: {why}") for where, why in (source.get("left_out") or {}).items()),
+                *(
+                    (where, f"{count:,} undecodable bytes")
+                    for where, count in (source.get("undecodable") or {}).items()
+                ),
+            )
+        ],
         "changed": _counts(figures.get("changed")),
         "lost": _lost(figures),
         "summary": figures.get("summary") or "",

@@ -1,4 +1,4 @@
-"""Collecting: what is read, kept, and made again.
+"""Collecting: what is read, kept, left out, and made again.
 
 Covers qarib_tasks/config/corpus.py, qarib_tasks/corpus/report.py.
 """
@@ -14,7 +14,7 @@ from qarib_tasks.corpus import collect as corpus
 from qarib_tasks.corpus.collect import collect, collect_source
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.storage.manifest import Manifest, manifest_of
-from tests.support.collecting import collected, config
+from tests.support.collecting import CASES, SENTENCES, collected, config
 
 
 def test_lines_are_stripped_and_blank_lines_become_one(tmp_path: Path) -> None:
@@ -141,3 +141,66 @@ def test_no_source_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
         collect(CollectConfig(), tmp_path / "data.txt", heldout=None, random_seed=34)
     with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
         collected(config(tmp_path / "nowhere.txt"), tmp_path)
+
+
+def test_a_folder_of_many_encodings_is_one_error_that_names_each_file(tmp_path: Path) -> None:
+    for name in sorted(path.name for path in (CASES / "mixed-folder").iterdir()):
+        (tmp_path / name).write_bytes((CASES / "mixed-folder" / name).read_bytes())
+    (tmp_path / "e.txt").write_bytes("\n".join(SENTENCES).encode("iso-8859-6"))
+    (tmp_path / "f.txt").write_bytes(b"%PDF-1.7")
+    settings = config(tmp_path / "*.txt", source={"document": "line"}, deduplicate=False)
+    with pytest.raises(InputError, match="found 3 problems") as error:
+        collected(settings, tmp_path)
+    assert [part.where for part in error.value.parts] == [
+        str(tmp_path / name) for name in ("c-ansi-arabic.txt", "e.txt", "f.txt")
+    ]
+    for likely in ("windows-1256", "iso-8859-6", "a PDF document"):
+        assert likely in str(error.value)
+    assert not (tmp_path / "out" / "data.txt").exists()
+    for name in ("e.txt", "f.txt"):
+        (tmp_path / name).unlink()
+    # The encoding is for files whose bytes do not say another one.
+    settings = config(
+        tmp_path / "*.txt", source={"document": "line", "encoding": "windows-1256"}, deduplicate=False
+    )
+    text = collected(settings, tmp_path)
+    assert len(text.split("\n\n")) == 419
+    assert "\ufffd" not in text
+
+
+def test_files_left_out_and_undecodable_bytes_are_in_manifest_and_report(tmp_path: Path) -> None:
+    for name in ("part-0.csv", "part-1.csv", "part-2.csv", "_SUCCESS"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "part-0.csv").write_bytes(b"id,text\n1,abc\n" + b"2,abcd\n" * 10000 + b"3,\xffabc\n")
+    settings = config(tmp_path / "[p_]*")
+    assert collected(settings, tmp_path).endswith("\ufffdabc\n")
+    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
+    source = figures["sources"]["source0"]
+    assert (figures["undecodable_bytes"], figures["left_out_files"]) == (1, 3)
+    assert source["undecodable"] == {str(tmp_path / "part-0.csv"): 1}
+    assert source["left_out"] == {
+        str(tmp_path / "_SUCCESS"): "a file of the system",
+        str(tmp_path / "part-1.csv"): "empty",
+        str(tmp_path / "part-2.csv"): "empty",
+    }
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"<td>{tmp_path / 'part-0.csv'}<td>1" in page
+    assert f"<td>{tmp_path / 'part-2.csv'}<td>empty" in page
+
+
+def test_a_source_of_empty_files_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("good\n")
+    for name in ("a6-zero.zip", "a6-empty.txt.gz"):
+        (tmp_path / name).write_bytes((CASES / name).read_bytes())
+    with pytest.raises(InputError, match=r"no text was found; left out: .*a6-empty.*empty.*a6-zero"):
+        collected(config(tmp_path / "good.txt", tmp_path / "a6*"), tmp_path)
+
+
+def test_text_in_archives_in_other_encodings_is_collected(tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "\n".join(SENTENCES).encode("cp1256"))
+        archive.writestr("b.txt", "\n".join(SENTENCES).encode("utf-16"))
+    settings = config(tmp_path / "a.zip", source={"encoding": "windows-1256"}, deduplicate=False)
+    assert collected(settings, tmp_path).split() == "\n".join(SENTENCES * 2).split()

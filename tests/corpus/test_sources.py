@@ -5,6 +5,7 @@ Covers qarib_tasks/emulators/gcs.py.
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import socket
 import threading
@@ -158,6 +159,18 @@ def test_sources_in_a_bucket(bucket: storage.Bucket, tmp_path: Path) -> None:
     assert fetched("gs://some-bucket/texts/a.txt", tmp_path, allowed) == "نص جد\n"
     with pytest.raises(InputError, match="no such file"):
         fetched("gs://some-bucket/texts/c.txt", tmp_path, allowed)
+
+
+def test_an_object_that_is_stored_compressed(bucket: storage.Bucket, tmp_path: Path) -> None:
+    stored = gzip.compress(BODY)
+    for name in ("a.txt", "b.txt.gz"):
+        blob = bucket.blob(name)
+        blob.content_encoding = "gzip"
+        blob.upload_from_string(stored, content_type="text/plain")
+    expected = BODY.decode() + "\n" + BODY.decode()
+    assert fetched("gs://some-bucket/*", tmp_path, document="file") == expected
+    (copy,) = (tmp_path / "cache").glob("*a.txt")
+    assert copy.read_bytes() == stored
 
 
 NAMES_IN_A_BUCKET = [

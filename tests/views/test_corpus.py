@@ -37,6 +37,20 @@ def test_losses_and_their_warnings(run: MadeUpRun, bucket: FolderBucket, tmp_pat
     assert data_sizes(run.record, files(run, bucket))["warnings"] == [warning]
 
 
+def test_files_left_out_and_undecodable_bytes(run: MadeUpRun, bucket: FolderBucket, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"abc\xff\n")
+    (tmp_path / "b.txt").touch()
+    made = config(tmp_path / "*.txt", source={"encoding_errors": "replace"})
+    manifest = collect(made, tmp_path / "out" / "data.txt", heldout=None, random_seed=1)
+    manifest.write(run.dataset.root / "data.json")
+    corpus = corpus_view(run.record, files(run, bucket))["corpus"]
+    assert (corpus["totals"]["undecodable_bytes"], corpus["totals"]["left_out_files"]) == (1, 1)
+    assert corpus["files"] == [
+        [str(tmp_path / "b.txt"), "left out: empty"],
+        [str(tmp_path / "a.txt"), "1 undecodable bytes"],
+    ]
+
+
 def test_corpus_and_vocabulary(run: MadeUpRun, bucket: FolderBucket) -> None:
     view = corpus_view(run.record, files(run, bucket))
     corpus, vocabulary = view["corpus"], view["vocabulary"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.content.decoding import decoded
@@ -13,6 +14,7 @@ from qarib_tasks.errors import InputError
 
 LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory
 LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
+_MOST_FILES = 100  # that a manifest lists
 _MOST_NAMES, _NAME = 30, 40  # what a message lists
 HEAD = 1 << 20  # bytes at the start of a file that show what it is
 _WRONG_ENCODING = 0.01  # share of undecodable bytes that damage does not explain
@@ -30,6 +32,16 @@ class Findings:
 
     left_out: dict[str, str] = field(default_factory=dict)
     undecodable: dict[str, int] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, object]:
+        """Return statistics for a manifest, none if nothing is said."""
+        figures: dict[str, object] = {}
+        if self.left_out:
+            figures["left_out_files"] = len(self.left_out)
+            figures["left_out"] = dict(islice(self.left_out.items(), _MOST_FILES))
+        if self.undecodable:
+            figures["undecodable"] = dict(islice(self.undecodable.items(), _MOST_FILES))
+        return figures
 
 
 @dataclass

@@ -2,7 +2,8 @@
 import { bars, bytes, card, count, decimal, empty, fill, h, percent, short, table, tiles, when } from "./dom.js";
 
 const COLUMNS = [
-  ["files", "Files"], ["bytes_read", "Read", bytes], ["lines_read", "Lines read"], ["documents_read", "Documents cleaned"],
+  ["files", "Files"], ["left_out_files", "Left out"], ["bytes_read", "Read", bytes], ["undecodable_bytes", "Undecodable bytes"],
+  ["skipped", "Skipped"], ["lines_read", "Lines read"], ["documents_read", "Documents cleaned"],
   ["duplicates", "Repeats"], ["near_duplicates", "Near-repeats"], ["outside_share", "Outside the share"],
   ["heldout_documents", "Held out"], ["documents", "Documents kept"], ["lines", "Lines kept"], ["words", "Words"], ["bytes", "Kept", bytes],
 ];
@@ -48,6 +49,7 @@ function corpusOf(data) {
       : null, h("p", { class: "faint" }, data.summary || "Nothing was dropped.")),
     card("Sources", table("Sources", ["Source", ...used.map(([, name]) => name)],
       [...sources, ["all", totals]].map(([name, source]) => [name, ...used.map(([key, , show]) => (show || count)(source[key] || 0))]))),
+    data.files.length ? card("Files", table("Files", ["File", "What"], data.files)) : null,
     h("div", { class: "three" },
       card("Cleaning", data.changed.length ? bars("Places changed, by rule", data.changed.map(([name, number]) => [words(name), number]))
         : h("p", { class: "faint" }, "No rule changed anything.")),
