@@ -1,10 +1,10 @@
-"""Compare this checkout with an earlier commit: converting a shard, and importing the DAG files.
+"""Compare this checkout with an earlier commit: converting, collecting, and importing the DAG files.
 
-    python benchmarks/compare/former_commit.py [--commit 3ef437a] [--turns 5] [--lines 100000]
+    python benchmarks/compare/former_commit.py [--commit 3ef437a] [--turns 5] [--lines 100000] [--text FILE …]
 
-Both versions run in turns, each time in a new process, on the same shard and vocabulary. The benchmark prints
+Both versions run in turns, each time in a new process, on the same files. The benchmark prints
 the median CPU and wall seconds of each version, and the median of the ratios, pair by pair. It also compares
-the bytes of the TFRecords.
+the bytes of the outputs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,7 @@ def main() -> None:
     arguments.add_argument("--commit", default="3ef437a")
     arguments.add_argument("--turns", type=int, default=5)
     arguments.add_argument("--lines", type=int, default=100_000)
+    arguments.add_argument("--text", type=Path, nargs="*", help="texts to collect; default: synthetic tweets")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -51,28 +52,32 @@ def main() -> None:
         print(f"{options.commit} and this checkout, {options.turns} turns, and one that does not count")
         versions = {"former": former, "now": ROOT}
 
+        outputs: dict[str, Path] = {}
+
+        def measured(version: str, *arguments: object) -> tuple[float, float]:
+            """Run a command that writes to a new file, so that it finds nothing that is already done."""
+            outputs[version] = Path(tempfile.mkdtemp(dir=folder)) / "output"
+            return run(versions[version], ["-m", "qarib_tasks.cli", *arguments, "-o", outputs[version]])
+
         def convert(version: str) -> tuple[float, float]:
-            out = folder / f"{version}.tfrecord"
-            for path in (out, out.with_suffix(".json")):
-                path.unlink(missing_ok=True)
-            command = [
-                "-m",
-                "qarib_tasks.cli",
-                "convert",
-                shard,
-                "-o",
-                out,
-                "--vocab",
-                vocab,
-                "--threads",
-                "1",
-            ]
-            return run(versions[version], command)
+            return measured(version, "convert", shard, "--vocab", vocab, "--threads", 1)
 
         compare(f"convert {options.lines:,} lines", convert, options.turns)
-        digests = {hashlib.sha256((folder / f"{v}.tfrecord").read_bytes()).hexdigest() for v in versions}
-        print("the TFRecords are the same, byte for byte" if len(digests) == 1 else "the TFRecords DIFFER")
+        same(outputs, "the TFRecords")
+        for text in options.text or [shard]:
+            compare(
+                f"collect {text.name}",
+                lambda v, text=text: measured(v, "collect", text.resolve(), "--document", "line"),
+                options.turns,
+            )
+            same(outputs, "the texts")
         compare("import the DAG files", lambda v: run(versions[v], ["-c", IMPORT]), options.turns)
+
+
+def same(outputs: Mapping[str, Path], what: str) -> None:
+    """Print whether both versions wrote the same bytes."""
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs.values()}
+    print(f"{what} {'are the same, byte for byte' if len(digests) == 1 else 'DIFFER'}")
 
 
 def run(root: Path, arguments: list[object]) -> tuple[float, float]:
