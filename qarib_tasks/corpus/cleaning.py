@@ -17,7 +17,6 @@ from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.corpus.characters import (
     DIACRITICS,
     LOOKALIKES,
-    TATWEEL,
     WESTERN_DIGITS,
     characters,
     control_characters,
@@ -36,6 +35,7 @@ from qarib_tasks.corpus.cleaning_rules import (
     presentation,
     published,
     table_rule,
+    tatweel,
     tidy,
     urls,
 )
@@ -60,7 +60,7 @@ class Cleaner:
     RULES: ClassVar[Mapping[str, TextRule]] = {
         "html_entities": entities,
         "presentation_forms": presentation,
-        "tatweel": table_rule(lambda: {TATWEEL: ""}),
+        "tatweel": tatweel,
         "remove_diacritics": table_rule(cache(lambda: dict.fromkeys(characters(DIACRITICS), ""))),
         "lookalikes": table_rule(lambda: LOOKALIKES),
         "western_digits": table_rule(lambda: WESTERN_DIGITS),

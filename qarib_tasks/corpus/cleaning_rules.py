@@ -38,6 +38,9 @@ LONGEST_REPEAT = 2  # of a letter
 _NEVER_THREE = "ءآأؤإئاةهىيٱھہیە"
 _WAW = "و"
 _ENTITY = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_DIGIT = "[0-9٠-٩]"
+_TATWEEL_AS_HYPHEN = re.compile(f"{TATWEEL}(?<={_DIGIT}{TATWEEL}){TATWEEL}*(?={_DIGIT})")
+_ALLAH = "\ufdf2"
 # Signs that stand for words of their own, unlike U+FDF2 (Allah) and U+FDF4 (Muhammad), which take prefixes.
 _WORD_SIGNS = "\ufdf0\ufdf1\ufdf3\ufdf5\ufdf6\ufdf7\ufdf8\ufdf9\ufdfa\ufdfb\ufdfc"
 # A letter, digit or mark that is not ASCII.
@@ -130,11 +133,25 @@ def table_rule(table: Callable[[], Mapping[str, str]]) -> TextRule:
     return lambda text: text.replaced(table())
 
 
+def tatweel(text: Text) -> tuple[Text, int]:
+    """Remove tatweel; between two digits it stands for a hyphen, and becomes one."""
+    if TATWEEL not in text.present:
+        return text, 0
+    result, hyphens = _TATWEEL_AS_HYPHEN.subn("-", text.text)
+    if hyphens:
+        text = Text(result, text.present | {"-"})
+    removed, count = text.replaced({TATWEEL: ""})
+    return removed, count + hyphens
+
+
 def presentation(text: Text) -> tuple[Text, int]:
     """Replace presentation forms by letters; the words of a sign such as U+FDFA stay apart from others."""
     result = text.text
     for sign in sorted(text.present.intersection(_WORD_SIGNS)):
         result = _joined(sign).sub(_apart, result)
+    if _ALLAH in text.present:
+        # In many fonts the sign looks as if it had no alef, so people write one before it.
+        result = result.replace("ا" + _ALLAH, _ALLAH)
     apart = Text(result, text.present | {" "}) if len(result) != len(text.text) else text
     return apart.replaced(presentation_forms())
 

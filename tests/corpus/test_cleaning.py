@@ -126,6 +126,7 @@ def test_lines_do_not_depend_on_what_is_cleaned_with_them(texts: list[str]) -> N
         ("presentation_forms", "ﻻ ﷲ ﺑﺴﻢ", "لا الله بسم"),
         ("presentation_forms", "ﹰ", "ً"),
         ("tatweel", "مـــرحبا", "مرحبا"),
+        ("tatweel", "2018ـ2019 ١ــ٧ عامـ2018 3ـأ ـ", "2018-2019 ١-٧ عام2018 3أ"),
         ("remove_diacritics", "حَدَّثَنَا ٱلرَّحْمَٰن آ", "حدثنا ٱلرحمن آ"),
         ("lookalikes", "کتاب ی ۱۲ ہ۔", "كتاب ي ١٢ ه."),
         ("western_digits", "١٢٣ ۴", "123 4"),
@@ -212,6 +213,7 @@ def test_the_words_of_a_sign_stay_apart_from_others() -> None:
     assert cleaned("النبيﷺقال: النبيُّﷺ ﷺ.", *rules) == (
         "النبي صلى الله عليه وسلم قال: النبيُّ صلى الله عليه وسلم صلى الله عليه وسلم."
     )
+    assert cleaned("اﷲ واﷲ وﷲ", *rules) == "الله والله والله"
     assert cleaned("ﷹﷲﷷﷸ وﷲ 5﷼", *rules) == "صلى الله عليه وسلم والله 5 ريال"
 
 
