@@ -16,6 +16,7 @@ from types import TracebackType
 import click
 
 from qarib_tasks.errors import QaribError
+from qarib_tasks.storage.files import NOT_WRITTEN
 
 DEBUG = "QARIB_DEBUG"
 INTERRUPTED = 130  # the status of a shell's command that Ctrl-C ended
@@ -50,7 +51,9 @@ def failure(error: BaseException, options: Mapping[str, str] | None = None) -> s
         return f"out of memory. Use a machine with more memory{_debug()}"
     message = " ".join(str(error).split())[:MOST_CHARACTERS].rstrip(".") or type(error).__name__
     if isinstance(error, OSError):
-        where = error.filename if error.filename is not None else _path_near(error)
+        where = error.filename
+        if where is None and error.errno not in NOT_WRITTEN:
+            where = _path_near(error)
         do = TO_DO.get(error.errno or 0, _see_debug())
         return str(QaribError(error.strerror or message, where=_text(where), do=do))
     if isinstance(error, UnicodeDecodeError):

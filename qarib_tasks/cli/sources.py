@@ -7,16 +7,15 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import has_magic
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
 from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.storage.files import scratch_folder
 
 log = logging.getLogger(__name__)
 LONGEST_NAME = 60  # characters; the name is part of file names
@@ -74,8 +73,8 @@ def standard_input(config: CollectConfig) -> Iterator[SourceFile | None]:
         raise InputError("there is no standard input", where="-", do="Give a file")
     if sys.stdin.isatty():
         log.info("reading from the terminal; Ctrl-D ends the text")
-    with tempfile.TemporaryDirectory(prefix="qarib-") as folder:
-        path = Path(folder) / "stdin"
+    with scratch_folder() as folder:
+        path = folder / "stdin"
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         yield SourceFile(str(path), path.stat().st_size, label="standard input")

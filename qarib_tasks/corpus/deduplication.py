@@ -14,7 +14,6 @@ are found on disk like exact repeats.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from qarib_tasks.corpus.characters import CODE_POINTS, DIACRITICS, TATWEEL, char
 from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.sampling import Keys
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.storage.files import scratch_folder
 
 PERMUTATIONS = 128  # of a signature
 SHINGLE = 5  # characters of the key's text
@@ -105,8 +105,8 @@ def repeats(keys: Iterator[Keys], documents: int, folder: Path) -> Bits:
     count = 1
     while count < MOST_PARTITIONS and count * PARTITION_BYTES < documents * _PAIR.itemsize:
         count *= 2
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".repeats-") as name:
-        paths = [Path(name) / str(number) for number in range(count)]
+    with scratch_folder(folder, ".repeats-") as scratch:
+        paths = [scratch / str(number) for number in range(count)]
         _partition(keys, paths)
         for path in paths:
             _mark(path, bits)
@@ -182,8 +182,8 @@ def near_repeats(texts: Iterable[Path], documents: int, exact: Bits, similarity:
     index = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS)
     bands, rows = index.b, index.r
     bits = np.zeros_like(exact)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".near-") as name:
-        paths = [Path(name) / str(band) for band in range(bands)]
+    with scratch_folder(folder, ".near-") as scratch:
+        paths = [scratch / str(band) for band in range(bands)]
         files = [path.open("wb") for path in paths]
         try:
             first = 0

@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,6 +60,27 @@ def put_in_place(temporary: Path, path: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+@contextmanager
+def scratch_folder(folder: Path | None = None, prefix: str = "qarib-") -> Iterator[Path]:
+    """Yield a temporary folder, which is removed at the end. The error of a full disk names where it is.
+
+    Args:
+        folder: where to make it; by default, in TMPDIR.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=prefix) as name, names_output(Path(name).parent):
+        yield Path(name)
+
+
+@contextmanager
+def names_output(path: Path) -> Iterator[None]:
+    """Let the error of a full disk in the block name `path`, unless it names a file."""
+    try:
+        yield
+    except OSError as error:
+        name_output(error, {path: path})
+        raise
 
 
 def name_output(error: OSError, outputs: Mapping[Path, Path]) -> None:

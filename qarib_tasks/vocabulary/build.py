@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import TOKENIZER, TOKENIZER_CONFIG
-from qarib_tasks.storage.files import write_text
+from qarib_tasks.storage.files import scratch_folder, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 from qarib_tasks.vocabulary.sentencepiece import SPACE, as_entry, read_pieces, train_sentencepiece
@@ -195,15 +194,15 @@ def _learn(words: Counter[str], alphabet: list[str], size: int, model_type: str)
     if not usable:
         return []
     usable.sort()
-    with tempfile.TemporaryDirectory() as folder:
-        table, prefix = Path(folder) / "words.tsv", Path(folder) / "pieces"
+    with scratch_folder() as folder:
+        table, prefix = folder / "words.tsv", folder / "pieces"
         table.write_text("".join(f"{word}\t{count}\n" for word, count in usable), encoding="utf-8")
         extra: dict[str, Any] = {}
         if model_type == "unigram":
             from qarib_tasks.vocabulary.seed_pieces import seed_pieces
 
             seeds = seed_pieces(usable, SPACE, SEEDS * size)
-            extra["seed_sentencepieces_file"] = str(Path(folder) / "seeds.tsv")
+            extra["seed_sentencepieces_file"] = str(folder / "seeds.tsv")
             text = "".join(f"{piece}\t{count}\n" for piece, count in seeds)
             Path(extra["seed_sentencepieces_file"]).write_text(text, encoding="utf-8")
         train_sentencepiece(

@@ -8,7 +8,6 @@ made is read with its lines as they are (`file.load_vocab`).
 
 from __future__ import annotations
 
-import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.corpus.cleaning import Cleaner
+from qarib_tasks.storage.files import scratch_folder
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS
 from qarib_tasks.vocabulary.sentencepiece import as_entry, read_pieces, train_sentencepiece
 
@@ -48,8 +48,8 @@ def published_vocabulary(data: Path, config: VocabConfig, folder: Path) -> tuple
     cleaner = Cleaner(CollectConfig(cleaning=("published",)))
     lines = 0
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".published-") as name:
-        text, prefix = Path(name) / "data.txt.proc", Path(name) / "tokenizer"
+    with scratch_folder(folder, ".published-") as scratch:
+        text, prefix = scratch / "data.txt.proc", scratch / "tokenizer"
         with data.open(encoding="utf-8", errors="replace", newline="\n") as file, text.open("wb") as out:
             while some := [line.rstrip("\n") for line in islice(file, LINES)]:
                 cleaned = [line for line in cleaner.clean(some) if line]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,20 @@ def train_sentencepiece(**settings: Any) -> None:
             f"SentencePiece failed to learn a vocabulary of this size: {' '.join(str(error).split())}",
             do="Set a smaller vocab_size, or collect more text",
         ) from None
+    _check_written(Path(settings["model_prefix"]))
+
+
+def _check_written(prefix: Path) -> None:
+    """Check that the list of pieces is complete: SentencePiece does not notice when the disk is full."""
+    import sentencepiece
+
+    vocab, model = prefix.with_suffix(".vocab"), prefix.with_suffix(".model")
+    try:
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(model)).get_piece_size()
+    except (OSError, RuntimeError):
+        pieces = -1
+    if len(vocab.read_bytes().split(b"\n")) - 1 != pieces:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(vocab.parent))
 
 
 def read_pieces(path: Path) -> list[str]:

@@ -12,6 +12,7 @@ import io
 import logging
 import lzma
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections import Counter
@@ -43,6 +44,7 @@ from qarib_tasks.corpus.reading.text import read_text
 from qarib_tasks.corpus.reading.warc import read_warc
 from qarib_tasks.corpus.reading.wikiextractor import read_articles
 from qarib_tasks.errors import ConfigError, InputError, QaribError
+from qarib_tasks.storage.files import NOT_WRITTEN, name_output
 
 log = logging.getLogger(__name__)
 _FORMATS = {
@@ -267,6 +269,9 @@ def _file_errors(where: str, counts: Counter[str]) -> Iterator[None]:
         yield
     except Exception as error:
         if not isinstance(error, (*_DAMAGED, *zstd_errors())) or isinstance(error, QaribError):
+            raise
+        if isinstance(error, OSError) and error.errno in NOT_WRITTEN:  # The copy of a member in an archive.
+            name_output(error, {Path(tempfile.gettempdir()): Path(tempfile.gettempdir())})
             raise
         line = f":{counts['line'] + 1}" if counts["line"] else ""
         raise InputError(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.layout import evaluation_step
-from qarib_tasks.storage.files import write_text
+from qarib_tasks.storage.files import names_output, write_text
 from qarib_tasks.train.output import Output
 
 if TYPE_CHECKING:
@@ -137,8 +137,9 @@ class Journal:
         if self.job.train.max_corrupt_records:
             line["corrupt_records"] = self._positions[self.step][1].corrupt
         self.lines.append(line)
-        self._history.write(json.dumps(line) + "\n")
-        self._history.flush()
+        with names_output(self.output.history):
+            self._history.write(json.dumps(line) + "\n")
+            self._history.flush()
         self._events.write(line)
         self._pending, self.logged, self._since, self._waited = [], self.step, now, waited
         self._untimed = 0

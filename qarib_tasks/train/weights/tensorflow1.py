@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError
-from qarib_tasks.storage.files import atomic_path
+from qarib_tasks.storage.files import atomic_path, scratch_folder
 
 PREFIX = "bert_model.ckpt"
 FILES = (f"{PREFIX}.data-00000-of-00001", f"{PREFIX}.index")
@@ -34,7 +33,7 @@ def write_checkpoint(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
     import tensorflow as tf
 
     names = sorted(weights)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary_folder:
+    with scratch_folder(folder, ".") as temporary_folder:
         tf.raw_ops.SaveV2(
             prefix=f"{temporary_folder}/{PREFIX}",
             tensor_names=names,
@@ -43,7 +42,7 @@ def write_checkpoint(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
         )
         for name in FILES:
             with atomic_path(folder / name) as temporary:
-                os.replace(Path(temporary_folder) / name, temporary)
+                os.replace(temporary_folder / name, temporary)
 
 
 def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
