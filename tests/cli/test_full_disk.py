@@ -48,13 +48,8 @@ def qarib(arguments: str, folder: Path, limit: int | None = None) -> subprocess.
             "vocab -i large.txt -o out/vocab.txt -s 2000 --recipe published --replace",
             "out",
         ),
-        (
-            "convert small.txt -o out/x.tfrecord --vocab vocab.txt",
-            "convert large.txt -o out/x.tfrecord --vocab vocab.txt",
-            "out/x.tfrecord",
-        ),
     ],
-    ids=["collect", "split", "vocab", "vocab published", "convert"],
+    ids=["collect", "split", "vocab", "vocab published"],
 )
 def test_what_was_there_stays(tmp_path: Path, small: str, large: str, where: str) -> None:
     text = (SAMPLE / "muwatta.txt").read_text(encoding="utf-8").splitlines(keepends=True)
