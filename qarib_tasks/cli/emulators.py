@@ -22,7 +22,7 @@ def emulate_group() -> None:
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the machines' disks and logs; emptied at the start.",
+    help="Folder for the machines' disks and logs; those of an earlier emulator are deleted.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=9470, show_default=True, help="Port; 0 for a free port."
@@ -92,7 +92,7 @@ def emulate_gcs_command(folder: Path, port: int) -> None:
     from qarib_tasks.emulators import gcs
 
     end = _ended_by_signal()
-    process = gcs.start(folder, port, log=folder.with_name(f"{folder.name}.log"))
+    process = gcs.start(folder, port, log=gcs.open_log(folder))
     try:
         click.echo(f"export STORAGE_EMULATOR_HOST=http://127.0.0.1:{port}")
         while not end.wait(1.0):

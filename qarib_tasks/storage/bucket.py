@@ -43,7 +43,12 @@ class Bucket:
     def __init__(self, address: str, client: Any = None) -> None:
         self.address = address
         name, self.prefix = split_address(address)
-        self._bucket: Any = (default_client() if client is None else client).bucket(name)
+        self._client: Any = default_client() if client is None else client
+        self._bucket: Any = self._client.bucket(name)
+
+    def below(self, folder: str) -> Bucket:
+        """The objects below a folder, named relative to it."""
+        return Bucket(self.address + folder, self._client)
 
     def get(self, name: str) -> Any | None:
         """The object's metadata (`size`, `crc32c`, `generation` …), or None if the object does not exist."""

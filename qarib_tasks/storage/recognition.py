@@ -61,8 +61,14 @@ is_checkpoint_index = json_with("step", "position", "model", "state", "format", 
 is_evaluation = json_with("step", "masked_lm_loss", "masked_lm_accuracy", "perplexity", begins=b'{\n "step":')
 
 
+is_process_record = json_with("pid", "started", "log_start")
 is_shared_record = json_with("format")
 is_plan = json_with("format", "files")
+
+
+def is_manifest(head: bytes) -> bool:
+    """Whether it is a manifest of any kind and size, as `Manifest.write` writes it."""
+    return head.startswith(b'{\n "config":')
 
 
 def _manifest_of(kind: Kind) -> Recognizer:
@@ -70,7 +76,7 @@ def _manifest_of(kind: Kind) -> Recognizer:
         try:
             return Manifest.parse(head, "").kind == kind
         except CorruptError:
-            return head.startswith(b'{\n "config":')  # cut off
+            return is_manifest(head)  # cut off
 
     return recognized
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from qarib_tasks.errors import CorruptError
 from qarib_tasks.registry.clean_up import Artifact, delete, survey
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
+from qarib_tasks.storage.manifest import FileRecord, Manifest
 
+MADE_BEFORE = Path(__file__).parents[1] / "data" / "made_by_3ef437a" / "work"
 OLD = time.time() - 100 * DAY
+SETTINGS = "collect: {}\nvocab: {}\nconvert: {}\n"
 
 
 def an_id(number: int) -> str:
@@ -27,8 +31,11 @@ def an_id(number: int) -> str:
 def make(workspace: Path, name: str, config: str = "", *, old: bool = True) -> None:
     folder = workspace / name
     (folder / "more").mkdir(parents=True)
-    for file, text in (("config.yaml", config), ("manifest.json", "{}"), ("more/data", "12345")):
-        (folder / file).write_text(text, encoding="utf-8")
+    (folder / "config.yaml").write_text(SETTINGS + config, encoding="utf-8")
+    (folder / "more" / "data").write_text("12345", encoding="utf-8")
+    record = FileRecord.of(folder / "more" / "data", "more/data")
+    Manifest(kind="model", id=folder.name, outputs=[record], made_at="").write(folder / "manifest.json")
+    for file in ("config.yaml", "manifest.json", "more/data"):
         if old:
             os.utime(folder / file, (OLD, OLD))
 
@@ -72,7 +79,8 @@ def test_what_is_kept_and_why(tmp_path: Path) -> None:
         *(f"datasets/{an_id(number)}" for number in (4, 5, 6, 7)),
         f"models/{an_id(4)}",
     ]
-    assert {one.bytes for one in found if one.name.endswith("7")} == {5 + 2 + len("extends: ''\n")}
+    size = sum(path.stat().st_size for path in (tmp_path / "datasets" / an_id(7)).rglob("*.*"))
+    assert {one.bytes for one in found if one.name.endswith("7")} == {5 + size}
     assert all(why for why in reasons(survey(tmp_path, None, 101)).values())
 
 
@@ -92,12 +100,17 @@ def test_the_bucket(tmp_path: Path, bucket_name: str) -> None:
         bucket.write_text(f"datasets/{an_id(number)}/manifest.json", "{}")
     bucket.write_text(f"datasets/{an_id(1)}/pretraining_data/shard_0000.tfrecord", "12345")
     bucket.write_text("datasets/unknown/data", "12345")
+    bucket.write_text(f"datasets/{an_id(1)}/NOTES.txt", "mine")
     assert [one.kept for one in survey(tmp_path, address, 90)] == ["changed within 90 days"] * 2
     later = time.time() + 91 * DAY
     first, second = survey(tmp_path, address, 90, now=later)
-    assert (first.bytes, second.bytes, first.kept) == (7 + 7, 7 + 2, "")
+    assert (first.bytes - second.bytes, first.kept) == (5, "")
     delete(first, tmp_path, address)
-    assert list(bucket.list()) == [f"datasets/{an_id(2)}/manifest.json", "datasets/unknown/data"]
+    assert list(bucket.list()) == [
+        f"datasets/{an_id(1)}/NOTES.txt",
+        f"datasets/{an_id(2)}/manifest.json",
+        "datasets/unknown/data",
+    ]
     assert [path.name for path in (tmp_path / "datasets").iterdir()] == [an_id(2)]
 
 
@@ -158,3 +171,42 @@ def test_the_dag_deletes_only_when_told_to(
     assert f"models/{an_id(1)} (0.000 GB, last changed" in caplog.text
     assert "1 of 2 can be deleted" in caplog.text
     assert run(dry_run=False) == [an_id(2)]
+
+
+def test_files_of_the_user_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path, f"models/{an_id(1)}")
+    folder = tmp_path / "models" / an_id(1)
+    own = {
+        "NOTES.txt": "mine",
+        "export/onnx/model.onnx": "mine",
+        "progress.json": '{"mine": 1}',
+        "bert_model/checkpoint-5.safetensors": "mine",
+        "more/data": "edited",
+        "README.md": "# mine",
+    }
+    for name, text in own.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+        os.utime(folder / name, (OLD, OLD))
+    (one,) = survey(tmp_path, None, 90)
+    assert "NOTES.txt" in str(one)
+    assert len(one.others) == len(own)
+    delete(one, tmp_path, None)
+    left = {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    assert left == own
+    assert "qarib did not make" in caplog.text
+    assert survey(tmp_path, None, 90) == []
+
+
+def test_all_that_an_earlier_version_made_goes(tmp_path: Path) -> None:
+    shutil.copytree(MADE_BEFORE, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "sources.json").unlink()
+    found = survey(tmp_path, None, 0, now=time.time() + DAY)
+    assert [one.others for one in found] == [[], []]
+    for one in found:
+        delete(one, tmp_path, None)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk.configuration import conf
-from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.defaults import SHARDS_AT_ONCE
@@ -92,13 +92,12 @@ def check_writable(config: RunConfig, gcp_conn_id: str) -> None:
             where="bucket",
             do="Fill in Bucket, or set the Airflow Variable qarib_bucket or QARIB_BUCKET in the environment",
         )
-    name = f"{upload.prefix}{DATASETS}/.write-test"
+    name = f"{upload.prefix}{DATASETS}/.qarib-write-test-{uuid4().hex}"
     try:
         bucket = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().bucket(upload.bucket)
         blob = bucket.blob(name)
         blob.upload_from_string(b"qarib")
-        with suppress(NotFound):  # Another run checks at the same time.
-            blob.delete()
+        blob.delete()
     except (GoogleAPIError, GoogleAuthError, ValueError) as error:
         raise StorageError(
             f"cannot write to the bucket with the connection {gcp_conn_id}: {error}",

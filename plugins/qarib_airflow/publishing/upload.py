@@ -12,7 +12,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.providers.google.cloud.transfers.local_to_gcs import LocalFilesystemToGCSOperator
 
 from qarib_airflow.errors import failing_for_good
-from qarib_tasks.dataset.shard_state import is_dropped
+from qarib_tasks.dataset.shard_state import is_dropped, is_safe_to_drop
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import TFRECORD
 from qarib_tasks.storage.bucket import Bucket
@@ -63,6 +63,10 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
         with failing_for_good():
             return self._upload()
 
+    def _name(self, path: Path) -> str:
+        """The name of a file's object."""
+        return str(self.dst + os.path.relpath(path, self.relative_to or path.parent))
+
     def _upload(self) -> list[str]:
         hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         bucket = Bucket(f"gs://{self.bucket}/", hook.get_conn())
@@ -85,7 +89,7 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
 
         for file in files:
             path = Path(file)
-            name = self.dst + os.path.relpath(path, self.relative_to or path.parent)
+            name = self._name(path)
             addresses.append(bucket.address + name)
             if not path.exists() and is_dropped(path, bucket.get(name)):
                 self.log.info("%s: already in the bucket, and removed from the workspace", path.name)
@@ -104,6 +108,6 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
         )
         if str(self.keep_local) == "False":
             for path in map(Path, files):
-                if path.suffix == TFRECORD:
-                    path.unlink(missing_ok=True)
+                if path.suffix == TFRECORD and is_safe_to_drop(path, bucket.get(self._name(path))):
+                    path.unlink()
         return addresses

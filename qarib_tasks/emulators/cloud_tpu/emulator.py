@@ -13,11 +13,11 @@ service. Behaviour that could not be confirmed is a switch (`faults.Behaviour`).
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,8 +28,10 @@ from qarib_tasks.emulators.cloud_tpu.nodes import NodeRecord
 from qarib_tasks.emulators.cloud_tpu.rest import RestServer
 from qarib_tasks.emulators.cloud_tpu.server import Api, handlers
 from qarib_tasks.emulators.cloud_tpu.state import Bill, ManualClock, State, Timeline, id_of
-from qarib_tasks.emulators.cloud_tpu.vm import Machine
+from qarib_tasks.emulators.cloud_tpu.vm import MACHINE, MACHINE_FILES, Machine
 from qarib_tasks.errors import ConfigError, StorageError
+from qarib_tasks.storage.files import remove
+from qarib_tasks.storage.recognition import is_empty, is_ours, require_folders
 
 ENVIRONMENT_NAME = "CLOUD_TPU_EMULATOR_HOST"
 REST_ENVIRONMENT_NAME = "CLOUD_TPU_EMULATOR_REST"
@@ -38,19 +40,27 @@ _TICK_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 MARK = ".cloud-tpu-emulator"
+MACHINES = f"*-*/{MACHINE}*"  # see `nodes`
 
 
 def _empty(folder: Path) -> None:
-    """Create or empty the folder. A folder with files that are not an emulator's is not changed."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+    """Create the folder, or remove what an earlier emulator's machines left in it, and nothing else."""
+    require_folders([folder])
+    mark = folder / MARK
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours(mark, is_empty):
         raise ConfigError(
             "the folder has files that are not an emulator's",
             where=folder,
-            do="Use another folder: the emulator deletes everything in it",
+            do="Use another folder: the emulator deletes its machines' files in it",
         )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / MARK).touch()
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    for machine in folder.glob(MACHINES):
+        for name in MACHINE_FILES:
+            remove(machine / name)
+        for one in (machine, machine.parent):
+            with suppress(OSError):  # It has other files.
+                one.rmdir()
 
 
 class TpuEmulator:

@@ -9,7 +9,7 @@ from typing import Any
 from qarib_tasks.emulators.cloud_tpu.catalog import Slice, not_found
 from qarib_tasks.emulators.cloud_tpu.faults import Fault
 from qarib_tasks.emulators.cloud_tpu.state import Bill, State, id_of, zone_of
-from qarib_tasks.emulators.cloud_tpu.vm import PROJECT_NUMBER, Machine
+from qarib_tasks.emulators.cloud_tpu.vm import MACHINE, PROJECT_NUMBER, Machine
 
 PUBSUB_SCOPE = "https://www.googleapis.com/auth/pubsub"
 
@@ -261,7 +261,7 @@ class Nodes:
             values["instance/id"] = str(1000 * record.number + worker)
             record.machines.append(
                 Machine(
-                    self.state.folder / f"{name}-{record.number}" / f"worker-{worker}",
+                    self.state.folder / f"{name}-{record.number}" / f"{MACHINE}{worker}",
                     node.metadata.get("startup-script", ""),
                     values,
                     self.state.environment,

@@ -29,6 +29,9 @@ from urllib.parse import parse_qs, urlsplit
 _ROOT = "/computeMetadata/v1/"
 _END_SECONDS = 20.0
 PROJECT_NUMBER = "100000000001"
+MACHINE = "worker-"  # begins the name of a machine's folder
+DISK, STARTUP_SCRIPT, SERIAL_LOG = "disk", "startup-script", "serial.log"
+MACHINE_FILES = (DISK, STARTUP_SCRIPT, SERIAL_LOG)  # all that a machine's folder has
 
 
 class MetadataServer:
@@ -159,7 +162,7 @@ class Machine:
 
     @property
     def serial_log(self) -> Path:
-        return self.folder / "serial.log"
+        return self.folder / SERIAL_LOG
 
     def output(self) -> str:
         try:
@@ -173,9 +176,9 @@ class Machine:
         self.metadata.set(preempted="FALSE", maintenance_event="NONE")
         if not self.startup_script:
             return
-        disk = self.folder / "disk"
+        disk = self.folder / DISK
         disk.mkdir(parents=True, exist_ok=True)
-        script = self.folder / "startup-script"
+        script = self.folder / STARTUP_SCRIPT
         script.write_text(self.startup_script, encoding="utf-8", newline="")
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(disk)}
         environment["JAX_PLATFORMS"] = "cpu"

@@ -264,6 +264,17 @@ def test_a_folder_of_something_else_is_not_emptied(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the folder has files that are not an emulator's"):
         TpuEmulator(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
-    for _ in range(2):
+    (tmp_path / ".cloud-tpu-emulator").write_text("a file of somebody else")
+    with pytest.raises(ConfigError, match="the folder has files that are not an emulator's"):
+        TpuEmulator(tmp_path)
+    machine = tmp_path / "tpu" / "node-1" / "worker-0"
+    for number in range(2):
         with TpuEmulator(tmp_path / "tpu", clock=ManualClock()):
-            assert (tmp_path / "tpu").is_dir()
+            assert (tmp_path / "tpu" / "NOTES.txt").exists() == bool(number)
+        (machine / "disk").mkdir(parents=True)
+        for name in ("disk/data", "serial.log", "../../NOTES.txt", "../mine"):
+            (machine / name).write_text(name)
+    with TpuEmulator(tmp_path / "tpu", clock=ManualClock()):
+        files = sorted(path.name for path in (tmp_path / "tpu").rglob("*") if path.is_file())
+    assert files == [".cloud-tpu-emulator", "NOTES.txt", "mine"]
+    assert not machine.exists()

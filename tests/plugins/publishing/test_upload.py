@@ -133,6 +133,10 @@ def test_tfrecords_are_removed_once_they_are_up_and_then_not_missed(
     bucket_name: str, files: list[Path], tmp_path: Path
 ) -> None:
     tfrecord, manifest = files
+    own = tmp_path / "pretraining_data" / "mine.tfrecord"
+    own.write_bytes(b"of the user")
+    upload(bucket_name, tmp_path, tfrecord, own, keep_local="False")
+    assert (tfrecord.exists(), own.exists()) == (True, True), "no manifest of ours lists them"
     Manifest(kind="shard", id="shard_0000", outputs=[FileRecord.of(tfrecord)]).write(manifest)
     upload(bucket_name, tmp_path, *files)
     assert tfrecord.exists()
