@@ -282,27 +282,14 @@ def fetch(
     return path, record
 
 
-def fetched(cache: Path) -> Iterator[Path]:
-    """Yield the files in `cache`, sorted; a file's modification time is when it was last read."""
-    for path in sorted(cache.glob("*")):
-        if path.is_file() and _is_fetched(path):
-            yield path
-
-
-def forget(path: Path) -> None:
-    """Remove a fetched file. It is fetched again when it is needed. A file that is not one stays."""
-    if _is_fetched(path):
-        path.unlink(missing_ok=True)
-        _manifest_path(path).unlink(missing_ok=True)
-
-
-def _is_fetched(path: Path) -> bool:
-    """Whether a manifest of ours lists the file, with the size that it has."""
+def fetched_manifest(path: Path) -> Path | None:
+    """The manifest of a fetched file; None if the file is not one, or was changed since."""
+    manifest = _manifest_path(path)
     try:
-        record = Manifest.read(_manifest_path(path)).output(path.name)
+        record = Manifest.read(manifest).output(path.name)
     except (InputError, CorruptError, OSError):
-        return False
-    return not path.exists() or path.stat().st_size == record.bytes
+        return None
+    return manifest if not path.exists() or path.stat().st_size == record.bytes else None
 
 
 def _manifest_path(path: Path) -> Path:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.loading import load_yaml
-from qarib_tasks.corpus.sources import fetched, forget
 from qarib_tasks.layout import DATASETS, FETCHED, ID, MANIFEST, MODELS, SETTINGS
 from qarib_tasks.registry.contents import split_files, split_objects
+from qarib_tasks.registry.fetched import fetched, forget
 from qarib_tasks.registry.promotion import record_of
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY

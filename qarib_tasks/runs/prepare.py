@@ -12,7 +12,7 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, write_plan
-from qarib_tasks.errors import InputError, NothingNewError
+from qarib_tasks.errors import InputError, NothingNewError, StorageError
 from qarib_tasks.layout import (
     CACHE,
     DATASETS,
@@ -183,10 +183,24 @@ def _check_files(run: Run, client: Any) -> None:
     require_folders(workspace / name for name in (DATASETS, MODELS, CACHE, FETCHED))
     check_model_folder(run.model)
     if run.address and client:
-        check_model_objects(run.model, Bucket(run.address + run.model.name, client))
-        bucket = Bucket(run.address + run.dataset.name, client)
+        _check_objects(run, run.address, client)
+
+
+def _check_objects(run: Run, address: str, client: Any) -> None:
+    from google.api_core.exceptions import GoogleAPIError, NotFound
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        check_model_objects(run.model, Bucket(address + run.model.name, client))
+        bucket = Bucket(address + run.dataset.name, client)
         require_our_object(bucket, SETTINGS, is_run_config)
         require_our_object(bucket, MANIFEST, is_dataset_manifest)
+    except NotFound:  # There is no such bucket: the first write says so.
+        return
+    except (GoogleAPIError, GoogleAuthError) as error:
+        raise StorageError(
+            f"the bucket cannot be checked: {error}", where=address, do="Run the step again"
+        ) from error
 
 
 def _check_dataset_folder(dataset: DatasetLayout) -> None:

@@ -23,11 +23,9 @@ from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.corpus import sources
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import collect
-from qarib_tasks.corpus.sources import fetched as list_fetched
-from qarib_tasks.corpus.sources import forget, list_files
+from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.emulators import gcs
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
-from qarib_tasks.storage.manifest import FileRecord, Manifest
 
 BODY = "نص من بعيد\n".encode() * 100
 
@@ -254,18 +252,3 @@ def test_sources_with_the_same_settings_read_a_file_once(tmp_path: Path) -> None
     same = from_dict(CollectConfig, {"sources": [sources[0], sources[0]]})
     with pytest.raises(ConfigError, match="several sources have the name a"):
         collect(same, tmp_path / "out" / "data.txt", heldout=None, random_seed=34)
-
-
-def test_only_fetched_files_are_forgotten(tmp_path: Path) -> None:
-    for name in ("mine.txt", "mine.txt.json", "listed.txt"):
-        (tmp_path / name).write_text("{}")
-    record = FileRecord.of(tmp_path / "listed.txt")
-    Manifest(kind="corpus", id="listed.txt", outputs=[record]).write(tmp_path / "listed.txt.json")
-    assert list(list_fetched(tmp_path)) == [tmp_path / "listed.txt"]
-    (tmp_path / "listed.txt").write_text("edited")
-    for name in ("mine.txt", "listed.txt"):
-        forget(tmp_path / name)
-    assert len(list(tmp_path.iterdir())) == 4
-    (tmp_path / "listed.txt").write_text("{}")
-    forget(tmp_path / "listed.txt")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "mine.txt.json"]

@@ -1,4 +1,7 @@
-"""What of old runs may go, and what is kept for what it is referred to by."""
+"""What of old runs may go, and what is kept for what it is referred to by.
+
+Covers qarib_tasks/registry/contents.py.
+"""
 
 from __future__ import annotations
 
