@@ -61,8 +61,8 @@ _REST_OF_URL = (
 )
 # A pattern that begins with a literal is searched many times faster than an alternative of beginnings.
 _URLS = (
-    re.compile(rf"://(?:(?<=[hH][tT][tT][pP]://)|(?<=[hH][tT][tT][pP][sS]://)){_REST_OF_URL}"),
-    re.compile(rf"\.(?<=[wW][wW][wW]\.){_REST_OF_URL}"),
+    (frozenset(":/"), r"://(?:(?<=[hH][tT][tT][pP]://)|(?<=[hH][tT][tT][pP][sS]://))"),
+    (frozenset("."), r"\.(?<=[wW][wW][wW]\.)"),
 )
 # An email address is not a mention: the character before the @ decides.
 _MENTION = re.compile(r"@(?<![A-Za-z0-9_+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
@@ -224,11 +224,11 @@ def elongation(text: Text) -> tuple[Text, int]:
 def urls(text: Text) -> tuple[Text, int]:
     """Replace web addresses, with `http`, `https` or `www` in upper or lower case, by URL_PLACEHOLDER."""
     result, total, present = text.text, 0, text.present
-    for pattern, needed in zip(_URLS, ({":", "/"}, {"."}), strict=True):
+    for needed, start in _URLS:
         if not needed <= present:
             continue
         parts, done = [], 0
-        for match in pattern.finditer(result):
+        for match in _url(start).finditer(result):
             first, last = match.start(), result[match.start() - 1]
             first -= 3 if last in "wW" else 4 if last in "pP" else 5
             parts += [result[done:first], _separated(URL_PLACEHOLDER, match)]
@@ -237,6 +237,12 @@ def urls(text: Text) -> tuple[Text, int]:
             result = "".join([*parts, result[done:]])
             total += len(parts) // 2
     return (Text(result, present | set(URL_PLACEHOLDER + " ")), total) if total else (text, 0)
+
+
+@cache
+def _url(start: str) -> re.Pattern[str]:
+    """Return the pattern of an address. It takes a while to compile, and most commands need none."""
+    return re.compile(start + _REST_OF_URL)
 
 
 def mentions(text: Text) -> tuple[Text, int]:

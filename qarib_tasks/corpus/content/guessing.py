@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -25,6 +26,10 @@ _MISTAKES = (
     ("iso-8859-1", "windows-1256"),
     ("windows-1252", "windows-1256"),
     ("iso-8859-1", "iso-8859-6"),
+)
+# Characters that are rare in Arabic text, and many where bytes were decoded wrongly.
+_STRANGE = re.compile(
+    "[\x80-\xff\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u2013-\u203a\u20ac\u2122]"
 )
 _MISTAKEN_LINES = 0.1  # share of the lines, from which a file is said to be damaged
 
@@ -95,6 +100,8 @@ def mistaken_decoding(lines: Sequence[str]) -> tuple[str, str] | None:
     lines = [line for line in lines if not line.isascii()]
     found: dict[tuple[str, str], int] = {}
     for line in lines:
+        if len(_STRANGE.findall(line)) * 10 < len(line):
+            continue
         scores = {mistake: _score_of_repair(line, *mistake) for mistake in _MISTAKES}
         best = max(scores, key=scores.__getitem__)
         if scores[best] > _SURE:
