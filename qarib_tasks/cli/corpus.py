@@ -61,9 +61,9 @@ def collect_command(
 ) -> None:
     """Read, clean and deduplicate sources into one text.
 
-    SOURCE is a file, a folder, a glob, gs://…, http://…, https://…, or - for standard input: text, JSON
-    Lines, CSV, TSV, Parquet or a Moses zip, uncompressed or compressed with gz, bz2, xz, zst or zip.
-    report.html beside the output shows what was collected.
+    SOURCE is a file, a folder, a glob, gs://…, http://…, https://…, or - for standard input: text, JSON,
+    CSV, TSV, Parquet, Arrow, WET or WikiExtractor files, also compressed (gz, bz2, xz, zst) or in zip and tar
+    archives. report.html beside the output shows what was collected.
     """
     from qarib_tasks.corpus import losses
     from qarib_tasks.corpus.collect import collect, list_sources

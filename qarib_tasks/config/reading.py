@@ -114,7 +114,8 @@ def check_reading(config: ReadingSettings) -> None:
     if config.encoding != "auto":
         try:
             codecs.lookup(config.encoding)
-        except LookupError:
+            "".encode(config.encoding)  # Not every codec is an encoding of text.
+        except (LookupError, UnicodeError):
             raise ValueError(f"unknown encoding {config.encoding!r}") from None
     if config.delimiter not in ("auto", "tab") and len(config.delimiter) != 1:
         raise ValueError("delimiter must be one character, `tab`, or `auto`")

@@ -316,7 +316,7 @@ def _nothing_read(source: SourceConfig, findings: Findings) -> InputError:
     return InputError(
         f"no text was found; left out: {', '.join(names)}",
         where=source.path,
-        do=f"Correct the path of source {source.name!r}",
+        do="Name other files",
     )
 
 

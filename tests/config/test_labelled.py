@@ -30,6 +30,7 @@ from qarib_tasks.errors import ConfigError
         ({"positive": "POS", "negative": "NEG"}, "only for it"),
         ({"text": "label"}, "text and label are the same field"),
         ({"encoding": "utf-9"}, "unknown encoding 'utf-9'"),
+        ({"encoding": "rot13"}, "unknown encoding 'rot13'"),
         ({"delimiter": "::"}, "delimiter must be one character"),
         ({"sorce": "x"}, "sorce: unknown setting"),
     ],

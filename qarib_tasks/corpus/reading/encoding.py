@@ -151,7 +151,7 @@ def _check_text(reading: Reading, head: bytes) -> None:
             raise InputError(
                 f"not UTF-8; the encoding is probably {likely}",
                 where=reading.where,
-                do=f"Set encoding: {likely} (--encoding {likely})",
+                do=f"Set `encoding: {likely}`",
             )
         raise InputError(
             f"not text (looks like binary data: {controls:,} control characters in the first {len(head):,} "
@@ -166,5 +166,5 @@ def _check_text(reading: Reading, head: bytes) -> None:
             "%s: the text was damaged earlier: %s was read as %s and saved again. To repair it: "
             "iconv -f UTF-8 -t %s FILE > REPAIRED%s",
             reading.where, right.upper(), used.upper(), used,
-            "" if right == "utf-8" else f", and set encoding: {right} (--encoding {right})",
+            "" if right == "utf-8" else f", and set `encoding: {right}`",
         )  # fmt: skip

@@ -152,7 +152,7 @@ class _FileReader:
                     raise InputError(
                         f"not text, but {packed}",
                         where=file.where,
-                        do="Leave compression at auto, or unpack the file",
+                        do="Set `compression: auto`, or unpack the file",
                     )
                 packed = source.compression if source.compression != "none" else ""
             if packed and file.layers == _MOST_LAYERS:
@@ -200,7 +200,7 @@ class _FileReader:
             raise InputError(
                 f"the archive has no member {' or '.join(map(repr, patterns))}",
                 where=file.where,
-                do=f"Correct member of source {self.source.name!r}",
+                do="Correct `member`",
             )
 
     def _content(self, file: _File, head: bytes) -> Batches:
@@ -213,7 +213,7 @@ class _FileReader:
             raise InputError(
                 f"the content is {detected}, and the format is {form}",
                 where=file.where,
-                do="Leave format at auto",
+                do="Set `format: auto`",
             )
         reading = Reading(source, file.where, self.counts, form, size=file.size)
         self.counts["line"] = 0
@@ -238,7 +238,7 @@ class _FileReader:
             raise InputError(
                 f"not plain text, but {name}",
                 where=reading.where,
-                do="Convert it to text, or set format: text (--format text) to read it as it is",
+                do="Convert it to text, or set `format: text` to read it as it is",
             )
         if source.format == "auto" and reading.form == "text":
             reading.form = text_format(head)
@@ -277,5 +277,5 @@ def _file_errors(where: str, counts: Counter[str]) -> Iterator[None]:
         raise InputError(
             f"cannot be read: {error}",
             where=f"{where}{line}",
-            do="Download the file again, or correct the source's format and compression",
+            do="Download the file again, or correct `format` and `compression`",
         ) from None

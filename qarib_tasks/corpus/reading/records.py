@@ -126,8 +126,8 @@ class Reading:
         name = self.encoding.upper()
         part, is_part = wrong_lines(sample) if self.encoding == "utf-8" else (sample, False)
         likely = likely_encoding(part) if part else self.encoding
-        replace = "encoding_errors: replace (--encoding-errors replace) to read it all the same"
-        do = f"Set the encoding (--encoding), or {replace}"
+        replace = "`encoding_errors: replace` to read it all the same"
+        do = f"Set `encoding`, or {replace}"
         if likely == self.encoding:
             what, do = "the file is damaged", f"Correct the file, or set {replace}"
         elif not likely:
@@ -137,7 +137,7 @@ class Reading:
             do = f"Convert these lines to UTF-8, or set {replace}"
         else:
             what = f"the encoding is probably {likely}"
-            do = f"Set encoding: {likely} (--encoding {likely}), or {replace}"
+            do = f"Set `encoding: {likely}`, or {replace}"
         raise InputError(
             f"{found:,} bytes ({found / max(self.passed, 1):.2%}) are not {name}; {what}",
             where=self.where,

@@ -31,7 +31,7 @@ def read_articles(reading: Reading, stream: IO[bytes]) -> Batches:
                 raise InputError(
                     "the text is in no <doc …>",
                     where=f"{reading.where}:{number}",
-                    do="Correct the file, or set format: text (--format text)",
+                    do="Correct the file, or set `format: text`",
                 )
             ends = inside and line.endswith(_CLOSES)
             if ends:

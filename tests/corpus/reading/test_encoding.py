@@ -46,7 +46,7 @@ def test_an_encoding_that_is_not_named_is_guessed_in_the_error(name: str, likely
     assert share in error.value.what
     assert error.value.what.endswith(f"the encoding is probably {likely}")
     assert error.value.do is not None
-    assert f"encoding: {likely} (--encoding {likely})" in error.value.do
+    assert f"Set `encoding: {likely}`" in error.value.do
 
 
 @pytest.mark.parametrize("mark", [False, True])
@@ -86,7 +86,7 @@ def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
         path.write_bytes(TEXT.encode(encoding))
         with pytest.raises(InputError, match=f"the encoding is probably {encoding}") as error:
             lines_of(path)
-        assert f"--encoding {encoding}" in str(error.value)
+        assert f"`encoding: {encoding}`" in str(error.value)
 
 
 def test_one_bad_byte_in_a_megabyte_is_replaced_and_counted(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_text_of_windows_read_as_latin(tmp_path: Path, caplog: pytest.LogCapture
         path.write_text(TEXT.encode(right).decode("iso-8859-1"), encoding="utf-8")
         lines_of(path)
         assert f"{right.upper()} was read as ISO-8859-1" in caplog.text
-        assert f"--encoding {right}" in caplog.text
+        assert f"`encoding: {right}`" in caplog.text
     caplog.clear()
     lines_of(CASES / "e11-mojibake.txt")
     assert "e11-mojibake.txt: the text was damaged" in caplog.text
