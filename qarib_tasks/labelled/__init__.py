@@ -1,0 +1,1 @@
+"""Labelled tasks: texts with labels, on which models and baselines are scored."""
