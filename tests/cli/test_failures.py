@@ -166,7 +166,7 @@ def test_settings_in_a_file_keep_their_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("bad.jsonl").write_text("{\n")
+    Path("bad.jsonl").write_text('{"text": 1}\n')
     Path("run.yaml").write_text("collect: {sources: [{name: mine, path: bad.jsonl}]}\n")
     assert run_command(["collect", "--config", "run.yaml", "-o", "out/data.txt"]) == 1
     assert "raise skip_at_most" in capsys.readouterr().err
