@@ -61,7 +61,9 @@ def failure(error: BaseException, options: Mapping[str, str] | None = None) -> s
         return str(QaribError(what, where=_text(_path_near(error)), do="Save the file as UTF-8"))
     if (library := _library(error)) is not None:
         what = f"{library}: {message}" if library else message
-        return str(QaribError(what, where=_text(_path_near(error)), do=_see_debug()))
+        system = re.search(r"\(os error (\d+)\)", message)  # of libraries that are written in Rust
+        do = TO_DO.get(int(system[1]) if system else 0, _see_debug())
+        return str(QaribError(what, where=_text(_path_near(error)), do=do))
     return (
         f"internal error: {type(error).__name__}: {message}. This is a bug: run the command again with "
         f"{DEBUG}=1 for the traceback, and report it{_address()}"

@@ -115,7 +115,7 @@ def _refuse_another(out: Path) -> None:
         raise InputError(
             "the file is a vocabulary of other text or with other settings",
             where=out,
-            do="Set vocab_file to use it for new data too, or pass --replace to overwrite it",
+            do="Choose another output, or pass --replace to overwrite it",
         )
 
 
