@@ -17,6 +17,8 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	  { echo "Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "Python's venv module is incomplete: apt-get install python3-venv"; exit 1; }
+	@test ! -e $(VENV) || test -e $(VENV)/pyvenv.cfg || \
+	  { echo "$(VENV) exists and is not a virtual environment: choose another VENV"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements/dev.txt)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
@@ -110,4 +112,6 @@ screenshots: install ## Make the images of the documentation from a real run
 	$(BIN)/python scripts/screenshots.py
 
 clean: ## Remove everything that the targets above create
+	@test ! -e $(VENV) || test -e $(VENV)/pyvenv.cfg || \
+	  { echo "$(VENV) is not a virtual environment: choose another VENV"; exit 1; }
 	rm -rf $(VENV) .demo build dist *.egg-info qarib_tasks/conversion/compiled/__pycache__ .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -102,7 +102,7 @@ class LocalStack(AirflowApi):
 
     def _start(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
-        lock = self._exit.enter_context((self.home / "lock").open("w"))
+        lock = self._exit.enter_context((self.home / "lock").open("a"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,6 +6,7 @@ ahead of the reader. When the folder grows too large, shards that were read are 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import TFRECORD
 from qarib_tasks.storage.bucket import Bucket, split_address
+from qarib_tasks.storage.recognition import NOT_OURS
 
 CACHE_BYTES = 20 << 30  # most bytes of staged shards that were read and are kept
 
@@ -33,15 +35,21 @@ def open_address(address: str, cache: Path) -> Path:
 
 
 def _stage(bucket: Bucket, name: str, cache: Path, blob: Any = None) -> Path:
-    """Download and verify an object, unless it is cached; its path contains its checksum."""
+    """Download and verify an object, unless it is cached; its path contains its checksum.
+
+    Raises:
+        InputError: there is no such object, or a file of another origin has the cached one's name.
+    """
     blob = blob or bucket.get(name)
     if blob is None:
         raise InputError("no such object", where=bucket.address + name)
     below = "/".join(split_address(bucket.address))
     tag = blob.crc32c.encode().hex()
     path: Path = cache / below / tag / name
-    if not path.is_file():
+    if not os.path.lexists(path):
         bucket.download(name, path)
+    elif not path.is_file() or path.stat().st_size != blob.size:  # Ours is complete, or not there.
+        raise InputError(NOT_OURS, where=path, do="Move this file")
     return path
 
 
