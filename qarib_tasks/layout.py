@@ -16,6 +16,7 @@ from typing import Protocol
 DATASETS = "datasets"
 MODELS = "models"
 LEDGER = "sources.json"
+PREVIEW = "preview.json"
 PROMOTED = f"{MODELS}/promoted.json"
 # Below the workspace only: what is downloaded.
 CACHE = "cache"
@@ -135,6 +136,11 @@ class DatasetLayout:
     @property
     def data(self) -> Path:
         return self.root / "data.txt"
+
+    @property
+    def preview(self) -> Path:
+        """What the preflight saw in the sources: a `Preview` of each, as JSON."""
+        return self.root / PREVIEW
 
     @property
     def report(self) -> Path:

@@ -17,6 +17,7 @@ REPOSITORY = Path(layout.__file__).parents[1]
 # Parts of paths that only layout.py may state, wherever they are in a string without spaces.
 PARTS = (
     *("manifest.json", "config.yaml", "progress.json", "history.jsonl", "memory.json", "sources.json"),
+    "preview.json",
     *("promoted.json", "eval_results.txt", "report.html", "vocab.txt", "bert_config.json", "tokenizer.json"),
     *("tokenizer_config.json", "model.safetensors", "data.json", "vocab.json"),
     *("datasets/", "models/", "launch/", "export/", "heldout/", "shards/", "bert_model/", "bert_evals/"),

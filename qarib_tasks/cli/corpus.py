@@ -9,16 +9,13 @@ from typing import Any
 import click
 
 from qarib_tasks.cli.failures import with_options
-from qarib_tasks.cli.options import options_of, setting_option, setting_options
-from qarib_tasks.cli.sources import source_names, standard_input
+from qarib_tasks.cli.options import options_of, setting_option
+from qarib_tasks.cli.sources import FILE, settings_of, source_options, standard_input
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
-from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.config.loading import from_dict, load_yaml
+from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.vocabulary import VocabConfig
-from qarib_tasks.errors import ConfigError
 from qarib_tasks.layout import REPORT
-
-FILE = click.Path(path_type=Path)
 
 
 @click.command("collect", epilog="Example: qarib collect 'books/*.txt' tweets.jsonl.gz -o data.txt")
@@ -27,20 +24,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--config", type=FILE, help="YAML with the `collect` section of a run, instead of SOURCE.")
 @click.option("--heldout", type=FILE, help="File for the text held out for evaluation.")
 @setting_option(CollectConfig, "heldout_share")
-@setting_options(SourceConfig, without=("name", "path", "sha256"))
-@setting_option(
-    CollectConfig,
-    "cleaning",
-    "--clean",
-    "clean",
-    type=str,
-    default=",".join(CollectConfig.cleaning),
-    show_default=False,
-    help="Comma-separated rules; empty for none.  [default: all except the lossy rules]",
-)
-@setting_option(CollectConfig, "minimum_characters")
-@setting_option(CollectConfig, "maximum_characters")
-@setting_option(CollectConfig, "arabic_share")
+@source_options
 @setting_option(CollectConfig, "deduplicate")
 @setting_option(CollectConfig, "near_duplicates")
 @setting_option(ConvertConfig, "random_seed")
@@ -50,14 +34,10 @@ def collect_command(
     config: Path | None,
     heldout: Path | None,
     heldout_share: float,
-    clean: str,
-    minimum_characters: int,
-    maximum_characters: int,
-    arabic_share: float,
     deduplicate: bool,
     near_duplicates: float,
     random_seed: int,
-    **of_sources: Any,
+    **values: Any,
 ) -> None:
     """Read, clean and deduplicate sources into one text.
 
@@ -68,36 +48,12 @@ def collect_command(
     from qarib_tasks.corpus import losses
     from qarib_tasks.corpus.collect import collect, list_sources
 
-    if config:
-        values = load_yaml(config).get("collect")
-        if source or not isinstance(values, dict):
-            raise ConfigError(
-                "--config needs a `collect` section and no SOURCE",
-                where=config,
-                do="Add the section, or remove the SOURCE arguments",
-            )
-        settings = from_dict(CollectConfig, values, config)
-    else:
-        if not source:
-            raise click.UsageError("Give at least one SOURCE, or --config.")
-        shared = of_sources | ({"document": "group"} if of_sources["group"] else {})
-        shared["field"] = shared["field"][0] if len(shared["field"]) == 1 else shared["field"]
-        names = source_names(source)
-        settings = from_dict(
-            CollectConfig,
-            {
-                "sources": [
-                    {"name": name, "path": path, **shared} for name, path in zip(names, source, strict=True)
-                ],
-                "heldout_share": heldout_share,
-                "cleaning": [rule.strip() for rule in clean.split(",") if rule.strip()],
-                "minimum_characters": minimum_characters,
-                "maximum_characters": maximum_characters,
-                "arabic_share": arabic_share,
-                "deduplicate": deduplicate,
-                "near_duplicates": near_duplicates,
-            },
-        )
+    values |= {
+        "heldout_share": heldout_share,
+        "deduplicate": deduplicate,
+        "near_duplicates": near_duplicates,
+    }
+    settings = settings_of(source, config, values)
     with standard_input(settings) as given:
         listed = list_sources(settings, standard_input=given)
         files = {each.name: some for each, some in listed.items() if some}

@@ -17,6 +17,7 @@ from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
 from qarib_tasks.cli.emulators import emulate_group
 from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback
 from qarib_tasks.cli.options import options_of
+from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config.loading import load_yaml
@@ -59,6 +60,7 @@ def run(config: Path) -> None:
 
 
 for command in (
+    preview_command,
     collect_command,
     vocab_command,
     vocab_report_command,

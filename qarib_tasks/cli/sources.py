@@ -10,14 +10,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import has_magic
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from qarib_tasks.config.corpus import CollectConfig
+import click
+
+from qarib_tasks.cli.options import Command, setting_option, setting_options
+from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.storage.files import scratch_folder
 
 log = logging.getLogger(__name__)
+FILE = click.Path(path_type=Path)
+OF_LINES = ("minimum_characters", "maximum_characters", "arabic_share")
+OF_CORPUS = (*OF_LINES, "heldout_share", "deduplicate", "near_duplicates")
 LONGEST_NAME = 60  # characters; the name is part of file names
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
 
@@ -54,6 +63,58 @@ def _name(path: str) -> str:
         if name:
             return name
     return "text"
+
+
+def source_options(command: Command) -> Command:
+    """Add the options of how sources are read and cleaned."""
+    clean = setting_option(
+        CollectConfig,
+        "cleaning",
+        "--clean",
+        "clean",
+        type=str,
+        default=",".join(CollectConfig.cleaning),
+        show_default=False,
+        help="Comma-separated rules; empty for none.  [default: all except the lossy rules]",
+    )
+    of_lines = [setting_option(CollectConfig, name) for name in OF_LINES]
+    for option in reversed(
+        [setting_options(SourceConfig, without=("name", "path", "sha256")), clean, *of_lines]
+    ):
+        command = option(command)
+    return command
+
+
+def settings_of(source: Sequence[str], config: Path | None, values: dict[str, Any]) -> CollectConfig:
+    """Return the settings from a command's arguments.
+
+    Args:
+        config: the file that has them, instead of `source`.
+        values: the values of the options: those of `source_options`, and any other settings of the corpus.
+
+    Raises:
+        ConfigError: they are invalid. click.UsageError: there is no source.
+    """
+    if config:
+        section = load_yaml(config).get("collect")
+        if source or not isinstance(section, dict):
+            raise ConfigError(
+                "--config needs a `collect` section and no SOURCE",
+                where=config,
+                do="Add the section, or remove the SOURCE arguments",
+            )
+        return from_dict(CollectConfig, section, config)
+    if not source:
+        raise click.UsageError("Give at least one SOURCE, or --config.")
+    rules = [rule.strip() for rule in values.pop("clean").split(",") if rule.strip()]
+    of_corpus = {name: values.pop(name) for name in list(values) if name in OF_CORPUS}
+    shared = values | ({"document": "group"} if values["group"] else {})
+    shared["field"] = shared["field"][0] if len(shared["field"]) == 1 else shared["field"]
+    sources = [
+        {"name": name, "path": path, **shared}
+        for name, path in zip(source_names(source), source, strict=True)
+    ]
+    return from_dict(CollectConfig, {"sources": sources, "cleaning": rules, **of_corpus})
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import click
 
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.corpus.characters import isolated
 from qarib_tasks.errors import LostWorkerError, StoppedError
 from qarib_tasks.layout import EXPORT
 
@@ -70,8 +71,8 @@ def evaluate_command(config: Path) -> None:
     for name, value in result.items():
         click.echo(f"{name} = {value}")
     for sentence in filled:
-        words = (f"{_isolated(guess['word'])} {guess['probability']:.4f}" for guess in sentence["words"])
-        click.echo(f"{_isolated(sentence['text'])}: {', '.join(words)}")
+        words = (f"{isolated(guess['word'])} {guess['probability']:.4f}" for guess in sentence["words"])
+        click.echo(f"{isolated(sentence['text'])}: {', '.join(words)}")
 
 
 @click.command("export", epilog=_epilog("export"))
@@ -99,14 +100,9 @@ def fill_mask_command(model: Path, sentence: tuple[str, ...], count: int) -> Non
     from qarib_tasks.train.results.fill_mask import fill_mask
 
     for text, masks in zip(sentence, fill_mask(model, sentence, count), strict=True):
-        click.echo(_isolated(text))
+        click.echo(isolated(text))
         for number, guesses in enumerate(masks, start=1):
             if len(masks) > 1:
                 click.echo(f"[MASK] {number}")
             for guess in guesses:
-                click.echo(f"  {guess.probability:.4f}  {_isolated(guess.word)}")
-
-
-def _isolated(text: str) -> str:
-    """Isolate text of either direction, so that it does not reorder the rest of its line (UAX #9)."""
-    return f"\u2068{text}\u2069"
+                click.echo(f"  {guess.probability:.4f}  {isolated(guess.word)}")

@@ -178,3 +178,8 @@ def presentation_forms() -> Mapping[str, str]:
 def html_entities() -> Mapping[str, str]:
     """Return the named entities of HTML 5 that end with a semicolon, by name without the semicolon."""
     return {name[:-1]: text for name, text in html.entities.html5.items() if name.endswith(";")}
+
+
+def isolated(text: str) -> str:
+    """Isolate text of either direction, so that it does not reorder the rest of its line (UAX #9)."""
+    return f"\u2068{text}\u2069"

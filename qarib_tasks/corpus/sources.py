@@ -94,7 +94,7 @@ def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> l
     if is_remote(source.path):
         if allowed:
             allowed.check(source.path, source.name)
-        with _remote_errors(source.path):
+        with remote_errors(source.path):
             files = _list_remote(source.path, allowed)
     else:
         files = _list_local(source, allowed)
@@ -209,7 +209,7 @@ def _local_file(path: str) -> SourceFile:
 
 
 def _list_remote(address: str, allowed: AllowedSources | None) -> list[SourceFile]:
-    system = _filesystem(address, allowed)
+    system = filesystem(address, allowed)
     if not address.startswith("gs://"):
         info = system.info(address)
         version = next((info[key] for key in ("ETag", "Content-MD5", "Last-Modified") if info.get(key)), "")
@@ -309,8 +309,8 @@ def _cached(path: Path) -> FileRecord | None:
 
 def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> FileRecord:
     log.info("fetching %s", file.address)
-    with atomic_path(path) as temporary, _remote_errors(file.address):
-        system = _filesystem(file.address, allowed)
+    with atomic_path(path) as temporary, remote_errors(file.address):
+        system = filesystem(file.address, allowed)
         if file.address.startswith("gs://") and system.info(file.address).get("contentEncoding"):
             # gcsfs would unpack it, and the checksum is of what is stored.
             _download_stored(file.address, temporary)
@@ -347,7 +347,7 @@ def _download_stored(address: str, path: Path) -> None:
         raise OSError(str(error)) from None
 
 
-def _filesystem(address: str, allowed: AllowedSources | None) -> Any:
+def filesystem(address: str, allowed: AllowedSources | None) -> Any:
     """Return the fsspec file system of an address."""
     import fsspec
 
@@ -376,7 +376,7 @@ def _filesystem(address: str, allowed: AllowedSources | None) -> Any:
 
 
 @contextmanager
-def _remote_errors(address: str) -> Iterator[None]:
+def remote_errors(address: str) -> Iterator[None]:
     """Turn the errors of remote file systems into one clear error."""
     import aiohttp
 

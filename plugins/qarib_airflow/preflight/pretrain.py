@@ -12,6 +12,7 @@ from qarib_airflow.errors import is_for_good
 from qarib_airflow.forms.pretrain import read_params
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
 from qarib_airflow.preflight.deployment import allowed_sources, deployment_defaults
+from qarib_airflow.preflight.sources import preview_sources
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.errors import ConfigError, Faults
 from qarib_tasks.runs.prepare import prepare, prepare_training
@@ -27,7 +28,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
 
     Raises:
         ConfigError: a setting is invalid or missing, a source is not allowed, or disk space is short.
-        InputError: a source is missing or empty.
+        InputError: a source is missing or empty, or a sample of it cannot be read.
         StorageError: the bucket does not exist, or the connection cannot write to it.
         TpuError: no zone offers the TPU of the training.
     """
@@ -44,6 +45,8 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
             check_tpu(run, gcp_conn_id)
         with faults.kept():
             check_size(run)
+        with faults.kept():
+            preview_sources(run, allowed_sources())
     faults.raise_all(is_for_good)
     assert run
     save_settings(run)

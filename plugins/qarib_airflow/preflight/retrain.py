@@ -15,6 +15,7 @@ from airflow.sdk import Asset, CronDataIntervalTimetable
 from qarib_airflow.errors import is_for_good
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
 from qarib_airflow.preflight.deployment import allowed_sources, deployment_defaults, yaml_mapping
+from qarib_airflow.preflight.sources import preview_sources
 from qarib_airflow.publishing.assets import CORPUS
 from qarib_airflow.publishing.published import published_objects
 from qarib_tasks.config.loading import from_dict
@@ -57,7 +58,8 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
 
     Raises:
         ConfigError: a setting is invalid or missing, or a source is not allowed.
-        InputError: no promoted model exists, or objects of a dataset that is extended are missing.
+        InputError: no promoted model exists, or objects of a dataset that is extended are missing, or
+            a sample of the new text cannot be read.
         StorageError: the bucket does not exist, or the connection cannot write to it.
         TpuError: no zone offers the TPU of the training.
     """
@@ -82,6 +84,8 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
     faults = Faults()
     with faults.kept():
         check_size(run)
+    with faults.kept():
+        preview_sources(run, allowed_sources())
     with faults.kept():
         check_writable(run.config, gcp_conn_id)
         for earlier in run.earlier:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from qarib_tasks.corpus.reading.records import Reading, listed
 from qarib_tasks.errors import InputError
 
-log = logging.getLogger(__name__)
 _WORDS = 3  # more of them are no name of a column
 
 
@@ -24,19 +22,20 @@ def places_of(
         InputError: none of the text's columns exists, or the group's does not; a name is that of several.
     """
     source = reading.source
+    reading.columns = list(columns) if header else [str(number + 1) for number in range(len(columns))]
     places = [_place(reading, columns, name, "field", header) for name in source.fields]
     found = [place for place in places if place is not None]
     if not found:
         raise _missing(reading, columns, source.fields, header)
+    reading.column = reading.columns[found[0]]
     group = _place(reading, columns, source.group, "group", header) if source.group else None
     if source.group and group is None:
         raise _missing(reading, columns, [source.group], header)
     by_number = all(name not in columns for name in source.fields)
     if header and by_number and _is_data(columns):
-        log.warning(
-            "%s: the first row is taken for the names of the columns: %s. If it is text, set header to false",
-            reading.where,
-            listed(columns),
+        reading.warn(
+            f"the first row is taken for the names of the columns: {listed(columns)}. If it is text, set "
+            "header to false"
         )
     return found, group
 

@@ -7,6 +7,7 @@ import io
 import logging
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import IO, Any
@@ -35,6 +36,7 @@ class _Block:
     start: int
     lines: int
     text: str
+    size: int
 
 
 class _Lines:
@@ -70,7 +72,7 @@ class _Lines:
                 text, count = _LONE_RETURN.subn(_RETURN, text)
                 self.coded |= count > 0
             self._kept = [block for block in self._kept if block.start + block.lines > self.passed]
-            self._kept.append(_Block(self._count, lines, text))
+            self._kept.append(_Block(self._count, lines, text, len(data)))
             self._count += lines
             if sum(len(block.text) for block in self._kept) > LONGEST_RECORD + 2 * BLOCK:
                 raise csv.Error(f"the row is longer than {LONGEST_RECORD:,} characters")
@@ -85,6 +87,14 @@ class _Lines:
         for _ in islice(lines, self.passed - blocks[0].start):
             pass
         return "".join([lines.read(), *(block.text for block in blocks[1:])])
+
+    def held(self) -> int:
+        """Return the number of bytes that belong to later lines than have passed, about."""
+        return sum(
+            int(block.size * min(1.0, left / block.lines))
+            for block in self._kept
+            if (left := block.start + block.lines - self.passed) > 0
+        )
 
     def _cut(self) -> Iterator[bytes]:
         """Yield blocks that end where a line does. The end of the first line decides what ends a line."""
@@ -134,6 +144,11 @@ def read_csv(reading: Reading, stream: IO[bytes]) -> Batches:
     layout = layout_of(reading.source, delimiter, sample, complete and len(sample) == len(lines) - above)
     if not layout.first:
         return
+    reading.dialect = str(layout)
+    if reading.detailed:
+        with suppress(csv.Error):  # It is found again, with its line.
+            rows = layout.dialect.reader(sample)
+            reading.examples = next(islice(rows, int(reading.source.header), None), ())
     first: Iterable[str] = lines[above:]
     if layout.dialect.quote is None and layout.dialect.escape == "\\":
         source.coded = True
@@ -206,6 +221,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                 size += len(text) + 1
                 if size > _BATCH:
                     reading.counts["line"] = last
+                    reading.held = source.held()
                     yield lines
                     lines, size = [], 0
             break

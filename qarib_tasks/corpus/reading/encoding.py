@@ -65,6 +65,7 @@ class _Text(io.RawIOBase):
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
+        self._reading.given += count
         return count
 
     def _read(self) -> bytes:
@@ -132,7 +133,7 @@ def _encoding_of(reading: Reading, head: bytes) -> tuple[str, int]:
     _, undecodable = Decoder("utf-8").decode(head)
     letters = len(head) - len(head.translate(None, bytes(range(128, 256))))
     if letters >= 20 and not undecodable:
-        log.warning("%s: read as UTF-8, which it is, instead of %s", reading.where, named)
+        reading.warn(f"read as UTF-8, which it is, instead of {named}")
         return "utf-8", 0
     return named, 0
 
@@ -162,9 +163,8 @@ def _check_text(reading: Reading, head: bytes) -> None:
     lines = decoded(head[:_SAMPLE])[0].splitlines()[:200]
     if mistake := mistaken_decoding(lines):
         used, right = mistake
-        log.warning(
-            "%s: the text was damaged earlier: %s was read as %s and saved again. To repair it: "
-            "iconv -f UTF-8 -t %s FILE > REPAIRED%s",
-            reading.where, right.upper(), used.upper(), used,
-            "" if right == "utf-8" else f", and set `encoding: {right}`",
-        )  # fmt: skip
+        then = "" if right == "utf-8" else f", and set `encoding: {right}`"
+        reading.warn(
+            f"the text was damaged earlier: {right.upper()} was read as {used.upper()} and saved again. To "
+            f"repair it: iconv -f UTF-8 -t {used} FILE > REPAIRED{then}"
+        )

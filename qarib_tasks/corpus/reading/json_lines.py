@@ -225,6 +225,10 @@ def _lines_of_record(reading: Reading, documents: Documents, record: object, num
         reading.unreadable(f"{type(record).__name__} instead of an object with fields", number)
         return []
     source = reading.source
+    if reading.detailed and not reading.columns:
+        names = _names(record)
+        reading.columns, reading.examples = names, [field_of(record, name) for name in names]
+        reading.column = next((name for name in source.fields if field_of(record, name) is not None), "")
     text = text_of(record, source.fields)
     if text is None or isinstance(text, dict):
         what, do = _fault(record, text, source.fields)
@@ -286,15 +290,22 @@ def _has(record: object, name: str) -> bool:
     return isinstance(inner, dict) and last in inner
 
 
-def _texts(record: Mapping[str, Any], above: str = "", depth: int = 3) -> list[str]:
+def _texts(record: Mapping[str, Any]) -> list[str]:
     """Return the names of the fields that hold text."""
-    names: list[str] = []
+    return [name for name, value in _fields(record) if isinstance(value, str)]
+
+
+def _names(record: Mapping[str, Any]) -> list[str]:
+    """Return the names of the fields that hold a value."""
+    return [name for name, _ in _fields(record)]
+
+
+def _fields(record: Mapping[str, Any], above: str = "", depth: int = 3) -> Iterator[tuple[str, object]]:
     for name, value in record.items():
-        if isinstance(value, str):
-            names.append(above + name)
-        elif isinstance(value, dict) and depth > 1:
-            names += _texts(value, f"{above}{name}.", depth - 1)
-    return names
+        if not isinstance(value, dict):
+            yield above + name, value
+        elif depth > 1:
+            yield from _fields(value, f"{above}{name}.", depth - 1)
 
 
 def _form_of_pandas(record: Mapping[str, Any]) -> str:

@@ -60,6 +60,7 @@ _FORMATS = {
 _TABLES = ("parquet", "arrow")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".zstd")
 _ENDINGS_OF_PACKED = (*_COMPRESSED, ".zip", ".tar", ".tgz")
+_UNKNOWN_SIZE = 1 << 40
 _MOST_LAYERS = 5  # archives and compressions in each other
 _MOSES = ("*.ar", "*.ar[_-]??")  # Arabic, and that of a country
 _DAMAGED = (
@@ -90,14 +91,14 @@ class _File:
         where: the path of the file, with the names of members.
         stream: positioned at its start.
         size: the number of its bytes, if known.
-        layers: the number of archives and compressions that it is in.
+        packed: the archives and compressions that it is in, the outermost first.
         on_disk: whether the stream can be read in any order.
     """
 
     where: str
     stream: io.BufferedReader
     size: int | None
-    layers: int = 0
+    packed: tuple[str, ...] = ()
     on_disk: bool = False
 
 
@@ -117,13 +118,34 @@ def read(
             line), or more than `skip_at_most` records are unreadable.
     """
     findings = findings or Findings()
+    size = path.stat().st_size
+    with path.open("rb", buffering=BLOCK) as stream:
+        yield from read_stream(
+            source, cast(io.BufferedReader, stream), size, where, counts, findings, on_disk=True
+        )
+
+
+def read_stream(
+    source: SourceConfig,
+    stream: io.BufferedReader,
+    size: int,
+    where: str,
+    counts: Counter[str],
+    findings: Findings,
+    *,
+    on_disk: bool,
+) -> Batches:
+    """Yield the lines of a stream, as `read` does for a file.
+
+    Args:
+        size: its bytes; 0 if that is unknown.
+        on_disk: whether the stream can be read in any order.
+    """
     if is_harmless(where):
         _leave_out(findings, where, "a file of the system")
         return
-    size = path.stat().st_size
-    with path.open("rb", buffering=BLOCK) as stream:
-        file = _File(where, cast(io.BufferedReader, stream), size, on_disk=True)
-        yield from _FileReader(source, counts, findings, Allowance(size, where)).read(file)
+    file = _File(where, stream, size or None, on_disk=on_disk)
+    yield from _FileReader(source, counts, findings, Allowance(size or _UNKNOWN_SIZE, where)).read(file)
 
 
 def _leave_out(findings: Findings, where: str, why: str) -> None:
@@ -147,7 +169,7 @@ class _FileReader:
                 _leave_out(self.findings, file.where, "empty")
                 return
             packed = compression_of(head)
-            if file.layers == 0 and source.compression != "auto":
+            if not file.packed and source.compression != "auto":
                 if packed and source.compression == "none":
                     raise InputError(
                         f"not text, but {packed}",
@@ -155,7 +177,7 @@ class _FileReader:
                         do="Set `compression: auto`, or unpack the file",
                     )
                 packed = source.compression if source.compression != "none" else ""
-            if packed and file.layers == _MOST_LAYERS:
+            if packed and len(file.packed) == _MOST_LAYERS:
                 raise InputError(
                     f"more than {_MOST_LAYERS} archives and compressions in each other",
                     where=file.where,
@@ -165,7 +187,7 @@ class _FileReader:
                 yield from self._members(file, packed)
             elif packed:
                 stream = limited(unpacked(file.stream, packed), self.allowance)
-                yield from self.read(_File(file.where, stream, None, file.layers + 1))
+                yield from self.read(_File(file.where, stream, None, (*file.packed, packed)))
             else:
                 if name := binary_name(head):
                     raise refusal(name, file.where)
@@ -192,7 +214,8 @@ class _FileReader:
         for member in members(stream, file.where, wanted):
             found += 1
             inner = limited(member.stream, self.allowance)
-            yield from self.read(_File(f"{file.where}/{member.name}", inner, member.size, file.layers + 1))
+            layers = (*file.packed, packed)
+            yield from self.read(_File(f"{file.where}/{member.name}", inner, member.size, layers))
             yield [""]
         if not found and not seen:
             _leave_out(self.findings, file.where, "an archive without files")
@@ -215,7 +238,10 @@ class _FileReader:
                 where=file.where,
                 do="Set `format: auto`",
             )
-        reading = Reading(source, file.where, self.counts, form, size=file.size)
+        reading = Reading(source, file.where, self.counts, form, size=file.size, packed=file.packed)
+        if self.findings.readings is not None:
+            reading.detailed = True
+            self.findings.readings.append(reading)
         self.counts["line"] = 0
         try:
             if form in _TABLES:
@@ -257,7 +283,7 @@ def _format_by_name(file: _File) -> str:
     endings = [ending.lower() for ending in PurePosixPath(file.where).suffixes]
     if endings and endings[-1] in _ENDINGS_OF_PACKED:
         ending = endings.pop()
-        if file.layers == 0:
+        if not file.packed:
             log.info("%s: not compressed, although its name ends with %s", file.where, ending)
     return _FORMATS.get(endings[-1], "text") if endings else "text"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from qarib_tasks.corpus.content.decoding import decoded
 from qarib_tasks.corpus.content.guessing import likely_encoding, wrong_lines
 from qarib_tasks.errors import InputError
 
+log = logging.getLogger(__name__)
 LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory
 LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
 _MOST_FILES = 100  # that a manifest lists
@@ -28,10 +30,12 @@ class Findings:
     Attributes:
         left_out: why a file, or a member of an archive, is not read.
         undecodable: how many bytes were replaced.
+        readings: the state of reading each file and member, for a preview; None if it is not wanted.
     """
 
     left_out: dict[str, str] = field(default_factory=dict)
     undecodable: dict[str, int] = field(default_factory=dict)
+    readings: list[Reading] | None = None
 
     def figures(self) -> dict[str, object]:
         """Return statistics for a manifest, none if nothing is said."""
@@ -59,6 +63,16 @@ class Reading:
         passed: the number of bytes that were read.
         ended: whether `passed` is all.
         replaced: the number of bytes that could not be decoded.
+        packed: the compressions and archives that the file is in, the outermost first.
+        detailed: whether `examples` is wanted.
+        dialect: how the columns of delimited text are separated.
+        columns: the names of the columns or fields of the first record; without a header, their numbers.
+        column: the one that holds the text.
+        examples: the first value of each column.
+        warnings: what the user must be told about the file.
+        given: the number of bytes of text that the reader was given.
+        held: the number of them that it has not yielded lines of yet.
+        share: the share of the rows whose lines were yielded, of a table.
     """
 
     source: SourceConfig
@@ -70,6 +84,21 @@ class Reading:
     passed: int = 0
     ended: bool = False
     replaced: int = 0
+    packed: tuple[str, ...] = ()
+    detailed: bool = False
+    dialect: str = ""
+    columns: Sequence[str] = ()
+    column: str = ""
+    examples: Sequence[object] = ()
+    warnings: list[str] = field(default_factory=list)
+    given: int = 0
+    held: int = 0
+    share: float | None = None
+
+    def warn(self, text: str) -> None:
+        """Tell the user something about the file."""
+        log.warning("%s: %s", self.where, text)
+        self.warnings.append(text)
 
     def unreadable(self, what: str, number: int, do: str = "Correct the record") -> None:
         """Count a record that cannot be read.

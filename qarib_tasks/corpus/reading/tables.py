@@ -69,9 +69,13 @@ def _wanted(reading: Reading, schema: Any) -> tuple[list[_Column], _Column | Non
 
 
 def _lines_of_batches(
-    reading: Reading, batches: Iterable[Any], wanted: list[_Column], group: _Column | None
+    reading: Reading, batches: Iterable[Any], wanted: list[_Column], group: _Column | None, rows: int = 0
 ) -> Batches:
-    """Yield the lines of pyarrow's record batches."""
+    """Yield the lines of pyarrow's record batches.
+
+    Args:
+        rows: in all of them; 0 if that is unknown.
+    """
     documents, number = Documents(reading), 0
     for batch in batches:
         for start in range(0, batch.num_rows, ROWS):
@@ -84,7 +88,13 @@ def _lines_of_batches(
                 text = next((value for value in row if value is not None), None)
                 lines += documents.lines(text, each, number)
             reading.counts["line"] = number
+            reading.share = number / rows if rows else None
             yield lines
+
+
+def _show_first(reading: Reading, batches: Iterable[Any], schema: Any) -> None:
+    if batch := next((batch for batch in batches if batch.num_rows), None):
+        reading.examples = [column.of(batch.slice(0, 1))[0].as_py() for column in _columns(schema)]
 
 
 def read_parquet(reading: Reading, raw: IO[bytes]) -> Batches:
@@ -94,8 +104,10 @@ def read_parquet(reading: Reading, raw: IO[bytes]) -> Batches:
     with pyarrow.parquet.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20) as table:
         wanted, group = _wanted(reading, table.schema_arrow)
         names = [column.path for column in (*wanted, *filter(None, [group]))]
+        if reading.detailed:
+            _show_first(reading, table.iter_batches(1, use_threads=False), table.schema_arrow)
         batches = table.iter_batches(ROWS, columns=names, use_threads=False)
-        yield from _lines_of_batches(reading, batches, wanted, group)
+        yield from _lines_of_batches(reading, batches, wanted, group, table.metadata.num_rows)
 
 
 def read_arrow(reading: Reading, raw: IO[bytes]) -> Batches:
@@ -113,6 +125,9 @@ def read_arrow(reading: Reading, raw: IO[bytes]) -> Batches:
             wanted, group = _wanted(reading, table.schema)
             names = {column.name for column in (*wanted, *filter(None, [group]))}
             used = [place for place, name in enumerate(table.schema.names) if name in names]
+            if reading.detailed:
+                some = map(table.get_batch, range(table.num_record_batches)) if is_file else table
+                _show_first(reading, some, table.schema)
         stream.seek(0)
         with opened(stream, options=pyarrow.ipc.IpcReadOptions(included_fields=used)) as table:
             batches = map(table.get_batch, range(table.num_record_batches)) if is_file else table

@@ -1,0 +1,69 @@
+"""Signs in a sample of texts that they are not the text that was meant, such as numbers or labels."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from qarib_tasks.corpus.characters import ARABIC_LETTERS
+from qarib_tasks.corpus.content.guessing import arabic_score
+
+MOST = 0.9  # share of the values, from which they are said to be of a kind
+_FEW = 20  # values that show nothing
+_REPEATED = 0.1  # share of different values, below which they are labels
+_ARABIC = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in ARABIC_LETTERS) + "]")
+_IN_DATES = re.compile(
+    r"\b(?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b"
+    r"|\b(?:[ap]m|utc|gmt|[a-z]{1,3}t)\b|(?<=\d)[tz]",
+    re.IGNORECASE,
+)
+_LETTER = re.compile(r"[^\W\d_]")
+_DIGIT = re.compile(r"\d")
+_SHOWN = 3
+
+
+def doubts(values: Sequence[str]) -> list[str]:
+    """Return what is suspicious about texts.
+
+    Args:
+        values: a sample of lines, none empty.
+    """
+    if not values:
+        return []
+    total, found = len(values), []
+    numbers = sum(map(_is_number, values))
+    arabic = sum(_ARABIC.search(value) is not None for value in values)
+    words = sum(len(value.split()) == 1 for value in values)
+    different = Counter(values)
+    if numbers >= MOST * total:
+        found.append(f"{_of(numbers, total)} are numbers or dates")
+    elif words >= MOST * total:
+        found.append(f"{_of(words, total)} are one word")
+    if len(different) < _REPEATED * total and total >= _FEW:
+        most = ", ".join(text[:30] for text, _ in different.most_common(_SHOWN))
+        found.append(f"{total:,} lines have {len(different):,} different values, mostly {most}")
+    if not arabic:
+        found.append(f"no line of {total:,} has Arabic letters")
+    elif arabic < (1 - MOST) * total:
+        found.append(f"only {_of(arabic, total)} have Arabic letters")
+    return found
+
+
+def _is_number(value: str) -> bool:
+    return bool(_DIGIT.search(value)) and not _LETTER.search(_IN_DATES.sub("", value))
+
+
+def _of(number: int, total: int) -> str:
+    return f"{number:,} of {total:,} lines"
+
+
+def most_arabic(names: Sequence[str], examples: Sequence[object]) -> str:
+    """Return the column whose example looks most like a sentence in Arabic; "" if none does."""
+    best, merit = "", 0.0
+    for name, example in zip(names, examples, strict=False):
+        if isinstance(example, str) and len(example.split()) > 1 and arabic_score(example) > 0:
+            value = arabic_score(example) * min(len(example), 200)
+            if value > merit:
+                best, merit = name, value
+    return best
