@@ -1,14 +1,20 @@
-"""Collecting from a few files, and the inputs of `tests/data/cases`."""
+"""Collecting from a few files, previews, and the inputs of `tests/data/cases`."""
 
 from __future__ import annotations
 
+import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
+
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.collect import collect
+from qarib_tasks.corpus.preview.preview import Preview, preview
 from qarib_tasks.corpus.reading.read import read
 
 HELDOUT_SHARE = 0.3
@@ -45,3 +51,33 @@ def lines_of(path: Path, counts: Counter[str] | None = None, **settings: Any) ->
     source = from_dict(SourceConfig, {"name": "s", "path": str(path), **settings})
     counts = Counter() if counts is None else counts
     return [line for batch in read(source, path, str(path), counts) for line in batch if line]
+
+
+_WORDS = " ".join(SENTENCES).split()
+
+
+def seen(
+    path: Path | str, *, seconds: float = 30, cleaning: dict[str, Any] | None = None, **settings: Any
+) -> Preview:
+    values = {"sources": [{"name": "s", "path": str(path), **settings}], **(cleaning or {})}
+    config = from_dict(CollectConfig, values)
+    return preview(config, config.sources[0], seconds=seconds)
+
+
+def sentences(count: int, seed: int = 7) -> list[str]:
+    chance = random.Random(seed)
+    return [" ".join(chance.choices(_WORDS, k=chance.randint(3, 25))) for _ in range(count)]
+
+
+def as_text(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def as_json(lines: list[str]) -> bytes:
+    return "".join(json.dumps({"id": 7, "text": line}) + "\n" for line in lines).encode()
+
+
+def as_parquet(lines: list[str]) -> bytes:
+    out = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(pa.table({"id": range(len(lines)), "text": lines}), out, row_group_size=5000)
+    return out.getvalue().to_pybytes()

@@ -46,7 +46,7 @@ def preview_sources(run: Run, allowed: AllowedSources, seconds: float = SECONDS)
             late += [each.name for each in sources[number:]]
             break
         # A source that is slow leaves time for the next ones.
-        most = max(_LEAST, min(left, 2 * left / (len(sources) - number)))
+        most = max(_LEAST, left / (len(sources) - number))
         with faults.kept():
             if result := _in_time(run.config.collect, source, files[source.name], allowed, most):
                 found.append(result)

@@ -17,6 +17,7 @@ from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.preview.doubts import doubts, most_arabic
+from qarib_tasks.corpus.preview.pace import Pace, share_of_sample, share_read
 from qarib_tasks.corpus.preview.stream import Beginning, EnoughError, beginning
 from qarib_tasks.corpus.reading.read import read_stream
 from qarib_tasks.corpus.reading.records import Findings, Reading
@@ -160,7 +161,7 @@ class _Sample:
             for number, file in enumerate(self._ordered(files)):
                 spread = min(_SPREAD, len(files)) - number if not self._source.limit else 1
                 most = max(0, SAMPLE_LINES - self._size) // max(1, spread)
-                if not most or time.monotonic() > deadline or self._stopped:
+                if (not most and number >= _SPREAD) or time.monotonic() > deadline or self._stopped:
                     self._all = False
                     break
                 if allowed:
@@ -192,15 +193,17 @@ class _Sample:
     ) -> None:
         readings = self._findings.readings
         assert readings is not None
-        start, before, first = time.monotonic(), self._size, len(readings)
-        complete = False
+        before, first = self._size, len(readings)
+        complete, share, pace = False, 1.0, Pace()
         with beginning(file, deadline, allowed) as (stream, raw):
             try:
                 with closing(self._batches(file, stream, raw)) as batches:
                     for lines in batches:
                         self._take(lines)
                         writer.write(self._cleaner.clean(lines))
+                        pace.add(lines)
                         if writer.full or self._size - before >= most or time.monotonic() > deadline:
+                            share = 1.0 if writer.full else share_of_sample(batches, readings[first:], raw)
                             break
                     else:
                         complete = True
@@ -209,12 +212,12 @@ class _Sample:
             used = float(file.bytes or raw.passed)
             if not complete:
                 self._all = False
-                used *= _share(raw, file.bytes, readings[first:])
+                used *= share * share_read(raw, file.bytes, readings[first:])
         writer.write([""])
         self._take([""])
         self._files_read += 1
         self._used += used
-        self._seconds += time.monotonic() - start
+        self._seconds += pace.seconds
         del readings[_MOST_READINGS:]
 
     def _batches(self, file: SourceFile, stream: io.BufferedReader, raw: Beginning) -> Any:
@@ -317,20 +320,6 @@ class _Sample:
         best = most_arabic(first.columns, first.examples)
         other = f" `field: {best}` looks like text" if best and best != first.column else ""
         return f"Is {first.column!r} the right column?{other}"
-
-
-def _share(raw: Beginning, size: int, readings: Sequence[Reading]) -> float:
-    """Return the share of a file whose lines were yielded, about."""
-    if not readings:
-        return 1.0
-    last = readings[-1]
-    if last.share is not None and not last.packed:
-        return last.share
-    # The reader is given more than it has yielded lines of, and the decoder reads ahead.
-    passed = sum(reading.passed for reading in readings)
-    used = sum(reading.given - reading.held if reading.given else reading.passed for reading in readings)
-    ahead = used / passed if passed else 1.0
-    return ahead * min(1.0, raw.passed / size) if size else 1.0
 
 
 def _kept(dropped: int, total: int) -> float:

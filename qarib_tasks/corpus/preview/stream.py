@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from qarib_tasks.corpus.allowed import AllowedSources
-from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.sources import SourceFile, filesystem, remote_errors
 from qarib_tasks.storage.bucket import default_client
 
+_BUFFER = 1 << 16
 _RANGE = 1 << 20  # bytes that are requested at once
 MOST_REMOTE = 64 << 20  # bytes of a remote file that are downloaded for a preview
 
@@ -28,17 +28,18 @@ class Beginning(io.RawIOBase):
         passed: the number of bytes that were read.
     """
 
-    def __init__(self, file: SourceFile, stream: Any, deadline: float) -> None:
+    def __init__(self, file: SourceFile, stream: Any, deadline: float, in_any_order: bool) -> None:
         self.passed = 0
         self._file = file
         self._stream = stream
         self._deadline = deadline
+        self._in_any_order = in_any_order
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
-        return bool(self._stream.seekable())
+        return self._in_any_order
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
         return int(self._stream.seek(place, whence))
@@ -59,19 +60,26 @@ class Beginning(io.RawIOBase):
         return len(data)
 
 
-def _opened(file: SourceFile, allowed: AllowedSources | None) -> Any:
-    """Open a file where it is, without a buffer or with a small one."""
+def _opened(file: SourceFile, allowed: AllowedSources | None) -> tuple[Any, bool]:
+    """Open a file where it is; return it, and whether it can be read in any order."""
     if file.path is not None:
-        return io.FileIO(file.address)
+        return io.FileIO(file.address), True
     with _errors(file):
         if file.address.startswith("gs://"):
             from google.cloud.storage import Blob
 
             # As it is stored: Cloud Storage would unpack an object with Content-Encoding.
             blob = Blob.from_uri(file.address, default_client())
-            return blob.open("rb", chunk_size=_RANGE, raw_download=True)
+            return blob.open("rb", chunk_size=_RANGE, raw_download=True), True
         system = filesystem(file.address, allowed)
-        return system.open(file.address, block_size=_RANGE, cache_type="readahead")
+        if file.bytes > _RANGE:
+            stream = system.open(file.address, block_size=_RANGE, cache_type="readahead", size=file.bytes)
+            with suppress(ValueError):  # The server does not send parts of a file.
+                stream.seek(file.bytes - 1)
+                stream.read(1)
+                stream.seek(0)
+                return stream, True
+        return system.open(file.address, block_size=0), False
 
 
 @contextmanager
@@ -85,7 +93,7 @@ def _errors(file: SourceFile) -> Iterator[None]:
     with remote_errors(file.address):
         try:
             yield
-        except (GoogleAPIError, GoogleAuthError) as error:
+        except (GoogleAPIError, GoogleAuthError, ValueError) as error:
             raise OSError(str(error)) from None
 
 
@@ -103,6 +111,7 @@ def beginning(
     Raises:
         StorageError: a remote file cannot be read; reading can raise it too.
     """
-    with _opened(file, allowed) as stream:
-        raw = Beginning(file, stream, deadline)
-        yield io.BufferedReader(raw, BLOCK), raw
+    stream, in_any_order = _opened(file, allowed)
+    with stream:
+        raw = Beginning(file, stream, deadline, in_any_order)
+        yield io.BufferedReader(raw, _BUFFER), raw

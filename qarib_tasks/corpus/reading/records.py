@@ -69,7 +69,7 @@ class Reading:
         columns: the names of the columns or fields of the first record; without a header, their numbers.
         column: the one that holds the text.
         examples: the first value of each column.
-        warnings: what the user must be told about the file.
+        warnings: what the user must know about the file.
         given: the number of bytes of text that the reader was given.
         held: the number of them that it has not yielded lines of yet.
         share: the share of the rows whose lines were yielded, of a table.

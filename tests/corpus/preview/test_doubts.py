@@ -1,0 +1,38 @@
+"""Texts that are probably not what was meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from qarib_tasks.corpus.preview.doubts import doubts, most_arabic
+from tests.support.collecting import SENTENCES
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            [str(number) for number in range(100)],
+            ["100 of 100 lines are numbers", "no line of 100 has Arabic"],
+        ),
+        (["٣٫٥", "12:30", "-7"] * 2, ["6 of 6 lines are numbers"]),
+        (["2020-01-01T10:00:00Z", "Mon Apr 06 22:19:45 PDT 2009"], ["2 of 2 lines are numbers or dates"]),
+        (["سلبي", "إيجابي"] * 50, ["100 of 100 lines are one word", "have 2 different values, mostly سلبي"]),
+        ([f"@user{number}" for number in range(30)], ["30 of 30 lines are one word", "no line of 30"]),
+        ([f"A sentence in English {number}" for number in range(30)], ["no line of 30 has Arabic letters"]),
+        ([*(f"English {number}" for number in range(30)), "عربي نص"], ["only 1 of 31 lines have Arabic"]),
+        (SENTENCES, []),
+        ([f"{number} {line}" for number, line in enumerate(SENTENCES * 3)], []),
+        ([], []),
+    ],
+)
+def test_doubts(values: list[str], said: list[str]) -> None:
+    found = "; ".join(doubts(values))
+    assert all(part in found for part in said), found
+    assert bool(found) == bool(said)
+
+
+def test_the_column_with_text_is_found() -> None:
+    names = ["id", "label", "tweet", "user"]
+    assert most_arabic(names, ["1", "سلبي", SENTENCES[0], "some one"]) == "tweet"
+    assert most_arabic(names, [1, None, "English text", b"x"]) == ""
