@@ -35,7 +35,7 @@ def places_of(
     if header and by_number and _is_data(columns):
         reading.warn(
             f"the first row is taken for the names of the columns: {listed(columns)}. If it is text, set "
-            "`header: false`"
+            "header to false"
         )
     return found, group
 
