@@ -44,7 +44,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.answer()
 
     def answer(self) -> None:
-        kind = self.path.strip("/").partition(".")[0]
+        kind = self.path.strip("/").partition("?")[0].partition(".")[0]
         if kind.startswith("status"):
             self.send_response(int(kind.removeprefix("status")))
             self.send_header("Content-Length", "0")
@@ -55,12 +55,14 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
         else:
+            bodies = {"packed": gzip.compress(BODY, mtime=0), "login": b"<!DOCTYPE html><html>Log in"}
+            body = bodies.get(kind, BODY)
             self.send_response(200)
-            self.send_header("Content-Length", str(len(BODY)))
+            self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", '"one"')
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(BODY[: len(BODY) // 2] if kind == "short" else BODY)
+                self.wfile.write(body[: len(body) // 2] if kind == "short" else body)
                 self.close_connection = kind == "short"
 
     def log_message(self, *arguments: Any) -> None:
@@ -93,6 +95,12 @@ def test_a_file_of_a_web_server_is_fetched_once_and_checked(server: str, tmp_pat
     copy.write_bytes(b"damaged")
     assert fetched(f"{server}/good.txt", tmp_path).encode() == BODY
     assert Server.requests == ["/good.txt"] * 2
+
+
+def test_what_a_web_server_serves_is_what_its_bytes_say(server: str, tmp_path: Path) -> None:
+    assert fetched(f"{server}/packed?id=7", tmp_path).encode() == BODY
+    with pytest.raises(InputError, match=f"{server}/login: not plain text, but an HTML page"):
+        fetched(f"{server}/login?token=secret", tmp_path)
 
 
 def test_a_checksum_that_is_given_must_be_right(server: str, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ _COMPRESSIONS = (
     (b"\x28\xb5\x2f\xfd", "zst"),
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
+    (b"PK\x07\x08", "zip"),
 )
 # Signatures of formats that hold no text lines: (offset, bytes, name).
 _BINARY: tuple[tuple[int, bytes, str], ...] = (
@@ -78,6 +79,8 @@ _BINARY: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89LZO\x00", "an lzop file"),
     (0, b"\xff\x06\x00\x00sNaPpY", "a Snappy file"),
     (0, b"\x1f\x9d", "a file of the program compress (.Z)"),
+    (0, b"x\x9c", "data that zlib compressed"),
+    (0, b"x\xda", "data that zlib compressed"),
     (0, b"\x1f\xa0", "a file of the program compress (.Z)"),
     (0, b"MSCF\x00", "a cabinet archive"),
     (0, b"!<arch>\n", "an ar archive or Debian package"),
@@ -135,12 +138,12 @@ _MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
 _ARTICLE = re.compile(rb"\s*<doc\s[^>\n]*\b(?:id|url|title)=[^>\n]*>")  # of WikiExtractor
 _HARMLESS = (
     "._*", ".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Desktop.ini", ".directory", "Icon\r",
-    "_SUCCESS", "_committed*", "_started*", "_metadata", "_common_metadata", "*.crc",
+    "_SUCCESS", "_committed*", "_started*", "_metadata", "_common_metadata", ".*.crc",
     ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".nfs*", "~$*",
 )  # fmt: skip
 _HARMLESS_FOLDERS = {
     "__MACOSX", ".Trashes", ".Spotlight-V100", ".fseventsd", "$RECYCLE.BIN", "System Volume Information",
-    "@eaDir", "_delta_log", "_temporary", "lost+found",
+    "@eaDir", "_delta_log",
 }  # fmt: skip
 
 

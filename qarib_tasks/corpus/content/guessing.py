@@ -60,15 +60,26 @@ def likely_encoding(sample: bytes) -> str:
     The detector of charset-normalizer is right about most scripts, but confuses the encodings of Arabic.
     """
     sample = sample[:_SAMPLE]
-    scores = {encoding: arabic_score(decoded(sample, encoding)[0]) for encoding in _CANDIDATES}
-    scores["cp864"] -= 0.1  # It has most letters where ISO-8859-6 has them, too, and is rare.
-    best = max(scores, key=scores.__getitem__)
-    if scores[best] > _SURE:
+    best, score = _best(sample)
+    if score > _SURE:
         return best
     from charset_normalizer import from_bytes
 
     found = from_bytes(sample).best()
     return found.encoding.replace("_", "-") if found else ""
+
+
+def better_encoding(sample: bytes, named: str) -> str:
+    """Return the encoding in which a text is Arabic, if it is not in the one that is named; otherwise ""."""
+    sample = sample[:_SAMPLE]
+    best, score = _best(sample)
+    return best if score > _SURE > arabic_score(decoded(sample, named)[0]) else ""
+
+
+def _best(sample: bytes) -> tuple[str, float]:
+    scores = {encoding: arabic_score(decoded(sample, encoding)[0]) for encoding in _CANDIDATES}
+    scores["cp864"] -= 0.1  # It has most letters where ISO-8859-6 has them, too, and is rare.
+    return max(scores.items(), key=lambda item: item[1])
 
 
 def wrong_lines(data: bytes) -> tuple[bytes, bool]:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from qarib_tasks.corpus.content.decoding import Decoder, decoded, is_utf8, marked_encoding
 from qarib_tasks.corpus.content.decompression import BLOCK
-from qarib_tasks.corpus.content.guessing import likely_encoding, mistaken_decoding
+from qarib_tasks.corpus.content.guessing import better_encoding, likely_encoding, mistaken_decoding
 from qarib_tasks.corpus.reading.records import HEAD, Reading
 from qarib_tasks.errors import InputError
 
@@ -23,6 +23,7 @@ _HELD = re.compile(rb"(?:\xef\xbb?|\x1a+)\Z")
 _SAMPLE = 1 << 15  # bytes in which text that was decoded wrongly is looked for
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 _CONTROL_SHARE = 0.0001  # of the first megabyte's bytes
+_LETTERS = 20  # outside ASCII, which show the encoding
 _BINARY_SHARE = 0.01  # from which not even `encoding_errors: replace` helps
 
 
@@ -132,9 +133,11 @@ def _encoding_of(reading: Reading, head: bytes) -> tuple[str, int]:
     # Text in another encoding is never valid UTF-8, except for a few letters between ASCII.
     _, undecodable = Decoder("utf-8").decode(head)
     letters = len(head) - len(head.translate(None, bytes(range(128, 256))))
-    if letters >= 20 and not undecodable:
+    if letters >= _LETTERS and not undecodable:
         reading.warn(f"read as UTF-8, which it is, instead of {named}")
         return "utf-8", 0
+    if letters >= _LETTERS and (likely := better_encoding(head, named)):
+        reading.warn(f"read as {named}, but its encoding is probably {likely}")
     return named, 0
 
 

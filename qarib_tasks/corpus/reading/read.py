@@ -176,7 +176,9 @@ class _FileReader:
                         where=file.where,
                         do="Set `compression: auto`, or unpack the file",
                     )
-                packed = source.compression if source.compression != "none" else ""
+                # A tar archive can be compressed.
+                if source.compression != "tar" or packed not in ("gz", "bz2", "xz", "zst"):
+                    packed = source.compression if source.compression != "none" else ""
             if packed and len(file.packed) == _MOST_LAYERS:
                 raise InputError(
                     f"more than {_MOST_LAYERS} archives and compressions in each other",

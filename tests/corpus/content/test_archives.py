@@ -97,6 +97,7 @@ def test_a_tar_in_every_compression_whatever_its_name(tmp_path: Path, pack: Call
     )
     # In the archive's order.
     assert lines_of(path) == ["second", "first", "third"]
+    assert lines_of(path, compression="tar") == ["second", "first", "third"]
     assert lines_of(path, member="*.jsonl") == ["first"]
     assert lines_of(path, member="[bc].*") == ["second", "third"]
     refused(path, r"no member '\*\.fr'", member="*.fr")

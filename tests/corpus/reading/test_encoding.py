@@ -80,6 +80,18 @@ def test_utf8_is_never_read_as_another_encoding(tmp_path: Path, caplog: pytest.L
     assert lines_of(path, encoding="cp1252") == ["ok Ø§ ok"]
 
 
+def test_a_wrong_name_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.txt"
+    for right, wrong in (("iso-8859-6", "windows-1256"), ("windows-1256", "iso-8859-1"), ("cp720", "cp1252")):
+        path.write_bytes(TEXT.encode(right))
+        caplog.clear()
+        lines_of(path, encoding=wrong, encoding_errors="replace")
+        assert f"{path}: read as {wrong}, but its encoding is probably {right}" in caplog.text
+        caplog.clear()
+        assert lines_of(path, encoding=right) == SENTENCES
+        assert caplog.text == ""
+
+
 def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for encoding in ("utf-16-le", "utf-16-be"):
