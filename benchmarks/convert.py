@@ -28,6 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 from make_tweets import Tweets
 
 from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.storage.manifest import manifest_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 from tests.support.oracle_pretraining_data import Wordpieces, create_instances, load_tables, read_documents
 
@@ -115,7 +116,7 @@ def main() -> None:
         for cores in (1, 2):
             out = folder / f"{cores}.tfrecord"
             seconds, cpu, memory = convert(shard, vocab, out, cores)
-            statistics = json.loads(out.with_suffix(".json").read_text())["statistics"]
+            statistics = json.loads(manifest_of(out).read_text())["statistics"]
             rate = statistics["lines"] / seconds
             fast = fast or rate
             print(

@@ -143,11 +143,6 @@ class DatasetLayout:
         return self.root / PREVIEW
 
     @property
-    def report(self) -> Path:
-        """The page about the corpus, beside `data`."""
-        return self.data.with_name(REPORT)
-
-    @property
     def heldout(self) -> Path:
         return self.root / HELDOUT
 

@@ -1,7 +1,7 @@
 """The steps of a run, bound to the run's files. The tasks of the DAG and `qarib run` call these functions.
 
 Every function is idempotent. If you call it again after it finished, or after it was killed at any instant,
-it keeps the complete files and redoes only the rest.
+it keeps the complete files and redoes only the rest. The folder of a dataset is ours (`adopt`).
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -
 
 
 def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
-    """Sources → `data.txt`, `heldout/data.txt` and `report.html`."""
+    """Sources → `data.txt`, `heldout/data.txt` and a page about them."""
     if run.first_step != "collect":
-        return Manifest.read(manifest_of(run.dataset.data))
+        return Manifest.complete(manifest_of(run.dataset.data))
     manifest = collect_step.collect(
         run.config.collect,
         run.dataset.data,
@@ -66,6 +66,7 @@ def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
         allowed=allowed,
         files=by_source(read_plan(run.dataset.sources)),
         earlier={e.dataset_id: _texts(e) for e in run.earlier},
+        adopt=True,
     )
     for line in losses_of(run):
         log.log(logging.WARNING if line.startswith("warning") else logging.INFO, "%s", line)
@@ -106,7 +107,7 @@ def record_sources(run: Run, client: Any = None) -> None:
     """
     if not run.dataset.sources.is_file():  # An older version made this dataset.
         return
-    records = Manifest.read(manifest_of(run.dataset.data)).inputs
+    records = Manifest.complete(manifest_of(run.dataset.data)).inputs
     files = [
         file.read_as(record, run.dataset_id)
         for file, record in zip(read_plan(run.dataset.sources), records, strict=True)
@@ -121,7 +122,7 @@ def _fetched_sources(run: Run) -> Path:
 def build_vocab(run: Run) -> Manifest:
     """`data.txt` → `vocab.txt`, and `tokenizer.json`, `tokenizer_config.json`, `bert_config.json`."""
     if run.first_step != "collect":
-        return Manifest.read(manifest_of(run.dataset.vocab))
+        return Manifest.complete(manifest_of(run.dataset.vocab))
     convert = run.config.convert
     given = str(vocab_file_of(run.config)) if run.config.vocab.vocab_file else ""
     manifest = build_vocabulary(
@@ -130,6 +131,7 @@ def build_vocab(run: Run) -> Manifest:
         replace(run.config.vocab, vocab_file=given),
         do_lower_case=convert.do_lower_case,
         random_seed=convert.random_seed,
+        adopt=True,
     )
     bert_config = recorded_settings(run.config.model) | {"vocab_size": run.config.vocab.vocab_size}
     write_text(run.dataset.bert_config, json.dumps(bert_config, indent=2, sort_keys=True) + "\n")
@@ -147,7 +149,7 @@ def split(run: Run) -> list[str]:
         return []
     for data in (run.dataset.data, run.dataset.heldout_data) if run.first_step == "collect" else ():
         folder = run.dataset.shards(data)
-        split_text(data, folder, run.config.split, _shards_before(run, folder))
+        split_text(data, folder, run.config.split, _shards_before(run, folder), adopt=True)
     return shard_names(run.dataset)
 
 
@@ -166,7 +168,9 @@ def convert(run: Run, shard: str) -> Manifest:
     from qarib_tasks.conversion.convert import convert_shard
 
     dataset = run.dataset
-    return convert_shard(dataset.shard(shard), dataset.vocab, dataset.tfrecord(shard), run.config.convert)
+    return convert_shard(
+        dataset.shard(shard), dataset.vocab, dataset.tfrecord(shard), run.config.convert, adopt=True
+    )
 
 
 def shard_files(run: Run, shard: str) -> list[Path]:

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 DAG = "qarib_pretrain"
 HOME = REPOSITORY / ".demo"
@@ -220,7 +220,7 @@ def read_run(stack: LocalStack, run_id: str) -> Run:
 def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float]) -> None:
     """Print the results of the run, from the files that it wrote."""
     assert run.address is not None
-    corpus = Manifest.read(run.dataset.data.with_suffix(".json"))
+    corpus = Manifest.read(manifest_of(run.dataset.data))
     dataset = Manifest.read(run.dataset.manifest)
     model = Manifest.read(run.model.manifest)
     progress = json.loads(run.model.progress.read_text(encoding="utf-8"))

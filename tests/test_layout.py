@@ -19,7 +19,6 @@ def test_the_files_of_a_dataset() -> None:
     assert [path.relative_to(WORKSPACE / dataset.name).as_posix() for path in files] == [
         "manifest.json", "data.txt", "heldout/data.txt", "vocab.txt", "config.yaml",
     ]  # fmt: skip
-    assert dataset.report.parent == dataset.data.parent
 
 
 @pytest.mark.parametrize("name", ["shards/shard_0000", "heldout/shards/shard_0007"])

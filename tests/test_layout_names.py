@@ -134,9 +134,8 @@ def test_names_that_an_older_version_gave() -> None:
     dataset = DatasetLayout(Path("/w"), "d-0123456789", UploadConfig())
     model = ModelLayout.of(Path("/w"), "m-0123456789", UploadConfig())
     root = "/w/models/m-0123456789"
-    assert [str(path) for path in (dataset.data, dataset.heldout_data, dataset.sources, dataset.report)] == [
-        f"/w/datasets/d-0123456789/{name}"
-        for name in ("data.txt", "heldout/data.txt", "sources.json", "report.html")
+    assert [str(path) for path in (dataset.data, dataset.heldout_data, dataset.sources)] == [
+        f"/w/datasets/d-0123456789/{name}" for name in ("data.txt", "heldout/data.txt", "sources.json")
     ]
     assert str(dataset.tfrecord("heldout/shards/shard_0001")) == (
         "/w/datasets/d-0123456789/heldout/pretraining_data/shard_0001.tfrecord"

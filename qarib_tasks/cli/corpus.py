@@ -15,7 +15,7 @@ from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.vocabulary import VocabConfig
-from qarib_tasks.layout import REPORT
+from qarib_tasks.storage.ownership import report_of
 
 
 @click.command("collect", epilog="Example: qarib collect 'books/*.txt' tweets.jsonl.gz -o data.txt")
@@ -43,7 +43,7 @@ def collect_command(
 
     SOURCE is a file, a folder, a glob, gs://…, http://…, https://…, or - for standard input: text, JSON,
     CSV, TSV, Parquet, Arrow, WET or WikiExtractor files, also compressed (gz, bz2, xz, zst) or in zip and tar
-    archives. report.html beside the output shows what was collected.
+    archives. A page beside the output, OUTPUT.report.html, shows what was collected.
     """
     from qarib_tasks.corpus import losses
     from qarib_tasks.corpus.collect import collect, list_sources
@@ -63,7 +63,7 @@ def collect_command(
     click.echo(
         f"{figures['lines']:,} lines, {figures['documents']:,} documents; "
         f"{figures['duplicates'] + figures['near_duplicates']:,} duplicates left out; "
-        f"see {output.with_name(REPORT)}"
+        f"see {report_of(output)}"
     )
     options = {} if config else options_of(collect_command)
     for line in losses.lines(figures, manifest.config):

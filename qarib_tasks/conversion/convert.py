@@ -13,7 +13,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.layout import BERT_CONFIG
-from qarib_tasks.storage.files import RunningChecksums, atomic_path, crc32c_of
+from qarib_tasks.storage.files import RunningChecksums, crc32c_of
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
+from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,12 @@ def convert_shard(
     *,
     threads: int = 1,
     progress: Progress = no_progress,
+    adopt: bool = False,
 ) -> Manifest:
     """Write the examples of `shard` to `out`, and then the shard's manifest next to it.
 
     Does nothing if the manifest is complete for this shard, vocabulary, and config, and `out` verifies. After
-    an error, `out` does not exist, and the manifest has the reason.
+    an error, a file that was complete stays, with its manifest. Without one, the manifest has the reason.
 
     Args:
         shard: UTF-8 text, one sentence or tweet per line, with an empty line between documents.
@@ -58,35 +60,42 @@ def convert_shard(
         out: the TFRecord file to write.
         threads: number of threads; the bytes are the same for any number.
         progress: called with a phase (read, build, write) and the finished share of it.
+        adopt: see `ownership.owned`.
 
     Returns:
         the shard's manifest.
 
     Raises:
-        InputError: the shard or the vocabulary is missing or unusable.
+        InputError: the shard or the vocabulary is missing or unusable, `out` is one of them, or a file that
+            is not ours is in the way of an output.
         ConfigError: the config does not suit the vocabulary's model.
         StorageError: `out` cannot be written.
     """
-    settings = named_settings(config)
+    settings, place = named_settings(config), manifest_of(out)
+    check_outputs([out, place], [shard, vocab])
+    owned(place, [out], named=[out], adopt=adopt)
     inputs: list[FileRecord] = []
     try:
         inputs = [_input(shard), _input(vocab)]
         try:
-            if done := finished(manifest_of(out), config=settings, inputs=inputs):
+            if done := finished(place, config=settings, inputs=inputs):
                 log.info("%s: already converted", shard.name)
                 return done
-            # If the process is killed, only this manifest remains.
             began = datetime.now(UTC).isoformat(timespec="seconds")
-            running = Manifest(
-                kind="shard",
-                id=shard.name,
-                state="running",
-                reason=f"began {began} on {platform.node()}, process {os.getpid()}",
-                config=settings,
-                inputs=inputs,
+            _note(
+                place,
+                Manifest(
+                    kind="shard",
+                    id=shard.name,
+                    state="running",
+                    reason=f"began {began} on {platform.node()}, process {os.getpid()}",
+                    config=settings,
+                    inputs=inputs,
+                ),
             )
-            running.write(manifest_of(out))
-            manifest = _convert(shard, vocab, out, config, inputs, threads, progress)
+            with Staged(place) as staged:
+                manifest = _convert(shard, vocab, out, config, inputs, threads, progress, staged)
+                staged.commit(manifest, keep_changed=False)
         except OSError as error:
             raise StorageError(
                 f"cannot be written: {error.strerror or error}",
@@ -98,12 +107,18 @@ def convert_shard(
             kind="shard", id=shard.name, state="failed", reason=str(error), config=settings, inputs=inputs
         )
         with contextlib.suppress(OSError):
-            out.unlink(missing_ok=True)
-            failed.write(manifest_of(out))
+            _note(place, failed)
         raise
-    manifest.write(manifest_of(out))
     log.info("%s: %d examples", shard.name, manifest.statistics["examples"])
     return manifest
+
+
+def _note(path: Path, manifest: Manifest) -> None:
+    """Write a manifest that is not complete, unless a complete one exists: its output is still there."""
+    earlier = Earlier.read(path)
+    if not earlier.is_complete:
+        outputs = earlier.manifest.outputs if earlier.manifest else ()
+        replace(manifest, outputs=outputs).write(path)
 
 
 def _input(path: Path) -> FileRecord:
@@ -135,7 +150,10 @@ def check_lengths(vocab: Path, config: ConvertConfig) -> None:
     path = vocab.with_name(BERT_CONFIG)
     if not path.is_file():
         return
-    positions = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
+    try:
+        positions = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
+    except (ValueError, AttributeError):
+        return  # It only has the name of a model's config.
     if isinstance(positions, int) and config.max_seq_length > positions:
         raise ConfigError(
             f"max_seq_length {config.max_seq_length} is above the model's {positions} positions", where=path
@@ -150,6 +168,7 @@ def _convert(
     inputs: Sequence[FileRecord],
     threads: int,
     progress: Progress,
+    staged: Staged,
 ) -> Manifest:
     check_lengths(vocab, config)
     tokenizer = Tokenizer(load_vocab(vocab), do_lower_case=config.do_lower_case)
@@ -162,10 +181,10 @@ def _convert(
         "special_tokens": {token: tokenizer.id(token) for token in SPECIAL_TOKENS},
     }
     _warn(shard, statistics)
-    with atomic_path(out) as temporary:
-        output = _write(temporary, out.name, encode_examples(examples, tokenizer, config, threads, progress))
-        if crc32c_of(temporary) != output.crc32c:
-            raise CorruptError("read-back checksum differs", where=out, do="Check the disk")
+    temporary = staged.path(out)
+    output = _write(temporary, out.name, encode_examples(examples, tokenizer, config, threads, progress))
+    if crc32c_of(temporary) != output.crc32c:
+        raise CorruptError("read-back checksum differs", where=out, do="Check the disk")
     return Manifest(
         kind="shard",
         id=shard.name,

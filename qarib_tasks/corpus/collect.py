@@ -7,9 +7,9 @@ Each source is collected separately: read, cleaned, and written with a record fo
 from __future__ import annotations
 
 import logging
-import shutil
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,18 @@ from qarib_tasks.corpus.reading.records import Findings
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile, fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, QaribError, StorageError
 from qarib_tasks.progress import progress
-from qarib_tasks.storage.files import atomic_path
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
+from qarib_tasks.storage.ownership import (
+    Earlier,
+    Staged,
+    check_outputs,
+    fetched_folder_of,
+    made_with,
+    owned,
+    report_of,
+    working_folder_of,
+)
+from qarib_tasks.storage.working_folder import is_our_folder, make_folder, remove_folder, working_folder
 
 log = logging.getLogger(__name__)
 SAMPLE_LINES = 10
@@ -96,6 +106,7 @@ def collect(
     allowed: AllowedSources | None = None,
     files: Mapping[str, Sequence[SourceFile]] | None = None,
     earlier: Mapping[str, Sequence[Path]] | None = None,
+    adopt: bool = False,
 ) -> Manifest:
     """Read, clean and deduplicate every source into `out` and `heldout`; a document's hash decides which.
 
@@ -110,40 +121,51 @@ def collect(
         files: the files of each source by its name, instead of all that it names now.
         earlier: texts that were collected earlier, by the name of their dataset: documents that repeat one of
             theirs exactly are dropped. The held-out part may then be empty.
+        adopt: see `ownership.owned`.
 
     Returns:
         the manifest, written last, beside `out`.
 
     Raises:
         ConfigError, InputError, StorageError, CorruptError: a source cannot be used (with file and line),
-            the sources have no text, or the held-out part is empty.
+            the sources have no text, the held-out part is empty, an output is a source, or a file that is
+            not ours is in the way of an output.
     """
+    texts_out = [out, heldout] if heldout else [out]
+    outputs, place = [*texts_out, report_of(out)], manifest_of(out)
+    check_outputs([*outputs, place])
     if files is None:
-        files = {source.name: listed for source, listed in list_sources(config, allowed).items()}
+        files = {source.name: some for source, some in list_sources(config, allowed).items()}
+    if not adopt:  # The files of a run are fixed.
+        folders = [f for f in (working_folder_of(out), fetched_folder_of(out)) if is_our_folder(f)]
+        is_own = made_with(place, outputs, folders)
+        files = {each.name: _without_own(each, files.get(each.name, ()), is_own) for each in config.sources}
+    texts = [text for some in (earlier or {}).values() for text in some]
+    check_outputs([*outputs, place], [*_paths(files), *texts])
+    owned(place, outputs, named=texts_out, adopt=adopt)
     fetched = {
-        source: _fetched(source, _cache(out, cache), allowed, files.get(source.name, ()))
+        source: _fetched(source, _cache(out, cache, named), allowed, named)
         for source in config.sources
+        for named in [files.get(source.name, ())]
     }
     inputs = [record for read in fetched.values() for _, record, _ in read]
-    settings = _settings(config) | {
-        "heldout_share": config.heldout_share if heldout else 0.0,
-        "random_seed": random_seed,
-    }
+    share = config.heldout_share if heldout else 0.0
+    settings = _settings(config) | {"heldout_share": share, "random_seed": random_seed}
     if earlier:
         settings["earlier"] = list(earlier)
-    if done := finished(manifest_of(out), config=settings, inputs=inputs):
+    if done := finished(place, config=settings, inputs=inputs):
         log.info("%s: already collected", out)
+        remove_folder(working_folder_of(out))
         return done
     from qarib_tasks.corpus.joining import join
 
-    manifest_of(out).unlink(missing_ok=True)
-    folder = _folder(out)
-    parts = {
-        source.name: _collect(config, source, read, folder / f"{source.name}.txt")
-        for source, read in fetched.items()
-    }
+    folder = working_folder_of(out)
+    parts = {}
+    with working_folder(folder):
+        for source, read in fetched.items():
+            parts[source.name] = _collect(config, source, read, folder / f"{source.name}.txt")
     if not any(part.statistics["documents_read"] for part in parts.values()):
-        shutil.rmtree(folder)
+        remove_folder(folder)
         lost = [part.statistics for part in parts.values()]
         told = "; ".join(filter(None, map(losses.summary, lost)))
         raise InputError(
@@ -151,10 +173,10 @@ def collect(
             where=", ".join(source.path for source in config.sources),
             do=losses.largest_to_do(lost, settings) or "Check the sources and the cleaning rules",
         )
-    texts = [text for some in (earlier or {}).values() for text in some]
-    manifest = join(config, parts, folder, out, heldout, random_seed, settings, inputs, texts)
-    manifest.write(manifest_of(out))
-    shutil.rmtree(folder, ignore_errors=True)
+    with Staged(place) as staged:
+        manifest = join(config, parts, folder, staged, out, heldout, random_seed, settings, inputs, texts)
+        staged.commit(manifest)
+    remove_folder(folder)
     return manifest
 
 
@@ -181,22 +203,53 @@ def collect_source(
             do=f"Use one of: {', '.join(source.name for source in config.sources)}",
         )
     listed = list_files(source, allowed) if files is None else files.get(name, ())
-    fetched = _fetched(source, _cache(out, cache), allowed, listed)
-    if manifest_of(out).exists():
-        joined = Manifest.read(manifest_of(out))
+    fetched = _fetched(source, _cache(out, cache, listed), allowed, listed)
+    joined = Earlier.read(manifest_of(out)).manifest
+    if joined and joined.state == "complete":
         same = all(joined.config.get(key) == value for key, value in _settings(config).items())
         if same and all(record in joined.inputs for _, record, _ in fetched):
             log.info("%s: already collected into %s", name, out)
             return
-    _collect(config, source, fetched, _folder(out) / f"{name}.txt")
+    with working_folder(working_folder_of(out)) as folder:
+        _collect(config, source, fetched, folder / f"{name}.txt")
 
 
-def _folder(out: Path) -> Path:
-    return out.parent / f"{out.stem}.sources"
+def _paths(files: Mapping[str, Sequence[SourceFile]]) -> Iterator[Path]:
+    """Yield the paths of the files on this machine."""
+    for listed in files.values():
+        for file in listed:
+            if path := file.path:
+                yield path
 
 
-def _cache(out: Path, cache: Path | None) -> Path:
-    return cache or out.parent / "fetched"
+def _without_own(
+    source: SourceConfig, listed: Sequence[SourceFile], is_own: Callable[[Path], bool]
+) -> list[SourceFile]:
+    """Return the files of a source without those that an earlier run made, which its pattern matches too.
+
+    Raises:
+        InputError: no other file is left.
+    """
+    if not listed or os.path.isfile(os.path.expanduser(source.path)):
+        return list(listed)
+    kept = []
+    for file in listed:
+        if file.path and is_own(file.path):
+            log.info("%s: left out of source %s, because this command made it", file.path, source.name)
+        else:
+            kept.append(file)
+    if not kept:
+        raise InputError("names only files that this command made", where=source.path, do="Name other files")
+    return kept
+
+
+def _cache(out: Path, cache: Path | None, files: Iterable[SourceFile]) -> Path:
+    """Return the folder for fetched files; it is made if there are any."""
+    if cache:
+        return cache
+    if any(file.path is None for file in files):
+        make_folder(fetched_folder_of(out))
+    return fetched_folder_of(out)
 
 
 def _settings(config: CollectConfig) -> dict[str, Any]:
@@ -226,24 +279,34 @@ def _collect(
     config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord, str]], out: Path
 ) -> Manifest:
     """Collect one source's files into `out`, its documents' records beside it, and its manifest last."""
-    from qarib_tasks.corpus.documents import DocumentWriter
-
     inputs = [record for _, record, _ in files]
     settings = _settings(config)
     settings["sources"] = [values for values in settings["sources"] if values["name"] == source.name]
     if done := finished(manifest_of(out), config=settings, inputs=inputs):
         log.info("source %s: already collected", source.name)
         return done
-    manifest_of(out).unlink(missing_ok=True)
+    with Staged(manifest_of(out)) as staged:
+        return staged.commit(_read_source(config, source, files, out, staged, settings), keep_changed=False)
+
+
+def _read_source(
+    config: CollectConfig,
+    source: SourceConfig,
+    files: list[tuple[Path, FileRecord, str]],
+    out: Path,
+    staged: Staged,
+    settings: Mapping[str, Any],
+) -> Manifest:
+    """Do the work of `_collect`; returns the manifest."""
+    from qarib_tasks.corpus.documents import DocumentWriter
+
     cleaner, counts = Cleaner(config), Counter[str]()
     samples: list[tuple[str, str]] = []
     findings = Findings()
     records = out.with_suffix(".documents")
     with (
-        atomic_path(out) as text_path,
-        atomic_path(records) as records_path,
-        text_path.open("wb") as text_file,
-        records_path.open("wb") as records_file,
+        staged.path(out).open("wb") as text_file,
+        staged.path(records).open("wb") as records_file,
         progress(f"collect {source.name}", 0, "bytes") as advance,
     ):
         writer = DocumentWriter(text_file, records_file, source.limit)
@@ -266,12 +329,13 @@ def _collect(
             raise _nothing_read(source, findings)
         writer.close()
     del counts["line"]
-    manifest = Manifest(
+    inputs = [record for _, record, _ in files]
+    return Manifest(
         kind="corpus",
         id=source.name,
         config=settings,
         inputs=inputs,
-        outputs=[FileRecord.of(out), FileRecord.of(records)],
+        outputs=[staged.record(out), staged.record(records)],
         statistics={
             "files": len(files),
             "bytes_read": sum(record.bytes for record in inputs),
@@ -288,8 +352,6 @@ def _collect(
             "samples": samples,
         },
     )
-    manifest.write(manifest_of(out))
-    return manifest
 
 
 def _with_other_faults(

@@ -26,6 +26,7 @@ from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.sampling import Keys
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.storage.files import scratch_folder
+from qarib_tasks.storage.working_folder import HIDDEN
 
 PERMUTATIONS = 128  # of a signature
 SHINGLE = 5  # characters of the key's text
@@ -105,7 +106,7 @@ def repeats(keys: Iterator[Keys], documents: int, folder: Path) -> Bits:
     count = 1
     while count < MOST_PARTITIONS and count * PARTITION_BYTES < documents * _PAIR.itemsize:
         count *= 2
-    with scratch_folder(folder, ".repeats-") as scratch:
+    with scratch_folder(folder, f"{HIDDEN}repeats-") as scratch:
         paths = [scratch / str(number) for number in range(count)]
         _partition(keys, paths)
         for path in paths:
@@ -182,7 +183,7 @@ def near_repeats(texts: Iterable[Path], documents: int, exact: Bits, similarity:
     index = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS)
     bands, rows = index.b, index.r
     bits = np.zeros_like(exact)
-    with scratch_folder(folder, ".near-") as scratch:
+    with scratch_folder(folder, f"{HIDDEN}near-") as scratch:
         paths = [scratch / str(band) for band in range(bands)]
         files = [path.open("wb") for path in paths]
         try:

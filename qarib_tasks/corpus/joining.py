@@ -24,15 +24,16 @@ from qarib_tasks.corpus.losses import losses, summary, warnings
 from qarib_tasks.corpus.report import report
 from qarib_tasks.corpus.sampling import chosen
 from qarib_tasks.errors import InputError, NothingNewError
-from qarib_tasks.layout import REPORT
 from qarib_tasks.progress import progress
-from qarib_tasks.storage.files import CHUNK, atomic_path, write_text
+from qarib_tasks.storage.files import CHUNK
 from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.storage.ownership import Staged, report_of
+from qarib_tasks.storage.working_folder import HIDDEN
 
 SAMPLE_LINES = 10
 RECORDS = 1 << 16  # records that are read at once
 KEEP, HOLD_OUT, DROP = 0, 1, 2
-EARLIER = ".earlier"  # a source's name never begins with a dot
+EARLIER = f"{HIDDEN}earlier"  # a source's name never begins with a dot
 _SHARE_SEED = 0x7368617265  # "share": must choose independently of the held-out part
 
 
@@ -40,6 +41,7 @@ def join(
     config: CollectConfig,
     parts: Mapping[str, Manifest],
     folder: Path,
+    staged: Staged,
     out: Path,
     heldout: Path | None,
     random_seed: int,
@@ -47,10 +49,11 @@ def join(
     inputs: list[FileRecord],
     earlier: Sequence[Path] = (),
 ) -> Manifest:
-    """Write the collected sources to `out` and `heldout`, without repeats.
+    """Write the collected sources to `out` and `heldout`, without repeats, and a page about them.
 
     Args:
         parts: the sources' manifests by name; their texts and records are in `folder`.
+        staged: the files are written with it, and not yet put in place.
         settings, inputs: for the corpus's manifest.
         earlier: texts whose documents are dropped if they occur again.
 
@@ -67,7 +70,7 @@ def join(
     targets = [path for path in (out, heldout) if path]
     lengths = Counter[str]()
     with ExitStack() as stack:
-        files = [stack.enter_context(stack.enter_context(atomic_path(p)).open("wb")) for p in targets]
+        files = [stack.enter_context(staged.path(path).open("wb")) for path in targets]
         advance = stack.enter_context(
             progress("join", sum(part.outputs[0].bytes for part in parts.values()), "bytes")
         )
@@ -136,16 +139,16 @@ def join(
         "summary": summary(figures),
         "warnings": warnings(figures, settings),
     }
-    page = out.with_name(REPORT)
-    write_text(page, report(figures, settings))
-    with out.open(encoding="utf-8") as file:
+    page = report_of(out)
+    staged.path(page).write_text(report(figures, settings), encoding="utf-8", newline="\n")
+    with staged.path(out).open(encoding="utf-8") as file:
         sample = [line.rstrip("\n") for _, line in zip(range(4 * SAMPLE_LINES), file, strict=False)]
     return Manifest(
         kind="corpus",
         id=out.stem,
         config=settings,
         inputs=inputs,
-        outputs=[FileRecord.of(path, path.relative_to(out.parent).as_posix()) for path in [*targets, page]],
+        outputs=[staged.record(path) for path in [*targets, page]],
         statistics=figures,
         sample=[line[:500] for line in sample if line][:SAMPLE_LINES],
     )

@@ -34,6 +34,7 @@ from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError
 from qarib_tasks.storage.bucket import default_client
 from qarib_tasks.storage.files import atomic_path, checksums
 from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.storage.ownership import Earlier
 
 log = logging.getLogger(__name__)
 CONNECT_SECONDS = 30.0
@@ -308,6 +309,8 @@ def _cached(path: Path) -> FileRecord | None:
 
 
 def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> FileRecord:
+    if os.path.lexists(path) and not Earlier.read(_manifest_path(path)).owns(path):
+        raise InputError("exists and was not fetched by qarib", where=path, do="Move this file")
     log.info("fetching %s", file.address)
     with atomic_path(path) as temporary, remote_errors(file.address):
         system = filesystem(file.address, allowed)
@@ -326,13 +329,10 @@ def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> F
         is_crc32c = file.address.startswith("gs://") and len(file.version) == 8
         if is_crc32c and file.version.endswith("==") and found.crc32c != file.version:
             raise StorageError("checksum mismatch after download", where=file.address, do="Try again")
-    record = FileRecord(path.name, **asdict(found))
-    Manifest(
-        kind="corpus",
-        id=path.name,
-        config={"address": file.address, "version": file.version},
-        outputs=[record],
-    ).write(_manifest_path(path))
+        record = FileRecord(path.name, **asdict(found))
+        # Before the file is put in place: it is ours also if the process is killed here.
+        config = {"address": file.address, "version": file.version}
+        Manifest(kind="corpus", id=path.name, config=config, outputs=[record]).write(_manifest_path(path))
     return record
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import DatasetLayout, is_heldout
-from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 
 # Errors and logs list at most this many shards.
 MAX_LISTED = 50
@@ -21,12 +21,21 @@ def shard_names(dataset: DatasetLayout) -> list[str]:
     Raises:
         InputError: the corpus has not been split.
     """
-    names = []
+    return list(raw_shards(dataset))
+
+
+def raw_shards(dataset: DatasetLayout) -> dict[str, FileRecord]:
+    """The records of the raw shards by the shards' names, the held-out part last.
+
+    Raises:
+        InputError: the corpus has not been split.
+    """
+    records: dict[str, FileRecord] = {}
     for data in (dataset.data, dataset.heldout_data):
         folder = dataset.shards(data)
         part = folder.relative_to(dataset.root).as_posix().removesuffix(folder.name)
-        names += [part + record.name for record in Manifest.read(manifest_of(folder)).outputs]
-    return names
+        records |= {part + record.name: record for record in Manifest.complete(manifest_of(folder)).outputs}
+    return records
 
 
 def audit(dataset: DatasetLayout, objects: Mapping[str, Any] | None = None) -> list[ShardState]:
@@ -39,10 +48,11 @@ def audit(dataset: DatasetLayout, objects: Mapping[str, Any] | None = None) -> l
         InputError: the corpus has not been split.
     """
     states = []
-    for name in shard_names(dataset):
+    for name, raw in raw_shards(dataset).items():
         file = dataset.tfrecord(name)
         size = file.stat().st_size if file.exists() else None
-        states.append(judge(dataset, name, ShardFacts.read(manifest_of(file)), size, objects))
+        facts = ShardFacts.beside(file)
+        states.append(judge(dataset, name, facts, size, objects, text=raw.sha256))
     return states
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
 from qarib_tasks.errors import CorruptError
-from qarib_tasks.layout import TFRECORD, DatasetLayout
+from qarib_tasks.layout import MANIFEST, TFRECORD, DatasetLayout
 from qarib_tasks.storage.bucket import object_fault, same
 from qarib_tasks.storage.files import Checksums, checksums_of
-from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_names
 
 State = Literal["complete", "missing", "failed", "corrupt"]
 BROKEN: tuple[str, ...] = get_args(State)[1:]
@@ -49,6 +49,8 @@ class ShardFacts:
         state: the manifest's state; corrupt if the file is not a shard's manifest.
         tfrecord: the record of the TFRecord file; None unless the state is complete.
         manifest: the checksums of the manifest file; None if the facts are from another source.
+        file: the name of the manifest file, which depends on the version that wrote it.
+        text: the SHA-256 of the raw shard that was converted; empty if it is not known.
     """
 
     state: Literal["complete", "failed", "running", "corrupt"]
@@ -56,6 +58,8 @@ class ShardFacts:
     tfrecord: FileRecord | None = None
     manifest: Checksums | None = None
     statistics: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
+    text: str = ""
 
     @classmethod
     def of(cls, data: bytes, path: Path) -> ShardFacts:
@@ -66,10 +70,11 @@ class ShardFacts:
                 raise CorruptError(f"is the manifest of a {manifest.kind}, not of a shard", where=path)
             if manifest.state != "complete":
                 return cls(manifest.state, manifest.reason or "")
-            record = manifest.output(path.with_suffix(TFRECORD).name)
+            record = manifest.output(tfrecord_of(path.name))
         except CorruptError as error:
             return cls("corrupt", str(error))
-        return cls("complete", "", record, checksums_of(data), manifest.statistics)
+        text = manifest.inputs[0].sha256 if manifest.inputs else ""
+        return cls("complete", "", record, checksums_of(data), manifest.statistics, path.name, text)
 
     @classmethod
     def read(cls, path: Path) -> ShardFacts | None:
@@ -78,6 +83,12 @@ class ShardFacts:
             return cls.of(path.read_bytes(), path)
         except FileNotFoundError:
             return None
+
+    @classmethod
+    def beside(cls, tfrecord: Path) -> ShardFacts | None:
+        """The facts in a shard's manifest, whatever version named it, or None if it has none."""
+        found = (cls.read(tfrecord.with_name(name)) for name in manifest_names(tfrecord.name))
+        return next((facts for facts in found if facts), None)
 
 
 def judge(
@@ -88,6 +99,7 @@ def judge(
     objects: Mapping[str, Any] | None,
     *,
     unanswered: bool = False,
+    text: str = "",
 ) -> ShardState:
     """Judge a shard by its manifest, the size of its file, and the size and CRC32C of its objects.
 
@@ -100,6 +112,7 @@ def judge(
             None if the dataset is not published.
         unanswered: the dataset is published, but the bucket's listing is not available. `objects` is ignored,
             and a file that the workspace lacks is assumed to be in the bucket.
+        text: the SHA-256 of the raw shard; empty if it is not known.
     """
     place = dataset.tfrecord_name(name)
     if facts is None:
@@ -111,6 +124,8 @@ def judge(
     record = facts.tfrecord
     if record is None:
         return ShardState(name, "corrupt", facts.reason)
+    if text and facts.text and text != facts.text:
+        return ShardState(name, "missing", "its raw shard changed since it was converted")
     if size is not None and size != record.bytes:
         fault = f"the workspace's {place} has {size:,} bytes, its manifest says {record.bytes:,}"
         return ShardState(name, "corrupt", fault)
@@ -120,20 +135,24 @@ def judge(
         if size is None:
             return ShardState(name, "missing", f"the workspace has no {place}")
         return ShardState(name, "complete")
-    for own, expected in ((place, record.checksums), (manifest_name(dataset, name), facts.manifest)):
+    manifest = f"{place.removesuffix(PurePath(place).name)}{facts.file}"
+    for own, expected in ((place, record.checksums), (manifest, facts.manifest)):
         if expected and (fault := object_fault(objects, own, expected)):
             return ShardState(name, "corrupt" if own in objects else "missing", fault)
     return ShardState(name, "complete")
 
 
-def manifest_name(dataset: DatasetLayout, name: str) -> str:
-    """The name of a shard's manifest relative to the dataset's folder."""
-    return f"{dataset.tfrecord_name(name).removesuffix(TFRECORD)}.json"
+def tfrecord_of(manifest: str) -> str:
+    """The name of the TFRecord file whose manifest has this name; empty for the name of another file."""
+    for end in (f"{TFRECORD}.{MANIFEST}", ".json"):
+        if manifest.endswith(end) and not manifest.startswith("."):
+            return manifest.removesuffix(end) + TFRECORD
+    return ""
 
 
 def is_safe_to_drop(tfrecord: Path, blob: Any | None) -> bool:
     """Check whether a TFRecord file is what its manifest lists, and intact in the bucket."""
-    facts = ShardFacts.read(manifest_of(tfrecord)) if tfrecord.is_file() else None
+    facts = ShardFacts.beside(tfrecord) if tfrecord.is_file() else None
     if facts is None or facts.tfrecord is None:
         return False
     return same(blob, facts.tfrecord.checksums) and tfrecord.stat().st_size == facts.tfrecord.bytes
@@ -143,5 +162,5 @@ def is_dropped(tfrecord: Path, blob: Any | None) -> bool:
     """Check whether a TFRecord file is absent from the workspace but intact in the bucket."""
     if tfrecord.exists():
         return False
-    facts = ShardFacts.read(manifest_of(tfrecord))
+    facts = ShardFacts.beside(tfrecord)
     return facts is not None and facts.tfrecord is not None and same(blob, facts.tfrecord.checksums)

@@ -22,7 +22,7 @@ from qarib_tasks.registry.fetched import fetched, forget
 from qarib_tasks.registry.promotion import record_of
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
-from qarib_tasks.storage.ownership import MARKER, remove_folder
+from qarib_tasks.storage.working_folder import MARKER, remove_folder
 
 log = logging.getLogger(__name__)
 KINDS = (DATASETS, MODELS)

@@ -12,7 +12,7 @@ from typing import Any
 from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.dataset.audit import MAX_LISTED, audit, broken, listed, repair, tolerated
 from qarib_tasks.errors import InputError
-from qarib_tasks.layout import is_heldout
+from qarib_tasks.layout import REPORT, is_heldout
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import object_fault
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
@@ -59,7 +59,7 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
     config["preset"] = run.config.preset
     if run.config.extends:
         config["extends"] = run.config.extends
-    corpus = Manifest.read(manifest_of(dataset.data))
+    corpus = Manifest.complete(manifest_of(dataset.data))
     manifest = Manifest(
         kind="dataset",
         id=dataset.dataset_id,
@@ -110,7 +110,7 @@ def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
 
 def dataset_files(run: Run) -> list[Path]:
     """Return the files of a dataset to publish in addition to its shards, with the manifest last."""
-    dataset = run.dataset
+    dataset, corpus = run.dataset, manifest_of(run.dataset.data)
     return [
         *(
             dataset.root / record.name
@@ -119,8 +119,12 @@ def dataset_files(run: Run) -> list[Path]:
         ),
         manifest_of(dataset.vocab),
         dataset.sources,
-        dataset.report,
+        *(
+            dataset.root / record.name
+            for record in Manifest.complete(corpus).outputs
+            if record.name.endswith(REPORT)
+        ),
         dataset.config,
-        manifest_of(dataset.data),
+        corpus,
         dataset.manifest,
     ]

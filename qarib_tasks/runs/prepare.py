@@ -32,6 +32,7 @@ from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import is_temporary
 from qarib_tasks.storage.manifest import FileRecord, manifest_of
 from qarib_tasks.storage.model_files import find, steps_trained
+from qarib_tasks.storage.ownership import Earlier
 from qarib_tasks.storage.recognition import (
     check_model_folder,
     check_model_objects,
@@ -138,7 +139,7 @@ def prepare_training(
         _require_complete(made)
     made_before = [made.dataset.data, made.dataset.vocab, made.dataset.shards(made.dataset.data)]
     for path in made_before if first_step == "convert" else ():
-        if not manifest_of(path).is_file():
+        if not Earlier.read(manifest_of(path)).is_complete:
             raise InputError("not made yet", where=path, do="Start from collect")
     values = to_dict(config)
     own = to_dict(made.config)

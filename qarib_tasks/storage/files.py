@@ -18,7 +18,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,7 @@ NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.qarib-(?P<host>.+)-(?P<pid>\d+)\.tmp", re.DOTALL)
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` if the block ends without an error.
 
@@ -49,9 +48,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def temporary_of(path: Path) -> Path:
-    """The name under which this process writes `path`; makes the folder, and removes leftovers in it."""
+    """The name under which this process writes `path`. The folder is made, and leftovers are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
+    return hidden_name(path)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder with the temporary name of `path`, and remove it."""
+    folder = temporary_of(path)
+    folder.mkdir()
+    try:
+        with names_output(path.parent):
+            yield folder
+    finally:
+        remove(folder)
+
+
+def hidden_name(path: Path) -> Path:
+    """The name under which this process writes `path`."""
     return path.with_name(f".{path.name}.qarib-{platform.node()}-{os.getpid()}.tmp")
 
 
@@ -62,7 +78,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-@contextmanager
+@contextlib.contextmanager
 def scratch_folder(folder: Path | None = None, prefix: str = "qarib-") -> Iterator[Path]:
     """Yield a temporary folder, which is removed at the end. The error of a full disk names where it is.
 
@@ -73,7 +89,7 @@ def scratch_folder(folder: Path | None = None, prefix: str = "qarib-") -> Iterat
         yield Path(name)
 
 
-@contextmanager
+@contextlib.contextmanager
 def names_output(path: Path) -> Iterator[None]:
     """Let the error of a full disk in the block name `path`, unless it names a file."""
     try:

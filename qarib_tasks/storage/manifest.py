@@ -7,16 +7,18 @@ outputs verify. The manifest is written last, so do not rely on a folder without
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from qarib_tasks import __version__
 from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.layout import MANIFEST
 from qarib_tasks.storage.files import Checksums, checksums, write_text
 
 FORMAT = 1
@@ -53,7 +55,8 @@ class Manifest:
         inputs, outputs: files with checksums; outputs' names are relative to the manifest's folder.
         statistics: figures for people and the dashboard; never used to decide whether a step is done.
         sample: a few readable lines of the outputs.
-        state: running remains if the process of a shard's conversion is killed.
+        state: running remains if the process is killed. A running manifest lists what its files may hold: a
+            name can occur twice, with the content of before and that of after.
         reason: for a failed step, why it failed; for a running one, on which machine and since when it runs.
     """
 
@@ -88,6 +91,19 @@ class Manifest:
             return cls.parse(path.read_bytes(), path)
         except FileNotFoundError:
             raise InputError("no such manifest", where=path) from None
+
+    @classmethod
+    def complete(cls, path: Path) -> Manifest:
+        """Read the manifest of a step that is complete.
+
+        Raises:
+            InputError: the file does not exist, or the step did not finish. CorruptError: see `read`.
+        """
+        manifest = cls.read(path)
+        if manifest.state != "complete":
+            what = f"the {manifest.kind} is not complete ({manifest.reason or manifest.state})"
+            raise InputError(what, where=path, do="Run the step again")
+        return manifest
 
     @classmethod
     def parse(cls, data: bytes, where: object) -> Manifest:
@@ -158,5 +174,33 @@ def finished(
 
 
 def manifest_of(path: Path) -> Path:
-    """The path of a file's manifest: `data.txt` → `data.json`, `shard_0000.tfrecord` → `shard_0000.json`."""
-    return path.with_suffix(".json")
+    """The path of the manifest of a file or folder: `data.txt` has `data.txt.manifest.json`.
+
+    Earlier versions named it `data.json`. Such a manifest stays in use if it describes this output.
+    """
+    if path.name in ("", ".."):
+        path = path.resolve()
+    new, former = (path.parent / name for name in manifest_names(path.name))
+    if os.path.lexists(new) or not former.is_file() or former == path:
+        return new
+    try:
+        manifest = Manifest.read(former)
+    except (InputError, CorruptError, OSError):
+        return new
+    return former if _describes(manifest, path) else new
+
+
+def manifest_names(name: str) -> tuple[str, str]:
+    """The name of the manifest of the file with this name, and the name that earlier versions gave it."""
+    folder, _, file = name.rpartition("/")
+    former = f"{PurePosixPath(file).stem}.json"
+    return f"{name}.{MANIFEST}", f"{folder}/{former}" if folder else former
+
+
+def _describes(manifest: Manifest, path: Path) -> bool:
+    """Whether an earlier version's manifest is that of `path`, and not of a file of similar name."""
+    if manifest.kind == "shards":
+        return manifest.id == path.name
+    if manifest.kind == "shard" and not manifest.outputs:
+        return True  # The conversion failed or was killed: then the manifest does not name its output.
+    return any(record.name == path.name for record in manifest.outputs)

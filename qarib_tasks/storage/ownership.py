@@ -10,7 +10,7 @@ A user's files are never replaced or removed. Every step follows this rule:
    outputs and their manifest stay. Just before, a manifest with the state running lists the new files too, so
    a killed step can be run again.
 4. A file of ours that the user edited is kept under another name, see `keep_aside`.
-5. A folder is ours if we made it: then it holds `MARKER`. Only what we made is removed from it.
+5. A folder is ours if we made it, see `working_folder.py`. Only what we made is removed from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -27,19 +27,14 @@ from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import REPORT, TOKENIZER, TOKENIZER_CONFIG, VOCAB
 from qarib_tasks.storage.files import (
     crc32c_of,
-    is_dead,
-    is_temporary,
+    hidden_name,
     name_output,
     put_in_place,
-    remove,
-    temporary_of,
-    write_text,
+    remove_all_leftovers,
 )
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 
 log = logging.getLogger(__name__)
-MARKER = ".qarib"
-HIDDEN = f"{MARKER}-"  # begins the names of hidden files and folders in a working folder
 OTHER_OUTPUT = "Choose another output, or move this file"
 _BEGINNING = b'{\n "config":'  # of every manifest that `Manifest.write` wrote, also of one that is cut off
 
@@ -82,23 +77,24 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
                 break
         if out.is_dir():
             raise InputError("is a folder, not a file", where=out, do="Choose another output")
-        identity: object = out.parent.resolve() / out.name
+        place: object = out.parent.resolve() / out.name
         if out.exists():
             about = out.stat()
             if not stat.S_ISREG(about.st_mode):
                 raise InputError("is not a regular file", where=out, do="Choose another output")
             existing[about.st_dev, about.st_ino] = out
-            identity = about.st_dev, about.st_ino
-        if other := places.get(identity):
+            place = about.st_dev, about.st_ino
+        if other := places.get(place):
             raise InputError(f"is the same file as the output {other}", where=out, do="Choose another output")
-        places[identity] = out
+        places[place] = out
     for path in inputs if existing else ():
-        if same := existing.get(_identity(path)):
+        if same := existing.get(identity(path)):
             what = "the output is also an input" if same == path else f"the output is also the input {path}"
             raise InputError(what, where=same, do="Choose another output")
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def identity(path: Path) -> tuple[int, int]:
+    """What two paths of the same file have in common; links are followed. (-1, -1) for no file."""
     try:
         about = path.stat()
     except OSError:
@@ -166,17 +162,41 @@ def owned(
         outputs: the files that the step writes.
         named: those of them that the user named: an empty file, as `mktemp` makes it, may be replaced.
         adopt: the folder is ours: files in it that no manifest lists are what an earlier version left when it
-            was killed. `Staged` keeps them under another name if it would write something else.
+            was killed. `Staged` keeps them under another name if it would write something else. A damaged
+            manifest is kept so, too.
 
     Raises:
         InputError: a file exists and is not ours.
     """
-    earlier = Earlier.read(manifest)
+    try:
+        earlier = Earlier.read(manifest)
+    except InputError:
+        if not adopt:
+            raise
+        keep_aside(manifest)
+        manifest.unlink(missing_ok=True)
+        earlier = Earlier(manifest)
     for out in outputs:
         if not os.path.lexists(out) or adopt or earlier.owns(out) or (out in named and is_empty(out)):
             continue
         raise InputError("exists and was not made by qarib", where=out, do=OTHER_OUTPUT)
     return earlier
+
+
+def made_with(manifest: Path, outputs: Sequence[Path], folders: Iterable[Path]) -> Callable[[Path], bool]:
+    """Return a function that tells whether a file is one that an earlier run of a step made.
+
+    Args:
+        outputs: of the step, see `owned`.
+        folders: its working folders, those that are ours.
+    """
+    earlier = Earlier.read(manifest)
+    own = [manifest, *(path for path in outputs if earlier.owns(path))]
+    if earlier.manifest:
+        own += [manifest.parent / record.name for record in earlier.manifest.outputs]
+    found = set(map(identity, filter(Path.exists, own)))
+    within = [folder.resolve() for folder in folders]
+    return lambda path: identity(path) in found or any(map(path.resolve().is_relative_to, within))
 
 
 def is_empty(path: Path) -> bool:
@@ -225,6 +245,7 @@ class Staged:
     def __init__(self, manifest: Path) -> None:
         self._manifest = manifest
         self._files: dict[Path, Path] = {}
+        self._folders: set[Path] = set()
 
     def __enter__(self) -> Staged:
         return self
@@ -240,7 +261,11 @@ class Staged:
     def path(self, out: Path) -> Path:
         """The temporary path to write the output `out` to; its folder exists."""
         if out not in self._files:
-            self._files[out] = temporary_of(out)
+            if out.parent not in self._folders:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                remove_all_leftovers(out.parent)
+                self._folders.add(out.parent)
+            self._files[out] = hidden_name(out)
         return self._files[out]
 
     def move(self, out: Path, other: Path) -> None:
@@ -310,58 +335,3 @@ def _begins_as_ours(path: Path) -> bool:
     except OSError:
         return False
     return bool(found) and _BEGINNING.startswith(found)
-
-
-def is_our_folder(folder: Path) -> bool:
-    """Whether `make_folder` made this folder."""
-    return (folder / MARKER).is_file()
-
-
-def make_folder(folder: Path) -> None:
-    """Make a working folder that shows that it is ours, unless it exists.
-
-    Raises:
-        InputError: a folder or file that we did not make has this name.
-    """
-    if not os.path.lexists(folder):
-        new = temporary_of(folder)
-        new.mkdir(exist_ok=True)
-        write_text(new / MARKER, "qarib made this folder, and removes what it made in it.\n")
-        try:
-            new.rename(folder)  # Fails if another process was faster.
-        except OSError:
-            remove(new)
-    if is_our_folder(folder):
-        return
-    raise InputError("exists and was not made by qarib", where=folder, do=OTHER_OUTPUT)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove what we made in a working folder and, if nothing else is in it, the folder.
-
-    What we made: files that a manifest in the folder lists, the manifests, and what begins with `HIDDEN`.
-    """
-    if not is_our_folder(folder):
-        return
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(HIDDEN):
-            remove(path)
-        elif path.is_file() and path.suffix == ".json":
-            try:
-                manifest = Manifest.read(path)
-            except (InputError, CorruptError):
-                continue
-            for record in manifest.outputs:
-                if "/" not in record.name:
-                    (folder / record.name).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_temporary(entry.name) and is_dead(entry):
-                remove(Path(entry.path))
-    left = [path.name for path in folder.iterdir() if path.name != MARKER]
-    if left:
-        log.warning("%s: stays, because it holds %s", folder, ", ".join(sorted(left)[:10]))
-        return
-    (folder / MARKER).unlink()
-    folder.rmdir()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
-from qarib_tasks.storage.manifest import manifest_of
+from qarib_tasks.dataset.shard_state import tfrecord_of
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.shards import local_files
@@ -27,8 +28,8 @@ def corpus_view(record: RunRecord, files: Files) -> dict[str, Any]:
     dataset = record.dataset
     if dataset is None:
         return {"corpus": None, "vocabulary": None, "trouble": None}
-    corpus = files.json(dataset.name_of(manifest_of(dataset.data)))
-    vocabulary = files.json(dataset.name_of(manifest_of(dataset.vocab)))
+    corpus = files.manifest(dataset, dataset.data)
+    vocabulary = files.manifest(dataset, dataset.vocab)
     return {
         "dataset_id": dataset.dataset_id,
         "corpus": _corpus(corpus) if corpus else None,
@@ -95,7 +96,7 @@ def _fit(record: RunRecord, files: Files) -> dict[str, Any]:
         names = [
             f"{dataset.name}{name}"
             for name in sorted(files.objects(dataset.name) or {})
-            if name.startswith(dataset.upload.pretraining_data) and name.endswith(".json")
+            if name.startswith(dataset.upload.pretraining_data) and tfrecord_of(PurePath(name).name)
         ]
         found = [one.get("statistics") or {} for one in files.many(names[:SAMPLED_SHARDS])]
     found = [one for one in found if one.get("words") and one.get("wordpieces")]

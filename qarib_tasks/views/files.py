@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qarib_tasks.errors import StorageError
+from qarib_tasks.layout import DatasetLayout
+from qarib_tasks.storage.manifest import manifest_names
 
 # The bucket's listings and files, and failures too, are cached for this many seconds. For STALE seconds more,
 # a request gets the cached value at once while a new one is read.
@@ -171,6 +173,18 @@ class Files:
     def json(self, name: str, seconds: float = FRESH) -> dict[str, Any]:
         """The JSON object in a file; empty if the file does not exist or is not a JSON object."""
         return as_object(self.read(name, seconds))
+
+    def manifest(self, dataset: DatasetLayout, path: Path, seconds: float = FRESH) -> dict[str, Any]:
+        """The manifest of a file of a dataset, as `json`, under its name or that of an earlier version."""
+        names = manifest_names(dataset.name_of(path))
+        for name in names:
+            if (data := self.local(name)) is not None:
+                return as_object(data)
+        objects = self.objects(dataset.name) or {}
+        for name in names:
+            if name.removeprefix(dataset.name) in objects:
+                return as_object(self.published(name, seconds))
+        return {}
 
     def many(self, names: list[str], seconds: float = SETTLED) -> list[dict[str, Any]]:
         """The JSON objects in files that no longer change, read in parallel."""

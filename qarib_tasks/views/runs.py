@@ -13,7 +13,6 @@ from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.errors import QaribError, StorageError
 from qarib_tasks.layout import MEMORY, DatasetLayout, ModelLayout
-from qarib_tasks.storage.manifest import manifest_of
 from qarib_tasks.views.files import Files, as_object
 
 
@@ -105,7 +104,7 @@ def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
     if record.dataset is None:
         return {}
     layout = record.dataset
-    corpus = files.json(layout.name_of(manifest_of(layout.data))).get("statistics") or {}
+    corpus = files.manifest(layout, layout.data).get("statistics") or {}
     dataset = files.json(layout.name_of(layout.manifest)).get("statistics") or {}
     sizes = {key: corpus.get(key) for key in ("documents", "lines", "words", "bytes") if key in corpus}
     sizes |= {f"dataset_{key}": dataset.get(key) for key in ("shards", "examples", "bytes") if key in dataset}

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from qarib_tasks.dataset.audit import shard_names as split_shards
-from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge, manifest_name
+from qarib_tasks.dataset.audit import raw_shards
+from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge, tfrecord_of
 from qarib_tasks.dataset.shard_state import State as JudgedState
 from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import (
@@ -26,7 +26,7 @@ from qarib_tasks.layout import (
     is_shard,
     shard_of_label,
 )
-from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_names
 from qarib_tasks.views.files import SETTLED, Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord, trouble
 
@@ -76,7 +76,7 @@ def shards_view(
     objects = files.objects(dataset.name)
     split = _split_shards(dataset, files)
     recorded = {} if split else recorded_outputs(files.read(dataset.name_of(dataset.manifest)))
-    names = split or shard_names(dataset, recorded, objects, tasks)
+    names = list(split) or shard_names(dataset, recorded, objects, tasks)
     of_shard = tasks_of_shards(names, tasks)
     facts, sizes = local_files(dataset, files)
     repaired = {shard_of_label(task.label): task for task in repairs if task.label}
@@ -92,7 +92,17 @@ def shards_view(
         # Without the workspace, do not judge a shard without facts if its task failed or the listing is late.
         blind = not split and found is None and (objects is None or unanswered or _failed(convert, upload))
         judged = (
-            None if blind else judge(dataset, name, found, sizes.get(place), objects, unanswered=unanswered)
+            None
+            if blind
+            else judge(
+                dataset,
+                name,
+                found,
+                sizes.get(place),
+                objects,
+                unanswered=unanswered,
+                text=split[name].sha256 if split else "",
+            )
         )
         state, reason = state_of(judged, convert, upload, unanswered=unanswered, pending=pending)
         if repair := repaired.get(name):
@@ -194,14 +204,14 @@ def _facts_elsewhere(
     return None
 
 
-def _split_shards(dataset: DatasetLayout, files: Files) -> list[str]:
-    """The names of all shards from the split in the workspace; none without a split."""
+def _split_shards(dataset: DatasetLayout, files: Files) -> dict[str, FileRecord]:
+    """The raw shards by name from the split in the workspace; none without a split."""
     if files.workspace is None:
-        return []
+        return {}
     try:
-        return split_shards(replace(dataset, workspace=files.workspace))
+        return raw_shards(replace(dataset, workspace=files.workspace))
     except (QaribError, OSError):
-        return []
+        return {}
 
 
 def shard_names(
@@ -252,15 +262,15 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFa
         except OSError:
             continue
         for entry in entries:
-            stem, _, suffix = entry.name.rpartition(".")
-            place = f"{folder}/{stem}{TFRECORD}"
             try:
                 about = entry.stat()
-                if f".{suffix}" == TFRECORD:
-                    sizes[place] = about.st_size
-                elif suffix == "json" and not entry.name.startswith("."):
+                if entry.name.endswith(TFRECORD):
+                    sizes[f"{folder}/{entry.name}"] = about.st_size
+                elif described := tfrecord_of(entry.name):
+                    place = f"{folder}/{described}"
                     version = (entry.path, about.st_mtime_ns, about.st_size)
-                    if found := _facts(version, files.cache):
+                    newest = entry.name in manifest_names(described)[:1]
+                    if (newest or place not in facts) and (found := _facts(version, files.cache)):
                         facts[place] = found
             except OSError:
                 continue  # Replaced or removed in the meantime.
@@ -316,6 +326,6 @@ def shard_detail(record: RunRecord, files: Files, name: str) -> dict[str, Any]:
     dataset = record.dataset
     if dataset is None or not is_shard(name):
         return {}
-    values = files.json(f"{dataset.name}{manifest_name(dataset, name)}")
+    values = files.manifest(dataset, dataset.tfrecord(name))
     kept = ("id", "state", "reason", "statistics", "sample", "made_at", "made_by")
     return {key: values[key] for key in kept if key in values} | {"trouble": trouble(files.trouble)}

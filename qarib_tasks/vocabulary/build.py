@@ -16,13 +16,13 @@ from typing import Any
 
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.vocabulary import VocabConfig
-from qarib_tasks.errors import ConfigError, CorruptError, InputError
-from qarib_tasks.layout import TOKENIZER, TOKENIZER_CONFIG
-from qarib_tasks.storage.files import scratch_folder, write_text
+from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.storage.files import scratch_folder
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
+from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned, tokenizer_files_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 from qarib_tasks.vocabulary.sentencepiece import SPACE, as_entry, read_pieces, train_sentencepiece
-from qarib_tasks.vocabulary.tokenizer_files import write_tokenizer
+from qarib_tasks.vocabulary.tokenizer_files import tokenizer_texts
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
 
 log = logging.getLogger(__name__)
@@ -42,35 +42,41 @@ def build_vocab(
     do_lower_case: bool,
     random_seed: int,
     replace: bool = False,
+    adopt: bool = False,
 ) -> Manifest:
     """Build a vocabulary of exactly `config.vocab_size` lines in `out`, and its tokenizer files.
 
-    `tokenizer.json` and `tokenizer_config.json` are written beside `out`, for `transformers`.
+    For `transformers`, `tokenizer.json` and `tokenizer_config.json` are written beside a `vocab.txt`. Beside
+    another vocabulary, their names begin with its name.
 
     Args:
         replace: whether to overwrite another vocabulary at `out`. The ids in all data and models that were
             made with the old one then have other meanings.
+        adopt: see `ownership.owned`.
 
     Returns:
         the manifest, written last, beside `out`.
 
     Raises:
         InputError: `data` is missing, empty, or too small for a vocabulary of this size (the error has the
-            largest size that works), or another vocabulary already exists.
+            largest size that works), another vocabulary already exists, or a file that is not ours is in the
+            way of an output.
         ConfigError: `config.vocab_file` has another size.
     """
     settings = named_settings(config) | {"do_lower_case": do_lower_case, "random_seed": random_seed}
     del settings["vocab_file"]
     given = Path(config.vocab_file) if config.vocab_file else None
+    outputs, place = [out, *tokenizer_files_of(out)], manifest_of(out)
+    check_outputs([*outputs, place], [data, given] if given else [data])
+    earlier = owned(place, outputs, named=[out], adopt=adopt)
     source = FileRecord.of(given, "vocab_file") if given else FileRecord.of(data)
-    if done := finished(manifest_of(out), config=settings, inputs=[source]):
+    if done := finished(place, config=settings, inputs=[source]):
         log.info("%s: already built", out)
         return done
     if not source.bytes:
         raise InputError("the corpus is empty", where=data, do="Check the sources, and collect again")
     if not replace:
-        _refuse_another(out)
-    manifest_of(out).unlink(missing_ok=True)
+        _refuse_another(out, earlier)
     sample: Sequence[str]
     if given:
         vocabulary = load_vocab(given)
@@ -85,33 +91,34 @@ def build_vocab(
     elif config.recipe == "published":
         from qarib_tasks.vocabulary.published import published_vocabulary
 
-        vocabulary, figures = published_vocabulary(data, config, out.parent)
+        vocabulary, figures = published_vocabulary(data, config, out)
         sample = vocabulary[len(SPECIAL_TOKENS) :][:20]
     else:
         vocabulary, figures = _normalized_vocabulary(data, config, do_lower_case, random_seed)
         sample = vocabulary[len(SPECIAL_TOKENS) + figures["character_entries"] :][:20]
-    write_text(out, "".join(entry + "\n" for entry in vocabulary))
-    write_tokenizer(vocabulary, out.parent, do_lower_case=do_lower_case)
-    manifest = Manifest(
-        kind="vocabulary",
-        id=out.name,
-        config=settings,
-        inputs=[source],
-        outputs=[FileRecord.of(out.with_name(n)) for n in (out.name, TOKENIZER, TOKENIZER_CONFIG)],
-        statistics={"vocab_size": len(vocabulary), **figures},
-        sample=sample,
-    )
-    manifest.write(manifest_of(out))
-    return manifest
+    with Staged(place) as staged:
+        texts = (
+            "".join(entry + "\n" for entry in vocabulary),
+            *tokenizer_texts(vocabulary, do_lower_case=do_lower_case),
+        )
+        for path, text in zip(outputs, texts, strict=True):
+            staged.path(path).write_text(text, encoding="utf-8", newline="\n")
+        manifest = Manifest(
+            kind="vocabulary",
+            id=out.name,
+            config=settings,
+            inputs=[source],
+            outputs=list(map(staged.record, outputs)),
+            statistics={"vocab_size": len(vocabulary), **figures},
+            sample=sample,
+        )
+        return staged.commit(manifest)
 
 
-def _refuse_another(out: Path) -> None:
+def _refuse_another(out: Path, earlier: Earlier) -> None:
     """Raise InputError if `out` is an intact vocabulary of other text or with other settings."""
-    try:
-        other = Manifest.read(manifest_of(out))
-    except (InputError, CorruptError):
-        return
-    if other.state == "complete" and out.exists() and not other.faults(out.parent):
+    other = earlier.manifest
+    if other and earlier.is_complete and out.exists() and not other.faults(earlier.path.parent):
         raise InputError(
             "the file is a vocabulary of other text or with other settings",
             where=out,

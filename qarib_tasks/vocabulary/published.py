@@ -15,7 +15,7 @@ from typing import Any
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.corpus.cleaning import Cleaner
-from qarib_tasks.storage.files import scratch_folder
+from qarib_tasks.storage.files import temporary_folder
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS
 from qarib_tasks.vocabulary.sentencepiece import as_entry, read_pieces, train_sentencepiece
 
@@ -36,24 +36,24 @@ def published_arguments(text: Path, prefix: Path, pieces: int) -> dict[str, Any]
     }
 
 
-def published_vocabulary(data: Path, config: VocabConfig, folder: Path) -> tuple[list[str], dict[str, Any]]:
+def published_vocabulary(data: Path, config: VocabConfig, out: Path) -> tuple[list[str], dict[str, Any]]:
     """Return the entries in order, and statistics for the manifest.
 
     Args:
-        folder: for the cleaned text, which is as large as the text.
+        out: the vocabulary; the cleaned text, which is as large as the text, is in a temporary folder beside
+            it.
 
     Raises:
         InputError: the text is too small for a vocabulary of this size.
     """
     cleaner = Cleaner(CollectConfig(cleaning=("published",)))
     lines = 0
-    folder.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(folder, ".published-") as scratch:
-        text, prefix = scratch / "data.txt.proc", scratch / "tokenizer"
-        with data.open(encoding="utf-8", errors="replace", newline="\n") as file, text.open("wb") as out:
+    with temporary_folder(out.with_name(f"{out.name}.published")) as folder:
+        text, prefix = folder / "data.txt.proc", folder / "tokenizer"
+        with data.open(encoding="utf-8", errors="replace", newline="\n") as file, text.open("wb") as proc:
             while some := [line.rstrip("\n") for line in islice(file, LINES)]:
                 cleaned = [line for line in cleaner.clean(some) if line]
-                out.write("".join(line + "\n" for line in cleaned).encode())
+                proc.write("".join(line + "\n" for line in cleaned).encode())
                 lines += len(cleaned)
         train_sentencepiece(
             **published_arguments(text, prefix, config.vocab_size - config.placeholders), minloglevel=2

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import TOKENIZER_CONFIG
+from qarib_tasks.storage.ownership import tokenizer_files_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
 
@@ -140,8 +141,10 @@ def _reached(entry: str, tail: str, heads: list[str], known: Container[str], lon
 
 
 def lower_case_of(vocab: Path) -> bool | None:
-    """Return `do_lower_case` of the `tokenizer_config.json` beside a vocabulary; None if it has none."""
-    path = vocab.with_name(TOKENIZER_CONFIG)
+    """Return `do_lower_case` of the tokenizer's settings beside a vocabulary; None if it has none."""
+    path = tokenizer_files_of(vocab)[1]
+    if not path.is_file():
+        path = vocab.with_name(TOKENIZER_CONFIG)
     try:
         value = json.loads(path.read_text(encoding="utf-8")).get("do_lower_case")
     except (FileNotFoundError, ValueError, AttributeError):

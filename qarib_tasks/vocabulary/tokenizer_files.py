@@ -37,8 +37,15 @@ def make_tokenizer(vocabulary: list[str], *, do_lower_case: bool) -> Any:
 
 def write_tokenizer(vocabulary: list[str], folder: Path, *, do_lower_case: bool) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` loads."""
+    for name, text in zip(
+        (TOKENIZER, TOKENIZER_CONFIG), tokenizer_texts(vocabulary, do_lower_case=do_lower_case), strict=True
+    ):
+        write_text(folder / name, text)
+
+
+def tokenizer_texts(vocabulary: list[str], *, do_lower_case: bool) -> tuple[str, str]:
+    """Return the contents of `tokenizer.json` and `tokenizer_config.json`."""
     tokenizer = make_tokenizer(vocabulary, do_lower_case=do_lower_case)
-    write_text(folder / TOKENIZER, tokenizer.to_str(pretty=True) + "\n")
     names = {name: token for token in SPECIAL_TOKENS for name in [f"{token.strip('[]').lower()}_token"]}
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": do_lower_case, **names}
-    write_text(folder / TOKENIZER_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return tokenizer.to_str(pretty=True) + "\n", json.dumps(config, indent=2, sort_keys=True) + "\n"

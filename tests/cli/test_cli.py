@@ -39,8 +39,8 @@ def test_from_text_to_examples_under_the_names_people_know(tmp_path: Path) -> No
         assert result.returncode == 0, result.stderr
     assert sum(1 for _ in (tmp_path / "data.txt.vocab").open(encoding="utf-8")) == 800
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "shard_0000.json",
         "shard_0000.tfrecord",
+        "shard_0000.tfrecord.manifest.json",
     ]
 
 
@@ -82,7 +82,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     assert "Traceback" not in result.stderr
     left = [path for path in tmp_path.rglob("*") if path.is_file() and "out" in path.parts]
     # A conversion that failed says so in a manifest; nothing else may stay.
-    assert [path.name for path in left] in ([], ["x.json"])
+    assert [path.name for path in left] in ([], ["x.tfrecord.manifest.json"])
 
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:

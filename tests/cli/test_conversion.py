@@ -20,7 +20,7 @@ def test_commands(tmp_path: Path) -> None:
     flags = ["--dupe-factor", "1", "--no-do-lower-case", "--compression", "gzip", "--threads", "2"]
     result = runner.invoke(convert_command, [*arguments, *flags], catch_exceptions=False)
     assert result.exit_code == 0
-    assert Manifest.read(tmp_path / "o.json").config["do_lower_case"] is False
+    assert Manifest.read(tmp_path / "o.tfrecord.manifest.json").config["do_lower_case"] is False
     result = runner.invoke(verify_command, [out], catch_exceptions=False)
     assert "examples, intact" in result.output
     (tmp_path / "vocab.txt").write_bytes(VOCAB.read_bytes())

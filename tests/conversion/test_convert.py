@@ -18,8 +18,8 @@ from qarib_tasks.conversion.convert import convert_shard, shard_seed
 from qarib_tasks.conversion.example_decoder import decode_example
 from qarib_tasks.conversion.example_reader import Shape, read_rows
 from qarib_tasks.conversion.verify import verify_file
-from qarib_tasks.errors import ConfigError, InputError, QaribError, StorageError
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.errors import ConfigError, InputError, QaribError
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import read_records
 
 FOLDER = Path(__file__).parents[1] / "data" / "pretraining_data"
@@ -36,7 +36,7 @@ def rows_of(path: Path, config: ConvertConfig) -> Any:
 def test_manifest_says_what_was_made(tmp_path: Path) -> None:
     out = tmp_path / "documents.tfrecord"
     manifest = convert_shard(DOCUMENTS, VOCAB, out, ConvertConfig())
-    assert Manifest.read(tmp_path / "documents.json") == manifest
+    assert Manifest.read(tmp_path / "documents.tfrecord.manifest.json") == manifest
     assert [record.name for record in manifest.inputs] == ["documents.txt", "vocab.txt"]
     assert manifest.faults(tmp_path) == []
     assert manifest.config["dupe_factor"] == 5
@@ -54,7 +54,10 @@ def test_manifest_says_what_was_made(tmp_path: Path) -> None:
     assert len(manifest.sample) == 10
     assert all(sample["text"].startswith("[CLS] ") and "→" in sample["text"] for sample in manifest.sample)
     assert verify_file(out) == 6278
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["documents.json", "documents.tfrecord"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "documents.tfrecord",
+        "documents.tfrecord.manifest.json",
+    ]
 
 
 def test_a_finished_shard_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -167,7 +170,7 @@ def test_a_line_of_200_mb(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"shard:3: a line longer than 16 MB"):
         convert_shard(tmp_path / "shard", VOCAB, tmp_path / "shard.tfrecord", FAST)
     assert not (tmp_path / "shard.tfrecord").exists()
-    failed = Manifest.read(tmp_path / "shard.json")
+    failed = Manifest.read(tmp_path / "shard.tfrecord.manifest.json")
     assert failed.state == "failed"
     assert "shard:3" in str(failed.reason)
 
@@ -182,14 +185,18 @@ def test_a_line_of_200_mb(tmp_path: Path) -> None:
 def test_unusable_vocabularies(tmp_path: Path, change: Any, message: str) -> None:
     vocab = broken_vocab(tmp_path, change)
     out = tmp_path / "tweets.tfrecord"
-    convert_shard(TWEETS, VOCAB, out, FAST)
     with pytest.raises(InputError, match=message):
         convert_shard(TWEETS, vocab, out, FAST)
-    # The output of the earlier conversion is not left to be taken for that of this one.
     assert not out.exists()
-    assert Manifest.read(tmp_path / "tweets.json").state == "failed"
+    assert Manifest.read(manifest_of(out)).state == "failed"
     with pytest.raises(QaribError):
         verify_file(out)
+    # What was converted well stays.
+    made = convert_shard(TWEETS, VOCAB, out, FAST)
+    with pytest.raises(InputError, match=message):
+        convert_shard(TWEETS, vocab, out, FAST)
+    assert Manifest.read(manifest_of(out)) == made
+    assert verify_file(out)
 
 
 def test_lengths_that_do_not_fit(tmp_path: Path) -> None:
@@ -221,11 +228,11 @@ except StorageError as error:
         [sys.executable, "-c", program, TWEETS, VOCAB, tmp_path], capture_output=True, text=True
     )
     assert "o.tfrecord: cannot be written: File too large. Free disk space" in result.stdout, result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["o.json"]
-    assert Manifest.read(tmp_path / "o.json").state == "failed"
+    assert [path.name for path in tmp_path.iterdir()] == ["o.tfrecord.manifest.json"]
+    assert Manifest.read(manifest_of(tmp_path / "o.tfrecord")).state == "failed"
 
 
 def test_an_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(InputError, match="file: is a file, not a folder"):
         convert_shard(TWEETS, VOCAB, tmp_path / "file" / "o.tfrecord", FAST)

@@ -61,7 +61,7 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
         whole[number] = (tmp_path / str(number) / "shard.tfrecord").read_bytes()
     inputs = [FileRecord.of(SHARD), FileRecord.of(VOCAB)]
     folder = tmp_path / "work"
-    out, manifest = folder / "shard.tfrecord", folder / "shard.json"
+    out, manifest = folder / "shard.tfrecord", folder / "shard.tfrecord.manifest.json"
     process = start(folder, CONFIGS[0])
     assert process.stdout is not None
     seconds = float(process.stdout.readline())
@@ -102,7 +102,7 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
     assert found["whole"]
     convert_shard(SHARD, VOCAB, out, CONFIGS[1])
     assert out.read_bytes() == whole[1]
-    assert sorted(path.name for path in folder.iterdir()) == ["shard.json", "shard.tfrecord", "warm"]
+    assert {path.name for path in folder.iterdir()} == {out.name, manifest.name, "warm"}
 
 
 def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:

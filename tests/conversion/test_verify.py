@@ -20,7 +20,7 @@ from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.example_reader import Shape, read_rows
 from qarib_tasks.conversion.verify import rules, verify_file, verify_files
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import frame, read_records
 
 FOLDER = Path(__file__).parents[1] / "data" / "pretraining_data"
@@ -48,7 +48,7 @@ def flip(place: int) -> Callable[[bytes], bytes]:
 
 
 def test_whole_files_pass(shard: Path) -> None:
-    examples = Manifest.read(shard.with_suffix(".json")).statistics["examples"]
+    examples = Manifest.read(manifest_of(shard)).statistics["examples"]
     assert list(verify_files([shard, shard])) == [(shard, examples)] * 2
 
 
@@ -106,7 +106,7 @@ def test_damaged_gzip(tmp_path: Path) -> None:
 
 
 def test_no_manifest_failed_manifest_no_file(shard: Path) -> None:
-    path = shard.with_suffix(".json")
+    path = manifest_of(shard)
     manifest = Manifest.read(path)
     replace(manifest, state="failed", reason="out of luck").write(path)
     with pytest.raises(CorruptError, match="out of luck"):
@@ -123,7 +123,7 @@ def rewritten(shard: Path, change: Callable[[bytes], bytes], number: int) -> Non
     records = [record for _, _, record in read_records(shard)]
     records[number] = change(records[number])
     shard.write_bytes(b"".join(map(frame, records)))
-    path = shard.with_suffix(".json")
+    path = manifest_of(shard)
     replace(Manifest.read(path), outputs=[FileRecord.of(shard)]).write(path)
 
 

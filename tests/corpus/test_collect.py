@@ -26,7 +26,7 @@ def test_every_file_of_a_glob_in_order_and_every_source(tmp_path: Path) -> None:
     for name, text in {"b.txt": "second\n", "a.txt": "first\n", "c.dat": "third\n"}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert collected(config(tmp_path / "*.txt", tmp_path / "c.dat"), tmp_path) == "first\n\nsecond\n\nthird\n"
-    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
+    figures = Manifest.read(tmp_path / "out" / "data.txt.manifest.json").statistics
     assert {name: figures["sources"][name]["files"] for name in ("source0", "source1")} == {
         "source0": 2,
         "source1": 1,
@@ -46,7 +46,7 @@ def test_invalid_utf8_is_replaced_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"good \xff\xfe bad\n" + "\ufffd".encode())
     settings = config(tmp_path / "a.txt", source={"encoding_errors": "replace"})
     assert collected(settings, tmp_path) == "good \ufffd\ufffd bad\n\ufffd\n"
-    manifest = Manifest.read(tmp_path / "out" / "data.json")
+    manifest = Manifest.read(tmp_path / "out" / "data.txt.manifest.json")
     assert manifest.statistics["undecodable_bytes"] == 2
 
 
@@ -65,13 +65,13 @@ def test_cleaning_is_in_the_manifest_and_on_the_page(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     text = collected(config(tmp_path / "a.txt", cleaning=["tatweel", "urls", "arabic_share"]), tmp_path)
     assert text == "مرحبا بكم\n<b> نعم URL\n"
-    manifest = Manifest.read(tmp_path / "out" / "data.json")
+    manifest = Manifest.read(tmp_path / "out" / "data.txt.manifest.json")
     assert manifest.statistics["changed"] == {"tatweel": 1, "urls": 1}
     assert manifest.statistics["dropped"] == {"arabic_share": 1}
     assert ["مـرحبا بكم", "مرحبا بكم"] in [
         list(pair) for pair in manifest.statistics["sources"]["source0"]["samples"]
     ]
-    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "data.txt.report.html").read_text(encoding="utf-8")
     assert "hello there" in page
     assert "(dropped)" in page
     assert "<b>" not in page
@@ -87,7 +87,7 @@ def test_collecting_again_does_nothing_until_an_input_changes(tmp_path: Path) ->
     assert out.stat().st_ino == before
     source.write_text("second\n", encoding="utf-8")
     assert collected(config(source), tmp_path) == "second\n"
-    assert not list(out.parent.glob("*.sources"))
+    assert not list(out.parent.glob("*.collecting"))
 
 
 def test_sources_collected_beforehand_are_used_and_a_damaged_one_is_not(
@@ -99,7 +99,7 @@ def test_sources_collected_beforehand_are_used_and_a_damaged_one_is_not(
     out = tmp_path / "out" / "data.txt"
     for name in ("source2", "source0"):
         collect_source(settings, name, out)
-    (tmp_path / "out" / "data.sources" / "source2.txt").write_text("damaged\n")
+    (tmp_path / "out" / "data.txt.collecting" / "source2.txt").write_text("damaged\n")
     read: list[str] = []
     real = corpus.read
 
@@ -121,6 +121,7 @@ def test_a_file_that_was_damaged_is_made_again(tmp_path: Path) -> None:
     collected(config(tmp_path / "a.txt"), tmp_path)
     (tmp_path / "out" / "data.txt").write_text("fir")
     assert collected(config(tmp_path / "a.txt"), tmp_path) == "first\n"
+    assert (tmp_path / "out" / "data.txt.changed-1").read_text() == "fir"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_files_left_out_and_undecodable_bytes_are_in_manifest_and_report(tmp_pat
     (tmp_path / "part-0.csv").write_bytes(b"id,text\n1,abc\n" + b"2,abcd\n" * 10000 + b"3,\xffabc\n")
     settings = config(tmp_path / "[p_]*")
     assert collected(settings, tmp_path).endswith("\ufffdabc\n")
-    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
+    figures = Manifest.read(tmp_path / "out" / "data.txt.manifest.json").statistics
     source = figures["sources"]["source0"]
     assert (figures["undecodable_bytes"], figures["left_out_files"]) == (1, 3)
     assert source["undecodable"] == {str(tmp_path / "part-0.csv"): 1}
@@ -183,7 +184,7 @@ def test_files_left_out_and_undecodable_bytes_are_in_manifest_and_report(tmp_pat
         str(tmp_path / "part-1.csv"): "empty",
         str(tmp_path / "part-2.csv"): "empty",
     }
-    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "data.txt.report.html").read_text(encoding="utf-8")
     assert f"<td>{tmp_path / 'part-0.csv'}<td>1" in page
     assert f"<td>{tmp_path / 'part-2.csv'}<td>empty" in page
 

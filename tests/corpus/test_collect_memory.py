@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.storage.manifest import Manifest
 
 sys.path.append(str(SAMPLE.parent / "benchmarks"))
 
@@ -50,7 +51,8 @@ def test_killed_at_any_instant_it_ends_with_the_same_files(tmp_path: Path) -> No
             subprocess.run(command, env=environment, capture_output=True, check=True, timeout=seconds)
         except subprocess.TimeoutExpired:
             # Killed between its last act, the manifest, and its exit, it is done all the same.
-            return (folder / "data.json").exists()
+            path = folder / "data.txt.manifest.json"
+            return path.exists() and Manifest.read(path).state == "complete"
         return True
 
     assert run(tmp_path / "whole", None)
@@ -59,7 +61,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_files(tmp_path: Path) -> No
         ended = run(tmp_path / "killed", 0.15 * 1.15**kills)
         kills += not ended
     assert kills > 3
-    for name in ("data.txt", "heldout.txt", "report.html"):
+    for name in ("data.txt", "heldout.txt", "data.txt.report.html"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     left = {path.name for path in (tmp_path / "killed").iterdir()}
-    assert left == {"data.txt", "data.json", "heldout.txt", "report.html"}
+    assert left == {"data.txt", "data.txt.manifest.json", "heldout.txt", "data.txt.report.html"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_repeats_are_dropped_over_all_sources_and_the_first_stays(tmp_path: Path
     paths = tmp_path / "a.txt", tmp_path / "b.txt"
     text = collected(config(*paths), tmp_path)
     assert text == "قال الرجل\nنعم\n\nHello\n\nمرحبا\n\nجديد\n\nمرحبا بك\n"
-    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
+    figures = Manifest.read(tmp_path / "out" / "data.txt.manifest.json").statistics
     assert (figures["duplicates"], figures["sources"]["source1"]["duplicates"]) == (3, 3)
     assert figures["documents"] == 5
     assert figures["words"] == len(text.split())
@@ -41,7 +42,7 @@ def test_repeats_are_found_whatever_the_number_of_partitions(
     expected = "\n\n".join(f"text {n}" for n in dict.fromkeys(numbers)) + "\n"
     assert collected(config(tmp_path / "a.txt"), tmp_path) == expected
     monkeypatch.setattr("qarib_tasks.corpus.deduplication.PARTITION_BYTES", 1000)
-    (tmp_path / "out" / "data.json").unlink()
+    shutil.rmtree(tmp_path / "out")
     assert collected(config(tmp_path / "a.txt"), tmp_path) == expected
 
 
@@ -78,6 +79,6 @@ def test_near_duplicates_are_left_out_when_asked(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(f"{text}\n\n{other}\n\n{almost}\n\n{text}.\n\nا\n", encoding="utf-8")
     settings = config(tmp_path / "a.txt", near_duplicates=0.7)
     assert collected(settings, tmp_path) == f"{text}\n\n{other}\n\nا\n"
-    figures = Manifest.read(tmp_path / "out" / "data.json").statistics
+    figures = Manifest.read(tmp_path / "out" / "data.txt.manifest.json").statistics
     assert (figures["duplicates"], figures["near_duplicates"]) == (1, 1)
     assert almost in collected(config(tmp_path / "a.txt"), tmp_path)

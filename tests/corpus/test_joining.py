@@ -38,7 +38,7 @@ def test_documents_cut_by_the_reader_s_blocks_are_whole(
     cut = held_out("\n\n".join(documents), tmp_path, "cut")
     assert whole[0] | whole[1] == set(documents)
     assert cut == whole
-    manifests = [Manifest.read(tmp_path / name / "data.json") for name in ("whole", "cut")]
+    manifests = [Manifest.read(tmp_path / name / "data.txt.manifest.json") for name in ("whole", "cut")]
     ignored = ("samples",)
     assert all(m.statistics["sources"]["source0"].pop(key) for m in manifests for key in ignored)
     assert manifests[0].statistics == manifests[1].statistics

@@ -23,7 +23,9 @@ GOOD = "هذه جملة عربية سليمة رقم {}"
 
 
 def figures_of(tmp_path: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((tmp_path / "out" / "data.json").read_text(encoding="utf-8"))
+    manifest: dict[str, Any] = json.loads(
+        (tmp_path / "out" / "data.txt.manifest.json").read_text(encoding="utf-8")
+    )
     return manifest["statistics"]  # type: ignore[no-any-return]
 
 
@@ -37,7 +39,7 @@ def test_a_document_per_line_that_is_too_long_is_told_with_what_to_set(tmp_path:
         "maximum_length dropped 99.9% of the bytes. Raise `maximum_characters` (now 10,000), or add the rule "
         "sentences to `cleaning` to split the lines"
     ]
-    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "data.txt.report.html").read_text(encoding="utf-8")
     assert page.index("Warning: maximum_length dropped 99.9% of the bytes") < page.index("<table>")
     assert "<td>maximum_length<td>3 of 4 documents<td>99.9%" in page
 
@@ -141,7 +143,7 @@ def test_sources_collected_by_an_earlier_version_are_joined(tmp_path: Path) -> N
     made = config(tmp_path / "a.txt")
     out = tmp_path / "out" / "data.txt"
     module.collect_source(made, "source0", out)
-    (path,) = (tmp_path / "out").glob("*/source0.json")
+    (path,) = (tmp_path / "out").glob("*/source0.txt.manifest.json")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     for name in ("text_lines", "text_bytes", "dropped_bytes"):
         del manifest["statistics"][name]

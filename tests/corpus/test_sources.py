@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def fetched(address: str, tmp_path: Path, allowed: AllowedSources | None = None,
 
 def test_a_file_of_a_web_server_is_fetched_once_and_checked(server: str, tmp_path: Path) -> None:
     assert fetched(f"{server}/good.txt", tmp_path).encode() == BODY
-    (tmp_path / "out" / "data.json").unlink()
+    shutil.rmtree(tmp_path / "out")
     assert fetched(f"{server}/good.txt", tmp_path).encode() == BODY
     assert Server.requests == ["/good.txt"]
     copy = next(path for path in (tmp_path / "cache").iterdir() if path.suffix == ".txt")

@@ -49,7 +49,7 @@ def test_each_kind_of_damage_is_told_apart(run: Run) -> None:
     bucket = Bucket(f"{run.address}{run.dataset.name}")
     bucket.delete("pretraining_data/shard_0004.tfrecord")
     bucket.write_text("pretraining_data/shard_0005.tfrecord", "other")
-    bucket.write_text("pretraining_data/shard_0006.json", "other")
+    bucket.write_text("pretraining_data/shard_0006.tfrecord.manifest.json", "other")
     found = states(run)
     assert {name[-1]: state for name, (state, _) in found.items()} == {
         **{"0": "failed", "1": "missing", "2": "corrupt", "3": "corrupt"},
@@ -89,7 +89,7 @@ def test_a_killed_conversion_is_told_of(run: Run) -> None:
     if not process:
 
         def strike(event: str, arguments: tuple[Any, ...]) -> None:
-            if event == "open" and ".tfrecord." in str(arguments[0]):
+            if event == "open" and ".tfrecord.qarib-" in str(arguments[0]):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(strike)
@@ -102,7 +102,7 @@ def test_a_killed_conversion_is_told_of(run: Run) -> None:
     assert f"process {process})" in reason
     pipeline.convert(run, "shards/shard_0001")
     bucket = Bucket(f"{run.address}{run.dataset.name}")
-    bucket.upload(manifest_of(tfrecord), "pretraining_data/shard_0001.json")
+    bucket.upload(manifest_of(tfrecord), f"pretraining_data/{manifest_of(tfrecord).name}")
     assert states(run) == {}
 
 
@@ -110,7 +110,22 @@ def test_a_shard_that_cannot_be_read_says_so(run: Run) -> None:
     run.dataset.shard("shards/shard_0001").unlink()
     with pytest.raises(InputError, match="no such file"):
         pipeline.convert(run, "shards/shard_0001")
+    assert states(run) == {}, "what was converted from it is still complete"
+    run.dataset.tfrecord("shards/shard_0001").unlink()
+    manifest_of(run.dataset.tfrecord("shards/shard_0001")).unlink()
+    with pytest.raises(InputError, match="no such file"):
+        pipeline.convert(run, "shards/shard_0001")
     assert states(run)["shards/shard_0001"][0] == "failed"
+
+
+def test_a_shard_whose_text_changed_is_not_complete(run: Run) -> None:
+    """Also if its conversion then fails: what was converted before is still there, and not used."""
+    with run.dataset.data.open("a", encoding="utf-8") as file:
+        file.write("\nكلام جديد\n")
+    last = pipeline.split(run)[-2]
+    assert states(run)[last] == ("missing", "its raw shard changed since it was converted")
+    pipeline.convert(run, last)
+    assert last not in states(run) or "changed" not in states(run)[last][1]
 
 
 def test_beginning_with_the_shards(run: Run) -> None:

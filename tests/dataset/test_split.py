@@ -68,7 +68,7 @@ def test_too_many_shards_and_an_empty_file_are_errors(
     monkeypatch.setattr("qarib_tasks.dataset.split.MAX_SHARDS", 2)
     with pytest.raises(InputError, match=r"more than 2 shards of 1 lines.*Raise shard_lines"):
         split(data, tmp_path / "shards", SplitConfig(shard_lines=1))
-    assert not (tmp_path / "shards.json").exists()
+    assert not (tmp_path / "shards.manifest.json").exists()
     data.write_text("")
     with pytest.raises(InputError, match="the file is empty"):
         split(data, tmp_path / "shards", SplitConfig())
@@ -79,7 +79,7 @@ def test_too_many_shards_and_an_empty_file_are_errors(
 def test_the_manifest_records_lines_and_checksums(tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("1\n2\n3\n")
     split(tmp_path / "data.txt", tmp_path / "shards", SplitConfig(shard_lines=2))
-    manifest = Manifest.read(tmp_path / "shards.json")
+    manifest = Manifest.read(tmp_path / "shards.manifest.json")
     assert manifest.statistics == {"lines": 3, "shards": 2}
     assert manifest.faults(tmp_path) == []
     (tmp_path / "shards" / "shard_0000").write_text("1\n3\n")

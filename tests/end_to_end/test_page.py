@@ -26,6 +26,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from qarib_tasks.storage.manifest import manifest_of
 from tests.support.browser_site import SECONDS, Site, require_accessible, require_no_overflow
 from tests.support.made_up_run import HOSTILE, emulator_bucket, insert_run, make_run
 
@@ -282,7 +283,7 @@ def test_a_damaged_shard_is_backfilled_from_the_page(site: Site) -> None:
 def test_1200_shards_and_hostile_text(site: Site) -> None:
     made = make_run(site.stack.workspace, 1200, hostile=True)
     made.upload_to(site.stack.emulator, site.stack.bucket)
-    broken = made.dataset.tfrecord("shards/shard_0700").with_suffix(".json")
+    broken = manifest_of(made.dataset.tfrecord("shards/shard_0700"))
     broken.write_text(json.dumps({"kind": "shard", "id": "x", "state": "failed", "reason": HOSTILE}))
     insert_run(site.stack.home / "airflow.db", made)
     page = site.open("shards", made.record.run_id)

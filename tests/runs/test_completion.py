@@ -13,6 +13,7 @@ from qarib_tasks.runs.run import Run
 from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.storage.ownership import report_of
 from tests.support.datasets import convert_all, fail, objects, request
 
 
@@ -59,7 +60,7 @@ def test_the_report_is_published_before_the_manifest(finishable: tuple[Run, list
     files = dataset_files(run)
     assert all(path.is_file() for path in files)
     assert files[-1] == run.dataset.manifest
-    assert run.dataset.report in files
+    assert report_of(run.dataset.data) in files
 
 
 @pytest.fixture

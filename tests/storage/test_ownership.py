@@ -1,4 +1,7 @@
-"""The rule about files that exist: what is ours is replaced, and nothing else is touched."""
+"""The rule about files that exist: what is ours is replaced, and nothing else is touched.
+
+Covers qarib_tasks/storage/working_folder.py.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,14 @@ import pytest
 from qarib_tasks.errors import InputError
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.storage.ownership import (
-    HIDDEN,
-    MARKER,
     Staged,
     check_outputs,
     keep_aside,
-    make_folder,
     owned,
-    remove_folder,
     report_of,
     tokenizer_files_of,
 )
+from qarib_tasks.storage.working_folder import HIDDEN, MARKER, make_folder, remove_folder
 
 
 def made(

@@ -13,7 +13,7 @@ from typing import Any
 
 from qarib_tasks.layout import DatasetLayout
 from qarib_tasks.storage.files import checksums
-from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.views.files import Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord
 from qarib_tasks.views.shards import ShardTask
@@ -85,7 +85,7 @@ def make_run(
     for folder, of in (("shards", names), ("heldout/shards", heldout)):
         part = folder.removesuffix("shards")
         outputs = [FileRecord(name.removeprefix(part), 9, "0" * 64, "AAAAAA==") for name in of]
-        Manifest(kind="shards", id="shards", outputs=outputs).write(dataset.root / f"{folder}.json")
+        Manifest(kind="shards", id="shards", outputs=outputs).write(manifest_of(dataset.root / folder))
     outputs = []
     for number, name in enumerate([*names, *heldout]):
         file = dataset.tfrecord(name)
@@ -101,7 +101,7 @@ def make_run(
             outputs=[own],
             statistics=FIGURES | {"unknown_share": 0.001 * (number % 3)},
             sample=sample,
-        ).write(file.with_suffix(".json"))
+        ).write(manifest_of(file))
         outputs.append(replace(own, name=dataset.tfrecord_name(name)))
     statistics = {"shards": shards, "examples": 1157 * shards, "bytes": sum(o.bytes for o in outputs)}
     Manifest(kind="dataset", id=dataset_id, outputs=outputs, statistics=statistics).write(dataset.manifest)
@@ -120,10 +120,10 @@ def make_run(
     corpus |= {"changed": {"elongation": 3, "urls": 0}, "dropped": {"arabic_share": 2}}
     corpus |= {"line_words": {"4-5": 7, "1": 2, "1024+": 1}, "document_lines": {"2": 5}}
     corpus |= {"sources": {HOSTILE if hostile else "tweets": source}}
-    Manifest(kind="corpus", id="data", statistics=corpus).write(dataset.root / "data.json")
+    Manifest(kind="corpus", id="data", statistics=corpus).write(manifest_of(dataset.data))
     vocabulary = {"vocab_size": 3000, "words": 9000}
     Manifest(kind="vocabulary", id="vocab.txt", statistics=vocabulary, sample=["بن", "عن"]).write(
-        dataset.root / "vocab.json"
+        manifest_of(dataset.vocab)
     )
     tasks = [
         ShardTask(step, index, "success", 1, 1000.0 + index, 1001.0 + index, name.replace("shards/", ""))

@@ -8,6 +8,7 @@ import pytest
 
 from qarib_tasks.config.corpus import DEFAULT_CLEANING
 from qarib_tasks.corpus.collect import collect
+from qarib_tasks.storage.manifest import manifest_of
 from qarib_tasks.views.corpus import corpus_view
 from qarib_tasks.views.runs import data_sizes
 from qarib_tasks.views.shards import shards_view
@@ -16,7 +17,10 @@ from tests.support.made_up_run import FolderBucket, MadeUpRun, files, states
 
 
 def test_broken_files_are_no_figures(run: MadeUpRun, bucket: FolderBucket) -> None:
-    for name in ("data.json", "vocab.json", "manifest.json", "pretraining_data/shard_0000.json"):
+    for name in (
+        *("data.txt.manifest.json", "vocab.txt.manifest.json", "manifest.json"),
+        "pretraining_data/shard_0000.tfrecord.manifest.json",
+    ):
         (run.dataset.root / name).write_text("{ not JSON")
     assert corpus_view(run.record, files(run, bucket))["corpus"] is None
     assert states(shards_view(run.record, files(run, bucket), run.tasks))["0000"] == "corrupt"
@@ -26,7 +30,7 @@ def test_losses_and_their_warnings(run: MadeUpRun, bucket: FolderBucket, tmp_pat
     source, text = Path(__file__).parents[1] / "data" / "cases" / "w7-doc-a-line.txt", tmp_path / "data.txt"
     made = config(source, source={"document": "line"}, cleaning=DEFAULT_CLEANING)
     manifest = collect(made, text, heldout=None, random_seed=1)
-    manifest.write(run.dataset.root / "data.json")
+    manifest.write(manifest_of(run.dataset.data))
     corpus = corpus_view(run.record, files(run, bucket))["corpus"]
     ((rule, number, total, unit, share),) = corpus["lost"]
     assert (rule, number, total, unit) == ("maximum_length", 3, 4, "documents")
@@ -42,7 +46,7 @@ def test_files_left_out_and_undecodable_bytes(run: MadeUpRun, bucket: FolderBuck
     (tmp_path / "b.txt").touch()
     made = config(tmp_path / "*.txt", source={"encoding_errors": "replace"})
     manifest = collect(made, tmp_path / "out" / "data.txt", heldout=None, random_seed=1)
-    manifest.write(run.dataset.root / "data.json")
+    manifest.write(manifest_of(run.dataset.data))
     corpus = corpus_view(run.record, files(run, bucket))["corpus"]
     assert (corpus["totals"]["undecodable_bytes"], corpus["totals"]["left_out_files"]) == (1, 1)
     assert corpus["files"] == [

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from qarib_tasks.errors import StorageError
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.views.files import Cache, Files, Stored
 from qarib_tasks.views.shards import shards_view
 from qarib_tasks.views.training import training_view
@@ -69,7 +69,7 @@ def test_a_bucket_that_is_back_is_seen_by_a_page_that_asks_often(run: MadeUpRun,
 def test_a_manifest_is_read_anew_when_it_changes(run: MadeUpRun, bucket: FolderBucket) -> None:
     own = files(run, None)
     assert states(shards_view(run.record, own, run.tasks))["0000"] == "complete"
-    path = run.dataset.tfrecord("shards/shard_0000").with_suffix(".json")
+    path = manifest_of(run.dataset.tfrecord("shards/shard_0000"))
     Manifest(kind="shard", id="shard_0000", state="failed", reason="later").write(path)
     assert states(shards_view(run.record, own, run.tasks))["0000"] == "failed"
     shutil.rmtree(run.workspace)

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.views.files import Cache, Files
 from qarib_tasks.views.shards import STATES, ShardTask, shard_detail, shards_view
 from tests.support.made_up_run import FolderBucket, MadeUpRun, files, make_run, states
@@ -23,7 +23,7 @@ def test_every_state_of_a_shard(run: MadeUpRun, bucket: FolderBucket) -> None:
 
     def unmade(name: str) -> None:
         dataset.tfrecord(name).unlink()
-        dataset.tfrecord(name).with_suffix(".json").unlink()
+        manifest_of(dataset.tfrecord(name)).unlink()
         (place / dataset.tfrecord_name(name)).unlink()
 
     task("convert", 1, "running")
@@ -37,7 +37,7 @@ def test_every_state_of_a_shard(run: MadeUpRun, bucket: FolderBucket) -> None:
     dataset.tfrecord("shards/shard_0006").write_bytes(b"cut off")
     # The conversion failed and said why; it was killed; it is to be tried again; it has not begun.
     Manifest(kind="shard", id="shard_0007", state="failed", reason="not UTF-8").write(
-        dataset.tfrecord("shards/shard_0007").with_suffix(".json")
+        manifest_of(dataset.tfrecord("shards/shard_0007"))
     )
     unmade("shards/shard_0008")
     task("convert", 8, "failed")
@@ -78,7 +78,7 @@ def test_an_upload_that_the_listing_does_not_know_yet(run: MadeUpRun, bucket: Fo
 
 def test_a_killed_conversion(run: MadeUpRun, bucket: FolderBucket) -> None:
     """Its manifest still says that it is running."""
-    path = run.dataset.tfrecord("shards/shard_0000").with_suffix(".json")
+    path = manifest_of(run.dataset.tfrecord("shards/shard_0000"))
     path.write_text(
         json.dumps({"kind": "shard", "id": "shard_0000", "state": "running", "reason": "on host a"})
     )

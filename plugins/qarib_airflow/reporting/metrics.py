@@ -18,9 +18,9 @@ from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
 from qarib_tasks.errors import QaribError
-from qarib_tasks.layout import is_shard_file
+from qarib_tasks.layout import TFRECORD, is_shard_file
 from qarib_tasks.runs.run import Run
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def report_shards(run: Run) -> None:
     tags = {"dataset": run.dataset_id}
     shards = [path.name for path in dataset.shards(dataset.data).glob("*") if is_shard_file(path.name)]
     _gauge("shards", len(shards), tags)
-    manifests = [path for path in dataset.training_data.glob("*.json") if is_shard_file(path.stem)]
-    _gauge("shards_done", sum(map(_is_complete, manifests)), tags)
+    tfrecords = [dataset.training_data / f"{name}{TFRECORD}" for name in shards]
+    _gauge("shards_done", sum(_is_complete(manifest_of(path)) for path in tfrecords), tags)
 
 
 def _is_complete(manifest: Path) -> bool:

@@ -70,7 +70,7 @@ def refused(path: Path, tmp_path: Path, message: str, **settings: Any) -> None:
         collect(from_dict(CollectConfig, {"sources": sources}), out, heldout=None, random_seed=34)
     assert path.name in str(error.value)
     left = {file.name for file in (tmp_path / "out").rglob("*") if file.is_file()}
-    assert left <= {"good.txt", "good.documents", "good.json"}
+    assert left <= {"good.txt", "good.documents", "good.txt.manifest.json", ".qarib"}
 
 
 @pytest.mark.parametrize("packed", PACKERS)

@@ -1,0 +1,56 @@
+"""Outputs are never sources."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from qarib_tasks.cli.main import run_command
+
+TEXT = "\n\n".join(f"ذهب سامي إلى السوق صباح اليوم {number}" for number in range(40)) + "\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "a.txt").write_text(TEXT, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "g"
+
+
+@pytest.mark.parametrize("source", ["g/*.txt", "g/*", "g", "g/**"])
+def test_a_pattern_that_matches_the_output(
+    folder: Path, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    command = ["collect", source, "-o", "g/data.txt", "--no-deduplicate", "--heldout", "g/held.txt"]
+    command += ["--heldout-share", "0.4"]
+    assert not run_command(command)
+    first = {path: (path.read_bytes(), path.stat().st_ino) for path in folder.iterdir()}
+    assert not run_command(command)
+    assert {path: (path.read_bytes(), path.stat().st_ino) for path in folder.iterdir()} == first
+    assert "g/data.txt: left out of source" in caplog.text
+    assert "g/held.txt: left out of source" in caplog.text
+
+
+def test_an_output_that_is_named_as_a_source(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["collect", "g/a.txt", "-o", "g/a.txt"]) == 1
+    assert not run_command(["collect", "g/a.txt", "-o", "g/data.txt"])
+    (folder / "link.txt").symlink_to("data.txt")
+    for source in ("g/data.txt", "g/link.txt"):
+        assert run_command(["collect", source, "-o", "g/data.txt"]) == 1
+        assert "the output is also an input" in capsys.readouterr().err or source == "g/link.txt"
+    assert (folder / "a.txt").read_text(encoding="utf-8") == TEXT
+    assert run_command(["collect", "g/d*.txt", "-o", "g/data.txt"]) == 1
+    assert "g/d*.txt: names only files that this command made" in capsys.readouterr().err
+
+
+def test_a_stranger_s_file_that_the_output_would_replace(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "data.txt").write_text("somebody's\n")
+    assert run_command(["collect", "g/*.txt", "-o", "g/data.txt"]) == 1
+    assert "g/data.txt: the output is also an input" in capsys.readouterr().err
+    assert (folder / "data.txt").read_text() == "somebody's\n"
