@@ -181,6 +181,7 @@ COMMANDS = [
         ("a.json",),
         status=1,
     ),
+    Command("preview", ("preview", "in/a.txt"), texts),
     Command("verify", ("verify", "a.tfrecord"), converted),
     Command("inspect", ("inspect", "a.tfrecord", "--vocab", "v.txt"), converted),
     Command("vocab-report", ("vocab-report", "v.txt", "--text", "in/a.txt"), shard),
