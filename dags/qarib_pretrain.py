@@ -11,8 +11,8 @@ The steps, from left to right:
 
 1. `preflight` checks the settings, the sources and the bucket before any work starts.
 2. `sources` lists the sources, `collect_source` reads and cleans each of them, and `collect` joins them into
-   one text without duplicates and holds out a small part for evaluation. `report.html`, in the same folder as
-   the text, shows the result.
+   one text without duplicates and holds out a small part for evaluation. `data.txt.report.html`, beside the
+   text, shows the result.
 3. `vocab` trains the vocabulary while `split` cuts the text into shards.
 4. `shard` runs for each shard: `convert` makes the pre-training data, and `upload` copies it to the bucket.
 5. `dataset` checks that all shards exist and lists the missing ones. `publish` uploads the vocabulary,
