@@ -60,6 +60,16 @@ def figures(job: TrainingJob, **arguments: Any) -> list[dict[str, float]]:
     return result
 
 
+def texts() -> dict[str, np.ndarray]:
+    """13 texts of different lengths, the last one without a position to average."""
+    lengths = np.array([*range(3, 15), 2])[:, None]
+    places = np.arange(16)[None]
+    mask = (places < lengths).astype(np.int32)
+    ids = np.random.default_rng(2).integers(5, 64, (13, 16)).astype(np.int32) * mask
+    averaged = mask * (places > 0) * (places < lengths - 1)
+    return {"input_ids": ids, "input_mask": mask, "segment_ids": 0 * ids, "averaged": averaged}
+
+
 def largest_difference_of_predictions(steps: Any, model: Any, batch: dict[str, np.ndarray]) -> float:
     """Between the logits of trained steps and those of a model that was given their weights."""
     state = steps.state()
@@ -101,6 +111,7 @@ def main(folder: Path) -> None:
     cases["evaluation"] = [
         {name: float(value) for name, value in each.evaluate(thirteen).items()} for each in (steps, one)
     ]
+    cases["embeddings"] = [each.embed(texts()).tolist() for each in (one, steps)]
     several = JaxSteps(build_model(dropped, 64), dropped.train, dropped.random_seed)
     all_batches = [batch for batch, _ in zip(batches(dropped), range(10), strict=False)]
     parts = [several.train_several(part) for part in (all_batches[:1], all_batches[1:5], all_batches[5:])]

@@ -282,6 +282,22 @@ def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
     return model
 
 
+def embeddings(model: PretrainingBert, batch: Mapping[str, Any]) -> Any:
+    """Return the mean of the encoder's output over some positions of each text.
+
+    Args:
+        batch: integer tensors [batch, length]: input_ids, input_mask, segment_ids, and averaged, which is 1
+            at the positions to average.
+
+    Returns:
+        float32 [batch, hidden]; zeros for a text without such a position.
+    """
+    hidden = ops.cast(model.encode(batch), "float32")
+    averaged = ops.cast(batch["averaged"], "float32")
+    sums = ops.sum(hidden * averaged[:, :, None], axis=1)
+    return sums / ops.maximum(ops.sum(averaged, axis=1, keepdims=True), 1.0)
+
+
 def cross_entropy(logits: Any, ids: Any) -> tuple[Any, Any]:
     """Return the loss of each prediction, and whether it is right: no logit is above the right entry's.
 

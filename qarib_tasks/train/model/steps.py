@@ -19,7 +19,7 @@ class Steps(Protocol):
 
     A batch holds integer arrays: input_ids, input_mask, segment_ids [batch, length]; masked_lm_positions,
     masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels [batch]. Each process passes
-    its own part of a batch to `train`, and the full batch to `evaluate` and `predict`.
+    its own part of a batch to `train`, and the full batch to `evaluate`, `predict`, and `embed`.
     """
 
     hardware: Hardware
@@ -48,6 +48,14 @@ class Steps(Protocol):
         """Return the masked-LM logits, float32 [batch × predictions, entries], without dropout.
 
         The batch does not need masked_lm_ids, masked_lm_weights and next_sentence_labels.
+        """
+        ...
+
+    def embed(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return `bert.embeddings`, float32 [batch, hidden], without dropout.
+
+        The batch holds input_ids, input_mask, segment_ids, and averaged, which is 1 at the positions to
+        average, [batch, length]. Each shape is compiled once.
         """
         ...
 

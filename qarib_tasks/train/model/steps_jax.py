@@ -23,7 +23,7 @@ from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.batch import padded
-from qarib_tasks.train.model.bert import DRAWS_PER_STEP, PretrainingBert, counts, losses
+from qarib_tasks.train.model.bert import DRAWS_PER_STEP, PretrainingBert, counts, embeddings, losses
 from qarib_tasks.train.model.speed import Hardware
 
 Tree = dict[str, Any]
@@ -85,6 +85,12 @@ class JaxSteps:
             in_shardings=self.replicated,
             out_shardings=self.replicated,
         )
+        self._embed = jax.jit(
+            self.embed_step,
+            static_argnums=2,
+            in_shardings=(self.replicated, self.divided),
+            out_shardings=self.replicated,
+        )
 
     @cached_property
     def _state(self) -> Tree:
@@ -124,13 +130,20 @@ class JaxSteps:
         return [Figures(self._names, values, number) for number in range(len(batches))]
 
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        devices = self.hardware.devices
-        rows, layout = packed(padded(batch, -(-len(batch["input_ids"]) // devices) * devices))
-        divided = jax.make_array_from_callback(rows.shape, self.divided, lambda index: rows[index])
-        return self._evaluate(self._state["weights"], divided, layout)  # type: ignore[no-any-return]
+        return self._evaluate(self._state["weights"], *self._over_devices(batch))  # type: ignore[no-any-return]
 
     def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.asarray(self._predict(self._state["weights"], dict(batch)), np.float32)
+
+    def embed(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        vectors = self._embed(self._state["weights"], *self._over_devices(batch))
+        return np.asarray(vectors, np.float32)[: len(batch["input_ids"])]
+
+    def _over_devices(self, batch: Mapping[str, np.ndarray]) -> tuple[jax.Array, Layout]:
+        """Pad a batch to a multiple of the devices, and divide it."""
+        devices = self.hardware.devices
+        rows, layout = packed(padded(batch, -(-len(batch["input_ids"]) // devices) * devices))
+        return jax.make_array_from_callback(rows.shape, self.divided, lambda index: rows[index]), layout
 
     def lower(self, layout: Layout) -> jax.stages.Lowered:
         """Lower the training step for these devices, to compile it on a machine without them."""
@@ -190,9 +203,16 @@ class JaxSteps:
         batch = unpacked(packed, layout)
         return counts(self._call(weights, batch, None), batch)
 
+    def embed_step(self, weights: Tree, packed: Any, layout: Layout) -> Any:
+        with keras.StatelessScope(state_mapping=self._places(weights)):
+            return embeddings(self.model, unpacked(packed, layout))
+
+    def _places(self, weights: Tree) -> list[tuple[Any, Any]]:
+        return [(self.variables[name], value) for name, value in weights.items()]
+
     def _call(self, weights: Tree, batch: Tree, random: Any) -> Tree:
         """Return the model's outputs with these weights as its variables; with dropout if `random` is set."""
-        places = [(self.variables[name], value) for name, value in weights.items()]
+        places = self._places(weights)
         if random is not None:
             places.append((self.model.generator.state, random))
         with keras.StatelessScope(state_mapping=places):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.train.model import optimizer
-from qarib_tasks.train.model.bert import DRAWS_PER_STEP, PretrainingBert, counts, losses
+from qarib_tasks.train.model.bert import DRAWS_PER_STEP, PretrainingBert, counts, embeddings, losses
 from qarib_tasks.train.model.speed import Hardware
 
 
@@ -33,6 +33,7 @@ class TensorFlowSteps:
         self._train_several = tf.function(self._train_steps, jit_compile=config.xla)
         self._figures: Any = None  # the specification of a step's figures
         self._evaluate = tf.function(self._evaluate_step, jit_compile=config.xla)
+        self._embed = tf.function(lambda batch: embeddings(model, batch), jit_compile=config.xla)
 
     def share(self, source: bool) -> None:
         pass  # there is one process
@@ -55,6 +56,10 @@ class TensorFlowSteps:
 
     def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.asarray(self.model(dict(batch), training=False)["masked_lm"], np.float32)
+
+    def embed(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        vectors = self._embed({name: tf.constant(value) for name, value in batch.items()})
+        return np.asarray(vectors, np.float32)
 
     def _train_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         random = self.model.generator.state

@@ -23,7 +23,7 @@ choose_backend()
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train.model.bert import build_model
 from qarib_tasks.train.model.steps import make_steps
-from tests.support.training_steps import batches, figures, job_of
+from tests.support.training_steps import batches, figures, job_of, texts
 
 Figures = list[dict[str, float]]
 # Compiling takes longer than these few steps.
@@ -149,6 +149,24 @@ def test_an_evaluation_of_any_size_is_divided(jax: dict[str, Any]) -> None:
     eight, one = jax["evaluation"]
     assert one["sentences"] == 13
     assert eight == pytest.approx(one, rel=1e-5)
+
+
+def test_embeddings_are_the_mean_over_the_chosen_positions_on_both_backends(
+    job: TrainingJob, folder: Path, jax: dict[str, Any]
+) -> None:
+    model = build_model(job, 64)
+    steps = make_steps(model, job.train, job.random_seed)
+    steps.restore({name: array for name, array in np.load(folder / "state.npz").items()})
+    for batch in [batch for batch, _ in zip(batches(job), range(6), strict=False)][3:]:
+        steps.train(batch)
+    found = steps.embed(texts())
+    assert (found.shape, found.dtype) == ((13, 16), np.float32)
+    hidden = np.asarray(model.encode(texts()))
+    expected = [each[1 : length - 1].mean(axis=0) for each, length in zip(hidden, range(3, 15), strict=False)]
+    np.testing.assert_allclose(found[:-1], expected, atol=1e-6)
+    assert not found[-1].any()
+    for vectors in jax["embeddings"]:
+        np.testing.assert_allclose(vectors, found, atol=1e-4)
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(jax: dict[str, Any]) -> None:
