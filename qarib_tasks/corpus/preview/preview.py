@@ -309,8 +309,8 @@ class _Sample:
         yield from losses.warnings(figures, settings)
         if self._stopped:
             yield f"the sample is small: {self._stopped}"
-        if self._all and not self._cleaner.lines:
-            yield "no text was found"
+        if not self._cleaner.lines and not self._stopped:
+            yield "no text was found" + ("" if self._all else " in the sample")
         if found := doubts(self._values):
             yield f"{'; '.join(found)}. {self._is_it_right(first)}"
 

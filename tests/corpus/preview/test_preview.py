@@ -171,6 +171,13 @@ def test_many_files_share_the_sample(tmp_path: Path) -> None:
     assert (found.files_read, found.lines) == (1, 10)
 
 
+def test_empty_lines_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\n" * 3_000_000)
+    assert seen(tmp_path / "a.txt").warnings == ("no text was found in the sample",)
+    (tmp_path / "a.txt").write_bytes(b"\n")
+    assert seen(tmp_path / "a.txt").warnings == ("no text was found",)
+
+
 def test_without_time_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(as_text(sentences(50_000)))
     found = seen(tmp_path / "a.txt", seconds=0)
