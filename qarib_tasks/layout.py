@@ -34,6 +34,7 @@ SHARDS = "shards/"
 TFRECORD = ".tfrecord"
 TENSORBOARD = "tensorboard"
 EXPORT = "export"
+TASKS = "tasks"
 # Unless a run chooses others.
 PRETRAINING_DATA, BERT_MODEL, BERT_EVALS = "pretraining_data/", "bert_model/", "bert_evals/"
 
@@ -323,6 +324,15 @@ class ModelLayout:
     def eval_results(self) -> Path:
         """The newest evaluation as google-research/bert writes it."""
         return self.bert_evals / "eval_results.txt"
+
+    @property
+    def tasks(self) -> Path:
+        """The folder of the labelled tasks."""
+        return self.root / TASKS
+
+    def task(self, name: str) -> Path:
+        """The file with the texts and labels of a task."""
+        return self.tasks / f"{name}.jsonl"
 
     @property
     def export(self) -> Path:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.identity import recorded_settings
+from qarib_tasks.config.run import RunConfig
 from qarib_tasks.corpus import collect as collect_step
 from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
@@ -22,6 +23,9 @@ from qarib_tasks.dataset.audit import shard_names
 from qarib_tasks.dataset.ledger import by_source, read_plan
 from qarib_tasks.dataset.split import split as split_text
 from qarib_tasks.errors import InputError
+from qarib_tasks.labelled import reading as labelled
+from qarib_tasks.labelled.staged import write_task
+from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.layout import FETCHED
 from qarib_tasks.machines.backend import Work
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
@@ -179,6 +183,17 @@ def shard_files(run: Run, shard: str) -> list[Path]:
     return [tfrecord, manifest_of(tfrecord)]
 
 
+def read_tasks(config: RunConfig, allowed: AllowedSources | None = None) -> list[LabelledTask]:
+    """Read and check a run's labelled tasks. One error lists the problems of all."""
+    return labelled.read_tasks(config.evaluate.tasks, Path(config.workspace) / FETCHED, allowed)
+
+
+def stage_tasks(run: Run, tasks: Sequence[LabelledTask]) -> None:
+    """Labelled tasks → `tasks/<name>.jsonl` in the model's folder, which the trainer reads."""
+    for task in tasks:
+        write_task(task, run.model.task(task.name))
+
+
 def trainer_work(run: Run, command: str) -> Work:
     """Write the trainer's `config.yaml` and return `train`, `evaluate` or `export` as work for a "
     "`Backend`."""
@@ -192,6 +207,8 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
     Returns:
         the model's manifest.
     """
+    # First: a wrong task is an error before hours of work.
+    stage_tasks(run, read_tasks(run.config))
     collect(run)
     build_vocab(run)
     names = split(run)

@@ -62,9 +62,13 @@ DEFAULT_CLEANING: tuple[RuleName, ...] = (
 class SourceConfig:
     """One corpus source: a file, a glob of files, or an address in a bucket or on a web server."""
 
-    # What messages call the settings of the two fields.
+    # For messages: the settings of the two fields; what is wrong without fields, and what to do.
     text_setting: ClassVar[str] = "field"
     group_setting: ClassVar[str] = "group"
+    without_fields: ClassVar[tuple[str, str]] = (
+        "document: group needs records with fields",
+        "Set `document` to another value",
+    )
 
     name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", title="Name"), DATASET]
     path: Annotated[

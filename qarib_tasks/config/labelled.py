@@ -147,9 +147,12 @@ class TaskConfig:
 class LabelledSource(SourceConfig):
     """A source that is read as records of a text and a label, its grouping field."""
 
-    # What messages call the settings of the two fields.
     text_setting: ClassVar[str] = "text"
     group_setting: ClassVar[str] = "label"
+    without_fields: ClassVar[tuple[str, str]] = (
+        "labelled texts must be records with fields",
+        "Use JSON Lines, CSV, TSV, Parquet or Arrow, or correct `format`",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

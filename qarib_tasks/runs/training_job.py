@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from qarib_tasks.config.training import TrainedOn, TrainingJob
+from qarib_tasks.labelled.staged import staged_task
 from qarib_tasks.layout import CACHE
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest
 
 
 def training_job(run: Run) -> TrainingJob:
-    """Build the trainer's job. It reads from the bucket, if the run has one, because a TPU VM must."""
+    """Build the trainer's job. It reads from the bucket, if the run has one, because a TPU VM must.
+
+    Raises:
+        InputError: a labelled task is not in the model's folder, see `pipeline.stage_tasks`.
+    """
     dataset, model, convert = run.dataset, run.model, run.config.convert
     earlier = run.earlier
     manifests = [Manifest.read(r.dataset.manifest) for r in (*earlier, run) if r.dataset.manifest.is_file()]
@@ -45,6 +50,7 @@ def training_job(run: Run) -> TrainingJob:
         model=run.config.model,
         train=run.config.train,
         evaluate=run.config.evaluate,
+        tasks=tuple(staged_task(task.name, model.task(task.name)) for task in run.config.evaluate.tasks),
     )
 
 

@@ -68,6 +68,10 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         wheel = _upload(bucket, build_wheel(Path(folder)))
         requirements = _upload(bucket, _deployed("QARIB_TPU_REQUIREMENTS", REQUIREMENTS))
         settings = replace(_upload(bucket, config), path=run.model.name + SETTINGS)
+    tasks = [
+        replace(_upload(bucket, path), path=run.model.name_of(path))
+        for path in (run.model.task(task.name) for task in training.tasks)
+    ]
     wheelhouse = None
     if os.environ.get("QARIB_TPU_WHEELHOUSE"):
         wheelhouse = _upload(bucket, _deployed("QARIB_TPU_WHEELHOUSE"))
@@ -86,7 +90,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         arguments=("-m", "qarib_tasks.cli", "train", "--config", settings.path),
         wheel=wheel,
         requirements=requirements,
-        files=(settings,),
+        files=(settings, *tasks),
         wheelhouse=wheelhouse,
         progress=run.at(run.model.progress),
         tensorboard=f"{run.at(run.model.events)}/",

@@ -42,7 +42,7 @@ def train(job: TrainingJob) -> None:
             log.info("%s: already trained, %d steps", output.root, job.train.train_steps)
         else:
             # A later run recognizes the model by its settings in the bucket.
-            output.try_to_publish(output.config)
+            output.try_to_publish(output.config, *output.tasks)
             runtime.connect_devices(place)
             _train(job, output, vocabulary, checkpoints, resume, termination, workers)
 

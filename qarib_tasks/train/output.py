@@ -34,6 +34,8 @@ class Output:
     def __init__(self, job: TrainingJob, worker: int = 0) -> None:
         layout = ModelLayout(Path(job.output), job)
         self.model_id = layout.model_id
+        # The same for all ranks of a machine.
+        self.tasks = [layout.task(task.name) for task in job.tasks]
         self.cache = Path(job.cache) if job.cache else layout.cache
         if worker:
             self.cache = self.cache / f"{WORKER}{worker}"

@@ -13,8 +13,10 @@ from qarib_airflow.forms.pretrain import read_params
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
 from qarib_airflow.preflight.deployment import allowed_sources, deployment_defaults
 from qarib_airflow.preflight.sources import preview_sources
+from qarib_tasks import pipeline
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.errors import ConfigError, Faults
+from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.runs.prepare import prepare, prepare_training
 from qarib_tasks.runs.run import FirstStep, Run, save_settings
 
@@ -22,13 +24,14 @@ log = logging.getLogger(__name__)
 
 
 def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
-    """Resolve the form, log the settings, check bucket and deployment, name the dataset and the model.
+    """Resolve the form, log the settings, check bucket, deployment and tasks, name dataset and model.
 
     One error reports all problems.
 
     Raises:
         ConfigError: a setting is invalid or missing, a source is not allowed, or disk space is short.
-        InputError: a source is missing or empty, or a sample of it cannot be read.
+        InputError: a source is missing or empty, a sample of it cannot be read, or the labels of a task
+            cannot be used.
         StorageError: the bucket does not exist, or the connection cannot write to it.
         TpuError: no zone offers the TPU of the training.
     """
@@ -40,6 +43,9 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     run: Run | None = None
     with faults.kept():
         run = prepared(config, params, gcp_conn_id)
+    tasks: list[LabelledTask] = []
+    with faults.kept():
+        tasks = pipeline.read_tasks(config, allowed_sources())
     if run:
         with faults.kept():
             check_tpu(run, gcp_conn_id)
@@ -50,6 +56,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     faults.raise_all(is_for_good)
     assert run
     save_settings(run)
+    pipeline.stage_tasks(run, tasks)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)
     return run
 

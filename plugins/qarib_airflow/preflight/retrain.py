@@ -18,9 +18,11 @@ from qarib_airflow.preflight.deployment import allowed_sources, deployment_defau
 from qarib_airflow.preflight.sources import preview_sources
 from qarib_airflow.publishing.assets import CORPUS
 from qarib_airflow.publishing.published import published_objects
+from qarib_tasks import pipeline
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import merged
 from qarib_tasks.errors import ConfigError, Faults, NothingNewError
+from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining
 from qarib_tasks.runs.completion import require_published
 from qarib_tasks.runs.run import Run, save_settings
@@ -58,8 +60,8 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
 
     Raises:
         ConfigError: a setting is invalid or missing, or a source is not allowed.
-        InputError: no promoted model exists, or objects of a dataset that is extended are missing, or
-            a sample of the new text cannot be read.
+        InputError: no promoted model exists, objects of a dataset that is extended are missing, a sample of
+            the new text cannot be read, or the labels of a task cannot be used.
         StorageError: the bucket does not exist, or the connection cannot write to it.
         TpuError: no zone offers the TPU of the training.
     """
@@ -93,7 +95,11 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
                 require_published(earlier, published_objects(earlier, gcp_conn_id))
     with faults.kept():
         check_tpu(run, gcp_conn_id)
+    tasks: list[LabelledTask] = []
+    with faults.kept():
+        tasks = pipeline.read_tasks(run.config, allowed_sources())
     faults.raise_all(is_for_good)
     save_settings(run)
+    pipeline.stage_tasks(run, tasks)
     log.info("dataset_id %s extends %s, model_id %s", run.dataset_id, run.config.extends, run.model_id)
     return run

@@ -23,12 +23,12 @@ def places_of(
     """
     source = reading.source
     reading.columns = list(columns) if header else [str(number + 1) for number in range(len(columns))]
-    places = [_place(reading, columns, name, "field", header) for name in source.fields]
+    places = [_place(reading, columns, name, source.text_setting, header) for name in source.fields]
     found = [place for place in places if place is not None]
     if not found:
         raise _missing(reading, columns, source.fields, header)
     reading.column = reading.columns[found[0]]
-    group = _place(reading, columns, source.group, "group", header) if source.group else None
+    group = _place(reading, columns, source.group, source.group_setting, header) if source.group else None
     if source.group and group is None:
         raise _missing(reading, columns, [source.group], header)
     by_number = all(name not in columns for name in source.fields)
@@ -74,7 +74,10 @@ def _missing(reading: Reading, columns: Sequence[str], names: Sequence[str], hea
     if len(columns) == 1 and reading.form in ("csv", "tsv"):
         do += ". If these are several columns, set `delimiter`"
     if _is_data(columns):
-        do += ". If this first row is text, set `header: false`, and `field` to the number of a column"
+        do += (
+            ". If this first row is text, set `header: false`, and "
+            f"`{reading.source.text_setting}` to the number of a column"
+        )
     return InputError(f"no column {wanted}", where=reading.where, do=do)
 
 

@@ -230,6 +230,8 @@ def _lines_of_record(reading: Reading, documents: Documents, record: object, num
         reading.columns, reading.examples = names, [field_of(record, name) for name in names]
         reading.column = next((name for name in source.fields if field_of(record, name) is not None), "")
     text = text_of(record, source.fields)
+    if text is None and documents.takes_empty and any(_has(record, name) for name in source.fields):
+        text = ""
     if text is None or isinstance(text, dict):
         what, do = _fault(record, text, source.fields)
         # If other records have the field, another field is no help.

@@ -273,11 +273,8 @@ class _FileReader:
             if reading.form != "text":
                 log.info("%s: read as %s, by its content", reading.where, reading.form)
         if source.document == "group" and reading.form in ("text", "moses", "wikiextractor"):
-            raise ConfigError(
-                "document: group needs records with fields",
-                where=reading.where,
-                do="Set `document` to another value",
-            )
+            what, do = source.without_fields
+            raise ConfigError(what, where=reading.where, do=do)
         yield from _READERS.get(reading.form, read_text)(reading, stream)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.labelled import LabelledSource
 from qarib_tasks.corpus.content.decoding import decoded
 from qarib_tasks.corpus.content.guessing import likely_encoding, wrong_lines
 from qarib_tasks.errors import InputError
@@ -17,6 +19,7 @@ log = logging.getLogger(__name__)
 LONGEST_LINE = 1 << 20  # bytes; a longer one is not a sentence, and every step would hold it in memory
 LONGEST_RECORD = 16 << 20  # bytes of a line of JSON, whose text may be a book
 _MOST_FILES = 100  # that a manifest lists
+LABEL_END = "\x1f"  # after the label of a labelled text
 _MOST_NAMES, _NAME = 30, 40  # what a message lists
 HEAD = 1 << 20  # bytes at the start of a file that show what it is
 _WRONG_ENCODING = 0.01  # share of undecodable bytes that damage does not explain
@@ -175,10 +178,15 @@ class Reading:
 
 
 class Documents:
-    """Turns records into lines, with an empty line where a document ends."""
+    """Turns records into lines, with an empty line where a document ends.
+
+    Attributes:
+        takes_empty: the texts are labelled: one that is null is an empty one.
+    """
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
+        self.takes_empty = isinstance(reading.source, LabelledSource)
         self._group: object = None
 
     def lines(self, text: object, group: object, number: int) -> list[str]:
@@ -186,6 +194,8 @@ class Documents:
         reading, document = self._reading, self._reading.source.document
         if isinstance(text, bytes):
             text = reading.text(text)
+        if text is None and self.takes_empty:
+            text = ""
         if not isinstance(text, str):
             what = "no text" if text is None else f"{type(text).__name__} instead of text"
             reading.unreadable(f"{what} in field {' or '.join(map(repr, reading.source.fields))}", number)
@@ -193,6 +203,8 @@ class Documents:
         if len(text) > LONGEST_RECORD:
             reading.unreadable(f"the text is longer than {LONGEST_RECORD:,} characters", number)
             return []
+        if self.takes_empty:
+            return self._labelled_text(text, group, number)
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         lines = [line.strip() for line in text.split("\n")]
@@ -211,6 +223,24 @@ class Documents:
             changed, self._group = group != self._group, group
             return ["", *lines] if changed else lines
         return lines
+
+    def _labelled_text(self, text: str, label: object, number: int) -> list[str]:
+        """Return one line: the label and the text, with `LABEL_END` between them."""
+        if isinstance(label, bool):
+            label = str(label).lower()
+        elif isinstance(label, int):
+            label = str(label)
+        elif isinstance(label, float):
+            label = "" if math.isnan(label) else f"{label:.15g}"
+        elif isinstance(label, bytes):
+            label = self._reading.text(label)
+        if not isinstance(label, str | None):
+            what = f"{type(label).__name__} instead of a label in field {self._reading.source.group!r}"
+            self._reading.unreadable(what, number)
+            return []
+        self._reading.counts["lines_read"] += 1
+        # Neither can hold LABEL_END: it is a white space.
+        return [f"{' '.join((label or '').split())}{LABEL_END}{' '.join(text.split())}"]
 
 
 def field_of(record: object, name: str) -> object:

@@ -48,6 +48,8 @@ FILES = {
 }
 NEW_MODEL_CARD = f"{MODEL_CARD}.new"  # beside one that the user edited
 REQUIRED_PLACES = {"output", "training_data", "heldout_data", "vocab_file"}
+# Settings of an evaluation that the exported files do not depend on.
+OF_TASKS = {"tasks", "free_tasks", "probe_seconds", "finetune", "finetune_seeds"}
 PLACES = {"publish_to", "cache", "earlier_data"} | REQUIRED_PLACES
 
 
@@ -89,6 +91,10 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
     inputs = [vocabulary.record, index.state, *index.started_from]
     if done := finished(output.manifest, config=config, inputs=inputs, counts=_exported_settings):
         log.info("%s: already exported", output.export)
+        if list(done.config.get("tasks", ())) != config["tasks"]:
+            of_tasks = {name: config[name] for name in ("tasks", "evaluate")}
+            done = replace(done, config={**done.config, **of_tasks})
+            done.write(output.manifest)
         _publish(output, done)
         return done
     statistics = _statistics(job, output, evaluation)
@@ -156,7 +162,8 @@ def _exported_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
     except QaribError:
         return None
     values = to_dict(job) | {"train": named_settings(job.train)}
-    return {name: value for name, value in values.items() if name not in PLACES}
+    values["evaluate"] = {name: value for name, value in values["evaluate"].items() if name not in OF_TASKS}
+    return {name: value for name, value in values.items() if name not in PLACES and name != "tasks"}
 
 
 def _publish(output: Output, manifest: Manifest) -> None:
@@ -178,7 +185,7 @@ def _publish(output: Output, manifest: Manifest) -> None:
             blob = output.bucket.get(name)
             if blob is None or any(same(blob, one.checksums) for one in known.get(name, ())):
                 paths.append(card)
-    output.publish(*paths, output.config, output.manifest)
+    output.publish(*paths, *output.tasks, output.config, output.manifest)
 
 
 def _published(bucket: Bucket, name: str) -> Mapping[str, list[FileRecord]]:

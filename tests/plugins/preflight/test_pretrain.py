@@ -73,6 +73,28 @@ def test_a_refused_request_leaves_the_dataset_s_settings(params: dict[str, Any],
     assert found.dataset.shard(name) == raw
 
 
+def test_labelled_tasks_are_checked_and_their_texts_kept(
+    params: dict[str, Any], bucket_name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    lines = [f"{'' if number % 5 < 2 else f'نص {number}'},{'ab'[number % 2]}\n" for number in range(100)]
+    (tmp_path / "good.csv").write_text("text,label\n" + "".join(lines), encoding="utf-8")
+    (tmp_path / "bad.csv").write_text("text,label\n" + "".join([*lines, "وحيد,c\n"]), encoding="utf-8")
+    good, bad = ({"name": name, "train": str(tmp_path / f"{name}.csv")} for name in ("good", "bad"))
+    params |= {"bucket": bucket_name}
+    wrong = [good, bad, {"name": "other", "train": "/etc/passwd"}]
+    told = r"(?s)found 3 problems:.*bad\.csv, task bad: .*'c' \(1\).*/etc/passwd.*/missing"
+    with pytest.raises(InputError, match=told):
+        preflight(params | {"tasks": [*wrong, {"name": "none", "train": f"{tmp_path}/missing"}]}, CONNECTION)
+    assert not list(tmp_path.rglob("*.jsonl"))
+    run = preflight(params | {"tasks": [good]}, CONNECTION)
+    assert "tasks = ['good']   <- from the form" in caplog.text
+    assert "40 of 100 records (40.0%) have no text in field 'text'" in caplog.text
+    assert "task good: 2 labels" in caplog.text
+    assert run.model.task("good").is_file()
+    assert preflight(params, CONNECTION).model_id == run.model_id
+
+
 def test_no_bucket_at_all(params: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="QARIB_BUCKET"):
         preflight(params, CONNECTION)
