@@ -195,7 +195,7 @@ def test_nothing_to_learn_from(folder: Path, some: Rows, fault: str) -> None:
 
 
 def test_too_few_texts_to_hold_some_out(folder: Path) -> None:
-    with pytest.raises(InputError, match="no test texts. Add texts, raise `test_share`, or set `test`"):
+    with pytest.raises(InputError, match=r"no test texts\. Add texts, raise `test_share`, or set `test`"):
         task(written(folder / "a.csv", rows(20)), test_share=0.001)
 
 
