@@ -51,9 +51,9 @@ class Command:
 
 # The commands that other tests cover in the same way, or that write nothing that a user could have.
 ELSEWHERE = {
-    "train": "tests/storage/test_recognition.py",
-    "evaluate": "tests/storage/test_recognition.py",
-    "export": "tests/train/results/test_merging.py",
+    "train": "tests/train/test_strangers.py",
+    "evaluate": "tests/train/test_strangers.py",
+    "export": "tests/train/test_strangers.py",
     "run": "tests/runs/test_prepare.py",
     "promote": "tests/registry/test_promotion.py",
     "fill-mask": "tests/train/results/test_fill_mask.py",

@@ -179,8 +179,8 @@ def _check_files(work: Work) -> None:
     require_ours(process, is_process_record)
     require_ours(_path(work, "lock"), is_empty)
     require_ours(_path(work, "lease"), is_empty)
-    if not process.exists():  # Otherwise, the log is ours.
-        require_ours(_path(work, "log"), is_empty)
+    if not process.exists():  # Otherwise, the log is ours. A start that was killed has made its lock.
+        require_ours(_path(work, "log"), is_empty if _path(work, "lock").exists() else lambda head: False)
 
 
 @contextmanager

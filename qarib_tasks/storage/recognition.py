@@ -168,6 +168,8 @@ def check_model_folder(layout: ModelLayout) -> None:
             if recognizer and not _is_indexed(layout, path):
                 require_ours(path, recognizer)
     require_ours(layout.lock, lambda head: True)
+    if not layout.lock.exists():  # A training that was killed before its first line has made its lock.
+        require_ours(layout.history, lambda head: bool(head))
 
 
 def _is_indexed(layout: ModelLayout, path: Path) -> bool:

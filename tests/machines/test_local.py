@@ -185,7 +185,8 @@ def test_what_a_killed_runner_left_is_ended_before_the_work_starts_again(
 def test_files_of_another_origin_are_refused(tmp_path: Path, backend: LocalProcessBackend, name: str) -> None:
     work = work_of(tmp_path, "print(1)")
     work.folder.mkdir()
-    (work.folder / name).write_text("mine")
-    with pytest.raises(InputError, match="not made by qarib"):
-        backend.start(work)
-    assert {path.name: path.read_text() for path in work.folder.iterdir()} == {name: "mine"}
+    for text in ("mine", "") if name not in ("train.lease", "train.lock") else ("mine",):
+        (work.folder / name).write_text(text)
+        with pytest.raises(InputError, match="not made by qarib"):
+            backend.start(work)
+        assert {path.name: path.read_text() for path in work.folder.iterdir()} == {name: text}

@@ -42,13 +42,20 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
+@pytest.mark.parametrize("text", [STRANGERS, b""])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_of_another_origin_is_refused(layout: ModelLayout, name: str) -> None:
-    path = write(layout.root / name, STRANGERS)
+def test_a_file_of_another_origin_is_refused(layout: ModelLayout, name: str, text: bytes) -> None:
+    path = write(layout.root / name, text)
     with pytest.raises(InputError, match="not made by qarib") as error:
         check_model_folder(layout)
     assert str(path) in str(error.value)
-    assert path.read_bytes() == STRANGERS
+    assert path.read_bytes() == text
+
+
+def test_a_history_without_a_line_is_of_a_training_that_had_a_lock(layout: ModelLayout) -> None:
+    write(layout.lock, b"")
+    write(layout.history, b"")
+    check_model_folder(layout)
 
 
 @pytest.mark.parametrize("name", ["export", "bert_model", "bert_evals", "bert_model/tensorboard"])
