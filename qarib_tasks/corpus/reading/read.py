@@ -234,7 +234,7 @@ class _FileReader:
         form: str = source.format
         if form == "auto":
             form = detected or _format_by_name(file)
-        elif detected and form != detected:
+        elif detected and form != detected and (detected, form) != ("warc", "text"):
             raise InputError(
                 f"the content is {detected}, and the format is {form}",
                 where=file.where,
@@ -253,6 +253,9 @@ class _FileReader:
                 yield from read_warc(reading, file.stream)
             else:
                 yield from self._text(reading, utf8(reading, file.stream))
+        except QaribError:
+            reading.replaced = 0  # The error says it.
+            raise
         finally:
             if reading.replaced:
                 log.warning(
@@ -266,7 +269,8 @@ class _FileReader:
             raise InputError(
                 f"not plain text, but {name}",
                 where=reading.where,
-                do="Convert it to text, or set `format: text` to read it as it is",
+                do="Convert it to text, set `format: text` to read it as it is, or "
+                + ("select other members with `member`" if reading.packed else "leave it out"),
             )
         if source.format == "auto" and reading.form == "text":
             reading.form = text_format(head)

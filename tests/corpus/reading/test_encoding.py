@@ -39,9 +39,12 @@ def test_twelve_sentences_of_twelve(name: str, encoding: str) -> None:
     ("name", "likely", "share"),
     [("e1-cp1256.txt", "windows-1256", "82.24%"), ("e2-iso8859-6.txt", "iso-8859-6", "82.24%")],
 )
-def test_an_encoding_that_is_not_named_is_guessed_in_the_error(name: str, likely: str, share: str) -> None:
+def test_an_encoding_that_is_not_named_is_guessed_in_the_error(
+    name: str, likely: str, share: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(InputError) as error:
         lines_of(CASES / name)
+    assert "replaced" not in caplog.text
     assert error.value.where == str(CASES / name)
     assert share in error.value.what
     assert error.value.what.endswith(f"the encoding is probably {likely}")
@@ -101,7 +104,9 @@ def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
         assert f"`encoding: {encoding}`" in str(error.value)
 
 
-def test_one_bad_byte_in_a_megabyte_is_replaced_and_counted(tmp_path: Path) -> None:
+def test_one_bad_byte_in_a_megabyte_is_replaced_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "a.txt"
     data = TEXT.encode() * (HEAD // len(TEXT.encode()))
     for place in (4, BLOCK - 1, BLOCK, len(data) - 1):
@@ -109,6 +114,9 @@ def test_one_bad_byte_in_a_megabyte_is_replaced_and_counted(tmp_path: Path) -> N
         counts: Counter[str] = Counter()
         assert "\n".join(lines_of(path, counts)).count("\ufffd") >= 1
         assert 1 <= counts["undecodable_bytes"] <= 3
+        assert (
+            f"{path}: {counts['undecodable_bytes']} bytes cannot be decoded, and were replaced" in caplog.text
+        )
         assert counts["lines_read"] in (data.count(b"\n"), data.count(b"\n") + 1)
 
 

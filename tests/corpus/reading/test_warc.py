@@ -37,6 +37,7 @@ def test_blank_lines_and_headers_in_a_page_are_its_text(tmp_path: Path) -> None:
     )
     assert documents(path) == ["a\nWARC/1.0\nb", "c"]
     assert documents(path, document="line") == ["a", "WARC/1.0", "b", "c"]
+    assert lines_of(path, format="text")[0] == "WARC/1.0"
     assert documents(path, document="file") == ["a\nWARC/1.0\nb\nc"]
 
 
