@@ -178,9 +178,10 @@ def test_line_ends_also_between_blocks(tmp_path: Path, end: str, form: str) -> N
     path = tmp_path / f"a.{form}"
     line = '{"text": "نعم"}' if form == "jsonl" else "نعم"
     size = len((line + end).encode())
-    for shift in range(1, 4):
-        before = "x" * (BLOCK % size + shift)
-        before = f'{{"text": "{before}"}}' if form == "jsonl" else before
+    for after in range(len(end) + 1):
+        # So that a block ends after this many bytes of a line end.
+        length = (BLOCK - after) % size + size
+        before = '{"text": "' + "x" * (length - 12) + '"}' if form == "jsonl" else "x" * length
         path.write_bytes((before + end + (line + end) * (BLOCK // size + 9)).encode())
         counts: Counter[str] = Counter()
         assert lines_of(path, counts)[1:] == ["نعم"] * (BLOCK // size + 9)
