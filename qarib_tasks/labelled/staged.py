@@ -14,17 +14,28 @@ from qarib_tasks.config.labelled import StagedTask
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.storage.files import atomic_path, checksums
+from qarib_tasks.storage.recognition import NOT_OURS, is_ours, json_with
 
 _SETTINGS = ("name", "metric", "positive", "negative")
 
 
 def write_task(task: LabelledTask, path: Path) -> StagedTask:
-    """Write a task to a file, unless the file already holds it."""
+    """Write a task to a file.
+
+    Raises:
+        InputError: the file exists and is not a task's.
+    """
+    if (path.exists() or path.is_symlink()) and not is_ours(path, _is_task):
+        raise InputError(NOT_OURS, where=path, do="Move this file")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for line in _lines(task):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     return staged_task(task.name, path)
+
+
+def _is_task(head: bytes) -> bool:
+    return json_with(*_SETTINGS, "labels", "left_out")(head.partition(b"\n")[0])
 
 
 def _lines(task: LabelledTask) -> Iterator[dict[str, object]]:

@@ -42,3 +42,14 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     path.write_text('{"labels": []}\n')
     with pytest.raises(CorruptError, match="not a task"):
         read_staged(staged_task("mood", path), path)
+
+
+def test_a_file_of_the_user_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "mood.jsonl"
+    path.write_text('{"text": "نص", "label": "a"}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"mood\.jsonl: exists and was not made by qarib"):
+        write_task(TASK, path)
+    assert path.read_text(encoding="utf-8").startswith('{"text"')
+    path.unlink()
+    write_task(TASK, path)
+    assert read_staged(write_task(replace(TASK, metric="accuracy"), path), path).metric == "accuracy"

@@ -13,9 +13,13 @@ import pytest
 import yaml
 from qarib_airflow.tpu.prepare import prepare_tpu
 
+from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.labelled.staged import write_task
+from qarib_tasks.labelled.task import LabelledPart, LabelledTask
+from qarib_tasks.layout import ModelLayout
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.model_files import find
@@ -45,6 +49,22 @@ def test_all_that_a_machine_needs_is_in_the_bucket(bucket_name: str, tmp_path: P
     before = {name: blob.generation for name, blob in bucket.list().items()}
     assert prepare_tpu(run, "manual__1", "somebody", CONNECTION) == values
     assert {name: blob.generation for name, blob in bucket.list().items()} == before
+
+
+def test_labelled_tasks_are_files_of_the_machine(bucket_name: str, tmp_path: Path) -> None:
+    run = run_of(tmp_path, bucket_name)
+    tasks = (TaskConfig(name="mood", train="gone.csv"),)
+    run = replace(run, config=replace(run.config, evaluate=replace(run.config.evaluate, tasks=tasks)))
+    part = LabelledPart(("نص", "آخر"), (0, 1))
+    staged = write_task(LabelledTask("mood", "macro_f1", ("a", "b"), part, part), run.model.task("mood"))
+    job = TpuJob.from_dict(prepare_tpu(run, "r", "o", CONNECTION) or {})
+    settings, file = job.files
+    bucket = Bucket(f"gs://{bucket_name}/")
+    training = from_dict(TrainingJob, yaml.safe_load(bucket.read_text(settings.name) or ""))
+    assert training.tasks == (staged,)
+    assert file.path == ModelLayout(Path(training.output), training).task("mood").as_posix()
+    assert file.sha256 == staged.sha256
+    assert (bucket.read_text(file.name) or "").count("\n") == 5
 
 
 def test_two_airflows_of_one_project_have_runs_of_one_name(bucket_name: str, tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
+from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import InputError
+from qarib_tasks.labelled.staged import write_task
+from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.manifest import Manifest
@@ -147,3 +150,24 @@ def test_objects_of_another_origin_are_not_replaced(job: TrainingJob, bucket_nam
     export(job)
     assert bucket.read_text("export/README.md") == "edited in the bucket"
     assert bucket.read_text("export/NOTES.txt") == "mine"
+
+
+def test_a_task_makes_no_other_export_and_is_in_the_manifest(
+    job: TrainingJob, bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = replace(job, publish_to=f"gs://{bucket_name}/m/")
+    before = export(job)
+    part = LabelledPart(("نص", "آخر"), (0, 1))
+    task = LabelledTask("mood", "macro_f1", ("a", "b"), part, part)
+    staged = write_task(task, Output(job).layout.task("mood"))
+    settings = replace(job.evaluate, tasks=(TaskConfig(name="mood", train="x.csv"),), probe_seconds=5)
+    with caplog.at_level(logging.INFO):
+        after = export(replace(job, tasks=(staged,), evaluate=settings))
+    assert "already exported" in caplog.text
+    assert (after.outputs, after.made_at) == (before.outputs, before.made_at)
+    assert after.config["tasks"] == [{"name": "mood", "sha256": staged.sha256}]
+    assert after.config["evaluate"]["tasks"][0]["train"] == "x.csv"
+    assert Manifest.read(Output(job).manifest) == after
+    bucket = Bucket(f"gs://{bucket_name}/m/")
+    assert bucket.read_text("tasks/mood.jsonl") == Output(job).layout.task("mood").read_text(encoding="utf-8")
+    assert export(job).config["tasks"] == []
