@@ -21,6 +21,7 @@ from qarib_tasks.registry.clean_up import Artifact, delete, survey
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
 from qarib_tasks.storage.manifest import FileRecord, Manifest
+from tests.support.datasets import complete, request
 
 MADE_BEFORE = Path(__file__).parents[1] / "data" / "made_by_3ef437a" / "work"
 OLD = time.time() - 100 * DAY
@@ -213,3 +214,12 @@ def test_all_that_an_earlier_version_made_goes(tmp_path: Path) -> None:
     for one in found:
         delete(one, tmp_path, None)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_all_of_a_dataset_goes(tmp_path: Path) -> None:
+    run = request(tmp_path)
+    complete(run)
+    (one,) = survey(tmp_path / "work", None, 0, now=time.time() + DAY)
+    assert one.others == []
+    delete(one, tmp_path / "work", None)
+    assert not run.dataset.root.exists()
