@@ -112,6 +112,7 @@ class _Trial:
         fits: all have as many columns.
         known: they have the columns that the settings name.
         share: of the lines that are rows with as many columns.
+        unclosed: a quote closes in no line, or in a later one in front of other text.
     """
 
     layout: Layout
@@ -119,6 +120,7 @@ class _Trial:
     fits: bool
     known: bool
     share: float
+    unclosed: bool
 
     @property
     def merit(self) -> tuple[bool, bool, bool, float]:
@@ -163,8 +165,13 @@ def _trial_of_delimiter(
     if double.fits:
         return double
     backslash = [trial('"', "\\")] if not escape and any('\\"' in line for line in lines) else []
-    others = [*backslash, plain, single, trial('"', spaces=True)]
-    return max([double, *others], key=lambda each: (each.fits, each.share))
+    spaces = trial('"', spaces=True)
+    # In a TSV file quotes often are text. Elsewhere a quote that does not close is a fault, which an error
+    # shows with its line; so is one before lines that are no rows.
+    fault = double.unclosed and (delimiter != "\t" or (not plain.fits and plain.share < 0.5))
+    if fault and not any(each.fits for each in (*backslash, spaces)):
+        return double
+    return max([double, *backslash, plain, single, spaces], key=lambda each: (each.fits, each.share))
 
 
 def _trial(
@@ -175,7 +182,7 @@ def _trial(
     Args:
         narrow: rows of a single column are possible.
     """
-    rows, failed = _rows(dialect, lines, complete)
+    rows, failed, unclosed = _rows(dialect, lines, complete)
     first = [name.strip() for name in rows[0]] if rows else []
     data = rows[1:] if source.header else rows
     width = len(first)
@@ -202,11 +209,12 @@ def _trial(
         fits=possible and not failed and len(equal) == len(data),
         known=possible and any(map(exists, source.fields)) and (not source.group or exists(source.group)),
         share=len(equal) / max(1, len(lines)),
+        unclosed=unclosed,
     )
 
 
-def _rows(dialect: Dialect, lines: Sequence[str], complete: bool) -> tuple[list[list[str]], bool]:
-    """Return the rows that quotes do not make unreadable, and whether there are others."""
+def _rows(dialect: Dialect, lines: Sequence[str], complete: bool) -> tuple[list[list[str]], bool, bool]:
+    """Return the rows that quotes do not make unreadable, whether there are others, and `_Trial.unclosed`."""
     rows: list[list[str]] = []
     reader = dialect.reader(lines)
     failed = False
@@ -217,12 +225,13 @@ def _rows(dialect: Dialect, lines: Sequence[str], complete: bool) -> tuple[list[
                 before = reader.line_num
                 if not is_blank(row):
                     rows.append(row)
-            return rows, failed
+            return rows, failed, False
         except csv.Error:
             # Unless these are all lines, the last row may be incomplete.
             failed |= complete or reader.line_num < len(lines)
-            if reader.line_num > before + 1:
-                return rows, failed
+            quotes = "".join(lines[before:]).count(dialect.quote) if dialect.quote else 0
+            if reader.line_num > before + 1 or (reader.line_num == len(lines) and quotes % 2):
+                return rows, failed, failed
             before = reader.line_num
 
 

@@ -124,6 +124,30 @@ def test_a_quote_that_does_not_close_is_an_error_in_the_line_where_it_opens(writ
         lines_of(path, quoting="double", skip_at_most=9)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f'1,"{A}\n' + f"{B}\n" * 90, r"csv:2: the quote that opens here does not close"),
+        (f'1,{A}\n2,"{B}\n3,{A}\n', r"csv:3: the quote that opens here does not close.*`quoting: none`"),
+        (f'1,{A}\n2,"{B}\n', r"csv:3: the quote that opens here does not close"),
+        (
+            f'1,"{A}"\n2,"{B}\n3,"{A}"\n',
+            r"csv:3: .* closes in line 4, in front of other text.*`quoting: none`",
+        ),
+    ],
+)
+def test_a_quote_that_does_not_close_is_no_guess(written: Any, text: str, message: str) -> None:
+    """In CSV: in TSV, quotes often are text."""
+    with pytest.raises(InputError, match=message):
+        lines_of(written(f"id,text\n{text}"))
+    path = written("id\ttext\n" + text.replace(",", "\t"), "a.tsv")
+    if text.count(",") == text.count("\n"):
+        assert len(lines_of(path)) == text.count("\n")
+    else:
+        with pytest.raises(InputError, match=message.replace("csv", "tsv")):
+            lines_of(path)
+
+
 def test_a_quote_that_does_not_close_is_found_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8") as file:
