@@ -74,7 +74,8 @@ def with_options(text: str, options: Mapping[str, str]) -> str:
     """Replace the names of settings in a message by the command's options.
 
     Replaced are names in backticks (`limit`), with a value or not (`header: false`), and names with an
-    underscore. On the command line, there are no other settings.
+    underscore. On the command line, there are no other settings. A cleaning rule that has a setting's name
+    ("dropped by arabic_share") keeps it.
 
     Args:
         options: option by setting, such as `{"skip_at_most": "--skip-at-most"}`; of a switch, both
@@ -87,7 +88,7 @@ def with_options(text: str, options: Mapping[str, str]) -> str:
         text = re.sub(rf"`{setting}: ([^`]+)`", rf"`{on} \1`", text)
         text = text.replace(f"`{setting}`", f"`{on}`")
         if "_" in setting:
-            text = re.sub(rf"(?<![\w.`/-]){setting}(?![\w`/.-]*\w)", on, text)
+            text = re.sub(rf"(?<![\w.`/-])(?<!by ){setting}(?![\w`/.-]*\w)(?! dropped)", on, text)
     return text
 
 

@@ -42,3 +42,12 @@ def test_with_a_file_of_settings_the_settings_are_named(
     _, lost, warning = capsys.readouterr().out.splitlines()
     assert lost.startswith("3 of 4 lines (99.9% of the bytes)")
     assert "Raise `maximum_characters` (now 10,000)" in warning
+
+
+def test_a_rule_that_has_a_settings_name_keeps_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("ذهب سامي إلى السوق\n\nlatin letters\n", encoding="utf-8")
+    assert not run_command(["collect", str(tmp_path / "a.txt"), "-o", str(tmp_path / "data.txt")])
+    _, lost, warning = capsys.readouterr().out.splitlines()
+    assert lost.endswith(" dropped by arabic_share")
+    assert warning.startswith("warning: arabic_share dropped ")
+    assert "lower `--arabic-share` (now 0.5)" in warning
