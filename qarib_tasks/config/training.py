@@ -187,15 +187,6 @@ class EvaluateConfig:
         ),
         MEASURE,
     ] = ()
-    free_tasks: Annotated[
-        bool,
-        Field(
-            title="Tasks from the corpus",
-            description="Also score the model on tasks that need no labels: the source of a held-out "
-            "document, and the emoji that was removed from a line.",
-        ),
-        MEASURE,
-    ] = True
     probe_seconds: Annotated[
         float,
         Field(
@@ -206,16 +197,6 @@ class EvaluateConfig:
         ),
         MEASURE,
     ] = 60.0
-    finetune: Annotated[
-        bool,
-        Field(title="Fine-tuning", description="Fine-tune the finished model on each of the labelled tasks."),
-        MEASURE,
-    ] = False
-    finetune_seeds: Annotated[
-        int,
-        Field(ge=1, le=100, title="Fine-tuning seeds", description="Number of fine-tunings per task."),
-        MEASURE,
-    ] = 5
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]

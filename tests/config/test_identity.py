@@ -83,10 +83,7 @@ SETTINGS: dict[type, dict[str, str]] = {
         "steps_per_call": "neither: changes how often the device waits, not what it computes",
     },
     EvaluateConfig: dict.fromkeys(
-        (
-            *("eval_batch_size", "max_eval_steps", "fill_mask_sentences", "tasks", "free_tasks"),
-            *("probe_seconds", "finetune", "finetune_seeds"),
-        ),
+        (*("eval_batch_size", "max_eval_steps", "fill_mask_sentences", "tasks", "probe_seconds"),),
         MEASURE,
     ),
     TaskConfig: dict.fromkeys(

@@ -60,4 +60,4 @@ def test_tasks_have_different_names_and_change_no_name_of_a_model() -> None:
     task = {"name": "a", "train": "a.csv"}
     with pytest.raises(ConfigError, match="tasks: duplicate name 'a'"):
         from_dict(EvaluateConfig, {"tasks": [task, task | {"train": "b.csv"}]})
-    assert named_settings(from_dict(EvaluateConfig, {"tasks": [task], "finetune": True})) == {}
+    assert named_settings(from_dict(EvaluateConfig, {"tasks": [task], "probe_seconds": 7})) == {}
