@@ -134,8 +134,9 @@ def test_an_aligned_set_of_opus_in_a_zip(tmp_path: Path) -> None:
         assert sorted(documents) == sorted(
             [text] for number, text in enumerate(texts) if number not in (5, 6)
         )
-        # The empty line is no document.
-        assert (figures["documents_read"], figures["duplicates"]) == (COUNT - 1, 1)
+        # The empty line is no document, and nothing of the other files is read.
+        counts = (figures["documents_read"], figures["duplicates"], figures["dropped"])
+        assert counts == (COUNT - 1, 1, {})
 
 
 def test_the_text_of_common_crawl(tmp_path: Path) -> None:
