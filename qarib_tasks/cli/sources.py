@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from glob import has_magic
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -28,6 +27,7 @@ FILE = click.Path(path_type=Path)
 OF_LINES = ("minimum_characters", "maximum_characters", "arabic_share")
 OF_CORPUS = (*OF_LINES, "heldout_share", "deduplicate", "near_duplicates")
 LONGEST_NAME = 60  # characters; the name is part of file names
+WEB = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)  # the path of an address
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
 
 
@@ -48,8 +48,8 @@ def source_names(paths: Sequence[str]) -> list[str]:
 
 def _name(path: str) -> str:
     """Return the last part of the path that has letters or digits when it is no pattern, without endings."""
-    if path.startswith(("http://", "https://")):
-        path = urlsplit(path).path
+    if address := WEB.match(path):
+        path = address[1]
     is_pattern = has_magic(path) and not os.path.lexists(path)
     if path.rstrip("/").rpartition("/")[2] in (".", ".."):
         path = os.path.abspath(path)
@@ -104,6 +104,8 @@ def settings_of(source: Sequence[str], config: Path | None, values: dict[str, An
                 do="Add the section, or remove the SOURCE arguments",
             )
         return from_dict(CollectConfig, section, config)
+    if "" in source:
+        raise click.UsageError("A SOURCE is empty.")
     if not source:
         raise click.UsageError("Give at least one SOURCE, or --config.")
     rules = [rule.strip() for rule in values.pop("clean").split(",") if rule.strip()]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from qarib_tasks.conversion.tokenizer import Tokenizer, in_units
 from qarib_tasks.errors import InputError
+from qarib_tasks.storage.files import require_file
 
 BLOCK = 4 << 20
 MAX_LINE = 16 << 20
@@ -61,8 +62,7 @@ def blocks(path: Path, progress: Progress) -> Iterator[bytes]:
     Raises:
         InputError: the file is missing or empty, or a line is longer than 16 MB.
     """
-    if not path.is_file():
-        raise InputError("no such file", where=path)
+    require_file(path)
     size = path.stat().st_size
     if size == 0:
         raise InputError("the shard is empty", where=path)

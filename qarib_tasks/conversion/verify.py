@@ -13,8 +13,8 @@ from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.conversion.example_reader import Array, Shape, read_rows
 from qarib_tasks.conversion.examples import predictions_of
-from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.storage.files import checksums
+from qarib_tasks.errors import CorruptError
+from qarib_tasks.storage.files import checksums, require_file
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import corrupt_record
 
@@ -41,8 +41,7 @@ def verify_files(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
 
 def verify_file(path: Path) -> int:
     """Verify one file, as `verify_files` does; returns its number of examples."""
-    if not path.is_file():
-        raise InputError("no such file", where=path)
+    require_file(path)
     manifest = Manifest.read(manifest_of(path))
     if manifest.kind != "shard" or manifest.state != "complete":
         raise CorruptError(

@@ -62,7 +62,10 @@ class AllowedSources:
     def allows(self, source: str) -> bool:
         """Return whether sources may be read from a path or address."""
         if _SCHEME.match(source):
-            parts = urlsplit(source)
+            try:
+                parts = urlsplit(source)
+            except ValueError:  # of brackets in the host
+                return False
             plain = f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path or '/'}"
             climbs = ".." in unquote(parts.path).split("/")
             return not climbs and any(plain.startswith(address) for address in self.addresses)
@@ -74,12 +77,25 @@ def is_remote(address: str) -> bool:
     """Return whether the address has a scheme.
 
     Raises:
-        ConfigError: the scheme is not gs, http, or https.
+        ConfigError: the scheme is not gs, http, or https; or there is no bucket or host.
     """
     if not (match := _SCHEME.match(address)):
         return False
-    if match[1].lower() not in ("gs", "http", "https") or "::" in address:
+    scheme = match[1] if match[1].lower() not in ("http", "https") else match[1].lower()
+    if scheme not in ("gs", "http", "https") or "::" in address:
         raise ConfigError(
             "unsupported kind of address", where=address, do="Use a path, gs://, http://, or https://"
         )
+    if not _has_host(address, scheme):
+        what = "the bucket" if scheme == "gs" else "the host"
+        raise ConfigError(f"{what} is missing or invalid", where=address, do="Correct the address")
     return True
+
+
+def _has_host(address: str, scheme: str) -> bool:
+    if scheme == "gs":
+        return not address.startswith("gs:///") and address != "gs://"
+    try:
+        return bool(urlsplit(address).hostname)
+    except ValueError:
+        return False

@@ -29,6 +29,7 @@ from qarib_tasks.storage.ownership import (
     Earlier,
     Staged,
     check_outputs,
+    check_temporary_folders,
     fetched_folder_of,
     made_with,
     owned,
@@ -134,6 +135,7 @@ def collect(
     texts_out = [out, heldout] if heldout else [out]
     outputs, place = [*texts_out, report_of(out)], manifest_of(out)
     check_outputs([*outputs, place])
+    check_temporary_folders(out, outputs)
     if files is None:
         files = {source.name: some for source, some in list_sources(config, allowed).items()}
     if not adopt:  # The files of a run are fixed.
@@ -142,6 +144,7 @@ def collect(
         files = {each.name: _without_own(each, files.get(each.name, ()), is_own) for each in config.sources}
     texts = [text for some in (earlier or {}).values() for text in some]
     check_outputs([*outputs, place], [*_paths(files), *texts])
+    check_temporary_folders(out, _paths(files))
     owned(place, outputs, named=texts_out, adopt=adopt)
     fetched = {
         source: _fetched(source, _cache(out, cache, named), allowed, named)

@@ -351,6 +351,7 @@ def filesystem(address: str, allowed: AllowedSources | None) -> Any:
     """Return the fsspec file system of an address."""
     import fsspec
 
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # It logs the traceback of what it raises, too.
     if address.startswith("gs://"):
         if os.environ.get("STORAGE_EMULATOR_HOST"):
             # With an emulator, gcsfs would wait a minute for gRPC.

@@ -92,5 +92,5 @@ def split(
         new = {folder.parent / record.name for record in records}
         folder.mkdir(parents=True, exist_ok=True)
         return staged.commit(
-            manifest, keep_changed=False, stale=[path for path in present if path not in new]
+            manifest, keep_changed=not adopt, stale=[path for path in present if path not in new]
         )

@@ -23,9 +23,12 @@ from pathlib import Path
 
 import google_crc32c
 
+from qarib_tasks.errors import InputError
+
 CHUNK = 4 << 20
 DAY = 86_400
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+LONGEST_NAME = 255  # bytes
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.qarib-(?P<host>.+)-(?P<pid>\d+)\.tmp", re.DOTALL)
 
 
@@ -68,7 +71,15 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 def hidden_name(path: Path) -> Path:
     """The name under which this process writes `path`."""
-    return path.with_name(f".{path.name}.qarib-{platform.node()}-{os.getpid()}.tmp")
+    end = f".qarib-{platform.node()}-{os.getpid()}.tmp"
+    return path.with_name(f".{_short(path.name)}{end}")
+
+
+def _short(name: str) -> str:
+    """A name, or a hash of it if its temporary name could be too long for the file system."""
+    longest = LONGEST_NAME - len(f"..qarib-{platform.node()}-{2**22}.tmp".encode())
+    data = os.fsencode(name)
+    return name if len(data) <= longest else hashlib.sha256(data).hexdigest()
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
@@ -120,9 +131,11 @@ def is_temporary(name: str) -> bool:
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of killed writers of `path`."""
+    short = _short(path.name)
     with os.scandir(path.parent) as entries:
         for entry in entries:
-            if (match := _TEMPORARY.fullmatch(entry.name)) and match["name"] == path.name and is_dead(entry):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and match["name"] == short and is_dead(entry):
                 remove(Path(entry.path))
 
 
@@ -156,6 +169,19 @@ def is_dead(entry: os.DirEntry[str]) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return time.time() - entry.stat().st_mtime > DAY
     return False
+
+
+def require_file(path: Path) -> None:
+    """Check that a path is that of a file.
+
+    Raises:
+        InputError: it is not.
+    """
+    if path.is_dir():
+        raise InputError("is a folder, not a file", where=path, do="Give the path of a file")
+    if not path.is_file():
+        what = "is not a regular file" if path.exists() else "no such file"
+        raise InputError(what, where=path, do="Correct the path")
 
 
 def write_text(path: Path, text: str) -> None:

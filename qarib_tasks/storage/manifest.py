@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from qarib_tasks import __version__
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import MANIFEST
-from qarib_tasks.storage.files import Checksums, checksums, write_text
+from qarib_tasks.storage.files import Checksums, checksums, require_file, write_text
 
 FORMAT = 1
 Kind = Literal["corpus", "vocabulary", "shards", "shard", "dataset", "model"]
@@ -37,8 +37,7 @@ class FileRecord:
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> FileRecord:
         """The record of the file at `path`, which is read once. `name` defaults to the path's last part."""
-        if not path.is_file():
-            raise InputError("no such file", where=path)
+        require_file(path)
         return cls(name or path.name, **asdict(checksums(path)))
 
     @property

@@ -41,23 +41,35 @@ _BEGINNING = b'{\n "config":'  # of every manifest that `Manifest.write` wrote, 
 
 def report_of(out: Path) -> Path:
     """The page about a collected text."""
-    return out.with_name(f"{out.name}.{REPORT}")
+    return _beside(out, REPORT)
 
 
 def tokenizer_files_of(vocab: Path) -> tuple[Path, Path]:
     """The tokenizer and its settings. A `vocab.txt` has those names that `transformers` looks for."""
-    start = "" if vocab.name == VOCAB else f"{vocab.name}."
-    return vocab.with_name(start + TOKENIZER), vocab.with_name(start + TOKENIZER_CONFIG)
+    if vocab.name == VOCAB:
+        return vocab.with_name(TOKENIZER), vocab.with_name(TOKENIZER_CONFIG)
+    return _beside(vocab, TOKENIZER), _beside(vocab, TOKENIZER_CONFIG)
 
 
 def working_folder_of(out: Path) -> Path:
     """The folder for what is collected before it is joined into `out`."""
-    return out.with_name(f"{out.name}.collecting")
+    return _beside(out, "collecting")
 
 
 def fetched_folder_of(out: Path) -> Path:
     """The folder for copies of remote sources, unless another is given."""
-    return out.with_name(f"{out.name}.fetched")
+    return _beside(out, "fetched")
+
+
+def _beside(out: Path, end: str) -> Path:
+    """The path of a side file of `out`.
+
+    Raises:
+        InputError: the path has no name: it is the root, or this folder.
+    """
+    if not out.name:
+        raise InputError("is a folder, not a file", where=out, do="Choose another output")
+    return out.with_name(f"{out.name}.{end}")
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
@@ -91,6 +103,20 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
         if same := existing.get(identity(path)):
             what = "the output is also an input" if same == path else f"the output is also the input {path}"
             raise InputError(what, where=same, do="Choose another output")
+
+
+def check_temporary_folders(out: Path, paths: Iterable[Path]) -> None:
+    """Check that no source or output is in a folder that is made, and maybe removed, on the way to `out`.
+
+    Raises:
+        InputError: one is.
+    """
+    folders = [folder.resolve() for folder in (working_folder_of(out), fetched_folder_of(out))]
+    for path in paths:
+        place = path.parent.resolve() / path.name
+        if any(place.is_relative_to(folder) for folder in folders):
+            what = f"the path belongs to the temporary folders of the output {out}"
+            raise InputError(what, where=path, do="Choose another path, or move this file")
 
 
 def identity(path: Path) -> tuple[int, int]:
@@ -293,6 +319,7 @@ class Staged:
         earlier = Earlier.read(self._manifest)
         before = list(earlier.manifest.outputs) if earlier.manifest else []
         stale = [path for path in stale if earlier.records(path)]
+        edited = [path for path in stale if not is_one_of(path, earlier.records(path))]
         new = Earlier(self._manifest, manifest)
         changed = []
         for out in self._files:
@@ -308,8 +335,8 @@ class Staged:
             statistics={},
             sample=(),
         ).write(self._manifest)
-        for out in changed:
-            keep_aside(out)
+        for path in [*changed, *(edited if keep_changed else ())]:
+            keep_aside(path)
         for out, temporary in self._files.items():
             put_in_place(temporary, out)
         for path in stale:
@@ -320,8 +347,11 @@ class Staged:
 
 
 def is_one_of(path: Path, records: Sequence[FileRecord]) -> bool:
-    """Whether the file has one of the recorded contents. It is read only if the size fits."""
-    if not path.is_file():
+    """Whether the file has one of the recorded contents. It is read only if the size fits.
+
+    A symbolic link never is: we make none.
+    """
+    if path.is_symlink() or not path.is_file():
         return False
     size = path.stat().st_size
     alike = [record for record in records if record.bytes == size]

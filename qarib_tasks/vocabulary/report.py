@@ -9,8 +9,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qarib_tasks.errors import InputError
 from qarib_tasks.layout import TOKENIZER_CONFIG
+from qarib_tasks.storage.files import require_file
 from qarib_tasks.storage.ownership import tokenizer_files_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
@@ -56,8 +56,7 @@ def report(vocab: Path, text: Path, *, do_lower_case: bool) -> VocabularyReport:
     Raises:
         InputError: a file is missing, or the vocabulary is invalid.
     """
-    if not text.is_file():
-        raise InputError("no such file", where=text, do="Correct the path of the text")
+    require_file(text)
     return report_of(load_vocab(vocab), count_words(text, do_lower_case=do_lower_case)[2], do_lower_case)
 
 

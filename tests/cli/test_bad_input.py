@@ -96,8 +96,32 @@ def test_bad_input_is_one_line(
     assert status in (1, 2)
     assert len(lines) == 1, lines
     assert "internal error" not in lines[0]
+    assert kind != "folder" or "no such file" not in lines[0]
     assert "bad" in lines[0] or "some-model" in lines[0] or kind == "dead link"
     assert sorted(name for name in os.listdir() if name != "out") == before
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name.startswith("output")])
+@pytest.mark.parametrize("bad", [".", "/", "..", "", "x" * 256])
+def test_outputs_without_a_usable_name_are_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    bad: str,
+) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    Path("good.txt").write_text("السلام عليكم\nورحمة الله\n\nكيف الحال\n" * 20, encoding="utf-8")
+    Path("vocab.txt").write_bytes((FOLDER / "vocab.txt").read_bytes())
+    if command == "output of split" and bad in (".", "..", "", "/"):
+        return  # folders
+    status, lines = outcome([word.format(bad=bad) for word in COMMANDS[command].split()], capsys)
+    assert status == 1
+    assert len(lines) == 1, lines
+    assert "internal error" not in lines[0]
+    assert "disk space" not in lines[0]
+    assert sorted(os.listdir()) == ["good.txt", "vocab.txt"]
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name.startswith("output")])

@@ -25,6 +25,7 @@ LINE = "ذهب سامي إلى السوق صباح اليوم\n"
         (["tweets.2023.txt", "w3-ar_EG-en.txt.zip"], ["tweets.2023", "w3-ar_EG-en"]),
         (["books/*.txt", "books/", "data-*.csv", "[ab]/*"], ["books", "books-2", "data", "text"]),
         (["كتب/قصص الأنبياء.txt", "حَدَّثَنا.txt"], ["قصص_الأنبياء", "ح_د_ث_نا"]),
+        (["https://[1/a.txt", "HTTPS://host.example", "https://h/?a/b.txt"], ["a", "text", "text-2"]),
         (["https://host.example/a/file.txt?v=1.gz", "gs://bucket/x/*.jsonl"], ["file", "x"]),
         (["-", "...", "½.txt", "a" * 300 + ".txt"], ["stdin", "text", "text-2", "a" * 60]),
     ],

@@ -71,3 +71,12 @@ def test_the_workspace_the_sample_the_bucket_and_what_the_deployment_adds(
     monkeypatch.delenv(ALLOWED_VARIABLE)
     with pytest.raises(ConfigError, match="may not be read"):
         AllowedSources.of_deployment(str(tmp_path / "work"), "bucket", SAMPLE).check("https://host.example/x")
+
+
+@pytest.mark.parametrize(
+    "address", ["gs://", "gs:///a.txt", "GS://bucket/a.txt", "http://", "https:///a.txt", "https://[1/a.txt"]
+)
+def test_an_address_without_a_host_is_an_error_before_anything_is_asked(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"missing or invalid|unsupported"):
+        list_files(SourceConfig(name="s", path=address))
+    assert not AllowedSources.of(["https://host.example/"]).allows(address)

@@ -54,3 +54,19 @@ def test_a_stranger_s_file_that_the_output_would_replace(
     assert run_command(["collect", "g/*.txt", "-o", "g/data.txt"]) == 1
     assert "g/data.txt: the output is also an input" in capsys.readouterr().err
     assert (folder / "data.txt").read_text() == "somebody's\n"
+
+
+@pytest.mark.parametrize("end", ["collecting", "collecting/x", "fetched", "fetched/a/x"])
+def test_paths_in_the_temporary_folders_of_the_output(
+    folder: Path, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["collect", "g/a.txt", "-o", "data.txt"]
+    assert run_command([*command, "--heldout", f"data.txt.{end}", "--heldout-share", "0.4"]) == 1
+    assert "belongs to the temporary folders of the output data.txt" in capsys.readouterr().err
+    source = Path(f"data.txt.{end}")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(TEXT, encoding="utf-8")
+    assert run_command(["collect", str(source), "-o", "./g/../data.txt"]) == 1
+    assert "belongs to the temporary folders" in capsys.readouterr().err
+    assert source.read_text(encoding="utf-8") == TEXT
+    assert not Path("data.txt").exists()

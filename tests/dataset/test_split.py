@@ -84,3 +84,15 @@ def test_the_manifest_records_lines_and_checksums(tmp_path: Path) -> None:
     assert manifest.faults(tmp_path) == []
     (tmp_path / "shards" / "shard_0000").write_text("1\n3\n")
     assert manifest.faults(tmp_path) == [f"{tmp_path}/shards/shard_0000 does not match its manifest"]
+
+
+def test_a_shard_that_the_user_edited_is_kept(tmp_path: Path) -> None:
+    data, shards = tmp_path / "data.txt", tmp_path / "shards"
+    data.write_text("1\n2\n3\n")
+    split(data, shards, SplitConfig(shard_lines=1))
+    for number in (0, 2):
+        (shards / f"shard_000{number}").write_text("edited\n")
+    split(data, shards, SplitConfig(shard_lines=2))
+    edited = b"edited\n"
+    kept = {"shard_0000.changed-1": edited, "shard_0002.changed-1": edited}
+    assert contents(shards) == {"shard_0000": b"1\n2\n", "shard_0001": b"3\n", **kept}

@@ -86,3 +86,17 @@ def test_checksums_are_what_cloud_storage_gives(tmp_path: Path) -> None:
     assert base64.b64decode(result.crc32c) == google_crc32c.value(b"hello world").to_bytes(4, "big")
     assert result == checksums_of(b"hello world")
     assert result.crc32c == crc32c_of(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "س" * 127, "x" * 230])
+def test_names_up_to_the_longest_of_the_file_system(tmp_path: Path, name: str) -> None:
+    code = (
+        "import os, signal, pathlib, sys; from qarib_tasks.storage.files import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as t:\n"
+        "    t.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=False).returncode == -9
+    [left] = os.listdir(tmp_path)
+    assert is_temporary(left)
+    write_text(tmp_path / name, "complete")
+    assert os.listdir(tmp_path) == [name]

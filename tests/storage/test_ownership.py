@@ -267,3 +267,20 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path, kind: str) -> None
     remove_folder(folder)
     assert os.path.lexists(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+
+def test_what_a_user_edited_stays_also_when_a_new_run_has_no_such_file(tmp_path: Path) -> None:
+    made(tmp_path, "1", "a", "b", "c")
+    (tmp_path / "b").write_text("edited")
+    (tmp_path / "c").write_text("edited")
+    made(tmp_path, "2", "a", stale=(tmp_path / "b",))
+    assert contents(tmp_path) == {"a": "2", "b.changed-1": "edited", "c": "edited"}
+
+
+def test_a_link_that_a_user_put_in_the_place_of_an_output_is_kept(tmp_path: Path) -> None:
+    made(tmp_path, "1", "a")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    (tmp_path / "a").symlink_to("moved")
+    made(tmp_path, "2", "a")
+    assert contents(tmp_path) == {"a": "2", "a.changed-1": "1", "moved": "1"}
+    assert (tmp_path / "a.changed-1").is_symlink()

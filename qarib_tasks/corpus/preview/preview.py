@@ -64,7 +64,7 @@ class Preview:
     Attributes:
         path: as it is set.
         files: the number of files.
-        bytes: their size; 0 if that of one is unknown.
+        bytes: their size; None if that of one is unknown.
         files_read: the number of files that the sample is from.
         formats: of these files, such as "csv" or "text in gz in tar".
         encodings: theirs.
@@ -84,7 +84,7 @@ class Preview:
     source: str
     path: str
     files: int
-    bytes: int
+    bytes: int | None
     files_read: int
     formats: tuple[str, ...]
     encodings: tuple[str, ...]
@@ -244,7 +244,7 @@ class _Sample:
         """Return what the sample shows."""
         readings = self._findings.readings or []
         first = readings[0] if readings else Reading(self._source, "", self._counts)
-        size = sum(file.bytes for file in files) if all(file.bytes for file in files) else 0
+        size = sum(file.bytes for file in files) if all(f.bytes or f.path for f in files) else None
         cleaner, figures = self._cleaner, self._figures()
         sentences = cleaner.counts["sentences"] if "sentences" in self._config.cleaning else 0
         kept_lines = _kept(sum(cleaner.dropped.values()), cleaner.lines + sentences)
@@ -289,7 +289,7 @@ class _Sample:
         }
         return figures | {"sources": {self._source.name: figures}}
 
-    def _estimates(self, size: int) -> dict[str, Any]:
+    def _estimates(self, size: int | None) -> dict[str, Any]:
         times = 1.0 if self._all else size / self._used if size and self._used else None
         if times is None:
             return {"lines": None, "words": None, "seconds": None}

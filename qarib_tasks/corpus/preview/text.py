@@ -18,7 +18,7 @@ _TIMES = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 def title(preview: Preview) -> str:
     """Return the name of a source, its path, and the number and size of its files, as a line."""
     files = "1 file" if preview.files == 1 else f"{preview.files:,} files"
-    size = _size(preview.bytes) if preview.bytes else "size unknown"
+    size = "size unknown" if preview.bytes is None else _size(preview.bytes)
     return f"{preview.source}: {shown(preview.path)}: {files}, {size}"
 
 

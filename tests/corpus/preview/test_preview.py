@@ -195,3 +195,16 @@ def test_columns_of_every_format_have_examples() -> None:
         assert found.formats == (formats,)
         examples = {column.name: column.example for column in found.columns}
         assert examples[found.column] == found.documents[0].before[:60], name
+
+
+def test_an_empty_part_does_not_hide_the_estimate(tmp_path: Path) -> None:
+    path = tmp_path / "spark"
+    path.mkdir()
+    (path / "part-0").touch()
+    assert (seen(path).bytes, seen(path).lines) == (0, 0)
+    (path / "part-1").write_bytes(as_text(sentences(40_000)))
+    found = seen(path)
+    assert not found.complete
+    assert found.bytes == (path / "part-1").stat().st_size
+    assert found.lines
+    assert abs(found.lines - 40_000) < 4_000

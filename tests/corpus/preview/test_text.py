@@ -48,7 +48,7 @@ def test_the_lines() -> None:
         "  lost       130 of 10,000 lines dropped by arabic_share",
         "  estimate   about 12,000,000 lines, 99,000,000 words; about 2 hours to read and clean",
     ]
-    unknown = replace(PREVIEW, lines=None, bytes=0)
+    unknown = replace(PREVIEW, lines=None, bytes=None)
     assert title(unknown).endswith("7 files, size unknown")
     assert "estimate   none" in text_of(unknown)[-1]
     small = replace(PREVIEW, complete=True, lines=123, words=4567, seconds=0.1)
