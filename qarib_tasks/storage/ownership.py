@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from qarib_tasks.storage.manifest import FileRecord, Manifest
 
 log = logging.getLogger(__name__)
 OTHER_OUTPUT = "Choose another output, or move this file"
+_KEPT = re.compile(r"(?P<name>.+)\.changed-\d+", re.DOTALL)  # the names that `keep_aside` gives
 _BEGINNING = b'{\n "config":'  # of every manifest that `Manifest.write` wrote, also of one that is cut off
 
 
@@ -212,6 +214,8 @@ def owned(
 def made_with(manifest: Path, outputs: Sequence[Path], folders: Iterable[Path]) -> Callable[[Path], bool]:
     """Return a function that tells whether a file is one that an earlier run of a step made.
 
+    So is a file that `keep_aside` renamed: most of its content is of that run.
+
     Args:
         outputs: of the step, see `owned`.
         folders: its working folders, those that are ours.
@@ -222,7 +226,15 @@ def made_with(manifest: Path, outputs: Sequence[Path], folders: Iterable[Path]) 
         own += [manifest.parent / record.name for record in earlier.manifest.outputs]
     found = set(map(identity, filter(Path.exists, own)))
     within = [folder.resolve() for folder in folders]
-    return lambda path: identity(path) in found or any(map(path.resolve().is_relative_to, within))
+    names = {path.parent.resolve() / path.name for path in (manifest, *outputs, *own)}
+
+    def is_made(path: Path) -> bool:
+        kept = _KEPT.fullmatch(path.name)
+        if kept and path.parent.resolve() / kept["name"] in names:
+            return True
+        return identity(path) in found or any(map(path.resolve().is_relative_to, within))
+
+    return is_made
 
 
 def is_empty(path: Path) -> bool:

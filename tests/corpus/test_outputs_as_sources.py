@@ -70,3 +70,21 @@ def test_paths_in_the_temporary_folders_of_the_output(
     assert "belongs to the temporary folders" in capsys.readouterr().err
     assert source.read_text(encoding="utf-8") == TEXT
     assert not Path("data.txt").exists()
+
+
+@pytest.mark.parametrize("source", ["g/*", "g"])
+def test_an_edited_output_that_was_kept(folder: Path, source: str, caplog: pytest.LogCaptureFixture) -> None:
+    command = ["collect", source, "-o", "g/data.txt"]
+    assert not run_command(command)
+    first = (folder / "data.txt").read_text(encoding="utf-8")
+    (folder / "a.txt.changed-1").write_text("ذهب سامي إلى السوق صباح أمس\n", encoding="utf-8")
+    for name in ("data.txt", "data.txt.report.html"):
+        (folder / name).write_text("edited\n")
+        assert not run_command(command)
+    assert (folder / "data.txt.changed-1").exists()
+    caplog.set_level(logging.INFO)
+    assert not run_command(command)
+    assert "g/data.txt.changed-1: left out of source" in caplog.text
+    assert "g/a.txt.changed-1: left out" not in caplog.text
+    lines = (folder / "data.txt").read_text(encoding="utf-8").splitlines()
+    assert set(lines) == {*first.splitlines(), "ذهب سامي إلى السوق صباح أمس"}
