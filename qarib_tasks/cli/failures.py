@@ -16,7 +16,7 @@ from types import TracebackType
 import click
 
 from qarib_tasks.errors import QaribError
-from qarib_tasks.storage.files import NOT_WRITTEN
+from qarib_tasks.storage.files import NOT_WRITTEN, final_path
 
 DEBUG = "QARIB_DEBUG"
 INTERRUPTED = 130  # the status of a shell's command that Ctrl-C ended
@@ -170,4 +170,5 @@ def _path_near(error: BaseException) -> object:
 def _text(path: object) -> str | None:
     if path is None or isinstance(path, int):
         return None
-    return os.fsencode(path).decode("utf-8", "backslashreplace")  # type: ignore[arg-type]
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")  # type: ignore[arg-type]
+    return final_path(text)

@@ -129,6 +129,12 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
+def final_path(path: str) -> str:
+    """Return the path of what is written under a temporary path, which means nothing to the user."""
+    parts = path.split(os.sep)
+    return os.sep.join(found["name"] if (found := _TEMPORARY.fullmatch(part)) else part for part in parts)
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of killed writers of `path`."""
     short = _short(path.name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.registry.promotion import JudgedModel, compare, promote, promoted_model, record_of
 from qarib_tasks.runs.prepare import prepare_training
 from qarib_tasks.runs.run import Run
@@ -85,6 +85,18 @@ def test_the_record_of_promotions(runs: list[Run]) -> None:
     states = {entry["model_id"]: entry["state"] for entry in record.read()["presets"]["demo"]["judged"]}
     assert states.keys() == {first.model_id, worse.model_id, better.model_id}
     assert asdict(found)["reason"] == "promoted by hand"
+
+
+@pytest.mark.parametrize("text", ["", "notes\n", '{"mine": 1}\n'])
+def test_a_record_of_another_origin_is_not_replaced(runs: list[Run], text: str) -> None:
+    path = Path(runs[0].config.workspace) / "models" / "promoted.json"
+    path.unlink(missing_ok=True)
+    run = exported(with_steps(runs[0], 821), 5.0)
+    path.write_text(text)
+    with pytest.raises(CorruptError, match=r"promoted\.json: not "):
+        promote(run)
+    assert path.read_text() == text
+    path.unlink()
 
 
 def test_two_retrainings_at_once_do_not_both_win(
