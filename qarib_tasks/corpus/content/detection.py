@@ -102,12 +102,15 @@ _BINARY: tuple[tuple[int, bytes, str], ...] = (
     (0, b"wOF2", "a font"),
     (0, b"OTTO\x00", "a font"),
     (0, b"\x00\x01\x00\x00\x00", "a font"),
-    (0, b"SIMPLE  =", "a FITS file"),
+    (0, b"SIMPLE  =" + b" " * 20 + b"T", "a FITS file"),
 )
 _NO_CONTROLS = (b"%PDF-", b"%!PS", b"{\\rtf")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[\]}(c\x8a\x8c\x8dXKJMCBNGIq])", re.DOTALL)
-_OLD_PICKLE = re.compile(rb"(?:\((?:[ld]p\d+\n|i[\w.]+\n)|c(?:copy_reg|__builtin__|numpy[\w.]*)\n)")
+_OLD_PICKLE = re.compile(
+    rb"(?:\((?:[ld]p\d+\n|i[\w.]+\n[\w.]+\n)|c(?:copy_reg|__builtin__|numpy[\w.]*)\n[\w.]+\n|"
+    rb"\(?V[^\n]*\np\d+\n)"
+)
 _MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (
         re.compile(
@@ -130,20 +133,45 @@ _MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"WEBVTT(?:[ \t\r\n]|\Z)"), "subtitles (WebVTT)"),
     (re.compile(rb"\[Script Info\]"), "subtitles (SubStation Alpha)"),
     (re.compile(rb"\{\d+\}\{\d+\}"), "subtitles (MicroDVD)"),
+    (re.compile(rb"(?:\d+:\d\d:\d\d\.\d+[, ]*){2}\s*[\r\n]"), "subtitles (SubViewer)"),
+    (re.compile(rb"(?:\[\w+:[^\]\n]*\]\s*)*(?:\[\d+:\d\d[.:]\d+\][^\n]*\n\s*){2}"), "lyrics (LRC)"),
+    (re.compile(rb"<SAMI>", re.IGNORECASE), "subtitles (SAMI)"),
+    # An element that begins with another. Words in angle brackets, such as <user>, are text.
+    (re.compile(rb"<[A-Za-z][\w:.-]*>\s*<[A-Za-z][\w:.-]*[\s>].*?</[A-Za-z]", re.DOTALL), "an XML file"),
+    (re.compile(rb"From \S+@\S+ [^\n]*\d\d:\d\d:\d\d"), "e-mail"),
+    (re.compile(rb"(?:[A-Z][\w-]+: [^\n]*\n(?:[ \t]+[^\n]*\n)*)*?MIME-Version: \d"), "e-mail"),
+    (re.compile(rb"BEGIN:V(?:CARD|CALENDAR)\b"), "a contact or calendar (vCard, iCalendar)"),
+    (
+        re.compile(rb"(?:#[^\n]*\n)*1(?:-\d+)?\t(?:[^\t\n]*\t){8}[^\t\n]*(?:\n|\Z)"),
+        "a treebank (CoNLL-U)",
+    ),
+    (
+        re.compile(
+            rb"(?:INSERT INTO \S+ ?(?:\(|VALUES)|CREATE TABLE [^\n]{1,80}?\(|DROP TABLE [^\n]{1,80};|"
+            rb"COPY \S+ ?\([^)\n]*\) FROM stdin)"
+        ),
+        "an SQL dump",
+    ),
     (re.compile(rb"version https://git-lfs\.github\.com/spec/"), "a Git LFS pointer, not the file itself"),
     (re.compile(rb"-- (?:MySQL|MariaDB|PostgreSQL|SQLite) [\w ]*dump", re.IGNORECASE), "an SQL dump"),
     (re.compile(rb"--\r?\n-- PostgreSQL database dump"), "an SQL dump"),
     (re.compile(rb"(?:%.*\n\s*)*\\documentclass"), "a LaTeX document"),
 )  # fmt: skip
 _ARTICLE = re.compile(rb"\s*<doc\s[^>\n]*\b(?:id|url|title)=[^>\n]*>")  # of WikiExtractor
+# An object, or a list of objects or strings; also one in quotes of Python, which the reader refuses.
+_JSON = re.compile(
+    rb"""\s*(?:\[\s*(?:\{\s*"|\[\s*["\[]|"[^"\n]*"\s*,\s*")|\[?\s*\{\s*(?:"(?:[^"\\\n]|\\.)*"|'\w+')\s*:)"""
+)
+_NAME = re.compile(r"[^\W\d][\w .-]{0,40}|")  # of a column; that of an index can be empty
 _HARMLESS = (
     "._*", ".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Desktop.ini", ".directory", "Icon\r",
     "_SUCCESS", "_committed*", "_started*", "_metadata", "_common_metadata", ".*.crc",
     ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".nfs*", "~$*",
+    "*.md5", "*.sha1", "*.sha256", "*.sha512", "MD5SUMS", "SHA1SUMS", "SHA256SUMS", "SHA512SUMS",
 )  # fmt: skip
 _HARMLESS_FOLDERS = {
     "__MACOSX", ".Trashes", ".Spotlight-V100", ".fseventsd", "$RECYCLE.BIN", "System Volume Information",
-    "@eaDir", "_delta_log",
+    "@eaDir", "_delta_log", "_temporary", "__pycache__",
 }  # fmt: skip
 
 
@@ -171,14 +199,15 @@ def _is_tar(head: bytes) -> bool:
 
 def table_of(head: bytes) -> str:
     """Return parquet, arrow or warc by the first bytes of a file, or ""."""
-    if head.startswith(b"PAR1"):
+    # The header of the first page, or the footer, follows.
+    if head.startswith(b"PAR1") and _CONTROL.search(head):
         return "parquet"
     # Arrow's stream begins with the length of the schema, which begins with the offset of its table.
     size, offset = (int.from_bytes(head[i : i + 4], "little") for i in (4, 8))
     is_stream = head.startswith(b"\xff" * 4) and 8 <= size < 1 << 24 and not size % 8 and 4 <= offset < 1 << 8
     if head.startswith(b"ARROW1\x00\x00") or is_stream:
         return "arrow"
-    return "warc" if re.match(rb"WARC/\d", head) else ""
+    return "warc" if re.match(rb"WARC/\d\.\d+\r?\n", head) else ""
 
 
 def binary_name(head: bytes) -> str:
@@ -219,12 +248,29 @@ def text_format(text: bytes) -> str:
     """Return the format of a text by its first bytes in UTF-8: jsonl (or JSON), wikiextractor or text."""
     if _ARTICLE.match(text):
         return "wikiextractor"
-    if re.match(rb"\s*\[\s*\{\s*\"", text):
-        return "jsonl"  # a list of objects
+    if _JSON.match(text):
+        return "jsonl"
     lines = [line for line in text.splitlines(keepends=True) if line.strip()][:_LINES]
     if lines and not lines[-1].endswith((b"\n", b"\r")) and len(lines) > 1:
         lines.pop()
-    return "jsonl" if lines and all(map(_is_object, lines)) else "text"
+    # One of them may be damaged, which the reader says.
+    return "jsonl" if 2 * sum(map(_is_object, lines)) > len(lines) else "text"
+
+
+def names_column(text: bytes, names: Sequence[str]) -> str:
+    """Return csv or tsv if the first line of a text names columns, one of which is wanted; otherwise "".
+
+    Args:
+        text: the first bytes of the text.
+        names: of the fields that are wanted.
+    """
+    line, *more = re.split("[\r\n]+", text.decode("utf-8", "replace").strip("\ufeff\r\n"), maxsplit=3)
+    for delimiter in "\t,;|":
+        columns = [column.strip().strip("\"'") for column in line.split(delimiter)]
+        known = len(columns) > 1 and all(map(_NAME.fullmatch, columns)) and set(columns) & set(names)
+        if known and all(delimiter in other for other in more[:1]):
+            return "tsv" if delimiter == "\t" else "csv"
+    return ""
 
 
 def _is_object(line: bytes) -> bool:

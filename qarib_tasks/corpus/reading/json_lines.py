@@ -23,6 +23,7 @@ _BATCH = 1 << 17  # characters that are yielded at once, about
 _MARK = b"\xef\xbb\xbf"  # byte-order mark
 _SPACE = re.compile(r"[\s\ufeff]*")
 _DECODER = json.JSONDecoder()
+_OF_LONG_NUMBERS = json.JSONDecoder(parse_int=float)  # Python refuses an integer of 5,000 digits.
 
 
 def read_json_lines(reading: Reading, stream: IO[bytes]) -> Batches:
@@ -72,7 +73,7 @@ def _is_by_line(head: bytes) -> bool:
         return False
     line = re.split("[\r\n]", text, maxsplit=1)[0].rstrip()
     try:
-        _, end = _DECODER.raw_decode(text)
+        _, end = _decode(text, 0)
     except (ValueError, RecursionError):
         # Invalid, or an object that is longer than the head.
         return line != "{"
@@ -106,12 +107,28 @@ def _records(line: str) -> list[object]:
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise
+    except ValueError:
+        pass  # See `_decode`.
     records, place = list[object](), 0
     while place < len(line):
-        record, place = _DECODER.raw_decode(line, place)
+        record, place = _decode(line, place)
         records.append(record)
         place = _SPACE.match(line, place).end()  # type: ignore[union-attr]
     return records
+
+
+def _decode(text: str, place: int) -> tuple[object, int]:
+    """Return the value that begins at a place, and where it ends.
+
+    Raises:
+        json.JSONDecodeError: it is no value. RecursionError: it is too deep.
+    """
+    try:
+        return _DECODER.raw_decode(text, place)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _OF_LONG_NUMBERS.raw_decode(text, place)
 
 
 class _Values:
@@ -158,7 +175,7 @@ class _Values:
     def _value(self) -> object:
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._place)
+                value, end = _decode(self._text, self._place)
             except json.JSONDecodeError as error:
                 after = error.pos - self._place
                 # It may be incomplete.
@@ -205,7 +222,8 @@ class _Values:
         return InputError(
             what,
             where=f"{self._reading.where}:{self._line_of(place)}",
-            do="Correct the file, or write one record per line, which can be skipped",
+            do="Correct the file, or write one record per line, which can be skipped"
+            + self._reading.or_as_text,
         )
 
 
@@ -248,7 +266,11 @@ def _fault(record: Mapping[str, Any], text: object, names: Sequence[str]) -> tup
         return f"a table in the form {form!r} of pandas, not records", _AS_RECORDS
     if text is None and any(_has(record, name) for name in names):
         return f"no text in field {wanted}: it is null", "Correct the record"
-    do = f"Use one of these fields: {listed(_texts(record) or list(record))}"
+    do = (
+        f"Use one of these fields: {listed(_texts(record) or list(record))}"
+        if record
+        else "Correct the record"
+    )
     return (f"no field {wanted}" if text is None else f"an object instead of text in field {wanted}"), do
 
 

@@ -32,6 +32,7 @@ from qarib_tasks.corpus.content.detection import (
     compression_of,
     is_harmless,
     markup_name,
+    names_column,
     table_of,
     text_format,
 )
@@ -274,7 +275,10 @@ class _FileReader:
             )
         if source.format == "auto" and reading.form == "text":
             reading.form = text_format(head)
+            if reading.form == "text" and source.header:
+                reading.form = names_column(head, source.fields) or "text"
             if reading.form != "text":
+                reading.guessed = True
                 log.info("%s: read as %s, by its content", reading.where, reading.form)
         if source.document == "group" and reading.form in ("text", "moses", "wikiextractor"):
             what, do = source.without_fields
@@ -304,7 +308,7 @@ def _file_errors(where: str, counts: Counter[str]) -> Iterator[None]:
             raise
         line = f":{counts['line'] + 1}" if counts["line"] else ""
         raise InputError(
-            f"cannot be read: {error}",
+            f"cannot be read: {str(error).rstrip('.')}",
             where=f"{where}{line}",
             do="Download the file again, or correct `format` and `compression`",
         ) from None

@@ -67,6 +67,7 @@ class Reading:
         ended: whether `passed` is all.
         replaced: the number of bytes that could not be decoded.
         packed: the compressions and archives that the file is in, the outermost first.
+        guessed: the text looks like this format, which neither its name nor a setting says.
         detailed: whether `examples` is wanted.
         dialect: how the columns of delimited text are separated.
         columns: the names of the columns or fields of the first record; without a header, their numbers.
@@ -88,6 +89,7 @@ class Reading:
     ended: bool = False
     replaced: int = 0
     packed: tuple[str, ...] = ()
+    guessed: bool = False
     detailed: bool = False
     dialect: str = ""
     columns: Sequence[str] = ()
@@ -119,8 +121,13 @@ class Reading:
             raise InputError(
                 what + (f", and {at_most:,} records were skipped already" if at_most else ""),
                 where=f"{self.where}:{number}",
-                do=f"{do}, or raise skip_at_most",
+                do=f"{do}, or raise skip_at_most{self.or_as_text}",
             )
+
+    @property
+    def or_as_text(self) -> str:
+        """The end of an advice, if the file may be plain text."""
+        return ". If it is plain text, set `format: text`" if self.guessed else ""
 
     def text(self, data: bytes) -> str:
         """Decode UTF-8; bytes that cannot be decoded are replaced by U+FFFD and counted.

@@ -207,10 +207,18 @@ def test_json_lines_and_articles_by_content(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(objects, encoding="utf-16")
     assert lines_of(tmp_path / "a.txt") == SENTENCES
     assert [line[:2] for line in lines_of(CASES / "w6-wiki_00")] == ["ما", "ذه", "زي", "اش"]
-    for text in (b"{abc}\n{def}\n", b'{"a": 1}\nplain\n', b"[1]\n", b"", b"{\n", b"7\n"):
+    for text in (b"{abc}\n{def}\n", b'["a"] plain\n', b'{"a" plain\n', b"[1]\n", b"", b"{\n", b"7\n"):
         assert text_format(text) == "text"
     (tmp_path / "a.txt").write_text(json.dumps([{"text": s} for s in SENTENCES], indent=1), encoding="utf-8")
     assert lines_of(tmp_path / "a.txt") == SENTENCES
+    for text in (
+        b'{"a": 1}\nplain\n', b'{\n "a": [\n', b'{"a": 1,}\n', b"{'a': 1}\n", b'["a", "b"]\n',
+        b'// comment\n{"a": 1}\n{"a": 2}\n',
+    ):  # fmt: skip
+        assert text_format(text) == "jsonl"
+    (tmp_path / "a.txt").write_text('{"text": "a"}\nplain\n')
+    with pytest.raises(InputError, match=r":2: invalid JSON.*If it is plain text, set `format: text`"):
+        lines_of(tmp_path / "a.txt")
     # One object may be longer than what is known of it.
     assert text_format(b'{"text": "' + b"a" * 10_000) == "jsonl"
     assert text_format(b'<doc id="7" url="u" title="t">\n') == "wikiextractor"
@@ -259,3 +267,48 @@ def test_random_bytes_are_not_named() -> None:
     generator = random.Random(34)
     for _ in range(300):
         assert binary_name(b"\xfe" + generator.randbytes(200)) == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_table_by_its_header(tmp_path: Path, encoding: str) -> None:
+    """Excel writes "Unicode text" as a file that is called .txt."""
+    path = tmp_path / "a.txt"
+    for delimiter in "\t,;|":
+        rows = [["id", "text", "label"], *(["7", sentence, "no"] for sentence in SENTENCES)]
+        path.write_text("\r\n".join(delimiter.join(row) for row in rows), encoding=encoding)
+        assert lines_of(path) == SENTENCES
+        assert len(lines_of(path, format="text")) == len(lines_of(path, field="other")) == len(rows)
+    for text in ("the text, and\nno table, is this", "text\nنص\n", "text, label\nنص\n"):
+        path.write_text(text, encoding=encoding)
+        assert lines_of(path) == text.splitlines()
+
+
+def test_names_of_formats_of_text() -> None:
+    for text, name in (
+        (b"<root>\n <p>\xd9\x86</p>\n", "an XML file"),
+        (b"<Error><Code>AccessDenied</Code></Error>", "an XML file"),
+        (b"From a@b Mon Jan  1 00:00:00 2024\nSubject: x\n", "e-mail"),
+        (b"Subject: x\n y\nMIME-Version: 1.0\n", "e-mail"),
+        (b"INSERT INTO `t` VALUES (1,'a');", "an SQL dump"),
+        (b"BEGIN:VCARD\r\n", "a contact"),
+        (b"# sent_id = 1\n# text = a\n1\ta\ta\tVERB\t_\t_\t0\troot\t_\t_\n", "a treebank"),
+        (b"[00:12.00]a\n[00:15.00]b\n", "lyrics"),
+        (b"0:00:01.000,0:00:02.000\na\n", "subtitles"),
+    ):
+        assert markup_name(text).startswith(name)
+    for text in (b"<user> a <url>", b"From a to b\n", b"Subject: x\ny\n", b"# a\n" * 3000, b"[1] a\n[2] b\n"):
+        assert markup_name(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["PAR1 {}", "WARC/1 {}", "SIMPLE  = {}", "cnumpy\n{}", "(inumpy\n{}", "V{}\np1", "ARROW1 {}"]
+)
+def test_text_like_a_signature_is_read(tmp_path: Path, text: str) -> None:
+    text = text.format(SENTENCES[0])
+    (tmp_path / "a").write_text(text, encoding="utf-8")
+    assert lines_of(tmp_path / "a") == text.splitlines()
+
+
+def test_pickles_without_controls() -> None:
+    for value in ("نص", {"a": "نص"}, ["نص"], ("نص", "ثم")):
+        assert binary_name(pickle.dumps(value, 0)) == "a Python pickle"

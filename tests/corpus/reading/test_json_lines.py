@@ -180,3 +180,11 @@ def test_a_record_without_end_is_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 32)
     with pytest.raises(InputError, match=r"a\.json:1: .* a record longer than 16,777,216"):
         lines_of(path)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_number_of_any_length_is_no_matter(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "a.json"
+    record = json.dumps({"text": "نص", "id": 0}, indent=indent).replace(": 0", ": " + "9" * 6000)
+    path.write_text(f"{record}\n{record}\n", encoding="utf-8")
+    assert lines_of(path) == ["نص", "نص"]
