@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.collect import collect
-from tests.support.collecting import SENTENCES
+from qarib_tasks.errors import InputError
+from tests.support.collecting import CASES, SENTENCES, lines_of
 
 COUNT = 300
 
@@ -116,6 +118,37 @@ def check(documents: list[list[str]], figures: Mapping[str, Any], texts: Sequenc
     # Of the foreign page, the rule leaves no line.
     assert (figures["duplicates"], figures["dropped"]) == (1, {"arabic_share": 3})
     assert figures["documents_read"] == COUNT - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("w1.warc.wet.gz", {}),
+        ("w2-ar-en.txt.zip", {"format": "moses"}),
+        ("w3-ar_EG-en.txt.zip", {"format": "moses"}),
+        ("w4-cc100.txt.xz", {}),
+    ],
+)
+def test_small_samples(name: str, settings: dict[str, Any]) -> None:
+    assert lines_of(CASES / name, **settings) == SENTENCES[:6]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a7-trailing-garbage.txt.gz", "cannot be read: Not a gzipped file"),
+        ("c21-nul.csv", "not text .looks like binary data: 3 control characters in the first 180 bytes"),
+        ("w2-ar-en.txt.zip", r"w2-ar-en.txt.zip/TED.ar-en.xml: not plain text, but an XML file"),
+        ("w3b-mono-ar.zip", r"w3b-mono-ar.zip/OpenSubtitles/raw/ar/2001/1.xml: .* an XML file"),
+    ],
+)
+def test_samples_that_are_refused(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        lines_of(CASES / name)
+
+
+def test_a_csv_file_without_a_byte_is_empty() -> None:
+    assert lines_of(CASES / "c9-zero-bytes.csv") == []
 
 
 def test_an_aligned_set_of_opus_in_a_zip(tmp_path: Path) -> None:
