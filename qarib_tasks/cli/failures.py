@@ -81,6 +81,9 @@ def with_options(text: str, options: Mapping[str, str]) -> str:
         options: option by setting, such as `{"skip_at_most": "--skip-at-most"}`; of a switch, both
             (`--header/--no-header`).
     """
+    if options:  # All sources of a command have the same settings.
+        text = re.sub(r"\bsources\.\d+\.(\w+)", lambda match: options.get(match[1], match[0]), text)
+        text = re.sub(r"\bsources\.\d+: ", "", text)
     for setting, option in options.items():
         on, _, off = option.partition("/")
         text = text.replace(f"`{setting}: false`", f"`{off or f'{on} false'}`")

@@ -114,8 +114,10 @@ def check_reading(config: ReadingSettings) -> None:
     if config.encoding != "auto":
         try:
             codecs.lookup(config.encoding)
-            "".encode(config.encoding)  # Not every codec is an encoding of text.
+            # Not every codec is an encoding of text, or can replace what it cannot decode.
+            "".encode(config.encoding)
+            codecs.getincrementaldecoder(config.encoding)("backslashreplace").decode(b"", True)
         except (LookupError, UnicodeError):
             raise ValueError(f"unknown encoding {config.encoding!r}") from None
     if config.delimiter not in ("auto", "tab") and len(config.delimiter) != 1:
-        raise ValueError("delimiter must be one character, `tab`, or `auto`")
+        raise ValueError("`delimiter` must be one character, `tab`, or `auto`")

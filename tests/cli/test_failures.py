@@ -209,3 +209,22 @@ def test_main_ends_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
         command_line.main()
     assert ended.value.code == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--limit", "-1", "error: --limit: Input should be greater"),
+        ("--skip-at-most", "-1", "error: --skip-at-most: Input should be greater"),
+        ("--encoding", "nope", "error: unknown encoding 'nope'"),
+        ("--delimiter", "ab", "error: `--delimiter` must be one character"),
+    ],
+)
+@pytest.mark.parametrize("command", [["preview"], ["collect", "-o", "out"]])
+def test_a_bad_value_names_the_option_and_no_place_in_a_file(
+    capsys: pytest.CaptureFixture[str], command: list[str], option: str, value: str, message: str
+) -> None:
+    assert run_command([*command, "a.txt", "b.txt", option, value]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "sources." not in error

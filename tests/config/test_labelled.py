@@ -31,7 +31,9 @@ from qarib_tasks.errors import ConfigError
         ({"text": "label"}, "text and label are the same field"),
         ({"encoding": "utf-9"}, "unknown encoding 'utf-9'"),
         ({"encoding": "rot13"}, "unknown encoding 'rot13'"),
-        ({"delimiter": "::"}, "delimiter must be one character"),
+        ({"encoding": "idna"}, "unknown encoding 'idna'"),
+        ({"encoding": "punycode"}, "unknown encoding 'punycode'"),
+        ({"delimiter": "::"}, "`delimiter` must be one character"),
         ({"sorce": "x"}, "sorce: unknown setting"),
     ],
 )
@@ -61,3 +63,10 @@ def test_tasks_have_different_names_and_change_no_name_of_a_model() -> None:
     with pytest.raises(ConfigError, match="tasks: duplicate name 'a'"):
         from_dict(EvaluateConfig, {"tasks": [task, task | {"train": "b.csv"}]})
     assert named_settings(from_dict(EvaluateConfig, {"tasks": [task], "probe_seconds": 7})) == {}
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-32", "utf-8-sig", "windows-1256", "mac_arabic", "euc_jp"]
+)
+def test_an_encoding_of_text_is_taken(encoding: str) -> None:
+    assert from_dict(TaskConfig, {"name": "a", "train": "a.csv", "encoding": encoding}).encoding == encoding
