@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import logging
 import shutil
 import socket
 import threading
@@ -261,3 +262,10 @@ def test_sources_with_the_same_settings_read_a_file_once(tmp_path: Path) -> None
     same = from_dict(CollectConfig, {"sources": [sources[0], sources[0]]})
     with pytest.raises(ConfigError, match="several sources have the name a"):
         collect(same, tmp_path / "out" / "data.txt", heldout=None, random_seed=34)
+
+
+def test_the_log_has_no_traceback_of_a_bucket_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    logging.getLogger("gcsfs").setLevel(logging.NOTSET)
+    sources.filesystem("gs://bucket/a.txt", None)
+    assert not logging.getLogger("gcsfs").isEnabledFor(logging.ERROR)
