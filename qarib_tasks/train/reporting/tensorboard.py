@@ -43,6 +43,10 @@ class Events:
             for name, value in line.items()
             if name != "step" and isinstance(value, (int, float))
         ]
+        values += [
+            Summary.Value(tag=f"tasks/{task['name']}", simple_value=task["value"])
+            for task in line.get("tasks", ())
+        ]
         self._writer.add_summary(Summary(value=values), line["step"])
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from qarib_tasks.storage.files import write_text
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
+from qarib_tasks.train.results.probe import Probe, task_line, was_probed
 
 if TYPE_CHECKING:
     from qarib_tasks.train.model.steps import Steps
@@ -82,7 +83,8 @@ def evaluation_of(job: TrainingJob, output: Output, step: int) -> dict[str, Any]
     if not path.is_file():
         return None
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return known if all(known.get(name) == getattr(job.evaluate, name) for name in SETTINGS) else None
+    same = all(known.get(name) == getattr(job.evaluate, name) for name in SETTINGS)
+    return known if same and was_probed(job, known) else None
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ class Evaluator:
     """Holds the held-out examples, parsed once, and evaluates a model on them.
 
     Raises:
-        InputError: there are no examples, or a fill-mask sentence is longer than the model's longest input.
+        InputError: there are no examples, or a fill-mask sentence is longer than the model's longest input,
+            or the file of a task is missing.
+        CorruptError: the file of a task is damaged.
     """
 
     def __init__(self, job: TrainingJob, output: Output, vocabulary: Vocabulary, steps: Steps) -> None:
@@ -139,6 +143,7 @@ class Evaluator:
         tokenizer = make_tokenizer(vocabulary.tokens, do_lower_case=job.do_lower_case)
         self.sentences = MaskedSentences(vocabulary.tokens, tokenizer, job.model.max_position_embeddings)
         self.encoded = [self.sentences.encode(text) for text in job.evaluate.fill_mask_sentences]
+        self.probe = Probe(job, output, vocabulary, steps) if job.tasks else None
 
     def run(self, step: int) -> dict[str, Any]:
         """Evaluate, write `evaluation-<step>.json` and `eval_results.txt`, and publish them.
@@ -147,7 +152,8 @@ class Evaluator:
             step, loss, masked_lm_loss (nats), masked_lm_accuracy, perplexity, next_sentence_loss and
             next_sentence_accuracy (unless turned off), unigram_entropy (nats per wordpiece),
             unigram_accuracy, examples, predictions, wordpieces, the settings of the evaluation, and
-            fill_mask: the text of each sentence and its five best words with their probabilities.
+            fill_mask: the text of each sentence and its five best words with their probabilities; and, if the
+            job has tasks, probe_seconds and tasks, see `Probe.run`.
         """
         from qarib_tasks.train.model.batch import padded
 
@@ -179,8 +185,12 @@ class Evaluator:
             **{name: getattr(self.job.evaluate, name) for name in SETTINGS},
             "fill_mask": self._fill_masks(),
         }
+        if self.probe:
+            result |= {"probe_seconds": self.job.evaluate.probe_seconds, "tasks": self.probe.run()}
         self._write(result)
         log.info("evaluation after step %d: %s", step, _line(result))
+        for task in result.get("tasks", ()):
+            log.info("evaluation after step %d: %s", step, task_line(task))
         return result
 
     def _fill_masks(self) -> list[dict[str, Any]]:

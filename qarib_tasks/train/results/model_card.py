@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qarib_tasks import __version__
 from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.train.results.probe import METRICS, used_texts
 
 
 def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any]) -> str:
@@ -81,7 +82,7 @@ On {evaluation["examples"]:,} examples ({evaluation["predictions"]:,} masked wor
 {_table(figures)}
 | step | masked-LM loss | accuracy |
 |---|---|---|
-{losses}"""
+{losses}{_tasks(evaluation.get("tasks", ()))}"""
 
 
 def _data(job: TrainingJob) -> str:
@@ -99,6 +100,27 @@ def _data(job: TrainingJob) -> str:
     )
     about = "The `manifest.json` of a dataset lists its source files with their checksums."
     return f"## Data\n\n{_table(rows)}\n{warnings}{about}\n\n"
+
+
+def _tasks(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the section on the labelled tasks; empty if there are none."""
+    if not results:
+        return ""
+    rows = "".join(
+        f"| {task['name']} | {METRICS[task['metric']]} | {task['value']:.4f} | {task['low']:.4f} to "
+        f"{task['high']:.4f} | {task['tfidf']:.4f} | {task['most_frequent']:.4f} | "
+        f"{used_texts(task, 'train')} | {used_texts(task, 'test')} |\n"
+        for task in results
+    )
+    return f"""
+## Labelled tasks
+
+A logistic regression on the mean of the model's last layer, which is not trained for the task. TF-IDF is the
+same regression on n-grams of characters.
+
+| task | metric | model | 95% interval | TF-IDF | most frequent label | training texts | test texts |
+|---|---|---|---|---|---|---|---|
+{rows}"""
 
 
 def _table(rows: Mapping[str, Any]) -> str:
