@@ -55,7 +55,9 @@ class EncodedTexts:
         seconds = 0.0
         for length in self._lengths:
             count = sum(self._length(text) == length for text in texts)
-            shape = TrainingShape(self.job.model, vocab_size=0, batch=count, length=length, predictions=0)
+            shape = TrainingShape(
+                model=self.job.model, vocab_size=0, batch=count, length=length, predictions=0
+            )
             seconds += shape.flops / 3 / speed  # without the way back
         return seconds
 
