@@ -17,8 +17,9 @@ from qarib_tasks.vocabulary.tokenizer_files import make_tokenizer
 if TYPE_CHECKING:
     from qarib_tasks.train.model.steps import Steps
 
-# Operations per second that an estimate assumes where the devices' peak is not known; slow devices have them.
-CPU_FLOPS, GPU_FLOPS = 15e9, 5e12
+# Operations per second that an estimate assumes where the devices' peak is not known: less than one core of a
+# current server does, and a small GPU.
+CPU_FLOPS, GPU_FLOPS = 60e9, 5e12
 AT_ONCE = 1000  # texts
 MULTIPLE = 8  # of a batch's length
 SHORT = 0.9  # share of the texts that fit into the shorter batches

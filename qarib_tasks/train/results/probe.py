@@ -118,7 +118,11 @@ class Probe:
                     "all_train_texts": len(complete.train),
                     "all_test_texts": len(complete.test),
                     "labels": list(task.labels),
-                    **({"confusion": found.confusion} if len(task.labels) <= MOST_LABELS else {}),
+                    **(
+                        {"confusion": list(map(list, found.confusion))}
+                        if len(task.labels) <= MOST_LABELS
+                        else {}
+                    ),
                     "sha256": self.job.tasks[number].sha256,
                 }
             )

@@ -18,7 +18,7 @@ choose_backend()
 
 from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.training import TrainingJob
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import InputError, TrainingError
 from qarib_tasks.labelled.staged import write_task
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.storage.bucket import Bucket
@@ -27,6 +27,7 @@ from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.train.loop import train
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.results import export as export_module
+from qarib_tasks.train.results.evaluate import evaluate
 from qarib_tasks.train.results.export import FILES, export
 from tests.support.training_examples import make_job
 
@@ -152,7 +153,7 @@ def test_objects_of_another_origin_are_not_replaced(job: TrainingJob, bucket_nam
     assert bucket.read_text("export/NOTES.txt") == "mine"
 
 
-def test_a_task_makes_no_other_export_and_is_in_the_manifest(
+def test_a_task_makes_no_other_weights_and_is_in_card_and_manifest(
     job: TrainingJob, bucket_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = replace(job, publish_to=f"gs://{bucket_name}/m/")
@@ -161,13 +162,20 @@ def test_a_task_makes_no_other_export_and_is_in_the_manifest(
     task = LabelledTask("mood", "macro_f1", ("a", "b"), part, part)
     staged = write_task(task, Output(job).layout.task("mood"))
     settings = replace(job.evaluate, tasks=(TaskConfig(name="mood", train="x.csv"),), probe_seconds=5)
-    with caplog.at_level(logging.INFO):
-        after = export(replace(job, tasks=(staged,), evaluate=settings))
-    assert "already exported" in caplog.text
-    assert (after.outputs, after.made_at) == (before.outputs, before.made_at)
+    other = replace(job, tasks=(staged,), evaluate=settings)
+    with pytest.raises(TrainingError, match=r"step \d+ is not evaluated"):
+        export(other)
+    evaluate(other)
+    after = export(other)
+    new = {record.name for record in after.outputs} - {record.name for record in before.outputs}
+    changed = {record.name for record in after.outputs if record not in before.outputs}
+    assert (new, len(changed), "export/README.md" in changed) == (set(), 2, True)
+    assert "| mood | macro-F1 | " in (Output(job).export / "README.md").read_text(encoding="utf-8")
     assert after.config["tasks"] == [{"name": "mood", "sha256": staged.sha256}]
     assert after.config["evaluate"]["tasks"][0]["train"] == "x.csv"
-    assert Manifest.read(Output(job).manifest) == after
+    assert Manifest.read(Output(job).manifest).config == after.config
     bucket = Bucket(f"gs://{bucket_name}/m/")
     assert bucket.read_text("tasks/mood.jsonl") == Output(job).layout.task("mood").read_text(encoding="utf-8")
-    assert export(job).config["tasks"] == []
+    with caplog.at_level(logging.INFO):
+        assert export(job).config["tasks"] == []
+    assert "already exported" in caplog.text
