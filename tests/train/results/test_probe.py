@@ -34,8 +34,7 @@ from qarib_tasks.train.results.embedding import EncodedTexts
 from qarib_tasks.train.results.evaluate import evaluate
 from qarib_tasks.train.results.export import export
 from qarib_tasks.train.results.probe import Probe, sampled
-from tests.support.labelled_tasks import with_tasks, words_task
-from tests.support.training_examples import make_job
+from tests.support.training_examples import make_job, with_tasks, words_task
 
 ROOT = Path(__file__).parents[3]
 SHORT, LONG = words_task("short", train=60, test=40, seed=4), words_task("long")
