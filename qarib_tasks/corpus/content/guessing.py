@@ -11,7 +11,8 @@ from qarib_tasks.corpus.content.decoding import decoded
 _SAMPLE = 1 << 16  # bytes
 # The first of equal ones is chosen: Mac Arabic has the letters where ISO-8859-6 has them.
 _CANDIDATES = (
-    "utf-8", "windows-1256", "iso-8859-6", "mac-arabic", "cp720", "cp864", "utf-16-le", "utf-16-be",
+    "utf-8", "windows-1256", "iso-8859-6", "mac-arabic", "cp720", "cp864",
+    "utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be",
 )  # fmt: skip
 _SURE = 0.6  # of a score; Cyrillic, Greek and Hebrew reach 0.57 in an encoding of Arabic
 _ARABIC_LETTERS = 0.3  # their least share of the letters of Arabic text

@@ -200,7 +200,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                         reading.unreadable(
                             f"the row has {len(row)} columns, expected {width} ({layout})",
                             number,
-                            do=_RIGHT,
+                            do=_RIGHT if width > 1 else _ONE + _RIGHT[0].lower() + _RIGHT[1:],
                         )
                     source.passed = last
                     continue
@@ -232,6 +232,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
     yield lines
 
 
+_ONE = "If each line is one text, set `delimiter: tab`; if not, "
 _RIGHT = "Correct the row, or set `delimiter`, `quoting` or `escape` as the file has them"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import re
@@ -130,6 +131,16 @@ def _encoding_of(reading: Reading, head: bytes) -> tuple[str, int]:
         return marked, length
     if named == "auto" or is_utf8(named):
         return "utf-8", 0
+    if (wide := codecs.lookup(named).name) in ("utf-16", "utf-32"):
+        # Which of the two orders of bytes it is, only a mark says, or the text.
+        if (likely := likely_encoding(head)).startswith(wide):
+            log.info("%s: %s by its content", reading.where, likely.upper())
+            return likely, 0
+        raise InputError(
+            f"no byte-order mark of {named}" + (f"; the encoding is probably {likely}" if likely else ""),
+            where=reading.where,
+            do=f"Set `encoding: {likely or f'{wide}-le'}`",
+        )
     # Text in another encoding is never valid UTF-8, except for a few letters between ASCII.
     _, undecodable = Decoder("utf-8").decode(head)
     letters = len(head) - len(head.translate(None, bytes(range(128, 256))))
@@ -147,11 +158,12 @@ def _check_text(reading: Reading, head: bytes) -> None:
     Args:
         head: the start of the text, as UTF-8.
     """
-    controls = len(head) - len(head.translate(None, _CONTROLS))
+    no_text = _CONTROLS.replace(reading.source.delimiter.encode(), b"")  # Hive separates columns by U+0001.
+    controls = len(head) - len(head.translate(None, no_text))
     strict = reading.source.encoding_errors == "strict"
     if controls > (_CONTROL_SHARE if strict else _BINARY_SHARE) * len(head):
         likely = likely_encoding(head)
-        if likely.startswith("utf-16") and reading.encoding == "utf-8":
+        if likely.startswith(("utf-16", "utf-32")) and reading.encoding == "utf-8":
             raise InputError(
                 f"not UTF-8; the encoding is probably {likely}",
                 where=reading.where,

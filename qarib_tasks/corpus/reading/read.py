@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import lzma
+import re
 import tarfile
 import tempfile
 import zipfile
@@ -61,6 +62,8 @@ _FORMATS = {
 _TABLES = ("parquet", "arrow")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".zstd")
 _ENDINGS_OF_PACKED = (*_COMPRESSED, ".zip", ".tar", ".tgz")
+_NAME_OF_TAR = re.compile(r"\.(?:tar(?:\.\w+)?|t[gbx]z2?|tzst)\Z", re.IGNORECASE)
+_ZEROS = 1 << 20  # bytes, more than a tar archive without files has
 _UNKNOWN_SIZE = 1 << 40
 _MOST_LAYERS = 5  # archives and compressions in each other
 _MOSES = ("*.ar", "*.ar[_-]??")  # Arabic, and that of a country
@@ -180,6 +183,11 @@ class _FileReader:
                 # A tar archive can be compressed.
                 if source.compression != "tar" or packed not in ("gz", "bz2", "xz", "zst"):
                     packed = source.compression if source.compression != "none" else ""
+            if not packed and _NAME_OF_TAR.search(file.where) and not head.strip(b"\0"):
+                if file.stream.read(_ZEROS).strip(b"\0") or file.stream.read(1):
+                    raise refusal("zeros in front of a tar archive", file.where)
+                _leave_out(self.findings, file.where, "an archive without files")
+                return
             if packed and len(file.packed) == _MOST_LAYERS:
                 raise InputError(
                     f"more than {_MOST_LAYERS} archives and compressions in each other",

@@ -215,3 +215,16 @@ def test_a_large_tar_takes_no_memory_for_its_members(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.tar.gz"])
+def test_a_tar_archive_without_files(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with tarfile.open(path, "w" if name == "a.tar" else "w:gz"):
+        pass
+    findings = Findings()
+    assert list(read(SourceConfig(name="s", path=str(path)), path, name, Counter(), findings)) == []
+    assert findings.left_out == {name: "an archive without files"}
+    path.write_bytes(bytes(10_240) + b"text")
+    with pytest.raises(InputError, match="not text, but zeros"):
+        lines_of(path)

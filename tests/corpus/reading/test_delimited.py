@@ -269,3 +269,13 @@ def test_the_log_says_the_guess_once_and_warns_of_a_header_that_may_be_text(
     lines_of(CASES / "c12-no-header.tsv", field=3)
     assert "If it is text, set header to false" in caplog.records[0].getMessage()
     assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_delimiters_in_the_text_of_a_file_of_one_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text\n" + "".join(f"{sentence}, ثم\n" for sentence in SENTENCES), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"a\.csv:2: .*If each line is one text, set `delimiter: tab`; if not, c"
+    ):
+        lines_of(path)
+    assert lines_of(path, delimiter="tab") == [f"{sentence}, ثم" for sentence in SENTENCES]

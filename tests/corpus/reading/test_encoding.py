@@ -97,11 +97,17 @@ def test_a_wrong_name_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    for encoding in ("utf-16-le", "utf-16-be"):
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
         path.write_bytes(TEXT.encode(encoding))
         with pytest.raises(InputError, match=f"the encoding is probably {encoding}") as error:
             lines_of(path)
         assert f"`encoding: {encoding}`" in str(error.value)
+        assert lines_of(path, encoding=encoding) == lines_of(path, encoding=encoding[:6]) == SENTENCES
+    path.write_bytes(TEXT.encode("cp1256"))
+    with pytest.raises(
+        InputError, match="no byte-order mark of utf-16; the encoding is probably windows-1256"
+    ):
+        lines_of(path, encoding="utf-16")
 
 
 def test_one_bad_byte_in_a_megabyte_is_replaced_and_counted(
@@ -252,3 +258,12 @@ def test_control_characters_are_no_text(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(256)) * 9)
     with pytest.raises(InputError, match="not text"):
         lines_of(path, encoding_errors="replace")
+
+
+def test_a_control_character_that_separates_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = ["id\x01text", *(f"7\x01{sentence}" for sentence in SENTENCES)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    assert lines_of(path, delimiter="\x01") == SENTENCES
+    with pytest.raises(InputError, match="13 control characters"):
+        lines_of(path)
