@@ -157,6 +157,14 @@ _MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"--\r?\n-- PostgreSQL database dump"), "an SQL dump"),
     (re.compile(rb"(?:%.*\n\s*)*\\documentclass"), "a LaTeX document"),
 )  # fmt: skip
+# Arabic letters that are written in ASCII.
+_ESCAPED: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"(?:\\u06[0-9a-fA-F]{2})+"), "letters written as \\u06.."),
+    (re.compile(rb"(?:%[dD][89a-fA-F]%[89abAB][0-9a-fA-F])+"), "percent-encoded letters"),
+    (re.compile(rb"(?:=D[89AB]=[89AB][0-9A-F]|=\r?\n)+"), "quoted-printable letters"),
+    (re.compile(rb"\+B[g-m][A-Za-z0-9/+]{3,}-?"), "UTF-7 (`encoding: utf-7`)"),
+)
+_ESCAPED_SHARE = 0.3  # of the first bytes
 _ARTICLE = re.compile(rb"\s*<doc\s[^>\n]*\b(?:id|url|title)=[^>\n]*>")  # of WikiExtractor
 # An object, or a list of objects or strings; also one in quotes of Python, which the reader refuses.
 _JSON = re.compile(
@@ -242,6 +250,12 @@ def markup_name(text: bytes) -> str:
     if _ARTICLE.match(text):
         return ""
     return next((name for pattern, name in _MARKUP if pattern.match(text)), "")
+
+
+def escaped_name(text: bytes) -> str:
+    """Return in which way the first lines of a plain text have Arabic letters in ASCII, or ""."""
+    part = _ESCAPED_SHARE * len(text)  # An address or two can be written in this way in any text.
+    return next((name for pattern, name in _ESCAPED if sum(map(len, pattern.findall(text))) > part), "")
 
 
 def text_format(text: bytes) -> str:

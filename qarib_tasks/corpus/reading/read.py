@@ -31,6 +31,7 @@ from qarib_tasks.corpus.content.detection import (
     PEEK,
     binary_name,
     compression_of,
+    escaped_name,
     is_harmless,
     markup_name,
     names_column,
@@ -274,24 +275,31 @@ class _FileReader:
 
     def _text(self, reading: Reading, stream: io.BufferedReader) -> Batches:
         source, head = self.source, stream.peek(PEEK)
-        if source.format == "auto" and (name := markup_name(head)):
-            raise InputError(
-                f"not plain text, but {name}",
-                where=reading.where,
-                do="Convert it to text, set `format: text` to read it as it is, or "
-                + ("select other members with `member`" if reading.packed else "leave it out"),
-            )
-        if source.format == "auto" and reading.form == "text":
-            reading.form = text_format(head)
-            if reading.form == "text" and source.header:
-                reading.form = names_column(head, source.fields) or "text"
-            if reading.form != "text":
-                reading.guessed = True
-                log.info("%s: read as %s, by its content", reading.where, reading.form)
+        if source.format == "auto":
+            name = markup_name(head)
+            if reading.form == "text" and not name:
+                self._recognize(reading, head)
+                name = escaped_name(head) if reading.form == "text" else ""
+            if name:
+                raise InputError(
+                    f"not plain text, but {name}",
+                    where=reading.where,
+                    do="Convert it to text, set `format: text` to read it as it is, or "
+                    + ("select other members with `member`" if reading.packed else "leave it out"),
+                )
         if source.document == "group" and reading.form in ("text", "moses", "wikiextractor"):
             what, do = source.without_fields
             raise ConfigError(what, where=reading.where, do=do)
         yield from _READERS.get(reading.form, read_text)(reading, stream)
+
+    def _recognize(self, reading: Reading, head: bytes) -> None:
+        """Set the format of a text whose name does not say it."""
+        reading.form = text_format(head)
+        if reading.form == "text" and self.source.header:
+            reading.form = names_column(head, self.source.fields) or "text"
+        if reading.form != "text":
+            reading.guessed = True
+            log.info("%s: read as %s, by its content", reading.where, reading.form)
 
 
 def _format_by_name(file: _File) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import quopri
 import sqlite3
 import tarfile
+import urllib.parse
 import zipfile
 from pathlib import Path
 
@@ -312,3 +314,22 @@ def test_text_like_a_signature_is_read(tmp_path: Path, text: str) -> None:
 def test_pickles_without_controls() -> None:
     for value in ("نص", {"a": "نص"}, ["نص"], ("نص", "ثم")):
         assert binary_name(pickle.dumps(value, 0)) == "a Python pickle"
+
+
+def test_letters_in_ascii_are_no_text(tmp_path: Path) -> None:
+    text, path = "\n".join(SENTENCES), tmp_path / "a.txt"
+    for data, name in (
+        (text.encode("unicode_escape").replace(b"\\n", b"\n"), r"letters written as \\u06"),
+        (urllib.parse.quote(text, safe=" \n").encode(), "percent-encoded letters"),
+        (quopri.encodestring(text.encode()), "quoted-printable letters"),
+        (text.encode("utf-7"), "UTF-7"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=name):
+            lines_of(path)
+        assert len(lines_of(path, format="text")) >= len(SENTENCES)
+    assert lines_of(path, encoding="utf-7") == SENTENCES
+    path.write_text(
+        text + "\nhttps://ar.wikipedia.org/wiki/" + urllib.parse.quote(SENTENCES[0]), encoding="utf-8"
+    )
+    assert len(lines_of(path)) == len(SENTENCES) + 1
