@@ -205,10 +205,15 @@ def test_arguments_that_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_main_ends_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["qarib", "split", "nowhere", "x"])
-    with pytest.raises(SystemExit) as ended:
-        command_line.main()
-    assert ended.value.code == 1
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # A shell that starts the tests in the background ignores SIGINT for them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        assert ended.value.code == 1
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_backfill_repairs_what_can_be_repaired_and_touches_nothing_else(
     bucket.delete("pretraining_data/shard_0002.tfrecord")
     bucket.write_text("pretraining_data/shard_0003.tfrecord", "other")
     damaged = {f"pretraining_data/shard_000{number}" for number in range(4)}
-    before = {n: b.generation for n, b in objects(run).items() if n.rpartition(".")[0] not in damaged}
+    before = {n: b.generation for n, b in objects(run).items() if n.partition(".")[0] not in damaged}
     assert len(before) > 2
 
     first = backfill(run)
