@@ -59,10 +59,11 @@ _REST_OF_URL = (
     rf"(?:{_WORD}|(?![.,:;!?'*]{_WORD}){_ASCII}|(?<={_WORD}):(?={_WORD})|\((?:{_WORD}|{_ASCII})*\))*)?"
     r"(?<![.,:;!?'*`|#])"
 )
-# A pattern that begins with a literal is searched many times faster than an alternative of beginnings.
+# The starts of addresses. A pattern that begins with a literal is searched many times faster than an
+# alternative of beginnings.
 _URLS = (
-    (frozenset(":/"), r"://(?:(?<=[hH][tT][tT][pP]://)|(?<=[hH][tT][tT][pP][sS]://))"),
-    (frozenset("."), r"\.(?<=[wW][wW][wW]\.)"),
+    re.compile(r"://(?:(?<=[hH][tT][tT][pP]://)|(?<=[hH][tT][tT][pP][sS]://))"),
+    re.compile(r"\.(?<=[wW][wW][wW]\.)"),
 )
 # An email address is not a mention: the character before the @ decides.
 _MENTION = re.compile(r"@(?<![A-Za-z0-9_+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
@@ -224,15 +225,16 @@ def elongation(text: Text) -> tuple[Text, int]:
 def urls(text: Text) -> tuple[Text, int]:
     """Replace web addresses, with `http`, `https` or `www` in upper or lower case, by URL_PLACEHOLDER."""
     result, total, present = text.text, 0, text.present
-    for needed, start in _URLS:
-        if not needed <= present:
-            continue
+    for start in _URLS:
         parts, done = [], 0
-        for match in _url(start).finditer(result):
-            first, last = match.start(), result[match.start() - 1]
+        for beginning in start.finditer(result):
+            rest = _rest_of_url().match(result, beginning.end()) if beginning.start() >= done else None
+            if not rest:
+                continue
+            first, last = beginning.start(), result[beginning.start() - 1]
             first -= 3 if last in "wW" else 4 if last in "pP" else 5
-            parts += [result[done:first], _separated(URL_PLACEHOLDER, match)]
-            done = match.end()
+            parts += [result[done:first], _separated(URL_PLACEHOLDER, rest)]
+            done = rest.end()
         if parts:
             result = "".join([*parts, result[done:]])
             total += len(parts) // 2
@@ -240,9 +242,9 @@ def urls(text: Text) -> tuple[Text, int]:
 
 
 @cache
-def _url(start: str) -> re.Pattern[str]:
-    """Return the pattern of an address. It takes a while to compile, and most commands need none."""
-    return re.compile(start + _REST_OF_URL)
+def _rest_of_url() -> re.Pattern[str]:
+    """Return the pattern of what follows the start of an address. It takes a while to compile."""
+    return re.compile(_REST_OF_URL)
 
 
 def mentions(text: Text) -> tuple[Text, int]:

@@ -387,13 +387,14 @@ def _nothing_read(source: SourceConfig, findings: Findings) -> InputError:
 
 def _samples(config: CollectConfig, lines: list[str], count: int) -> list[tuple[str, str]]:
     """Return lines before and after cleaning, changed ones first."""
-    cleaner = Cleaner(config)
+    lines = [line for line in lines[:500] if line]
     changed: list[tuple[str, str]] = []
     same: list[tuple[str, str]] = []
-    for line in lines[:500]:
-        if line:
-            after = " ⏎ ".join(cleaner.clean([line]))
-            # JSON can have an unpaired surrogate, a manifest cannot.
-            before = line[:500].encode(errors="replace").decode()
-            (changed if after != line else same).append((before, after[:500]))
+    # Cleaned at once, which is much faster. An empty line, which is kept, separates them.
+    cleaned = iter(Cleaner(config).clean([part for line in lines for part in (line, "")]))
+    for line in lines:
+        after = " ⏎ ".join(iter(cleaned.__next__, ""))
+        # JSON can have an unpaired surrogate, a manifest cannot.
+        before = line[:500].encode(errors="replace").decode()
+        (changed if after != line else same).append((before, after[:500]))
     return (changed + same)[:count]

@@ -254,6 +254,7 @@ def markup_name(text: bytes) -> str:
 
 def escaped_name(text: bytes) -> str:
     """Return in which way the first lines of a plain text have Arabic letters in ASCII, or ""."""
+    text = text[: 4 * PEEK]
     part = _ESCAPED_SHARE * len(text)  # An address or two can be written in this way in any text.
     return next((name for pattern, name in _ESCAPED if sum(map(len, pattern.findall(text))) > part), "")
 
