@@ -8,14 +8,20 @@ pattern matches hidden names only if it begins with a dot.
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from glob import has_magic
+from pathlib import Path
 from typing import Any, Protocol
 
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.errors import InputError
+from qarib_tasks.storage.ownership import is_side_file
+
+log = logging.getLogger(__name__)
+MOST_NAMED = 50  # files of a folder, in the log
 
 KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -217,3 +223,12 @@ def check_name(path: str) -> None:
         raise InputError(
             "the name of the file is not UTF-8", where=shown(path), do="Rename the file"
         ) from None
+
+
+def without_side_files(pattern: str, paths: Sequence[str]) -> list[str]:
+    """Return the local paths that a pattern or folder names, except what commands wrote beside outputs."""
+    beside = {path for path in paths if is_side_file(Path(path))}
+    if beside:
+        shown_paths = ", ".join(map(shown, sorted(beside)[:MOST_NAMED]))
+        log.info("%s: left out %d files that commands wrote: %s", pattern, len(beside), shown_paths)
+    return [path for path in paths if path not in beside]

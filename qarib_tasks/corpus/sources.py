@@ -22,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.allowed import AllowedSources, is_remote
 from qarib_tasks.corpus.patterns import (
+    MOST_NAMED,
     BucketTree,
     LocalTree,
     check_name,
@@ -29,6 +30,7 @@ from qarib_tasks.corpus.patterns import (
     matching,
     pattern_root,
     shown,
+    without_side_files,
 )
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.storage.bucket import default_client
@@ -39,7 +41,6 @@ from qarib_tasks.storage.ownership import Earlier
 log = logging.getLogger(__name__)
 CONNECT_SECONDS = 30.0
 LONGEST_NAME = 60  # characters of a name in the cache, at its end
-MOST_NAMED = 50  # files of a folder, in the log
 STANDARD_INPUT = "-"
 SILENT_SECONDS = 60.0  # without a byte from a web server, until the download fails
 
@@ -139,6 +140,7 @@ def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[So
         log.warning(
             "%s: also matches %d folders, which are not read: %s", pattern, len(unread), _some(unread)
         )
+    found = found if pattern in found else without_side_files(pattern, found)
     if not found:
         raise InputError("no such file", where=shown(source.path), do="Correct the path")
     files = []

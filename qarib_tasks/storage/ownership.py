@@ -33,7 +33,7 @@ from qarib_tasks.storage.files import (
     put_in_place,
     remove_all_leftovers,
 )
-from qarib_tasks.storage.manifest import FileRecord, Manifest
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 
 log = logging.getLogger(__name__)
 OTHER_OUTPUT = "Choose another output, or move this file"
@@ -51,6 +51,20 @@ def tokenizer_files_of(vocab: Path) -> tuple[Path, Path]:
     if vocab.name == VOCAB:
         return vocab.with_name(TOKENIZER), vocab.with_name(TOKENIZER_CONFIG)
     return _beside(vocab, TOKENIZER), _beside(vocab, TOKENIZER_CONFIG)
+
+
+def is_side_file(path: Path) -> bool:
+    """Whether a file is what a command wrote beside an output, which no text is read from: by its content."""
+    place, name = manifest_of(path.with_name("X")).name.removeprefix("X"), path.name
+    if name.endswith(place):
+        return _begins_as_ours(path)
+    for output in (name[:end] for end, letter in enumerate(name) if letter == "." and end):
+        try:
+            records = Manifest.read(path.with_name(output + place)).outputs
+        except (InputError, CorruptError):
+            continue
+        return any(record.name == name for record in records)
+    return False
 
 
 def working_folder_of(out: Path) -> Path:

@@ -56,6 +56,21 @@ def test_a_stranger_s_file_that_the_output_would_replace(
     assert (folder / "data.txt").read_text() == "somebody's\n"
 
 
+@pytest.mark.parametrize("source", ["g/*", "g"])
+def test_side_files_of_other_outputs_are_no_text(
+    folder: Path, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not run_command(["collect", "g/a.txt", "-o", "g/data.txt"])
+    (folder / "notes.manifest.json").write_text('{"text": "ذهب سامي إلى السوق"}\n', encoding="utf-8")
+    caplog.set_level(logging.INFO)
+    assert not run_command(["collect", source, "-o", "other.txt", "--no-deduplicate"])
+    assert "left out 2 files that commands wrote: g/data.txt.manifest.json, g/data.txt.report.html" in (
+        caplog.text
+    )
+    assert (folder.parent / "other.txt").read_text(encoding="utf-8").count("صباح اليوم 39") == 2
+    assert "ذهب سامي إلى السوق\n" in (folder.parent / "other.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("end", ["collecting", "collecting/x", "fetched", "fetched/a/x"])
 def test_paths_in_the_temporary_folders_of_the_output(
     folder: Path, end: str, capsys: pytest.CaptureFixture[str]
