@@ -20,7 +20,6 @@ from typing import IO, cast
 import google_crc32c
 
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.storage.files import require_file
 
 MASK_DELTA = 0xA282EAD8  # added to a rotated CRC32C
 MAX_RECORD = 1 << 28  # bytes; a longer record is treated as damaged
@@ -72,6 +71,9 @@ def open_records(path: Path) -> IO[bytes]:
     Raises:
         InputError: the file does not exist or cannot be opened.
     """
+    # The compiled code's cache depends on the source of what this module imports at once.
+    from qarib_tasks.storage.files import require_file
+
     require_file(path)
     try:
         with path.open("rb") as file:
