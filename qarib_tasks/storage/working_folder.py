@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qarib_tasks.errors import CorruptError, InputError
@@ -33,6 +33,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         InputError: a folder or file that we did not make has this name.
     """
+    with suppress(OSError):
+        folder.rmdir()  # Only an empty one, see `remove_folder`.
     if not os.path.lexists(folder):
         new = temporary_of(folder)
         new.mkdir(exist_ok=True)
@@ -64,6 +66,8 @@ def remove_folder(folder: Path) -> None:
     What we made: files that a manifest in the folder lists, the manifests, and what begins with `HIDDEN`.
     """
     if not is_our_folder(folder):
+        with suppress(OSError):
+            folder.rmdir()  # Only an empty one goes, which a process left that was killed below.
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith(HIDDEN):

@@ -44,7 +44,7 @@ def strike(event, arguments):
         faults = json.load(file)
     if folder.endswith("/shards") and name in faults["unreadable"]:
         raise OSError(errno.EIO, os.strerror(errno.EIO), name)
-    if any(name.startswith(f".{shard}.tfrecord.") for shard in faults["killed"]):
+    if any(name.startswith(f".{shard}.tfrecord.qarib-") for shard in faults["killed"]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 sys.addaudithook(strike)
