@@ -50,10 +50,10 @@ def test_an_output_that_is_named_as_a_source(folder: Path, capsys: pytest.Captur
 def test_a_stranger_s_file_that_the_output_would_replace(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "data.txt").write_text("somebody's\n")
+    (folder / "data.txt").write_text("a stranger's\n")
     assert run_command(["collect", "g/*.txt", "-o", "g/data.txt"]) == 1
     assert "g/data.txt: the output is also an input" in capsys.readouterr().err
-    assert (folder / "data.txt").read_text() == "somebody's\n"
+    assert (folder / "data.txt").read_text() == "a stranger's\n"
 
 
 @pytest.mark.parametrize("source", ["g/*", "g"])

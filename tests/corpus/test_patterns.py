@@ -149,10 +149,10 @@ def test_a_name_that_is_not_utf_8(folder: Path) -> None:
 def test_without_permission(folder: Path) -> None:
     (folder / "a" / "x.jsonl").chmod(0)
     (folder / "b" / "c").chmod(0)
-    nobody = 65534 if os.geteuid() == 0 else os.geteuid()
+    unprivileged = 65534 if os.geteuid() == 0 else os.geteuid()
     folder.chmod(0o755)
     before = os.geteuid()
-    os.seteuid(nobody)
+    os.seteuid(unprivileged)
     try:
         for path, message in (
             ("a", "a/x.jsonl: no permission to read the file"),

@@ -16,7 +16,7 @@ from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.storage.recognition import check_model_folder, check_model_objects
 
-STRANGERS = b'{"name": "a file of somebody else"}\n'
+STRANGERS = b'{"name": "a file of another program"}\n'
 NAMES = [
     "manifest.json",
     "config.yaml",

@@ -78,10 +78,10 @@ def test_shards_are_staged_once_and_again_when_they_change(bucket_name: str, tmp
     bucket.upload(file, "shard_0000.tfrecord")
     again = Shards(f"gs://{bucket_name}/data", tmp_path / "cache").path("shard_0000.tfrecord")
     assert again.read_bytes() == b"two"
-    again.write_bytes(b"a file of somebody else")
+    again.write_bytes(b"a file of another program")
     with pytest.raises(InputError, match="not made by qarib"):
         Shards(f"gs://{bucket_name}/data", tmp_path / "cache").path("shard_0000.tfrecord")
-    assert again.read_bytes() == b"a file of somebody else"
+    assert again.read_bytes() == b"a file of another program"
 
 
 def test_what_is_not_there_is_named(bucket_name: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import gzip
 import io
 import lzma
@@ -207,14 +208,15 @@ def test_a_large_tar_takes_no_memory_for_its_members(tmp_path: Path) -> None:
             info.size = 2
             archive.addfile(info, io.BytesIO(b"a\n"))
     peaks = []
-    for count in (200, 6000):
+    for count in (200, 200, 6000):  # The first run pays for what is imported and compiled late.
+        gc.collect()
         tracemalloc.start()
         source = SourceConfig(name="s", path=str(path))
         for _, _ in zip(range(2 * count), read(source, path, str(path), Counter()), strict=False):
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.1 * peaks[0]
+    assert peaks[2] - peaks[1] < 1 << 20, peaks  # 5,800 members that are kept take several times that
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.tar.gz"])

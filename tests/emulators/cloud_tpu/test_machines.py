@@ -264,7 +264,7 @@ def test_a_folder_of_something_else_is_not_emptied(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the folder has files that are not an emulator's"):
         TpuEmulator(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
-    (tmp_path / ".cloud-tpu-emulator").write_text("a file of somebody else")
+    (tmp_path / ".cloud-tpu-emulator").write_text("a file of another program")
     with pytest.raises(ConfigError, match="the folder has files that are not an emulator's"):
         TpuEmulator(tmp_path)
     machine = tmp_path / "tpu" / "node-1" / "worker-0"
