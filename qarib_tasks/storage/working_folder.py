@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from qarib_tasks.errors import CorruptError, InputError
@@ -33,8 +33,6 @@ def make_folder(folder: Path) -> None:
     Raises:
         InputError: a folder or file that we did not make has this name.
     """
-    with suppress(OSError):
-        folder.rmdir()  # Only an empty one, see `remove_folder`.
     if not os.path.lexists(folder):
         new = temporary_of(folder)
         new.mkdir(exist_ok=True)
@@ -66,8 +64,6 @@ def remove_folder(folder: Path) -> None:
     What we made: files that a manifest in the folder lists, the manifests, and what begins with `HIDDEN`.
     """
     if not is_our_folder(folder):
-        with suppress(OSError):
-            folder.rmdir()  # Only an empty one goes, which a process left that was killed below.
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith(HIDDEN):
@@ -86,5 +82,7 @@ def remove_folder(folder: Path) -> None:
     if left:
         log.warning("%s: stays, because it holds %s", folder, ", ".join(sorted(left)[:10]))
         return
-    (folder / MARKER).unlink()
-    folder.rmdir()
+    # Under a temporary name, because a process killed between the two leaves a folder without its marker.
+    emptied = folder.rename(temporary_of(folder))
+    (emptied / MARKER).unlink()
+    emptied.rmdir()
