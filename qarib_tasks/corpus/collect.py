@@ -12,18 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.config.identity import named_settings
 from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
-from qarib_tasks.corpus.cleaning import Cleaner
-from qarib_tasks.corpus.reading.read import read
-from qarib_tasks.corpus.reading.records import Findings
+from qarib_tasks.corpus.reading.source import collect_files, text_settings
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile, fetch, list_files
-from qarib_tasks.errors import ConfigError, Faults, InputError, QaribError, StorageError
-from qarib_tasks.progress import progress
+from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import (
     Earlier,
@@ -39,8 +34,6 @@ from qarib_tasks.storage.ownership import (
 from qarib_tasks.storage.working_folder import is_our_folder, make_folder, remove_folder, working_folder
 
 log = logging.getLogger(__name__)
-SAMPLE_LINES = 10
-MOST_FAULTS = 50  # files that an error lists
 
 
 def list_sources(
@@ -153,7 +146,7 @@ def collect(
     }
     inputs = [record for read in fetched.values() for _, record, _ in read]
     share = config.heldout_share if heldout else 0.0
-    settings = _settings(config) | {"heldout_share": share, "random_seed": random_seed}
+    settings = text_settings(config) | {"heldout_share": share, "random_seed": random_seed}
     if earlier:
         settings["earlier"] = list(earlier)
     if done := finished(place, config=settings, inputs=inputs):
@@ -166,7 +159,7 @@ def collect(
     parts = {}
     with working_folder(folder):
         for source, read in fetched.items():
-            parts[source.name] = _collect(config, source, read, folder / f"{source.name}.txt")
+            parts[source.name] = collect_files(config, source, read, folder / f"{source.name}.txt")
     if not any(part.statistics["documents_read"] for part in parts.values()):
         remove_folder(folder)
         lost = [part.statistics for part in parts.values()]
@@ -209,12 +202,12 @@ def collect_source(
     fetched = _fetched(source, _cache(out, cache, listed), allowed, listed)
     joined = Earlier.read(manifest_of(out)).manifest
     if joined and joined.state == "complete":
-        same = all(joined.config.get(key) == value for key, value in _settings(config).items())
+        same = all(joined.config.get(key) == value for key, value in text_settings(config).items())
         if same and all(record in joined.inputs for _, record, _ in fetched):
             log.info("%s: already collected into %s", name, out)
             return
     with working_folder(working_folder_of(out)) as folder:
-        _collect(config, source, fetched, folder / f"{name}.txt")
+        collect_files(config, source, fetched, folder / f"{name}.txt")
 
 
 def _paths(files: Mapping[str, Sequence[SourceFile]]) -> Iterator[Path]:
@@ -255,15 +248,6 @@ def _cache(out: Path, cache: Path | None, files: Iterable[SourceFile]) -> Path:
     return fetched_folder_of(out)
 
 
-def _settings(config: CollectConfig) -> dict[str, Any]:
-    """Return every setting that changes the text. Sources' checksums are in `inputs`, not here."""
-    settings = named_settings(config)
-    for source in settings["sources"]:
-        del source["sha256"]
-    del settings["heldout_share"]
-    return settings
-
-
 def _fetched(
     source: SourceConfig, cache: Path, allowed: AllowedSources | None, listed: Sequence[SourceFile]
 ) -> list[tuple[Path, FileRecord, str]]:
@@ -276,125 +260,3 @@ def _fetched(
         name = f"{source.name}/{file.name}"
         files.append((path, FileRecord(name, record.bytes, record.sha256, record.crc32c), file.where))
     return files
-
-
-def _collect(
-    config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord, str]], out: Path
-) -> Manifest:
-    """Collect one source's files into `out`, its documents' records beside it, and its manifest last."""
-    inputs = [record for _, record, _ in files]
-    settings = _settings(config)
-    settings["sources"] = [values for values in settings["sources"] if values["name"] == source.name]
-    if done := finished(manifest_of(out), config=settings, inputs=inputs):
-        log.info("source %s: already collected", source.name)
-        return done
-    with Staged(manifest_of(out)) as staged:
-        return staged.commit(_read_source(config, source, files, out, staged, settings), keep_changed=False)
-
-
-def _read_source(
-    config: CollectConfig,
-    source: SourceConfig,
-    files: list[tuple[Path, FileRecord, str]],
-    out: Path,
-    staged: Staged,
-    settings: Mapping[str, Any],
-) -> Manifest:
-    """Do the work of `_collect`; returns the manifest."""
-    from qarib_tasks.corpus.documents import DocumentWriter
-
-    cleaner, counts = Cleaner(config), Counter[str]()
-    samples: list[tuple[str, str]] = []
-    findings = Findings()
-    records = out.with_suffix(".documents")
-    with (
-        staged.path(out).open("wb") as text_file,
-        staged.path(records).open("wb") as records_file,
-        progress(f"collect {source.name}", 0, "bytes") as advance,
-    ):
-        writer = DocumentWriter(text_file, records_file, source.limit)
-        for number, (path, _, where) in enumerate(files):
-            inner = Counter[str](skipped=counts["skipped"])
-            try:
-                for lines in read(source, path, where, inner, findings):
-                    if len(samples) < SAMPLE_LINES:
-                        samples += _samples(config, lines, SAMPLE_LINES - len(samples))
-                    advance(writer.write(cleaner.clean(lines)))
-                    if writer.full:
-                        break
-            except InputError as error:
-                raise _with_other_faults(error, source, files[number + 1 :]) from None
-            writer.write([""])
-            counts.update(inner - Counter(skipped=counts["skipped"]))
-            if writer.full:
-                break
-        if findings.left_out and not counts["lines_read"]:
-            raise _nothing_read(source, findings)
-        writer.close()
-    del counts["line"]
-    inputs = [record for _, record, _ in files]
-    return Manifest(
-        kind="corpus",
-        id=source.name,
-        config=settings,
-        inputs=inputs,
-        outputs=[staged.record(out), staged.record(records)],
-        statistics={
-            "files": len(files),
-            "bytes_read": sum(record.bytes for record in inputs),
-            **counts,
-            **findings.figures(),
-            "documents_read": writer.documents,
-            "text_lines": cleaner.lines,
-            "text_bytes": cleaner.bytes,
-            **({"text_documents": cleaner.ends} if source.document == "line" else {}),
-            "changed": dict(cleaner.counts),
-            "dropped": dict(+cleaner.dropped),
-            "dropped_bytes": dict(+cleaner.dropped_bytes),
-            "line_words": writer.line_words,
-            "samples": samples,
-        },
-    )
-
-
-def _with_other_faults(
-    error: InputError, source: SourceConfig, later: Sequence[tuple[Path, FileRecord, str]]
-) -> QaribError:
-    """Return the error, or one that lists also what is wrong at the start of later files."""
-    faults = Faults()
-    with faults.kept():
-        raise error
-    for path, _, where in later:
-        if len(faults.found) == MOST_FAULTS:
-            break
-        with faults.kept():
-            next(read(source, path, where, Counter()), None)
-    try:
-        faults.raise_all()
-    except QaribError as all_faults:
-        return all_faults
-    return error
-
-
-def _nothing_read(source: SourceConfig, findings: Findings) -> InputError:
-    names = [f"{where} ({why})" for where, why in list(findings.left_out.items())[:MOST_FAULTS]]
-    return InputError(
-        f"no text was found; left out: {', '.join(names)}",
-        where=source.path,
-        do="Name other files",
-    )
-
-
-def _samples(config: CollectConfig, lines: list[str], count: int) -> list[tuple[str, str]]:
-    """Return lines before and after cleaning, changed ones first."""
-    lines = [line for line in lines[:500] if line]
-    changed: list[tuple[str, str]] = []
-    same: list[tuple[str, str]] = []
-    # Cleaned at once, which is much faster. An empty line, which is kept, separates them.
-    cleaned = iter(Cleaner(config).clean([part for line in lines for part in (line, "")]))
-    for line in lines:
-        after = " ⏎ ".join(iter(cleaned.__next__, ""))
-        # JSON can have an unpaired surrogate, a manifest cannot.
-        before = line[:500].encode(errors="replace").decode()
-        (changed if after != line else same).append((before, after[:500]))
-    return (changed + same)[:count]

@@ -37,7 +37,7 @@ MOST_PARTITIONS = 512
 SEPARATOR = 0x1E  # between the keys' texts; a control character, which no text contains
 Bits = np.ndarray[Any, np.dtype[np.uint8]]
 _PAIR = np.dtype([("key", np.uint64), ("document", np.uint64)])
-_PUNCTUATION = (
+PUNCTUATION = (
     (0x00, 0x2F),
     (0x3A, 0x40),
     (0x5B, 0x60),
@@ -56,10 +56,10 @@ _PUNCTUATION = (
 
 
 @cache
-def _key_table() -> np.ndarray[Any, np.dtype[np.uint32]]:
+def key_table() -> np.ndarray[Any, np.dtype[np.uint32]]:
     """Return uint32 [0x110000]: the code point for each one in a key's text; 0 for none."""
     table = np.arange(CODE_POINTS, dtype=np.uint32)
-    for char in characters((*_PUNCTUATION, *DIACRITICS)):
+    for char in characters((*PUNCTUATION, *DIACRITICS)):
         table[ord(char)] = 0
     table[ord(TATWEEL)] = 0
     table[ord("A") : ord("Z") + 1] = np.arange(ord("a"), ord("z") + 1)
@@ -76,7 +76,7 @@ def key_texts(text: str) -> list[bytes]:
         text: documents, separated by SEPARATOR.
     """
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    kept = _key_table()[codes]
+    kept = key_table()[codes]
     kept = kept[kept != 0]
     ends = np.append(np.flatnonzero(kept == SEPARATOR), len(kept))
     data, starts = kept.tobytes(), np.concatenate([[0], ends[:-1] + 1])

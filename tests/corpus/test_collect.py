@@ -1,6 +1,6 @@
 """Collecting: what is read, kept, left out, and made again.
 
-Covers qarib_tasks/config/corpus.py, qarib_tasks/corpus/report.py.
+Covers qarib_tasks/config/corpus.py, qarib_tasks/corpus/reading/source.py, qarib_tasks/corpus/report.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,154 @@
+"""Reads and cleans the files of one source, in a folder for working files."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.identity import named_settings
+from qarib_tasks.corpus.cleaning import Cleaner
+from qarib_tasks.corpus.reading.read import read
+from qarib_tasks.corpus.reading.records import Findings
+from qarib_tasks.errors import Faults, InputError, QaribError
+from qarib_tasks.progress import progress
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
+from qarib_tasks.storage.ownership import Staged
+
+log = logging.getLogger(__name__)
+SAMPLE_LINES = 10
+MOST_FAULTS = 50  # files that an error lists
+
+
+def text_settings(config: CollectConfig) -> dict[str, Any]:
+    """Return every setting that changes the text. Sources' checksums are in `inputs`, not here."""
+    settings = named_settings(config)
+    for source in settings["sources"]:
+        del source["sha256"]
+    del settings["heldout_share"]
+    return settings
+
+
+def collect_files(
+    config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord, str]], out: Path
+) -> Manifest:
+    """Collect one source's files into `out`, its documents' records beside it, and its manifest last."""
+    inputs = [record for _, record, _ in files]
+    settings = text_settings(config)
+    settings["sources"] = [values for values in settings["sources"] if values["name"] == source.name]
+    if done := finished(manifest_of(out), config=settings, inputs=inputs):
+        log.info("source %s: already collected", source.name)
+        return done
+    with Staged(manifest_of(out)) as staged:
+        return staged.commit(_read_source(config, source, files, out, staged, settings), keep_changed=False)
+
+
+def _read_source(
+    config: CollectConfig,
+    source: SourceConfig,
+    files: list[tuple[Path, FileRecord, str]],
+    out: Path,
+    staged: Staged,
+    settings: Mapping[str, Any],
+) -> Manifest:
+    """Do the work of `collect_files`; returns the manifest."""
+    from qarib_tasks.corpus.documents import DocumentWriter
+
+    cleaner, counts = Cleaner(config), Counter[str]()
+    samples: list[tuple[str, str]] = []
+    findings = Findings()
+    records = out.with_suffix(".documents")
+    with (
+        staged.path(out).open("wb") as text_file,
+        staged.path(records).open("wb") as records_file,
+        progress(f"collect {source.name}", 0, "bytes") as advance,
+    ):
+        writer = DocumentWriter(text_file, records_file, source.limit)
+        for number, (path, _, where) in enumerate(files):
+            inner = Counter[str](skipped=counts["skipped"])
+            try:
+                for lines in read(source, path, where, inner, findings):
+                    if len(samples) < SAMPLE_LINES:
+                        samples += _samples(config, lines, SAMPLE_LINES - len(samples))
+                    advance(writer.write(cleaner.clean(lines)))
+                    if writer.full:
+                        break
+            except InputError as error:
+                raise _with_other_faults(error, source, files[number + 1 :]) from None
+            writer.write([""])
+            counts.update(inner - Counter(skipped=counts["skipped"]))
+            if writer.full:
+                break
+        if findings.left_out and not counts["lines_read"]:
+            raise _nothing_read(source, findings)
+        writer.close()
+    del counts["line"]
+    inputs = [record for _, record, _ in files]
+    return Manifest(
+        kind="corpus",
+        id=source.name,
+        config=settings,
+        inputs=inputs,
+        outputs=[staged.record(out), staged.record(records)],
+        statistics={
+            "files": len(files),
+            "bytes_read": sum(record.bytes for record in inputs),
+            **counts,
+            **findings.figures(),
+            "documents_read": writer.documents,
+            "text_lines": cleaner.lines,
+            "text_bytes": cleaner.bytes,
+            **({"text_documents": cleaner.ends} if source.document == "line" else {}),
+            "changed": dict(cleaner.counts),
+            "dropped": dict(+cleaner.dropped),
+            "dropped_bytes": dict(+cleaner.dropped_bytes),
+            "line_words": writer.line_words,
+            "samples": samples,
+        },
+    )
+
+
+def _with_other_faults(
+    error: InputError, source: SourceConfig, later: Sequence[tuple[Path, FileRecord, str]]
+) -> QaribError:
+    """Return the error, or one that lists also what is wrong at the start of later files."""
+    faults = Faults()
+    with faults.kept():
+        raise error
+    for path, _, where in later:
+        if len(faults.found) == MOST_FAULTS:
+            break
+        with faults.kept():
+            next(read(source, path, where, Counter()), None)
+    try:
+        faults.raise_all()
+    except QaribError as all_faults:
+        return all_faults
+    return error
+
+
+def _nothing_read(source: SourceConfig, findings: Findings) -> InputError:
+    names = [f"{where} ({why})" for where, why in list(findings.left_out.items())[:MOST_FAULTS]]
+    return InputError(
+        f"no text was found; left out: {', '.join(names)}",
+        where=source.path,
+        do="Name other files",
+    )
+
+
+def _samples(config: CollectConfig, lines: list[str], count: int) -> list[tuple[str, str]]:
+    """Return lines before and after cleaning, changed ones first."""
+    lines = [line for line in lines[:500] if line]
+    changed: list[tuple[str, str]] = []
+    same: list[tuple[str, str]] = []
+    # Cleaned at once, which is much faster. An empty line, which is kept, separates them.
+    cleaned = iter(Cleaner(config).clean([part for line in lines for part in (line, "")]))
+    for line in lines:
+        after = " ⏎ ".join(iter(cleaned.__next__, ""))
+        # JSON can have an unpaired surrogate, a manifest cannot.
+        before = line[:500].encode(errors="replace").decode()
+        (changed if after != line else same).append((before, after[:500]))
+    return (changed + same)[:count]
