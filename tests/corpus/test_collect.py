@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks.config.corpus import CollectConfig
-from qarib_tasks.corpus import collect as corpus
 from qarib_tasks.corpus.collect import collect, collect_source
+from qarib_tasks.corpus.reading import source as one_source
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from tests.support.collecting import CASES, SENTENCES, collected, config
@@ -101,13 +101,13 @@ def test_sources_collected_beforehand_are_used_and_a_damaged_one_is_not(
         collect_source(settings, name, out)
     (tmp_path / "out" / "data.txt.collecting" / "source2.txt").write_text("damaged\n")
     read: list[str] = []
-    real = corpus.read
+    real = one_source.read
 
     def watched(source: object, path: Path, *rest: object) -> object:
         read.append(path.name)
         return real(source, path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(corpus, "read", watched)
+    monkeypatch.setattr(one_source, "read", watched)
     assert collected(settings, tmp_path) == "text of a\n\ntext of b\n\ntext of c\n"
     assert read == ["b.txt", "c.txt"]
     collect_source(settings, "source1", out)
