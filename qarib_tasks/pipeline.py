@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.identity import recorded_settings
+from qarib_tasks.config.labelled import FREE_TASKS
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.corpus import collect as collect_step
 from qarib_tasks.corpus import losses
@@ -24,9 +25,10 @@ from qarib_tasks.dataset.ledger import by_source, read_plan
 from qarib_tasks.dataset.split import split as split_text
 from qarib_tasks.errors import InputError
 from qarib_tasks.labelled import reading as labelled
-from qarib_tasks.labelled.staged import write_task
+from qarib_tasks.labelled.free import free_tasks
+from qarib_tasks.labelled.staged import is_task_file, write_task
 from qarib_tasks.labelled.task import LabelledTask
-from qarib_tasks.layout import FETCHED
+from qarib_tasks.layout import FETCHED, DatasetLayout
 from qarib_tasks.machines.backend import Work
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
 from qarib_tasks.runs.prepare import vocab_file_of
@@ -194,6 +196,36 @@ def stage_tasks(run: Run, tasks: Sequence[LabelledTask]) -> None:
         write_task(task, run.model.task(task.name))
 
 
+def stage_free_tasks(run: Run) -> None:
+    """Held-out part → the tasks that it gives, in the model's folder, like `stage_tasks`.
+
+    A run that extends datasets is scored on the held-out part of the first one, as its loss is, so that its
+    figures can be compared with those of the models before.
+    """
+    if not run.config.evaluate.free_tasks:
+        return
+    dataset = [*run.earlier, run][0].dataset
+    if not dataset.heldout_data.is_file():  # Only the shards came here, for example from a bucket.
+        log.info("%s: no such file, so the corpus gives no tasks", dataset.heldout_data)
+        return
+    tasks = free_tasks(dataset.heldout_data, _heldout_documents(dataset))
+    stage_tasks(run, tasks)
+    for name in set(FREE_TASKS) - {task.name for task in tasks}:
+        if is_task_file(path := run.model.task(name)):  # of another version of qarib
+            path.unlink()
+
+
+def _heldout_documents(dataset: DatasetLayout) -> dict[str, int]:
+    """Return the number of held-out documents of each source, in the order of the text; empty if unknown."""
+    path = manifest_of(dataset.data)
+    if not path.is_file():
+        return {}
+    manifest = Manifest.read(path)
+    sources: Mapping[str, Any] = manifest.statistics.get("sources", {})
+    names = [source["name"] for source in manifest.config.get("sources", ())]
+    return {name: sources.get(name, {}).get("heldout_documents", 0) for name in names}
+
+
 def trainer_work(run: Run, command: str) -> Work:
     """Write the trainer's `config.yaml` and return `train`, `evaluate` or `export` as work for a "
     "`Backend`."""
@@ -210,6 +242,7 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
     # First: a wrong task is an error before hours of work.
     stage_tasks(run, read_tasks(run.config))
     collect(run)
+    stage_free_tasks(run)
     build_vocab(run)
     names = split(run)
     for name in names:

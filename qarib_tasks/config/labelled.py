@@ -32,6 +32,9 @@ _READING = (
     *("format", "compression", "encoding", "encoding_errors", "undecodable_share", "delimiter", "quoting"),
     *("escape", "header", "member", "skip_at_most"),
 )
+# Tasks that the corpus gives. The pattern of a name excludes the @, so no task of a user has such a name.
+SOURCE, EMOJI = "source@corpus", "emoji@corpus"
+FREE_TASKS = (SOURCE, EMOJI)
 Metric = Literal["macro_f1", "accuracy", "f1_pn"]
 
 

@@ -197,6 +197,15 @@ class EvaluateConfig:
         ),
         MEASURE,
     ] = 60.0
+    free_tasks: Annotated[
+        bool,
+        Field(
+            title="Tasks from the corpus",
+            description="Also score the model on tasks that the held-out part of the corpus gives without "
+            "labels: which source a line is from, and which emoji was removed from it.",
+        ),
+        MEASURE,
+    ] = True
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]

@@ -7,6 +7,8 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+from qarib_tasks.labelled.task import LabelledTask
+
 log = logging.getLogger(__name__)
 MOST_NAMED = 20
 
@@ -48,3 +50,21 @@ def named(counts: Mapping[str, int]) -> str:
     shown = [f"{label!r} ({count:,})" for label, count in Counter(counts).most_common(MOST_NAMED)]
     rest = len(counts) - len(shown)
     return ", ".join(shown) + (f" and {rest:,} others" if rest else "")
+
+
+def log_labels(task: LabelledTask) -> None:
+    """Log the labels of a task and their numbers of texts."""
+    train, test = task.counts(task.train), task.counts(task.test)
+    smallest = min(train, key=lambda label: train[label])
+    log.info(
+        "task %s: %d labels, %s training texts: %s; %s test texts: %s; smallest class %r with %s and %s",
+        task.name,
+        len(task.labels),
+        f"{len(task.train):,}",
+        named(train),
+        f"{len(task.test):,}",
+        named(test),
+        smallest,
+        f"{train[smallest]:,}",
+        f"{test[smallest]:,}",
+    )

@@ -14,7 +14,7 @@ from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LABEL_END
 from qarib_tasks.corpus.sources import fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
-from qarib_tasks.labelled.labels import label_key, merged_labels, named
+from qarib_tasks.labelled.labels import label_key, log_labels, merged_labels, named
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 
 log = logging.getLogger(__name__)
@@ -106,25 +106,8 @@ def read_task(config: TaskConfig, cache: Path, allowed: AllowedSources | None = 
         negative=by_key[label_key(config.negative)] if config.negative else "",
         left_out=dict(sorted(left_out.items())),
     )
-    _log(task)
+    log_labels(task)
     return task
-
-
-def _log(task: LabelledTask) -> None:
-    train, test = task.counts(task.train), task.counts(task.test)
-    smallest = min(train, key=lambda label: train[label])
-    log.info(
-        "task %s: %d labels, %s training texts: %s; %s test texts: %s; smallest class %r with %s and %s",
-        task.name,
-        len(task.labels),
-        f"{len(task.train):,}",
-        named(train),
-        f"{len(task.test):,}",
-        named(test),
-        smallest,
-        f"{train[smallest]:,}",
-        f"{test[smallest]:,}",
-    )
 
 
 def _rows(

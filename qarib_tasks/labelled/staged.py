@@ -7,6 +7,7 @@ and part. The same task gives the same bytes. The training process never reads t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def write_task(task: LabelledTask, path: Path) -> StagedTask:
     Raises:
         InputError: the file exists and is not a task's.
     """
-    if (path.exists() or path.is_symlink()) and not is_ours(path, _is_task):
+    if os.path.lexists(path) and not is_task_file(path):
         raise InputError(NOT_OURS, where=path, do="Move this file")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -34,7 +35,13 @@ def write_task(task: LabelledTask, path: Path) -> StagedTask:
     return staged_task(task.name, path)
 
 
-def _is_task(head: bytes) -> bool:
+def is_task_file(path: Path) -> bool:
+    """Whether a file is a task's."""
+    return is_ours(path, is_task)
+
+
+def is_task(head: bytes) -> bool:
+    """Whether a file that begins like this is a task's."""
     return json_with(*_SETTINGS, "labels", "left_out")(head.partition(b"\n")[0])
 
 

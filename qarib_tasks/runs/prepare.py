@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from qarib_tasks.config.labelled import FREE_TASKS
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, write_plan
 from qarib_tasks.errors import InputError, NothingNewError, StorageError
+from qarib_tasks.labelled.staged import is_task
 from qarib_tasks.layout import (
     CACHE,
     DATASETS,
@@ -183,6 +185,9 @@ def _check_files(run: Run, client: Any) -> None:
         require_ours(workspace / name, is_shared_record)
     require_folders(workspace / name for name in (DATASETS, MODELS, CACHE, FETCHED))
     check_model_folder(run.model)
+    evaluate = run.config.evaluate
+    for name in [*(task.name for task in evaluate.tasks), *(FREE_TASKS if evaluate.free_tasks else ())]:
+        require_ours(run.model.task(name), is_task)
     if run.address and client:
         _check_objects(run, run.address, client)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from qarib_tasks.config.labelled import FREE_TASKS
 from qarib_tasks.config.training import TrainedOn, TrainingJob
-from qarib_tasks.labelled.staged import staged_task
+from qarib_tasks.labelled.staged import is_task_file, staged_task
 from qarib_tasks.layout import CACHE
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest
@@ -50,8 +51,16 @@ def training_job(run: Run) -> TrainingJob:
         model=run.config.model,
         train=run.config.train,
         evaluate=run.config.evaluate,
-        tasks=tuple(staged_task(task.name, model.task(task.name)) for task in run.config.evaluate.tasks),
+        tasks=tuple(staged_task(name, model.task(name)) for name in _task_names(run)),
     )
+
+
+def _task_names(run: Run) -> list[str]:
+    """Return the names of the labelled tasks, and of those that the corpus gives, see `free_tasks`."""
+    names = [task.name for task in run.config.evaluate.tasks]
+    if run.config.evaluate.free_tasks:
+        names += [name for name in FREE_TASKS if is_task_file(run.model.task(name))]
+    return names
 
 
 def _trained_on(manifest: Manifest) -> TrainedOn:

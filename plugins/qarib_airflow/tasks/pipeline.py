@@ -43,11 +43,13 @@ def collect_source(run: dict[str, Any], name: str) -> None:
 @task.short_circuit(trigger_rule=TriggerRule.NONE_FAILED, execution_timeout=CORPUS_TIMEOUT)
 @fails_for_good
 def collect(run: dict[str, Any]) -> bool:
+    found = Run.from_dict(run)
     try:
-        pipeline.collect(Run.from_dict(run), allowed_sources())
+        pipeline.collect(found, allowed_sources())
     except NothingNewError as error:
         log.info("Nothing new: %s. Downstream tasks are skipped", error)
         return False
+    pipeline.stage_free_tasks(found)
     return True
 
 

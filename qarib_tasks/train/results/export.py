@@ -49,7 +49,7 @@ FILES = {
 NEW_MODEL_CARD = f"{MODEL_CARD}.new"  # beside one that the user edited
 REQUIRED_PLACES = {"output", "training_data", "heldout_data", "vocab_file"}
 # Settings of an evaluation that the exported files do not depend on.
-OF_TASKS = {"tasks", "probe_seconds"}
+OF_TASKS = {"tasks", "probe_seconds", "free_tasks"}
 PLACES = {"publish_to", "cache", "earlier_data"} | REQUIRED_PLACES
 
 
