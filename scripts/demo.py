@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.train.results.probe import METRICS
 
 DAG = "qarib_pretrain"
 HOME = REPOSITORY / ".demo"
@@ -246,6 +247,7 @@ def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float
         "Held-out part, first": evaluation_text(first),
         "Held-out part, last": evaluation_text(last),
         "Word frequencies alone": f"loss at least {last['unigram_entropy']:.3f} (held-out unigram entropy)",
+        **task_rows(evaluations),
         "Model": f"{run.address}{run.model.name}export/",
         "": str(run.model.export),
         "Model's files": f"{len(model.outputs)}",
@@ -263,6 +265,29 @@ def figures_text(figures: dict[str, Any]) -> str:
 
 def evaluation_text(evaluation: dict[str, Any]) -> str:
     return f"{figures_text(evaluation)} after {evaluation['step']:,} steps"
+
+
+def task_rows(evaluations: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return a line for each task: its first and its last result, and the baselines.
+
+    Args:
+        evaluations: ordered by step.
+    """
+    rows = {}
+    for task in evaluations[-1].get("tasks", ()):
+        values = {
+            evaluation["step"]: result["value"]
+            for evaluation in evaluations
+            for result in evaluation.get("tasks", ())
+            if (result["name"], result["sha256"]) == (task["name"], task["sha256"])
+        }
+        ends = dict.fromkeys((min(values), max(values)))
+        probes = ", ".join(f"{values[step]:.3f} after {step:,} steps" for step in ends)
+        rows[f"Task {task['name']}"] = (
+            f"{METRICS[task['metric']]} of the probe {probes}; TF-IDF {task['tfidf']:.3f}, "
+            f"most frequent label {task['most_frequent']:.3f}"
+        )
+    return rows or {"Tasks": "none: the log of the task collect says why"}
 
 
 def emulator_client(stack: LocalStack) -> Any:

@@ -65,11 +65,14 @@ def evaluate_command(config: Path) -> None:
     """Evaluate the newest checkpoint on the held-out examples."""
     job = _job(config)
     from qarib_tasks.train.results.evaluate import evaluate
+    from qarib_tasks.train.results.probe import task_line
 
     result = evaluate(job)
-    filled = result.pop("fill_mask", [])
+    filled, tasks = result.pop("fill_mask", []), result.pop("tasks", [])
     for name, value in result.items():
         click.echo(f"{name} = {value}")
+    for task in tasks:
+        click.echo(task_line(task))
     for sentence in filled:
         words = (f"{isolated(guess['word'])} {guess['probability']:.4f}" for guess in sentence["words"])
         click.echo(f"{isolated(sentence['text'])}: {', '.join(words)}")

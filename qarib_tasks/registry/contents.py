@@ -12,6 +12,7 @@ from typing import Any
 
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.labelled.staged import is_task
 from qarib_tasks.layout import (
     BERT_CONFIG,
     LEDGER,
@@ -19,6 +20,7 @@ from qarib_tasks.layout import (
     PROGRESS,
     REPORT,
     SETTINGS,
+    TASKS,
     TENSORBOARD,
     TFRECORD,
     TOKENIZER,
@@ -34,6 +36,7 @@ from qarib_tasks.storage.files import is_temporary
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.storage.ownership import is_one_of
 from qarib_tasks.storage.recognition import (
+    HEAD,
     Recognizer,
     is_checkpoint_index,
     is_checkpoint_state,
@@ -54,6 +57,7 @@ from qarib_tasks.storage.recognition import (
 
 _LARGE = 64 << 20  # bytes; of larger files only the size is compared
 _MODEL = ModelLayout(Path(), UploadConfig())
+_TASK = _MODEL.task("any").suffix
 _EVENTS = "events.out.tfevents."
 _NAMES: Mapping[str, Recognizer] = {
     SETTINGS: lambda head: is_run_config(head) or is_training_job(head),
@@ -89,6 +93,8 @@ def split_objects(bucket: Bucket, objects: Mapping[str, Any]) -> tuple[list[str]
         objects: what it lists.
     """
     ours = {name for name in objects if _is_name_of_ours(name)}
+    tasks = (name for name in objects if name.startswith(f"{TASKS}/") and name.endswith(_TASK))
+    ours |= {name for name in tasks if is_task(bucket.read_start(name, HEAD))}
     for name in objects:
         if "/" in name or not name.endswith(".json"):
             continue
@@ -155,6 +161,8 @@ def _shows(path: Path) -> bool:
         return is_ours(index, is_checkpoint_index) or is_ours(path, is_checkpoint_state)
     if path.parent.name == TENSORBOARD:
         return is_ours(path, is_training_events)
+    if path.parent.name == TASKS and path.suffix == _TASK:
+        return is_ours(path, is_task)
     if recognizer := _NAMES.get(path.name) or _of_model(path.name):
         return is_ours(path, recognizer)
     if path.name.endswith(f".{REPORT}"):

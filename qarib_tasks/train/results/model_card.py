@@ -6,8 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qarib_tasks import __version__
+from qarib_tasks.config.labelled import EMOJI, SOURCE
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train.results.probe import METRICS, used_texts
+
+_OF_CORPUS = {
+    SOURCE: "which source a line of the held-out text is from",
+    EMOJI: "which emoji was removed from a line of the held-out text",
+}
 
 
 def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any]) -> str:
@@ -112,11 +118,13 @@ def _tasks(results: Sequence[Mapping[str, Any]]) -> str:
         f"{used_texts(task, 'train')} | {used_texts(task, 'test')} |\n"
         for task in results
     )
+    names = [task["name"] for task in results]
+    of_corpus = "".join(f" `{name}`: {_OF_CORPUS[name]}." for name in names if name in _OF_CORPUS)
     return f"""
 ## Labelled tasks
 
 A logistic regression on the mean of the model's last layer, which is not trained for the task. TF-IDF is the
-same regression on n-grams of characters.
+same regression on n-grams of characters.{of_corpus}
 
 | task | metric | model | 95% interval | TF-IDF | most frequent label | training texts | test texts |
 |---|---|---|---|---|---|---|---|
