@@ -83,7 +83,10 @@ SETTINGS: dict[type, dict[str, str]] = {
         "steps_per_call": "neither: changes how often the device waits, not what it computes",
     },
     EvaluateConfig: dict.fromkeys(
-        (*("eval_batch_size", "max_eval_steps", "fill_mask_sentences", "tasks", "probe_seconds"),),
+        (
+            *("eval_batch_size", "max_eval_steps", "fill_mask_sentences", "tasks", "probe_seconds"),
+            "free_tasks",
+        ),
         MEASURE,
     ),
     TaskConfig: dict.fromkeys(

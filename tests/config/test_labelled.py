@@ -12,7 +12,7 @@ import pytest
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.identity import named_settings
-from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.labelled import FREE_TASKS, TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.training import EvaluateConfig
 from qarib_tasks.errors import ConfigError
@@ -62,7 +62,14 @@ def test_tasks_have_different_names_and_change_no_name_of_a_model() -> None:
     task = {"name": "a", "train": "a.csv"}
     with pytest.raises(ConfigError, match="tasks: duplicate name 'a'"):
         from_dict(EvaluateConfig, {"tasks": [task, task | {"train": "b.csv"}]})
-    assert named_settings(from_dict(EvaluateConfig, {"tasks": [task], "probe_seconds": 7})) == {}
+    settings = {"tasks": [task], "probe_seconds": 7, "free_tasks": False}
+    assert named_settings(from_dict(EvaluateConfig, settings)) == {}
+
+
+@pytest.mark.parametrize("name", FREE_TASKS)
+def test_no_task_has_the_name_of_one_that_the_corpus_gives(name: str) -> None:
+    with pytest.raises(ConfigError, match="name"):
+        from_dict(TaskConfig, {"name": name, "train": "a.csv"})
 
 
 @pytest.mark.parametrize(
