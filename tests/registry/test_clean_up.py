@@ -15,13 +15,16 @@ from typing import Any
 import pytest
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.labelled import SOURCE
 from qarib_tasks.corpus.sources import fetch, list_files
 from qarib_tasks.errors import CorruptError
+from qarib_tasks.labelled.staged import write_task
 from qarib_tasks.registry.clean_up import Artifact, delete, survey
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 from tests.support.datasets import complete, request
+from tests.support.training_examples import words_task
 
 MADE_BEFORE = Path(__file__).parents[1] / "data" / "made_by_3ef437a" / "work"
 OLD = time.time() - 100 * DAY
@@ -214,6 +217,23 @@ def test_all_that_an_earlier_version_made_goes(tmp_path: Path) -> None:
     for one in found:
         delete(one, tmp_path, None)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_labelled_tasks_go_and_other_files_beside_them_stay(tmp_path: Path, bucket_name: str) -> None:
+    address = f"gs://{bucket_name}/prefix/"
+    bucket, name = Bucket(address), f"models/{an_id(1)}"
+    make(tmp_path, name)
+    for task in ("mood", SOURCE):
+        path = tmp_path / name / "tasks" / f"{task}.jsonl"
+        write_task(words_task(task), path)
+        bucket.upload(path, f"{name}/tasks/{task}.jsonl")
+    own = path.with_name("mine.jsonl")
+    own.write_text('{"text": "نص"}\n', encoding="utf-8")
+    bucket.upload(own, f"{name}/tasks/mine.jsonl")
+    (one,) = survey(tmp_path, address, 90, now=time.time() + 91 * DAY)
+    delete(one, tmp_path, address)
+    assert [path for path in (tmp_path / name).rglob("*") if path.is_file()] == [own]
+    assert list(bucket.list()) == [f"{name}/tasks/mine.jsonl"]
 
 
 def test_all_of_a_dataset_goes(tmp_path: Path) -> None:

@@ -109,3 +109,22 @@ def test_progress_lines_without_a_terminal() -> None:
     assert demo.line_of("train", [{"task_id": "train", "state": "running"}], training) == (
         "train: 100 of 2,000 steps"
     )
+
+
+def test_a_line_for_each_task_with_the_first_and_the_last_evaluation() -> None:
+    def result(name: str, value: float, sha256: str = "1") -> dict[str, object]:
+        figures = {"value": value, "tfidf": 0.9388, "most_frequent": 0.1424}
+        return {"name": name, "sha256": sha256, "metric": "macro_f1", **figures}
+
+    evaluations = [
+        {"step": 0, "tasks": [result("source@corpus", 0.6151), result("mood", 0.3, "other texts")]},
+        {"step": 200},
+        {"step": 400, "tasks": [result("source@corpus", 0.7389)]},
+        {"step": 800, "tasks": [result("source@corpus", 0.7112), result("mood", 0.5)]},
+    ]
+    baselines = "; TF-IDF 0.939, most frequent label 0.142"
+    assert demo.task_rows(evaluations) == {
+        "Task source@corpus": "macro-F1 of the probe 0.615 after 0 steps, 0.711 after 800 steps" + baselines,
+        "Task mood": "macro-F1 of the probe 0.500 after 800 steps" + baselines,
+    }
+    assert list(demo.task_rows(evaluations[:2])) == ["Tasks"]

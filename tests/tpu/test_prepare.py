@@ -13,7 +13,7 @@ import pytest
 import yaml
 from qarib_airflow.tpu.prepare import prepare_tpu
 
-from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.labelled import SOURCE, TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError
@@ -57,11 +57,14 @@ def test_labelled_tasks_are_files_of_the_machine(bucket_name: str, tmp_path: Pat
     run = replace(run, config=replace(run.config, evaluate=replace(run.config.evaluate, tasks=tasks)))
     part = LabelledPart(("نص", "آخر"), (0, 1))
     staged = write_task(LabelledTask("mood", "macro_f1", ("a", "b"), part, part), run.model.task("mood"))
+    of_corpus = write_task(LabelledTask(SOURCE, "macro_f1", ("a", "b"), part, part), run.model.task(SOURCE))
     job = TpuJob.from_dict(prepare_tpu(run, "r", "o", CONNECTION) or {})
-    settings, file = job.files
+    settings, file, other = job.files
     bucket = Bucket(f"gs://{bucket_name}/")
     training = from_dict(TrainingJob, yaml.safe_load(bucket.read_text(settings.name) or ""))
-    assert training.tasks == (staged,)
+    assert training.tasks == (staged, of_corpus)
+    assert other.path == ModelLayout(Path(training.output), training).task(SOURCE).as_posix()
+    assert other.sha256 == of_corpus.sha256
     assert file.path == ModelLayout(Path(training.output), training).task("mood").as_posix()
     assert file.sha256 == staged.sha256
     assert (bucket.read_text(file.name) or "").count("\n") == 5

@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
+from qarib_tasks.cli.main import cli
+from qarib_tasks.config.labelled import SOURCE
 from qarib_tasks.config.loading import dump_yaml
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
@@ -227,3 +230,20 @@ def test_the_results_on_both_backends_and_on_eight_devices_are_the_same(
     for values, same in zip(result(copy)["tasks"], expected, strict=True):
         assert values["value"] == pytest.approx(same["value"], abs=0.002)
         assert values["tfidf"] == same["tfidf"]
+
+
+def test_the_command_prints_a_line_for_each_task(copy: TrainingJob, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(dump_yaml(copy), encoding="utf-8")
+    result_of = CliRunner().invoke(cli, ["evaluate", "--config", str(tmp_path / "job.yaml")])
+    lines = [line for line in result_of.stdout.splitlines() if line.startswith("task")]
+    assert [line.partition(":")[0] for line in lines] == ["task long", "task short"]
+
+
+def test_the_model_card_says_what_a_task_of_the_corpus_is(copy: TrainingJob) -> None:
+    job = with_tasks(copy, LONG, replace(SHORT, name=SOURCE))
+    evaluate(job)
+    export(job)
+    card = Output(job).layout.model_card.read_text(encoding="utf-8")
+    assert f"`{SOURCE}`: which source a line of the held-out text is from." in card
+    assert f"| {SOURCE} | macro-F1 |" in card
+    assert "emoji" not in card
