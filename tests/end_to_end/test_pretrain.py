@@ -16,6 +16,8 @@ import pytest
 from local_stack import LocalStack
 
 from qarib_tasks import pipeline
+from qarib_tasks.config.labelled import SOURCE
+from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.machines.backend import Work, run_to_end
 from qarib_tasks.machines.local import LocalProcessBackend
 from qarib_tasks.runs.prepare import prepare
@@ -30,6 +32,10 @@ from tests.support.airflow_runs import (
     require_success,
 )
 
+# Of two sources, so that the corpus gives a task.
+NAMES = ("muwatta", "tweets")
+TWO = TINY | {"sources": [{"name": name, "path": str(SAMPLE / f"{name}.txt")} for name in NAMES]}
+
 
 @pytest.fixture
 def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
@@ -39,16 +45,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Path) -> None:
-    run_id, tasks = finish(stack, TINY)
+    run_id, tasks = finish(stack, TWO)
     require_success(stack, tasks)
     run = demo.read_run(stack, run_id)
     shards = {t["rendered_map_index"] for t in tasks if t["task_id"] == "shard.upload"}
     assert shards == {t["rendered_map_index"] for t in tasks if t["task_id"] == "shard.convert"}
-    assert shards == {"shard_0000", "shard_0001", "shard_0002", "heldout/shard_0000"}
+    assert shards == {*(f"shard_000{number}" for number in range(4)), "heldout/shard_0000"}
     require_objects_as_in_manifests(run)
     evaluations = sorted(run.model.bert_evals.glob("evaluation-*.json"))
-    losses = {e["step"]: e["masked_lm_loss"] for e in (json.loads(path.read_text()) for path in evaluations)}
-    assert losses[30] < losses[0]
+    results = {result["step"]: result for result in (json.loads(path.read_text()) for path in evaluations)}
+    assert results[30]["masked_lm_loss"] < results[0]["masked_lm_loss"]
+    for step in (0, 30):
+        (task,) = results[step]["tasks"]
+        assert (task["name"], task["labels"]) == (SOURCE, list(NAMES))
+    assert run.model.name_of(run.model.task(SOURCE)) in {
+        name.removeprefix(run.config.upload.prefix) for name in objects(run)
+    }
+    collect = stack.task_log(next(t for t in tasks if t["task_id"] == "collect"))
+    assert "no task emoji@corpus: it needs 3 labels" in collect
     train = stack.task_log(next(t for t in tasks if t["task_id"] == "train"))
     assert "(v5litepod-8) in us-central1-a trains" in train
     assert "the training succeeded" in train
@@ -63,7 +77,7 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
 
     # The same again: the same names, and not an object is written.
     before = {name: blob.generation for name, blob in objects(run).items()}
-    again_id, again = finish(stack, TINY)
+    again_id, again = finish(stack, TWO)
     require_success(stack, again)
     assert demo.read_run(stack, again_id) == run
     assert {name: blob.generation for name, blob in objects(run).items()} == before
@@ -72,7 +86,7 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
             assert "0 files uploaded, 2 already" in stack.task_log(task)
 
     # A wrong setting: the run fails at once, in words, without a retry.
-    failed_id, failed = finish(stack, TINY | {"max_seq_length": 600})
+    failed_id, failed = finish(stack, TWO | {"max_seq_length": 600})
     assert stack.run(demo.DAG, failed_id)["state"] == "failed"
     assert {t["task_id"]: t["try_number"] for t in failed if t["state"] == "failed"} == {
         "preflight": 1,
