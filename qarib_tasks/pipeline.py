@@ -16,6 +16,7 @@ from typing import Any
 from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.config.labelled import FREE_TASKS
 from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.usual import unusual_settings, void_next_sentence
 from qarib_tasks.corpus import collect as collect_step
 from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
@@ -33,13 +34,24 @@ from qarib_tasks.machines.backend import Work
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
 from qarib_tasks.runs.prepare import vocab_file_of
 from qarib_tasks.runs.run import Run, ledger_of, write_settings
-from qarib_tasks.runs.training_job import training_job
+from qarib_tasks.runs.training_job import datasets_of, random_next_share, training_job
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.vocabulary.build import build_vocab as build_vocabulary
 
 log = logging.getLogger(__name__)
+
+
+def warn_of_settings(run: Run) -> None:
+    """Warn of settings that are far outside what worked elsewhere.
+
+    Also of a next-sentence task that teaches nothing, if the run's dataset exists already.
+    """
+    share = random_next_share(datasets_of(run))
+    unusual = unusual_settings(run.config.train, run.config.convert)
+    for line in unusual + void_next_sentence(run.config.train, share):
+        log.warning("%s", line)
 
 
 def sources(run: Run) -> list[str]:
@@ -239,6 +251,7 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
     Returns:
         the model's manifest.
     """
+    warn_of_settings(run)
     # First: a wrong task is an error before hours of work.
     stage_tasks(run, read_tasks(run.config))
     collect(run)

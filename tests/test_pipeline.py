@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,27 @@ def test_what_the_corpus_lost_is_in_the_log_of_collect_also_when_it_is_complete(
     assert [
         record.getMessage() for record in caplog.records if record.name == "qarib_tasks.pipeline"
     ] == lines
+
+
+def test_settings_far_outside_what_worked_elsewhere_are_warned_of(
+    converted: tuple[Run, list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    run, _ = converted
+    pipeline.warn_of_settings(run)
+    assert not caplog.text
+    finish_dataset(run)
+    manifest = run.dataset.manifest
+    text = manifest.read_text(encoding="utf-8")
+    try:
+        values = json.loads(text)
+        values["statistics"]["random_next_share"] = 0.99
+        manifest.write_text(json.dumps(values), encoding="utf-8")
+        train = replace(run.config.train, learning_rate=1e-9)
+        pipeline.warn_of_settings(replace(run, config=replace(run.config, train=train)))
+    finally:
+        manifest.write_text(text, encoding="utf-8")
+    assert "train.learning_rate 1e-09 is far below" in caplog.text
+    assert "99.0% of the training examples have a random second part" in caplog.text
 
 
 def test_every_step_done_again_leaves_every_file_as_it_is(converted: tuple[Run, list[str]]) -> None:

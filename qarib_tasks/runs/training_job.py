@@ -21,7 +21,7 @@ def training_job(run: Run) -> TrainingJob:
     """
     dataset, model, convert = run.dataset, run.model, run.config.convert
     earlier = run.earlier
-    manifests = [Manifest.read(r.dataset.manifest) for r in (*earlier, run) if r.dataset.manifest.is_file()]
+    manifests = datasets_of(run)
     first = [*earlier, run][0]
     return TrainingJob(
         training_data=run.at(dataset.training_data),
@@ -33,7 +33,7 @@ def training_job(run: Run) -> TrainingJob:
         cache=str(Path(run.config.workspace) / CACHE),
         start_from_digest=run.start_from_digest,
         steps_before=run.steps_before,
-        random_next_share=_random_next_share(manifests),
+        random_next_share=random_next_share(manifests),
         trained_on=tuple(map(_trained_on, manifests)),
         license=run.config.upload.license,
         left_out=tuple(
@@ -55,6 +55,11 @@ def training_job(run: Run) -> TrainingJob:
     )
 
 
+def datasets_of(run: Run) -> list[Manifest]:
+    """Return the manifests of the complete datasets that the run trains on, the oldest first."""
+    return [Manifest.read(r.dataset.manifest) for r in (*run.earlier, run) if r.dataset.manifest.is_file()]
+
+
 def _task_names(run: Run) -> list[str]:
     """Return the names of the labelled tasks, and of those that the corpus gives, see `free_tasks`."""
     names = [task.name for task in run.config.evaluate.tasks]
@@ -73,8 +78,8 @@ def _trained_on(manifest: Manifest) -> TrainedOn:
     )
 
 
-def _random_next_share(datasets: Sequence[Manifest]) -> float | None:
-    """Return the share over all examples, or None if a manifest does not have it."""
+def random_next_share(datasets: Sequence[Manifest]) -> float | None:
+    """Return the share of examples whose second part is random, or None if a manifest does not have it."""
     figures = [(m.statistics.get("random_next_share"), m.statistics["examples"]) for m in datasets]
     if not figures or any(share is None for share, _ in figures):
         return None

@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict, dataclass
 
 from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.usual import unusual_settings, void_next_sentence
 from qarib_tasks.machines.chips import TrainingShape
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train import runtime
@@ -82,6 +83,7 @@ def start(
     speed = Speed(steps.hardware, shape_of(job, len(vocabulary), parse.predictions))
     journal = Journal(job, output, batches, index.step, evaluations, speed, index.figures)
     log.info("training on %s, %s", steps.hardware, job.train.precision)
+    warn_of_settings(job)
     warn_of_labels(job)
     return Parts(index, steps, batches, evaluator, journal, position)
 
@@ -117,15 +119,16 @@ def shape_of(job: TrainingJob, vocab_size: int, predictions: int) -> TrainingSha
     )
 
 
+def warn_of_settings(job: TrainingJob) -> None:
+    """Warn of settings that are far outside what worked elsewhere."""
+    for line in unusual_settings(job.train, job):
+        log.warning("%s", line)
+
+
 def warn_of_labels(job: TrainingJob) -> None:
     """Warn if the next-sentence task teaches nothing because nearly all examples have the same label."""
-    share = job.random_next_share
-    if job.train.next_sentence and share is not None and not 0.1 <= share <= 0.9:
-        log.warning(
-            "%.1f%% of the training examples have a random second part, according to the dataset's manifest: "
-            "the next-sentence task teaches nothing. Set train.next_sentence to false to turn it off",
-            100 * share,
-        )
+    for line in void_next_sentence(job.train, job.random_next_share):
+        log.warning("%s", line)
 
 
 def _first(job: TrainingJob, output: Output, vocabulary: Vocabulary, model: PretrainingBert) -> Index:

@@ -109,6 +109,19 @@ def test_labels_that_teach_nothing_are_warned_of(
     assert not caplog.text
 
 
+def test_a_training_that_learns_word_frequencies_only_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_job(tmp_path, learning_rate=1e-9)
+    train(job)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.partition(",")[0] for line in warnings if "frequencies" in line] == [
+        "since step 4",
+        "since step 8",
+    ]
+    assert any(line.startswith("train.learning_rate 1e-09 is far below") for line in warnings)
+
+
 def go_on_from(job: TrainingJob, step: int) -> None:
     """Train the steps behind a checkpoint a second time."""
     for path in Output(job).checkpoints.glob("checkpoint-*"):

@@ -55,6 +55,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
             preview_sources(run, allowed_sources())
     faults.raise_all(is_for_good)
     assert run
+    pipeline.warn_of_settings(run)
     save_settings(run)
     pipeline.stage_tasks(run, tasks)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)

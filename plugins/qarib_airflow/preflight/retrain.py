@@ -99,6 +99,7 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
     with faults.kept():
         tasks = pipeline.read_tasks(run.config, allowed_sources())
     faults.raise_all(is_for_good)
+    pipeline.warn_of_settings(run)
     save_settings(run)
     pipeline.stage_tasks(run, tasks)
     log.info("dataset_id %s extends %s, model_id %s", run.dataset_id, run.config.extends, run.model_id)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qarib_tasks.train.data.batches import Position, Prefetched
     from qarib_tasks.train.model.speed import Speed
 from qarib_tasks.train.reporting.history import log_interval, read_history, resumed
+from qarib_tasks.train.reporting.plateau import plateau
 from qarib_tasks.train.reporting.tensorboard import Events
 
 log = logging.getLogger(__name__)
@@ -155,6 +156,8 @@ class Journal:
 
     def evaluated(self, evaluation: dict[str, Any]) -> None:
         """Add an evaluation that was made after the current step."""
+        if warning := plateau(self._evaluation, evaluation, self.job.train):
+            log.warning("%s", warning)
         self._evaluation = evaluation
         self._evaluation_events.write(evaluation)
         self._progress("training")

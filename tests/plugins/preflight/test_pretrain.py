@@ -95,6 +95,15 @@ def test_labelled_tasks_are_checked_and_their_texts_kept(
     assert preflight(params, CONNECTION).model_id == run.model_id
 
 
+def test_settings_far_outside_what_worked_elsewhere_are_warned_of(
+    params: dict[str, Any], bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    preflight(params | {"bucket": bucket_name}, CONNECTION)
+    assert "worked elsewhere" not in caplog.text
+    preflight(params | {"bucket": bucket_name, "learning_rate": 1e-9}, CONNECTION)
+    assert "train.learning_rate 1e-09 is far below what worked elsewhere" in caplog.text
+
+
 def test_no_bucket_at_all(params: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="QARIB_BUCKET"):
         preflight(params, CONNECTION)

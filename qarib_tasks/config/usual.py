@@ -1,0 +1,76 @@
+"""Whether the settings of a training are far outside what worked elsewhere.
+
+docs/training.md has the table of the sources. A warning is no error: the published recipe has two.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from qarib_tasks.config.conversion import masked_positions
+from qarib_tasks.config.training import TrainConfig
+
+# Peak rates, divided by the square root of the batch size: BERT's 1e-4 at 256, DinkyTrain's 2e-3 at 4,096.
+LOWEST_RATE, HIGHEST_RATE = 1e-4 / 256**0.5, 2e-3 / 4096**0.5
+FAR = 4  # times below the lowest or above the highest rate
+LOWEST_WARMUP, HIGHEST_WARMUP = 0.001, 0.25  # of the steps; elsewhere 0.002 to 0.06
+LOWEST_MASKED, HIGHEST_MASKED = 0.1, 0.5  # of the wordpieces; elsewhere 0.15 to 0.4
+SEE = "see 'Is my loss normal?' in docs/training.md"
+
+
+class Masking(Protocol):
+    """A `ConvertConfig` has these settings, and a `TrainingJob`."""
+
+    @property
+    def max_seq_length(self) -> int: ...
+
+    @property
+    def masked_lm_prob(self) -> float: ...
+
+    @property
+    def max_predictions_per_seq(self) -> int: ...
+
+
+def unusual_settings(train: TrainConfig, masking: Masking) -> list[str]:
+    """Return a warning for each setting that is far outside what worked elsewhere.
+
+    A training that starts from trained weights may have a low rate and a short warm-up.
+    """
+    found = []
+    low, high = (rate * train.train_batch_size**0.5 for rate in (LOWEST_RATE, HIGHEST_RATE))
+    is_low = train.learning_rate < low / FAR and not train.start_from
+    if is_low or train.learning_rate > high * FAR:
+        found.append(
+            f"train.learning_rate {train.learning_rate:g} is far {'below' if is_low else 'above'} what "
+            f"worked elsewhere at a batch of {train.train_batch_size:,}: {low:.2g} to {high:.2g}; {SEE}"
+        )
+    warmup = train.num_warmup_steps / train.train_steps
+    is_short = warmup < LOWEST_WARMUP and not train.start_from
+    if is_short or warmup > HIGHEST_WARMUP:
+        found.append(
+            f"train.num_warmup_steps {train.num_warmup_steps:,} is {100 * warmup:.2g}% of the steps; "
+            f"elsewhere it is 0.2% to 6%; {SEE}"
+        )
+    length = masking.max_seq_length
+    positions = masked_positions(length, masking.masked_lm_prob, masking.max_predictions_per_seq)
+    if not LOWEST_MASKED <= positions / length <= HIGHEST_MASKED:
+        found.append(
+            f"{positions} of {length} wordpieces are masked, {100 * positions / length:.2g}% (by "
+            f"convert.masked_lm_prob and convert.max_predictions_per_seq); elsewhere it is 15% to 40%; {SEE}"
+        )
+    return found
+
+
+def void_next_sentence(train: TrainConfig, random_share: float | None) -> list[str]:
+    """Return a warning if the next-sentence task teaches nothing: nearly all examples have the same label.
+
+    Args:
+        random_share: of the examples whose second part is random; None if not known.
+    """
+    if not train.next_sentence or random_share is None or 0.1 <= random_share <= 0.9:
+        return []
+    return [
+        f"{100 * random_share:.1f}% of the training examples have a random second part, according to the "
+        "dataset's manifest: the next-sentence task teaches nothing. Set train.next_sentence to false to "
+        "turn it off"
+    ]
