@@ -21,7 +21,12 @@ class QaribError(Exception):
         where: file, file:line, shard, or setting where it was found.
         do: what the user can do about it.
         parts: the errors that this one lists, see `Faults`.
+
+    Attributes:
+        in_file: the settings that it names are in a file, also if the command has options for such settings.
     """
+
+    in_file = False
 
     def __init__(
         self, what: str, *, where: object = None, do: str | None = None, parts: Sequence[QaribError] = ()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from qarib_tasks.cli.failures import with_options
+from qarib_tasks.cli.labelled import texts_of_tasks
 from qarib_tasks.cli.options import options_of, setting_option
 from qarib_tasks.cli.sources import FILE, settings_of, source_options, standard_input
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
@@ -28,6 +29,12 @@ from qarib_tasks.storage.ownership import report_of
 @setting_option(CollectConfig, "deduplicate")
 @setting_option(CollectConfig, "near_duplicates")
 @setting_option(ConvertConfig, "random_seed")
+@click.option(
+    "--without-texts-of",
+    type=FILE,
+    help="YAML with labelled tasks: `tasks`, or the `evaluate` section of a run. Documents that contain one "
+    "of their test texts are left out.",
+)
 def collect_command(
     source: tuple[str, ...],
     output: Path,
@@ -37,6 +44,7 @@ def collect_command(
     deduplicate: bool,
     near_duplicates: float,
     random_seed: int,
+    without_texts_of: Path | None,
     **values: Any,
 ) -> None:
     """Read, clean and deduplicate sources into one text.
@@ -54,11 +62,14 @@ def collect_command(
         "near_duplicates": near_duplicates,
     }
     settings = settings_of(source, config, values)
+    without = texts_of_tasks(without_texts_of) if without_texts_of else None
     with standard_input(settings) as given:
         listed = list_sources(settings, standard_input=given)
         files = {each.name: some for each, some in listed.items() if some}
         settings = replace(settings, sources=tuple(each for each in settings.sources if each.name in files))
-        manifest = collect(settings, output, heldout=heldout, random_seed=random_seed, files=files)
+        manifest = collect(
+            settings, output, heldout=heldout, random_seed=random_seed, files=files, without=without
+        )
     figures = manifest.statistics
     click.echo(
         f"{figures['lines']:,} lines, {figures['documents']:,} documents; "

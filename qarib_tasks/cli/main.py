@@ -22,6 +22,7 @@ from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config.loading import load_yaml
 from qarib_tasks.corpus.patterns import check_name
+from qarib_tasks.errors import QaribError
 
 FILE = click.Path(path_type=Path)
 
@@ -110,7 +111,8 @@ def run_command(arguments: Sequence[str]) -> int:
         if isinstance(cause, KeyboardInterrupt | click.Abort):
             click.echo("qarib: interrupted", err=True)
             return INTERRUPTED
-        click.echo(f"qarib: error: {failure(cause, _options(arguments))}", err=True)
+        options = {} if isinstance(cause, QaribError) and cause.in_file else _options(arguments)
+        click.echo(f"qarib: error: {failure(cause, options)}", err=True)
         return 1
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.corpus import losses
@@ -33,7 +34,11 @@ from qarib_tasks.storage.ownership import (
 )
 from qarib_tasks.storage.working_folder import is_our_folder, make_folder, remove_folder, working_folder
 
+if TYPE_CHECKING:
+    from qarib_tasks.corpus.joining import GivenTexts
+
 log = logging.getLogger(__name__)
+WITHOUT = "without_texts"  # in a manifest's config: the digests of the texts that were left out
 
 
 def list_sources(
@@ -100,6 +105,7 @@ def collect(
     allowed: AllowedSources | None = None,
     files: Mapping[str, Sequence[SourceFile]] | None = None,
     earlier: Mapping[str, Sequence[Path]] | None = None,
+    without: GivenTexts | None = None,
     adopt: bool = False,
 ) -> Manifest:
     """Read, clean and deduplicate every source into `out` and `heldout`; a document's hash decides which.
@@ -115,7 +121,9 @@ def collect(
         files: the files of each source by its name, instead of all that it names now.
         earlier: texts that were collected earlier, by the name of their dataset: documents that repeat one of
             theirs exactly are dropped. The held-out part may then be empty.
-        adopt: see `ownership.owned`.
+        without: texts; documents that contain one are left out.
+        adopt: the folder is ours, see `ownership.owned`: a run's dataset, which stays as it is when only
+            `without` changes.
 
     Returns:
         the manifest, written last, beside `out`.
@@ -149,7 +157,10 @@ def collect(
     settings = text_settings(config) | {"heldout_share": share, "random_seed": random_seed}
     if earlier:
         settings["earlier"] = list(earlier)
-    if done := finished(place, config=settings, inputs=inputs):
+    if without:
+        settings[WITHOUT] = dict(without.digests)
+    counts = _without_given_texts if adopt else dict
+    if done := finished(place, config=settings, inputs=inputs, counts=counts):
         log.info("%s: already collected", out)
         remove_folder(working_folder_of(out))
         return done
@@ -170,7 +181,9 @@ def collect(
             do=losses.largest_to_do(lost, settings) or "Check the sources and the cleaning rules",
         )
     with Staged(place) as staged:
-        manifest = join(config, parts, folder, staged, out, heldout, random_seed, settings, inputs, texts)
+        manifest = join(
+            config, parts, folder, staged, out, heldout, random_seed, settings, inputs, texts, without
+        )
         staged.commit(manifest)
     remove_folder(folder)
     return manifest
@@ -237,6 +250,10 @@ def _without_own(
     if not kept:
         raise InputError("names only files that this command made", where=source.path, do="Name other files")
     return kept
+
+
+def _without_given_texts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != WITHOUT}
 
 
 def _cache(out: Path, cache: Path | None, files: Iterable[SourceFile]) -> Path:

@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from qarib_tasks.config.corpus import CollectConfig
-from qarib_tasks.corpus.deduplication import near_repeats, repeats, unpacked
+from qarib_tasks.corpus.deduplication import Bits, near_repeats, repeats, unpacked
 from qarib_tasks.corpus.documents import RECORD, DocumentWriter, Records, histogram
 from qarib_tasks.corpus.losses import losses, summary, warnings
 from qarib_tasks.corpus.report import report
@@ -37,6 +37,35 @@ EARLIER = f"{HIDDEN}earlier"  # a source's name never begins with a dot
 _SHARE_SEED = 0x7368617265  # "share": must choose independently of the held-out part
 
 
+class Search(Protocol):
+    """A search for given texts in documents."""
+
+    def find(self, path: Path, documents: int) -> Mapping[str, Bits]:
+        """Return, for each list of texts, a bit per document of a text file that contains one of them.
+
+        Args:
+            documents: the number of documents in the file.
+        """
+
+    def figures(self, documents: Mapping[str, int]) -> Mapping[str, Any]:
+        """Return statistics for a manifest.
+
+        Args:
+            documents: how many were left out because of each list of texts.
+        """
+
+
+class GivenTexts(Protocol):
+    """Lists of texts, each with a name, such as the test texts of labelled tasks."""
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """A digest of each list."""
+
+    def search(self, config: CollectConfig) -> Search:
+        """Return a search for the texts in documents that were cleaned with these settings."""
+
+
 def join(
     config: CollectConfig,
     parts: Mapping[str, Manifest],
@@ -48,6 +77,7 @@ def join(
     settings: Mapping[str, Any],
     inputs: list[FileRecord],
     earlier: Sequence[Path] = (),
+    without: GivenTexts | None = None,
 ) -> Manifest:
     """Write the collected sources to `out` and `heldout`, without repeats, and a page about them.
 
@@ -56,6 +86,7 @@ def join(
         staged: the files are written with it, and not yet put in place.
         settings, inputs: for the corpus's manifest.
         earlier: texts whose documents are dropped if they occur again.
+        without: texts; documents that contain one are left out.
 
     Returns:
         the corpus's manifest, not yet written.
@@ -69,6 +100,8 @@ def join(
     statistics: dict[str, dict[str, Any]] = {}
     targets = [path for path in (out, heldout) if path]
     lengths = Counter[str]()
+    search = without.search(config) if without else None
+    tested = Counter[str]()
     with ExitStack() as stack:
         files = [stack.enter_context(staged.path(path).open("wb")) for path in targets]
         advance = stack.enter_context(
@@ -79,22 +112,29 @@ def join(
         for source in config.sources:
             counts = Counter[str]()
             sizes = Counter[str](parts[source.name].statistics.get("dropped_bytes"))
+            found, number = _found(search, folder, parts[source.name]), 0
             with (folder / f"{source.name}.txt").open("rb") as text:
                 for records in _records(folder, source.name):
                     count, keys = len(records), records["key"]
                     is_exact, is_near = unpacked(exact, first, count), unpacked(near, first, count)
                     outside = ~chosen(keys, source.share, _SHARE_SEED)
-                    dropped = is_exact | is_near | outside
+                    is_tested = np.zeros(count, dtype=np.bool_)
+                    for name, bits in found.items():
+                        of_task = unpacked(bits, number, count) & ~outside
+                        tested[name] += int(of_task.sum())
+                        is_tested |= of_task
+                    dropped = is_exact | is_near | outside | is_tested
                     target = chosen(keys, config.heldout_share, random_seed).astype("u1") * HOLD_OUT
                     target = target if heldout else target * 0
                     target[dropped] = DROP
                     copy.records(text, records, target)
-                    first += count
+                    first, number = first + count, number + count
                     counts += _tally(records, target)
                     for name, some in (
-                        ("duplicates", is_exact & ~outside),
-                        ("near_duplicates", is_near & ~is_exact & ~outside),
+                        ("duplicates", is_exact & ~outside & ~is_tested),
+                        ("near_duplicates", is_near & ~is_exact & ~outside & ~is_tested),
                         ("outside_share", outside),
+                        *([("test_texts", is_tested)] if search else []),
                     ):
                         counts[name] += int(some.sum())
                         # Without line feeds, like the sizes of the cleaner.
@@ -110,12 +150,7 @@ def join(
         for values in statistics.values():
             totals.update({name: value for name, value in values.items() if isinstance(value, int)})
         if not totals["documents"] and not totals["heldout_documents"]:
-            if earlier and totals["duplicates"] and not totals["outside_share"]:
-                raise NothingNewError(
-                    f"all {totals['duplicates']:,} documents are already in the datasets that it extends",
-                    where=out,
-                )
-            raise InputError("no documents remain", where=out, do="Check the sources and their shares")
+            raise _nothing_left(totals, out, bool(earlier))
         if heldout and not totals["heldout_documents"] and not earlier:
             raise InputError(
                 f"none of {totals['documents']:,} documents is in the held-out part",
@@ -134,6 +169,8 @@ def join(
         both = sum((Counter(values[name]) for values in statistics.values()), Counter[str]())
         figures[name] = dict(sorted(both.items()))
     figures["sources"] = statistics
+    if search:
+        figures |= search.figures(tested)
     figures |= {
         "lost": [asdict(loss) for loss in losses(figures)],
         "summary": summary(figures),
@@ -152,6 +189,28 @@ def join(
         statistics=figures,
         sample=[line[:500] for line in sample if line][:SAMPLE_LINES],
     )
+
+
+def _nothing_left(totals: Counter[str], out: Path, extends: bool) -> InputError:
+    repeated, tested = totals["duplicates"], totals["test_texts"]
+    if extends and (repeated or tested) and not totals["outside_share"]:
+        also = f", or contain test texts of labelled tasks ({tested:,})" if tested else ""
+        return NothingNewError(
+            f"all {repeated + tested:,} documents are already in the datasets that it extends{also}",
+            where=out,
+        )
+    if tested:
+        return InputError(
+            f"no documents remain: {tested:,} contain test texts of labelled tasks",
+            where=out,
+            do="Set `document: line` if the sources have a text per line, or leave out the task",
+        )
+    return InputError("no documents remain", where=out, do="Check the sources and their shares")
+
+
+def _found(search: Search | None, folder: Path, part: Manifest) -> Mapping[str, Bits]:
+    """Search the documents of a collected source."""
+    return search.find(folder / f"{part.id}.txt", part.statistics["documents_read"]) if search else {}
 
 
 def _records(folder: Path, name: str) -> Iterator[Records]:

@@ -13,13 +13,17 @@ from qarib_tasks.config.corpus import CollectConfig
 
 MOST_LOST = 0.1  # of the bytes, to one rule, without a warning
 MOST_REPEATED = 0.4  # repeats are removed on purpose; more than this can be text that is read twice
+MOST_TESTED = 0.05  # test texts that so many documents contain may be common phrases
 REPEATS = ("duplicates", "near_duplicates")
+TESTED = "test_texts"
 # What the user selects with a share is no surprise.
-_DOCUMENT_RULES = (*REPEATS, "outside_share")
+_DOCUMENT_RULES = (*REPEATS, "outside_share", TESTED)
+_AT_MOST = {**dict.fromkeys(REPEATS, MOST_REPEATED), TESTED: MOST_TESTED}
 _HOW = {
     "duplicates": "dropped as duplicates",
     "near_duplicates": "dropped as near-duplicates",
     "outside_share": "outside the share",
+    TESTED: "left out because they contain test texts",
     "empty": "empty after cleaning",
     "unstable": "dropped because cleaning never stops changing them",
 }
@@ -36,7 +40,8 @@ class Loss:
     """What one rule dropped.
 
     Attributes:
-        rule: a cleaning rule, `empty`, `unstable`, `duplicates`, `near_duplicates` or `outside_share`.
+        rule: a cleaning rule, `empty`, `unstable`, `duplicates`, `near_duplicates`, `outside_share`, or
+            `test_texts`.
         number: of lines, sentences or documents; `unit` says which.
         total: the number of them before; None if it is unknown.
         share: of the text's bytes; None if it is unknown.
@@ -84,11 +89,26 @@ def summary(figures: Mapping[str, Any]) -> str:
     """Return one line on everything that was dropped, skipped or replaced; empty if nothing was."""
     parts = [str(loss) for loss in losses(figures)]
     parts += [f"{number:,} {what}" for name, what in _FIGURES.items() if (number := figures.get(name))]
-    return "; ".join(parts)
+    return "; ".join([*parts, *_of_tasks(figures)])
+
+
+def _of_tasks(figures: Mapping[str, Any]) -> list[str]:
+    """Return a phrase on the test texts of each labelled task."""
+    tasks: Mapping[str, Mapping[str, Any]] = figures.get("tasks") or {}
+    return [
+        f"task {name}: {task['documents']:,} documents with test texts"
+        + (
+            f" ({task['short']:,} of {task['texts']:,} test texts are too short to be searched for inside "
+            "longer documents)"
+            if task["short"]
+            else ""
+        )
+        for name, task in tasks.items()
+    ]
 
 
 def warnings(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """Return a warning with what to set for each rule that lost more than a tenth of a source's bytes.
+    """Return a warning with what to set for each rule that lost too much of a source's bytes: a tenth or so.
 
     Args:
         figures: the statistics of a corpus.
@@ -100,7 +120,7 @@ def warnings(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
     sources: Mapping[str, Mapping[str, Any]] = figures.get("sources") or {}
     result = []
     for loss in losses(figures):
-        at_most = MOST_REPEATED if loss.rule in REPEATS else MOST_LOST
+        at_most = _AT_MOST.get(loss.rule, MOST_LOST)
         large = {
             name: each.share
             for name, source in sources.items()
@@ -129,7 +149,19 @@ def largest_to_do(parts: Iterable[Mapping[str, Any]], settings: Mapping[str, Any
 def lines(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Return the summary, if anything was lost, and the warnings, each as a line."""
     told = summary(figures)
-    return [*([told] if told else []), *(f"warning: {line}" for line in warnings(figures, settings))]
+    found = [*warnings(figures, settings), *contaminations(figures)]
+    return [*([told] if told else []), *(f"warning: {line}" for line in found)]
+
+
+def contaminations(figures: Mapping[str, Any]) -> list[str]:
+    """Return a warning for each labelled task whose test texts stayed in the text."""
+    counted: Mapping[str, Mapping[str, Any]] = figures.get("contamination") or {}
+    return [
+        f"{task['documents']:,} documents contain test texts of the task {task['task']}, because the corpus "
+        "was collected without leaving them out"
+        for task in counted.values()
+        if task["documents"]
+    ]
 
 
 def percent(share: float) -> str:
@@ -156,6 +188,11 @@ def _to_do(loss: Loss, settings: Mapping[str, Any]) -> str:
         return "Check that no text is in the sources twice, or set `deduplicate: false`"
     if loss.rule == "near_duplicates":
         return f"Raise {now('near_duplicates')}"
+    if loss.rule == TESTED:
+        return (
+            "Check in the report which test texts they contain: if a text is a common phrase, remove it from "
+            "the task, and if a document has many texts, set `document: line`"
+        )
     if loss.rule == "unstable":
         return "Remove a rule that changes these lines again and again from `cleaning`"
     return "Check the text, or remove the rules that leave nothing of it from `cleaning`"

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from qarib_tasks.corpus.losses import losses, percent, summary, warnings
+from qarib_tasks.corpus.losses import TESTED, losses, percent, summary, warnings
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -43,9 +43,10 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         settings: the configuration in the corpus's manifest.
     """
     sources: Mapping[str, Mapping[str, Any]] = figures["sources"]
+    columns = _COLUMNS | ({TESTED: "contain test texts"} if "tasks" in figures else {})
     rows = [
         [label, *(_number(source.get(key, 0)) for source in sources.values()), _number(figures.get(key, 0))]
-        for key, label in _COLUMNS.items()
+        for key, label in columns.items()
     ]
     changed = [[name, _number(count)] for name, count in figures["changed"].items() if count]
     lost = [
@@ -64,6 +65,7 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         _table(["", *sources, "all"], rows),
         *_files("Undecodable bytes", "bytes replaced", sources, "undecodable"),
         *_files("Files left out", "reason", sources, "left_out"),
+        *_tested(figures),
         "<h2>Documents by source</h2>",
         _bars({name: source.get("documents", 0) for name, source in sources.items()}),
         "<h2>Words per line, before deduplication</h2>",
@@ -92,6 +94,24 @@ def _files(title: str, what: str, sources: Mapping[str, Mapping[str, Any]], key:
         [where, str(value)] for source in sources.values() for where, value in source.get(key, {}).items()
     ]
     return [f"<h2>{title}</h2>", _table(["file", what], rows)] if rows else []
+
+
+def _tested(figures: Mapping[str, Any]) -> list[str]:
+    """Return tables of the documents that were left out because they contain test texts."""
+    if "tasks" not in figures:
+        return []
+    rows = [
+        [name, *(_number(task[key]) for key in ("documents", "texts", "short"))]
+        for name, task in figures["tasks"].items()
+    ]
+    found = [[task, text, document, _number(count)] for task, text, document, count in figures["tested"]]
+    return [
+        "<h2>Test texts of labelled tasks</h2>",
+        "<p>Documents that contain a test text, or nearly so, were left out, of the held-out part too. A "
+        "short test text is searched for only as a complete document.",
+        _table(["task", "documents left out", "test texts", "short ones"], rows),
+        _table(["task", "test text", "one document", "documents"], found, text=True) if found else "",
+    ]
 
 
 def _number(value: Any) -> str:
