@@ -31,6 +31,7 @@ from qarib_tasks.labelled.staged import is_task_file, write_task
 from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.layout import FETCHED, DatasetLayout
 from qarib_tasks.machines.backend import Work
+from qarib_tasks.runs import contamination
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
 from qarib_tasks.runs.prepare import vocab_file_of
 from qarib_tasks.runs.run import Run, ledger_of, write_settings
@@ -72,9 +73,18 @@ def collect_source(run: Run, name: str, allowed: AllowedSources | None = None) -
 
 
 def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
-    """Sources → `data.txt`, `heldout/data.txt` and a page about them."""
+    """Sources → `data.txt`, `heldout/data.txt` and a page about them.
+
+    Documents that contain test texts of the run's tasks are left out; in a text that exists, they are
+    counted.
+    """
+    texts = contamination.task_texts(run) if run.config.evaluate.tasks else None
     if run.first_step != "collect":
-        return Manifest.complete(manifest_of(run.dataset.data))
+        manifest = Manifest.complete(manifest_of(run.dataset.data))
+        if texts:
+            contamination.count(run, texts)
+            _log_lines(_notes(run))
+        return manifest
     manifest = collect_step.collect(
         run.config.collect,
         run.dataset.data,
@@ -84,11 +94,18 @@ def collect(run: Run, allowed: AllowedSources | None = None) -> Manifest:
         allowed=allowed,
         files=by_source(read_plan(run.dataset.sources)),
         earlier={e.dataset_id: _texts(e) for e in run.earlier},
+        without=texts,
         adopt=True,
     )
-    for line in losses_of(run):
-        log.log(logging.WARNING if line.startswith("warning") else logging.INFO, "%s", line)
+    if texts:
+        contamination.count(run, texts)
+    _log_lines(losses_of(run))
     return manifest
+
+
+def _log_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        log.log(logging.WARNING if line.startswith("warning") else logging.INFO, "%s", line)
 
 
 def losses_of(run: Run) -> list[str]:
@@ -97,7 +114,14 @@ def losses_of(run: Run) -> list[str]:
     if not path.is_file():
         return []
     manifest = Manifest.read(path)
-    return losses.lines(manifest.statistics, manifest.config)
+    return [*losses.lines(manifest.statistics, manifest.config), *_notes(run)]
+
+
+def _notes(run: Run) -> list[str]:
+    """Return warnings of test texts in the text that the model is trained on."""
+    if not run.config.evaluate.tasks:
+        return []
+    return [f"warning: {line}" for line in contamination.notes(run, contamination.task_texts(run))]
 
 
 def _texts(run: Run) -> list[Path]:

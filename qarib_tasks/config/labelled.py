@@ -162,8 +162,11 @@ class LabelledSource(SourceConfig):
 class StagedTask:
     """A task that was read and checked, as the training process gets it: `tasks/<name>.jsonl`.
 
-    `sha256` is the file's checksum.
+    `sha256` is the file's checksum. `left_out` is the number of documents that contain a test text and were
+    left out of the training text, `contaminated` that of those which are in it; None: not known.
     """
 
     name: str
     sha256: str
+    left_out: int = 0
+    contaminated: int | None = None

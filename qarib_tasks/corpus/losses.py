@@ -149,19 +149,7 @@ def largest_to_do(parts: Iterable[Mapping[str, Any]], settings: Mapping[str, Any
 def lines(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Return the summary, if anything was lost, and the warnings, each as a line."""
     told = summary(figures)
-    found = [*warnings(figures, settings), *contaminations(figures)]
-    return [*([told] if told else []), *(f"warning: {line}" for line in found)]
-
-
-def contaminations(figures: Mapping[str, Any]) -> list[str]:
-    """Return a warning for each labelled task whose test texts stayed in the text."""
-    counted: Mapping[str, Mapping[str, Any]] = figures.get("contamination") or {}
-    return [
-        f"{task['documents']:,} documents contain test texts of the task {task['task']}, because the corpus "
-        "was collected without leaving them out"
-        for task in counted.values()
-        if task["documents"]
-    ]
+    return [*([told] if told else []), *(f"warning: {line}" for line in warnings(figures, settings))]
 
 
 def percent(share: float) -> str:

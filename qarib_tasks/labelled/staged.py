@@ -73,10 +73,10 @@ def read_staged(staged: StagedTask, path: Path) -> LabelledTask:
         InputError: there is no such file.
         CorruptError: its checksum is not that of the task, or it is not such a file.
     """
-    found = staged_task(staged.name, path)
-    if found != staged:
+    found = staged_task(staged.name, path).sha256
+    if found != staged.sha256:
         raise CorruptError(
-            f"the SHA-256 is {found.sha256}, expected {staged.sha256}", where=path, do="Start a new run"
+            f"the SHA-256 is {found}, expected {staged.sha256}", where=path, do="Start a new run"
         )
     try:
         with path.open(encoding="utf-8", newline="\n") as file:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
-from qarib_tasks.config.labelled import FREE_TASKS
+from qarib_tasks.config.labelled import FREE_TASKS, StagedTask
 from qarib_tasks.config.training import TrainedOn, TrainingJob
 from qarib_tasks.labelled.staged import is_task_file, staged_task
 from qarib_tasks.layout import CACHE
+from qarib_tasks.runs import contamination
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest
 
@@ -51,8 +53,21 @@ def training_job(run: Run) -> TrainingJob:
         model=run.config.model,
         train=run.config.train,
         evaluate=run.config.evaluate,
-        tasks=tuple(staged_task(name, model.task(name)) for name in _task_names(run)),
+        tasks=_tasks(run),
     )
+
+
+def _tasks(run: Run) -> tuple[StagedTask, ...]:
+    """Return the run's tasks, with what is known of test texts in the training text."""
+    digests = contamination.task_texts(run).digests
+    tasks = []
+    for name in _task_names(run):
+        task = staged_task(name, run.model.task(name))
+        if name in digests:
+            left_out, contaminated = contamination.found(run, digests[name])
+            task = replace(task, left_out=left_out, contaminated=contaminated)
+        tasks.append(task)
+    return tuple(tasks)
 
 
 def datasets_of(run: Run) -> list[Manifest]:

@@ -62,7 +62,7 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "changed": _counts(figures.get("changed")),
         "lost": _lost(figures),
         "summary": figures.get("summary") or "",
-        "warnings": list(figures.get("warnings") or ()),
+        "warnings": [*(figures.get("warnings") or ()), *_contamination(figures)],
         "line_words": ordered(figures.get("line_words") or {}),
         "document_lines": ordered(figures.get("document_lines") or {}),
         "samples": {
@@ -70,6 +70,17 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
             for name, source in sources.items()
         },
     }
+
+
+def _contamination(figures: Mapping[str, Any]) -> list[str]:
+    """Warnings of test texts that stayed: of tasks that were given after the text was collected."""
+    counted: Mapping[str, Mapping[str, Any]] = figures.get("contamination") or {}
+    return [
+        f"{task['documents']:,} documents contain test texts of the task {task['task']}, which was given "
+        "after the text was collected"
+        for task in counted.values()
+        if task.get("documents")
+    ]
 
 
 def _vocabulary(manifest: Mapping[str, Any]) -> dict[str, Any]:

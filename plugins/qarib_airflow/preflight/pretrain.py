@@ -16,7 +16,9 @@ from qarib_airflow.preflight.sources import preview_sources
 from qarib_tasks import pipeline
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.errors import ConfigError, Faults
+from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.labelled.task import LabelledTask
+from qarib_tasks.runs import contamination
 from qarib_tasks.runs.prepare import prepare, prepare_training
 from qarib_tasks.runs.run import FirstStep, Run, save_settings
 
@@ -58,6 +60,8 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     pipeline.warn_of_settings(run)
     save_settings(run)
     pipeline.stage_tasks(run, tasks)
+    for line in contamination.notes(run, TaskTexts.of(tasks)):
+        log.warning("%s", line)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)
     return run
 

@@ -22,8 +22,10 @@ from qarib_tasks import pipeline
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import merged
 from qarib_tasks.errors import ConfigError, Faults, NothingNewError
+from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining
+from qarib_tasks.runs import contamination
 from qarib_tasks.runs.completion import require_published
 from qarib_tasks.runs.run import Run, save_settings
 
@@ -102,5 +104,7 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
     pipeline.warn_of_settings(run)
     save_settings(run)
     pipeline.stage_tasks(run, tasks)
+    for line in contamination.notes(run, TaskTexts.of(tasks)):
+        log.warning("%s", line)
     log.info("dataset_id %s extends %s, model_id %s", run.dataset_id, run.config.extends, run.model_id)
     return run

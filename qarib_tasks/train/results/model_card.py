@@ -128,7 +128,21 @@ same regression on n-grams of characters.{of_corpus}
 
 | task | metric | model | 95% interval | TF-IDF | most frequent label | training texts | test texts |
 |---|---|---|---|---|---|---|---|
-{rows}"""
+{rows}{_test_texts(results)}"""
+
+
+def _test_texts(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is known of test texts in the training text."""
+    lines = [
+        f"- `{task['name']}`: {task['contaminated_documents']:,} documents of the training text contain test "
+        "texts. The score may be too high.\n"
+        if task["contaminated_documents"]
+        else f"- `{task['name']}`: no document of the training text contains a test text "
+        f"({task['left_out_documents']:,} were left out).\n"
+        for task in results
+        if "contaminated_documents" in task
+    ]
+    return "\n" + "".join(lines) if lines else ""
 
 
 def _table(rows: Mapping[str, Any]) -> str:

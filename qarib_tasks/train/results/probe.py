@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qarib_tasks.config.labelled import StagedTask
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.labelled.baselines import Baselines, baselines
 from qarib_tasks.labelled.regression import FOLDS, fit_and_predict
@@ -91,7 +92,8 @@ class Probe:
             tfidf, tfidf_low, tfidf_high: the same of the baselines; train_texts, test_texts: the numbers of
             texts that were used; all_train_texts, all_test_texts: those of the task; labels; unless there are
             more than 50 labels, confusion: the number of test texts by label and predicted label; sha256 of
-            the task's file.
+            the task's file; and, if they are known, left_out_documents and contaminated_documents: the
+            numbers of documents with test texts that were left out of the training text, and that are in it.
         """
         texts = list(dict.fromkeys(t for task in self.tasks for t in (*task.train.texts, *task.test.texts)))
         vectors = self.encoded.vectors(self.steps, texts)
@@ -124,9 +126,16 @@ class Probe:
                         else {}
                     ),
                     "sha256": self.job.tasks[number].sha256,
+                    **_contamination(self.job.tasks[number]),
                 }
             )
         return results
+
+
+def _contamination(task: StagedTask) -> dict[str, int]:
+    if task.contaminated is None:
+        return {}
+    return {"left_out_documents": task.left_out, "contaminated_documents": task.contaminated}
 
 
 def was_probed(job: TrainingJob, evaluation: Mapping[str, Any]) -> bool:
@@ -142,8 +151,14 @@ def task_line(result: Mapping[str, Any]) -> str:
         f"task {result['name']}: {METRICS[result['metric']]} {result['value']:.4f} "
         f"(95% interval {result['low']:.4f} to {result['high']:.4f}), TF-IDF {result['tfidf']:.4f}, "
         f"most frequent label {result['most_frequent']:.4f}; {used_texts(result, 'train')} training texts, "
-        f"{used_texts(result, 'test')} test texts"
+        f"{used_texts(result, 'test')} test texts{contaminated(result)}"
     )
+
+
+def contaminated(result: Mapping[str, Any]) -> str:
+    """Return what must be said of a score if the model was trained on test texts; else nothing."""
+    documents = result.get("contaminated_documents")
+    return f"; {documents:,} documents of the training text contain test texts" if documents else ""
 
 
 def used_texts(result: Mapping[str, Any], part: str) -> str:
