@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,11 @@ def test_losses_and_their_warnings(run: MadeUpRun, bucket: FolderBucket, tmp_pat
     (warning,) = corpus["warnings"]
     assert "Raise `maximum_characters`" in warning
     assert data_sizes(run.record, files(run, bucket))["warnings"] == [warning]
+    counted = {"a": {"task": "mood", "documents": 1234}, "b": {"task": "topic", "documents": 0}}
+    statistics = {**manifest.statistics, "contamination": counted}
+    replace(manifest, statistics=statistics).write(manifest_of(run.dataset.data))
+    (_, stayed) = corpus_view(run.record, files(run, bucket))["corpus"]["warnings"]
+    assert stayed.startswith("1,234 documents contain test texts of the task mood")
 
 
 def test_files_left_out_and_undecodable_bytes(run: MadeUpRun, bucket: FolderBucket, tmp_path: Path) -> None:

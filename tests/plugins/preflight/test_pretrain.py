@@ -21,6 +21,7 @@ from qarib_airflow.preflight.pretrain import preflight
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
 from qarib_tasks.runs.run import run_of_shard
 from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 
 CONNECTION = "google_cloud_default"
 
@@ -92,7 +93,11 @@ def test_labelled_tasks_are_checked_and_their_texts_kept(
     assert "40 of 100 records (40.0%) have no text in field 'text'" in caplog.text
     assert "task good: 2 labels" in caplog.text
     assert run.model.task("good").is_file()
+    assert "may be in the text" not in caplog.text
     assert preflight(params, CONNECTION).model_id == run.model_id
+    Manifest(kind="corpus", id="data").write(manifest_of(run.dataset.data))
+    preflight(params | {"tasks": [good]}, CONNECTION)
+    assert f"test texts of the task good may be in the text of {run.dataset_id}" in caplog.text
 
 
 def test_settings_far_outside_what_worked_elsewhere_are_warned_of(

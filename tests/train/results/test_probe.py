@@ -47,6 +47,9 @@ SHORT, LONG = words_task("short", train=60, test=40, seed=4), words_task("long")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
     """A training that ran to its end, with two tasks; the tests copy it before they change anything."""
     job = with_tasks(make_job(tmp_path_factory.mktemp("probe"), train_steps=4), LONG, SHORT)
+    clean, contaminated = job.tasks
+    tasks = replace(clean, left_out=7, contaminated=0), replace(contaminated, left_out=1, contaminated=3)
+    job = replace(job, tasks=tasks)
     train(job)
     export(job)
     return job
@@ -104,6 +107,28 @@ def test_progress_events_and_model_card_have_the_results(trained: TrainingJob) -
     card = output.layout.model_card.read_text(encoding="utf-8")
     assert f"| long | macro-F1 | {values['value']:.4f} | {values['low']:.4f} to " in card
     assert f"| {values['tfidf']:.4f} | {values['most_frequent']:.4f} | 300 | 200 |\n" in card
+
+
+def test_test_texts_in_the_training_text_are_told(
+    copy: TrainingJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    long, short = result(copy)["tasks"]
+    assert (long["left_out_documents"], long["contaminated_documents"]) == (7, 0)
+    assert (short["left_out_documents"], short["contaminated_documents"]) == (1, 3)
+    card = Output(copy).layout.model_card.read_text(encoding="utf-8")
+    assert card.endswith(
+        "|\n\n- `long`: no document of the training text contains a test text (7 were left out).\n"
+        "- `short`: 3 documents of the training text contain test texts. The score may be too high.\n"
+    )
+    evaluation(copy).unlink()
+    with caplog.at_level("INFO"):
+        evaluate(copy)
+    told = [line for line in caplog.messages if "documents of the training text" in line]
+    assert [line.partition(": task ")[2][:5] for line in told] == ["short"]
+    assert told[0].endswith(" test texts; 3 documents of the training text contain test texts")
+    unknown = replace(copy, tasks=tuple(replace(task, contaminated=None) for task in copy.tasks))
+    evaluation(copy).unlink()
+    assert "contaminated_documents" not in evaluate(unknown)["tasks"][0]
 
 
 def test_a_job_without_tasks_has_no_results(tmp_path: Path) -> None:
