@@ -5,7 +5,7 @@
 CORPUS is a file with a text per line, which may be compressed; without it, synthetic tweets are made
 (benchmarks/make_tweets.py). TASKS.yaml has labelled tasks, see `qarib collect --without-texts-of`; without
 it, the test texts are synthetic tweets too. The seeds are test texts, in turn verbatim, with other
-punctuation, with an @name in front, and with an address behind. Times are of the processor.
+punctuation, with an @name before it, and with an address after it. Times are of the processor.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from qarib_tasks.labelled.decontamination import TaskTexts
 WAYS = {
     "verbatim": lambda text: text,
     "other punctuation": lambda text: " ، ".join(text.split()) + " !!",
-    "a name in front": lambda text: f"@fulan {text}",
-    "an address behind": lambda text: f"{text} https://t.co/Ab1Cd",
+    "a name before it": lambda text: f"@fulan {text}",
+    "an address after it": lambda text: f"{text} https://t.co/Ab1Cd",
 }
 MEASURED = 200_000  # documents
 

@@ -68,7 +68,7 @@ class Letters:
 
     Args:
         text: documents, with SEPARATOR between them.
-        before: the last letters of the part of the first document that comes before the text.
+        before: the last letters of the first document that are not in the text, if it is only a part.
 
     Attributes:
         codes: uint32 [letters]. SEPARATOR stands between documents.
