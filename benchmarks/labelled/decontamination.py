@@ -1,6 +1,6 @@
 """Seed a corpus with test texts, count what is left out, and measure the search.
 
-    python benchmarks/decontamination.py [CORPUS] [--tasks TASKS.yaml] [--seeds 50] [--others 5000]
+    python benchmarks/labelled/decontamination.py [CORPUS] [--tasks TASKS.yaml] [--seeds 50] [--others 5000]
 
 CORPUS is a file with a text per line, which may be compressed; without it, synthetic tweets are made
 (benchmarks/make_tweets.py). TASKS.yaml has labelled tasks, see `qarib collect --without-texts-of`; without
@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from make_tweets import Tweets
