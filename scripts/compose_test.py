@@ -24,7 +24,8 @@ from typing import Any
 
 import httpx
 from airflow_api import AirflowApi, StackError
-from local_stack import REPOSITORY, TINY_MODEL, free_ports
+from local_stack import REPOSITORY, TINY_MODEL
+from ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
 IMAGE = "qarib:compose-test"

@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from airflow_api import START_SECONDS, AirflowApi, StackError
+from ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -310,21 +310,6 @@ class LocalStack(AirflowApi):
         for name, process in self._processes.items():
             if process.poll() is not None:
                 raise StackError(f"{name} ended with status {process.returncode}, see {self.logs / name}.log")
-
-
-def free_ports(number: int, wanted: int | None = None) -> list[int]:
-    """Return different free ports; the first one is `wanted` if that is free."""
-    with ExitStack() as open_until_all_are_chosen:
-        ports = []
-        for port in [wanted or 0] + [0] * (number - 1):
-            listener = open_until_all_are_chosen.enter_context(socket.socket())
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                listener.bind(("127.0.0.1", 0))
-            ports.append(listener.getsockname()[1])
-        return ports
 
 
 def marked(marker: str) -> list[int]:

@@ -17,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from local_stack import START_SECONDS, LocalStack, StackError, descendants, free_ports
+from local_stack import START_SECONDS, LocalStack, StackError, descendants
+from ports import free_ports
 
 ACCOUNT = "postgres"
 

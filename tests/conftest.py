@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,11 +34,11 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def emulator_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running Cloud Storage emulator; a folder made in its `buckets` is a bucket."""
+    from ports import free_ports
+
     from qarib_tasks.emulators import gcs
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     process = gcs.start(tmp_path_factory.mktemp("emulator") / "buckets", port)
     yield f"http://127.0.0.1:{port}"
     process.kill()

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from ports import free_ports
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict
@@ -146,8 +147,7 @@ def test_a_redirect_to_a_host_that_is_not_allowed_is_not_followed(server: str, t
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     emulator = gcs.start(tmp_path / "bucket", port)
     try:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")

@@ -1,11 +1,10 @@
-"""The demo's parts that need no Airflow: ports, the guard, and what is printed."""
+"""The demo's parts that need no Airflow: the guard, and what is printed."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,20 +12,9 @@ from pathlib import Path
 import demo
 import pytest
 import sqlalchemy
-from local_stack import MARKER, LocalStack, StackError, end_marked, free_ports, marked
+from local_stack import MARKER, LocalStack, StackError, end_marked, marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def test_a_port_that_is_taken_is_not_chosen() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        ports = free_ports(4, port)
-    assert port not in ports
-    assert len(set(ports)) == 4
-    assert free_ports(2, ports[0])[0] == ports[0]
 
 
 def test_marked_processes_end_whatever_they_do() -> None:

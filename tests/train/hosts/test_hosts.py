@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ports import free_ports
 
 from qarib_tasks.config.loading import dump_yaml
 from qarib_tasks.config.training import TrainingJob
@@ -32,8 +32,8 @@ class Slice:
     """The machines of a slice, each with a process that trains."""
 
     def __init__(self, config: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            coordinator = f"127.0.0.1:{server.getsockname()[1] - 1}"
+        # JAX's port; the workers' own messages use the next one.
+        coordinator = f"127.0.0.1:{free_ports(2)[0]}"
         self.logs = [config.with_name(f"worker-{host}.log") for host in range(HOSTS)]
         self.processes = []
         for host, log in enumerate(self.logs):

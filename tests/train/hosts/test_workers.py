@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from ports import free_ports
 
 from qarib_tasks.errors import ConfigError, CorruptError, LostWorkerError, StoppedError
 from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
@@ -26,8 +27,7 @@ Told = list[tuple[int, str]]
 @pytest.fixture
 def coordinator() -> str:
     """An address of which the port behind is free."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1] - 1}"
+    return f"127.0.0.1:{free_ports(2)[0]}"
 
 
 def together(
