@@ -39,7 +39,7 @@ TWO = TINY | {"sources": [{"name": name, "path": str(SAMPLE / f"{name}.txt")} fo
 
 @pytest.fixture
 def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
+    with LocalStack(tmp_path_factory.mktemp("stack"), environment={"QARIB_RETRY_SECONDS": "1"}) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
 
