@@ -36,6 +36,7 @@ def bench(
     bench.emulator.state.environment |= {
         "PYTHONPATH": str(ROOT),
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),  # the second slice need not compile again
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # its many small functions too
     }
     with bench.emulator:
         yield bench

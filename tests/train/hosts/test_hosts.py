@@ -44,6 +44,7 @@ class Slice:
                 "JAX_PLATFORMS": "cpu",
                 # What was compiled once is not compiled again after a restart.
                 "JAX_COMPILATION_CACHE_DIR": str(config.with_name("compiled")),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # its many small functions too
             }
             with log.open("w") as file:
                 self.processes.append(
