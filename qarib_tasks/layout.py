@@ -22,9 +22,7 @@ PROMOTED = f"{MODELS}/promoted.json"
 CACHE = "cache"
 FETCHED = f"{CACHE}/sources"
 VOCABULARIES = f"{CACHE}/vocab"
-# Below the prefix only: what a TPU is started with.
-LAUNCH = "launch"
-
+LAUNCH = "launch"  # Below the prefix only: what a TPU is started with.
 # In the folder of a dataset or a model.
 MANIFEST = "manifest.json"
 SETTINGS = "config.yaml"
@@ -34,10 +32,8 @@ SHARDS = "shards/"
 TFRECORD = ".tfrecord"
 TENSORBOARD = "tensorboard"
 EXPORT = "export"
-TASKS = "tasks"
 # Unless a run chooses others.
 PRETRAINING_DATA, BERT_MODEL, BERT_EVALS = "pretraining_data/", "bert_model/", "bert_evals/"
-
 # Beside a vocabulary, and in an exported model.
 VOCAB = "vocab.txt"
 TOKENIZER = "tokenizer.json"
@@ -46,22 +42,15 @@ BERT_CONFIG = "bert_config.json"
 HUGGING_FACE_CONFIG = "config.json"
 HUGGING_FACE_WEIGHTS = "model.safetensors"
 MODEL_CARD = "README.md"
-
-# Beside a corpus.
-REPORT = "report.html"
-
-# Weights that a training starts from, in a cache and in the launch folder.
-START_FROM = "start_from"
-
+REPORT = "report.html"  # Beside a corpus.
+START_FROM = "start_from"  # In a cache and in the launch folder: weights that a training starts from.
 # In the folder of a TPU job: its memory and, in a folder per TPU, what its workers write and read.
 MEMORY = "memory.json"
 WORKER = "worker-"
 STOP = "stop"
-
 # The id of a dataset or a model, as a regular expression: the preset and a hash.
 ID = "[a-z0-9_]+-[0-9a-f]{10}"
 MAX_NAME = 63
-
 _SHARD = "shard_"
 _SHARD_FILE = re.compile(rf"{_SHARD}\d{{4}}")
 _INDEX, _STATE = ".json", ".safetensors"
@@ -321,18 +310,30 @@ class ModelLayout:
         return self.bert_evals / f"evaluation-{step}.json"
 
     @property
+    def probe_predictions(self) -> Path:
+        """The labels that the probe of the newest evaluation predicts for the test texts of tasks."""
+        return self.bert_evals / "probe_predictions.json"
+
+    @property
     def eval_results(self) -> Path:
         """The newest evaluation as google-research/bert writes it."""
         return self.bert_evals / "eval_results.txt"
 
-    @property
-    def tasks(self) -> Path:
-        """The folder of the labelled tasks."""
-        return self.root / TASKS
-
     def task(self, name: str) -> Path:
         """The file with the texts and labels of a task."""
-        return self.tasks / f"{name}.jsonl"
+        return self.root / "tasks" / f"{name}.jsonl"
+
+    @property
+    def finetuning_table(self) -> Path:
+        """The results of all fine-tunings on labelled tasks."""
+        return self.bert_evals / "tasks.json"
+
+    def finetuning(self, task: str) -> Path:
+        """The folder of a task's fine-tunings."""
+        return self.bert_evals / "finetuning" / task
+
+    def finetuning_result(self, task: str, seed: int) -> Path:
+        return self.finetuning(task) / f"{seed}.json"
 
     @property
     def export(self) -> Path:
@@ -385,8 +386,7 @@ def checkpoint_files(name: str) -> tuple[str, str]:
 
 def evaluation_step(file: str) -> int | None:
     """The step of the evaluation with this file name; None for another file."""
-    match = _EVALUATION.fullmatch(file)
-    return int(match[1]) if match else None
+    return int(match[1]) if (match := _EVALUATION.fullmatch(file)) else None
 
 
 def label_value(text: str) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[np.float64]]
     Integers = np.ndarray[Any, np.dtype[np.int64]]
 
+METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "f1_pn": "F1 of positive and negative"}
+MOST_LABELS = 50  # of a task whose confusion matrix is kept and shown
 RESAMPLES = 2000
 SEED = 34
 INTERVAL = 0.95

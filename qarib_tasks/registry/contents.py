@@ -47,6 +47,7 @@ from qarib_tasks.storage.recognition import (
     is_manifest,
     is_ours,
     is_plan,
+    is_probe_predictions,
     is_process_record,
     is_progress,
     is_run_config,
@@ -65,6 +66,7 @@ _NAMES: Mapping[str, Recognizer] = {
     PROGRESS: is_progress,
     _MODEL.history.name: is_history,
     _MODEL.eval_results.name: is_evaluation_text,
+    _MODEL.probe_predictions.name: is_probe_predictions,
     _MODEL.lock.name: is_empty,
     BERT_CONFIG: json_with("vocab_size"),
     TOKENIZER: json_with("model", "normalizer", begins=b'{\n  "version":'),
@@ -119,7 +121,7 @@ def _is_name_of_ours(name: str) -> bool:
     if folder.endswith(TENSORBOARD):
         return file.startswith(_EVENTS)
     return (
-        file in (_MODEL.history.name, _MODEL.eval_results.name)
+        file in (_MODEL.history.name, _MODEL.eval_results.name, _MODEL.probe_predictions.name)
         or _of_model(file) is not None
         or checkpoint_of_state(file) is not None
     )

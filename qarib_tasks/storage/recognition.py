@@ -58,6 +58,7 @@ is_training_job = yaml_with("training_data", "vocab_file", "output")
 is_run_config = yaml_with("collect", "vocab", "convert")
 is_progress = json_with("state", "step", "train_steps", "updated_at", begins=b'{\n "state":')
 is_checkpoint_index = json_with("step", "position", "model", "state", "format", begins=b'{\n "figures":')
+is_probe_predictions = json_with("step", "tasks", begins=b'{"step": ')
 is_evaluation = json_with("step", "masked_lm_loss", "masked_lm_accuracy", "perplexity", begins=b'{\n "step":')
 
 
@@ -212,6 +213,7 @@ def _of_model(layout: ModelLayout, path: Path) -> Recognizer | None:
         layout.progress: is_progress,
         layout.history: is_history,
         layout.eval_results: is_evaluation_text,
+        layout.probe_predictions: is_probe_predictions,
     }
     if recognizer := fixed.get(path):
         return recognizer

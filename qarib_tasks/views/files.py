@@ -6,21 +6,24 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from qarib_tasks.errors import StorageError
+from qarib_tasks.errors import InputError, QaribError, StorageError
 from qarib_tasks.layout import DatasetLayout
 from qarib_tasks.storage.manifest import manifest_names
 
+T = TypeVar("T")
 # The bucket's listings and files, and failures too, are cached for this many seconds. For STALE seconds more,
 # a request gets the cached value at once while a new one is read.
 FRESH = 4.0
 STALE = 60.0
 SETTLED = 3600.0
+TAKEN = 600.0  # what was taken from a large file, also a fault of it
 PARALLEL_READS = 8
 # The largest object or file that is read for a view.
 MAX_BYTES = 64 << 20
@@ -186,6 +189,59 @@ class Files:
                 return as_object(self.published(name, seconds))
         return {}
 
+    def taken(self, name: str, key: Hashable, take: Callable[[Iterable[bytes]], T]) -> T | None:
+        """What `take` makes of the lines of a large file, which is not kept itself.
+
+        Args:
+            key: what the result depends on, besides the file.
+
+        Returns:
+            the result; None if the file does not exist or the bucket does not answer.
+
+        Raises:
+            QaribError: `take` raised it, or the file is too large for a view.
+        """
+        path = None if self.workspace is None else self.workspace / name
+
+        def made(lines: Iterable[bytes], size: int, where: object) -> Any:
+            try:
+                if size > MAX_BYTES:
+                    raise InputError(
+                        f"the file is too large for this page (over {MAX_BYTES >> 20} MiB)", where=where
+                    )
+                return take(lines)
+            except QaribError as error:  # Kept like a result: a damaged file is not read for each request.
+                return error.with_traceback(None)
+
+        def local(path: Path, size: int) -> Any:
+            try:
+                with path.open("rb") as file:
+                    return made(file, size, path)
+            except OSError as error:
+                return InputError(f"the file cannot be read ({error.strerror})", where=path)
+
+        def published(bucket: BucketReader) -> Any:
+            data = bucket.read(name)
+            return None if data is None else made(BytesIO(data), len(data), bucket.address + name)
+
+        if path is not None and path.is_file():
+            about = path.stat()
+            of = ("taken", str(path), about.st_size, about.st_mtime_ns, key)
+            value = self.cache.get(of, lambda: local(path, about.st_size), TAKEN)
+        else:
+            value = self._ask(("taken", name, key), published, TAKEN)
+        if isinstance(value, QaribError):
+            raise value.with_traceback(None)
+        found: T | None = value
+        return found
+
+    def where(self, name: str) -> str:
+        """The path of the workspace's file or, without one, the address of the bucket's object."""
+        path = None if self.workspace is None else self.workspace / name
+        if self.bucket is not None and (path is None or not path.exists()):
+            return self.bucket.address + name
+        return str(path or name)
+
     def many(self, names: list[str], seconds: float = SETTLED) -> list[dict[str, Any]]:
         """The JSON objects in files that no longer change, read in parallel."""
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
@@ -196,6 +252,6 @@ def as_object(data: bytes | None) -> dict[str, Any]:
     """The JSON object in `data`; empty for anything else, so that a damaged file does not break the page."""
     try:
         value = json.loads(data) if data else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -58,27 +58,34 @@ def judgements(files: Files, record: RunRecord) -> tuple[dict[str, dict[str, Any
     own = presets.get(record.config.get("preset")) if isinstance(presets, dict) else None
     if not isinstance(own, dict):
         return {}, None
-    return {str(one.get("model_id")): one for one in own.get("judged") or ()}, own.get("promoted")
+    listed = own.get("judged")
+    judged = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    promoted = own.get("promoted")
+    return {str(one.get("model_id")): one for one in judged}, promoted if isinstance(promoted, str) else None
 
 
-def _judged_before(
-    model_id: str, judged: dict[str, dict[str, Any]], promoted: str | None
-) -> dict[str, Any] | None:
+def promoted_before(model_id: str, judged: dict[str, dict[str, Any]], promoted: str | None) -> str | None:
     """The newest model promoted before this one was judged; for a model not judged, the promoted model."""
     names = list(judged)
     before = names[: names.index(model_id)] if model_id in judged else names
     order = [name for name in reversed(before) if judged[name].get("state") == "promoted"]
     if model_id not in judged:
         order.insert(0, promoted or "")
-    for name in order:
-        if name and name != model_id and (found := judged.get(name)):
-            own = judged.get(model_id, {})
-            return {
-                "model_id": name,
-                "same_heldout": found.get("heldout") == own["heldout"] if own.get("heldout") else None,
-                "evaluation": _compared(found.get("evaluation") or {}),
-            }
-    return None
+    return next((name for name in order if name != model_id and judged.get(name)), None)
+
+
+def _judged_before(
+    model_id: str, judged: dict[str, dict[str, Any]], promoted: str | None
+) -> dict[str, Any] | None:
+    name = promoted_before(model_id, judged, promoted)
+    if name is None:
+        return None
+    found, own = judged[name], judged.get(model_id, {})
+    return {
+        "model_id": name,
+        "same_heldout": found.get("heldout") == own["heldout"] if own.get("heldout") else None,
+        "evaluation": _compared(found.get("evaluation")),
+    }
 
 
 def _trained_before(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) -> dict[str, Any] | None:
@@ -99,8 +106,9 @@ def _trained_before(record: RunRecord, files: Files, earlier: Sequence[RunRecord
     return None
 
 
-def _compared(evaluation: dict[str, Any]) -> dict[str, Any]:
-    return {name: evaluation[name] for name in COMPARED if name in evaluation}
+def _compared(evaluation: Any) -> dict[str, Any]:
+    found = evaluation if isinstance(evaluation, dict) else {}
+    return {name: found[name] for name in COMPARED if name in found}
 
 
 def links(record: RunRecord) -> list[dict[str, str]]:

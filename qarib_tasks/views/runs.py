@@ -11,7 +11,7 @@ from typing import Any
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.upload import UploadConfig
-from qarib_tasks.errors import QaribError, StorageError
+from qarib_tasks.errors import QaribError
 from qarib_tasks.layout import MEMORY, DatasetLayout, ModelLayout
 from qarib_tasks.views.files import Files, as_object
 
@@ -169,7 +169,7 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
     }
 
 
-def trouble(error: StorageError | None) -> dict[str, str | None] | None:
+def trouble(error: QaribError | None) -> dict[str, str | None] | None:
     """What happened, where, and what to do, for the page."""
     return None if error is None else {"what": error.what, "where": error.where, "do": error.do}
 

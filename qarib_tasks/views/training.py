@@ -15,6 +15,8 @@ FIGURES = (
     "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_loss", "next_sentence_accuracy",
     "learning_rate", "examples_per_second",
 )  # fmt: skip
+# Parts of an evaluation that are large and shown elsewhere.
+ELSEWHERE = ("tasks", "fill_mask")
 # More points than a screen has columns only make the page slower.
 MAX_POINTS = 800
 MAX_EVALUATIONS = 40
@@ -25,7 +27,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
     model = record.model
     if model is None:
         return {"progress": None, "trouble": None}
-    progress = progress_of(files, model)
+    progress = _without_large(progress_of(files, model))
     lines = history(files, model, progress)
     names = listed(files, model)
     checkpoints = [one for one in map(checkpoint_of_index, names) if one]
@@ -35,7 +37,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "train_batch_size": (record.config.get("train") or {}).get("train_batch_size"),
         "progress": progress or None,
         "history": columns(thinned(lines, MAX_POINTS)),
-        "evaluations": made,
+        "evaluations": list(map(_without_large, made)),
         "checkpoints": sorted(one.step for one in checkpoints if not one.recovery),
         "recovery": sorted(one.step for one in checkpoints if one.recovery),
         "resumed": list(progress.get("resumed") or ()),
@@ -43,6 +45,13 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "tpu": tpu_facts(record, files, now),
         "trouble": trouble(files.trouble),
     }
+
+
+def _without_large(values: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in values.items() if key not in ELSEWHERE}
+    if isinstance(evaluation := kept.get("evaluation"), dict):
+        kept["evaluation"] = _without_large(evaluation)
+    return kept
 
 
 def history(files: Files, model: ModelLayout, progress: dict[str, Any]) -> list[dict[str, Any]]:
@@ -66,7 +75,7 @@ def parse(data: bytes | None) -> list[dict[str, Any]]:
     for text in (data or b"").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if isinstance(line, dict) and "step" in line:
             lines.append(line)

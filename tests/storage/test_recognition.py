@@ -27,6 +27,7 @@ NAMES = [
     "bert_model/recovery-7.safetensors",
     "bert_evals/evaluation-5.json",
     "bert_evals/eval_results.txt",
+    "bert_evals/probe_predictions.json",
 ]
 
 

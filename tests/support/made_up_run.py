@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import statistics
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from qarib_tasks.labelled.scores import scores
+from qarib_tasks.labelled.staged import write_task
+from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.layout import DatasetLayout
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
@@ -103,8 +108,8 @@ def make_run(
             sample=sample,
         ).write(manifest_of(file))
         outputs.append(replace(own, name=dataset.tfrecord_name(name)))
-    statistics = {"shards": shards, "examples": 1157 * shards, "bytes": sum(o.bytes for o in outputs)}
-    Manifest(kind="dataset", id=dataset_id, outputs=outputs, statistics=statistics).write(dataset.manifest)
+    sizes = {"shards": shards, "examples": 1157 * shards, "bytes": sum(o.bytes for o in outputs)}
+    Manifest(kind="dataset", id=dataset_id, outputs=outputs, statistics=sizes).write(dataset.manifest)
     source = {
         "files": 1,
         "documents": 90,
@@ -177,6 +182,87 @@ def write_training(folder: Path, *, steps: int, at: str, state: str = "training"
         (folder / f"bert_evals/evaluation-{step}.json").write_text(json.dumps(evaluation))
     progress = {**lines[-1], "state": state, "train_steps": 100, "updated_at": at}
     (folder / "progress.json").write_text(json.dumps(progress))
+
+
+def arabic_task(
+    name: str, *, labels: Sequence[str] = ("negative", "neutral", "positive"), hostile: bool = False
+) -> LabelledTask:
+    """Numbered texts whose labels take turns: four of each label to train on, twenty to test."""
+    start = HOSTILE if hostile else "الخدمة ممتازة"
+
+    def part(kind: str, count: int) -> LabelledPart:
+        texts = (f"{start} {kind} {number}" for number in range(count))
+        return LabelledPart(tuple(texts), tuple(number % len(labels) for number in range(count)))
+
+    train, test = part("train", 4 * len(labels)), part("test", 20 * len(labels))
+    return LabelledTask(name=name, metric="macro_f1", labels=tuple(labels), train=train, test=test)
+
+
+def predicted(task: LabelledTask, every: int) -> list[int]:
+    """The labels of the test texts, each so many-th wrong."""
+    return [
+        (label + 1) % len(task.labels) if number % every == 0 else label
+        for number, label in enumerate(task.test.labels)
+    ]
+
+
+def write_probes(folder: Path, step: int, *tasks: LabelledTask, every: int, sample: int = 0) -> None:
+    """Write an evaluation with probes that predict each so many-th text wrongly.
+
+    Args:
+        sample: the number of test texts that are used; 0 for all.
+    """
+    results, labels = [], []
+    for task in tasks:
+        staged = write_task(task, folder / f"tasks/{task.name}.jsonl")
+        part = task.test.first(sample) if sample else task.test
+        guessed = predicted(task, every)[: len(part)]
+        found = scores(task, part.labels, guessed)
+        result = {"name": task.name, "metric": task.metric, "value": found.score, "low": found.low}
+        result |= {
+            "high": found.high,
+            "most_frequent": 0.2,
+            "tfidf": 0.5,
+            "tfidf_low": 0.4,
+            "tfidf_high": 0.6,
+        }
+        result |= {"train_texts": len(task.train), "all_train_texts": len(task.train)}
+        result |= {"test_texts": len(part), "all_test_texts": len(task.test), "labels": task.labels}
+        if len(task.labels) <= 50:
+            result["confusion"] = found.confusion
+        results.append(result | {"sha256": staged.sha256})
+        labels.append({"name": task.name, "sha256": staged.sha256, "predicted": guessed})
+    evals = folder / "bert_evals"
+    evals.mkdir(parents=True, exist_ok=True)
+    figures = {"step": step, "masked_lm_loss": 8.0, "masked_lm_accuracy": 0.1, "tasks": results}
+    (evals / f"evaluation-{step}.json").write_text(json.dumps(figures))
+    (evals / "probe_predictions.json").write_text(json.dumps({"step": step, "tasks": labels}))
+
+
+def write_tuning(folder: Path, *tasks: LabelledTask, every: int, missing: Sequence[int] = ()) -> None:
+    """Write the results of a fine-tuning with the seeds 0 to 2. Seed 0 predicts each so many-th text wrongly,
+    the others fewer.
+    """
+    rows = []
+    for task in tasks:
+        staged = write_task(task, folder / f"tasks/{task.name}.jsonl")
+        seeds = []
+        for seed in (one for one in range(3) if one not in missing):
+            guessed = predicted(task, every + seed)
+            found = scores(task, task.test.labels, guessed)
+            path = folder / f"bert_evals/finetuning/{task.name}/{seed}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"predicted": guessed, "value": found.score}))
+            seeds.append(
+                {"seed": seed, "rate": 2e-5, "value": found.score, "low": found.low, "high": found.high}
+            )
+        values = [float(one["value"]) for one in seeds]
+        row: dict[str, Any] = {"name": task.name, "metric": task.metric, "sha256": staged.sha256}
+        row |= {"labels": task.labels, "mean": statistics.mean(values), "sd": statistics.pstdev(values)}
+        row |= {"seeds": seeds, "missing": list(missing), "most_frequent": 0.2, "tfidf": 0.5}
+        row |= {"tfidf_low": 0.4, "tfidf_high": 0.6, "test_texts": len(task.test)}
+        rows.append(row | {"confusion": scores(task, task.test.labels, predicted(task, every)).confusion})
+    (folder / "bert_evals/tasks.json").write_text(json.dumps({"tasks": rows}))
 
 
 def insert_run(database: Path, run: MadeUpRun) -> None:

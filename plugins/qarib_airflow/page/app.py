@@ -31,6 +31,7 @@ from qarib_tasks.views.files import PARALLEL_READS, Cache, Files
 from qarib_tasks.views.model import model_view
 from qarib_tasks.views.runs import RunRecord, summary
 from qarib_tasks.views.shards import shard_detail, shards_view
+from qarib_tasks.views.tasks import tasks_view
 from qarib_tasks.views.training import training_view
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,8 @@ def answer(values: Any, status: int = 200) -> Response:
         text = _json(values)
     except ValueError:  # JSON has no number that is not finite: it becomes null.
         text = _json(json.loads(json.dumps(values, default=str), parse_constant=lambda _: None))
-    return Response(text, status, media_type="application/json")
+    # Half of a surrogate pair, which a damaged file can hold, has no bytes.
+    return Response(text.encode("utf-8", "replace"), status, media_type="application/json")
 
 
 def _json(values: Any) -> str:
@@ -160,12 +162,22 @@ def training(user: GetUserDep, dag_id: str, run_id: str) -> Response:
     return answer({"run": record.state} | training_view(record, files_of(record), time.time()))
 
 
+@app.get("/data/tasks")
+def tasks(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    record = run_of(user, dag_id, run_id)
+    return answer({"run": record.state} | tasks_view(record, files_of(record), before(user, record)))
+
+
 @app.get("/data/model")
 def model(user: GetUserDep, dag_id: str, run_id: str) -> Response:
     record = run_of(user, dag_id, run_id)
+    return answer(model_view(record, files_of(record), before(user, record)))
+
+
+def before(user: Any, record: RunRecord) -> list[RunRecord]:
+    """Some of the runs that started before this one and that the user can read, the newest first."""
     others = database.runs(readable_dags(user), limit=RUNS_PER_PAGE)
-    before = [one for one in others if record.started and one.started and one.started < record.started]
-    return answer(model_view(record, files_of(record), before))
+    return [one for one in others if record.started and one.started and one.started < record.started]
 
 
 def run_of(user: Any, dag_id: str, run_id: str) -> RunRecord:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SETTINGS = ("eval_batch_size", "max_eval_steps")
+PREDICTIONS = ("name", "sha256", "predicted")
 WORDS = 5  # shown for each sentence with a [MASK]
 REFERENCE_NAMES = (
     "global_step",
@@ -148,12 +149,14 @@ class Evaluator:
     def run(self, step: int) -> dict[str, Any]:
         """Evaluate, write `evaluation-<step>.json` and `eval_results.txt`, and publish them.
 
+        What the probe predicted for each test text has its own file, of the newest evaluation only.
+
         Returns:
             step, loss, masked_lm_loss (nats), masked_lm_accuracy, perplexity, next_sentence_loss and
             next_sentence_accuracy (unless turned off), unigram_entropy (nats per wordpiece),
             unigram_accuracy, examples, predictions, wordpieces, the settings of the evaluation, and
             fill_mask: the text of each sentence and its five best words with their probabilities; and, if the
-            job has tasks, probe_seconds and tasks, see `Probe.run`.
+            job has tasks, probe_seconds and tasks, see `Probe.run`, without predicted.
         """
         from qarib_tasks.train.model.batch import padded
 
@@ -186,7 +189,11 @@ class Evaluator:
             "fill_mask": self._fill_masks(),
         }
         if self.probe:
-            result |= {"probe_seconds": self.job.evaluate.probe_seconds, "tasks": self.probe.run()}
+            tasks = self.probe.run()
+            self._write_predictions(step, [{name: task[name] for name in PREDICTIONS} for task in tasks])
+            for task in tasks:
+                del task["predicted"]
+            result |= {"probe_seconds": self.job.evaluate.probe_seconds, "tasks": tasks}
         self._write(result)
         log.info("evaluation after step %d: %s", step, _line(result))
         for task in result.get("tasks", ()):
@@ -202,6 +209,11 @@ class Evaluator:
             {"text": text, "words": [asdict(guess) for guess in words]}
             for text, (words,) in zip(self.job.evaluate.fill_mask_sentences, guesses, strict=True)
         ]
+
+    def _write_predictions(self, step: int, tasks: list[dict[str, Any]]) -> None:
+        path = self.output.layout.probe_predictions
+        write_text(path, json.dumps({"step": step, "tasks": tasks}, ensure_ascii=False) + "\n")
+        self.output.publish(path)
 
     def _write(self, result: dict[str, Any]) -> None:
         values = result | {"global_step": result["step"]}

@@ -8,7 +8,8 @@ from typing import Any
 from qarib_tasks import __version__
 from qarib_tasks.config.labelled import EMOJI, SOURCE
 from qarib_tasks.config.training import TrainingJob
-from qarib_tasks.train.results.probe import METRICS, used_texts
+from qarib_tasks.labelled.scores import METRICS
+from qarib_tasks.train.results.probe import used_texts
 
 _OF_CORPUS = {
     SOURCE: "which source a line of the held-out text is from",

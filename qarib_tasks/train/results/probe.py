@@ -18,7 +18,7 @@ from qarib_tasks.config.labelled import StagedTask
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.labelled.baselines import Baselines, baselines
 from qarib_tasks.labelled.regression import FOLDS, fit_and_predict
-from qarib_tasks.labelled.scores import scores
+from qarib_tasks.labelled.scores import METRICS, MOST_LABELS, scores
 from qarib_tasks.labelled.staged import read_staged
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.layout import ModelLayout
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from qarib_tasks.train.model.steps import Steps
 
 log = logging.getLogger(__name__)
-METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "f1_pn": "F1 of positive and negative"}
-MOST_LABELS = 50  # of a task whose confusion matrix is in the result
 FIT_SECONDS = 2e-7  # per training text, hidden unit, and label: an estimate, as the devices' is
 
 
@@ -92,8 +90,9 @@ class Probe:
             tfidf, tfidf_low, tfidf_high: the same of the baselines; train_texts, test_texts: the numbers of
             texts that were used; all_train_texts, all_test_texts: those of the task; labels; unless there are
             more than 50 labels, confusion: the number of test texts by label and predicted label; sha256 of
-            the task's file; and, if they are known, left_out_documents and contaminated_documents: the
-            numbers of documents with test texts that were left out of the training text, and that are in it.
+            the task's file; predicted: a label of each test text that was used, as an index into labels; and,
+            if they are known, left_out_documents and contaminated_documents: the numbers of documents with
+            test texts that were left out of the training text, and that are in it.
         """
         texts = list(dict.fromkeys(t for task in self.tasks for t in (*task.train.texts, *task.test.texts)))
         vectors = self.encoded.vectors(self.steps, texts)
@@ -127,6 +126,7 @@ class Probe:
                     ),
                     "sha256": self.job.tasks[number].sha256,
                     **_contamination(self.job.tasks[number]),
+                    "predicted": predicted.labels.tolist(),
                 }
             )
         return results

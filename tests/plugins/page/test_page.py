@@ -24,7 +24,7 @@ from qarib_airflow.page import app as page
 from qarib_airflow.page import database
 from qarib_airflow.page.guard import may_read_dag, may_read_runs, may_read_tasks
 
-from tests.support.made_up_run import MadeUpRun, make_run
+from tests.support.made_up_run import MadeUpRun, arabic_task, make_run, write_probes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 QUERY = {"dag_id": "qarib_pretrain", "run_id": "made-up", "name": "shards/shard_0000"}
@@ -171,7 +171,8 @@ def test_files_have_their_type_and_are_sent_once(server: TestClient) -> None:
 
 def test_a_run_that_is_not_there(server: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "runs", lambda *_, **__: [])
-    for path in ("/data/shards", "/data/corpus", "/data/training", "/data/model", "/data/shard"):
+    views = ("shards", "corpus", "training", "tasks", "model", "shard")
+    for path in (f"/data/{name}" for name in views):
         answer = ask(server, path)
         assert (answer.status_code, answer.json()["what"]) == (404, "no such run")
     nothing = {"runs": [], "more": False, "runs_a_page": page.RUNS_PER_PAGE, "trouble": None}
@@ -198,6 +199,20 @@ def test_a_bucket_that_does_not_answer(
     view = ask(server, "/data/shards").json()
     assert [shard["state"] for shard in view["shards"]] == ["complete"] * 4
     assert view["trouble"]["where"] == "gs://there-is-none/"
+
+
+def test_labelled_tasks(server: TestClient, run: MadeUpRun) -> None:
+    """Half of a character, which JSON can hold, is no reason to fail."""
+    assert run.record.model is not None
+    folder = run.workspace / run.record.model.name
+    write_probes(folder, 5, arabic_task("sentiment", labels=["<b>", "smile"]), every=3)
+    path = folder / "bert_evals/evaluation-5.json"
+    path.write_text(path.read_text().replace("smile", "\\ud83d"))
+    answer = ask(server, "/data/tasks")
+    assert answer.status_code == 200
+    view = answer.json()
+    assert (view["run"], view["expected"], view["tasks"][0]["labels"]) == ("success", False, ["<b>", "?"])
+    assert view["tasks"][0]["probe"]["step"] == [5]
 
 
 def test_figures_that_are_not_finite() -> None:

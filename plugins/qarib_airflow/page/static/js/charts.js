@@ -1,8 +1,10 @@
 // Curves over the steps, drawn by uPlot (static/uplot, MIT licence, version 1.6.32).
 import uPlot from "../uplot/uPlot.esm.js";
-import { count, h, short } from "./dom.js";
+import { count, h, isNumber, short } from "./dom.js";
 
 const HEIGHT = 210;
+
+const edges = (one) => [one.low, one.high].map((values) => ({ name: `${one.name} interval`, colour: one.colour, steps: one.steps, values }));
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -37,27 +39,65 @@ function drawMarks(u, marks) {
   ctx.restore();
 }
 
-/** One chart. `update(lines, points, marks)` redraws it; lines and points are [{name, colour, steps, values}]. */
+/** Intervals as bars with caps, at each step of a line, or of a line of one step. */
+function drawBars(u, lines) {
+  const { ctx, bbox } = u;
+  const ratio = uPlot.pxRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  ctx.lineWidth = 1.5 * ratio;
+  lines.forEach((one, index) => {
+    if (!one.low || !u.series[index + 1].show || !(one.bars || one.steps.length === 1)) return;
+    ctx.strokeStyle = colour(one.colour);
+    ctx.beginPath();
+    one.steps.forEach((step, at) => {
+      if (one.low[at] === null || one.high[at] === null) return;
+      const x = u.valToPos(step, "x", true);
+      const [low, high] = [one.low[at], one.high[at]].map((value) => u.valToPos(value, "y", true));
+      ctx.moveTo(x, low);
+      ctx.lineTo(x, high);
+      for (const y of [low, high]) {
+        ctx.moveTo(x - 3 * ratio, y);
+        ctx.lineTo(x + 3 * ratio, y);
+      }
+    });
+    ctx.stroke();
+  });
+  ctx.restore();
+}
+
+const NO_MARKS = { checkpoints: [], interruptions: [] };
+
+/**
+ * One chart. `update(lines, points, marks)` redraws it; lines and points are [{name, colour, steps, values}].
+ * A line can have the ends of intervals, `low` and `high`: a band, or with `bars` a bar at each step. With `dash` it is
+ * dashed, with `dots` each step has a dot.
+ */
 export class Chart {
-  constructor(title, format) {
+  constructor(title, format, { heading = "h2", axis = null } = {}) {
     this.title = title;
     this.format = format;
+    this.axis = axis;
     this.place = h("div", { class: "plot", role: "img" });
-    this.node = h("section", { class: "card chart" }, h("h2", {}, title), this.place);
+    this.node = h("section", { class: "card chart" }, h(heading, {}, title), this.place);
     this.shape = "";
-    this.marks = { checkpoints: [], interruptions: [] };
+    this.marks = NO_MARKS;
+    this.lines = [];
     new ResizeObserver(() => this.fit()).observe(this.place);
     window.addEventListener("themechange", () => this.again());
   }
 
-  update(lines, points, marks) {
+  update(lines, points = [], marks = NO_MARKS) {
     this.last = [lines, points, marks];
     this.marks = marks;
-    const all = [...lines, ...points];
-    const parts = all.filter((one) => one.steps.length);
+    this.lines = lines;
+    const all = [...lines, ...points, ...lines.filter((one) => one.low).flatMap(edges)];
+    const parts = [...lines, ...points].filter((one) => one.steps.length);
     this.node.hidden = !parts.length;
     if (!parts.length) return;
-    const shape = JSON.stringify(all.map((one) => [one.name, one.colour]));
+    const shape = JSON.stringify(all.map((one) => [one.name, one.colour, this.axis]));
     const data = uPlot.join(all.map((one) => [one.steps, one.values]));
     if (this.plot && this.shape === shape) {
       const { scales: { x: { min, max } }, data: [steps] } = this.plot;
@@ -70,7 +110,7 @@ export class Chart {
       this.place.replaceChildren();
       this.plot = new uPlot(this.options(lines, points), data, this.place);
     }
-    const ends = parts.map((one) => `${one.name} ${this.format(one.values.at(-1))} at step ${count(one.steps.at(-1))}`);
+    const ends = parts.map((one) => `${one.name} ${this.format(one.values.at(-1))}${this.interval(one.low?.at(-1), one.high?.at(-1))} at step ${count(one.steps.at(-1))}`);
     this.place.setAttribute("aria-label", `${this.title}: ${ends.join(", ")}`);
   }
 
@@ -84,9 +124,20 @@ export class Chart {
     if (this.plot && width && Math.abs(width - this.plot.width) > 1) this.plot.setSize({ width, height: HEIGHT });
   }
 
+  interval(low, high) {
+    return isNumber(low) && isNumber(high) ? ` (${this.format(low)} to ${this.format(high)})` : "";
+  }
+
   options(lines, points) {
     const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const value = (_, number) => (number === null || number === undefined ? "–" : this.format(number));
+    // The ends of intervals follow the lines and the points. They are drawn as the fill between them.
+    const ranges = lines.filter((one) => one.low);
+    const first = 1 + lines.length + points.length;
+    const end = (of) => first + 2 * ranges.indexOf(of);
+    const valueOf = (one) => !one.low ? value
+      : (u, number, _, at) => value(u, number) + (isNumber(number) ? this.interval(u.data[end(one)][at], u.data[end(one) + 1][at]) : "");
+    const dots = (one) => ({ show: Boolean(one.dots) || one.steps.length === 1, size: 6, fill: colour(one.colour) });
     return {
       width: this.place.clientWidth || 420,
       height: HEIGHT,
@@ -95,15 +146,24 @@ export class Chart {
       scales: { x: { time: false } },
       axes: [
         { ...axis, values: (_, steps) => steps.map((step) => short(step)), size: 28 },
-        { ...axis, values: (_, numbers) => numbers.map((number) => this.format(number)), size: 62 },
+        { ...axis, values: (_, numbers) => numbers.map((number) => this.format(number)), size: 62,
+          ...(this.axis ? { label: this.axis, labelSize: 18, labelFont: "12px system-ui, sans-serif", labelGap: 2 } : {}) },
       ],
       series: [
         { label: "step", value: (_, step) => (step === null || step === undefined ? "–" : count(step)) },
-        ...lines.map((one) => ({ label: one.name, stroke: colour(one.colour), width: 1.75, spanGaps: true, points: { show: false }, value })),
+        ...lines.map((one) => ({ label: one.name, stroke: colour(one.colour), width: 1.75, spanGaps: true, points: dots(one), dash: one.dash, value: valueOf(one) })),
         ...points.map((one) => ({ label: one.name, stroke: colour(one.colour), width: 0, paths: () => null, value,
           points: { show: true, size: 8, width: 2, stroke: colour(one.colour), fill: colour("--surface") } })),
+        ...ranges.flatMap(edges).map((one) => ({ label: one.name, class: "edge", stroke: "transparent", width: 1, spanGaps: true, points: { show: false } })),
       ],
-      hooks: { draw: [(u) => drawMarks(u, this.marks)] },
+      bands: ranges.filter((one) => !one.bars).map((one) => ({ series: [end(one) + 1, end(one)], fill: `${colour(one.colour)}2e` })),
+      hooks: {
+        draw: [(u) => drawMarks(u, this.marks), (u) => drawBars(u, this.lines)],
+        setSeries: [(u, index, { show }) => {
+          const one = index && show !== undefined ? lines[index - 1] : null;
+          if (one?.low && u.series[end(one)].show !== show) for (const edge of [0, 1]) u.setSeries(end(one) + edge, { show });
+        }],
+      },
     };
   }
 }

@@ -4,10 +4,11 @@ import { corpus } from "./corpus.js";
 import { model } from "./model.js";
 import { runs } from "./runs.js";
 import { shards } from "./shards.js";
+import { tasks } from "./tasks.js";
 import { training } from "./training.js";
 
 // A view has: title, address(run, offset) of its data, make(context) → {node, update(data)}.
-const VIEWS = { runs, shards, corpus, training, model };
+const VIEWS = { runs, shards, corpus, training, tasks, model };
 const AT_WORK_SECONDS = 3;
 const AT_REST_SECONDS = 10;
 const REQUEST_SECONDS = 60;
