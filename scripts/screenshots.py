@@ -23,7 +23,7 @@ from rich.console import Console
 IMAGES = REPOSITORY / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SIZE = {"width": 1600, "height": 900}
-VIEWS = ("runs", "shards", "corpus", "training", "model")
+VIEWS = ("runs", "shards", "corpus", "training", "tasks", "model")
 DARK = "training"
 PATIENCE = 120_000  # milliseconds
 

@@ -35,7 +35,6 @@ _READING = (
 # Tasks that the corpus gives. The pattern of a name excludes the @, so no task of a user has such a name.
 SOURCE, EMOJI = "source@corpus", "emoji@corpus"
 FREE_TASKS = (SOURCE, EMOJI)
-TASK_NAME = r"^[\w-][\w.-]*$"
 Metric = Literal["macro_f1", "accuracy", "f1_pn"]
 
 
@@ -43,7 +42,7 @@ Metric = Literal["macro_f1", "accuracy", "f1_pn"]
 class TaskConfig:
     """One labelled task: where its texts and labels are, and how a model is scored on it."""
 
-    name: Annotated[str, Field(pattern=TASK_NAME, max_length=60, title="Name"), MEASURE]
+    name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", max_length=60, title="Name"), MEASURE]
     train: Annotated[
         str,
         Field(

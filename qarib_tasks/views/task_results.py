@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qarib_tasks.config.labelled import TASK_NAME
 from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.labelled.scores import MOST_LABELS
 from qarib_tasks.layout import ModelLayout, evaluation_step
@@ -24,6 +23,7 @@ FIGURES = (
     *("most_frequent", "tfidf", "tfidf_low", "tfidf_high"),
 )
 COUNTS = ("train_texts", "test_texts", "all_train_texts", "all_test_texts", "seed")
+NAME = re.compile(r"[\w-][\w.@-]*")  # of a task: no path
 MOST_TASKS = 100
 MOST_SEEDS = 100
 MOST_CHARACTERS = 100  # of a task's name
@@ -129,7 +129,7 @@ def _task(row: Any) -> dict[str, Any] | None:
     if not isinstance(row, dict):
         return None
     name, labels = row.get("name"), row.get("labels")
-    if not isinstance(name, str) or len(name) > MOST_CHARACTERS or not re.fullmatch(TASK_NAME, name):
+    if not isinstance(name, str) or len(name) > MOST_CHARACTERS or not NAME.fullmatch(name):
         return None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         labels = []

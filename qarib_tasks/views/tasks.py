@@ -30,6 +30,7 @@ def tasks_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
         "model_id": None,
         "expected": _expected(record),
         "evaluated": False,
+        "train_steps": (record.config.get("train") or {}).get("train_steps"),
         "former": None,
         "tasks": [],
         "faults": [],

@@ -36,6 +36,7 @@ VIEWS = {
     "shards": "Shards",
     "corpus": "Corpus and vocabulary",
     "training": "Training",
+    "tasks": "Tasks",
     "model": "Model",
 }
 STEPS = 1500
@@ -197,7 +198,7 @@ def test_while_it_trains(site: Site) -> None:
     plot.dblclick()
     assert step_at(plot, 0.02) < beginning
     page.close()
-    for view in ("runs", "shards", "corpus", "model"):
+    for view in ("runs", "shards", "corpus", "tasks", "model"):
         page = site.open(view)
         expect(page.get_by_text("running", exact=False).first).to_be_visible()
         expect(page.locator("#notices")).to_be_empty()
@@ -225,6 +226,7 @@ def test_after_the_training(site: Site) -> None:
             "Before and after cleaning",
         ],
         "training": ["finished", "Fill-mask predictions at step", "checkpoints: .*1,500", "Held-out loss"],
+        "tasks": ["No labelled tasks|source@corpus"],
         "model": ["Masked-LM accuracy", "gs://qarib/models/", "Model card", "no previous model"],
     }
     for view, patterns in texts.items():

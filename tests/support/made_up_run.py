@@ -246,13 +246,14 @@ def write_tuning(folder: Path, *tasks: LabelledTask, every: int, missing: Sequen
     rows = []
     for task in tasks:
         staged = write_task(task, folder / f"tasks/{task.name}.jsonl")
-        seeds = []
+        seeds, matrices = [], []
         for seed in (one for one in range(3) if one not in missing):
             guessed = predicted(task, every + seed)
             found = scores(task, task.test.labels, guessed)
             path = folder / f"bert_evals/finetuning/{task.name}/{seed}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"predicted": guessed, "value": found.score}))
+            matrices.append(found.confusion)
             seeds.append(
                 {"seed": seed, "rate": 2e-5, "value": found.score, "low": found.low, "high": found.high}
             )
@@ -261,7 +262,10 @@ def write_tuning(folder: Path, *tasks: LabelledTask, every: int, missing: Sequen
         row |= {"labels": task.labels, "mean": statistics.mean(values), "sd": statistics.pstdev(values)}
         row |= {"seeds": seeds, "missing": list(missing), "most_frequent": 0.2, "tfidf": 0.5}
         row |= {"tfidf_low": 0.4, "tfidf_high": 0.6, "test_texts": len(task.test)}
-        rows.append(row | {"confusion": scores(task, task.test.labels, predicted(task, every)).confusion})
+        confusion = [
+            [sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)
+        ]
+        rows.append(row | {"confusion": confusion})
     (folder / "bert_evals/tasks.json").write_text(json.dumps({"tasks": rows}))
 
 

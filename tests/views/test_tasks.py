@@ -60,7 +60,7 @@ def test_the_probe_by_step(run: MadeUpRun) -> None:
     assert (probe["train_texts"][-1], probe["all_test_texts"][-1]) == (12, 60)
     # The confusion matrix of the last evaluation only.
     assert (sum(map(sum, dialect["confusion"])), dialect["confusion_of"]) == (40, 20)
-    assert dialect["labels"] == ("خليجي", "مصري") or dialect["labels"] == ["خليجي", "مصري"]
+    assert dialect["labels"] == ["خليجي", "مصري"]
     assert json.dumps(found).count("confusion_of") == 2
     assert sentiment["former_probe"] is None
     assert sentiment["changed"]["reason"] == "There is no previous model to compare with."
@@ -88,7 +88,7 @@ def test_evaluations_on_other_texts_are_not_in_the_line(run: MadeUpRun) -> None:
 
 def test_more_labels_than_a_matrix_has_room_for(run: MadeUpRun) -> None:
     many = arabic_task("many", labels=[f"label {number:02}" for number in range(51)])
-    fifty = arabic_task("fifty", labels=many.labels[:50])
+    fifty = arabic_task("fifty@corpus", labels=many.labels[:50])
     write_probes(folder(run), 1, many, fifty, every=3)
     first, second = view(run)["tasks"]
     assert (first["confusion"], first["labels"], first["label_count"]) == (None, [], 51)
@@ -112,7 +112,7 @@ def test_a_fine_tuned_model_beside_the_one_before_it(run: MadeUpRun) -> None:
     assert sentiment["former_probe"]["value"] < sentiment["probe"]["value"][-1]
     assert dialect["former_tuned"]["same_texts"] is dialect["former_probe"]["same_texts"] is False
     assert sentiment["confusion_of"] is None  # of the fine-tuning
-    assert sentiment["confusion"][0][0] == 17
+    assert sum(map(sum, sentiment["confusion"])) == 2 * 60
     assert "other texts" in dialect["changed"]["reason"]
 
 

@@ -165,6 +165,23 @@ def test_an_evaluation_without_the_tasks_is_made_again(copy: TrainingJob) -> Non
     assert evaluate(other)["tasks"][1]["test_texts"] == 30
 
 
+def test_what_the_newest_evaluation_predicts_is_kept(copy: TrainingJob) -> None:
+    path = Output(copy).layout.probe_predictions
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert kept["step"] == 4
+    for task, row, values in zip((LONG, SHORT), kept["tasks"], result(copy)["tasks"], strict=True):
+        assert (row["name"], row["sha256"]) == (task.name, values["sha256"])
+        matrix = np.zeros((2, 2), int)
+        np.add.at(matrix, (np.array(task.test.labels), np.array(row["predicted"])), 1)
+        assert matrix.tolist() == values["confusion"]
+        assert "predicted" not in values
+    before = path.read_bytes()
+    evaluation(copy).unlink()
+    path.unlink()
+    evaluate(copy)
+    assert path.read_bytes() == before
+
+
 def test_a_missing_or_damaged_task_is_an_error(copy: TrainingJob) -> None:
     evaluation(copy).unlink()
     path = Output(copy).layout.task("short")

@@ -45,7 +45,7 @@ function drawBars(u, lines) {
   const ratio = uPlot.pxRatio;
   ctx.save();
   ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.rect(bbox.left - 4 * ratio, bbox.top, bbox.width + 8 * ratio, bbox.height);
   ctx.clip();
   ctx.lineWidth = 1.5 * ratio;
   lines.forEach((one, index) => {
@@ -73,7 +73,7 @@ const NO_MARKS = { checkpoints: [], interruptions: [] };
 /**
  * One chart. `update(lines, points, marks)` redraws it; lines and points are [{name, colour, steps, values}].
  * A line can have the ends of intervals, `low` and `high`: a band, or with `bars` a bar at each step. With `dash` it is
- * dashed, with `dots` each step has a dot.
+ * dashed, with `dots` each step has a dot. A `level` does not belong to a step.
  */
 export class Chart {
   constructor(title, format, { heading = "h2", axis = null } = {}) {
@@ -110,7 +110,8 @@ export class Chart {
       this.place.replaceChildren();
       this.plot = new uPlot(this.options(lines, points), data, this.place);
     }
-    const ends = parts.map((one) => `${one.name} ${this.format(one.values.at(-1))}${this.interval(one.low?.at(-1), one.high?.at(-1))} at step ${count(one.steps.at(-1))}`);
+    const ends = parts.map((one) => `${one.name} ${this.format(one.values.at(-1))}${this.interval(one.low?.at(-1), one.high?.at(-1))}`
+      + (one.level ? "" : ` at step ${count(one.steps.at(-1))}`));
     this.place.setAttribute("aria-label", `${this.title}: ${ends.join(", ")}`);
   }
 

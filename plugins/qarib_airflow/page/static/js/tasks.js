@@ -52,6 +52,7 @@ function tunedRow(task, former) {
   return [...row, noted(score(own.tfidf), interval(own.tfidf_low, own.tfidf_high)), score(own.most_frequent), count(own.test_texts)];
 }
 
+const previousOf = (former) => (former ? ["Previous model: ", h("code", {}, former), "."] : "There is no previous model to compare with.");
 const spread = (result) => (isNumber(result.mean) ? `${score(result.mean)}${isNumber(result.sd) ? ` ± ${score(result.sd)}` : ""}` : "–");
 const missing = (result) => `${result.missing.length === 1 ? "seed" : "seeds"} ${result.missing.join(", ")}`;
 
@@ -65,8 +66,7 @@ function probes(tasks, former) {
   return card("Probe at the last evaluation",
     table("Probe", ["Task", "Metric", "This model", ...between, "TF-IDF", "Most frequent label", "Training texts", "Test texts"],
       tasks.map((task) => probeRow(task, former)), { class: "scores" }),
-    faint("A logistic regression on the model's frozen vectors, with a 95% interval over the test texts. TF-IDF is the same regression on n-grams of characters.",
-      former ? [" Previous model: ", h("code", {}, former), "."] : null));
+    faint("A logistic regression on the model's frozen vectors, with a 95% interval over the test texts. TF-IDF is the same regression on n-grams of characters. ", previousOf(former)));
 }
 
 function tunings(tasks, former) {
@@ -74,7 +74,7 @@ function tunings(tasks, former) {
   return card("Fine-tuning",
     table("Fine-tuning", ["Task", "Metric", "This model", ...between, "TF-IDF", "Most frequent label", "Test texts"],
       tasks.map((task) => tunedRow(task, former)), { class: "scores" }),
-    faint("Mean and standard deviation over the seeds.", former ? [" Previous model: ", h("code", {}, former), "."] : null),
+    faint("Mean and standard deviation over the seeds. ", previousOf(former)),
     h("details", {}, h("summary", {}, "Values of each seed"), tasks.map((task) => [
       h("h3", {}, labelOf(task.name)),
       task.tuned.seeds.length ? table(`Seeds of ${task.name}`, ["Seed", "Learning rate", task.metric, "95% interval"], task.tuned.seeds.map((one) =>
@@ -96,9 +96,9 @@ class Task {
     this.node = h("section", { class: "task", "aria-label": task.name }, h("h2", {}, labelOf(task.name)), this.parts, this.changed);
   }
 
-  update(task, former) {
+  update(task, former, steps) {
     const { probe } = task;
-    this.chart.update(probe ? curves(probe) : []);
+    this.chart.update(probe ? curves(probe, steps) : []);
     fill(this.note, [probe, task.on_other_texts], () => probe ? noteOf(newest(probe), task.on_other_texts) : null);
     fill(this.values, probe, () => probe ? valuesOf(task) : null);
     fill(this.matrix, [task.labels, task.confusion, task.confusion_of, task.label_count], () => matrixOf(task));
@@ -108,13 +108,18 @@ class Task {
   }
 }
 
-function curves(probe) {
-  const line = (name, key, colour, more) => probe[key] ? [{ name, colour, steps: probe.step, values: probe[key], ...more }] : [];
-  const ends = (low, high) => (probe[low] && probe[high] ? { low: probe[low], high: probe[high] } : {});
+/** The probe at each evaluation. The baselines need no training: they are as wide as it. */
+function curves(probe, trainSteps) {
+  const first = probe.step[0] > 0 ? [0] : [];
+  const last = probe.step.at(-1) < trainSteps ? [trainSteps] : [];
+  const wide = (values) => [...first.map(() => values[0]), ...values, ...last.map(() => values.at(-1))];
+  const ends = (low, high, of = (values) => values) => (probe[low] && probe[high] ? { low: of(probe[low]), high: of(probe[high]) } : {});
+  const level = (name, key, colour, more) => probe[key]
+    ? [{ name, colour, steps: [...first, ...probe.step, ...last], values: wide(probe[key]), level: true, ...more }] : [];
   return [
-    ...line("probe", "value", "--c1", { ...ends("low", "high"), bars: true, dots: true }),
-    ...line("TF-IDF", "tfidf", "--c2", ends("tfidf_low", "tfidf_high")),
-    ...line("most frequent label", "most_frequent", "--c4", { dash: [6, 4] }),
+    { name: "probe", colour: "--c1", steps: probe.step, values: probe.value, ...ends("low", "high"), bars: true, dots: true },
+    ...level("TF-IDF", "tfidf", "--c2", ends("tfidf_low", "tfidf_high", wide)),
+    ...level("most frequent label", "most_frequent", "--c4", { dash: [6, 4] }),
   ];
 }
 
@@ -137,12 +142,15 @@ function valuesOf({ name, metric, probe }) {
 }
 
 function matrixOf(task) {
-  const of = task.confusion_of === null ? "fine-tuning" : `evaluation at step ${count(task.confusion_of)}`;
+  const seeds = task.tuned?.seeds.length;
+  const of = isNumber(task.confusion_of) ? `evaluation at step ${count(task.confusion_of)}`
+    : seeds > 1 ? `fine-tuning, ${count(seeds)} seeds together` : "fine-tuning";
   if (task.confusion) return part(`Confusion matrix: ${of}`, confusion(`Confusion matrix of ${task.name}, ${of}`, task.labels, task.confusion));
   return task.label_count > 50 ? part("Confusion matrix", faint(`Not shown for ${count(task.label_count)} labels.`)) : null;
 }
 
 function changedOf(changed, former) {
+  if (!former) return null;
   const title = "From wrong to right";
   if (changed.fault) return part(title, notice(changed.fault));
   if (changed.reason) return part(title, faint(changed.reason));
@@ -152,7 +160,7 @@ function changedOf(changed, former) {
       ` and ${count(changed.wrong)} from right to wrong, ${of}.`, changed.right > changed.texts.length ? ` The first ${changed.texts.length}:` : ""),
     h("ul", { class: "changed" }, changed.texts.map((one) => h("li", {},
       h("p", { class: "arabic", dir: "auto", lang: "ar" }, one.text),
-      h("p", { class: "faint" }, "now rightly ", labelOf(one.label), ", before ", labelOf(one.before))))));
+      h("p", { class: "faint" }, "label: ", labelOf(one.label), "; predicted before: ", labelOf(one.before))))));
 }
 
 function nothing(data) {
@@ -197,6 +205,6 @@ class Tasks {
     }));
     const nodes = [...this.shown.values()].map((one) => one.node);
     if (nodes.some((node, index) => node !== this.list.children[index]) || nodes.length !== this.list.childElementCount) this.list.replaceChildren(...nodes);
-    for (const task of found) this.shown.get(task.name).update(task, former);
+    for (const task of found) this.shown.get(task.name).update(task, former, data.train_steps);
   }
 }
