@@ -25,7 +25,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("", "plugins", "tests")]
 LIMIT = 0.3
-VIEWS = ("runs", "shards", "corpus", "training", "model")
+VIEWS = ("runs", "shards", "corpus", "training", "tasks", "model")
 TIMES = 15
 
 

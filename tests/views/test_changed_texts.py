@@ -168,7 +168,7 @@ def test_a_large_file_is_read_once_and_a_huge_one_is_not(
 def test_a_changed_file_is_read_again(workspace: Path) -> None:
     own, path = Files(workspace, None, Cache()), folder(workspace) / "tasks/sentiment.jsonl"
     intact = path.read_bytes()
-    path.write_bytes(intact[:-1])
+    path.write_bytes(intact[:-1] + b" ")
     assert changed(workspace, own)["fault"]
     path.write_bytes(intact)
     assert changed(workspace, own)["right"] == 24
