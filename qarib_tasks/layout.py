@@ -31,7 +31,7 @@ HELDOUT = "heldout/"
 SHARDS = "shards/"
 TFRECORD = ".tfrecord"
 TENSORBOARD = "tensorboard"
-EXPORT = "export"
+EXPORT, TASKS = "export", "tasks"
 # Unless a run chooses others.
 PRETRAINING_DATA, BERT_MODEL, BERT_EVALS = "pretraining_data/", "bert_model/", "bert_evals/"
 # Beside a vocabulary, and in an exported model.
@@ -321,7 +321,7 @@ class ModelLayout:
 
     def task(self, name: str) -> Path:
         """The file with the texts and labels of a task."""
-        return self.root / "tasks" / f"{name}.jsonl"
+        return self.root / TASKS / f"{name}.jsonl"
 
     @property
     def finetuning_table(self) -> Path:

@@ -22,7 +22,10 @@ FIGURES = (
     *("value", "low", "high", "mean", "sd", "rate"),
     *("most_frequent", "tfidf", "tfidf_low", "tfidf_high"),
 )
-COUNTS = ("train_texts", "test_texts", "all_train_texts", "all_test_texts", "seed")
+COUNTS = (
+    *("train_texts", "test_texts", "all_train_texts", "all_test_texts", "seed"),
+    *("left_out_documents", "contaminated_documents"),
+)
 NAME = re.compile(r"[\w-][\w.@-]*")  # of a task: no path
 MOST_TASKS = 100
 MOST_SEEDS = 100

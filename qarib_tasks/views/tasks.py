@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from qarib_tasks.config.labelled import EMOJI, SOURCE
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.layout import ID, MODELS, ModelLayout, evaluation_step
@@ -17,6 +18,7 @@ from qarib_tasks.views.task_results import COUNTS, FIGURES, Results, columns, pr
 from qarib_tasks.views.training import evaluations, listed
 
 DOCUMENTATION = "https://github.com/qcri/QARIB/blob/main/docs/training.md#labelled-tasks"
+ABOUT = {SOURCE: "Which source is a line from?", EMOJI: "Which emoji was removed from a line?"}
 COMPARED = ("value", "low", "high", "train_texts", "test_texts", "mean", "sd")
 
 
@@ -87,6 +89,7 @@ def _task(
     matrix = next((one for one in (tuned, newest) if one and one["confusion"]), None)
     return {
         "name": name,
+        "about": ABOUT.get(name),
         "metric": METRICS.get(metric, metric),
         "probe": columns(shown, ("step", *FIGURES, *COUNTS)) or None,
         "on_other_texts": len(curve) - len(shown),

@@ -202,6 +202,10 @@ def test_while_it_trains(site: Site) -> None:
         page = site.open(view)
         expect(page.get_by_text("running", exact=False).first).to_be_visible()
         expect(page.locator("#notices")).to_be_empty()
+        if view == "tasks":
+            expect(
+                page.get_by_role("img", name=re.compile(r"^Probe: macro-F1: probe .* at step"))
+            ).to_be_visible()
         page.close()
 
 
@@ -226,7 +230,7 @@ def test_after_the_training(site: Site) -> None:
             "Before and after cleaning",
         ],
         "training": ["finished", "Fill-mask predictions at step", "checkpoints: .*1,500", "Held-out loss"],
-        "tasks": ["No labelled tasks|source@corpus"],
+        "tasks": ["Which source is a line from", "Confusion matrix: evaluation at step 1,500"],
         "model": ["Masked-LM accuracy", "gs://qarib/models/", "Model card", "no previous model"],
     }
     for view, patterns in texts.items():

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qarib_tasks.config.labelled import SOURCE
 from qarib_tasks.views.runs import RunRecord
 from qarib_tasks.views.tasks import tasks_view
 from qarib_tasks.views.training import training_view
@@ -136,6 +137,17 @@ def test_tasks_that_were_only_fine_tuned(run: MadeUpRun) -> None:
         ("dialect", "accuracy", None),
     ]
     assert found["tasks"][1]["tuned"]["missing"] == [0, 1]
+
+
+def test_documents_with_test_texts_and_tasks_of_the_corpus(run: MadeUpRun) -> None:
+    write_probes(folder(run), 10, arabic_task(SOURCE), every=3)
+    path = folder(run) / "bert_evals/evaluation-10.json"
+    values = json.loads(path.read_text())
+    values["tasks"][0] |= {"left_out_documents": 4, "contaminated_documents": 2}
+    path.write_text(json.dumps(values))
+    (task,) = view(run)["tasks"]
+    assert task["about"] == "Which source is a line from?"
+    assert (task["probe"]["left_out_documents"], task["probe"]["contaminated_documents"]) == ([4], [2])
 
 
 def test_which_model_was_before_it(run: MadeUpRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -176,7 +177,13 @@ def test_fifty_labels(run: MadeUpRun, view: Open) -> None:
     write_probes(
         own(run), 100, arabic_task("fifty", labels=labels[:50]), arabic_task("more", labels=labels), every=3
     )
+    path = own(run) / "bert_evals/evaluation-100.json"
+    values = json.loads(path.read_text())
+    values["tasks"][0] |= {"left_out_documents": 1, "contaminated_documents": 3000}
+    path.write_text(json.dumps(values))
     page = view(390)
+    expect(page.get_by_text("In the training text: 3,000 documents with test texts.")).to_be_visible()
+    expect(page.get_by_text("Left out of the training text: 1 document with test texts.")).to_be_visible()
     matrix = page.get_by_role("region", name="Confusion matrix of fifty, evaluation at step 100")
     expect(matrix.get_by_role("rowheader")).to_have_count(50)
     last = matrix.get_by_role("rowheader").last

@@ -53,6 +53,7 @@ function tunedRow(task, former) {
 }
 
 const previousOf = (former) => (former ? ["Previous model: ", h("code", {}, former), "."] : "There is no previous model to compare with.");
+const documents = (number) => `${count(number)} ${number === 1 ? "document" : "documents"}`;
 const spread = (result) => (isNumber(result.mean) ? `${score(result.mean)}${isNumber(result.sd) ? ` ± ${score(result.sd)}` : ""}` : "–");
 const missing = (result) => `${result.missing.length === 1 ? "seed" : "seeds"} ${result.missing.join(", ")}`;
 
@@ -93,7 +94,8 @@ class Task {
     this.matrix = h("div");
     this.parts = h("div", { class: "two" }, this.chart.node, this.matrix);
     this.changed = h("div");
-    this.node = h("section", { class: "task", "aria-label": task.name }, h("h2", {}, labelOf(task.name)), this.parts, this.changed);
+    this.node = h("section", { class: "task", "aria-label": task.name }, h("h2", {}, labelOf(task.name)),
+      task.about ? h("p", { class: "faint" }, task.about) : null, this.parts, this.changed);
   }
 
   update(task, former, steps) {
@@ -128,6 +130,8 @@ function noteOf(own, others) {
   return [
     faint(`${used(own.train_texts, own.all_train_texts)} training texts, ${used(own.test_texts, own.all_test_texts)} test texts`,
       cut ? ", to stay within evaluate.probe_seconds." : "."),
+    own.contaminated_documents ? h("p", { class: "note warning" }, `In the training text: ${documents(own.contaminated_documents)} with test texts.`) : null,
+    own.left_out_documents ? faint(`Left out of the training text: ${documents(own.left_out_documents)} with test texts.`) : null,
     others ? faint(`Not shown: ${count(others)} earlier ${others === 1 ? "evaluation" : "evaluations"} on other texts.`) : null,
   ];
 }
