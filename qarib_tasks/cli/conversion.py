@@ -10,11 +10,10 @@ from typing import Any
 import click
 
 from qarib_tasks.cli.options import setting_options
+from qarib_tasks.cli.paths import FILE, OUTPUT
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.progress import progress
-
-FILE = click.Path(path_type=Path)
 
 
 @contextlib.contextmanager
@@ -38,7 +37,7 @@ def shown_progress(name: str) -> Iterator[Callable[[str, float], None]]:
     "convert", epilog="Example: qarib convert shard_0000 -o shard_0000.tfrecord --vocab data.txt.vocab"
 )
 @click.argument("shard", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The TFRecord file to write.")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The TFRecord file to write.")
 @click.option("--vocab", type=FILE, required=True, help="The vocabulary, one entry per line.")
 @setting_options(ConvertConfig)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Cores to use.")

@@ -11,19 +11,20 @@ import click
 from qarib_tasks.cli.failures import with_options
 from qarib_tasks.cli.labelled import texts_of_tasks
 from qarib_tasks.cli.options import options_of, setting_option
-from qarib_tasks.cli.sources import FILE, settings_of, source_options, standard_input
+from qarib_tasks.cli.paths import FILE, OUTPUT, OUTPUT_FOLDER
+from qarib_tasks.cli.sources import settings_of, source_options, standard_input
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.vocabulary import VocabConfig
-from qarib_tasks.storage.ownership import report_of
+from qarib_tasks.storage.side_files import report_of
 
 
 @click.command("collect", epilog="Example: qarib collect 'books/*.txt' tweets.jsonl.gz -o data.txt")
 @click.argument("source", nargs=-1)
-@click.option("-o", "--output", type=FILE, required=True, help="The collected text.")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The collected text.")
 @click.option("--config", type=FILE, help="YAML with the `collect` section of a run, instead of SOURCE.")
-@click.option("--heldout", type=FILE, help="File for the text held out for evaluation.")
+@click.option("--heldout", type=OUTPUT, help="File for the text held out for evaluation.")
 @setting_option(CollectConfig, "heldout_share")
 @source_options
 @setting_option(CollectConfig, "deduplicate")
@@ -84,7 +85,7 @@ def collect_command(
 @click.command("vocab", epilog="Example: qarib vocab -i data.txt -s 64000")
 @click.option("-i", "--input", "data", type=FILE, required=True, help="The collected text.")
 @setting_option(VocabConfig, "vocab_size", "-s", "--size")
-@click.option("-o", "--output", type=FILE, help="The vocabulary.  [default: INPUT.vocab]")
+@click.option("-o", "--output", type=OUTPUT, help="The vocabulary.  [default: INPUT.vocab]")
 @setting_option(VocabConfig, "sample_lines")
 @setting_option(VocabConfig, "placeholders")
 @setting_option(VocabConfig, "recipe")
@@ -143,7 +144,7 @@ def vocab_report_command(
 
 @click.command("split", epilog="Example: qarib split data.txt shards/ --lines 512000")
 @click.argument("data", type=FILE)
-@click.argument("folder", type=FILE)
+@click.argument("folder", type=OUTPUT_FOLDER)
 @setting_option(SplitConfig, "shard_lines", "--lines", "lines")
 def split_command(data: Path, folder: Path, lines: int) -> None:
     """Split a text into shard_0000, shard_0001 …, like GNU `split -a 4 -l LINES -d`."""

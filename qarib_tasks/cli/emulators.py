@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from qarib_tasks.cli.paths import FILE, FOLDER
+
 
 @click.group("emulate")
 def emulate_group() -> None:
@@ -20,7 +22,7 @@ def emulate_group() -> None:
 )
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="Folder for the machines' disks and logs; those of an earlier emulator are deleted.",
 )
@@ -30,7 +32,7 @@ def emulate_group() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--faults",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="YAML file of delays, switches and faults. It is read again when it changes, and may not exist yet.",
 )
 @click.option(
@@ -79,7 +81,7 @@ def emulate_tpu_command(
 @emulate_group.command("gcs", epilog="Example: qarib emulate gcs --folder buckets --port 4443")
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="Folder of the buckets; each folder in it is a bucket.",
 )

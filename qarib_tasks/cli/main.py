@@ -17,14 +17,13 @@ from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
 from qarib_tasks.cli.emulators import emulate_group
 from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback
 from qarib_tasks.cli.options import options_of
+from qarib_tasks.cli.paths import FILE, with_homes
 from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config.loading import load_yaml
-from qarib_tasks.corpus.patterns import check_name
 from qarib_tasks.errors import QaribError
-
-FILE = click.Path(path_type=Path)
+from qarib_tasks.storage.files import check_name
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -50,6 +49,7 @@ def run(config: Path) -> None:
     from qarib_tasks.storage.bucket import default_client
 
     settings = presets.resolve(load_yaml(config), config)
+    settings = with_homes(settings, "workspace", "vocab.vocab_file", "train.start_from")
     client = default_client() if settings.upload.bucket else None
     request = prepare(settings, client=client)
     backend = LocalProcessBackend()

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from qarib_tasks.cli.paths import FOLDER
+
 
 @click.command("promote", epilog="Example: qarib promote demo-0123456789 --workspace work")
 @click.argument("model")
 @click.option(
     "--workspace",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="Folder with `models/` and `datasets/`.",
 )

@@ -23,7 +23,6 @@ from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.storage.files import scratch_folder
 
 log = logging.getLogger(__name__)
-FILE = click.Path(path_type=Path)
 OF_LINES = ("minimum_characters", "maximum_characters", "arabic_share")
 OF_CORPUS = (*OF_LINES, "heldout_share", "deduplicate", "near_duplicates")
 LONGEST_NAME = 60  # characters; the name is part of file names

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import click
 
+from qarib_tasks.cli.paths import FILE, with_homes
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.corpus.characters import isolated
 from qarib_tasks.errors import LostWorkerError, StoppedError
 from qarib_tasks.layout import EXPORT
 
+# The settings of a job that are paths or addresses.
+_PATHS = (
+    *("training_data", "heldout_data", "vocab_file", "output", "cache", "earlier_data"),
+    "train.start_from",
+)
 _config = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=FILE,
     required=True,
     help="YAML file: training_data, heldout_data, vocab_file, output, and non-default settings.",
 )
@@ -23,7 +29,7 @@ _config = click.option(
 
 def _job(config: Path) -> TrainingJob:
     """Read the job and choose the backend. Call this before the first import of Keras."""
-    job = from_dict(TrainingJob, load_yaml(config), config)
+    job = with_homes(from_dict(TrainingJob, load_yaml(config), config), *_PATHS)
     from qarib_tasks.train import runtime
 
     runtime.choose_backend(job.train.backend)
@@ -89,7 +95,7 @@ def export_command(config: Path) -> None:
 
 
 @click.command("fill-mask", epilog='Example: qarib fill-mask models/demo-0123456789 "شو عندكم يا [MASK]"')
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=FILE)
 @click.argument("sentence", nargs=-1, required=True)
 @click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="Words per [MASK].")
 def fill_mask_command(model: Path, sentence: tuple[str, ...], count: int) -> None:

@@ -26,12 +26,10 @@ from qarib_tasks.storage.ownership import (
     Staged,
     check_outputs,
     check_temporary_folders,
-    fetched_folder_of,
     made_with,
     owned,
-    report_of,
-    working_folder_of,
 )
+from qarib_tasks.storage.side_files import fetched_folder_of, report_of, working_folder_of
 from qarib_tasks.storage.working_folder import is_our_folder, make_folder, remove_folder, working_folder
 
 if TYPE_CHECKING:

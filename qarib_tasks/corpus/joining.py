@@ -27,7 +27,8 @@ from qarib_tasks.errors import InputError, NothingNewError
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import CHUNK
 from qarib_tasks.storage.manifest import FileRecord, Manifest
-from qarib_tasks.storage.ownership import Staged, report_of
+from qarib_tasks.storage.ownership import Staged
+from qarib_tasks.storage.side_files import report_of
 from qarib_tasks.storage.working_folder import HIDDEN
 
 SAMPLE_LINES = 10

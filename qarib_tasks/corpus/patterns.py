@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.errors import InputError
-from qarib_tasks.storage.ownership import is_side_file
+from qarib_tasks.storage.files import shown
+from qarib_tasks.storage.side_files import is_side_file
 
 log = logging.getLogger(__name__)
 MOST_NAMED = 50  # files of a folder, in the log
@@ -204,25 +205,6 @@ class BucketTree:
 def kind_of(mode: int) -> str:
     """Return what a path that is neither a file nor a folder is, in words."""
     return next((name for is_kind, name in KINDS if is_kind(mode)), "not a file")
-
-
-def shown(path: str) -> str:
-    r"""Return a path for a message; bytes that are not UTF-8 are shown as `\xc7`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def check_name(path: str) -> None:
-    """Check that a path can be written to manifests.
-
-    Raises:
-        InputError: it is not UTF-8.
-    """
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(
-            "the name of the file is not UTF-8", where=shown(path), do="Rename the file"
-        ) from None
 
 
 def without_side_files(pattern: str, paths: Sequence[str]) -> list[str]:

@@ -25,16 +25,14 @@ from qarib_tasks.corpus.patterns import (
     MOST_NAMED,
     BucketTree,
     LocalTree,
-    check_name,
     kind_of,
     matching,
     pattern_root,
-    shown,
     without_side_files,
 )
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.storage.bucket import default_client
-from qarib_tasks.storage.files import atomic_path, checksums
+from qarib_tasks.storage.files import atomic_path, check_name, checksums, shown
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.storage.ownership import Earlier
 

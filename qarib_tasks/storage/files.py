@@ -190,6 +190,25 @@ def require_file(path: Path) -> None:
         raise InputError(what, where=path, do="Correct the path")
 
 
+def shown(path: str) -> str:
+    r"""Return a path for a message; bytes that are not UTF-8 are shown as `\xc7`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_name(path: str) -> None:
+    """Check that a path can be written to manifests.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            "the name of the file is not UTF-8", where=shown(path), do="Rename the file"
+        ) from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small UTF-8 file atomically."""
     with atomic_path(path) as temporary:

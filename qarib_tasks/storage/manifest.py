@@ -22,6 +22,7 @@ from qarib_tasks.layout import MANIFEST
 from qarib_tasks.storage.files import Checksums, checksums, require_file, write_text
 
 FORMAT = 1
+BEGINNING = b'{\n "config":'  # of every manifest that `Manifest.write` wrote
 Kind = Literal["corpus", "vocabulary", "shards", "shard", "dataset", "model"]
 
 
@@ -74,10 +75,13 @@ class Manifest:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    def text(self) -> str:
+        """The manifest as indented JSON with sorted keys."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
     def write(self, path: Path) -> None:
-        """Write the manifest atomically, as indented JSON with sorted keys."""
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True)
-        write_text(path, text + "\n")
+        """Write the manifest atomically."""
+        write_text(path, self.text())
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -180,13 +184,24 @@ def manifest_of(path: Path) -> Path:
     if path.name in ("", ".."):
         path = path.resolve()
     new, former = (path.parent / name for name in manifest_names(path.name))
-    if os.path.lexists(new) or not former.is_file() or former == path:
+    # A file of the user with the former name can be large.
+    if os.path.lexists(new) or former == path or not begins_as_manifest(former):
         return new
     try:
         manifest = Manifest.read(former)
     except (InputError, CorruptError, OSError):
         return new
     return former if _describes(manifest, path) else new
+
+
+def begins_as_manifest(path: Path) -> bool:
+    """Whether a file begins as `Manifest.write` writes it, also if it is cut off."""
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(BEGINNING))
+    except OSError:
+        return False
+    return bool(found) and BEGINNING.startswith(found)
 
 
 def manifest_names(name: str) -> tuple[str, str]:

@@ -20,84 +20,41 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.layout import REPORT, TOKENIZER, TOKENIZER_CONFIG, VOCAB
 from qarib_tasks.storage.files import (
+    atomic_path,
+    check_name,
     crc32c_of,
     hidden_name,
     name_output,
     put_in_place,
     remove_all_leftovers,
 )
-from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
+from qarib_tasks.storage.manifest import FileRecord, Manifest, begins_as_manifest
+from qarib_tasks.storage.side_files import fetched_folder_of, working_folder_of
 
 log = logging.getLogger(__name__)
 OTHER_OUTPUT = "Choose another output, or move this file"
 _KEPT = re.compile(r"(?P<name>.+)\.changed-\d+", re.DOTALL)  # the names that `keep_aside` gives
-_BEGINNING = b'{\n "config":'  # of every manifest that `Manifest.write` wrote, also of one that is cut off
-
-
-def report_of(out: Path) -> Path:
-    """The page about a collected text."""
-    return _beside(out, REPORT)
-
-
-def tokenizer_files_of(vocab: Path) -> tuple[Path, Path]:
-    """The tokenizer and its settings. A `vocab.txt` has those names that `transformers` looks for."""
-    if vocab.name == VOCAB:
-        return vocab.with_name(TOKENIZER), vocab.with_name(TOKENIZER_CONFIG)
-    return _beside(vocab, TOKENIZER), _beside(vocab, TOKENIZER_CONFIG)
-
-
-def is_side_file(path: Path) -> bool:
-    """Whether a file is what a command wrote beside an output, which no text is read from: by its content."""
-    place, name = manifest_of(path.with_name("X")).name.removeprefix("X"), path.name
-    if name.endswith(place):
-        return _begins_as_ours(path)
-    for output in (name[:end] for end, letter in enumerate(name) if letter == "." and end):
-        try:
-            records = Manifest.read(path.with_name(output + place)).outputs
-        except (InputError, CorruptError):
-            continue
-        return any(record.name == name for record in records)
-    return False
-
-
-def working_folder_of(out: Path) -> Path:
-    """The folder for what is collected before it is joined into `out`."""
-    return _beside(out, "collecting")
-
-
-def fetched_folder_of(out: Path) -> Path:
-    """The folder for copies of remote sources, unless another is given."""
-    return _beside(out, "fetched")
-
-
-def _beside(out: Path, end: str) -> Path:
-    """The path of a side file of `out`.
-
-    Raises:
-        InputError: the path has no name: it is the root, or this folder.
-    """
-    if not out.name:
-        raise InputError("is a folder, not a file", where=out, do="Choose another output")
-    return out.with_name(f"{out.name}.{end}")
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
     """Check, before anything is written, that the outputs are different files and that none is an input.
 
     Raises:
-        InputError: an output is a folder, is below a file, is given twice, or is also an input. Links are
-            followed.
+        InputError: an output is a folder, is below a file, is given twice, is also an input, or has a name
+            that is not UTF-8. Links are followed.
     """
     places: dict[object, Path] = {}
     existing: dict[tuple[int, int], Path] = {}
     for out in outputs:
+        check_name(str(out))
         for folder in out.absolute().parents:
             if os.path.lexists(folder):
                 if not folder.is_dir():
@@ -164,14 +121,17 @@ class Earlier:
         """Read the manifest at this path.
 
         Raises:
-            InputError: the file there is not a manifest of ours.
+            InputError: the file there is not a manifest of ours, or cannot be read.
         """
         if not os.path.lexists(path):
             return cls(path)
         try:
             manifest = Manifest.read(path)
-        except (InputError, CorruptError, OSError):
-            if _begins_as_ours(path):
+        except OSError as error:
+            do = "Change the permissions, or choose another output"
+            raise InputError(f"cannot be read: {error.strerror}", where=path, do=do) from None
+        except (InputError, CorruptError):
+            if begins_as_manifest(path):
                 return cls(path, unlisted=True)
             raise InputError("exists and is not a manifest of qarib", where=path, do=OTHER_OUTPUT) from None
         return cls(path, manifest, unlisted=manifest.state == "running" and not manifest.outputs)
@@ -298,6 +258,7 @@ class Staged:
         self._manifest = manifest
         self._files: dict[Path, Path] = {}
         self._folders: set[Path] = set()
+        self._made: list[Path] = []
 
     def __enter__(self) -> Staged:
         return self
@@ -309,11 +270,17 @@ class Staged:
             name_output(error, {temporary: out for out, temporary in self._files.items()})
         for temporary in self._files.values():
             temporary.unlink(missing_ok=True)
+        if error:
+            for folder in reversed(self._made):
+                with suppress(OSError):  # It has files.
+                    folder.rmdir()
 
     def path(self, out: Path) -> Path:
         """The temporary path to write the output `out` to; its folder exists."""
         if out not in self._files:
             if out.parent not in self._folders:
+                new = takewhile(lambda folder: not folder.exists(), (out.parent, *out.parent.parents))
+                self._made += reversed(list(new))
                 out.parent.mkdir(parents=True, exist_ok=True)
                 remove_all_leftovers(out.parent)
                 self._folders.add(out.parent)
@@ -361,14 +328,16 @@ class Staged:
             statistics={},
             sample=(),
         ).write(self._manifest)
-        for path in [*changed, *(edited if keep_changed else ())]:
-            keep_aside(path)
-        for out, temporary in self._files.items():
-            put_in_place(temporary, out)
-        for path in stale:
-            log.warning("%s: removed, it is from an earlier run", path)
-            path.unlink(missing_ok=True)
-        manifest.write(self._manifest)
+        with atomic_path(self._manifest) as complete:
+            # Before anything is replaced: on a full disk, it could not be written afterwards.
+            complete.write_text(manifest.text(), encoding="utf-8", newline="\n")
+            for path in [*changed, *(edited if keep_changed else ())]:
+                keep_aside(path)
+            for out, temporary in self._files.items():
+                put_in_place(temporary, out)
+            for path in stale:
+                log.warning("%s: removed, it is from an earlier run", path)
+                path.unlink(missing_ok=True)
         return manifest
 
 
@@ -382,12 +351,3 @@ def is_one_of(path: Path, records: Sequence[FileRecord]) -> bool:
     size = path.stat().st_size
     alike = [record for record in records if record.bytes == size]
     return bool(alike) and crc32c_of(path) in {record.crc32c for record in alike}
-
-
-def _begins_as_ours(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            found = file.read(len(_BEGINNING))
-    except OSError:
-        return False
-    return bool(found) and _BEGINNING.startswith(found)

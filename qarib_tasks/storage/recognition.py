@@ -16,7 +16,7 @@ from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import ModelLayout, checkpoint_of_index, checkpoint_of_state, evaluation_step
 from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.files import checksums
-from qarib_tasks.storage.manifest import Kind, Manifest
+from qarib_tasks.storage.manifest import BEGINNING, Kind, Manifest
 from qarib_tasks.storage.ownership import OTHER_OUTPUT
 
 HEAD = 1 << 20  # bytes that decide
@@ -69,7 +69,7 @@ is_plan = json_with("format", "files")
 
 def is_manifest(head: bytes) -> bool:
     """Whether it is a manifest of any kind and size, as `Manifest.write` writes it."""
-    return head.startswith(b'{\n "config":')
+    return head.startswith(BEGINNING)
 
 
 def _manifest_of(kind: Kind) -> Recognizer:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.storage.files import remove, remove_all_leftovers, temporary_of, write_text
+from qarib_tasks.storage.files import remove, remove_all_leftovers, remove_leftovers, temporary_of, write_text
 from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.storage.ownership import OTHER_OUTPUT
 
@@ -64,6 +64,8 @@ def remove_folder(folder: Path) -> None:
     What we made: files that a manifest in the folder lists, the manifests, and what begins with `HIDDEN`.
     """
     if not is_our_folder(folder):
+        if folder.parent.is_dir():
+            remove_leftovers(folder)  # of a removal that was killed
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith(HIDDEN):

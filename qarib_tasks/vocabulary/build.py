@@ -19,7 +19,8 @@ from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.storage.files import scratch_folder
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
-from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned, tokenizer_files_of
+from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned
+from qarib_tasks.storage.side_files import tokenizer_files_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 from qarib_tasks.vocabulary.sentencepiece import SPACE, as_entry, read_pieces, train_sentencepiece
 from qarib_tasks.vocabulary.tokenizer_files import tokenizer_texts

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qarib_tasks.layout import TOKENIZER_CONFIG
 from qarib_tasks.storage.files import require_file
-from qarib_tasks.storage.ownership import tokenizer_files_of
+from qarib_tasks.storage.side_files import tokenizer_files_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
 

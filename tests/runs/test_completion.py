@@ -13,7 +13,7 @@ from qarib_tasks.runs.run import Run
 from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
-from qarib_tasks.storage.ownership import report_of
+from qarib_tasks.storage.side_files import report_of
 from tests.support.datasets import convert_all, fail, objects, request
 
 
