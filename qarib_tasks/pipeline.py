@@ -35,10 +35,10 @@ from qarib_tasks.runs import contamination
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
 from qarib_tasks.runs.prepare import vocab_file_of
 from qarib_tasks.runs.run import Run, ledger_of, write_settings
-from qarib_tasks.runs.training_job import datasets_of, random_next_share, training_job
+from qarib_tasks.runs.training_job import TRAINER_COMMANDS, datasets_of, random_next_share, training_job
 from qarib_tasks.storage.bucket import Bucket
-from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.storage.ownership import Earlier, write_kept
 from qarib_tasks.vocabulary.build import build_vocab as build_vocabulary
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,8 @@ def build_vocab(run: Run) -> Manifest:
         adopt=True,
     )
     bert_config = recorded_settings(run.config.model) | {"vocab_size": run.config.vocab.vocab_size}
-    write_text(run.dataset.bert_config, json.dumps(bert_config, indent=2, sort_keys=True) + "\n")
+    text = json.dumps(bert_config, indent=2, sort_keys=True) + "\n"
+    write_kept(run.dataset.bert_config, text, Earlier.read(run.dataset.manifest))
     return manifest
 
 
@@ -291,6 +292,6 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
         published = [path for name in names for path in shard_files(run, name)] + dataset_files(run)
         for path in published:
             bucket.upload(path, path.relative_to(run.config.workspace).as_posix())
-    for command in ("train", "evaluate", "export"):
+    for command in TRAINER_COMMANDS:
         work(trainer_work(run, command))
     return Manifest.read(run.model.manifest)

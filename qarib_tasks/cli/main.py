@@ -83,8 +83,23 @@ for command in (
 
 def main() -> None:
     """Run the command; report an error as one line, without a traceback."""
+    open_standard_streams()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     sys.exit(run_command(sys.argv[1:]))
+
+
+def open_standard_streams() -> None:
+    """Open /dev/null where the caller closed standard input, output, or error.
+
+    Otherwise the next file gets that number, and what a library prints is written to it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def run_command(arguments: Sequence[str]) -> int:

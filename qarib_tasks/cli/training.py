@@ -89,9 +89,9 @@ def evaluate_command(config: Path) -> None:
 def export_command(config: Path) -> None:
     """Write the trained model as a Hugging Face folder, and the model's manifest."""
     job = _job(config)
-    from qarib_tasks.train.results.export import export
+    from qarib_tasks.train.results.export import export, exported
 
-    click.echo(f"{Path(job.output) / EXPORT}: {len(export(job).outputs)} files")
+    click.echo(f"{Path(job.output) / EXPORT}: {len(exported(export(job)))} files")
 
 
 @click.command("fill-mask", epilog='Example: qarib fill-mask models/demo-0123456789 "شو عندكم يا [MASK]"')

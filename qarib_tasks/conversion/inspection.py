@@ -12,8 +12,9 @@ import click
 
 from qarib_tasks.conversion.example_decoder import decode_example
 from qarib_tasks.conversion.examples import readable
-from qarib_tasks.errors import InputError
-from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.storage.files import require_file
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import corrupt_record, read_records
 from qarib_tasks.vocabulary.file import load_vocab
 
@@ -31,7 +32,8 @@ def print_examples(file: Path, vocab: Path | None, *, examples: int, skip: int, 
         visual: reorder right-to-left lines, for a terminal that does not.
 
     Raises:
-        InputError: a file is missing, or the file has no example after the skipped ones.
+        InputError: a file is missing, the file has no example after the skipped ones, or it was converted
+            with another vocabulary.
         CorruptError: a record is damaged, or is not an example of this vocabulary.
     """
     for line in example_lines(file, vocab, examples=examples, skip=skip):
@@ -48,7 +50,8 @@ def print_examples(file: Path, vocab: Path | None, *, examples: int, skip: int, 
 
 def example_lines(file: Path, vocab: Path | None, *, examples: int, skip: int) -> Iterator[str]:
     """The lines that `print_examples` prints."""
-    entries = load_vocab(vocab or find_vocab(file))
+    require_file(file)
+    entries = load_vocab(_same_vocab(file, vocab) if vocab else find_vocab(file))
     records = itertools.islice(read_records(file), skip, skip + examples)
     shown = 0
     for number, (_, _, record) in enumerate(records, start=skip):
@@ -76,18 +79,44 @@ def find_vocab(file: Path) -> Path:
     """The vocabulary that a shard was converted with, in the shard's folder or its parent.
 
     Raises:
-        InputError: neither folder has it.
+        InputError: neither folder has it, or no manifest says which one it is.
     """
-    record = Manifest.read(manifest_of(file)).inputs[1]
+    if (record := _vocab_of(file)) is None:
+        raise InputError("no manifest names its vocabulary", where=file, do="Pass it with --vocab")
     for folder in (file.parent, file.parent.parent):
         path = folder / record.name
-        if path.is_file() and path.stat().st_size == record.bytes:
+        if path.is_file() and FileRecord.of(path).checksums == record.checksums:
             return path
     raise InputError(
         f"its vocabulary {record.name} is neither in its folder nor in the parent folder",
         where=file,
         do="Pass the vocabulary with --vocab",
     )
+
+
+def _vocab_of(file: Path) -> FileRecord | None:
+    """The vocabulary that a shard was converted with, as its manifest says; None if it does not."""
+    try:
+        inputs = Manifest.read(manifest_of(file)).inputs
+    except (InputError, CorruptError):
+        return None
+    return inputs[1] if len(inputs) > 1 else None
+
+
+def _same_vocab(file: Path, vocab: Path) -> Path:
+    """Return the vocabulary; another one's words would be shown for the ids.
+
+    Raises:
+        InputError: the shard's manifest has the checksum of another one.
+    """
+    record, given = _vocab_of(file), FileRecord.of(vocab)
+    if record and record.checksums != given.checksums:
+        raise InputError(
+            f"{file} was converted with another vocabulary, {record.name} of {record.bytes:,} bytes",
+            where=vocab,
+            do="Pass that one with --vocab",
+        )
+    return vocab
 
 
 def visual_order(line: str) -> str:

@@ -83,7 +83,7 @@ class LocalProcessBackend:
             InputError: the folder has files of these names that are not ours; nothing is written.
             TrainingError: the runner did not start.
         """
-        _check_files(work)
+        check_files(work)
         work.folder.mkdir(parents=True, exist_ok=True)
         with _lock(work):
             if (record := _read(work)) and record.alive:
@@ -168,7 +168,7 @@ def _path(work: Work, what: str) -> Path:
     return work.folder / f"{work.name}.{what}"
 
 
-def _check_files(work: Work) -> None:
+def check_files(work: Work) -> None:
     """Check that the files which `start` writes are ours, if they exist.
 
     Raises:

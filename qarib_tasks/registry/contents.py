@@ -7,19 +7,25 @@ it. In the bucket, its name and its checksum decide, because reading all objects
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.labelled.staged import is_task
 from qarib_tasks.layout import (
     BERT_CONFIG,
+    HELDOUT,
     LEDGER,
     MANIFEST,
+    PREVIEW,
     PROGRESS,
     REPORT,
     SETTINGS,
+    SHARDS,
     TASKS,
     TENSORBOARD,
     TFRECORD,
@@ -47,6 +53,7 @@ from qarib_tasks.storage.recognition import (
     is_manifest,
     is_ours,
     is_plan,
+    is_preview,
     is_probe_predictions,
     is_process_record,
     is_progress,
@@ -55,34 +62,77 @@ from qarib_tasks.storage.recognition import (
     is_training_job,
     json_with,
 )
+from qarib_tasks.storage.working_folder import is_our_folder
 
 _LARGE = 64 << 20  # bytes; of larger files only the size is compared
 _MODEL = ModelLayout(Path(), UploadConfig())
-_TASK = _MODEL.task("any").suffix
 _EVENTS = "events.out.tfevents."
+_TASK = _MODEL.task("any").suffix
+_FORMER_WORKING_FOLDER = "data.sources"  # of the first version
+# In the artifact's folder itself.
 _NAMES: Mapping[str, Recognizer] = {
     SETTINGS: lambda head: is_run_config(head) or is_training_job(head),
     LEDGER: is_plan,
+    PREVIEW: is_preview,
     PROGRESS: is_progress,
-    _MODEL.history.name: is_history,
-    _MODEL.eval_results.name: is_evaluation_text,
-    _MODEL.probe_predictions.name: is_probe_predictions,
     _MODEL.lock.name: is_empty,
     BERT_CONFIG: json_with("vocab_size"),
     TOKENIZER: json_with("model", "normalizer", begins=b'{\n  "version":'),
     TOKENIZER_CONFIG: json_with("tokenizer_class"),
     REPORT: lambda head: b"<title>The corpus</title>" in head,
 }
+# In the folders of checkpoints and evaluations.
+_FIGURES: Mapping[str, Recognizer] = {
+    _MODEL.history.name: is_history,
+    _MODEL.eval_results.name: is_evaluation_text,
+    _MODEL.probe_predictions.name: is_probe_predictions,
+}
 # Without a folder: objects that the manifests do not list.
-_OBJECTS = {MANIFEST, SETTINGS, LEDGER, PROGRESS, BERT_CONFIG, TOKENIZER, TOKENIZER_CONFIG}
+_OBJECTS = {MANIFEST, SETTINGS, LEDGER, PREVIEW, PROGRESS, BERT_CONFIG, TOKENIZER, TOKENIZER_CONFIG}
+
+
+@dataclass(frozen=True)
+class _Folders:
+    """The folders below that of a dataset or a model that we write to, relative; the empty one is itself.
+
+    Files in other folders are the user's, even if they are copies of ours.
+    """
+
+    data: frozenset[str]
+    training: frozenset[str]
+
+    @classmethod
+    def of(cls, settings: str) -> _Folders:
+        """Read the names that can be chosen from a `config.yaml`."""
+        try:
+            values = yaml.safe_load(settings)
+        except yaml.YAMLError:
+            values = None
+        chosen = values if isinstance(values, dict) else {}
+        if isinstance(upload := chosen.get("upload"), dict):
+            chosen = chosen | upload
+        default = UploadConfig()
+        pretraining, *training = (
+            str(chosen.get(name) or getattr(default, name)).strip("/")
+            for name in ("pretraining_data", "bert_model", "bert_evals")
+        )
+        parts = ("", *(name.strip("/") for name in (SHARDS, pretraining)))
+        data = {f"{HELDOUT}{part}".strip("/") for part in parts} | {*parts}
+        return cls(frozenset(data), frozenset(training))
+
+    @property
+    def events(self) -> set[str]:
+        return {f"{folder}/{TENSORBOARD}" for folder in self.training}
 
 
 def split_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """The files below a folder that are ours, and those that are not; both sorted."""
     files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    ours = set(_listed(files))
+    settings = folder / SETTINGS
+    known = _Folders.of(settings.read_text("utf-8", "replace") if settings.is_file() else "")
+    ours = set(_listed(folder, known, files))
     for path in files:
-        if path not in ours and _shows(path):
+        if path not in ours and _shows(folder, known, path):
             ours.add(path)
     return [path for path in files if path in ours], [path for path in files if path not in ours]
 
@@ -94,8 +144,9 @@ def split_objects(bucket: Bucket, objects: Mapping[str, Any]) -> tuple[list[str]
         bucket: with the prefix of the dataset's or the model's folder.
         objects: what it lists.
     """
-    ours = {name for name in objects if _is_name_of_ours(name)}
-    tasks = (name for name in objects if name.startswith(f"{TASKS}/") and name.endswith(_TASK))
+    known = _Folders.of((bucket.read_text(SETTINGS) or "") if SETTINGS in objects else "")
+    ours = {name for name in objects if _is_name_of_ours(known, name)}
+    tasks = (name for name in objects if _is_name_of_task(name))
     ours |= {name for name in tasks if is_task(bucket.read_start(name, HEAD))}
     for name in objects:
         if "/" in name or not name.endswith(".json"):
@@ -111,25 +162,30 @@ def split_objects(bucket: Bucket, objects: Mapping[str, Any]) -> tuple[list[str]
     return [name for name in objects if name in ours], [name for name in objects if name not in ours]
 
 
-def _is_name_of_ours(name: str) -> bool:
+def _is_name_of_ours(known: _Folders, name: str) -> bool:
     """Whether an object of this name, below the folder of a dataset or a model, is ours."""
     folder, _, file = name.rpartition("/")
     if not folder:
         return file in _OBJECTS or file.endswith(REPORT)
-    if is_shard_file(file.partition(".")[0]):
+    if folder in known.data and is_shard_file(file.partition(".")[0]):
         return file.endswith((TFRECORD, ".json")) or "." not in file
-    if folder.endswith(TENSORBOARD):
+    if folder in known.events:
         return file.startswith(_EVENTS)
-    return (
-        file in (_MODEL.history.name, _MODEL.eval_results.name, _MODEL.probe_predictions.name)
-        or _of_model(file) is not None
-        or checkpoint_of_state(file) is not None
+    return folder in known.training and (
+        file in _FIGURES or _of_model(file) is not None or checkpoint_of_state(file) is not None
     )
 
 
-def _listed(files: list[Path]) -> Iterator[Path]:
+def _is_name_of_task(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    return folder == TASKS and file.endswith(_TASK)
+
+
+def _listed(folder: Path, known: _Folders, files: list[Path]) -> Iterator[Path]:
     """Yield the manifests, and the files that they list."""
     for path in files:
+        if not _is_written_to(folder, known, path.parent):
+            continue
         if path.suffix != ".json" or not is_ours(path, is_manifest):
             continue
         yield path
@@ -143,6 +199,17 @@ def _listed(files: list[Path]) -> Iterator[Path]:
                 yield output
 
 
+def _place(folder: Path, inner: Path) -> str:
+    """Return the name of a folder below that of the artifact; empty for the latter."""
+    return "" if inner == folder else inner.relative_to(folder).as_posix()
+
+
+def _is_written_to(folder: Path, known: _Folders, inner: Path) -> bool:
+    """Whether steps write manifests to a folder: those of the dataset, and of what was collected before."""
+    name = _place(folder, inner)
+    return name in known.data or name == _FORMER_WORKING_FOLDER or is_our_folder(inner)
+
+
 def _is_unchanged(path: Path, record: FileRecord) -> bool:
     return path.stat().st_size == record.bytes and (record.bytes > _LARGE or is_one_of(path, [record]))
 
@@ -152,20 +219,28 @@ def _only_machines_write(path: Path) -> bool:
     return path.suffix == TFRECORD
 
 
-def _shows(path: Path) -> bool:
-    """Whether a file that no manifest lists shows by its content that it is ours."""
+def _shows(folder: Path, known: _Folders, path: Path) -> bool:
+    """Whether a file that no manifest lists shows by its place and its content that it is ours."""
     if path.is_symlink():
         return False
     if is_temporary(path.name):
         return True
-    if state := checkpoint_of_state(path.name):
-        index = path.with_name(f"{state.name}.json")
-        return is_ours(index, is_checkpoint_index) or is_ours(path, is_checkpoint_state)
-    if path.parent.name == TENSORBOARD:
+    place = _place(folder, path.parent)
+    if place in known.events:
         return is_ours(path, is_training_events)
-    if path.parent.name == TASKS and path.suffix == _TASK:
-        return is_ours(path, is_task)
-    if recognizer := _NAMES.get(path.name) or _of_model(path.name):
+    if place == TASKS:
+        return path.name.endswith(_TASK) and is_ours(path, is_task)
+    if place in known.training:
+        if state := checkpoint_of_state(path.name):
+            index = path.with_name(f"{state.name}.json")
+            return is_ours(index, is_checkpoint_index) or is_ours(path, is_checkpoint_state)
+        recognizer = _FIGURES.get(path.name) or _of_model(path.name)
+        return recognizer is not None and is_ours(path, recognizer)
+    return not place and _shows_in_the_folder(path)
+
+
+def _shows_in_the_folder(path: Path) -> bool:
+    if recognizer := _NAMES.get(path.name):
         return is_ours(path, recognizer)
     if path.name.endswith(f".{REPORT}"):
         return is_ours(path, _NAMES[REPORT])

@@ -27,9 +27,12 @@ from qarib_tasks.layout import (
     VOCABULARIES,
     DatasetLayout,
 )
+from qarib_tasks.machines.backend import Work
+from qarib_tasks.machines.local import check_files
 from qarib_tasks.runs.earlier_models import made_before
 from qarib_tasks.runs.names import dataset_name, model_name, short_hash
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset, save_settings
+from qarib_tasks.runs.training_job import TRAINER_COMMANDS
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import is_temporary
 from qarib_tasks.storage.manifest import FileRecord, manifest_of
@@ -188,6 +191,8 @@ def _check_files(run: Run, client: Any) -> None:
     evaluate = run.config.evaluate
     for name in [*(task.name for task in evaluate.tasks), *(FREE_TASKS if evaluate.free_tasks else ())]:
         require_ours(run.model.task(name), is_task)
+    for command in TRAINER_COMMANDS:
+        check_files(Work(command, (), run.model.root))
     if run.address and client:
         _check_objects(run, run.address, client)
 
@@ -218,6 +223,7 @@ def _check_dataset_folder(dataset: DatasetLayout) -> None:
     require_folders([dataset.root])
     require_ours(dataset.config, is_run_config)
     require_ours(dataset.sources, is_plan)
+    require_ours(dataset.manifest, is_dataset_manifest)
     if dataset.root.is_dir() and not dataset.config.exists() and not dataset.sources.exists():
         names = sorted(path.name for path in dataset.root.iterdir())
         if others := [name for name in names if not is_temporary(name)]:

@@ -14,6 +14,8 @@ from qarib_tasks.runs import contamination
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest
 
+TRAINER_COMMANDS = ("train", "evaluate", "export")  # in this order
+
 
 def training_job(run: Run) -> TrainingJob:
     """Build the trainer's job. It reads from the bucket, if the run has one, because a TPU VM must.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from qarib_tasks.layout import (
     EXPORT,
     HUGGING_FACE_CONFIG,
     HUGGING_FACE_WEIGHTS,
+    MODEL_CARD,
     SETTINGS,
     START_FROM,
     TOKENIZER,
@@ -40,7 +42,16 @@ SHARDS_INDEX = ".index.json"  # ends the name of a file that lists the shards of
 HUGGING_FACE = tuple(
     name + end for name in (HUGGING_FACE_WEIGHTS, "pytorch_model.bin") for end in ("", SHARDS_INDEX)
 )
+TENSORFLOW1 = "bert_model.ckpt"
+TENSORFLOW1_FILES = (f"{TENSORFLOW1}.data-00000-of-00001", f"{TENSORFLOW1}.index")
 TOKENIZERS = (TOKENIZER, TOKENIZER_CONFIG)
+# What an export writes.
+EXPORTED = frozenset(
+    (
+        *(MODEL_CARD, HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, VOCAB, *TOKENIZERS),
+        *(BERT_CONFIG, *TENSORFLOW1_FILES),
+    )
+)
 BESIDE = (VOCAB, HUGGING_FACE_CONFIG, BERT_CONFIG)
 ACCEPTED = (
     "Give one of our model folders or checkpoints, a TF 1 checkpoint (bert_model.ckpt), "
@@ -79,6 +90,7 @@ class Pretrained:
         """A folder on this machine with the files; a bucket's are downloaded below `cache` and verified.
 
         Raises:
+            InputError: a file of another origin has a cached one's name.
             StorageError: the bucket does not answer, or its files changed since `find`.
         """
         if not self.folder.startswith("gs://"):
@@ -87,10 +99,14 @@ class Pretrained:
         bucket = Bucket(self.folder + "/")
         for name, (size, crc32c) in self.files.items():
             path = folder / name
-            if path.is_file() and (path.stat().st_size, checksums(path).crc32c) == (size, crc32c):
-                continue
+            if os.path.lexists(path):
+                if path.is_file() and (path.stat().st_size, checksums(path).crc32c) == (size, crc32c):
+                    continue
+                # Ours is complete, or not there.
+                raise InputError("exists and was not made by qarib", where=path, do="Move this file")
             bucket.download(name, path)
             if checksums(path).crc32c != crc32c:
+                path.unlink()
                 raise StorageError("changed during the download", where=bucket.address + name, do="Try again")
         return folder
 

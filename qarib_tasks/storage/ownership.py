@@ -35,6 +35,7 @@ from qarib_tasks.storage.files import (
     name_output,
     put_in_place,
     remove_all_leftovers,
+    write_text,
 )
 from qarib_tasks.storage.manifest import FileRecord, Manifest, begins_as_manifest
 from qarib_tasks.storage.side_files import fetched_folder_of, working_folder_of
@@ -243,6 +244,15 @@ def keep_aside(path: Path) -> Path:
             path.rename(new)
         log.warning("%s: changed since it was made: kept as %s", path, new.name)
         return new
+
+
+def write_kept(path: Path, text: str, earlier: Earlier) -> None:
+    """Write a small file atomically. Other content that no manifest lists is kept, see `keep_aside`."""
+    if os.path.lexists(path) and not is_empty(path) and not is_one_of(path, earlier.records(path)):
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == text.encode():
+            return
+        keep_aside(path)
+    write_text(path, text)
 
 
 class Staged:

@@ -13,11 +13,19 @@ from pathlib import Path
 import yaml
 
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.layout import ModelLayout, checkpoint_of_index, checkpoint_of_state, evaluation_step
+from qarib_tasks.layout import (
+    EXPORT,
+    MODEL_CARD,
+    ModelLayout,
+    checkpoint_of_index,
+    checkpoint_of_state,
+    evaluation_step,
+)
 from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.manifest import BEGINNING, Kind, Manifest
-from qarib_tasks.storage.ownership import OTHER_OUTPUT
+from qarib_tasks.storage.model_files import EXPORTED
+from qarib_tasks.storage.ownership import OTHER_OUTPUT, Earlier
 
 HEAD = 1 << 20  # bytes that decide
 Recognizer = Callable[[bytes], bool]
@@ -65,6 +73,11 @@ is_evaluation = json_with("step", "masked_lm_loss", "masked_lm_accuracy", "perpl
 is_process_record = json_with("pid", "started", "log_start")
 is_shared_record = json_with("format")
 is_plan = json_with("format", "files")
+
+
+def is_preview(head: bytes) -> bool:
+    """Whether it is what the preflight saw in the sources."""
+    return head.startswith(b'[{"source": ') or head == b"[]\n"
 
 
 def is_manifest(head: bytes) -> bool:
@@ -168,9 +181,27 @@ def check_model_folder(layout: ModelLayout) -> None:
             recognizer = _of_model(layout, path)
             if recognizer and not _is_indexed(layout, path):
                 require_ours(path, recognizer)
+    _check_export(layout)
     require_ours(layout.lock, lambda head: True)
     if not layout.lock.exists():  # A training that was killed before its first line has made its lock.
         require_ours(layout.history, lambda head: bool(head))
+
+
+def _check_export(layout: ModelLayout) -> None:
+    """Check, before hours of training, what the export would refuse after them."""
+    found = (layout.export / name for name in sorted(EXPORTED) if name != MODEL_CARD)
+    unknown = [path for path in found if path.exists() or path.is_symlink()]
+    if not unknown or _began(path.name for path in layout.bert_model.glob("*")):
+        return  # An earlier version can have written them, too: the export compares their contents.
+    earlier = Earlier.read(layout.manifest)
+    for path in unknown:
+        if not earlier.owns(path):
+            raise InputError(NOT_OURS, where=path, do="Move this file")
+
+
+def _began(names: Iterable[str]) -> bool:
+    """Whether a training has written a checkpoint, by the names of files."""
+    return any(map(checkpoint_of_index, names))
 
 
 def _is_indexed(layout: ModelLayout, path: Path) -> bool:
@@ -191,6 +222,12 @@ def check_model_objects(layout: ModelLayout, bucket: Bucket) -> None:
         InputError: an object is not ours.
     """
     objects = bucket.list()
+    if layout.name_of(layout.manifest).removeprefix(layout.name) not in objects:
+        names = {f"{EXPORT}/{name}" for name in EXPORTED if name != MODEL_CARD}
+        exported = sorted(names & objects.keys())
+        if exported and not _began(name.rpartition("/")[2] for name in objects):
+            where = bucket.address + exported[0]
+            raise InputError(NOT_OURS, where=where, do="Choose another prefix, or move this object")
     for name, blob in objects.items():
         path = layout.root / name
         recognizer = _of_model(layout, path)

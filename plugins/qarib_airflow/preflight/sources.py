@@ -19,6 +19,7 @@ from qarib_tasks.errors import Faults, QaribError, StorageError
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import manifest_of
+from qarib_tasks.storage.recognition import is_preview, require_ours
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0  # for all sources together
@@ -31,10 +32,12 @@ def preview_sources(run: Run, allowed: AllowedSources, seconds: float = SECONDS)
     Does nothing if the sources are collected already. Sources for which there is no time are named.
 
     Raises:
-        ConfigError, InputError: a source cannot be read; collecting it would fail in the same way.
+        ConfigError, InputError: a source cannot be read, and collecting it would fail in the same way; or the
+            preview's file is not ours.
     """
     if run.first_step != "collect" or manifest_of(run.dataset.data).is_file():
         return
+    require_ours(run.dataset.preview, is_preview)
     files = by_source(read_plan(run.dataset.sources))
     sources = [source for source in run.config.collect.sources if source.name in files]
     deadline, faults = time.monotonic() + seconds, Faults()

@@ -23,13 +23,12 @@ from qarib_tasks.layout import (
     HUGGING_FACE_CONFIG,
     HUGGING_FACE_WEIGHTS,
     MODEL_CARD,
-    TOKENIZER,
-    TOKENIZER_CONFIG,
     VOCAB,
 )
 from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.files import atomic_path, remove, temporary_of, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+from qarib_tasks.storage.model_files import EXPORTED
 from qarib_tasks.storage.ownership import Earlier, Staged, is_one_of
 from qarib_tasks.storage.recognition import NOT_OURS
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
@@ -42,10 +41,6 @@ from qarib_tasks.train.weights import tensorflow1
 from qarib_tasks.train.weights.hugging_face import hugging_face_config, hugging_face_name, hugging_face_value
 
 log = logging.getLogger(__name__)
-FILES = {
-    *(MODEL_CARD, HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, VOCAB, TOKENIZER, TOKENIZER_CONFIG),
-    *(BERT_CONFIG, *tensorflow1.FILES),
-}
 NEW_MODEL_CARD = f"{MODEL_CARD}.new"  # beside one that the user edited
 REQUIRED_PLACES = {"output", "training_data", "heldout_data", "vocab_file"}
 # Settings of an evaluation that the exported files do not depend on.
@@ -114,8 +109,13 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
             Manifest(kind="model", id=output.model_id, config=config, inputs=inputs, statistics=statistics),
         )
     _publish(output, manifest)
-    log.info("%s: %d files", output.export, len(manifest.outputs) - 1)
+    log.info("%s: %d files", output.export, len(exported(manifest)))
     return manifest
+
+
+def exported(manifest: Manifest) -> list[FileRecord]:
+    """The files of `export/` that a model's manifest lists."""
+    return [record for record in manifest.outputs if record.name.startswith(f"{EXPORT}/")]
 
 
 def _put_in_place(staged: Staged, output: Output, evaluation: FileRecord, manifest: Manifest) -> Manifest:
@@ -129,7 +129,7 @@ def _put_in_place(staged: Staged, output: Output, evaluation: FileRecord, manife
     earlier = Earlier.read(output.manifest)
     folder = output.export
     card = folder / MODEL_CARD
-    records = {folder / name: staged.record(folder / name) for name in sorted(FILES)}
+    records = {folder / name: staged.record(folder / name) for name in sorted(EXPORTED)}
     if os.path.lexists(card) and not is_one_of(card, [*earlier.records(card), records[card]]):
         beside = folder / NEW_MODEL_CARD
         log.warning("%s: stays as you edited it; the new model card is %s", card, beside.name)
@@ -228,7 +228,7 @@ def _write(
     weights: Mapping[str, np.ndarray],
     statistics: Mapping[str, Any],
 ) -> None:
-    """Write `FILES` to an empty folder."""
+    """Write `EXPORTED` to an empty folder."""
     from safetensors.numpy import save_file
 
     from qarib_tasks.vocabulary.tokenizer_files import write_tokenizer

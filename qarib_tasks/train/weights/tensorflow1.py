@@ -13,9 +13,8 @@ from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.storage.files import atomic_path, scratch_folder
+from qarib_tasks.storage.model_files import TENSORFLOW1, TENSORFLOW1_FILES
 
-PREFIX = "bert_model.ckpt"
-FILES = (f"{PREFIX}.data-00000-of-00001", f"{PREFIX}.index")
 # Suffixes of the variables of the reference's optimizer.
 OPTIMIZER = ("/adam_m", "/adam_v")
 
@@ -35,12 +34,12 @@ def write_checkpoint(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
     names = sorted(weights)
     with scratch_folder(folder, ".") as temporary_folder:
         tf.raw_ops.SaveV2(
-            prefix=f"{temporary_folder}/{PREFIX}",
+            prefix=f"{temporary_folder}/{TENSORFLOW1}",
             tensor_names=names,
             shape_and_slices=[""] * len(names),
             tensors=[tf.constant(weights[name]) for name in names],
         )
-        for name in FILES:
+        for name in TENSORFLOW1_FILES:
             with atomic_path(folder / name) as temporary:
                 os.replace(temporary_folder / name, temporary)
 

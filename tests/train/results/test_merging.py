@@ -24,11 +24,12 @@ from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.model_files import EXPORTED
 from qarib_tasks.train.loop import train
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.results import export as export_module
 from qarib_tasks.train.results.evaluate import evaluate
-from qarib_tasks.train.results.export import FILES, export
+from qarib_tasks.train.results.export import export
 from tests.support.training_examples import make_job
 
 
@@ -57,7 +58,7 @@ def test_what_a_user_added_and_edited_stays(job: TrainingJob, caplog: pytest.Log
     export(job)
     folder = Output(job).export
     made = tree(folder)
-    assert set(made) == FILES
+    assert set(made) == EXPORTED
     own = {"README.md": b"# My model\n", "NOTES.txt": b"notes", "onnx/model.onnx": b"1", ".git/HEAD": b"ref"}
     for name, data in own.items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -93,10 +94,10 @@ def test_what_an_earlier_export_made_goes_unless_it_was_edited(job: TrainingJob)
     (output.export / "edited.txt").write_bytes(b"edited")
     replace(manifest, config={}, outputs=[*manifest.outputs, *records]).write(output.manifest)
     export(job)
-    assert set(tree(output.export)) == FILES | {"edited.txt"}
+    assert set(tree(output.export)) == EXPORTED | {"edited.txt"}
 
 
-@pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))
+@pytest.mark.parametrize("name", sorted(EXPORTED - {"README.md"}))
 def test_a_file_of_another_origin_is_not_replaced(job: TrainingJob, name: str) -> None:
     folder = Output(job).export
     folder.mkdir()
@@ -128,7 +129,7 @@ def test_a_killed_export_can_be_run_again(
         assert not output.manifest.exists()
     export(job)
     assert Manifest.read(output.manifest).faults(output.root) == []
-    assert set(tree(output.export)) == FILES
+    assert set(tree(output.export)) == EXPORTED
     assert not [path for path in output.root.iterdir() if path.name.endswith(".tmp")]
 
 
