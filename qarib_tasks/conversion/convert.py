@@ -25,7 +25,7 @@ from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.layout import BERT_CONFIG
-from qarib_tasks.storage.files import NOT_WRITTEN, RunningChecksums, crc32c_of
+from qarib_tasks.storage.files import FULL, RunningChecksums, crc32c_of
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
@@ -101,8 +101,8 @@ def convert_shard(
                 f"cannot be written: {error.strerror or error}",
                 where=out,
                 do="Free disk space, then convert the shard again"
-                if error.errno in NOT_WRITTEN
-                else "Correct the path or its permissions, then convert the shard again",
+                if error.errno in FULL
+                else "Correct the path, its permissions, or the limit on the size of files, then convert it again",
             ) from error
     except QaribError as error:
         failed = Manifest(

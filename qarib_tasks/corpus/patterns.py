@@ -12,6 +12,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from glob import has_magic
 from pathlib import Path
 from typing import Any, Protocol
@@ -214,3 +215,24 @@ def without_side_files(pattern: str, paths: Sequence[str]) -> list[str]:
         shown_paths = ", ".join(map(shown, sorted(beside)[:MOST_NAMED]))
         log.info("%s: left out %d files that commands wrote: %s", pattern, len(beside), shown_paths)
     return [path for path in paths if path not in beside]
+
+
+def once(paths: Iterable[str]) -> Iterator[str]:
+    """Yield each file once, however many names it has."""
+    first: dict[str, str] = {}
+    for path in paths:
+        same = identity_of(path)
+        if same in first:
+            log.info("%s: the same file as %s, read once", shown(path), shown(first[same]))
+        else:
+            first[same] = path
+            yield path
+
+
+def identity_of(path: str) -> str:
+    """The same for all names of one file on this machine: links, also hard ones."""
+    with suppress(OSError):
+        about = os.stat(path)
+        if about.st_nlink > 1:
+            return f"{about.st_dev}:{about.st_ino}"
+    return os.path.realpath(path)

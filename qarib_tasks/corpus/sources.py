@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from glob import has_magic
@@ -25,8 +25,10 @@ from qarib_tasks.corpus.patterns import (
     MOST_NAMED,
     BucketTree,
     LocalTree,
+    identity_of,
     kind_of,
     matching,
+    once,
     pattern_root,
     without_side_files,
 )
@@ -78,7 +80,7 @@ class SourceFile:
     @property
     def identity(self) -> str:
         """The same for all names of one file."""
-        return self.address if is_remote(self.address) else os.path.realpath(self.address)
+        return self.address if is_remote(self.address) else identity_of(self.address)
 
 
 def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> list[SourceFile]:
@@ -126,8 +128,12 @@ def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[So
     for path in paths:
         if allowed:
             allowed.check(path, source.name)
-        if not os.path.lexists(path):
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", where=shown(path)) from None
         if not os.path.isdir(path):
             found.append(path)
         elif plain or path.endswith("/"):
@@ -142,7 +148,7 @@ def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[So
     if not found:
         raise InputError("no such file", where=shown(source.path), do="Correct the path")
     files = []
-    for path in _once(sorted(dict.fromkeys(found))):
+    for path in once(sorted(dict.fromkeys(found))):
         if allowed:
             allowed.check(path, source.name)
         files.append(_local_file(path))
@@ -168,18 +174,6 @@ def _log_folder(folder: str, paths: list[str], hidden: list[str]) -> None:
 def _some(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
     return ", ".join(map(shown, paths[:MOST_NAMED])) + more
-
-
-def _once(paths: Iterable[str]) -> Iterator[str]:
-    """Yield each file once, however many names it has."""
-    first: dict[str, str] = {}
-    for path in paths:
-        real = os.path.realpath(path)
-        if real in first:
-            log.info("%s: the same file as %s, read once", shown(path), shown(first[real]))
-        else:
-            first[real] = path
-            yield path
 
 
 def _local_file(path: str) -> SourceFile:

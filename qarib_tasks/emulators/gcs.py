@@ -7,6 +7,7 @@ because it always keeps the data in a temporary folder.
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import time
 import urllib.error
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from qarib_tasks.errors import StorageError
+from qarib_tasks.errors import InputError, StorageError
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.recognition import require_folders, require_ours
 
@@ -49,8 +50,11 @@ def open_log(folder: Path) -> Path:
     """Create the log of the emulator of a folder, unless it exists, and return its path beside the folder.
 
     Raises:
-        InputError: a file of this name exists and is not such a log.
+        InputError: a file of this name exists and is not such a log, or the folder is the root.
     """
+    folder = Path(os.path.abspath(folder))
+    if not folder.name:
+        raise InputError("is no folder for buckets", where=folder, do="Choose another folder")
     log = folder.with_name(f"{folder.name}.qarib-emulator.log")
     require_ours(log, lambda head: head.startswith(_LOG_BEGINS.encode()))
     if not log.exists():

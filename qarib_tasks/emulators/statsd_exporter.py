@@ -14,12 +14,15 @@ from __future__ import annotations
 import re
 import socketserver
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from qarib_tasks.errors import StorageError
 
 _LINE = re.compile(
     r"(?P<name>[^,:|]+)(?P<tags>(?:,[^,=:|]+=[^,=|]*)*):(?P<value>[+-]?[0-9.eE+-]+)\|(?P<type>c|g|ms)"
@@ -98,12 +101,24 @@ class StatsdCollector(Collector):
         return metric
 
 
+@contextmanager
+def _listening(address: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot listen: {error.strerror}"
+        raise StorageError(what, where=address, do="Use another address or port") from None
+
+
 class Exporter:
     """Runs both servers, each in a thread. A context manager.
 
     Args:
         host: address to listen on.
         statsd_port, port: UDP and HTTP ports; 0 for free ports.
+
+    Raises:
+        StorageError: a port is in use, or the address is not of this machine.
     """
 
     def __init__(self, host: str, statsd_port: int, port: int) -> None:
@@ -115,8 +130,14 @@ class Exporter:
 
         registry = CollectorRegistry()
         registry.register(collector)
-        self._udp = socketserver.UDPServer((host, statsd_port), Receiver)
-        self._http, self._http_thread = start_http_server(port, addr=host, registry=registry)
+        with _listening(f"{host}:{statsd_port} (UDP)"):
+            self._udp = socketserver.UDPServer((host, statsd_port), Receiver)
+        try:
+            with _listening(f"{host}:{port}"):
+                self._http, self._http_thread = start_http_server(port, addr=host, registry=registry)
+        except StorageError:
+            self._udp.server_close()
+            raise
         self.statsd_port, self.port = int(self._udp.server_address[1]), int(self._http.server_port)
         self._udp_thread = threading.Thread(target=self._udp.serve_forever, daemon=True)
         self._udp_thread.start()

@@ -27,7 +27,8 @@ from qarib_tasks.errors import InputError
 
 CHUNK = 4 << 20
 DAY = 86_400
-NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITTEN = (*FULL, errno.EFBIG, errno.EROFS)
 LONGEST_NAME = 255  # bytes
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.qarib-(?P<host>.+)-(?P<pid>\d+)\.tmp", re.DOTALL)
 

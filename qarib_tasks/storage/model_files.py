@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -235,6 +235,19 @@ def shards_of(index: str, where: object) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise CorruptError("not an index of shards", where=where, do="Download the model again")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that describes a model; empty for other JSON.
+
+    Raises:
+        CorruptError: it is not JSON.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise CorruptError("not JSON", where=path, do="Download it again") from None
+    return values if isinstance(values, dict) else {}
 
 
 def _list(folder: str) -> Mapping[str, object]:

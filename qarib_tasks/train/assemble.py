@@ -66,6 +66,7 @@ def start(
         log.info("resuming from the checkpoint of step %d", index.step)
     steps.share(workers.first)
     shards = Shards(job.training_data, output.cache, job.left_out, job.earlier_data)
+    shards.check_vocabulary(vocabulary.record)
     stream = ExampleStream(
         shards,
         window=job.train.shuffle_window,

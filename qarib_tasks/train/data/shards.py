@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import TFRECORD
 from qarib_tasks.storage.bucket import Bucket, split_address
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_names, manifest_of
 from qarib_tasks.storage.recognition import NOT_OURS
 
 CACHE_BYTES = 20 << 30  # most bytes of staged shards that were read and are kept
@@ -85,6 +87,7 @@ class Shards:
                     f"{twice[0]} exists here and in a folder that this one extends", where=folder
                 )
             self._places |= here
+            self._first = min(here)  # of the last folder, `address`
         self.names = sorted(self._places.keys() | self.left_out)
 
     def path(self, name: str) -> Path:
@@ -95,6 +98,23 @@ class Shards:
         bucket, blob = place
         with self._lock:
             return _stage(bucket, name, self.cache, blob)
+
+    def check_vocabulary(self, vocabulary: FileRecord) -> None:
+        """Check that the folder's first shard was converted with this vocabulary, as its manifest says.
+
+        Raises:
+            ConfigError: it was converted with another one, so that its ids are those of other wordpieces.
+        """
+        name = self._first
+        manifest = _manifest(self._places[name], name)
+        if manifest is None or manifest.kind != "shard" or len(manifest.inputs) < 2:
+            return
+        if manifest.inputs[1].sha256 != vocabulary.sha256:
+            raise ConfigError(
+                "was converted with a different vocabulary",
+                where=f"{self.address.rstrip('/')}/{name}",
+                do="Set vocab_file to the vocabulary that the shards were converted with",
+            )
 
     def expect(self, names: Sequence[str]) -> None:
         """Start to stage the shards to be read next. A failure is raised when they are read."""
@@ -127,6 +147,17 @@ class Shards:
     @staticmethod
     def _size(path: Path) -> int:
         return path.stat().st_size if path.exists() else 0
+
+
+def _manifest(place: Path | tuple[Bucket, Any], name: str) -> Manifest | None:
+    """Return the manifest beside a shard; None if there is none that can be read."""
+    with suppress(InputError, CorruptError):
+        if isinstance(place, Path):
+            return Manifest.read(manifest_of(place))
+        for other in manifest_names(name):
+            if text := place[0].read_text(other):
+                return Manifest.parse(text.encode(), other)
+    return None
 
 
 def _list(folder: str) -> dict[str, Path | tuple[Bucket, Any]]:

@@ -123,6 +123,7 @@ class Evaluator:
     Raises:
         InputError: there are no examples, or a fill-mask sentence is longer than the model's longest input,
             or the file of a task is missing.
+        ConfigError: the examples were converted with another vocabulary.
         CorruptError: the file of a task is damaged.
     """
 
@@ -136,7 +137,10 @@ class Evaluator:
         self.output = output
         self.steps = steps
         limit = job.evaluate.eval_batch_size * job.evaluate.max_eval_steps
-        records = heldout_examples(Shards(job.heldout_data, output.cache), limit)
+        shards = Shards(job.heldout_data, output.cache)
+        if not job.earlier_data:  # Otherwise they are of the first dataset, and its copy of the vocabulary.
+            shards.check_vocabulary(vocabulary.record)
+        records = heldout_examples(shards, limit)
         self.examples = Parser(job, len(vocabulary), job.heldout_data)(records)
         self.unigram = Unigram.of(
             self.examples, [vocabulary.id(token) for token in ("[PAD]", "[CLS]", "[SEP]")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,16 @@ import numpy as np
 
 from qarib_tasks.config.loading import fields_of, from_dict
 from qarib_tasks.config.training import ModelConfig
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import EXPORT, HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, TOKENIZER, VOCAB
+from qarib_tasks.storage.model_files import read_json
 from qarib_tasks.train.model.bert import PretrainingBert
+from qarib_tasks.train.weights.compare_vocabulary import difference
 from qarib_tasks.train.weights.hugging_face import read_hugging_face
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 
 MASK = "[MASK]"
+AGAIN = "Export the model again"
 NOT_WORDS = ("##", "[UNUSED_", "[unused")
 BATCH = 32
 Encoded = tuple[list[int], list[int]]  # the ids of a sentence, and the positions of its masks
@@ -121,26 +123,31 @@ class FillMask:
 
     Raises:
         InputError: the folder has no exported model.
+        CorruptError: a file is damaged, or does not fit the others.
     """
 
     def __init__(self, folder: Path) -> None:
-        from tokenizers import Tokenizer
-
         folder = folder / EXPORT if (folder / EXPORT).is_dir() else folder
         for name in (HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, TOKENIZER, VOCAB):
             if not (folder / name).is_file():
                 raise InputError(
                     f"no exported model: {name} is missing", where=folder, do="Run `qarib export`"
                 )
-        values = json.loads((folder / HUGGING_FACE_CONFIG).read_text(encoding="utf-8"))
+        values = read_json(folder / HUGGING_FACE_CONFIG)
         known = {name: values[name] for name in fields_of(ModelConfig) if name in values}
         config = from_dict(ModelConfig, known | {"hidden_act": "gelu"}, folder / HUGGING_FACE_CONFIG)
         tokens = load_vocab(folder / VOCAB)
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer = _tokenizer(folder / TOKENIZER, tokens)
         self.sentences = MaskedSentences(tokens, tokenizer, config.max_position_embeddings)
         self.model = PretrainingBert(config, len(tokens), next_sentence=False)
-        weights = read_hugging_face(folder / HUGGING_FACE_WEIGHTS)
+        path = folder / HUGGING_FACE_WEIGHTS
+        weights = read_hugging_face(path)
         for name, variable in self.model.named_variables().items():
+            if name not in weights:
+                raise CorruptError(f"{name} is missing", where=path, do=AGAIN)
+            if weights[name].shape != tuple(variable.shape):
+                what = f"{name} has the shape {list(weights[name].shape)}, expected {list(variable.shape)}"
+                raise CorruptError(f"{what} by {HUGGING_FACE_CONFIG} and {VOCAB}", where=path, do=AGAIN)
             variable.assign(weights[name])
 
     def __call__(self, sentences: Sequence[str], count: int = 5) -> list[list[list[Guess]]]:
@@ -156,6 +163,25 @@ class FillMask:
             logits = self.model(self.sentences.batch(part), training=False)["masked_lm"]
             result += self.sentences.guesses(part, logits, count)
         return result
+
+
+def _tokenizer(path: Path, tokens: Sequence[str]) -> Any:
+    """Read a `tokenizers.Tokenizer`.
+
+    Raises:
+        CorruptError: it cannot be read, or its vocabulary is another one.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # The library has no class of its own.
+        raise CorruptError(f"not a tokenizer: {error}", where=path, do=AGAIN) from None
+    if found := difference(tokenizer.get_vocab(), ids_of(tokens)):
+        number, theirs, ours = found
+        what = f"the entry with the id {number} is {theirs}, {VOCAB} has {ours}"
+        raise CorruptError(what, where=path, do=AGAIN)
+    return tokenizer
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:

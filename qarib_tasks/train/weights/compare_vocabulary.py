@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import TOKENIZER, TOKENIZER_CONFIG, VOCAB
-from qarib_tasks.storage.model_files import Pretrained
+from qarib_tasks.storage.model_files import Pretrained, read_json
 from qarib_tasks.train.data.shards import open_address
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
@@ -28,7 +27,9 @@ def check_vocabulary(
     vocabulary: Vocabulary,
     do_lower_case: bool | None,
 ) -> None:
-    """Compare the vocabularies' contents: `vocab.txt`, or `tokenizer.json` where there is none.
+    """Compare the vocabularies' contents: `vocab.txt` and `tokenizer.json`, those that there are.
+
+    Newer versions of transformers write only the latter, so an old `vocab.txt` can stand beside it.
 
     If the source has neither, only shapes can be compared later, with a warning. Another setting of lower
     case is a warning.
@@ -47,9 +48,9 @@ def check_vocabulary(
         return
     if VOCAB in found.files:
         _compare_lines(read_entries(folder / VOCAB), vocabulary, f"{found.folder}/{VOCAB}")
-    elif TOKENIZER in found.files:
+    if TOKENIZER in found.files:
         _compare_ids(_tokenizer_ids(folder / TOKENIZER), vocabulary, f"{found.folder}/{TOKENIZER}")
-    else:
+    if not {VOCAB, TOKENIZER} & found.files.keys():
         log.warning(
             "%s has no %s and no %s: comparing only the vocabulary's size", found.folder, VOCAB, TOKENIZER
         )
@@ -77,14 +78,14 @@ def _their_lower_case(folder: Path, found: Pretrained) -> bool | None:
     if TOKENIZER_CONFIG in found.files and (value := _setting(folder / TOKENIZER_CONFIG)) is not None:
         return value
     if TOKENIZER in found.files:
-        normalizer = _read(folder / TOKENIZER).get("normalizer")
+        normalizer = read_json(folder / TOKENIZER).get("normalizer")
         value = normalizer.get("lowercase") if isinstance(normalizer, dict) else None
         return value if isinstance(value, bool) else None
     return None
 
 
 def _setting(path: Path) -> bool | None:
-    value = _read(path).get("do_lower_case")
+    value = read_json(path).get("do_lower_case")
     return value if isinstance(value, bool) else None
 
 
@@ -100,23 +101,29 @@ def _compare_lines(theirs: list[str], vocabulary: Vocabulary, where: str) -> Non
 
 
 def _compare_ids(theirs: Mapping[str, int], vocabulary: Vocabulary, where: str) -> None:
-    """Compare by id. An empty entry and the earlier lines of a repeated one have none in a tokenizer."""
-    their_entries = {number: entry for entry, number in theirs.items() if entry}
-    our_entries = {number: entry for entry, number in ids_of(vocabulary.tokens).items() if entry}
-    for number in sorted(their_entries.keys() | our_entries.keys()):
-        a, b = their_entries.get(number), our_entries.get(number)
+    if found := difference(theirs, ids_of(vocabulary.tokens)):
+        number, a, b = found
+        what = f"different vocabulary: the entry with the id {number} is {a}, yours is {b}"
+        raise ConfigError(what, where=where, do=DO)
+
+
+def difference(one: Mapping[str, int], other: Mapping[str, int]) -> tuple[int, str, str] | None:
+    """Return the lowest id with different entries in two vocabularies, and both entries for a message.
+
+    An empty entry and the earlier lines of a repeated one have no id in a tokenizer.
+    """
+    first, second = ({number: entry for entry, number in ids.items() if entry} for ids in (one, other))
+    for number in sorted(first.keys() | second.keys()):
+        a, b = first.get(number), second.get(number)
         if a != b:
-            shown = [f"{entry!r}" if entry is not None else "missing" for entry in (a, b)]
-            raise ConfigError(
-                f"different vocabulary: the entry with the id {number} is {shown[0]}, yours is {shown[1]}",
-                where=where,
-                do=DO,
-            )
+            a, b = (f"{entry!r}" if entry is not None else "missing" for entry in (a, b))
+            return number, a, b
+    return None
 
 
 def _tokenizer_ids(path: Path) -> dict[str, int]:
     """Return the id of each entry of a `tokenizer.json`."""
-    values = _read(path)
+    values = read_json(path)
     try:
         model = values["model"]
         if (kind := model.get("type", "WordPiece")) != "WordPiece":
@@ -126,11 +133,3 @@ def _tokenizer_ids(path: Path) -> dict[str, int]:
     except (KeyError, TypeError, ValueError, AttributeError):
         raise CorruptError("not a tokenizer of transformers", where=path, do="Download it again") from None
     return ids | added
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise CorruptError("not JSON", where=path, do="Download it again") from None
-    return values if isinstance(values, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, checkpoint_files
 from qarib_tasks.storage.manifest import FileRecord
-from qarib_tasks.storage.model_files import Pretrained, find
+from qarib_tasks.storage.model_files import Pretrained, find, read_json
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.weights.compare_vocabulary import check_vocabulary, lower_case
@@ -69,19 +68,24 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
         from safetensors.numpy import load_file
 
         index_file, path = (folder / name for name in checkpoint_files(found.stem))
-        index = json.loads(index_file.read_text(encoding="utf-8"))
-        if FileRecord.of(path, path.name) != FileRecord(**index["state"]):
+        index = read_json(index_file)
+        try:
+            recorded = FileRecord(**index["state"])
+            settings = dict(index["model"])
+        except (KeyError, TypeError):
+            raise CorruptError("not the index of a checkpoint", where=index_file) from None
+        if FileRecord.of(path, path.name) != recorded:
             raise CorruptError("does not match its index", where=path)
         try:
             state = load_file(path)
         except SafetensorError as error:
             raise CorruptError(f"cannot be read: {error}", where=path) from None
         ours = {n: v for n, v in state.items() if not n.endswith(("/adam_m", "/adam_v", "global_step"))}
-        return ours, index["model"]
+        return ours, settings
     settings = {}
     for name in (BERT_CONFIG, HUGGING_FACE_CONFIG):
         if name in found.files:
-            settings = json.loads((folder / name).read_text(encoding="utf-8"))
+            settings = read_json(folder / name)
     if found.kind == "tensorflow1":
         return read_checkpoint(folder / found.stem), settings
     return read_hugging_face(folder / found.stem), settings
