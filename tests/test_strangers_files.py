@@ -7,25 +7,19 @@ stranger's file at each of these names, and with all of them.
 from __future__ import annotations
 
 import os
-import re
 import shutil
+import socket
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from qarib_tasks.cli.main import cli, run_command
-from qarib_tasks.config.presets import SAMPLE
-from qarib_tasks.storage.files import is_temporary
-
-STRANGERS = (b"a stranger's\n", b"", b'{"kind": "a stranger\'s", "id": "x", "outputs": []}\n')
-_watched: list[tuple[Path, set[str]]] = []
-_RANDOM = re.compile(r"[a-z0-9_]{8}$")  # the end of the names that tempfile makes
+from tests.support.strangers import MADE_BEFORE, STRANGERS, is_random, listed, place, text, texts, watched
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,8 @@ class Command:
         outputs: the outputs that the user names. An empty file there may be replaced.
         former: names that commit 3ef437a wrote too; a folder's ends with a slash.
         status: of the first run.
+        run: runs the command; returns its status.
+        reads_only: it writes nothing.
     """
 
     name: str
@@ -47,34 +43,21 @@ class Command:
     outputs: Sequence[str] = ()
     former: Sequence[str] = ()
     status: int = 0
+    run: Callable[[Sequence[str]], int] = run_command
+    reads_only: bool = False
 
 
-# The commands that other tests cover in the same way, or that write nothing that a user could have.
+# The commands that need other things of Airflow's or the trainer's, and whose tests do the same there.
 ELSEWHERE = {
+    "run": "tests/test_strangers_files_of_a_run.py",
     "train": "tests/train/test_strangers.py",
     "evaluate": "tests/train/test_strangers.py",
     "export": "tests/train/test_strangers.py",
-    "run": "tests/runs/test_prepare.py",
-    "promote": "tests/registry/test_promotion.py",
-    "fill-mask": "tests/train/results/test_fill_mask.py",
-    "emulate": "tests/emulators/cloud_tpu/test_machines.py",
+    "fill-mask": "tests/train/test_strangers.py",
     "airflow-init": "tests/plugins/deployment/test_setup.py",
-    "metrics": "tests/plugins/reporting/test_metrics.py",
 }
 SMALL = ("--size", "400", "--placeholders", "8")
 CONVERT = ("--dupe-factor", "1")
-
-
-@cache
-def text() -> str:
-    lines = (SAMPLE / "udhr.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    return "".join(lines[:120])
-
-
-def texts(folder: Path) -> None:
-    (folder / "in").mkdir()
-    (folder / "in" / "a.txt").write_text(text(), encoding="utf-8")
-    (folder / "in" / "b.txt").write_text(text()[:500] + "\n", encoding="utf-8")
 
 
 @cache
@@ -102,6 +85,33 @@ def converted(folder: Path) -> None:
 def failing(folder: Path) -> None:
     shard(folder)
     (folder / "v.txt").write_text("[PAD]\n")
+
+
+def made_before(folder: Path) -> None:
+    shutil.copytree(MADE_BEFORE, folder / "work")
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Run a server in a process of its own until it says that it is ready, and stop it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [
+        sys.executable,
+        "-m",
+        "qarib_tasks.cli",
+        *(port if each == "PORT" else each for each in arguments),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        if process.stdout.readline():
+            process.terminate()
+        print(process.communicate()[1], end="", file=sys.stderr)
+        return process.returncode
 
 
 COMMANDS = [
@@ -181,75 +191,34 @@ COMMANDS = [
         ("a.json",),
         status=1,
     ),
-    Command("preview", ("preview", "in/a.txt"), texts),
-    Command("verify", ("verify", "a.tfrecord"), converted),
-    Command("inspect", ("inspect", "a.tfrecord", "--vocab", "v.txt"), converted),
-    Command("vocab-report", ("vocab-report", "v.txt", "--text", "in/a.txt"), shard),
+    Command(
+        "promote",
+        ("promote", "demo-c50f6ad7af", "--workspace", "work"),
+        made_before,
+        former=("work/models/promoted.json",),
+    ),
+    Command("emulate gcs", ("emulate", "gcs", "--folder", "b", "--port", "PORT"), nothing, run=serve),
+    Command("emulate tpu", ("emulate", "tpu", "--folder", "t", "--port", "PORT"), nothing, run=serve),
+    Command("preview", ("preview", "in/a.txt"), texts, reads_only=True),
+    Command("verify", ("verify", "a.tfrecord"), converted, reads_only=True),
+    Command("inspect", ("inspect", "a.tfrecord", "--vocab", "v.txt"), converted, reads_only=True),
+    Command("vocab-report", ("vocab-report", "v.txt", "--text", "in/a.txt"), shard, reads_only=True),
+    Command(
+        "metrics", ("metrics", "--port", "PORT", "--statsd-port", "PORT"), nothing, run=serve, reads_only=True
+    ),
 ]
 
 
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    """Note every path in the watched folder that anything is done to, and what is in the folder then."""
-    if not _watched or event not in ("open", "os.rename", "os.mkdir", "os.link", "os.symlink", "os.remove"):
-        return
-    folder, names = _watched[-1]
-    if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
-        return
-    for argument in arguments[:2]:
-        if isinstance(argument, str | bytes | os.PathLike):
-            path = os.path.join(folder, os.fsdecode(argument))
-            if path.startswith(f"{folder}/"):
-                names.add(os.path.relpath(path, folder))
-    with suppress(OSError):  # Something was removed in the meantime; the next event lists it again.
-        names.update(listed(folder))
-
-
-def listed(folder: Path) -> Iterator[str]:
-    """Yield the names of everything below a folder."""
-    for root, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            yield os.path.relpath(os.path.join(root, name), folder)
-
-
-sys.addaudithook(_hook)
-
-
-@contextmanager
-def watched(folder: Path) -> Iterator[set[str]]:
-    """Yield the set of the names below `folder` that are written in the block."""
-    names: set[str] = set()
-    _watched.append((folder, names))
-    try:
-        yield names
-    finally:
-        _watched.pop()
-
-
-def names_of(command: Command, folder: Path, run: Callable[[Sequence[str]], int]) -> list[str]:
+def names_of(command: Command, folder: Path) -> list[str]:
     """Run the command in a new folder, and return every name that it writes, and those of 3ef437a."""
     command.prepare(folder)
     before = set(listed(folder))
     with watched(folder) as names:
-        status = run(command.arguments)
+        status = command.run(command.arguments)
+        names.update(listed(folder))  # of another process
     assert status == command.status
-    found = {name for name in names if not any(map(_is_random, Path(name).parts))} - before
+    found = {name for name in names if not any(map(is_random, Path(name).parts))} - before
     return sorted(found | {name.rstrip("/") for name in command.former})
-
-
-def _is_random(part: str) -> bool:
-    """Whether a name, or a part of one, shows that it is ours: nobody chooses it."""
-    return is_temporary(part) or (part.startswith(".qarib-") and _RANDOM.search(part) is not None)
-
-
-def place(folder: Path, name: str, content: bytes, is_folder: bool) -> dict[Path, bytes | None]:
-    """Put a stranger's file there, or a folder with one; returns what has to be there afterwards."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if is_folder:
-        path.mkdir(exist_ok=True)
-        path = path / "notes"
-    path.write_bytes(content)
-    return {path: content}
 
 
 def survived(placed: dict[Path, bytes | None]) -> list[str]:
@@ -266,7 +235,6 @@ def survived(placed: dict[Path, bytes | None]) -> list[str]:
 def check(
     command: Command,
     folder: Path,
-    run: Callable[[Sequence[str]], int],
     capture: pytest.CaptureFixture[str],
     names: dict[str, bool],
     content: bytes,
@@ -281,7 +249,7 @@ def check(
         placed |= place(folder, name, content, is_folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     capture.readouterr()
-    status = run(command.arguments)
+    status = command.run(command.arguments)
     errors = [line for line in capture.readouterr().err.splitlines() if line.startswith("qarib: error")]
     faults = survived(dict(before))
     if status not in (0, 1) or (status == 1) != (len(errors) == 1):
@@ -300,7 +268,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_strangers_files_stay(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    found = names_of(command, folder, run_command)
+    found = names_of(command, folder)
+    assert not (command.reads_only and found), "it writes"
     folders = {name.rstrip("/") for name in command.former if name.endswith("/")}
     kinds = {name: name in folders or (folder / name).is_dir() for name in found}
     # A folder that only exists during the run is one that something was in.
@@ -309,13 +278,14 @@ def test_strangers_files_stay(command: Command, tmp_path: Path, capsys: pytest.C
     if not command.status and command.outputs:
         assert set(command.outputs) <= set(kinds), "the watch sees too little"
     faults = []
-    for content in STRANGERS:
+    # A server takes a second to start.
+    for content in STRANGERS[:1] if command.run is serve else STRANGERS:
         for name, is_folder in kinds.items():
             if not content and name in command.outputs:
                 continue
-            faults += check(command, folder, run_command, capsys, {name: is_folder}, content)
+            faults += check(command, folder, capsys, {name: is_folder}, content)
         rest = {name: kind for name, kind in kinds.items() if name not in command.outputs}
-        faults += check(command, folder, run_command, capsys, rest, content)
+        faults += check(command, folder, capsys, rest, content)
     assert not faults, "\n".join(faults)
 
 

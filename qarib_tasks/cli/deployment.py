@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import threading
 from pathlib import Path
 
 import click
+
+from qarib_tasks.errors import ConfigError
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
@@ -20,6 +23,9 @@ def airflow_init_command() -> None:
 
     All values are from environment variables; see docs/deployment.md.
     """
+    if importlib.util.find_spec("airflow") is None:
+        do = "Run this where Airflow's own processes run"
+        raise ConfigError("Airflow is not installed", where=sys.prefix, do=do)
     environment = dict(os.environ)
     if PLUGINS.is_dir():
         paths = [str(PLUGINS), *filter(None, [environment.get("PYTHONPATH")])]

@@ -33,6 +33,7 @@ from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 log = logging.getLogger(__name__)
 
 SAMPLES = 10
+CORRECT = "Correct the path, its permissions, or the limit on the size of files"
 
 
 def no_progress(phase: str, share: float) -> None:
@@ -100,9 +101,7 @@ def convert_shard(
             raise StorageError(
                 f"cannot be written: {error.strerror or error}",
                 where=out,
-                do="Free disk space, then convert the shard again"
-                if error.errno in FULL
-                else "Correct the path, its permissions, or the limit on the size of files, then convert it again",
+                do=f"{'Free disk space' if error.errno in FULL else CORRECT}, then convert the shard again",
             ) from error
     except QaribError as error:
         failed = Manifest(

@@ -10,6 +10,7 @@ import sys
 
 from airflow.sdk.configuration import conf
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from qarib_tasks.errors import ConfigError, QaribError
 
@@ -81,9 +82,17 @@ def main() -> None:
     """Run the command. An error that the user can correct prints one line, not a traceback."""
     try:
         print("\n".join(set_up()))
-    except QaribError as error:
-        print(f"qarib: error: {error}", file=sys.stderr)
+    except (QaribError, SQLAlchemyError) as error:
+        print(f"qarib: error: {_line(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _line(error: QaribError | SQLAlchemyError) -> str:
+    if isinstance(error, QaribError):
+        return str(error)
+    cause = " ".join(str(getattr(error, "orig", None) or error).split())
+    do = "Check AIRFLOW__DATABASE__SQL_ALCHEMY_CONN, and run `airflow db migrate` first"
+    return str(ConfigError(f"cannot be used: {cause}", where="Airflow's database", do=do))
 
 
 if __name__ == "__main__":
