@@ -13,6 +13,7 @@ from qarib_tasks.cli.options import setting_options
 from qarib_tasks.cli.paths import FILE, OUTPUT
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.loading import from_dict
+from qarib_tasks.counting import counted
 from qarib_tasks.progress import progress
 
 
@@ -53,7 +54,7 @@ def convert_command(shard: Path, output: Path, vocab: Path, threads: int, **sett
     config = from_dict(ConvertConfig, settings)
     with shown_progress(shard.name) as move:
         manifest = convert_shard(shard, vocab, output, config, threads=threads, progress=move)
-    click.echo(f"{output}: {manifest.statistics['examples']:,} examples")
+    click.echo(f"{output}: {counted(manifest.statistics['examples'], 'example')}")
 
 
 @click.command("verify", epilog="Example: qarib verify pretraining_data/*.tfrecord")
@@ -67,7 +68,7 @@ def verify_command(files: tuple[Path, ...]) -> None:
     from qarib_tasks.conversion.verify import verify_files
 
     for file, examples in verify_files(files):
-        click.echo(f"{file}: {examples:,} examples, intact")
+        click.echo(f"{file}: {counted(examples, 'example')}, intact")
 
 
 @click.command(

@@ -17,6 +17,7 @@ from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.vocabulary import VocabConfig
+from qarib_tasks.counting import counted
 from qarib_tasks.storage.side_files import report_of
 
 
@@ -73,8 +74,8 @@ def collect_command(
         )
     figures = manifest.statistics
     click.echo(
-        f"{figures['lines']:,} lines, {figures['documents']:,} documents; "
-        f"{figures['duplicates'] + figures['near_duplicates']:,} duplicates left out; "
+        f"{counted(figures['lines'], 'line')}, {counted(figures['documents'], 'document')}; "
+        f"{counted(figures['duplicates'] + figures['near_duplicates'], 'duplicate')} left out; "
         f"see {report_of(output)}"
     )
     options = {} if config else options_of(collect_command)
@@ -112,7 +113,7 @@ def vocab_command(
     config = from_dict(VocabConfig, {**values, "recipe": recipe, "model_type": model_type})
     out = output or Path(f"{data}.vocab")
     build_vocab(data, out, config, do_lower_case=do_lower_case, random_seed=random_seed, replace=replace)
-    click.echo(f"{out}: {size:,} entries")
+    click.echo(f"{out}: {counted(size, 'entry', 'entries')}")
 
 
 @click.command("vocab-report", epilog="Example: qarib vocab-report data.txt.vocab --text heldout.txt")
@@ -151,4 +152,4 @@ def split_command(data: Path, folder: Path, lines: int) -> None:
     from qarib_tasks.dataset.split import split
 
     manifest = split(data, folder, from_dict(SplitConfig, {"shard_lines": lines}))
-    click.echo(f"{folder}: {len(manifest.outputs):,} shards")
+    click.echo(f"{folder}: {counted(len(manifest.outputs), 'shard')}")

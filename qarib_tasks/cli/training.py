@@ -11,6 +11,7 @@ from qarib_tasks.cli.paths import FILE, with_homes
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.corpus.characters import isolated
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import LostWorkerError, StoppedError
 from qarib_tasks.layout import EXPORT
 
@@ -91,7 +92,7 @@ def export_command(config: Path) -> None:
     job = _job(config)
     from qarib_tasks.train.results.export import export, exported
 
-    click.echo(f"{Path(job.output) / EXPORT}: {len(exported(export(job)))} files")
+    click.echo(f"{Path(job.output) / EXPORT}: {counted(len(exported(export(job))), 'file')}")
 
 
 @click.command("fill-mask", epilog='Example: qarib fill-mask models/demo-0123456789 "شو عندكم يا [MASK]"')

@@ -23,6 +23,7 @@ from qarib_tasks.corpus.documents import RECORD, DocumentWriter, Records, histog
 from qarib_tasks.corpus.losses import losses, summary, warnings
 from qarib_tasks.corpus.report import report
 from qarib_tasks.corpus.sampling import chosen
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError, NothingNewError
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.files import CHUNK
@@ -154,7 +155,7 @@ def join(
             raise _nothing_left(totals, out, bool(earlier))
         if heldout and not totals["heldout_documents"] and not earlier:
             raise InputError(
-                f"none of {totals['documents']:,} documents is in the held-out part",
+                f"none of {counted(totals['documents'], 'document')} is in the held-out part",
                 where="collect.heldout_share",
                 do="Raise heldout_share, or collect more documents",
             )

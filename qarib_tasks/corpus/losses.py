@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.counting import counted
 
 MOST_LOST = 0.1  # of the bytes, to one rule, without a warning
 MOST_REPEATED = 0.4  # repeats are removed on purpose; more than this can be text that is read twice
@@ -28,11 +29,13 @@ _HOW = {
     "unstable": "dropped because cleaning never stops changing them",
 }
 _FIGURES = {
-    "skipped": "records skipped",
-    "empty_records": "records without text",
-    "undecodable_bytes": "undecodable bytes replaced",
-    "replaced_characters": "undecodable characters replaced",  # an earlier version's figure
+    "left_out_files": ("file", "left out"),
+    "skipped": ("record", "skipped"),
+    "empty_records": ("record", "without text"),
+    "undecodable_bytes": ("undecodable byte", "replaced"),
+    "replaced_characters": ("undecodable character", "replaced"),
 }
+_MOST_NAMED = 3  # files with the same warning
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,17 @@ class Loss:
     share: float | None
 
     def __str__(self) -> str:
-        of = "" if self.total is None else f" of {self.total:,}"
         size = "" if self.share is None else f" ({percent(self.share)} of the bytes)"
-        return f"{self.number:,}{of} {self.unit}{size} {_HOW.get(self.rule, f'dropped by {self.rule}')}"
+        return f"{self.of_total()}{size} {_HOW.get(self.rule, f'dropped by {self.rule}')}"
+
+    def of_total(self) -> str:
+        """Return the number, such as "3 of 12 lines"."""
+        unit = self.unit.removesuffix("s")
+        return (
+            counted(self.number, unit)
+            if self.total is None
+            else f"{self.number:,} of {counted(self.total, unit)}"
+        )
 
 
 def losses(figures: Mapping[str, Any]) -> list[Loss]:
@@ -88,7 +99,11 @@ def losses(figures: Mapping[str, Any]) -> list[Loss]:
 def summary(figures: Mapping[str, Any]) -> str:
     """Return one line on everything that was dropped, skipped or replaced; empty if nothing was."""
     parts = [str(loss) for loss in losses(figures)]
-    parts += [f"{number:,} {what}" for name, what in _FIGURES.items() if (number := figures.get(name))]
+    parts += [
+        f"{counted(number, noun)} {what}"
+        for name, (noun, what) in _FIGURES.items()
+        if (number := figures.get(name))
+    ]
     return "; ".join([*parts, *_of_tasks(figures)])
 
 
@@ -96,10 +111,10 @@ def _of_tasks(figures: Mapping[str, Any]) -> list[str]:
     """Return a phrase on the test texts of each labelled task."""
     tasks: Mapping[str, Mapping[str, Any]] = figures.get("tasks") or {}
     return [
-        f"task {name}: {task['documents']:,} documents with test texts"
+        f"task {name}: {counted(task['documents'], 'document')} with test texts"
         + (
-            f" ({task['short']:,} of {task['texts']:,} test texts are too short to be searched for inside "
-            "longer documents)"
+            f" ({task['short']:,} of {counted(task['texts'], 'test text')} are too short to be searched for "
+            "inside longer documents)"
             if task["short"]
             else ""
         )
@@ -108,7 +123,7 @@ def _of_tasks(figures: Mapping[str, Any]) -> list[str]:
 
 
 def warnings(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """Return a warning with what to set for each rule that lost too much of a source's bytes: a tenth or so.
+    """Return what is doubtful about files, and each rule that lost more than a tenth of a source's bytes.
 
     Args:
         figures: the statistics of a corpus.
@@ -118,7 +133,7 @@ def warnings(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
         texts with the names of settings in backticks.
     """
     sources: Mapping[str, Mapping[str, Any]] = figures.get("sources") or {}
-    result = []
+    result = _warnings_of_files(sources)
     for loss in losses(figures):
         at_most = _AT_MOST.get(loss.rule, MOST_LOST)
         large = {
@@ -136,6 +151,20 @@ def warnings(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
         result.append(
             f"{loss.rule} dropped {percent(loss.share or 0)} of the bytes{of}. {_to_do(loss, settings)}"
         )
+    return result
+
+
+def _warnings_of_files(sources: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the warnings of all files, each with the names of those that have it."""
+    files: dict[str, list[str]] = {}
+    for source in sources.values():
+        for where, texts in (source.get("file_warnings") or {}).items():
+            for text in texts:
+                files.setdefault(text, []).append(where)
+    result = []
+    for text, named in files.items():
+        more = f" and {counted(len(named) - _MOST_NAMED, 'other file')}" if len(named) > _MOST_NAMED else ""
+        result.append(f"{', '.join(named[:_MOST_NAMED])}{more}: {text}")
     return result
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
 from qarib_tasks.storage.files import shown
 from qarib_tasks.storage.side_files import is_side_file
@@ -208,12 +209,32 @@ def kind_of(mode: int) -> str:
     return next((name for is_kind, name in KINDS if is_kind(mode)), "not a file")
 
 
+def log_folder(folder: str, paths: Sequence[str], hidden: Sequence[str]) -> None:
+    """Name the files of a folder in the log, and those that are left out.
+
+    Raises:
+        InputError: there are no files.
+    """
+    if hidden:
+        log.info("%s: left out %d with hidden names: %s", folder, len(hidden), some_of(hidden))
+    if not paths:
+        raise InputError("the folder has no files", where=shown(folder), do="Correct the path")
+    log.info("%s: a folder with %s: %s", folder, counted(len(paths), "file"), some_of(paths))
+
+
+def some_of(paths: Sequence[str]) -> str:
+    """Return the first paths for a message, and how many others there are."""
+    more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
+    return ", ".join(map(shown, paths[:MOST_NAMED])) + more
+
+
 def without_side_files(pattern: str, paths: Sequence[str]) -> list[str]:
     """Return the local paths that a pattern or folder names, except what commands wrote beside outputs."""
     beside = {path for path in paths if is_side_file(Path(path))}
     if beside:
-        shown_paths = ", ".join(map(shown, sorted(beside)[:MOST_NAMED]))
-        log.info("%s: left out %d files that commands wrote: %s", pattern, len(beside), shown_paths)
+        shown_paths = some_of(sorted(beside))
+        files = counted(len(beside), "file")
+        log.info("%s: left out %s that commands wrote: %s", pattern, files, shown_paths)
     return [path for path in paths if path not in beside]
 
 

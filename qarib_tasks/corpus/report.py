@@ -52,7 +52,7 @@ def report(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     lost = [
         [
             loss.rule,
-            _number(loss.number) + ("" if loss.total is None else f" of {loss.total:,}") + f" {loss.unit}",
+            loss.of_total(),
             "" if loss.share is None else percent(loss.share),
         ]
         for loss in losses(figures)

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from glob import has_magic
@@ -22,16 +22,18 @@ from urllib.parse import urljoin, urlsplit
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.allowed import AllowedSources, is_remote
 from qarib_tasks.corpus.patterns import (
-    MOST_NAMED,
     BucketTree,
     LocalTree,
     identity_of,
     kind_of,
+    log_folder,
     matching,
     once,
     pattern_root,
+    some_of,
     without_side_files,
 )
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.storage.bucket import default_client
 from qarib_tasks.storage.files import atomic_path, check_name, checksums, shown
@@ -141,9 +143,8 @@ def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[So
         elif "**" not in pattern:
             unread.append(path)
     if unread:
-        log.warning(
-            "%s: also matches %d folders, which are not read: %s", pattern, len(unread), _some(unread)
-        )
+        folders = counted(len(unread), "folder")
+        log.warning("%s: also matches %s, not read: %s", pattern, folders, some_of(unread))
     found = found if pattern in found else without_side_files(pattern, found)
     if not found:
         raise InputError("no such file", where=shown(source.path), do="Correct the path")
@@ -159,21 +160,10 @@ def _files_below(folder: str, tree: LocalTree) -> list[str]:
     """Return the files in a folder at any depth, and name them in the log."""
     hidden: list[str] = []
     paths = [path for path, is_folder in tree.walk(folder, hidden) if not is_folder]
-    _log_folder(folder, paths, hidden)
+    log_folder(folder, paths, hidden)
     return paths
 
 
-def _log_folder(folder: str, paths: list[str], hidden: list[str]) -> None:
-    if hidden:
-        log.info("%s: left out %d with hidden names: %s", folder, len(hidden), _some(hidden))
-    if not paths:
-        raise InputError("the folder has no files", where=shown(folder), do="Correct the path")
-    log.info("%s: a folder with %d files: %s", folder, len(paths), _some(paths))
-
-
-def _some(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - MOST_NAMED:,} more" if len(paths) > MOST_NAMED else ""
-    return ", ".join(map(shown, paths[:MOST_NAMED])) + more
 
 
 def _local_file(path: str) -> SourceFile:
@@ -242,7 +232,7 @@ def _objects_below(tree: BucketTree, folder: str) -> Iterator[tuple[str, dict[st
     hidden = [name for name in names if "/." in name.removeprefix(folder)]
     found = {name: tree.info(name) for name in names if name not in set(hidden)}
     files = {name: info for name, info in found.items() if info["type"] == "file"}
-    _log_folder(f"gs://{folder}", list(files), hidden)
+    log_folder(f"gs://{folder}", list(files), hidden)
     yield from files.items()
 
 

@@ -13,6 +13,7 @@ from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LABEL_END
 from qarib_tasks.corpus.sources import fetch, list_files
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
 from qarib_tasks.labelled.labels import label_key, log_labels, merged_labels, named
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
@@ -139,7 +140,7 @@ def _rows(
     ):
         if count == total:
             raise InputError(
-                f"none of {total:,} records has a {what} in field {field!r}",
+                f"none of {counted(total, 'record')} has a {what} in field {field!r}",
                 where=path,
                 do=f"Correct `{setting}` of the task {config.name}",
             )
@@ -158,7 +159,7 @@ def _rows(
             )
     if not labelled:
         raise InputError(
-            f"none of {total:,} records has both a text and a label",
+            f"none of {counted(total, 'record')} has both a text and a label",
             where=path,
             do=f"Correct the file of the task {config.name}",
         )

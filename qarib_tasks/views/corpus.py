@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from qarib_tasks.counting import counted
 from qarib_tasks.dataset.shard_state import tfrecord_of
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord, trouble
@@ -54,7 +55,7 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
             for where, what in (
                 *((where, f"left out: {why}") for where, why in (source.get("left_out") or {}).items()),
                 *(
-                    (where, f"{count:,} undecodable bytes")
+                    (where, counted(count, "undecodable byte"))
                     for where, count in (source.get("undecodable") or {}).items()
                 ),
             )

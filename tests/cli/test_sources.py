@@ -50,7 +50,7 @@ def test_standard_input(tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(SAMPLE.parent), "TMPDIR": str(tmp_path / "temporary")}
     (tmp_path / "temporary").mkdir()
     for data, status, message in (
-        (LINE.encode(), 0, "1 lines, 1 documents"),
+        (LINE.encode(), 0, "1 line, 1 document;"),
         (b'{"text": 1}\n', 1, "standard input:1: "),
     ):
         more = [] if status == 0 else ["--format", "jsonl"]

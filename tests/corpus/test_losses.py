@@ -115,14 +115,14 @@ def test_what_is_left_out_on_purpose_is_no_warning(tmp_path: Path) -> None:
 def test_skipped_records_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "نعم قال"}\n{"text": 3}\n', encoding="utf-8")
     collected(config(tmp_path / "a.jsonl", source={"skip_at_most": 1}), tmp_path)
-    assert figures_of(tmp_path)["summary"] == "1 records skipped"
+    assert figures_of(tmp_path)["summary"] == "1 record skipped"
 
 
 def test_a_corpus_that_loses_everything_is_an_error_that_names_the_rule(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("only English here\n", encoding="utf-8")
     with pytest.raises(InputError) as caught:
         collected(config(tmp_path / "a.txt", cleaning=DEFAULT_CLEANING), tmp_path)
-    assert "1 of 1 lines (100.0% of the bytes) dropped by arabic_share" in str(caught.value)
+    assert "1 of 1 line (100.0% of the bytes) dropped by arabic_share" in str(caught.value)
     assert "lower `arabic_share` (now 0.5)" in str(caught.value)
 
 

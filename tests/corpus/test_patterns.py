@@ -105,7 +105,7 @@ def test_what_is_read_and_what_is_not_is_logged(caplog: pytest.LogCaptureFixture
     found("odd")
     assert "odd: left out 2 with hidden names: odd/.git, odd/.hidden" in caplog.text
     found("b/*")
-    assert "b/*: also matches 1 folders, which are not read: b/c" in caplog.text
+    assert "b/*: also matches 1 folder, not read: b/c" in caplog.text
     found("data[1].txt")
     assert "data[1].txt: read as this path, not as a pattern" in caplog.text
 

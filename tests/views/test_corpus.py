@@ -57,7 +57,7 @@ def test_files_left_out_and_undecodable_bytes(run: MadeUpRun, bucket: FolderBuck
     assert (corpus["totals"]["undecodable_bytes"], corpus["totals"]["left_out_files"]) == (1, 1)
     assert corpus["files"] == [
         [str(tmp_path / "b.txt"), "left out: empty"],
-        [str(tmp_path / "a.txt"), "1 undecodable bytes"],
+        [str(tmp_path / "a.txt"), "1 undecodable byte"],
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from qarib_tasks.corpus.characters import ARABIC_LETTERS
 from qarib_tasks.corpus.content.guessing import arabic_score
+from qarib_tasks.counting import counted
 
 MOST = 0.9  # share of the values, from which they are said to be of a kind
 _FEW = 20  # values that show nothing
@@ -42,7 +43,7 @@ def doubts(values: Sequence[str]) -> list[str]:
         found.append(f"{_of(words, total)} are one word")
     if len(different) < _REPEATED * total and total >= _FEW:
         most = ", ".join(text[:30] for text, _ in different.most_common(_SHOWN))
-        found.append(f"{total:,} lines have {len(different):,} different values, mostly {most}")
+        found.append(f"{total:,} lines have {counted(len(different), 'different value')}, mostly {most}")
     if not arabic:
         found.append(f"no line of {total:,} has Arabic letters")
     elif arabic < (1 - MOST) * total:
@@ -55,7 +56,7 @@ def _is_number(value: str) -> bool:
 
 
 def _of(number: int, total: int) -> str:
-    return f"{number:,} of {total:,} lines"
+    return f"{number:,} of {counted(total, 'line')}"
 
 
 def most_arabic(names: Sequence[str], examples: Sequence[object]) -> str:

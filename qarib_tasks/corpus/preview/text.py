@@ -7,6 +7,7 @@ import re
 from qarib_tasks.corpus.characters import isolated
 from qarib_tasks.corpus.losses import percent
 from qarib_tasks.corpus.preview.preview import Document, Preview
+from qarib_tasks.counting import counted
 
 # Controls of a terminal, and marks of direction that would reach beyond their text.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -17,7 +18,7 @@ _TIMES = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 
 def title(preview: Preview) -> str:
     """Return the name of a source, its path, and the number and size of its files, as a line."""
-    files = "1 file" if preview.files == 1 else f"{preview.files:,} files"
+    files = counted(preview.files, "file")
     size = "size unknown" if preview.bytes is None else _size(preview.bytes)
     return f"{preview.source}: {shown(preview.path)}: {files}, {size}"
 
@@ -36,7 +37,7 @@ def text_of(preview: Preview) -> list[str]:
         lines.append(f"{head}{mark} {shown(column.name)} = {isolated(shown(column.example))}")
     for number, document in enumerate(preview.documents, start=1):
         lines += _document(number, document)
-    sample = f"{preview.sample_lines:,} lines" + (" (all)" if preview.complete else " of a sample")
+    sample = counted(preview.sample_lines, "line") + (" (all)" if preview.complete else " of a sample")
     if preview.sample_lines:
         kept = f"{percent(preview.kept_lines)} of {sample}, {percent(preview.kept_bytes)} of their bytes"
         lines.append(f"  kept       {kept}")
@@ -63,7 +64,8 @@ def _estimate(preview: Preview) -> str:
     lines, words, about = preview.lines, preview.words, ""
     if not preview.complete:
         lines, words, about = _round(lines), _round(words), "about "
-    return f"{about}{lines:,} lines, {words:,} words; {_duration(preview.seconds)} to read and clean"
+    size = f"{counted(lines, 'line')}, {counted(words, 'word')}"
+    return f"{about}{size}; {_duration(preview.seconds)} to read and clean"
 
 
 def _round(number: int) -> int:

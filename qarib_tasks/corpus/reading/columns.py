@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qarib_tasks.corpus.reading.records import Reading, listed
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
 
 _WORDS = 3  # more of them are no name of a column
@@ -66,7 +67,7 @@ def _missing(reading: Reading, columns: Sequence[str], names: Sequence[str], hea
     wanted = " or ".join(map(repr, names))
     if not header:
         return InputError(
-            f"no column {wanted}: the first row has {len(columns)} columns",
+            f"no column {wanted}: the first row has {counted(len(columns), 'column')}",
             where=reading.where,
             do=f"Use a number from 1 to {len(columns)}: {listed(columns)}",
         )

@@ -16,6 +16,7 @@ from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.reading.columns import places_of
 from qarib_tasks.corpus.reading.dialect import Dialect, Layout, is_blank, layout_of
 from qarib_tasks.corpus.reading.records import LONGEST_RECORD, Batches, Documents, Reading
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -198,7 +199,7 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                         header = False
                     else:
                         reading.unreadable(
-                            f"the row has {len(row)} columns, expected {width} ({layout})",
+                            f"the row has {counted(len(row), 'column')}, expected {width} ({layout})",
                             number,
                             do=_RIGHT if width > 1 else _ONE + _RIGHT[0].lower() + _RIGHT[1:],
                         )
@@ -238,7 +239,7 @@ _RIGHT = "Correct the row, or set `delimiter`, `quoting` or `escape` as the file
 
 def _columns(layout: Layout, header: bool) -> str:
     if not header:
-        return f"{layout.width} columns without a header"
+        return f"{counted(layout.width, 'column')} without a header"
     return f"columns {', '.join(layout.first)[:200]}"
 
 

@@ -46,6 +46,7 @@ from qarib_tasks.corpus.reading.tables import read_arrow, read_parquet
 from qarib_tasks.corpus.reading.text import read_text
 from qarib_tasks.corpus.reading.warc import read_warc
 from qarib_tasks.corpus.reading.wikiextractor import read_articles
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, InputError, QaribError
 from qarib_tasks.storage.files import NOT_WRITTEN, name_output
 
@@ -268,9 +269,7 @@ class _FileReader:
             raise
         finally:
             if reading.replaced:
-                log.warning(
-                    "%s: %s bytes cannot be decoded, and were replaced", file.where, f"{reading.replaced:,}"
-                )
+                log.warning("%s: %s replaced", file.where, counted(reading.replaced, "undecodable byte"))
                 self.findings.undecodable[file.where] = reading.replaced
 
     def _text(self, reading: Reading, stream: io.BufferedReader) -> Batches:

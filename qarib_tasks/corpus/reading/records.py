@@ -13,6 +13,7 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.labelled import LabelledSource
 from qarib_tasks.corpus.content.decoding import decoded
 from qarib_tasks.corpus.content.guessing import likely_encoding, wrong_lines
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class Reading:
         if self.counts["skipped"] > self.source.skip_at_most:
             at_most = self.source.skip_at_most
             raise InputError(
-                what + (f", and {at_most:,} records were skipped already" if at_most else ""),
+                what + (f", after {counted(at_most, 'skipped record')}" if at_most else ""),
                 where=f"{self.where}:{number}",
                 do=f"{do}, or raise skip_at_most{self.or_as_text}",
             )
@@ -177,8 +178,9 @@ class Reading:
         else:
             what = f"the encoding is probably {likely}"
             do = f"Set `encoding: {likely}`, or {replace}"
+        are = "is" if found == 1 else "are"
         raise InputError(
-            f"{found:,} bytes ({found / max(self.passed, 1):.2%}) are not {name}; {what}",
+            f"{counted(found, 'byte')} ({found / max(self.passed, 1):.2%}) {are} not {name}; {what}",
             where=self.where,
             do=do,
         )
@@ -263,4 +265,4 @@ def field_of(record: object, name: str) -> object:
 def listed(names: Sequence[str]) -> str:
     """Return the names for a message, each cut to a readable length."""
     shown = [name if len(name) <= _NAME else name[:_NAME] + "…" for name in names[:_MOST_NAMES]]
-    return ", ".join(shown) + (f" and {len(names) - len(shown):,} others" if len(names) > len(shown) else "")
+    return ", ".join(shown) + (f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else "")

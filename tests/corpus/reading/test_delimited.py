@@ -231,7 +231,7 @@ def test_a_row_is_skipped_and_the_lines_after_it_keep_their_numbers(written: Any
     counts: Counter[str] = Counter()
     assert lines_of(path, counts, skip_at_most=3, quoting="double") == ["a", "b", "e"]
     assert counts["skipped"] == 3
-    with pytest.raises(InputError, match=r"csv:7: the row has 3 columns, .* 2 records were skipped already"):
+    with pytest.raises(InputError, match=r"csv:7: the row has 3 columns, .* after 2 skipped records"):
         lines_of(path, skip_at_most=2, quoting="double")
 
 

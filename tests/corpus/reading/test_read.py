@@ -220,7 +220,7 @@ def test_a_json_line_that_is_none_is_an_error_or_a_bounded_skip(tmp_path: Path, 
     good = '{"text": "نعم"}'
     path.write_text("\n".join([good, bad, good, bad, good]), encoding="utf-8")
     refused(path, tmp_path, r"a\.jsonl:2: ")
-    refused(path, tmp_path, r"a\.jsonl:4: .*1 records were skipped already", skip_at_most=1)
+    refused(path, tmp_path, r"a\.jsonl:4: .*after 1 skipped record\.", skip_at_most=1)
     counts: Counter[str] = Counter()
     assert lines(path, counts, skip_at_most=2, document="file") == ["نعم"] * 3
     assert counts["skipped"] == 2
