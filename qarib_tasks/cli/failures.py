@@ -74,8 +74,8 @@ def with_options(text: str, options: Mapping[str, str]) -> str:
     """Replace the names of settings in a message by the command's options.
 
     Replaced are names in backticks (`limit`), with a value or not (`header: false`), and names with an
-    underscore. On the command line, there are no other settings. A cleaning rule that has a setting's name
-    ("dropped by arabic_share") keeps it.
+    underscore or in front of a colon. On the command line, there are no other settings. A cleaning rule that
+    has a setting's name ("dropped by arabic_share", 'arabic_share') keeps it.
 
     Args:
         options: option by setting, such as `{"skip_at_most": "--skip-at-most"}`; of a switch, both
@@ -84,14 +84,16 @@ def with_options(text: str, options: Mapping[str, str]) -> str:
     if options:  # All sources of a command have the same settings.
         text = re.sub(r"\bsources\.\d+\.(\w+)", lambda match: options.get(match[1], match[0]), text)
         text = re.sub(r"\bsources\.\d+: ", "", text)
+        text = re.sub(r"(?<![\w/.])collect\.(\w+)", lambda match: options.get(match[1], match[0]), text)
     for setting, option in options.items():
         on, _, off = option.partition("/")
         text = text.replace(f"`{setting}: false`", f"`{off or f'{on} false'}`")
         text = text.replace(f"`{setting}: true`", f"`{on}`" if off else f"`{on} true`")
         text = re.sub(rf"`{setting}: ([^`]+)`", rf"`{on} \1`", text)
         text = text.replace(f"`{setting}`", f"`{on}`")
+        text = re.sub(rf"(?:(?<=^)|(?<=; )){setting}(?:\.\d+)*(?=: )", on, text)
         if "_" in setting:
-            text = re.sub(rf"(?<![\w.`/-])(?<!by ){setting}(?![\w`/.-]*\w)(?! dropped)", on, text)
+            text = re.sub(rf"(?<![\w.`'/-])(?<!by ){setting}(?![\w`/.-]*\w)(?! dropped)", on, text)
     return text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -15,7 +15,7 @@ from qarib_tasks.cli.conversion import convert_command, inspect_command, verify_
 from qarib_tasks.cli.corpus import collect_command, split_command, vocab_command, vocab_report_command
 from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
 from qarib_tasks.cli.emulators import emulate_group
-from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback
+from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback, with_options
 from qarib_tasks.cli.options import options_of
 from qarib_tasks.cli.paths import FILE, with_homes
 from qarib_tasks.cli.preview import preview_command
@@ -84,7 +84,10 @@ for command in (
 def main() -> None:
     """Run the command; report an error as one line, without a traceback."""
     open_standard_streams()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.addFilter(_naming_options(_options(sys.argv[1:])))
+    form = "%(asctime)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=[handler])
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -129,6 +132,17 @@ def run_command(arguments: Sequence[str]) -> int:
         options = {} if isinstance(cause, QaribError) and cause.in_file else _options(arguments)
         click.echo(f"qarib: error: {failure(cause, options)}", err=True)
         return 1
+
+
+def _naming_options(options: Mapping[str, str]) -> Callable[[logging.LogRecord], bool]:
+    """Return a filter, with which warnings name the command's options instead of settings."""
+
+    def filtered(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            record.msg, record.args = with_options(record.getMessage(), options), ()
+        return True
+
+    return filtered
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

@@ -109,6 +109,8 @@ def settings_of(source: Sequence[str], config: Path | None, values: dict[str, An
         raise click.UsageError("Give at least one SOURCE, or --config.")
     rules = [rule.strip() for rule in values.pop("clean").split(",") if rule.strip()]
     of_corpus = {name: values.pop(name) for name in list(values) if name in OF_CORPUS}
+    if values["group"] and values["document"] not in ("group", SourceConfig.document):
+        raise click.UsageError(f"--group and --document {values['document']} contradict each other.")
     shared = values | ({"document": "group"} if values["group"] else {})
     shared["field"] = shared["field"][0] if len(shared["field"]) == 1 else shared["field"]
     sources = [

@@ -66,8 +66,8 @@ class SourceConfig:
     text_setting: ClassVar[str] = "field"
     group_setting: ClassVar[str] = "group"
     without_fields: ClassVar[tuple[str, str]] = (
-        "document: group needs records with fields",
-        "Set `document` to another value",
+        "plain text has no fields, by which to group",
+        "Remove `group`, and set `document` to another value",
     )
 
     name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", title="Name"), DATASET]
@@ -141,7 +141,7 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         if (self.document == "group") != bool(self.group):
-            raise ValueError("set both `document: group` and a grouping field, or neither")
+            raise ValueError("set both `document: group` and `group`, or neither")
         check_reading(self)
 
     @property
@@ -220,8 +220,8 @@ class CollectConfig:
         if stages != sorted(stages):
             raise ValueError(
                 "cleaning: put rules that change text first, then `sentences`, then rules that drop lines "
-                f"({', '.join(LINE_RULES)})"
+                f"({', '.join(map(repr, LINE_RULES))})"
             )
         twice = sorted({rule for rule in self.cleaning if self.cleaning.count(rule) > 1})
         if twice:
-            raise ValueError(f"cleaning: duplicate rules: {', '.join(twice)}")
+            raise ValueError(f"cleaning: duplicate rules: {', '.join(map(repr, twice))}")

@@ -96,13 +96,27 @@ SkipAtMost = Annotated[
 
 
 class ReadingSettings(Protocol):
-    """What `check_reading` needs of a config."""
+    """What the functions below need of a config."""
 
     @property
     def encoding(self) -> str: ...
 
     @property
     def delimiter(self) -> str: ...
+
+    @property
+    def quoting(self) -> str: ...
+
+    @property
+    def escape(self) -> str: ...
+
+    @property
+    def header(self) -> bool: ...
+
+
+def has_layout(config: ReadingSettings) -> bool:
+    """Return whether a setting says how columns are separated: the files are delimited text."""
+    return not config.header or bool(config.escape) or (config.delimiter, config.quoting) != ("auto", "auto")
 
 
 def check_reading(config: ReadingSettings) -> None:
@@ -118,6 +132,8 @@ def check_reading(config: ReadingSettings) -> None:
             "".encode(config.encoding)
             codecs.getincrementaldecoder(config.encoding)("backslashreplace").decode(b"", True)
         except (LookupError, UnicodeError):
-            raise ValueError(f"unknown encoding {config.encoding!r}") from None
+            raise ValueError(
+                f"`encoding`: unknown encoding {config.encoding!r}; use a name such as windows-1256"
+            ) from None
     if config.delimiter not in ("auto", "tab") and len(config.delimiter) != 1:
         raise ValueError("`delimiter` must be one character, `tab`, or `auto`")

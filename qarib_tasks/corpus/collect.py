@@ -172,7 +172,8 @@ def collect(
     if not any(part.statistics["documents_read"] for part in parts.values()):
         remove_folder(folder)
         lost = [part.statistics for part in parts.values()]
-        told = "; ".join(filter(None, map(losses.summary, lost)))
+        named = {name: part.statistics for name, part in parts.items()}
+        told = "; ".join([*filter(None, map(losses.summary, lost)), *losses.warnings_of_files(named)])
         raise InputError(
             f"no text was found{told and ': '}{told}",
             where=", ".join(source.path for source in config.sources),

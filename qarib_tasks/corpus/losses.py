@@ -133,7 +133,7 @@ def warnings(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
         texts with the names of settings in backticks.
     """
     sources: Mapping[str, Mapping[str, Any]] = figures.get("sources") or {}
-    result = _warnings_of_files(sources)
+    result = warnings_of_files(sources)
     for loss in losses(figures):
         at_most = _AT_MOST.get(loss.rule, MOST_LOST)
         large = {
@@ -154,7 +154,7 @@ def warnings(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
     return result
 
 
-def _warnings_of_files(sources: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def warnings_of_files(sources: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the warnings of all files, each with the names of those that have it."""
     files: dict[str, list[str]] = {}
     for source in sources.values():

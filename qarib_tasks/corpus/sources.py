@@ -164,8 +164,6 @@ def _files_below(folder: str, tree: LocalTree) -> list[str]:
     return paths
 
 
-
-
 def _local_file(path: str) -> SourceFile:
     """Return a file, which must be a readable file with a name that can be written to a manifest.
 

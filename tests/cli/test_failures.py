@@ -156,6 +156,15 @@ def test_on_the_command_line_messages_name_options() -> None:
         ("Set vocab_size to 500.", "Set --size to 500."),
         ("vocab_size: Input should be less", "--size: Input should be less"),
         ("Check `cleaning`", "Check `--clean`"),
+        ("sources.0: `encoding`: unknown", "`--encoding`: unknown"),
+        (
+            "cleaning.0: Input should be 'arabic_share' (got 'a')",
+            "--clean: Input should be 'arabic_share' (got 'a')",
+        ),
+        ("cleaning: duplicate rules: 'arabic_share'", "--clean: duplicate rules: 'arabic_share'"),
+        ("limit: too low; arabic_share: too high", "--limit: too low; --arabic-share: too high"),
+        ("collect.heldout_share: none", "--heldout-share: none"),
+        ("a/limit: no; collect.py: no", None),
         ("the limit; my_vocab_size and vocab_size.txt, a/vocab_size", None),
     ):
         assert with_options(text, options) == (shown or text)
@@ -196,6 +205,15 @@ def test_a_reader_that_ends_early_is_no_error(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_warnings_in_the_log_name_options(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("7,نعم قال سامي إلى ليلى\n8,لا\n", encoding="utf-8")
+    command = [sys.executable, "-m", "qarib_tasks.cli", "preview", "a.csv", "--field", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(SAMPLE.parent)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment)
+    assert "a.csv: the first row is taken for the names of the columns" in done.stderr
+    assert "If it is text, set `--no-header`\n" in done.stderr
+
+
 def test_arguments_that_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["split", "a", os.fsdecode(b"out/\xc7")]) == 1
     assert capsys.readouterr().err == (
@@ -221,7 +239,7 @@ def test_main_ends_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("--limit", "-1", "error: --limit: Input should be greater"),
         ("--skip-at-most", "-1", "error: --skip-at-most: Input should be greater"),
-        ("--encoding", "nope", "error: unknown encoding 'nope'"),
+        ("--encoding", "nope", "error: `--encoding`: unknown encoding 'nope'"),
         ("--delimiter", "ab", "error: `--delimiter` must be one character"),
     ],
 )

@@ -63,6 +63,11 @@ def test_standard_input(tmp_path: Path) -> None:
     assert (tmp_path / "data.txt").read_text(encoding="utf-8") == LINE
 
 
+def test_a_document_that_contradicts_the_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["preview", "a.csv", "--group", "id", "--document", "line"]) == 2
+    assert "--group and --document line contradict each other" in capsys.readouterr().err
+
+
 def test_a_file_given_twice_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -275,7 +275,7 @@ def test_the_published_cleaner_shatters_diacritised_words_and_the_default_does_n
 def test_rules_in_an_order_that_makes_no_sense_are_refused() -> None:
     with pytest.raises(ConfigError, match="put rules that change text first"):
         from_dict(CollectConfig, {"cleaning": ["minimum_length", "tatweel"]})
-    with pytest.raises(ConfigError, match="duplicate rules: tatweel"):
+    with pytest.raises(ConfigError, match="duplicate rules: 'tatweel'"):
         from_dict(CollectConfig, {"cleaning": ["tatweel", "tatweel"]})
     with pytest.raises(ConfigError, match="cleaning"):
         from_dict(CollectConfig, {"cleaning": ["no_such_rule"]})

@@ -15,7 +15,7 @@ from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.collect import collect
 from qarib_tasks.corpus.losses import Loss, losses, percent, summary, warnings
 from qarib_tasks.errors import InputError
-from tests.support.collecting import collected, config
+from tests.support.collecting import SENTENCES, collected, config
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 OLD = Path(__file__).parents[1] / "data" / "made_by_3ef437a"
@@ -116,6 +116,47 @@ def test_skipped_records_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "نعم قال"}\n{"text": 3}\n', encoding="utf-8")
     collected(config(tmp_path / "a.jsonl", source={"skip_at_most": 1}), tmp_path)
     assert figures_of(tmp_path)["summary"] == "1 record skipped"
+
+
+def test_what_is_doubtful_about_a_file_is_told_wherever_losses_are(tmp_path: Path) -> None:
+    text = "\n".join(SENTENCES)
+    for name in ("a.txt", "b.txt", "c.txt", "d.txt"):
+        (tmp_path / name).write_bytes(f"{text} {name}".encode("windows-1256"))
+    collected(config(tmp_path / "*.txt", source={"encoding": "mac-arabic"}), tmp_path)
+    figures, path = figures_of(tmp_path), tmp_path / "a.txt"
+    likely = "read as mac-arabic, but its encoding is probably windows-1256"
+    assert figures["sources"]["source0"]["file_warnings"][str(path)] == [likely]
+    assert figures["warnings"][0].endswith(f"{tmp_path / 'c.txt'} and 1 other file: {likely}")
+    page = (tmp_path / "out" / "data.txt.report.html").read_text(encoding="utf-8")
+    assert f"<p class=warning>Warning: {path}, " in page
+    # Nothing is said of other files.
+    path.write_text(text, encoding="utf-8")
+    collected(config(path), tmp_path)
+    assert "file_warnings" not in figures_of(tmp_path)["sources"]["source0"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (["1", "2020-01-01", "3"], "3 of 3 lines are numbers or dates; no line of 3 has Arabic letters"),
+        (["نعم", "لا"] * 50, "100 of 100 lines are one word; 100 lines have 2 different values"),
+        (["&#1606;&#1593;&#1605; &#1604;&#1575;"], ""),
+    ],
+)
+def test_a_wrong_column_is_a_warning(tmp_path: Path, values: list[str], text: str) -> None:
+    (tmp_path / "a.csv").write_text(
+        "\n".join(["id,text", *(f"7,{value}" for value in values)]), encoding="utf-8"
+    )
+    collected(config(tmp_path / "a.csv", deduplicate=False), tmp_path)
+    found = [warning for warning in figures_of(tmp_path)["warnings"] if "the right file" in warning]
+    assert [warning.startswith(f"{tmp_path / 'a.csv'}: {text}") for warning in found] == [True] * bool(text)
+
+
+def test_a_corpus_that_loses_everything_says_what_is_doubtful(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\n".join(SENTENCES).encode("windows-1256"))
+    settings = config(tmp_path / "a.txt", source={"encoding": "iso-8859-1"}, cleaning=DEFAULT_CLEANING)
+    with pytest.raises(InputError, match=r"arabic_share; .*but its encoding is probably windows-1256"):
+        collected(settings, tmp_path)
 
 
 def test_a_corpus_that_loses_everything_is_an_error_that_names_the_rule(tmp_path: Path) -> None:

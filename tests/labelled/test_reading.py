@@ -123,7 +123,7 @@ def test_labels_that_are_not_text(folder: Path) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert task(path).labels == ("0", "1", "2.5", "true")
     path.write_text(json.dumps({"tweet": "نص", "mood": ["a", "b"]}) + "\n")
-    with pytest.raises(InputError, match=r"a\.jsonl:1: list instead of a label in field 'mood'"):
+    with pytest.raises(InputError, match=r"a\.jsonl:1: a list instead of a label in field 'mood'"):
         task(path)
 
 

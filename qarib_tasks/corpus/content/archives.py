@@ -8,11 +8,10 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import IO, cast
 
 from qarib_tasks.corpus.content.decompression import BLOCK
-from qarib_tasks.corpus.content.detection import document_name
+from qarib_tasks.corpus.content.detection import PACKED, document_name
 from qarib_tasks.errors import InputError
 
 
@@ -30,8 +29,13 @@ class Member:
     size: int
 
 
-def zip_members(file: IO[bytes], where: str, wanted: Callable[[str], bool]) -> Iterator[Member]:
+def zip_members(
+    file: IO[bytes], where: str, ignored: Callable[[str], bool], wanted: Callable[[str], bool]
+) -> Iterator[Member]:
     """Yield the members that are wanted, in the order of their names.
+
+    Args:
+        ignored: whether a member does not count, whatever it is; asked once for each.
 
     Raises:
         InputError: the zip file is a document or a program, or not safe.
@@ -41,6 +45,7 @@ def zip_members(file: IO[bytes], where: str, wanted: Callable[[str], bool]) -> I
         members.sort(key=lambda member: member.filename)
         if name := document_name([member.filename for member in members]):
             raise refusal(name, where)
+        members = [member for member in members if not ignored(member.filename)]
         for member in members:
             _check_path(member.filename, where)
             if stat.S_ISLNK(member.external_attr >> 16):
@@ -53,8 +58,13 @@ def zip_members(file: IO[bytes], where: str, wanted: Callable[[str], bool]) -> I
                     yield Member(member.filename, stream, member.file_size)
 
 
-def tar_members(file: IO[bytes], where: str, wanted: Callable[[str], bool]) -> Iterator[Member]:
+def tar_members(
+    file: IO[bytes], where: str, ignored: Callable[[str], bool], wanted: Callable[[str], bool]
+) -> Iterator[Member]:
     """Yield the members that are wanted, in the archive's order, which needs no memory for the archive.
+
+    Args:
+        ignored: whether a member does not count, whatever it is; asked once for each.
 
     Raises:
         InputError: the archive is not safe.
@@ -63,18 +73,27 @@ def tar_members(file: IO[bytes], where: str, wanted: Callable[[str], bool]) -> I
         fileobj=file, mode="r|", bufsize=BLOCK, tarinfo=_TarInfo, errors="backslashreplace"
     ) as archive:
         for member in archive:
-            if member.isdir():
+            # Otherwise, the archive would hold every member that it has passed.
+            archive.members = []  # type: ignore[attr-defined]
+            if member.isdir() or member.type in _NO_FILES or ignored(member.name):
                 continue
             _check_path(member.name, where)
-            if not member.isreg() or member.issparse():
+            if member.issparse():
+                raise InputError(
+                    f"member {member.name!r} has holes (a sparse file)",
+                    where=where,
+                    do="Make the archive again without the option --sparse",
+                )
+            if not member.isreg():
                 kind = "a link" if member.issym() or member.islnk() else "no regular file"
                 raise _unsafe(f"member {member.name!r} is {kind}", where)
             if wanted(member.name):
                 stream = archive.extractfile(member)
                 assert stream is not None
                 yield Member(member.name, stream, member.size)
-            # Otherwise, the archive would hold every member that it has passed.
-            archive.members = []  # type: ignore[attr-defined]
+
+
+_NO_FILES = (b"V", b"D")  # of GNU tar: the name of the volume; the names in a folder
 
 
 class _TarInfo(tarfile.TarInfo):
@@ -90,8 +109,8 @@ class _TarInfo(tarfile.TarInfo):
 
 
 def _check_path(name: str, where: str) -> None:
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts:
+    path = name.replace("\\", "/")  # Without pathlib, whose table of names grows with each.
+    if path.startswith("/") or ".." in path.split("/"):
         raise _unsafe(f"the path of member {name!r} leads outside the archive", where)
 
 
@@ -105,7 +124,8 @@ def refusal(name: str, where: str) -> InputError:
     Args:
         name: what the file is, such as "a PDF document".
     """
-    return InputError(f"not text, but {name}", where=where, do="Convert the file to text, or leave it out")
+    do = "Unpack the file" if name in PACKED else "Convert the file to text, or leave it out"
+    return InputError(f"not text, but {name}", where=where, do=do)
 
 
 def seekable(stream: IO[bytes]) -> IO[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import threading
 from collections.abc import Callable
 
@@ -19,8 +20,15 @@ _MARKS = (
 )
 
 
+# Two surrogates, each in three bytes, instead of a character in four: CESU-8, as Java and databases write it.
+_PAIR = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
+
+
 def _replace(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
+    if error.encoding == "utf-8" and (pair := _PAIR.match(error.object, error.start)):
+        surrogates = pair[0].decode("utf-8", "surrogatepass")
+        return surrogates.encode("utf-16", "surrogatepass").decode("utf-16"), pair.end()
     _found.bytes += error.end - error.start
     return REPLACEMENT, error.end
 

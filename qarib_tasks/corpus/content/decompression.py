@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import sys
+from collections.abc import Callable
 from typing import IO, Any, cast
 
 from qarib_tasks.errors import InputError
@@ -21,10 +22,9 @@ def unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
     """Return a stream of the contents of a file compressed as gz, bz2, xz (or lzma), or zst."""
     if packed == "gz":
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))
-    if packed == "bz2":
-        return bz2.BZ2File(raw)
-    if packed == "xz":
-        return lzma.LZMAFile(raw)
+    if packed in ("bz2", "xz"):
+        kind = bz2.BZ2Decompressor if packed == "bz2" else lzma.LZMADecompressor
+        return io.BufferedReader(_Parts(raw, kind), BLOCK)
     if packed == "zst":
         from backports import zstd
 
@@ -32,6 +32,54 @@ def unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
         options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
         return cast(IO[bytes], zstd.ZstdFile(raw, options=options))
     return raw
+
+
+class _Parts(io.RawIOBase):
+    """The contents of compressed parts, one after the other, with zeros after them or not.
+
+    The classes of the standard library leave out everything after the first part that is none, and take no
+    zeros.
+
+    Raises:
+        EOFError: the last part is cut short. OSError: other data follows.
+    """
+
+    def __init__(self, raw: IO[bytes], kind: Callable[[], Any]) -> None:
+        self._raw = raw
+        self._kind = kind
+        self._part = kind()
+        self._is_first = True
+        self._data = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._part.eof or self._begin():
+            if not self._data and self._part.needs_input:
+                self._data = self._raw.read(BLOCK)
+                if not self._data:
+                    raise EOFError("the compressed data is cut short")
+            try:
+                data = self._part.decompress(self._data, len(buffer))
+            except (OSError, lzma.LZMAError):
+                if self._is_first:
+                    raise
+                raise OSError("other data follows the compressed data") from None
+            self._data = b""
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+        return 0
+
+    def _begin(self) -> bool:
+        """Begin the next part, if there is one."""
+        data = self._part.unused_data.lstrip(b"\0")
+        while not data and (block := self._raw.read(BLOCK)):
+            data = block.lstrip(b"\0")
+        if data:
+            self._part, self._data, self._is_first = self._kind(), data, False
+        return bool(data)
 
 
 def zstd_errors() -> tuple[type[Exception], ...]:

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and which files are no corpus by their names."""
+"""What a file is by its first bytes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import re
 import tarfile
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+
+from qarib_tasks.corpus.content.markup import ARTICLE
 
 PEEK = 4096  # bytes at the start of a file that its signature needs
 _LINES = 5  # that must be JSON objects
@@ -79,6 +79,8 @@ _BINARY: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89LZO\x00", "an lzop file"),
     (0, b"\xff\x06\x00\x00sNaPpY", "a Snappy file"),
     (0, b"\x1f\x9d", "a file of the program compress (.Z)"),
+    (0, b"x\x01", "data that zlib compressed"),
+    (0, b"x^", "data that zlib compressed"),
     (0, b"x\x9c", "data that zlib compressed"),
     (0, b"x\xda", "data that zlib compressed"),
     (0, b"\x1f\xa0", "a file of the program compress (.Z)"),
@@ -104,83 +106,28 @@ _BINARY: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x00\x01\x00\x00\x00", "a font"),
     (0, b"SIMPLE  =" + b" " * 20 + b"T", "a FITS file"),
 )
+# What unpacking makes readable.
+PACKED = {
+    "a 7z archive", "a RAR archive", "an lz4 file", "an lzip file", "an lzop file", "a Snappy file",
+    "a file of the program compress (.Z)", "data that zlib compressed", "a cabinet archive",
+    "an ar archive or Debian package", "an RPM package", "a cpio archive",
+}  # fmt: skip
 _NO_CONTROLS = (b"%PDF-", b"%!PS", b"{\\rtf")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[\]}(c\x8a\x8c\x8dXKJMCBNGIq])", re.DOTALL)
+_MARC = re.compile(rb"\d{5}[a-z]{2}[a-z ][ a][ a]22\d{5}...45")
 _OLD_PICKLE = re.compile(
-    rb"(?:\((?:[ld]p\d+\n|i[\w.]+\n[\w.]+\n)|c(?:copy_reg|__builtin__|numpy[\w.]*)\n[\w.]+\n|"
-    rb"\(?V[^\n]*\np\d+\n)"
+    rb"(?:[\]}]q\x00|\(?X.{2}\x00\x00|\((?:[ld]p\d+\n|i[\w.]+\n[\w.]+\n)|"
+    rb"c(?:copy_reg|__builtin__|numpy[\w.]*)\n[\w.]+\n|\(?V[^\n]*\np\d+\n)",
+    re.DOTALL,
 )
-_MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (
-        re.compile(
-            rb"(?:<!--.{,500}?-->\s*)?<(?:!doctype\s+html|(?:html|head|body|title|meta|link|script|style|div|"
-            rb"p|table|h1|center)[\s>])",
-            re.IGNORECASE | re.DOTALL,
-        ),
-        "an HTML page",
-    ),
-    (
-        re.compile(
-            rb"<(?:\?xml\s|!doctype\s|(?:mediawiki|tmx|tei|teicorpus|rss|feed|svg|tt|corpus|xliff|xces\w*|dataset)[\s>])",
-            re.IGNORECASE,
-        ),
-        "an XML file",
-    ),
-    (re.compile(rb"<[A-Za-z][\w:.-]*(?:\s+[\w:.-]+\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'))+\s*/?>"), "an XML file"),
-    (re.compile(rb"\{\\rtf"), "an RTF document"),
-    (re.compile(rb"\d+\s*[\r\n]+\d+:\d\d:\d\d[,.]\d+ *--> *\d+:\d\d"), "subtitles (SubRip)"),
-    (re.compile(rb"WEBVTT(?:[ \t\r\n]|\Z)"), "subtitles (WebVTT)"),
-    (re.compile(rb"\[Script Info\]"), "subtitles (SubStation Alpha)"),
-    (re.compile(rb"\{\d+\}\{\d+\}"), "subtitles (MicroDVD)"),
-    (re.compile(rb"(?:\d+:\d\d:\d\d\.\d+[, ]*){2}\s*[\r\n]"), "subtitles (SubViewer)"),
-    (re.compile(rb"(?:\[\w+:[^\]\n]*\]\s*)*(?:\[\d+:\d\d[.:]\d+\][^\n]*\n\s*){2}"), "lyrics (LRC)"),
-    (re.compile(rb"<SAMI>", re.IGNORECASE), "subtitles (SAMI)"),
-    # An element that begins with another. Words in angle brackets, such as <user>, are text.
-    (re.compile(rb"<[A-Za-z][\w:.-]*>\s*<[A-Za-z][\w:.-]*[\s>].*?</[A-Za-z]", re.DOTALL), "an XML file"),
-    (re.compile(rb"From \S+@\S+ [^\n]*\d\d:\d\d:\d\d"), "e-mail"),
-    (re.compile(rb"(?:[A-Z][\w-]+: [^\n]*\n(?:[ \t]+[^\n]*\n)*)*?MIME-Version: \d"), "e-mail"),
-    (re.compile(rb"BEGIN:V(?:CARD|CALENDAR)\b"), "a contact or calendar (vCard, iCalendar)"),
-    (
-        re.compile(rb"(?:#[^\n]*\n)*1(?:-\d+)?\t(?:[^\t\n]*\t){8}[^\t\n]*(?:\n|\Z)"),
-        "a treebank (CoNLL-U)",
-    ),
-    (
-        re.compile(
-            rb"(?:INSERT INTO \S+ ?(?:\(|VALUES)|CREATE TABLE [^\n]{1,80}?\(|DROP TABLE [^\n]{1,80};|"
-            rb"COPY \S+ ?\([^)\n]*\) FROM stdin)"
-        ),
-        "an SQL dump",
-    ),
-    (re.compile(rb"version https://git-lfs\.github\.com/spec/"), "a Git LFS pointer, not the file itself"),
-    (re.compile(rb"-- (?:MySQL|MariaDB|PostgreSQL|SQLite) [\w ]*dump", re.IGNORECASE), "an SQL dump"),
-    (re.compile(rb"--\r?\n-- PostgreSQL database dump"), "an SQL dump"),
-    (re.compile(rb"(?:%.*\n\s*)*\\documentclass"), "a LaTeX document"),
-)  # fmt: skip
-# Arabic letters that are written in ASCII.
-_ESCAPED: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"(?:\\u06[0-9a-fA-F]{2})+"), "letters written as \\u06.."),
-    (re.compile(rb"(?:%[dD][89a-fA-F]%[89abAB][0-9a-fA-F])+"), "percent-encoded letters"),
-    (re.compile(rb"(?:=D[89AB]=[89AB][0-9A-F]|=\r?\n)+"), "quoted-printable letters"),
-    (re.compile(rb"\+B[g-m][A-Za-z0-9/+]{3,}-?"), "UTF-7 (`encoding: utf-7`)"),
-)
-_ESCAPED_SHARE = 0.3  # of the first bytes
-_ARTICLE = re.compile(rb"\s*<doc\s[^>\n]*\b(?:id|url|title)=[^>\n]*>")  # of WikiExtractor
 # An object, or a list of objects or strings; also one in quotes of Python, which the reader refuses.
 _JSON = re.compile(
-    rb"""\s*(?:\[\s*(?:\{\s*"|\[\s*["\[]|"[^"\n]*"\s*,\s*")|\[?\s*\{\s*(?:"(?:[^"\\\n]|\\.)*"|'\w+')\s*:)"""
+    rb"""\s*(?:\[\s*(?:\{\s*"|\[\s*["\[]|"[^"\n]*"\s*,\s*"|'[^'\n]*'\s*,\s*')|\[?\s*\{\s*(?:"(?:[^"\\\n]|\\.)*"|'\w+')\s*:)"""
 )
+_SEPARATOR = re.compile(r'"?sep=."?', re.IGNORECASE)  # Excel's line above the header
+_ROWS, _FEWEST_ROWS = 50, 3  # that show whether a text is a table
 _NAME = re.compile(r"[^\W\d][\w .-]{0,40}|")  # of a column; that of an index can be empty
-_HARMLESS = (
-    "._*", ".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Desktop.ini", ".directory", "Icon\r",
-    "_SUCCESS", "_committed*", "_started*", "_metadata", "_common_metadata", ".*.crc",
-    ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".nfs*", "~$*",
-    "*.md5", "*.sha1", "*.sha256", "*.sha512", "MD5SUMS", "SHA1SUMS", "SHA256SUMS", "SHA512SUMS",
-)  # fmt: skip
-_HARMLESS_FOLDERS = {
-    "__MACOSX", ".Trashes", ".Spotlight-V100", ".fseventsd", "$RECYCLE.BIN", "System Volume Information",
-    "@eaDir", "_delta_log", "_temporary", "__pycache__",
-}  # fmt: skip
 
 
 def compression_of(head: bytes) -> str:
@@ -227,6 +174,8 @@ def binary_name(head: bytes) -> str:
             return name
     if _PICKLE.match(head) or _OLD_PICKLE.match(head):
         return "a Python pickle"
+    if _MARC.match(head):
+        return "library records (MARC)"
     if b"%PDF-" in head[:1024]:
         return "a PDF document"
     if head[8:9] == b"{" and 8 < int.from_bytes(head[:8], "little") < 1 << 30:
@@ -244,24 +193,9 @@ def _is_tfrecord(head: bytes) -> bool:
     return bool(masked == int.from_bytes(head[8:12], "little"))
 
 
-def markup_name(text: bytes) -> str:
-    """Return what a text that is no plain text is called, by its first bytes in UTF-8, or ""."""
-    text = text[: 4 * PEEK].lstrip()
-    if _ARTICLE.match(text):
-        return ""
-    return next((name for pattern, name in _MARKUP if pattern.match(text)), "")
-
-
-def escaped_name(text: bytes) -> str:
-    """Return in which way the first lines of a plain text have Arabic letters in ASCII, or ""."""
-    text = text[: 4 * PEEK]
-    part = _ESCAPED_SHARE * len(text)  # An address or two can be written in this way in any text.
-    return next((name for pattern, name in _ESCAPED if sum(map(len, pattern.findall(text))) > part), "")
-
-
 def text_format(text: bytes) -> str:
     """Return the format of a text by its first bytes in UTF-8: jsonl (or JSON), wikiextractor or text."""
-    if _ARTICLE.match(text):
+    if ARTICLE.match(text):
         return "wikiextractor"
     if _JSON.match(text):
         return "jsonl"
@@ -279,13 +213,37 @@ def names_column(text: bytes, names: Sequence[str]) -> str:
         text: the first bytes of the text.
         names: of the fields that are wanted.
     """
-    line, *more = re.split("[\r\n]+", text.decode("utf-8", "replace").strip("\ufeff\r\n"), maxsplit=3)
+    lines = re.split("[\r\n]+", text.decode("utf-8", "replace").strip("\ufeff\r\n"), maxsplit=3)
+    if len(lines) > 1 and _SEPARATOR.fullmatch(lines[0]):
+        return "csv"
+    line, *more = lines
     for delimiter in "\t,;|":
         columns = [column.strip().strip("\"'") for column in line.split(delimiter)]
         known = len(columns) > 1 and all(map(_NAME.fullmatch, columns)) and set(columns) & set(names)
         if known and all(delimiter in other for other in more[:1]):
             return "tsv" if delimiter == "\t" else "csv"
     return ""
+
+
+def columns_in(text: bytes) -> tuple[str, int]:
+    """Return what separates the columns, and how many there are, if lines of a text probably are rows.
+
+    Args:
+        text: the first bytes of the text.
+
+    Returns:
+        the name of the character; "" if it is no table.
+    """
+    lines = [line.strip() for line in text.splitlines()[:_ROWS] if line.strip()]
+    lines = lines[:-1] if len(lines) > _FEWEST_ROWS else lines  # The last one may be incomplete.
+    for delimiter, name in ((b"\t", "tabs"), (b",", "commas"), (b";", "semicolons"), (b"|", "|")):
+        counts = {line.count(delimiter) for line in lines}
+        if len(lines) < _FEWEST_ROWS or len(counts) > 1 or 0 in counts:
+            continue
+        # A tab is no part of a sentence.
+        if delimiter == b"\t" or all(line.partition(delimiter)[0].strip().isdigit() for line in lines):
+            return name, counts.pop() + 1
+    return "", 0
 
 
 def _is_object(line: bytes) -> bool:
@@ -321,11 +279,3 @@ def document_name(members: Sequence[str]) -> str:
 
 
 _PARTS = {"word": "document.xml", "xl": "workbook.xml", "ppt": "presentation.xml"}
-
-
-def is_harmless(name: str) -> bool:
-    """Whether a file is one that a system or program puts beside others, and that holds no text."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    return bool(_HARMLESS_FOLDERS.intersection(path.parts)) or any(
-        fnmatchcase(path.name, pattern) for pattern in _HARMLESS
-    )

@@ -16,7 +16,7 @@ from qarib_tasks.config.loading import to_dict
 from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
-from qarib_tasks.corpus.preview.doubts import doubts, most_arabic
+from qarib_tasks.corpus.preview.doubts import MOST_VALUES, doubts, most_arabic, sample_of
 from qarib_tasks.corpus.preview.pace import Pace, share_of_sample, share_read
 from qarib_tasks.corpus.preview.stream import Beginning, EnoughError, beginning
 from qarib_tasks.corpus.reading.read import read_stream
@@ -29,8 +29,8 @@ DOCUMENTS = 3
 CUT = 300  # characters of a document that are shown
 _SAMPLE_BYTES = 32 << 20  # of text, for lines that are long
 _SPREAD = 5  # files that share the sample, if there are as many
-_VALUES = 2000  # lines in which doubts are looked for
 _MOST_COLUMNS = 30
+_MOST_NAMED = 10  # files that are left out
 _MOST_READINGS = 100  # files and members whose formats are shown
 _TABLES = ("parquet", "arrow")
 _EXAMPLE = 60
@@ -228,8 +228,8 @@ class _Sample:
 
     def _take(self, lines: list[str]) -> None:
         """Keep the first documents and lines, as they were before cleaning."""
-        if len(self._values) < _VALUES:
-            self._values += [line[:CUT] for line in lines[: 2 * _VALUES] if line]
+        if len(self._values) < MOST_VALUES:
+            self._values += sample_of(lines)
         if len(self._documents) > DOCUMENTS:
             return
         for line in lines:
@@ -279,6 +279,7 @@ class _Sample:
         cleaner = self._cleaner
         figures = {
             **{name: count for name, count in self._counts.items() if name != "line"},
+            "left_out_files": len(self._findings.left_out),
             "documents_read": self._written,
             "text_lines": cleaner.lines,
             "text_bytes": cleaner.bytes,
@@ -310,7 +311,9 @@ class _Sample:
         if self._stopped:
             yield f"the sample is small: {self._stopped}"
         if not self._cleaner.lines and not self._stopped:
-            yield "no text was found" + ("" if self._all else " in the sample")
+            named = [f"{where} ({why})" for where, why in self._findings.left_out.items()]
+            left_out = f"; left out: {', '.join(named[:_MOST_NAMED])}" if named else ""
+            yield "no text was found" + ("" if self._all else " in the sample") + left_out
         if found := doubts(self._values):
             yield f"{'; '.join(found)}. {self._is_it_right(first)}"
 

@@ -36,7 +36,7 @@ def places_of(
     if header and by_number and _is_data(columns):
         reading.warn(
             f"the first row is taken for the names of the columns: {listed(columns)}. If it is text, set "
-            "header to false"
+            "`header: false`"
         )
     return found, group
 
@@ -72,8 +72,13 @@ def _missing(reading: Reading, columns: Sequence[str], names: Sequence[str], hea
             do=f"Use a number from 1 to {len(columns)}: {listed(columns)}",
         )
     do = f"Use one of these columns: {listed(columns)}"
+    if not any(columns):
+        setting = reading.source.text_setting
+        do = f"Set `{setting}` to the number of a column, from 1 to {len(columns)}"
     if len(columns) == 1 and reading.form in ("csv", "tsv"):
         do += ". If these are several columns, set `delimiter`"
+    if (len(columns) == 1 or not any(columns)) and reading.form in ("csv", "tsv"):
+        do += ". If a later row has the names, remove the rows above it"
     if _is_data(columns):
         do += (
             ". If this first row is text, set `header: false`, and "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.corpus.characters import control_characters
 from qarib_tasks.corpus.reading.records import LONGEST_RECORD
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -183,7 +184,7 @@ def _trial(
         narrow: rows of a single column are possible.
     """
     rows, failed, unclosed = _rows(dialect, lines, complete)
-    first = [name.strip() for name in rows[0]] if rows else []
+    first = [_visible(name) for name in rows[0]] if rows else []
     data = rows[1:] if source.header else rows
     width = len(first)
     longer = source.header and data and all(len(row) == len(data[0]) > width for row in data)
@@ -251,6 +252,11 @@ def _all_of_kind(kind: frozenset[str] | None, values: Sequence[str]) -> bool:
     if not values:
         return False
     return all(value.strip().isdecimal() if kind is None else value in kind for value in values)
+
+
+def _visible(name: str) -> str:
+    """Return the name of a column without invisible characters, such as a mark of direction."""
+    return "".join(control_characters().get(character, character) for character in name).strip()
 
 
 def is_blank(row: Sequence[str]) -> bool:

@@ -9,10 +9,17 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from qarib_tasks.corpus.content.decoding import Decoder, decoded, is_utf8, marked_encoding
+from qarib_tasks.corpus.content.decoding import REPLACEMENT, Decoder, decoded, is_utf8, marked_encoding
 from qarib_tasks.corpus.content.decompression import BLOCK
-from qarib_tasks.corpus.content.guessing import better_encoding, likely_encoding, mistaken_decoding
+from qarib_tasks.corpus.content.guessing import (
+    better_encoding,
+    likely_encoding,
+    lost_letters,
+    mistaken_decoding,
+    wide_encoding,
+)
 from qarib_tasks.corpus.reading.records import HEAD, Reading
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -25,6 +32,9 @@ _SAMPLE = 1 << 15  # bytes in which text that was decoded wrongly is looked for
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 _CONTROL_SHARE = 0.0001  # of the first megabyte's bytes
 _LETTERS = 20  # outside ASCII, which show the encoding
+_WRONG_MARK = 0.01  # share of bytes that are not in the encoding of the mark
+_AGAIN = "Save it again from its source, in UTF-8"
+_ICONV = {"mac-roman": "macintosh", "cp720": ""}  # its names; "" for an encoding that it does not know
 _BINARY_SHARE = 0.01  # from which not even `encoding_errors: replace` helps
 
 
@@ -55,7 +65,7 @@ class _Text(io.RawIOBase):
         self._blocks = self._without_marks(blocks(head[start:]))
         self._rest = memoryview(b"")
         first = next(self._blocks, b"")
-        _check_text(reading, first[:HEAD])
+        _check_text(reading, first[:HEAD], head)
         self._rest = memoryview(first)
 
     def readable(self) -> bool:
@@ -126,6 +136,9 @@ def _encoding_of(reading: Reading, head: bytes) -> tuple[str, int]:
     named = reading.source.encoding
     marked, length = marked_encoding(head)
     if marked:
+        if named != "auto" and decoded(head[length:], marked)[1] > _WRONG_MARK * len(head):
+            reading.warn(f"read as {named}, although its byte-order mark is that of {marked.upper()}")
+            return named, length
         if named != "auto" or marked != "utf-8":
             log.info("%s: %s by its byte-order mark", reading.where, marked.upper())
         return marked, length
@@ -147,25 +160,25 @@ def _encoding_of(reading: Reading, head: bytes) -> tuple[str, int]:
     if letters >= _LETTERS and not undecodable:
         reading.warn(f"read as UTF-8, which it is, instead of {named}")
         return "utf-8", 0
-    if letters >= _LETTERS and (likely := better_encoding(head, named)):
+    if (letters >= _LETTERS or "utf" in wide) and (likely := better_encoding(head, named)):
         reading.warn(f"read as {named}, but its encoding is probably {likely}")
     return named, 0
 
 
-def _check_text(reading: Reading, head: bytes) -> None:
-    """Refuse a file with control characters, and warn of one that was decoded wrongly before.
+def _check_text(reading: Reading, head: bytes, raw: bytes) -> None:
+    """Refuse a file with control characters, and warn of one that was damaged before.
 
     Args:
         head: the start of the text, as UTF-8.
+        raw: the start of the file.
     """
     no_text = _CONTROLS.replace(reading.source.delimiter.encode(), b"")  # Hive separates columns by U+0001.
     controls = len(head) - len(head.translate(None, no_text))
     strict = reading.source.encoding_errors == "strict"
     if controls > (_CONTROL_SHARE if strict else _BINARY_SHARE) * len(head):
-        likely = likely_encoding(head)
-        if likely.startswith(("utf-16", "utf-32")) and reading.encoding == "utf-8":
+        if (likely := wide_encoding(raw)) and likely != reading.encoding:
             raise InputError(
-                f"not UTF-8; the encoding is probably {likely}",
+                f"not {reading.encoding.upper()}; the encoding is probably {likely}",
                 where=reading.where,
                 do=f"Set `encoding: {likely}`",
             )
@@ -175,11 +188,27 @@ def _check_text(reading: Reading, head: bytes) -> None:
             where=reading.where,
             do="Convert the file to text, or remove these characters",
         )
-    lines = decoded(head[:_SAMPLE])[0].splitlines()[:200]
-    if mistake := mistaken_decoding(lines):
+    if not reading.warnings:
+        _warn_of_damage(reading, head)
+
+
+def _warn_of_damage(reading: Reading, head: bytes) -> None:
+    """Warn of text that was decoded or encoded wrongly before."""
+    text = decoded(head[:_SAMPLE])[0]
+    if mistake := mistaken_decoding(text.split("\n")[:200]):
         used, right = mistake
         then = "" if right == "utf-8" else f", and set `encoding: {right}`"
+        name = _ICONV.get(used, used)
+        how = f"To repair it: iconv -f UTF-8 -t {name} FILE > REPAIRED{then}" if name else _AGAIN
         reading.warn(
-            f"the text was damaged earlier: {right.upper()} was read as {used.upper()} and saved again. To "
-            f"repair it: iconv -f UTF-8 -t {used} FILE > REPAIRED{then}"
+            f"the text was damaged earlier: {right.upper()} was read as {used.upper()} and saved again. {how}"
+        )
+    elif lost_letters(text):
+        reading.warn(f"the text was damaged earlier: many words are question marks. {_AGAIN}")
+    # What was replaced now is counted elsewhere.
+    lost = 0 if reading.replaced else head.count(REPLACEMENT.encode())
+    if lost > reading.source.undecodable_share * len(head):
+        reading.warn(
+            f"the text was damaged earlier: {counted(lost, 'character')} in its first {len(head):,} bytes "
+            f"could not be decoded (U+FFFD). {_AGAIN}"
         )

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, cast
+from collections.abc import Iterator
+from typing import IO, cast
 
 from qarib_tasks.corpus.content.decompression import BLOCK
+from qarib_tasks.corpus.reading.json_records import (
+    AS_OBJECTS,
+    IN_RECORD,
+    Fault,
+    fault_of,
+    from_list,
+    has_field,
+    names_of,
+    text_of,
+)
 from qarib_tasks.corpus.reading.records import (
     LONGEST_RECORD,
     Batches,
     Documents,
     Reading,
     field_of,
-    listed,
+    kind_of,
 )
 from qarib_tasks.corpus.reading.text import line_feeds, raw_lines
 from qarib_tasks.errors import InputError
@@ -72,6 +82,8 @@ def _is_by_line(head: bytes) -> bool:
     if text.startswith("["):
         return False
     line = re.split("[\r\n]", text, maxsplit=1)[0].rstrip()
+    if len(line) == len(text) and len(head) >= BLOCK and IN_RECORD.search(text):
+        return False  # The records may be in a list in an object, of which this is the only line.
     try:
         _, end = _decode(text, 0)
     except (ValueError, RecursionError):
@@ -82,6 +94,7 @@ def _is_by_line(head: bytes) -> bool:
 
 def _read_lines(reading: Reading, stream: IO[bytes], documents: Documents) -> Batches:
     for data in raw_lines(reading, stream, LONGEST_RECORD):
+        reading.has_escapes = _has_escapes(data)
         batch: list[str] = []
         for number, line in enumerate(data.split(b"\n"), start=reading.counts["line"] + 1):
             line = line.strip().removeprefix(_MARK)
@@ -195,12 +208,18 @@ class _Values:
         self._line_of(self._place)
         rest = self._text[self._place :]
         if len(rest) > LONGEST_RECORD:
-            raise self._error(
-                f"invalid JSON, or a record longer than {LONGEST_RECORD:,} characters", self._place
-            )
+            what = f"invalid JSON, or a record longer than {LONGEST_RECORD:,} characters"
+            if found := IN_RECORD.search(rest[:BLOCK]):
+                raise InputError(
+                    f"{what}, with the list {found[1]!r} of records",
+                    where=f"{self._reading.where}:{self._line_of(self._place)}",
+                    do=from_list(found[1]),
+                )
+            raise self._error(what, self._place)
         parts, size = [rest], 0
         while size <= len(rest):
             data = self._bytes + next(self._blocks, b"")
+            self._reading.has_escapes |= _has_escapes(data)
             if len(data) == len(self._bytes):
                 parts.append(self._reading.text(data))
                 self._bytes = b""
@@ -227,6 +246,11 @@ class _Values:
         )
 
 
+def _has_escapes(data: bytes) -> bool:
+    """Return whether a half of a pair of surrogates may be written in ASCII."""
+    return b"\\ud" in data or b"\\uD" in data
+
+
 def _end_of_characters(data: bytes) -> int:
     """Return where the last complete character ends."""
     for back in range(1, min(4, len(data) + 1)):
@@ -240,110 +264,28 @@ def _end_of_characters(data: bytes) -> int:
 
 def _lines_of_record(reading: Reading, documents: Documents, record: object, number: int) -> list[str]:
     if not isinstance(record, dict):
-        reading.unreadable(f"{type(record).__name__} instead of an object with fields", number)
+        what = f"{kind_of(record)} instead of an object with fields"
+        fault = Fault(what, AS_OBJECTS, is_single=False) if isinstance(record, str) else Fault(what)
+        _unreadable(reading, fault, number)
         return []
     source = reading.source
     if reading.detailed and not reading.columns:
-        names = _names(record)
+        names = names_of(record)
         reading.columns, reading.examples = names, [field_of(record, name) for name in names]
         reading.column = next((name for name in source.fields if field_of(record, name) is not None), "")
     text = text_of(record, source.fields)
-    if text is None and documents.takes_empty and any(_has(record, name) for name in source.fields):
+    if text is None and documents.takes_empty and any(has_field(record, name) for name in source.fields):
         text = ""
     if text is None or isinstance(text, dict):
-        what, do = _fault(record, text, source.fields)
-        # If other records have the field, another field is no help.
-        reading.unreadable(what, number, "Correct the record" if reading.counts["lines_read"] else do)
+        _unreadable(reading, fault_of(record, text, source.fields), number)
         return []
+    if reading.has_escapes and isinstance(text, str):
+        reading.count_surrogates(text)
     group = field_of(record, source.group) if source.group else None
     return documents.lines(text, group, number)
 
 
-def _fault(record: Mapping[str, Any], text: object, names: Sequence[str]) -> tuple[str, str]:
-    """Return what is wrong with a record whose text is an object or does not exist, and what to do."""
-    wanted = " or ".join(map(repr, names))
-    if form := _form_of_pandas(record):
-        return f"a table in the form {form!r} of pandas, not records", _AS_RECORDS
-    if text is None and any(_has(record, name) for name in names):
-        return f"no text in field {wanted}: it is null", "Correct the record"
-    do = (
-        f"Use one of these fields: {listed(_texts(record) or list(record))}"
-        if record
-        else "Correct the record"
-    )
-    return (f"no field {wanted}" if text is None else f"an object instead of text in field {wanted}"), do
-
-
-_AS_RECORDS = "Write the file with DataFrame.to_json(path, orient='records', lines=True)"
-
-
-def text_of(record: Mapping[str, Any], names: Sequence[str]) -> object:
-    """Return the text of a record: the first of the fields that it has.
-
-    A tweet's `text` may be cut short. Its full text is preferred, if the tweet has it.
-    """
-    for name in names:
-        above, _, last = name.rpartition(".")
-        if last == "text":
-            tweet = field_of(record, above) if above else record
-            if isinstance(tweet, dict) and (full := _full_text(tweet, given=names != ("text",))):
-                return full
-        if (value := field_of(record, name)) is not None:
-            return value
-    return None
-
-
-def _full_text(tweet: Mapping[str, Any], given: bool) -> str:
-    """Return the text of a tweet that has another field for it; "" if it has none.
-
-    Args:
-        given: the field is the user's choice.
-    """
-    extended = tweet.get("extended_tweet")
-    if not isinstance(extended, dict) or not tweet.get("truncated", True):
-        extended = tweet if not given and tweet.get("text") is None else {}
-    full = extended.get("full_text")
-    return full if isinstance(full, str) else ""
-
-
-def _has(record: object, name: str) -> bool:
-    if isinstance(record, dict) and name in record:
-        return True
-    above, _, last = name.rpartition(".")
-    inner = field_of(record, above) if above else None
-    return isinstance(inner, dict) and last in inner
-
-
-def _texts(record: Mapping[str, Any]) -> list[str]:
-    """Return the names of the fields that hold text."""
-    return [name for name, value in _fields(record) if isinstance(value, str)]
-
-
-def _names(record: Mapping[str, Any]) -> list[str]:
-    """Return the names of the fields that hold a value."""
-    return [name for name, _ in _fields(record)]
-
-
-def _fields(record: Mapping[str, Any], above: str = "", depth: int = 3) -> Iterator[tuple[str, object]]:
-    for name, value in record.items():
-        if not isinstance(value, dict):
-            yield above + name, value
-        elif depth > 1:
-            yield from _fields(value, f"{above}{name}.", depth - 1)
-
-
-def _form_of_pandas(record: Mapping[str, Any]) -> str:
-    """Return what form of a table a JSON object has; "" for a record."""
-    if {"columns", "data"} <= record.keys() and isinstance(record["data"], list):
-        return "split"
-    if {"schema", "data"} <= record.keys() and isinstance(record["data"], list):
-        return "table"
-    if not record or not all(isinstance(value, dict) for value in record.values()):
-        return ""
-    if all(name.isdecimal() for name in record):
-        return "index"
-    # Each column is an object from the rows' numbers to their values.
-    keys = [list(value) for value in record.values()]
-    if all(some == keys[0] and some and all(key.isdecimal() for key in some) for some in keys):
-        return "columns"
-    return ""
+def _unreadable(reading: Reading, fault: Fault, number: int) -> None:
+    if reading.has_texts:
+        fault = Fault(fault.what)
+    reading.unreadable(fault.what, number, fault.do, is_single=fault.is_single)

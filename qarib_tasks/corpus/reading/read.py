@@ -21,23 +21,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, cast
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.reading import has_layout
 from qarib_tasks.corpus.content.archives import refusal, seekable, tar_members, zip_members
 from qarib_tasks.corpus.content.decompression import BLOCK, Allowance, limited, unpacked, zstd_errors
 from qarib_tasks.corpus.content.detection import (
     PEEK,
     binary_name,
+    columns_in,
     compression_of,
-    escaped_name,
-    is_harmless,
-    markup_name,
     names_column,
     table_of,
     text_format,
 )
+from qarib_tasks.corpus.content.harmless import harmless_content, is_harmless, is_hidden
+from qarib_tasks.corpus.content.line_ends import ends_otherwise, line_feeds_for, with_line_feeds
+from qarib_tasks.corpus.content.markup import escaped_name, markup_name
 from qarib_tasks.corpus.reading.delimited import read_csv
 from qarib_tasks.corpus.reading.encoding import utf8
 from qarib_tasks.corpus.reading.json_lines import read_json_lines
@@ -62,11 +64,13 @@ _FORMATS = {
     ".arrow": "arrow",
 }
 _TABLES = ("parquet", "arrow")
+_OF_LINES = ("text", "moses", "csv", "tsv")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".zstd")
 _ENDINGS_OF_PACKED = (*_COMPRESSED, ".zip", ".tar", ".tgz")
 _NAME_OF_TAR = re.compile(r"\.(?:tar(?:\.\w+)?|t[gbx]z2?|tzst)\Z", re.IGNORECASE)
 _ZEROS = 1 << 20  # bytes, more than a tar archive without files has
 _UNKNOWN_SIZE = 1 << 40
+_LONGEST_MESSAGE = 300  # characters of a library's message
 _MOST_LAYERS = 5  # archives and compressions in each other
 _MOSES = ("*.ar", "*.ar[_-]??")  # Arabic, and that of a country
 _DAMAGED = (
@@ -169,6 +173,7 @@ class _FileReader:
     def read(self, file: _File) -> Batches:
         """Yield the lines of a file, of what it unpacks to, or of its members."""
         source = self.source
+        self.counts["line"] = 0
         with _file_errors(file.where, self.counts):
             head = file.stream.peek(PEEK)[:PEEK]
             if not head:
@@ -202,6 +207,9 @@ class _FileReader:
                 stream = limited(unpacked(file.stream, packed), self.allowance)
                 yield from self.read(_File(file.where, stream, None, (*file.packed, packed)))
             else:
+                if kind := harmless_content(head):
+                    _leave_out(self.findings, file.where, kind)
+                    return
                 if name := binary_name(head):
                     raise refusal(name, file.where)
                 yield from self._content(file, head)
@@ -211,24 +219,30 @@ class _FileReader:
         patterns: tuple[str, ...] = _MOSES if self.source.format == "moses" else ("*",)
         if self.source.member:
             patterns = (self.source.member,)
+        hidden_too = is_hidden(self.source.member)
         seen = 0
 
-        def wanted(name: str) -> bool:
+        def ignored(name: str) -> bool:
             nonlocal seen
-            if is_harmless(name):
-                _leave_out(self.findings, f"{file.where}/{name}", "a file of the system")
+            what = "a file of the system" if is_harmless(name) else "a hidden file" if is_hidden(name) else ""
+            if not what or (hidden_too and not is_harmless(name)):
+                seen += 1
                 return False
-            seen += 1
+            _leave_out(self.findings, f"{file.where}/{name}", what)
+            return True
+
+        def wanted(name: str) -> bool:
             return any(fnmatchcase(name, pattern) for pattern in patterns)
 
         members = zip_members if packed == "zip" else tar_members
         stream = file.stream if file.on_disk or packed == "tar" else seekable(file.stream)
         found = 0
-        for member in members(stream, file.where, wanted):
+        for member in members(stream, file.where, ignored, wanted):
             found += 1
             inner = limited(member.stream, self.allowance)
             layers = (*file.packed, packed)
             yield from self.read(_File(f"{file.where}/{member.name}", inner, member.size, layers))
+            self.counts["line"] = 0
             yield [""]
         if not found and not seen:
             _leave_out(self.findings, file.where, "an archive without files")
@@ -255,7 +269,6 @@ class _FileReader:
         if self.findings.readings is not None:
             reading.detailed = True
             self.findings.readings.append(reading)
-        self.counts["line"] = 0
         try:
             if form in _TABLES:
                 stream = file.stream if file.on_disk else seekable(file.stream)
@@ -268,41 +281,80 @@ class _FileReader:
             reading.replaced = 0  # The error says it.
             raise
         finally:
+            if reading.warnings:
+                self.findings.warnings[file.where] = reading.warnings
             if reading.replaced:
                 log.warning("%s: %s replaced", file.where, counted(reading.replaced, "undecodable byte"))
                 self.findings.undecodable[file.where] = reading.replaced
 
     def _text(self, reading: Reading, stream: io.BufferedReader) -> Batches:
         source, head = self.source, stream.peek(PEEK)
+        otherwise = ends_otherwise(head)
+        if otherwise:
+            head = line_feeds_for(head)
         if source.format == "auto":
             name = markup_name(head)
             if reading.form == "text" and not name:
                 self._recognize(reading, head)
                 name = escaped_name(head) if reading.form == "text" else ""
+            elif reading.form in ("csv", "tsv") and not name and (letters := escaped_name(head)):
+                reading.warn(f"the text has {letters}")
             if name:
                 raise InputError(
                     f"not plain text, but {name}",
                     where=reading.where,
                     do="Convert it to text, set `format: text` to read it as it is, or "
-                    + ("select other members with `member`" if reading.packed else "leave it out"),
+                    + ("select other members with `member`" if reading.in_archive else "leave it out"),
                 )
         if source.document == "group" and reading.form in ("text", "moses", "wikiextractor"):
             what, do = source.without_fields
             raise ConfigError(what, where=reading.where, do=do)
+        if source.format == "auto" and reading.form == "text":
+            _warn_of_table(reading, head)
+        if otherwise and reading.form in _OF_LINES:
+            log.info("%s: the lines end with other characters than line feeds", reading.where)
+            stream = with_line_feeds(stream)
         yield from _READERS.get(reading.form, read_text)(reading, stream)
 
     def _recognize(self, reading: Reading, head: bytes) -> None:
         """Set the format of a text whose name does not say it."""
-        reading.form = text_format(head)
-        if reading.form == "text" and self.source.header:
-            reading.form = names_column(head, self.source.fields) or "text"
+        source, reading.form = self.source, text_format(head)
+        if reading.form == "text" and has_layout(source):
+            reading.form = "tsv" if b"\t" in head.partition(b"\n")[0] else "csv"
+        elif reading.form == "text":
+            reading.form = names_column(head, source.fields) or "text"
         if reading.form != "text":
             reading.guessed = True
             log.info("%s: read as %s, by its content", reading.where, reading.form)
 
 
+def _warn_of_table(reading: Reading, head: bytes) -> None:
+    """Warn of a table that is read as plain text, with all its columns.
+
+    Raises:
+        InputError: the text's column has a number.
+    """
+    fields = reading.source.fields
+    how = "set `format: csv` or `format: tsv`, and `header: false` if its first row is text"
+    if all(name.isdecimal() for name in fields):
+        raise InputError(
+            f"plain text, which has no column {' or '.join(fields)}",
+            where=reading.where,
+            do=f"If it is a table, {how}",
+        )
+    delimiter, count = columns_in(head)
+    if delimiter:
+        reading.warn(
+            f"each line has {counted(count, 'column')}, separated by {delimiter}, and all are read as text. "
+            f"If it is a table, {how}, and `field` to the number of the text's column"
+        )
+    elif fields != ("text",):
+        reading.warn(f"read as plain text, without `field`. If it is a table, {how}")
+
+
 def _format_by_name(file: _File) -> str:
-    endings = [ending.lower() for ending in PurePosixPath(file.where).suffixes]
+    name = file.where.rpartition("/")[2].lower()
+    endings = [f".{ending}" for ending in name.lstrip(".").split(".")[1:]]
     if endings and endings[-1] in _ENDINGS_OF_PACKED:
         ending = endings.pop()
         if not file.packed:
@@ -322,8 +374,8 @@ def _file_errors(where: str, counts: Counter[str]) -> Iterator[None]:
             name_output(error, {Path(tempfile.gettempdir()): Path(tempfile.gettempdir())})
             raise
         line = f":{counts['line'] + 1}" if counts["line"] else ""
-        raise InputError(
-            f"cannot be read: {str(error).rstrip('.')}",
-            where=f"{where}{line}",
-            do="Download the file again, or correct `format` and `compression`",
-        ) from None
+        what = " ".join(str(error).split())[:_LONGEST_MESSAGE].rstrip(".")
+        do = "Download the file again, or correct `format` and `compression`"
+        if isinstance(error, NotImplementedError):  # A method of compression in a zip file.
+            do = "Unpack the file yourself"
+        raise InputError(f"cannot be read: {what}", where=f"{where}{line}", do=do) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ _MOST_FILES = 100  # that a manifest lists
 LABEL_END = "\x1f"  # after the label of a labelled text
 _MOST_NAMES, _NAME = 30, 40  # what a message lists
 HEAD = 1 << 20  # bytes at the start of a file that show what it is
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WRONG_ENCODING = 0.01  # share of undecodable bytes that damage does not explain
 Batches = Iterator[list[str]]
 
@@ -34,12 +36,18 @@ class Findings:
     Attributes:
         left_out: why a file, or a member of an archive, is not read.
         undecodable: how many bytes were replaced.
+        warnings: what the user must know.
         readings: the state of reading each file and member, for a preview; None if it is not wanted.
     """
 
     left_out: dict[str, str] = field(default_factory=dict)
     undecodable: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
     readings: list[Reading] | None = None
+
+    def warn(self, where: str, text: str) -> None:
+        log.warning("%s: %s", where, text)
+        self.warnings.setdefault(where, []).append(text)
 
     def figures(self) -> dict[str, object]:
         """Return statistics for a manifest, none if nothing is said."""
@@ -49,6 +57,8 @@ class Findings:
             figures["left_out"] = dict(islice(self.left_out.items(), _MOST_FILES))
         if self.undecodable:
             figures["undecodable"] = dict(islice(self.undecodable.items(), _MOST_FILES))
+        if self.warnings:
+            figures["file_warnings"] = dict(islice(self.warnings.items(), _MOST_FILES))
         return figures
 
 
@@ -78,6 +88,7 @@ class Reading:
         given: the number of bytes of text that the reader was given.
         held: the number of them that it has not yielded lines of yet.
         share: the share of the rows whose lines were yielded, of a table.
+        has_escapes: what is read may have halves of pairs of surrogates.
     """
 
     source: SourceConfig
@@ -100,18 +111,30 @@ class Reading:
     given: int = 0
     held: int = 0
     share: float | None = None
+    has_escapes: bool = False
+
+    def __post_init__(self) -> None:
+        self._before = self.counts["lines_read"]  # of other members of the archive
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the file has had a text."""
+        return self.counts["lines_read"] > self._before
 
     def warn(self, text: str) -> None:
         """Tell the user something about the file."""
         log.warning("%s: %s", self.where, text)
         self.warnings.append(text)
 
-    def unreadable(self, what: str, number: int, do: str = "Correct the record") -> None:
+    def unreadable(
+        self, what: str, number: int, do: str = "Correct the record", *, is_single: bool = True
+    ) -> None:
         """Count a record that cannot be read.
 
         Args:
             number: of its line or row.
             do: what else the user can do than skip it.
+            is_single: other records probably can be read.
 
         Raises:
             InputError: more records are unreadable than the source allows.
@@ -122,8 +145,20 @@ class Reading:
             raise InputError(
                 what + (f", after {counted(at_most, 'skipped record')}" if at_most else ""),
                 where=f"{self.where}:{number}",
-                do=f"{do}, or raise skip_at_most{self.or_as_text}",
+                do=f"{do}, or raise skip_at_most{self.or_as_text}" if is_single else do,
             )
+
+    def count_surrogates(self, text: str) -> None:
+        """Count halves of pairs of surrogates, which the cleaning replaces by U+FFFD."""
+        if count := len(_SURROGATE.findall(text)):
+            if not self.counts["replaced_characters"]:
+                self.warn("halves of pairs of surrogates (\\ud800 to \\udfff) are replaced by U+FFFD")
+            self.counts["replaced_characters"] += count
+
+    @property
+    def in_archive(self) -> bool:
+        """Whether the file is a member of an archive."""
+        return not {"zip", "tar"}.isdisjoint(self.packed)
 
     @property
     def or_as_text(self) -> str:
@@ -206,8 +241,10 @@ class Documents:
         if text is None and self.takes_empty:
             text = ""
         if not isinstance(text, str):
-            what = "no text" if text is None else f"{type(text).__name__} instead of text"
-            reading.unreadable(f"{what} in field {' or '.join(map(repr, reading.source.fields))}", number)
+            what = "no text" if text is None else f"{kind_of(text)} instead of text"
+            do = "Join the list into one text" if isinstance(text, list) else "Correct the record"
+            what += f" in field {' or '.join(map(repr, reading.source.fields))}"
+            reading.unreadable(what, number, f"{do}, correct `{reading.source.text_setting}`")
             return []
         if len(text) > LONGEST_RECORD:
             reading.unreadable(f"the text is longer than {LONGEST_RECORD:,} characters", number)
@@ -244,12 +281,28 @@ class Documents:
         elif isinstance(label, bytes):
             label = self._reading.text(label)
         if not isinstance(label, str | None):
-            what = f"{type(label).__name__} instead of a label in field {self._reading.source.group!r}"
+            what = f"{kind_of(label)} instead of a label in field {self._reading.source.group!r}"
             self._reading.unreadable(what, number)
             return []
         self._reading.counts["lines_read"] += 1
         # Neither can hold LABEL_END: it is a white space.
         return [f"{' '.join((label or '').split())}{LABEL_END}{' '.join(text.split())}"]
+
+
+def kind_of(value: object) -> str:
+    """Return what a value of a record is, for a message."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), type(value).__name__)
+
+
+_KINDS: tuple[tuple[type, str], ...] = (
+    (str, "a string"),
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (list, "a list"),
+    (dict, "an object"),
+    (type(None), "null"),
+)
 
 
 def field_of(record: object, name: str) -> object:

@@ -12,7 +12,7 @@ import tarfile
 import tracemalloc
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,34 +21,8 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import Findings
 from qarib_tasks.errors import InputError
+from tests.support.archives import ARCHIVES, tar, zipped, zst
 from tests.support.collecting import CASES, SENTENCES, lines_of
-
-
-def tar(members: Mapping[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-def zipped(members: Mapping[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return file.getvalue()
-
-
-def zst(data: bytes) -> bytes:
-    from backports import zstd
-
-    return zstd.compress(data)
-
-
-ARCHIVES: dict[str, Callable[[Mapping[str, bytes]], bytes]] = {"zip": zipped, "tar": tar}
 
 
 def refused(path: Path, message: str, **settings: object) -> InputError:
@@ -169,6 +143,50 @@ def test_links_and_devices(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive_of_links:
         archive_of_links.writestr(link, "/etc/passwd")
     refused(path, "unsafe archive: member 'passwd.txt' is a link")
+
+
+def test_members_of_tar_that_are_no_files(tmp_path: Path) -> None:
+    """GNU tar writes the name of the volume (V), and with --listed-incremental the names in a folder (D)."""
+    path = tmp_path / "a"
+    for kind in (b"V", b"D", tarfile.SYMTYPE):
+        info = tarfile.TarInfo("._link" if kind == tarfile.SYMTYPE else "label")
+        info.type = kind
+        with tarfile.open(path, "w") as archive:
+            archive.addfile(info)
+            info = tarfile.TarInfo("a.txt")
+            info.size = 2
+            archive.addfile(info, io.BytesIO(b"a\n"))
+        assert lines_of(path) == ["a"]
+
+
+def test_a_sparse_member(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    info = tarfile.TarInfo("a.txt")
+    info.type = tarfile.GNUTYPE_SPARSE
+    data = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    data[386:410] = b"%011o\0%011o\0" % (0, 0)
+    data[482:495] = b"\0%011o\0" % 4096
+    data[148:156] = b"%06o\0 " % (256 + sum(data[:148]) + sum(data[156:512]))
+    path.write_bytes(bytes(data) + bytes(1024))
+    refused(path, r"member 'a\.txt' has holes \(a sparse file\).*--sparse")
+
+
+def test_a_fault_in_a_later_member_has_no_line_of_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    data = tar({"a.txt": b"a\n" * 9, "b.txt": b"b\n" * 900})
+    path.write_bytes(data[: 512 * 4])
+    assert refused(path, "cannot be read").where == f"{path}/b.txt"
+    path.write_bytes(data[: 512 * 2 + 100])
+    assert refused(path, "cannot be read").where == str(path)
+
+
+def test_a_method_that_zipfile_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    data = bytearray(zipped({"a.txt": b"a\n"}))
+    for place in (8, data.rindex(b"PK\x01\x02") + 10):
+        data[place : place + 2] = b"\x09\x00"  # Deflate64, of Windows
+    path.write_bytes(data)
+    refused(path, "Unpack the file yourself")
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

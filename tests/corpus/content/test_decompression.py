@@ -32,6 +32,21 @@ def test_every_format_gives_the_text_back(packed: str, compress: Callable[[bytes
     assert limited(unpacked(io.BytesIO(data), packed), Allowance(len(data), "a.txt")).read() == TEXT
 
 
+@pytest.mark.parametrize(("packed", "compress"), [("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_parts_with_zeros_and_other_data_after_them(packed: str, compress: Callable[[bytes], bytes]) -> None:
+    def text(data: bytes) -> bytes:
+        return limited(unpacked(io.BytesIO(data), packed), Allowance(len(data), "a.txt")).read()
+
+    one, zeros = compress(TEXT), bytes(8)
+    for data in (one + one, one + zeros + one, compress(b"") + one + one + zeros * 200_000):
+        assert text(data) == TEXT * 2
+    with pytest.raises(OSError, match="other data follows the compressed data"):
+        text(one + TEXT)
+    for cut in (5, len(one) - 5, len(one) + 5, 2 * len(one) - 5):
+        with pytest.raises(EOFError, match="cut short"):
+            text((one + one)[:cut])
+
+
 def test_a_bomb_ends_with_the_file_s_name(monkeypatch: pytest.MonkeyPatch) -> None:
     data = gzip.compress(bytes(1 << 20))
     assert len(data) * decompression.MOST_EXPANSION < 1 << 20

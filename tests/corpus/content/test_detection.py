@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import quopri
+import re
 import sqlite3
 import tarfile
-import urllib.parse
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,6 @@ from qarib_tasks.corpus.content.detection import (
     binary_name,
     compression_of,
     document_name,
-    is_harmless,
-    markup_name,
     table_of,
     text_format,
 )
@@ -161,45 +159,6 @@ def test_words_that_begin_like_a_signature_are_text(tmp_path: Path) -> None:
         assert lines_of(path) == [text, "نص"]
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("<!DOCTYPE html>\n<html><body>Log in</body></html>", "an HTML page"),
-        ("\ufeff\n <HTML lang='ar'>", "an HTML page"),
-        ("<!-- a login page --><html>", "an HTML page"),
-        ('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML file"),
-        ('<tmx version="1.4">', "an XML file"),
-        ('<document id="1"><s id="1">نص</s></document>', "an XML file"),
-        ("1\n00:00:01,000 --> 00:00:02,500\nنص\n", "subtitles (SubRip)"),
-        ("1\r\n00:00:01,000 --> 00:00:02,500\r\nنص\r\n", "subtitles (SubRip)"),
-        ("WEBVTT\n\n00:01.000 --> 00:02.000\nنص\n", "subtitles (WebVTT)"),
-        ("[Script Info]\nTitle: نص\n", "subtitles (SubStation"),
-        ("{0}{25}نص\n", "subtitles (MicroDVD)"),
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
-        ("-- MySQL dump 10.13\n", "an SQL dump"),
-    ],
-)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1256"])
-def test_markup_is_refused_unless_asked_for(tmp_path: Path, text: str, name: str, encoding: str) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(text.encode(encoding, "ignore"))
-    named = {"encoding": encoding} if encoding == "cp1256" else {}
-    refused(path, name, **named)
-    assert lines_of(path, format="text", **named)
-
-
-def test_text_with_a_tag_is_text() -> None:
-    for text in (
-        b"<b> abc\n",
-        b"<url>http://a.b</url>\n",
-        b"1\n2\n3\n",
-        b"<3 abc\n",
-        b"-- said he\n",
-        b"WEBVTTs\n",
-    ):
-        assert markup_name(text) == ""
-
-
 def test_json_lines_and_articles_by_content(tmp_path: Path) -> None:
     objects = "".join(json.dumps({"text": s}) + "\n" for s in SENTENCES)
     for name in ("a.txt", "wiki_00", "part-00000"):
@@ -242,18 +201,6 @@ def test_documents_in_zip_files() -> None:
         assert document_name(members) == ""
 
 
-def test_files_of_systems_are_no_corpus(tmp_path: Path) -> None:
-    for name in ("__MACOSX/a.txt", "a/__MACOSX/b/c.txt", "._a.txt", "a/.DS_Store", "Thumbs.db", "desktop.ini",
-                 "_SUCCESS", "_committed_12", ".part-00000.csv.crc", "/x/$RECYCLE.BIN/a.txt"):  # fmt: skip
-        assert is_harmless(name)
-    for name in ("a.txt", "_a.txt", "success", ".hidden.txt", "MACOSX/a.txt", "a._b"):
-        assert not is_harmless(name)
-    assert lines_of(CASES / "spark" / "_SUCCESS") == []
-    assert lines_of(CASES / "spark" / "part-00001.csv") == []
-    for path in sorted(CASES.glob("a6-*")):
-        assert lines_of(path) == []
-
-
 def test_a_name_is_not_what_a_file_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     for ending in ("gz", "bz2", "xz", "zst", "zip", "tar", "tgz"):
@@ -285,23 +232,6 @@ def test_a_table_by_its_header(tmp_path: Path, encoding: str) -> None:
         assert lines_of(path) == text.splitlines()
 
 
-def test_names_of_formats_of_text() -> None:
-    for text, name in (
-        (b"<root>\n <p>\xd9\x86</p>\n", "an XML file"),
-        (b"<Error><Code>AccessDenied</Code></Error>", "an XML file"),
-        (b"From a@b Mon Jan  1 00:00:00 2024\nSubject: x\n", "e-mail"),
-        (b"Subject: x\n y\nMIME-Version: 1.0\n", "e-mail"),
-        (b"INSERT INTO `t` VALUES (1,'a');", "an SQL dump"),
-        (b"BEGIN:VCARD\r\n", "a contact"),
-        (b"# sent_id = 1\n# text = a\n1\ta\ta\tVERB\t_\t_\t0\troot\t_\t_\n", "a treebank"),
-        (b"[00:12.00]a\n[00:15.00]b\n", "lyrics"),
-        (b"0:00:01.000,0:00:02.000\na\n", "subtitles"),
-    ):
-        assert markup_name(text).startswith(name)
-    for text in (b"<user> a <url>", b"From a to b\n", b"Subject: x\ny\n", b"# a\n" * 3000, b"[1] a\n[2] b\n"):
-        assert markup_name(text) == ""
-
-
 @pytest.mark.parametrize(
     "text", ["PAR1 {}", "WARC/1 {}", "SIMPLE  = {}", "cnumpy\n{}", "(inumpy\n{}", "V{}\np1", "ARROW1 {}"]
 )
@@ -311,25 +241,59 @@ def test_text_like_a_signature_is_read(tmp_path: Path, text: str) -> None:
     assert lines_of(tmp_path / "a") == text.splitlines()
 
 
-def test_pickles_without_controls() -> None:
-    for value in ("نص", {"a": "نص"}, ["نص"], ("نص", "ثم")):
-        assert binary_name(pickle.dumps(value, 0)) == "a Python pickle"
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles_of_every_protocol(protocol: int) -> None:
+    for value in ("نص", {"a": "نص"}, {}, ["نص"], ("نص", "ثم"), [1, 2], "\n".join(SENTENCES)):
+        assert binary_name(pickle.dumps(value, protocol)) == "a Python pickle"
 
 
-def test_letters_in_ascii_are_no_text(tmp_path: Path) -> None:
-    text, path = "\n".join(SENTENCES), tmp_path / "a.txt"
+def test_what_unpacking_makes_readable(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    text = "\n".join(SENTENCES).encode()
     for data, name in (
-        (text.encode("unicode_escape").replace(b"\\n", b"\n"), r"letters written as \\u06"),
-        (urllib.parse.quote(text, safe=" \n").encode(), "percent-encoded letters"),
-        (quopri.encodestring(text.encode()), "quoted-printable letters"),
-        (text.encode("utf-7"), "UTF-7"),
+        *((zlib.compress(text, level), "data that zlib compressed") for level in (1, 5, 6, 9)),
+        (b"\x04\x22\x4d\x18\x64", "an lz4 file"),
+        (b"7z\xbc\xaf\x27\x1c\x00", "a 7z archive"),
     ):
         path.write_bytes(data)
-        with pytest.raises(InputError, match=name):
+        with pytest.raises(InputError, match=f"not text, but {name}\\. Unpack the file"):
             lines_of(path)
-        assert len(lines_of(path, format="text")) >= len(SENTENCES)
-    assert lines_of(path, encoding="utf-7") == SENTENCES
-    path.write_text(
-        text + "\nhttps://ar.wikipedia.org/wiki/" + urllib.parse.quote(SENTENCES[0]), encoding="utf-8"
-    )
-    assert len(lines_of(path)) == len(SENTENCES) + 1
+
+
+def test_library_records(tmp_path: Path) -> None:
+    data = b"00714cam a2200205 a 4500001001300000003000400013\x1e" + SENTENCES[0].encode() + b"\x1e\x1d"
+    (tmp_path / "a.txt").write_bytes(data)
+    refused(tmp_path / "a.txt", "library records (MARC)")
+
+
+def test_rows_in_a_plain_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.txt"
+    names = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": r"\|"}
+    for delimiter, name in names.items():
+        first = "x" if delimiter == "\t" else "7"
+        lines = [f"{first}{delimiter}{sentence}{delimiter}no" for sentence in SENTENCES]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        caplog.clear()
+        assert len(lines_of(path)) == len(lines)
+        (warning,) = caplog.messages
+        assert re.search(f"each line has 3 columns, separated by {name}, and all are read as text", warning)
+        assert "`header: false`" in warning
+        # A setting that only tables have, or the number of a column, says that it is one.
+        assert lines_of(path, header=False, field="2") == SENTENCES
+        with pytest.raises(
+            InputError, match=r"plain text, which has no column 2\. If it is a table, set `format"
+        ):
+            lines_of(path, field="2")
+    for text in ("\n".join(SENTENCES), "صدر\tعجز\nبيت\n\tثم", "a, b\nc, d\ne, f", "7\t8\n9\t"):
+        path.write_text(text, encoding="utf-8")
+        caplog.clear()
+        lines_of(path)
+        assert caplog.messages == []
+    lines_of(path, field="tweet")
+    assert "read as plain text, without `field`" in caplog.text
+
+
+def test_the_line_of_excel_above_a_table_in_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\ufeffsep=;\r\nid;text\r\n" + "\r\n".join(f"7;{s}" for s in SENTENCES), encoding="utf-8")
+    assert lines_of(path) == SENTENCES

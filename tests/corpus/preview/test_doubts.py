@@ -20,7 +20,7 @@ from tests.support.collecting import SENTENCES
         (["سلبي", "إيجابي"] * 50, ["100 of 100 lines are one word", "have 2 different values, mostly سلبي"]),
         ([f"@user{number}" for number in range(30)], ["30 of 30 lines are one word", "no line of 30"]),
         ([f"A sentence in English {number}" for number in range(30)], ["no line of 30 has Arabic letters"]),
-        ([*(f"English {number}" for number in range(30)), "عربي نص"], ["only 1 of 31 lines have Arabic"]),
+        ([*(f"English {number}" for number in range(30)), "عربي نص"], ["only 1 of 31 lines with Arabic"]),
         (SENTENCES, []),
         ([f"{number} {line}" for number, line in enumerate(SENTENCES * 3)], []),
         ([], []),

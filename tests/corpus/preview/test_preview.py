@@ -208,3 +208,11 @@ def test_an_empty_part_does_not_hide_the_estimate(tmp_path: Path) -> None:
     assert found.bytes == (path / "part-1").stat().st_size
     assert found.lines
     assert abs(found.lines - 40_000) < 4_000
+
+
+def test_files_that_are_left_out_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(as_text(sentences(10)))
+    (tmp_path / "b.txt").touch()
+    assert seen(tmp_path).losses == "1 file left out"
+    (warning,) = seen(tmp_path / "b.txt").warnings
+    assert warning == f"no text was found; left out: {tmp_path / 'b.txt'} (empty)"

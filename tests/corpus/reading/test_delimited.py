@@ -267,7 +267,7 @@ def test_the_log_says_the_guess_once_and_warns_of_a_header_that_may_be_text(
     ]
     caplog.clear()
     lines_of(CASES / "c12-no-header.tsv", field=3)
-    assert "If it is text, set header to false" in caplog.records[0].getMessage()
+    assert "If it is text, set `header: false`" in caplog.records[0].getMessage()
     assert caplog.records[0].levelno == logging.WARNING
 
 
@@ -279,3 +279,24 @@ def test_delimiters_in_the_text_of_a_file_of_one_column(tmp_path: Path) -> None:
     ):
         lines_of(path)
     assert lines_of(path, delimiter="tab") == [f"{sentence}, ثم" for sentence in SENTENCES]
+
+
+@pytest.mark.parametrize("mark", ["\u200f", "\u200b", "\u202b", "\xa0", "\ufeff"])
+def test_a_name_of_a_column_with_an_invisible_character(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([f"id,{mark}text{mark}", *(f"7,{s}" for s in SENTENCES)]), encoding="utf-8")
+    assert lines_of(path) == SENTENCES
+
+
+def test_rows_above_the_names_of_the_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for above, message in (
+        (
+            "# exported",
+            r"Use one of these columns: # exported\..*If a later row has the names, remove the rows",
+        ),
+        (",", r"Set `field` to the number of a column, from 1 to 2\. If a later row has the names"),
+    ):
+        path.write_text(f"{above}\nid,text\n7,{SENTENCES[0]}\n", encoding="utf-8")
+        with pytest.raises(InputError, match=message):
+            lines_of(path)

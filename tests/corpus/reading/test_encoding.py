@@ -15,6 +15,7 @@ import pytest
 
 from qarib_tasks.corpus.content.decompression import BLOCK
 from qarib_tasks.corpus.reading.records import HEAD
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
 from tests.support.collecting import CASES, SENTENCES, lines_of
 
@@ -95,6 +96,53 @@ def test_a_wrong_name_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixt
         assert caplog.text == ""
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("windows-1256", "mac-arabic"),
+        ("windows-1256", "cp864"),
+        ("iso-8859-6", "cp720"),
+        ("cp720", "mac-arabic"),
+        ("utf-16-le", "utf-16-be"),
+    ],
+)
+def test_a_wrong_name_in_which_every_byte_can_be_decoded(
+    tmp_path: Path, right: str, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(TEXT.encode(right))
+    lines_of(path, encoding=wrong)
+    assert f"{path}: read as {wrong}, but its encoding is probably {right}" in caplog.text
+    assert "damaged earlier" not in caplog.text
+
+
+@pytest.mark.parametrize("named", ["windows-1256", "iso-8859-6", "cp720", "iso-8859-1", "mac-arabic"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_wide_text_that_is_named_as_another_encoding(tmp_path: Path, named: str, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(TEXT.encode(encoding))
+    with pytest.raises(InputError, match=f"not {named.upper()}; the encoding is probably {encoding}"):
+        lines_of(path, encoding=named)
+
+
+def test_binary_data_is_not_taken_for_wide_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for data in (b"PAR2\x00PKT", b"b0VIM\x00\x01\x02\x05binary\xff", b"\x00\x01\x02\x05binary\xff"):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="not text"):
+            lines_of(path)
+
+
+def test_a_mark_that_is_wrong_gives_way_to_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.txt"
+    for mark, encoding in ((codecs.BOM_UTF8, "windows-1256"), (codecs.BOM_UTF16_LE, "utf-8")):
+        path.write_bytes(mark + TEXT.encode(encoding))
+        with pytest.raises(InputError, match=f"the encoding is probably {encoding}"):
+            lines_of(path)
+        assert lines_of(path, encoding=encoding) == SENTENCES
+        assert f"read as {encoding}, although its byte-order mark is that of" in caplog.text
+
+
 def test_utf16_without_a_mark_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
@@ -120,9 +168,7 @@ def test_one_bad_byte_in_a_megabyte_is_replaced_and_counted(
         counts: Counter[str] = Counter()
         assert "\n".join(lines_of(path, counts)).count("\ufffd") >= 1
         assert 1 <= counts["undecodable_bytes"] <= 3
-        assert (
-            f"{path}: {counts['undecodable_bytes']} bytes cannot be decoded, and were replaced" in caplog.text
-        )
+        assert f"{path}: {counted(counts['undecodable_bytes'], 'undecodable byte')} replaced" in caplog.text
         assert counts["lines_read"] in (data.count(b"\n"), data.count(b"\n") + 1)
 
 
@@ -171,6 +217,11 @@ def test_every_byte_that_cannot_be_decoded_in_a_named_encoding_counts(tmp_path: 
 def test_lines_of_two_encodings_in_one_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(TEXT.encode() * 3 + TEXT.encode("cp1256"))
+    with pytest.raises(InputError, match="some of its lines are UTF-8, others probably windows-1256"):
+        lines_of(path)
+    # Read in that encoding, the other lines would be wrong.
+    encodings = ["utf-8", "cp1256"] * (len(SENTENCES) // 2)
+    path.write_bytes(b"\n".join(s.encode(e) for s, e in zip(SENTENCES, encodings, strict=True)))
     with pytest.raises(InputError, match="some of its lines are UTF-8, others probably windows-1256"):
         lines_of(path)
     path.write_bytes(TEXT.encode() + "نعم".encode()[:-1] + b"\n")
@@ -243,6 +294,73 @@ def test_text_of_windows_read_as_latin(tmp_path: Path, caplog: pytest.LogCapture
     path.write_text(TEXT + "Ça a été une journée à Noël, où était-ce? Größe und Fülle\n", encoding="utf-8")
     lines_of(path)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    ("right", "used"),
+    [
+        *(("utf-8", used) for used in ("mac-roman", "cp437", "cp850", "cp720", "cp1251")),
+        ("windows-1256", "iso-8859-6"),
+        ("windows-1256", "mac-roman"),
+        ("windows-1256", "cp1251"),
+        ("iso-8859-6", "windows-1256"),
+        ("cp720", "cp437"),
+    ],
+)
+def test_text_that_was_read_in_any_encoding_and_saved(
+    tmp_path: Path, right: str, used: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT.encode(right).decode(used, "replace"), encoding="utf-8")
+    lines_of(path)
+    assert f"damaged earlier: {right.upper()} was read as {used.upper()} and saved" in caplog.text
+
+
+@pytest.mark.parametrize("used", ["iso-8859-1", "windows-1252"])
+def test_text_that_was_damaged_twice(tmp_path: Path, used: str, caplog: pytest.LogCaptureFixture) -> None:
+    text = TEXT
+    for _ in range(2):
+        text = "".join(bytes([b]).decode(used, "ignore") or chr(b) for b in text.encode())
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    lines_of(tmp_path / "a.txt")
+    assert f"damaged earlier: UTF-8 was read as {used.upper()}" in caplog.text
+
+
+def test_letters_that_were_lost_earlier(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.jsonl"
+    for character, text in (
+        ("?", "many words are question marks"),
+        ("\ufffd", "could not be decoded (U+FFFD)"),
+    ):
+        lost = ["".join(character if c > "\x7f" else c for c in s) for s in SENTENCES]
+        path.write_text("".join(f'{{"text": "{line}"}}\n' for line in lost), encoding="utf-8")
+        caplog.clear()
+        assert lines_of(path) == lost
+        assert f"{path}: the text was damaged earlier: " in caplog.text
+        assert text in caplog.text
+    caplog.clear()
+    (tmp_path / "a.txt").write_text(TEXT + "ماذا؟؟؟ what???\n", encoding="utf-8")
+    lines_of(tmp_path / "a.txt")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("form", ["txt", "jsonl", "csv"])
+def test_characters_in_cesu_8_are_read(tmp_path: Path, form: str) -> None:
+    """Two surrogates in three bytes each, as Java and databases write a character beyond U+FFFF."""
+    path = tmp_path / f"a.{form}"
+    lines = [f"{sentence} \ud83d\ude00" for sentence in SENTENCES]
+    text = {
+        "txt": "\n".join(lines),
+        "jsonl": "\n".join(f'{{"text": "{line}"}}' for line in lines),
+        "csv": "text\n" + "\n".join(lines),
+    }[form]
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    counts: Counter[str] = Counter()
+    assert lines_of(path, counts) == [f"{sentence} \U0001f600" for sentence in SENTENCES]
+    assert not counts["undecodable_bytes"]
+    path.write_bytes(text.replace("\ude00", "").encode("utf-8", "surrogatepass"))
+    lines_of(path, counts, encoding_errors="replace")
+    assert counts["undecodable_bytes"] == 3 * len(SENTENCES)
 
 
 def test_control_characters_are_no_text(tmp_path: Path) -> None:

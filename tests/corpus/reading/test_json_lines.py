@@ -17,6 +17,7 @@ from qarib_tasks.corpus.reading.json_lines import text_of
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LONGEST_RECORD
 from qarib_tasks.errors import InputError
+from tests.support.archives import zipped
 from tests.support.collecting import CASES, SENTENCES, lines_of
 
 
@@ -38,7 +39,7 @@ def test_forms_of_json_with_sentences(name: str, count: int) -> None:
     ("name", "settings", "message"),
     [
         ("j2-pandas.json", {}, r"json:1: a table in the form 'columns' of pandas.*orient='records', lines=T"),
-        ("j7-list.jsonl", {}, r"jsonl:1: list instead of text in field 'text'"),
+        ("j7-list.jsonl", {}, r"jsonl:1: a list instead of text in field 'text'"),
         ("j8-oscar.jsonl", {}, r"no field 'text'\. Use one of these fields: content, warc_headers\.warc-r"),
         ("j8-oscar.jsonl", {"field": ["a", "metadata"]}, "an object instead of text in field 'a' or 'meta"),
         ("j1-tweets.jsonl", {}, r"jsonl:7: no field 'text'\. Correct the record, or raise skip_at_most$"),
@@ -127,7 +128,15 @@ def test_records_in_any_order_of_lines(tmp_path: Path, text: str) -> None:
         ('[\n{"text": "a"},\n{"text" "b"}\n]', r"a\.json:3: invalid JSON"),
         ('[\n{"text": "a"},\n\n{"text": "b', r"a\.json:4: invalid JSON: Unterminated"),
         ('[{"text": "a"},\n]', r"a\.json:2: invalid JSON"),
-        ('["a", "b"]', r"a\.json:1: str instead of an object with fields"),
+        ('["a", "b"]', r"a\.json:1: a string instead of an object with f.*jq -c '\.\. \| strings [^,]*$"),
+        ("['a', 'b']", r"a\.json:1: invalid JSON"),
+        (
+            '{"n": 2, "data": [{"text": "a"}]}',
+            r"json:1: no field 'text', but the list 'data' of .*data.\]",
+        ),
+        ('{"a": {"text": "b"}, "c": {"text": "d"}}', r"json:1: no field 'text', but an object in each field"),
+        ('{"cells": [], "nbformat": 4}', r"json:1: a Jupyter notebook.*leave it out$"),
+        ('{"text": ["a", "b"]}', r"json:1: a list instead of text in field 'text'\. Join the list"),
         ('[\n{"text": "a"},\n{\n"text": null}]', r"a\.json:3: no text in field 'text': it is null"),
         ("{\n" * 3, r"a\.json:2: invalid JSON"),
         ("[" * 100_000, r"a\.json:1: invalid JSON: too deep"),
@@ -179,6 +188,34 @@ def test_a_record_without_end_is_not_read(tmp_path: Path) -> None:
         file.write(b"\xd8\xa7 " * (LONGEST_RECORD // 2 + BLOCK))
         file.truncate(1 << 32)
     with pytest.raises(InputError, match=r"a\.json:1: .* a record longer than 16,777,216"):
+        lines_of(path)
+
+
+def test_a_list_in_an_object_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"n": 1, "data": [' + '{"text": "a"},' * (LONGEST_RECORD // 4) + "{}]}")
+    with pytest.raises(InputError, match=r"""json:1: .* with the list 'data' of records\. .*\.\["data"\]"""):
+        lines_of(path)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_halves_of_pairs_of_surrogates_are_counted(
+    tmp_path: Path, indent: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.json"
+    records = [{"text": text} for text in ("نعم \ud83d", "\ude00\ude00", "\U0001f600")]
+    path.write_text("\n".join(json.dumps(record, indent=indent) for record in records), encoding="utf-8")
+    counts: Counter[str] = Counter()
+    lines_of(path, counts)
+    assert counts["replaced_characters"] == 3
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{path}: halves of pairs of surrogates")
+
+
+def test_advice_for_a_file_in_an_archive_does_not_depend_on_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped({"a.txt": b"a\n", "b.jsonl": b'{"body": "b"}\n'}))
+    with pytest.raises(InputError, match=r"b\.jsonl:1: no field 'text'\. Use one of these fields: body"):
         lines_of(path)
 
 

@@ -196,7 +196,7 @@ def test_a_parquet_file_without_the_column_cut_short_or_of_numbers(tmp_path: Pat
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"body": ["نعم"], "n": [1]}), path)
     refused(path, tmp_path, r"no column 'text'.*body, n")
-    refused(path, tmp_path, "int instead of text", field="n")
+    refused(path, tmp_path, "a number instead of text", field="n")
     path.write_bytes(path.read_bytes()[:-20])
     refused(path, tmp_path, "cannot be read", field="body")
 
@@ -243,7 +243,7 @@ def test_settings_that_do_not_fit_the_format(tmp_path: Path) -> None:
     path.write_text("a\n")
     with pytest.raises(ConfigError, match="group needs records"):
         lines(path, document="group", group="id")
-    with pytest.raises(ConfigError, match="set both `document: group` and a grouping field"):
+    with pytest.raises(ConfigError, match="set both `document: group` and `group`"):
         lines(path, document="group")
     with pytest.raises(InputError, match="Not a gzipped file"):
         lines(path, format="parquet", compression="gz")

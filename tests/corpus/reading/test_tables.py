@@ -43,8 +43,8 @@ def test_six_sentences_of_every_type(name: str, field: str) -> None:
     [
         ("p4-struct.parquet", "text", r"no column 'text'\. Use one of these columns: doc\.body, doc\.n$"),
         ("p4-struct.parquet", "doc", r"no column 'doc'\. Use one of these columns: doc\.body, doc\.n$"),
-        ("p4-struct.parquet", "doc.n", r"int instead of text in field 'doc\.n'"),
-        ("p5-list.parquet", "sentences", r"list instead of text in field 'sentences'"),
+        ("p4-struct.parquet", "doc.n", r"a number instead of text in field 'doc\.n'"),
+        ("p5-list.parquet", "sentences", r"a list instead of text in field 'sentences'"),
         ("p6-null.parquet", "text", r"parquet:2: no text in field 'text'.*raise skip_at_most$"),
         ("b1-data-00000-of-00001.arrow", "body", r"no column 'body'\. Use one of these columns: text, url$"),
     ],

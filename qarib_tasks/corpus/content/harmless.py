@@ -1,0 +1,45 @@
+"""Files that systems and programs put beside others, and that hold no text."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+
+# In lower case.
+_NAMES = (
+    "._*", ".ds_store", "thumbs.db", "ehthumbs*.db", "desktop.ini", ".directory", "icon\r", "*_$folder$",
+    "_success", "_committed*", "_started*", "_metadata", "_common_metadata", "_last_checkpoint", ".*.crc",
+    ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".nfs*", "~$*", "*.pyc", "*.sig",
+    "dataset_info.json", "dataset_infos.json", "dataset_dict.json",
+    "*.md5", "*.sha1", "*.sha256", "*.sha512", "md5sums", "sha1sums", "sha256sums", "sha512sums",
+)  # fmt: skip
+_FOLDERS = {
+    "__macosx", ".trashes", ".spotlight-v100", ".fseventsd", "$recycle.bin", "system volume information",
+    "@eadir", "lost+found", "_delta_log", "_spark_metadata", "_symlink_format_manifest", "_temporary",
+    "__pycache__",
+}  # fmt: skip
+_CONTENTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"(?:[0-9a-fA-F]{32,128} [ *][!-~]+(?:\r?\n|\Z))+"), "checksums"),
+    (re.compile(rb"-----BEGIN PGP SIGNATURE-----\r?\n"), "a signature"),
+    (re.compile(rb"\{[^{}]*\"_data_files\"\s*:\s*\["), "a file of the library datasets"),
+)
+
+
+def is_harmless(name: str) -> bool:
+    """Whether a file is one that a system or program puts beside others, and that holds no text."""
+    parts = _parts(name.lower())
+    return not _FOLDERS.isdisjoint(parts) or any(fnmatchcase(parts[-1], pattern) for pattern in _NAMES)
+
+
+def harmless_content(head: bytes) -> str:
+    """Return what a file is that holds no text, by its first bytes, or ""."""
+    return next((kind for pattern, kind in _CONTENTS if pattern.match(head)), "")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a part of a path in an archive begins with a dot."""
+    return any(part.startswith(".") and part not in (".", "..") for part in _parts(name))
+
+
+def _parts(name: str) -> list[str]:
+    return name.replace("\\", "/").split("/")
