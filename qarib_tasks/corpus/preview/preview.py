@@ -16,7 +16,7 @@ from qarib_tasks.config.loading import to_dict
 from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.cleaning import Cleaner
-from qarib_tasks.corpus.preview.doubts import MOST_VALUES, doubts, most_arabic, sample_of
+from qarib_tasks.corpus.content.doubts import MOST_VALUES, doubts, most_arabic, sample_of
 from qarib_tasks.corpus.preview.pace import Pace, share_of_sample, share_read
 from qarib_tasks.corpus.preview.stream import Beginning, EnoughError, beginning
 from qarib_tasks.corpus.reading.read import read_stream

@@ -11,7 +11,7 @@ from typing import Any
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.corpus.cleaning import Cleaner
-from qarib_tasks.corpus.preview.doubts import MOST_VALUES, doubts, sample_of
+from qarib_tasks.corpus.content.doubts import MOST_VALUES, doubts, sample_of
 from qarib_tasks.corpus.reading.faults import nothing_read, with_later_faults
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import Findings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qarib_tasks.corpus.preview.doubts import doubts, most_arabic
+from qarib_tasks.corpus.content.doubts import doubts, most_arabic
 from tests.support.collecting import SENTENCES
 
 
