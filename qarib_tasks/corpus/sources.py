@@ -132,10 +132,10 @@ def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[So
             allowed.check(path, source.name)
         try:
             os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
+        except PermissionError as error:
             raise InputError(f"cannot be read: {error.strerror}", where=shown(path)) from None
+        except (OSError, ValueError):
+            continue
         if not os.path.isdir(path):
             found.append(path)
         elif plain or path.endswith("/"):

@@ -54,7 +54,7 @@ def is_side_file(path: Path) -> bool:
     name = path.name
     if name.endswith(f".{MANIFEST}") and begins_as_manifest(path):
         return True
-    if name.endswith(".json") and begins_as_manifest(path) and _read(path):
+    if name.endswith(".json") and _read(path):
         return True
     return any(_is_beside(name, manifest) for manifest in _manifests_of(path))
 
@@ -67,7 +67,7 @@ def _is_beside(name: str, manifest: Manifest) -> bool:
 def _manifests_of(path: Path) -> Iterator[Manifest]:
     """Yield the manifests beside a file that can list it."""
     if path.name in _SHARED:
-        candidates = [other for other in sorted(path.parent.glob("*.json")) if begins_as_manifest(other)]
+        candidates = sorted(path.parent.glob("*.json"))
     else:
         ends = [end for end, letter in enumerate(path.name) if letter == "." and end]
         outputs = [path.name, *(path.name[:end] for end in ends)]
@@ -79,6 +79,8 @@ def _manifests_of(path: Path) -> Iterator[Manifest]:
 
 
 def _read(path: Path) -> Manifest | None:
+    if not begins_as_manifest(path):
+        return None
     try:
         return Manifest.read(path)
     except (InputError, CorruptError, OSError):

@@ -71,6 +71,14 @@ def test_side_files_of_other_outputs_are_no_text(
     assert "ذهب سامي إلى السوق\n" in (folder.parent / "other.txt").read_text(encoding="utf-8")
 
 
+def test_a_vocabulary_is_no_text(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert not run_command(["vocab", "-i", "g/a.txt", "--size", "55", "--placeholders", "1"])
+    caplog.set_level(logging.INFO)
+    assert not run_command(["collect", "g", "-o", "data.txt"])
+    assert "g: left out 4 files that commands wrote: g/a.txt.vocab, " in caplog.text
+    assert Path("data.txt").read_text(encoding="utf-8") == TEXT
+
+
 @pytest.mark.parametrize("end", ["collecting", "collecting/x", "fetched", "fetched/a/x"])
 def test_paths_in_the_temporary_folders_of_the_output(
     folder: Path, end: str, capsys: pytest.CaptureFixture[str]

@@ -96,6 +96,8 @@ def test_a_file_is_read_once_whatever_its_names(folder: Path, caplog: pytest.Log
     assert found("a/*") == ["a/latest.jsonl"]
     assert "a/x.jsonl: the same file as a/latest.jsonl, read once" in caplog.text
     assert [name for name in found("b") if name.endswith("deep.txt")] == ["b/c/deep.txt"]
+    (folder / "a" / "same.jsonl").hardlink_to(folder / "a" / "x.jsonl")
+    assert found("a/*") == ["a/latest.jsonl"]
 
 
 def test_what_is_read_and_what_is_not_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -157,6 +159,7 @@ def test_without_permission(folder: Path) -> None:
         for path, message in (
             ("a", "a/x.jsonl: no permission to read the file"),
             ("a/x.jsonl", "a/x.jsonl: no permission to read the file"),
+            ("b/c/deep.txt", "b/c/deep.txt: cannot be read: Permission denied"),
             ("b", "b/c: cannot list the folder: Permission denied"),
             ("b/**/*.txt", "b/c: cannot list the folder: Permission denied"),
         ):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ import pytest
 from qarib_tasks.errors import InputError
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.storage.ownership import (
+    Earlier,
     Staged,
     check_outputs,
     keep_aside,
     owned,
+    write_kept,
 )
 from qarib_tasks.storage.side_files import report_of, tokenizer_files_of
 from qarib_tasks.storage.working_folder import HIDDEN, MARKER, make_folder, remove_folder
@@ -142,6 +145,65 @@ def test_a_failed_step_leaves_everything_as_before(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_everything_as_before(tmp_path: Path) -> None:
+    """The manifest is larger at the end than at the beginning, when the outputs are put in place."""
+    made(tmp_path, "first", "out")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.name == "out"}
+    manifest = tmp_path / "out.manifest.json"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        with Staged(manifest) as staged:
+            staged.path(tmp_path / "out").write_text("second")
+            records = [staged.record(tmp_path / "out")]
+            large = Manifest(kind="corpus", id="out", outputs=records, statistics={"a": "b" * 4000})
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+            try:
+                staged.commit(large)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    with pytest.raises(OSError, match="too large") as raised:
+        fill()
+    assert raised.value.filename == str(manifest)
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(os.listdir(tmp_path)) == ["out", "out.manifest.json"]
+    made(tmp_path, "second", "out")
+    assert contents(tmp_path) == {"out": "second"}
+
+
+def test_names_that_no_manifest_can_hold(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\\xc7/out: the name of the file is not UTF-8"):
+        check_outputs([tmp_path / os.fsdecode(b"\xc7") / "out"])
+
+
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path, "first", "out")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out.manifest.json").chmod(0)
+    tmp_path.chmod(0o755)
+    before = os.geteuid()
+    os.seteuid(65534 if before == 0 else before)
+    try:
+        with pytest.raises(InputError, match=r"out\.manifest\.json: cannot be read: Permission denied"):
+            owned(Path("out.manifest.json"), [Path("out")])
+    finally:
+        os.seteuid(before)
+
+
+def test_a_small_file_of_another_content_is_kept(tmp_path: Path) -> None:
+    made(tmp_path, "first", "out")
+    earlier = Earlier.read(tmp_path / "out.manifest.json")
+    for text in ("second", "second", "third"):
+        write_kept(tmp_path / "out", text, earlier)
+    assert contents(tmp_path) == {"out": "third", "out.changed-1": "second"}
+    (tmp_path / "out").unlink()
+    (tmp_path / "out").symlink_to("out.changed-1")
+    write_kept(tmp_path / "out", "fourth", earlier)
+    assert (tmp_path / "out.changed-2").is_symlink()
+    assert not (tmp_path / "out").is_symlink()
 
 
 def test_a_file_that_was_edited_is_kept(tmp_path: Path) -> None:

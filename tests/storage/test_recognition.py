@@ -13,10 +13,11 @@ from qarib_tasks.errors import InputError
 from qarib_tasks.layout import ModelLayout
 from qarib_tasks.storage import recognition
 from qarib_tasks.storage.bucket import Bucket
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.storage.recognition import check_model_folder, check_model_objects
 
 STRANGERS = b'{"name": "a file of another program"}\n'
+CHECKPOINT = b'{"step": 5, "position": {}, "model": {}, "state": {}, "format": 1}'
 NAMES = [
     "manifest.json",
     "config.yaml",
@@ -120,3 +121,30 @@ def test_an_object_of_another_origin_is_refused(layout: ModelLayout, bucket_name
     with pytest.raises(InputError, match="not made by qarib") as error:
         check_model_objects(layout, bucket)
     assert name in str(error.value)
+
+
+def test_an_exported_file_of_another_origin_is_refused_before_the_training(layout: ModelLayout) -> None:
+    write(layout.export / "NOTES.txt", STRANGERS)
+    write(layout.model_card, STRANGERS)
+    check_model_folder(layout)
+    path = write(layout.export / "vocab.txt", STRANGERS)
+    with pytest.raises(InputError, match="not made by qarib") as error:
+        check_model_folder(layout)
+    assert str(path) in str(error.value)
+    Manifest(kind="model", id="m", outputs=[FileRecord.of(path, "export/vocab.txt")]).write(layout.manifest)
+    check_model_folder(layout)
+    layout.manifest.unlink()
+    write(layout.checkpoint_index("checkpoint-5"), CHECKPOINT)
+    check_model_folder(layout)  # The export compares its content.
+
+
+def test_an_exported_object_of_another_origin_is_refused(layout: ModelLayout, bucket_name: str) -> None:
+    bucket = Bucket(f"gs://{bucket_name}/{layout.name}")
+    for name in ("vocab.txt", "export/README.md", "export/NOTES.txt"):
+        bucket.write_text(name, "mine")
+    check_model_objects(layout, bucket)
+    bucket.write_text("export/config.json", "{}")
+    with pytest.raises(InputError, match=r"export/config\.json: exists and was not made by qarib"):
+        check_model_objects(layout, bucket)
+    bucket.write_text("bert_model/checkpoint-5.json", CHECKPOINT.decode())
+    check_model_objects(layout, bucket)

@@ -82,6 +82,17 @@ def test_a_collected_dataset_is_not_previewed(tmp_path: Path) -> None:
     assert not run.dataset.preview.exists()
 
 
+def test_a_file_of_another_origin_is_not_replaced(tmp_path: Path) -> None:
+    run = run_on(tmp_path, CASES / "c3-quotes.tsv")
+    run.dataset.preview.write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=r"preview\.json: exists and was not made by qarib"):
+        preview_sources(run, anywhere(tmp_path))
+    assert run.dataset.preview.read_text(encoding="utf-8") == "mine"
+    run.dataset.preview.unlink()
+    for _ in range(2):
+        preview_sources(run, anywhere(tmp_path))
+
+
 def test_time_is_bounded_and_what_is_not_previewed_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
