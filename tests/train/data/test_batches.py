@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError
+from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.train.data.batches import ExampleStream, Parser, Position, Prefetched, heldout_examples
 from qarib_tasks.train.data.shards import Shards
 from qarib_tasks.train.model.batch import padded
@@ -238,3 +240,31 @@ def test_shards_that_are_left_out_keep_their_place(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(InputError, match="no"):
         read()
+
+
+def test_shards_of_another_vocabulary_are_refused(tmp_path: Path, bucket_name: str) -> None:
+    """Their ids would be those of other wordpieces, without an error."""
+    job = make_job(tmp_path, examples=(3, 3))
+    vocab, folder = Path(job.vocab_file), Path(job.training_data)
+    shards = Shards(str(folder), tmp_path / "cache")
+    shards.check_vocabulary(FileRecord.of(vocab))  # No manifest: another program made them.
+    first = folder / "shard_0000.tfrecord"
+    inputs = [FileRecord.of(first, "shard_0000"), FileRecord.of(vocab)]
+    manifest = Manifest(kind="shard", id="shard_0000", inputs=inputs, outputs=[FileRecord.of(first)])
+    bucket = Bucket(f"gs://{bucket_name}/data/")
+    for path in (first, folder / "shard_0001.tfrecord"):
+        bucket.upload(path, path.name)
+    places = [Shards(bucket.address, tmp_path / "cache"), shards]
+    for name in ("shard_0000.tfrecord.manifest.json", "shard_0000.json"):
+        manifest.write(folder / name)
+        bucket.upload(folder / name, name)
+        vocab.write_text(vocab.read_text())
+        for place in places:
+            place.check_vocabulary(FileRecord.of(vocab))
+        vocab.write_text(vocab.read_text().replace("w1\nw2\n", "w2\nw1\n"))
+        for place in places:
+            with pytest.raises(ConfigError, match=r"/shard_0000\.tfrecord: was converted with a diff"):
+                place.check_vocabulary(FileRecord.of(vocab))
+        vocab.write_text(vocab.read_text().replace("w2\nw1\n", "w1\nw2\n"))
+        (folder / name).unlink()
+        bucket.delete(name)

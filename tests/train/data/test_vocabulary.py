@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ choose_backend()
 
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.loop import train
 from qarib_tasks.train.output import Output
@@ -72,3 +74,25 @@ def test_another_training_continues_it_and_compares_every_line(job: TrainingJob,
     other = replace(further, vocab_file=str(vocab), output=str(tmp_path / "other"))
     with pytest.raises(ConfigError, match="different vocabulary: line 21 is '', yours has 'w15'"):
         train(other)
+
+
+@pytest.mark.parametrize("part", ["training_data", "heldout_data"])
+def test_examples_of_another_vocabulary_end_the_training(job: TrainingJob, tmp_path: Path, part: str) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(getattr(job, part), folder)
+    shard = min(folder.glob("*.tfrecord"))
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT)
+    inputs = [FileRecord.of(shard, "shard_0000"), FileRecord.of(other)]
+    Manifest(kind="shard", id="shard_0000", inputs=inputs).write(manifest_of(shard))
+    values = {part: str(folder), "output": str(tmp_path / "further")}
+    with pytest.raises(ConfigError, match=rf"{shard.name}: was converted with a different vocabulary"):
+        train(replace(job, **values))
+    if part == "heldout_data":  # With earlier data, it is that of the first dataset.
+        train(replace(job, **values, earlier_data=(_earlier(tmp_path, shard),)))
+
+
+def _earlier(folder: Path, shard: Path) -> str:
+    (folder / "earlier").mkdir()
+    shutil.copy(shard, folder / "earlier" / "shard_0009.tfrecord")
+    return str(folder / "earlier")

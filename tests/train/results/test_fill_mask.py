@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
 
 from qarib_tasks.train.runtime import choose_backend
 
@@ -14,7 +17,7 @@ choose_backend()
 
 from qarib_tasks.cli.main import cli
 from qarib_tasks.config.training import TrainingJob
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.train.checkpoint import Checkpoints
 from qarib_tasks.train.loop import train
 from qarib_tasks.train.model.bert import build_model
@@ -89,6 +92,58 @@ def test_a_sentence_that_cannot_be_answered(model: Path, sentence: str, message:
 def test_what_is_no_model_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config.json is missing.*qarib export"):
         fill_mask(tmp_path, ["[MASK]"])
+
+
+def without(name: str) -> Callable[[Path], None]:
+    """Remove a tensor."""
+
+    def change(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        del tensors[name]
+        save_file(tensors, folder / "model.safetensors")
+
+    return change
+
+
+def write(name: str, text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(text, encoding="utf-8") and None
+
+
+def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (write("config.json", "{"), r"config\.json: not JSON"),
+        (write("config.json", "[]"), r"word_embeddings has the shape \[64, 16\], expected \[64, 768\]"),
+        (
+            replace_in("config.json", '"num_hidden_layers": 1', '"num_hidden_layers": 2'),
+            "layer_1/.* is missing",
+        ),
+        (write("tokenizer.json", "?"), r"tokenizer\.json: not a tokenizer: "),
+        (
+            replace_in("vocab.txt", "w1\nw2\n", "w2\nw1\n"),
+            r"the entry with the id 6 is 'w1', ",
+        ),
+        (replace_in("vocab.txt", "w58\n", ""), r"the entry with the id 63 is 'w58', vocab\.txt has missing"),
+        (without("cls.predictions.bias"), r"model\.safetensors: cls/predictions/output_bias is missing"),
+    ],
+)
+def test_files_that_do_not_belong_together(
+    model: Path, tmp_path: Path, change: Callable[[Path], None], message: str
+) -> None:
+    folder = tmp_path / "export"
+    shutil.copytree(model / "export", folder)
+    change(folder)
+    with pytest.raises(CorruptError, match=message):
+        fill_mask(folder, ["w1 [MASK]"])
 
 
 def test_the_command_prints_the_words(model: Path) -> None:

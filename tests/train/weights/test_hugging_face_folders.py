@@ -81,6 +81,40 @@ def test_the_tokenizer_is_compared_where_there_is_no_vocab_txt(
         check(job, saved(TOKENS[:-1]))
 
 
+def test_an_old_vocab_txt_beside_the_tokenizer(job: TrainingJob, saved: Callable[..., Path]) -> None:
+    """transformers 5 writes no `vocab.txt`, and leaves the one that was in the folder."""
+    folder = saved(swapped(TOKENS))
+    (folder / "vocab.txt").write_text("".join(f"{entry}\n" for entry in TOKENS), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: different vocabulary: the entry with the id 20"):
+        check(job, folder)
+    (folder / "vocab.txt").write_text("".join(f"{entry}\n" for entry in swapped(TOKENS)), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"vocab\.txt: different vocabulary: line 21 is"):
+        check(job, folder)
+
+
+def test_settings_that_are_not_json(saved: Callable[..., Path]) -> None:
+    folder = saved(TOKENS)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CorruptError, match=r"config\.json: not JSON"):
+        read(find(str(folder)), folder)
+
+
+def test_a_cached_file_of_another_origin_is_not_replaced(
+    saved: Callable[..., Path], tmp_path: Path, bucket_name: str
+) -> None:
+    folder = saved(TOKENS)
+    bucket = Bucket(f"gs://{bucket_name}/model/")
+    for path in folder.iterdir():
+        bucket.upload(path, path.name)
+    found = find(f"gs://{bucket_name}/model")
+    staged = found.stage(tmp_path / "cache")
+    assert found.stage(tmp_path / "cache") == staged
+    (staged / "tokenizer.json").write_text("mine")
+    with pytest.raises(InputError, match=r"tokenizer\.json: exists and was not made by qarib"):
+        found.stage(tmp_path / "cache")
+    assert (staged / "tokenizer.json").read_text() == "mine"
+
+
 def test_an_entry_that_was_added_later_counts(job: TrainingJob, saved: Callable[..., Path]) -> None:
     folder = saved(TOKENS)
     tokenizer = BertTokenizer.from_pretrained(folder)
