@@ -16,9 +16,9 @@ The steps, from left to right:
 3. `prepare_tpu`, `train` and `delete_tpu` train the promoted model's weights on all shards, old and new, with
    a new warm-up and decay.
 4. `evaluate` and `export` use the held-out part of the first dataset, as for every earlier model.
-5. `promote` makes the result the promoted model, unless its loss exceeds the promoted model's loss by more
-   than the margin. In that case the task is skipped, the model stays a candidate, and the log shows both
-   losses.
+5. `promote` makes the result the promoted model, unless it is worse by more than the margin: by its loss, by
+   the probe of a task, or by both (*Promote by*). In that case the task is skipped, the model stays a
+   candidate, and the log shows the figures of both models.
 
 **To use one month's files per run**, put {month} in a source's address: each run reads the files of its data
 interval. To process past months, run `airflow backfill create --dag-id qarib_retrain`.

@@ -60,13 +60,19 @@ def setting_option(config: type, name: str, *declarations: str, **attributes: An
     return click.option(*(declarations or (flag, name)), **(values | attributes))
 
 
-def setting_options(config: type, *, without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Return a decorator that adds an option for every field of a config class except `without`."""
+def setting_options(
+    config: type, *, without: Collection[str] = (), **attributes: Any
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds an option for every field of a config class except `without`.
+
+    Args:
+        attributes: see `setting_option`.
+    """
 
     def decorated(command: Command) -> Command:
         fields: Any = config.__pydantic_fields__  # type: ignore[attr-defined]
         for name in reversed([name for name in fields if name not in without]):
-            command = setting_option(config, name)(command)
+            command = setting_option(config, name, **attributes)(command)
         return command
 
     return decorated

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
+from qarib_tasks.cli.options import setting_options
 from qarib_tasks.cli.paths import FOLDER
+from qarib_tasks.config.loading import from_dict, to_dict
+from qarib_tasks.config.run import PromotionConfig
 
 
 @click.command("promote", epilog="Example: qarib promote demo-0123456789 --workspace work")
@@ -17,8 +22,9 @@ from qarib_tasks.cli.paths import FOLDER
     required=True,
     help="Folder with `models/` and `datasets/`.",
 )
+@setting_options(PromotionConfig, default=None, show_default="as for the run")
 @click.option("--anyway", is_flag=True, help="Promote MODEL regardless of its evaluation.")
-def promote_command(model: str, workspace: Path, anyway: bool) -> None:
+def promote_command(model: str, workspace: Path, anyway: bool, **values: Any) -> None:
     """Promote MODEL, so that re-training starts from it, unless the promoted model is better.
 
     MODEL is the model's name, a folder below `models/`. The command writes the record models/promoted.json to
@@ -26,5 +32,8 @@ def promote_command(model: str, workspace: Path, anyway: bool) -> None:
     """
     from qarib_tasks.registry.promotion import promote, run_of_model
 
-    judged = promote(run_of_model(workspace.absolute(), model), anyway=anyway)
+    run = run_of_model(workspace.absolute(), model)
+    given = {name: value for name, value in values.items() if value is not None}
+    promotion = from_dict(PromotionConfig, to_dict(run.config.promotion) | given)
+    judged = promote(replace(run, config=replace(run.config, promotion=promotion)), anyway=anyway)
     click.echo(f"{judged.model_id}: {judged.state}, {judged.reason}")

@@ -7,20 +7,78 @@ the error messages read them from the field.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.identity import DATASET, Identity, neither
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, to_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.layout import ID
+
+MARGIN = "promotion_margin"
+JUDGE = neither("judges the model without changing it")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PromotionConfig:
+    """What a new model is compared by with the promoted model, which it replaces if it is not worse."""
+
+    promote_by: Annotated[
+        Literal["loss", "task", "both"],
+        Field(
+            title="Promote by",
+            description="loss: the masked-LM loss on the held-out part. task: the probe of a task. both: a "
+            "model must be worse in neither.",
+        ),
+        JUDGE,
+    ] = "loss"
+    promote_task: Annotated[
+        str,
+        Field(
+            title="Task to promote by",
+            description="Its name: a labelled task, or one that the corpus gives, such as source@corpus. "
+            "Empty: the labelled task, if there is only one.",
+        ),
+        JUDGE,
+    ] = ""
+    promotion_margin: Annotated[
+        float,
+        Field(
+            ge=0,
+            title="Promotion margin",
+            description="How far, in nats, the masked-LM loss of a new model on the held-out part may exceed "
+            "that of the promoted model for the new model to replace it.",
+        ),
+        JUDGE,
+    ] = 0.02
+    task_margin: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            title="Margin of the task",
+            description="How far the task's metric, from 0 to 1, of a new model may fall below that of the "
+            "promoted model for the new model to replace it.",
+        ),
+        JUDGE,
+    ] = 0.0
+    below_baseline: Annotated[
+        Literal["keep", "promote"],
+        Field(
+            title="Below the baseline",
+            description="What to do with a model whose probe of the task to promote by is below TF-IDF. "
+            "keep: do not promote it. promote: compare it with the promoted model all the same.",
+        ),
+        JUDGE,
+    ] = "keep"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -48,16 +106,6 @@ class RunConfig:
         ),
         DATASET,
     ] = ""
-    promotion_margin: Annotated[
-        float,
-        Field(
-            ge=0,
-            title="Promotion margin",
-            description="How far, in nats, the masked-LM loss of a new model on the held-out part may exceed "
-            "that of the promoted model for the new model to replace it.",
-        ),
-        neither("judges the model without changing it"),
-    ] = 0.02
     collect: CollectConfig = CollectConfig()
     vocab: VocabConfig = VocabConfig()
     split: SplitConfig = SplitConfig()
@@ -66,7 +114,22 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    promotion: PromotionConfig = PromotionConfig()
     tpu: TpuConfig = TpuConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_former_margin(cls, values: Any) -> Any:
+        """Accept `promotion_margin` where earlier versions had it."""
+        given = values.kwargs if isinstance(values, ArgsKwargs) else values
+        if not isinstance(given, dict) or MARGIN not in given:
+            return values
+        rest = {key: value for key, value in given.items() if key != MARGIN}
+        own = rest.get("promotion", {})
+        own = to_dict(own) if isinstance(own, PromotionConfig) else own
+        if not isinstance(own, dict):
+            return values
+        return {**rest, "promotion": {**own, MARGIN: given[MARGIN]}}
 
     def __post_init__(self) -> None:
         faults = []

@@ -13,9 +13,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.loading import STRICT, from_dict, to_dict
+from qarib_tasks.config.loading import STRICT, fields_of, from_dict, to_dict
 from qarib_tasks.config.presets import merged
-from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.sources import list_files
@@ -79,13 +79,46 @@ class RetrainConfig:
             description="Empty: the promoted model's, and at most a tenth of the training steps.",
         ),
     ] = None
+    promote_by: Annotated[
+        Literal["loss", "task", "both"] | None,
+        Field(
+            title="Promote by",
+            description="loss: the masked-LM loss on the held-out part. task: the probe of a task. both: the "
+            "model must be worse in neither. Empty, here and in the next four: as for the run that made the "
+            "promoted model's dataset.",
+        ),
+    ] = None
+    promote_task: Annotated[
+        str | None,
+        Field(
+            title="Task to promote by",
+            description="Its name: a labelled task of the promoted model, or one that the corpus gives.",
+        ),
+    ] = None
     promotion_margin: Annotated[
         float | None,
         Field(
             ge=0,
             title="Promotion margin",
             description="How far, in nats, the masked-LM loss on the held-out part may exceed that of the "
-            "promoted model. Empty: the margin of the run that made the promoted model's dataset.",
+            "promoted model.",
+        ),
+    ] = None
+    task_margin: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            lt=1,
+            title="Margin of the task",
+            description="How far the task's metric, from 0 to 1, may fall below that of the promoted model.",
+        ),
+    ] = None
+    below_baseline: Annotated[
+        Literal["keep", "promote"] | None,
+        Field(
+            title="Below the baseline",
+            description="What to do with a model whose probe of the task to promote by is below TF-IDF. "
+            "keep: do not promote it. promote: compare it all the same.",
         ),
     ] = None
     machine: Annotated[
@@ -151,8 +184,9 @@ def prepare_retraining(
     }
     if config.learning_rate is not None:
         values["train"]["learning_rate"] = config.learning_rate
-    if config.promotion_margin is not None:
-        values["promotion_margin"] = config.promotion_margin
+    own = to_dict(config)
+    promotion = {name: own[name] for name in fields_of(PromotionConfig) if own[name] is not None}
+    values["promotion"] |= promotion
     if config.machine is not None:
         values["tpu"]["machine"] = config.machine
     sources = config.sources or [*base.earlier, base][0].config.collect.sources

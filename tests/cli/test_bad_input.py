@@ -80,6 +80,7 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.txt").write_text("السلام عليكم\nورحمة الله\n\nكيف الحال\n" * 20, encoding="utf-8")
     (tmp_path / "vocab.txt").write_bytes((FOLDER / "vocab.txt").read_bytes())
+    (tmp_path / "good.tfrecord").touch()
     bad = "bad.tfrecord" if command in ("verify", "inspect") else "bad"
     KINDS[kind](tmp_path / bad)
     before = sorted(os.listdir())

@@ -15,7 +15,7 @@ from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.identity import DATASET, MODEL, identities, named_settings, neither
 from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.loading import from_dict
-from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
@@ -36,8 +36,11 @@ SETTINGS: dict[type, dict[str, str]] = {
         "workspace": PLACE,
         "preset": "dataset: is the first part of both names",
         "extends": CHANGES_DATA,
-        "promotion_margin": "neither: judges the model without changing it",
     },
+    PromotionConfig: dict.fromkeys(
+        ("promote_by", "promote_task", "promotion_margin", "task_margin", "below_baseline"),
+        "neither: judges the model without changing it",
+    ),
     SourceConfig: {
         "path": "neither: the contents of its files count, not where they are",
         **dict.fromkeys(("name", "format", "compression", "field", "document", "group"), CHANGES_DATA),

@@ -115,11 +115,13 @@ def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_
 
 def test_an_empty_margin_is_that_of_the_run_that_is_extended(first: Run, tmp_path: Path) -> None:
     write_documents(tmp_path / "work" / "text" / "2026-10.txt", 300, 500)
-    save_settings(replace(first, config=replace(first.config, promotion_margin=0.5)))
+    wide = replace(first.config.promotion, promotion_margin=0.5, promote_by="both")
+    save_settings(replace(first, config=replace(first.config, promotion=wide)))
     run = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
-    assert run.config.promotion_margin == 0.5
-    run = prepare_retraining(settings(tmp_path, promotion_margin=0.1), deployment(first), OCTOBER)
-    assert run.config.promotion_margin == 0.1
+    assert run.config.promotion == wide
+    own = {"promotion_margin": 0.1, "promote_by": "task", "promote_task": "mood", "below_baseline": "promote"}
+    run = prepare_retraining(settings(tmp_path, **own), deployment(first), OCTOBER)
+    assert run.config.promotion == replace(wide, **own)
 
 
 def test_a_candidate_s_text_is_new_to_the_next(first: Run, tmp_path: Path) -> None:
@@ -163,6 +165,11 @@ def test_by_hand(first: Run, tmp_path: Path) -> None:
     answer = CliRunner().invoke(cli, command)
     assert "candidate, it cannot be compared" in answer.output
     assert "--anyway" in answer.output
+    by_task = ["--promote-by", "task", "--promote-task", "mood", "--below-baseline", "promote"]
+    answer = CliRunner().invoke(cli, [*command, *by_task])
+    assert "candidate, it was not measured on the task mood" in answer.output
+    answer = CliRunner().invoke(cli, [*command, "--task-margin", "3"])
+    assert "task_margin" in str(answer.exception)
     answer = CliRunner().invoke(cli, [*command, "--anyway"])
     assert "promoted, promoted by hand" in answer.output
     found = promoted_model(record_of(Path(first.config.workspace), None), "demo")

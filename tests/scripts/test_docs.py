@@ -72,7 +72,7 @@ def test_every_setting_has_its_row(site: Path) -> None:
         f"{section}.{name}".lstrip(".")
         for section, cls in docs_pages.sections(RunConfig)
         for name in (field.name for field in dataclasses.fields(cls))
-        if section or name in ("workspace", "preset", "extends", "promotion_margin")
+        if section or name in ("workspace", "preset", "extends")
     ]
     assert len(names) > 80
     assert [name for name in names if f'id="{name}"' not in page] == []

@@ -34,6 +34,7 @@ SECTIONS = {
     "model": "Model",
     "train": "Training",
     "evaluate": "Evaluation",
+    "promotion": "Promotion",
     "tpu": "Where it trains",
 }
 # The task that the form is for.

@@ -18,6 +18,7 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.errors import ConfigError, Faults
 from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.labelled.task import LabelledTask
+from qarib_tasks.registry.promotion import check_rule
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.prepare import prepare, prepare_training
 from qarib_tasks.runs.run import FirstStep, Run, save_settings
@@ -45,6 +46,8 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     run: Run | None = None
     with faults.kept():
         run = prepared(config, params, gcp_conn_id)
+    with faults.kept():
+        check_rule(config)
     tasks: list[LabelledTask] = []
     with faults.kept():
         tasks = pipeline.read_tasks(config, allowed_sources())

@@ -24,6 +24,7 @@ from qarib_tasks.config.presets import merged
 from qarib_tasks.errors import ConfigError, Faults, NothingNewError
 from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.labelled.task import LabelledTask
+from qarib_tasks.registry.promotion import check_rule
 from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.completion import require_published
@@ -97,6 +98,8 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
                 require_published(earlier, published_objects(earlier, gcp_conn_id))
     with faults.kept():
         check_tpu(run, gcp_conn_id)
+    with faults.kept():
+        check_rule(run.config)
     tasks: list[LabelledTask] = []
     with faults.kept():
         tasks = pipeline.read_tasks(run.config, allowed_sources())

@@ -33,7 +33,7 @@ def filled_in(**overrides: Any) -> dict[str, Any]:
 def test_a_name_belongs_to_one_section_and_every_setting_is_in_the_form() -> None:
     names = Counter(name for fields in settings().values() for name in fields)
     assert [name for name, times in names.items() if times > 1] == []
-    assert set(SECTIONS) == set(fields_of(RunConfig)) - {"workspace", "preset", "extends", "promotion_margin"}
+    assert set(SECTIONS) == set(fields_of(RunConfig)) - {"workspace", "preset", "extends"}
     assert set(build_params()) == set(names) | {"preset", "workspace", "dataset", "first_step"}
 
 
