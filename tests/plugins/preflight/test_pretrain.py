@@ -95,6 +95,13 @@ def test_labelled_tasks_are_checked_and_their_texts_kept(
     assert run.model.task("good").is_file()
     assert "may be in the text" not in caplog.text
     assert preflight(params, CONNECTION).model_id == run.model_id
+    by_task = {"tasks": [good], "promote_by": "task", "promote_task": "god"}
+    with pytest.raises(
+        ConfigError, match=r"by the task 'god', which the run does not have\. Set it to .* good,"
+    ):
+        preflight(params | by_task, CONNECTION)
+    promotion = preflight(params | by_task | {"promote_task": None}, CONNECTION).config.promotion
+    assert (promotion.promote_by, promotion.promote_task) == ("task", "")
     Manifest(kind="corpus", id="data").write(manifest_of(run.dataset.data))
     preflight(params | {"tasks": [good]}, CONNECTION)
     assert f"test texts of the task good may be in the text of {run.dataset_id}" in caplog.text
