@@ -21,3 +21,14 @@ def test_a_log_of_another_origin_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not made by qarib"):
         gcs.open_log(tmp_path / "buckets")
     assert log.read_text(encoding="utf-8") == "mine"
+
+
+def test_the_log_is_beside_the_folder_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "buckets").mkdir()
+    monkeypatch.chdir(tmp_path / "buckets")
+    for folder in (".", "../buckets", str(tmp_path / "buckets")):
+        assert gcs.open_log(Path(folder)) == tmp_path / "buckets.qarib-emulator.log"
+    with pytest.raises(InputError, match="/: is no folder for buckets"):
+        gcs.open_log(Path("/"))

@@ -19,6 +19,7 @@ from qarib_tasks.config.labelled import SOURCE
 from qarib_tasks.corpus.sources import fetch, list_files
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.labelled.staged import write_task
+from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.registry.clean_up import Artifact, delete, survey
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
@@ -207,6 +208,55 @@ def test_files_of_the_user_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert left == own
     assert "qarib did not make" in caplog.text
     assert survey(tmp_path, None, 90) == []
+
+
+def test_copies_in_folders_of_the_user_stay(tmp_path: Path, bucket_name: str) -> None:
+    """What is in them looks like ours, because it was."""
+    shutil.copytree(MADE_BEFORE, tmp_path, dirs_exist_ok=True)
+    (model,) = (path for path in (tmp_path / "models").iterdir() if path.is_dir())
+    (dataset,) = (path for path in (tmp_path / "datasets").iterdir())
+    for artifact in (model, dataset):
+        made = [path for path in artifact.iterdir() if path.name != "config.yaml"]
+        for path in made:
+            if path.is_dir():
+                shutil.copytree(path, artifact / "backup" / path.name, dirs_exist_ok=True)
+            else:
+                (artifact / "backup").mkdir(exist_ok=True)
+                shutil.copy(path, artifact / "backup")
+    (model / "finetuned").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "bert_config.json"):
+        shutil.copy(dataset / name, model / "finetuned")
+    copies = [path for part in ("backup", "finetuned") for path in tmp_path.rglob(f"{part}/**/*")]
+    own = {path: path.read_bytes() for path in copies if path.is_file()}
+    address = f"gs://{bucket_name}/"
+    bucket = Bucket(address)
+    for path in (path for path in tmp_path.rglob("*") if path.is_file() and path.name != "sources.json"):
+        bucket.upload(path, path.relative_to(tmp_path).as_posix())
+    for one in survey(tmp_path, address, 0, now=time.time() + DAY):
+        assert one.others
+        delete(one, tmp_path, address)
+    left = {path: path.read_bytes() for path in (tmp_path / "models").rglob("*") if path.is_file()}
+    left |= {path: path.read_bytes() for path in (tmp_path / "datasets").rglob("*") if path.is_file()}
+    assert left == own
+    names = {path.relative_to(tmp_path).as_posix() for path in own}
+    assert set(bucket.list()) == {name for name in names if not name.endswith("/sources.json")}
+
+
+def test_what_a_run_makes_before_and_beside_a_training_goes(tmp_path: Path) -> None:
+    make(tmp_path, f"datasets/{an_id(1)}")
+    make(tmp_path, f"models/{an_id(1)}")
+    preview = tmp_path / "datasets" / an_id(1) / "preview.json"
+    preview.write_text('[{"source": "a"}]\n')
+    part = LabelledPart(("a", "b"), (0, 1))
+    task = LabelledTask(name="t", metric="macro_f1", labels=("x", "y"), train=part, test=part)
+    write_task(task, tmp_path / "models" / an_id(1) / "tasks" / "t.jsonl")
+    (tmp_path / "models" / an_id(1) / "tasks" / "mine.jsonl").write_text("{}\n")
+    left = []
+    for one in survey(tmp_path, None, 0, now=time.time() + DAY):
+        left += one.others
+        delete(one, tmp_path, None)
+    assert left == [f"models/{an_id(1)}/tasks/mine.jsonl"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.jsonl"]
 
 
 def test_all_that_an_earlier_version_made_goes(tmp_path: Path) -> None:

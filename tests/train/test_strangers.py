@@ -13,6 +13,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
+from qarib_tasks.cli.main import run_command
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import InputError
 from qarib_tasks.train.loop import train
@@ -95,3 +96,16 @@ def test_no_file_of_others_changes(
         refused.add(file)
         number += 1
     assert REFUSED[name] <= refused
+
+
+def test_the_words_for_a_mask_write_nothing(
+    stages: tuple[TrainingJob, dict[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folders = stages
+    shutil.copytree(folders["end"], tmp_path / "model")
+    for place, name in enumerate(("NOTES.txt", "model/NOTES.txt", "model/export/vocab.txt.changed-1")):
+        (tmp_path / name).write_bytes(STRANGERS[place % 2])
+    before = files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["fill-mask", "model", "w1 [MASK] w3"]) == 0
+    assert files(tmp_path) == before

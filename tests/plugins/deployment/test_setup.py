@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from qarib_airflow.deployment import setup
 
+from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.errors import ConfigError
 
 
@@ -84,3 +89,39 @@ def test_settings_that_cannot_be_used(
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=error):
         setup.set_up()
+
+
+def test_the_command_changes_no_file(database: None, tmp_path: Path) -> None:
+    """The names are those of Airflow's files and of this project's."""
+    names = (
+        "airflow.cfg",
+        "airflow.db",
+        "logs/x",
+        "webserver_config.py",
+        "qarib_workspace",
+        "work/sources.json",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a stranger's\n")
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pool qarib_convert: " in done.stdout
+    left = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
+    assert sorted(left) == sorted(names)
+    assert {path.read_text() for path in left.values()} == {"a stranger's\n"}
+
+
+def test_a_database_that_airflow_has_not_made_is_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:////{tmp_path}/empty.db")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("qarib: ")]
+    assert line.startswith("qarib: error: Airflow's database: cannot be used: ")
+    assert line.endswith("run `airflow db migrate` first")
+    assert "Traceback" not in done.stderr
+
+
+def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "qarib_tasks.cli", "airflow-init"]
+    values = {**os.environ, "PYTHONPATH": str(SAMPLE.parent), **environment}
+    return subprocess.run(command, cwd=folder, env=values, capture_output=True, text=True)

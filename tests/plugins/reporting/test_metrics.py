@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.emulators.statsd_exporter import Exporter, StatsdCollector
+from qarib_tasks.errors import StorageError
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import Manifest, manifest_of
@@ -119,3 +120,16 @@ def test_gauges_say_what_the_files_say(
     found = scrape(exporter)
     assert {key: value for key, value in found.items() if key[0].startswith("airflow_qarib")} == wanted
     assert found["statsd_malformed_lines_total", ()] == 0
+
+
+def test_a_port_that_is_in_use_is_named() -> None:
+    with Exporter("127.0.0.1", 0, 0) as first:
+        for ports, message in (
+            (
+                (first.statsd_port, 0),
+                rf"127\.0\.0\.1:{first.statsd_port} \(UDP\): cannot listen: Add",
+            ),
+            ((0, first.port), rf"127\.0\.0\.1:{first.port}: cannot listen: Address already in use. Use ano"),
+        ):
+            with pytest.raises(StorageError, match=message):
+                Exporter("127.0.0.1", *ports)
