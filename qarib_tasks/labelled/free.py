@@ -215,7 +215,7 @@ def _task(name: str, texts: Sequence[_Text], heldout: Path) -> LabelledTask | No
 
 
 def _each_once(texts: Sequence[_Text]) -> list[_Text]:
-    """Return the texts without those that two labels share, and the training texts without test texts.
+    """Return each text once, in one part, and none that two labels share.
 
     Texts that differ only by diacritics, punctuation and the like count as the same.
     """
@@ -223,13 +223,12 @@ def _each_once(texts: Sequence[_Text]) -> list[_Text]:
 
     keys = [digest([key_texts(text.text)[0] or text.text.encode()]) for text in texts]
     labels: dict[int, set[str]] = defaultdict(set)
-    tested = {key for key, text in zip(keys, texts, strict=True) if text.is_test}
     for key, text in zip(keys, texts, strict=True):
         labels[key].add(text.label)
     seen = set[int]()
     kept = []
     for key, text in zip(keys, texts, strict=True):
-        if len(labels[key]) == 1 and key not in seen and (text.is_test or key not in tested):
+        if len(labels[key]) == 1 and key not in seen:
             seen.add(key)
             kept.append(text)
     return kept

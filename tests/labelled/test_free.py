@@ -53,6 +53,24 @@ def test_each_line_has_its_source_and_no_document_is_in_both_parts(tmp_path: Pat
     assert task.counts(task.test) == {"ا": 42, "ب": 40, "ج": 60}
 
 
+def test_a_source_of_two_documents_has_one_in_each_part(tmp_path: Path) -> None:
+    """Also where the test document has less than a test part's share of the lines."""
+    sizes = {"a": (40, 160), "b": (160, 40), "c": (40, 160), "d": (160, 40)}
+    some = [
+        [documents(f"{source}{number}", 1, lines)[0] for number, lines in enumerate(pair)]
+        for source, pair in sizes.items()
+    ]
+    task = made(write(tmp_path, *some), a=2, b=2, c=2, d=2)[SOURCE]
+    assert task.labels == ("a", "b", "c", "d")
+    for label, source in enumerate(sizes):
+        parts = [
+            {text[:2] for text, one in zip(part.texts, part.labels, strict=True) if one == label}
+            for part in (task.train, task.test)
+        ]
+        assert sorted(map(len, parts)) == [1, 1]
+        assert set.union(*parts) == {f"{source}0", f"{source}1"}
+
+
 def test_the_first_texts_are_a_sample_of_all_labels(tmp_path: Path) -> None:
     """Also where one source has so many lines that only those with the smallest hashes are kept."""
     path = write(tmp_path, documents("a", 4000), documents("b", 300))
