@@ -82,7 +82,7 @@ test: check ## Run the checks, unit tests, DAG tests and one end-to-end run of t
 test-slow: install ## Run the slow tests: servers, browsers, kill tests, torch, the TPU compiler
 	scripts/system_packages
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in -r requirements/tpu_compile.in
-	$(BIN)/pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=20
+	$(BIN)/pytest -m slow --durations=20
 
 demo: install ## Run the complete pipeline on the sample corpus, in Airflow (DETACH=1: stop everything at the end)
 	@$(BIN)/python scripts/demo.py $(if $(DETACH),--detach)

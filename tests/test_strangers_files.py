@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from ports import free_ports
 
 from qarib_tasks.cli.main import cli, run_command
 from tests.support.strangers import MADE_BEFORE, STRANGERS, is_random, listed, place, text, texts, watched
@@ -97,9 +97,7 @@ def nothing(folder: Path) -> None:
 
 def serve(arguments: Sequence[str]) -> int:
     """Run a server in a process of its own until it says that it is ready, and stop it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    (port,) = map(str, free_ports(1))
     command = [
         sys.executable,
         "-m",
