@@ -227,7 +227,8 @@ except StorageError as error:
     result = subprocess.run(
         [sys.executable, "-c", program, TWEETS, VOCAB, tmp_path], capture_output=True, text=True
     )
-    assert "o.tfrecord: cannot be written: File too large. Free disk space" in result.stdout, result.stderr
+    what = "o.tfrecord: cannot be written: File too large. Correct the path, its permissions, or the limit"
+    assert what in result.stdout, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["o.tfrecord.manifest.json"]
     assert Manifest.read(manifest_of(tmp_path / "o.tfrecord")).state == "failed"
 
