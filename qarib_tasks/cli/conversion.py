@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from qarib_tasks.cli.options import setting_options
-from qarib_tasks.cli.paths import FILE, OUTPUT
+from qarib_tasks.cli.options import FILE, OUTPUT, setting_options
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.counting import counted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from qarib_tasks.cli.paths import FILE, FOLDER
+from qarib_tasks.cli.options import FILE, FOLDER
 
 
 @click.group("emulate")

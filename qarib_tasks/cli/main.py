@@ -16,8 +16,7 @@ from qarib_tasks.cli.corpus import collect_command, split_command, vocab_command
 from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
 from qarib_tasks.cli.emulators import emulate_group
 from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback, with_options
-from qarib_tasks.cli.options import options_of
-from qarib_tasks.cli.paths import FILE, with_homes
+from qarib_tasks.cli.options import FILE, options_of, with_homes
 from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command

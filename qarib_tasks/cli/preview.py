@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from qarib_tasks.cli.failures import failure, with_options
-from qarib_tasks.cli.options import options_of
-from qarib_tasks.cli.paths import FILE
+from qarib_tasks.cli.options import FILE, options_of
 from qarib_tasks.cli.sources import settings_of, source_options, standard_input
 from qarib_tasks.corpus.sources import STANDARD_INPUT
 from qarib_tasks.errors import QaribError

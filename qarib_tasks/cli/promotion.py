@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from qarib_tasks.cli.options import setting_options
-from qarib_tasks.cli.paths import FOLDER
+from qarib_tasks.cli.options import FOLDER, setting_options
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.run import PromotionConfig
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from qarib_tasks.cli.paths import FILE, with_homes
+from qarib_tasks.cli.options import FILE, with_homes
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.corpus.characters import isolated

@@ -1,10 +1,14 @@
-"""Collecting from a few files, previews, and the inputs of `tests/data/cases`."""
+"""Collecting from a few files, previews, the inputs of `tests/data/cases`, and archives in memory."""
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import tarfile
+import zipfile
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +85,30 @@ def as_parquet(lines: list[str]) -> bytes:
     out = pa.BufferOutputStream()
     pyarrow.parquet.write_table(pa.table({"id": range(len(lines)), "text": lines}), out, row_group_size=5000)
     return out.getvalue().to_pybytes()
+
+
+def tar(members: Mapping[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def zst(data: bytes) -> bytes:
+    from backports import zstd
+
+    return zstd.compress(data)
+
+
+ARCHIVES: dict[str, Callable[[Mapping[str, bytes]], bytes]] = {"zip": zipped, "tar": tar}

@@ -14,6 +14,7 @@ from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 
+CONNECTION = "google_cloud_default"
 MUWATTA = SAMPLE / "muwatta.txt"
 DOCUMENTS = MUWATTA.read_text(encoding="utf-8").split("\n\n")
 
@@ -102,3 +103,10 @@ def fail(run: Run, name: str, reason: str) -> None:
     tfrecord = run.dataset.tfrecord(name)
     tfrecord.unlink()
     Manifest(kind="shard", id=tfrecord.stem, state="failed", reason=reason).write(manifest_of(tfrecord))
+
+
+def tpu_run(tmp_path: Path, bucket: str, **tpu: Any) -> Run:
+    """A run that trains on a TPU."""
+    upload = {"bucket": bucket, "prefix": "team/"}
+    values = {"preset": "demo", "workspace": str(tmp_path / "w"), "upload": upload}
+    return Run(resolve(values | {"tpu": {"machine": "cloud_tpu"} | tpu}), "demo-0", "demo-1")

@@ -26,11 +26,11 @@ from qarib_tasks.storage.model_files import find
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory
 from qarib_tasks.tpu.prepare import REQUIREMENTS
-from tests.support.tpu_runs import CONNECTION, run_of
+from tests.support.datasets import CONNECTION, tpu_run
 
 
 def test_all_that_a_machine_needs_is_in_the_bucket(bucket_name: str, tmp_path: Path) -> None:
-    run = run_of(tmp_path, bucket_name)
+    run = tpu_run(tmp_path, bucket_name)
     values = prepare_tpu(run, "manual__1", "somebody", CONNECTION)
     assert values is not None
     job = TpuJob.from_dict(json.loads(json.dumps(values)))
@@ -52,7 +52,7 @@ def test_all_that_a_machine_needs_is_in_the_bucket(bucket_name: str, tmp_path: P
 
 
 def test_labelled_tasks_are_files_of_the_machine(bucket_name: str, tmp_path: Path) -> None:
-    run = run_of(tmp_path, bucket_name)
+    run = tpu_run(tmp_path, bucket_name)
     tasks = (TaskConfig(name="mood", train="gone.csv"),)
     run = replace(run, config=replace(run.config, evaluate=replace(run.config.evaluate, tasks=tasks)))
     part = LabelledPart(("نص", "آخر"), (0, 1))
@@ -74,7 +74,7 @@ def test_two_airflows_of_one_project_have_runs_of_one_name(bucket_name: str, tmp
     """As the scheduled runs of a staging and a production deployment: neither deletes the other's TPU."""
     jobs = []
     for prefix in ("production/", "staging/"):
-        run = run_of(tmp_path / prefix, bucket_name)
+        run = tpu_run(tmp_path / prefix, bucket_name)
         run = replace(run, config=replace(run.config, upload=replace(run.config.upload, prefix=prefix)))
         jobs.append(TpuJob.from_dict(prepare_tpu(run, "scheduled__1", "somebody", CONNECTION) or {}))
     one, other = jobs
@@ -89,7 +89,7 @@ def test_weights_on_this_machine_are_taken_to_the_bucket(bucket_name: str, tmp_p
     (weights.parent / "vocab.txt").write_text("[PAD]\n")
     (weights.parent / "README.md").write_text("not needed")
     digest = find(str(weights.parent)).digest
-    run = replace(run_of(tmp_path, bucket_name), start_from_digest=digest)
+    run = replace(tpu_run(tmp_path, bucket_name), start_from_digest=digest)
     local = replace(run.config.train, start_from=str(weights.parent))
     run = replace(run, config=replace(run.config, train=local))
     values = prepare_tpu(run, "r", "o", CONNECTION)
@@ -106,8 +106,8 @@ def test_weights_on_this_machine_are_taken_to_the_bucket(bucket_name: str, tmp_p
 
 
 def test_no_tpu_where_none_is_needed(bucket_name: str, tmp_path: Path) -> None:
-    assert prepare_tpu(run_of(tmp_path, bucket_name, machine="local"), "r", "o", CONNECTION) is None
-    run = run_of(tmp_path, bucket_name)
+    assert prepare_tpu(tpu_run(tmp_path, bucket_name, machine="local"), "r", "o", CONNECTION) is None
+    run = tpu_run(tmp_path, bucket_name)
     assert run.address
     Bucket(run.address + run.model.name).write_text("progress.json", '{"state": "finished"}')
     assert prepare_tpu(run, "r", "o", CONNECTION) is None
@@ -116,7 +116,7 @@ def test_no_tpu_where_none_is_needed(bucket_name: str, tmp_path: Path) -> None:
 def test_machines_without_a_way_out_need_a_wheelhouse(
     bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_of(tmp_path, bucket_name, external_ips=False)
+    run = tpu_run(tmp_path, bucket_name, external_ips=False)
     with pytest.raises(ConfigError, match="QARIB_TPU_WHEELHOUSE"):
         prepare_tpu(run, "r", "o", CONNECTION)
     monkeypatch.setenv("QARIB_TPU_WHEELHOUSE", str(tmp_path / "wheelhouse.tar"))

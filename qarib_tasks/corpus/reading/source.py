@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,16 @@ from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.content.doubts import MOST_VALUES, doubts, sample_of
-from qarib_tasks.corpus.reading.faults import nothing_read, with_later_faults
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import Findings
-from qarib_tasks.errors import InputError
+from qarib_tasks.errors import Faults, InputError, QaribError
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import Staged
 
 log = logging.getLogger(__name__)
 SAMPLE_LINES = 10
+MOST_FAULTS = 50  # files that an error lists
 
 
 def text_settings(config: CollectConfig) -> dict[str, Any]:
@@ -81,13 +81,13 @@ def _read_source(
                     if writer.full:
                         break
             except InputError as error:
-                raise with_later_faults(error, source, files[number + 1 :]) from None
+                raise _with_later_faults(error, source, files[number + 1 :]) from None
             writer.write([""])
             counts.update(inner - Counter(skipped=counts["skipped"]))
             if writer.full:
                 break
         if findings.left_out and not counts["lines_read"]:
-            raise nothing_read(source, findings)
+            raise _nothing_read(source, findings)
         writer.close()
     if found := doubts(values):
         findings.warn(source.path, f"{'; '.join(found)}. Check that this is the right file, and `field`")
@@ -114,6 +114,39 @@ def _read_source(
             "line_words": writer.line_words,
             "samples": samples,
         },
+    )
+
+
+def _with_later_faults(
+    error: InputError, source: SourceConfig, later: Sequence[tuple[Path, FileRecord, str]]
+) -> QaribError:
+    """Return the error, or one that lists also what is wrong at the start of later files.
+
+    Args:
+        later: the path of each file on this machine, its checksums, and its name for messages.
+    """
+    faults = Faults()
+    with faults.kept():
+        raise error
+    for path, _, where in later:
+        if len(faults.found) == MOST_FAULTS:
+            break
+        with faults.kept():
+            next(read(source, path, where, Counter()), None)
+    try:
+        faults.raise_all()
+    except QaribError as all_faults:
+        return all_faults
+    return error
+
+
+def _nothing_read(source: SourceConfig, findings: Findings) -> InputError:
+    """Return the error for a source of which every file was left out."""
+    names = [f"{where} ({why})" for where, why in list(findings.left_out.items())[:MOST_FAULTS]]
+    return InputError(
+        f"no text was found; left out: {', '.join(names)}",
+        where=source.path,
+        do="Name other files",
     )
 
 

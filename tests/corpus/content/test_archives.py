@@ -21,8 +21,7 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import Findings
 from qarib_tasks.errors import InputError
-from tests.support.archives import ARCHIVES, tar, zipped, zst
-from tests.support.collecting import CASES, SENTENCES, lines_of
+from tests.support.collecting import ARCHIVES, CASES, SENTENCES, lines_of, tar, zipped, zst
 
 
 def refused(path: Path, message: str, **settings: object) -> InputError:

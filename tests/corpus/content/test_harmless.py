@@ -12,8 +12,7 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.content.harmless import is_harmless, is_hidden
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import Findings
-from tests.support.archives import ARCHIVES
-from tests.support.collecting import CASES, lines_of
+from tests.support.collecting import ARCHIVES, CASES, lines_of
 
 
 def test_files_of_systems_are_no_corpus(tmp_path: Path) -> None:

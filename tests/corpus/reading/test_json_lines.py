@@ -1,4 +1,7 @@
-"""JSON in its forms: a record per line, lists, records on several lines, tables of pandas, tweets."""
+"""JSON in its forms: a record per line, lists, records on several lines, tables of pandas, tweets.
+
+Covers qarib_tasks/corpus/reading/json_lines.py and qarib_tasks/corpus/reading/json_records.py.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,7 @@ from qarib_tasks.corpus.reading.json_lines import text_of
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LONGEST_RECORD
 from qarib_tasks.errors import InputError
-from tests.support.archives import zipped
-from tests.support.collecting import CASES, SENTENCES, lines_of
+from tests.support.collecting import CASES, SENTENCES, lines_of, zipped
 
 
 @pytest.mark.parametrize(

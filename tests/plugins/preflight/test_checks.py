@@ -14,7 +14,7 @@ from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.tpu.api.errors import TpuRequestError
-from tests.support.tpu_runs import CONNECTION, run_of
+from tests.support.datasets import CONNECTION, tpu_run
 
 
 @pytest.fixture
@@ -48,12 +48,14 @@ def test_hours_and_price_are_told_before_anything_is_made(
 def test_zones_that_lack_it(
     emulator: TpuEmulator, bucket_name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check_tpu(run_of(tmp_path, bucket_name, zones=["us-central1-c", "us-west4-a"]), CONNECTION)
+    check_tpu(tpu_run(tmp_path, bucket_name, zones=["us-central1-c", "us-west4-a"]), CONNECTION)
     assert "us-central1-c: the zone has no accelerator type v5litepod-8" in caplog.text
     with pytest.raises(TpuRequestError, match=r"no accelerator type v5litepod-8.*Set other zones"):
-        check_tpu(run_of(tmp_path, bucket_name, zones=["us-central1-c"]), CONNECTION)
+        check_tpu(tpu_run(tmp_path, bucket_name, zones=["us-central1-c"]), CONNECTION)
     with pytest.raises(TpuRequestError, match="no runtime version v2-alpha"):
-        check_tpu(run_of(tmp_path, bucket_name, zones=["us-west4-a"], runtime_version="v2-alpha"), CONNECTION)
+        check_tpu(
+            tpu_run(tmp_path, bucket_name, zones=["us-west4-a"], runtime_version="v2-alpha"), CONNECTION
+        )
 
 
 @pytest.mark.parametrize(
@@ -70,4 +72,4 @@ def test_what_cannot_end_well_is_not_begun(
     emulator: TpuEmulator, bucket_name: str, tmp_path: Path, tpu: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_tpu(run_of(tmp_path, bucket_name, **tpu), CONNECTION)
+        check_tpu(tpu_run(tmp_path, bucket_name, **tpu), CONNECTION)

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from qarib_tasks.cli.main import cli, run_command
-from qarib_tasks.cli.paths import with_homes
+from qarib_tasks.cli.options import with_homes
 from qarib_tasks.config.presets import SAMPLE, resolve
 from qarib_tasks.config.training import TrainConfig, TrainingJob
 
