@@ -172,7 +172,9 @@ def test_a_task_makes_no_other_weights_and_is_in_card_and_manifest(
     changed = {record.name for record in after.outputs if record not in before.outputs}
     assert (new, len(changed), "export/README.md" in changed) == (set(), 2, True)
     assert "| mood | macro-F1 | " in (Output(job).export / "README.md").read_text(encoding="utf-8")
-    assert after.config["tasks"] == [{"name": "mood", "sha256": staged.sha256}]
+    assert after.config["tasks"] == [
+        {"name": "mood", "sha256": staged.sha256, "left_out": 0, "contaminated": None}
+    ]
     assert after.config["evaluate"]["tasks"][0]["train"] == "x.csv"
     assert Manifest.read(Output(job).manifest).config == after.config
     bucket = Bucket(f"gs://{bucket_name}/m/")
