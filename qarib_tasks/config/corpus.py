@@ -66,7 +66,7 @@ class SourceConfig:
     text_setting: ClassVar[str] = "field"
     group_setting: ClassVar[str] = "group"
     without_fields: ClassVar[tuple[str, str]] = (
-        "plain text has no fields, by which to group",
+        "plain text has no fields to group by",
         "Remove `group`, and set `document` to another value",
     )
 

@@ -16,6 +16,7 @@ BLOCK = 1 << 19  # bytes read at once
 MOST_EXPANSION = 200  # times its size that a file may unpack to; text compresses 3 to 30 times
 FREE_EXPANSION = 16 << 20  # bytes that any file may unpack to
 _WINDOW_LOG = 31
+_PACKED = 1 << 13  # bytes of a compressed file that are read at once; a preview estimates from how many were
 
 
 def unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
@@ -24,7 +25,7 @@ def unpacked(raw: IO[bytes], packed: str) -> IO[bytes]:
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))
     if packed in ("bz2", "xz"):
         kind = bz2.BZ2Decompressor if packed == "bz2" else lzma.LZMADecompressor
-        return io.BufferedReader(_Parts(raw, kind), BLOCK)
+        return io.BufferedReader(_Parts(raw, kind))
     if packed == "zst":
         from backports import zstd
 
@@ -57,7 +58,7 @@ class _Parts(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while not self._part.eof or self._begin():
             if not self._data and self._part.needs_input:
-                self._data = self._raw.read(BLOCK)
+                self._data = self._raw.read(_PACKED)
                 if not self._data:
                     raise EOFError("the compressed data is cut short")
             try:
@@ -75,7 +76,7 @@ class _Parts(io.RawIOBase):
     def _begin(self) -> bool:
         """Begin the next part, if there is one."""
         data = self._part.unused_data.lstrip(b"\0")
-        while not data and (block := self._raw.read(BLOCK)):
+        while not data and (block := self._raw.read(_PACKED)):
             data = block.lstrip(b"\0")
         if data:
             self._part, self._data, self._is_first = self._kind(), data, False

@@ -123,7 +123,7 @@ _OLD_PICKLE = re.compile(
 )
 # An object, or a list of objects or strings; also one in quotes of Python, which the reader refuses.
 _JSON = re.compile(
-    rb"""\s*(?:\[\s*(?:\{\s*"|\[\s*["\[]|"[^"\n]*"\s*,\s*"|'[^'\n]*'\s*,\s*')|(?:\[\s*)?\{\s*(?:"(?:[^"\\\n]|\\.)*"|'\w+')\s*:)"""
+    rb"""(?:\[\s*(?:\{\s*"|\[\s*["\[]|"[^"\n]*"\s*,\s*"|'[^'\n]*'\s*,\s*')|\[?\s*\{\s*(?:"(?:[^"\\\n]|\\.)*"|'\w+')\s*:)"""
 )
 _SEPARATOR = re.compile(r'"?sep=."?', re.IGNORECASE)  # Excel's line above the header
 _ROWS, _FEWEST_ROWS = 50, 3  # that show whether a text is a table
@@ -195,6 +195,7 @@ def _is_tfrecord(head: bytes) -> bool:
 
 def text_format(text: bytes) -> str:
     """Return the format of a text by its first bytes in UTF-8: jsonl (or JSON), wikiextractor or text."""
+    text = text.lstrip()
     if ARTICLE.match(text):
         return "wikiextractor"
     if _JSON.match(text):

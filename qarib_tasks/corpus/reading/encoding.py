@@ -183,8 +183,8 @@ def _check_text(reading: Reading, head: bytes, raw: bytes) -> None:
                 do=f"Set `encoding: {likely}`",
             )
         raise InputError(
-            f"not text (looks like binary data: {controls:,} control characters in the first {len(head):,} "
-            "bytes)",
+            f"not text (looks like binary data: {counted(controls, 'control character')} in the first "
+            f"{len(head):,} bytes)",
             where=reading.where,
             do="Convert the file to text, or remove these characters",
         )

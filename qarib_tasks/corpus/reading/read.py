@@ -292,6 +292,7 @@ class _FileReader:
         otherwise = ends_otherwise(head)
         if otherwise:
             head = line_feeds_for(head)
+        head = head.lstrip(b"\r\n ")[: 4 * PEEK]
         if source.format == "auto":
             name = markup_name(head)
             if reading.form == "text" and not name:

@@ -241,7 +241,7 @@ def test_a_line_too_long_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_settings_that_do_not_fit_the_format(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a\n")
-    with pytest.raises(ConfigError, match="plain text has no fields, by which to group"):
+    with pytest.raises(ConfigError, match="plain text has no fields to group by"):
         lines(path, document="group", group="id")
     with pytest.raises(ConfigError, match="set both `document: group` and `group`"):
         lines(path, document="group")
