@@ -8,7 +8,6 @@ import pickle
 import re
 import sqlite3
 import tarfile
-import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -298,12 +297,3 @@ def test_the_line_of_excel_above_a_table_in_a_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("\ufeffsep=;\r\nid;text\r\n" + "\r\n".join(f"7;{s}" for s in SENTENCES), encoding="utf-8")
     assert lines_of(path) == SENTENCES
-
-
-def test_many_blank_lines_in_front_of_a_text_take_no_time(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    for blank in (b"\n", b" ", b"\t\n", b"[ "):
-        path.write_bytes(blank * 250_000 + "\nنص\n".encode())
-        start = time.process_time()
-        assert lines_of(path, skip_at_most=9)[-1:] in (["نص"], [])
-        assert time.process_time() - start < 5
