@@ -34,7 +34,7 @@ def split(workspace: Path, bucket: str) -> tuple[Run, list[str]]:
         "workspace": str(workspace),
         "collect": {"sources": [{"name": "text", "path": str(SAMPLE / "muwatta.txt")}]},
         "vocab": {"vocab_size": 800},
-        "split": {"shard_lines": 400},
+        "split": {"shard_lines": 150},
         "upload": {"bucket": bucket},
     }
     run = prepare(resolve(values))
