@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -273,7 +273,8 @@ class LocalStack(AirflowApi):
         for component in components:
             self._processes[component].send_signal(signal.SIGSTOP)  # It cannot start more processes.
             for process in descendants(self._processes[component].pid):
-                os.kill(process, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # It ended meanwhile, or with its parent.
+                    os.kill(process, signal.SIGKILL)
             self._processes[component].kill()
             self._processes[component].wait()
         for component in components:
