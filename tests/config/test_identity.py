@@ -17,7 +17,7 @@ from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.tpu import TpuConfig
-from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
+from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig, log_removed
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.runs.names import dataset_name, model_name
@@ -214,6 +214,7 @@ def test_a_mark_counts_in_whatever_section_it_is() -> None:
 
 def test_settings_of_earlier_versions_are_accepted_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
+    log_removed.cache_clear()
     values: dict[str, Any] = {"workspace": "w", "train": {"num_tpu_cores": 4, "train_steps": 100}}
     assert from_dict(RunConfig, values).train == TrainConfig(train_steps=100)
     assert "train.num_tpu_cores is no longer a setting" in caplog.text
