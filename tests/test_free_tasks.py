@@ -53,7 +53,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def run(collected: Run) -> Run:
     """Of a model without files."""
-    for path in collected.model.tasks.glob("*"):
+    for path in collected.model.task("any").parent.glob("*"):
         path.unlink()
     return collected
 
