@@ -24,10 +24,11 @@ from local_stack import REPOSITORY, LocalStack, StackError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from qarib_tasks.labelled.scores import METRICS
+from qarib_tasks.layout import evaluation_step
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
-from qarib_tasks.train.results.probe import METRICS
 
 DAG = "qarib_pretrain"
 HOME = REPOSITORY / ".demo"
@@ -226,7 +227,9 @@ def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float
     model = Manifest.read(run.model.manifest)
     progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
     evaluations = [
-        json.loads(path.read_text(encoding="utf-8")) for path in run.model.bert_evals.glob("*.json")
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in run.model.bert_evals.glob("*.json")
+        if evaluation_step(path.name) is not None
     ]
     evaluations.sort(key=lambda evaluation: int(evaluation["step"]))
     first, last = evaluations[0], evaluations[-1]
