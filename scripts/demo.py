@@ -226,12 +226,7 @@ def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float
     dataset = Manifest.read(run.dataset.manifest)
     model = Manifest.read(run.model.manifest)
     progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
-    evaluations = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in run.model.bert_evals.glob("*.json")
-        if evaluation_step(path.name) is not None
-    ]
-    evaluations.sort(key=lambda evaluation: int(evaluation["step"]))
+    evaluations = evaluations_in(run.model.bert_evals)
     first, last = evaluations[0], evaluations[-1]
     vocabulary = run.dataset.vocab.read_text(encoding="utf-8").splitlines()
     bucket = Bucket(run.address, emulator_client(stack))
@@ -260,6 +255,13 @@ def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float
     console.print()
     for name, text in rows.items():
         console.print(f"{name:<23}{text}", soft_wrap=True, markup=False)
+
+
+def evaluations_in(folder: Path) -> list[dict[str, Any]]:
+    """Return the evaluations in a folder, by step. Other files of the evaluation are there too."""
+    files = (path for path in folder.glob("*.json") if evaluation_step(path.name) is not None)
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return sorted(found, key=lambda evaluation: int(evaluation["step"]))
 
 
 def figures_text(figures: dict[str, Any]) -> str:

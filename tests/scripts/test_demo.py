@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -116,3 +117,10 @@ def test_a_line_for_each_task_with_the_first_and_the_last_evaluation() -> None:
         "Task mood": "macro-F1 of the probe 0.500 after 800 steps" + baselines,
     }
     assert list(demo.task_rows(evaluations[:2])) == ["Tasks"]
+
+
+def test_the_report_reads_evaluations_only(tmp_path: Path) -> None:
+    for name, step in [("evaluation-800", 800), ("evaluation-0", 0), ("probe_predictions", 800), ("tasks", 1)]:
+        (tmp_path / f"{name}.json").write_text(json.dumps({"step": step, "name": name}))
+    names = [evaluation["name"] for evaluation in demo.evaluations_in(tmp_path)]
+    assert names == ["evaluation-0", "evaluation-800"]

@@ -71,7 +71,7 @@ def watched(folder: Path) -> Iterator[set[str]]:
 
 
 def is_random(part: str) -> bool:
-    """Whether a name, or a part of one, shows that it is ours: nobody chooses it."""
+    """Whether a name, or a part of one, shows that it is ours: no user chooses such a name."""
     return is_temporary(part) or (part.startswith(".qarib-") and _RANDOM.search(part) is not None)
 
 
