@@ -120,7 +120,12 @@ def test_a_line_for_each_task_with_the_first_and_the_last_evaluation() -> None:
 
 
 def test_the_report_reads_evaluations_only(tmp_path: Path) -> None:
-    for name, step in [("evaluation-800", 800), ("evaluation-0", 0), ("probe_predictions", 800), ("tasks", 1)]:
+    for name, step in [
+        ("evaluation-800", 800),
+        ("evaluation-0", 0),
+        ("probe_predictions", 800),
+        ("tasks", 1),
+    ]:
         (tmp_path / f"{name}.json").write_text(json.dumps({"step": step, "name": name}))
     names = [evaluation["name"] for evaluation in demo.evaluations_in(tmp_path)]
     assert names == ["evaluation-0", "evaluation-800"]
