@@ -25,8 +25,6 @@ from qarib_tasks.dataset.audit import shard_names
 from qarib_tasks.dataset.ledger import by_source, read_plan
 from qarib_tasks.dataset.split import split as split_text
 from qarib_tasks.errors import InputError
-from qarib_tasks.labelled import reading as labelled
-from qarib_tasks.labelled.free import free_tasks
 from qarib_tasks.labelled.staged import is_task_file, write_task
 from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.layout import FETCHED, DatasetLayout
@@ -224,6 +222,8 @@ def shard_files(run: Run, shard: str) -> list[Path]:
 
 def read_tasks(config: RunConfig, allowed: AllowedSources | None = None) -> list[LabelledTask]:
     """Read and check a run's labelled tasks. One error lists the problems of all."""
+    from qarib_tasks.labelled import reading as labelled
+
     return labelled.read_tasks(config.evaluate.tasks, Path(config.workspace) / FETCHED, allowed)
 
 
@@ -239,6 +239,8 @@ def stage_free_tasks(run: Run) -> None:
     A run that extends datasets is scored on the held-out part of the first one, as its loss is, so that its
     figures can be compared with those of the models before.
     """
+    from qarib_tasks.labelled.free import free_tasks
+
     if not run.config.evaluate.free_tasks:
         return
     dataset = [*run.earlier, run][0].dataset

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
-from qarib_tasks.corpus.reading.source import collect_files, text_settings
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile, fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
@@ -151,6 +150,9 @@ def collect(
         for named in [files.get(source.name, ())]
     }
     inputs = [record for read in fetched.values() for _, record, _ in read]
+    from qarib_tasks.corpus.joining import join
+    from qarib_tasks.corpus.reading.source import collect_files, text_settings
+
     share = config.heldout_share if heldout else 0.0
     settings = text_settings(config) | {"heldout_share": share, "random_seed": random_seed}
     if earlier:
@@ -162,8 +164,6 @@ def collect(
         log.info("%s: already collected", out)
         remove_folder(working_folder_of(out))
         return done
-    from qarib_tasks.corpus.joining import join
-
     folder = working_folder_of(out)
     parts = {}
     with working_folder(folder):
@@ -203,6 +203,8 @@ def collect_source(
         name: of the source.
         out, cache, allowed, files: the same as for `collect`.
     """
+    from qarib_tasks.corpus.reading.source import collect_files, text_settings
+
     source = next((source for source in config.sources if source.name == name), None)
     if source is None:
         raise ConfigError(

@@ -8,11 +8,10 @@ import queue
 import threading
 import time
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.corpus.allowed import AllowedSources
-from qarib_tasks.corpus.preview.preview import Preview, preview
-from qarib_tasks.corpus.preview.text import shown, text_of, title
 from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.dataset.ledger import by_source, read_plan
 from qarib_tasks.errors import Faults, QaribError, StorageError
@@ -20,6 +19,9 @@ from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.manifest import manifest_of
 from qarib_tasks.storage.recognition import is_preview, require_ours
+
+if TYPE_CHECKING:
+    from qarib_tasks.corpus.preview.preview import Preview
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0  # for all sources together
@@ -63,6 +65,8 @@ def preview_sources(run: Run, allowed: AllowedSources, seconds: float = SECONDS)
 
 
 def _log(result: Preview) -> None:
+    from qarib_tasks.corpus.preview.text import shown, text_of, title
+
     # Airflow folds the lines of a group.
     log.info("::group::Preview of %s", title(result))
     for line in text_of(result):
@@ -83,6 +87,8 @@ def _in_time(
 
     The work is done in a thread, because a server that does not answer cannot be interrupted.
     """
+    from qarib_tasks.corpus.preview.preview import preview
+
     results: queue.Queue[Preview | Exception] = queue.Queue()
 
     def work() -> None:
@@ -96,7 +102,7 @@ def _in_time(
         result = results.get(timeout=seconds + _LEAST)
     except queue.Empty:
         return None
-    if isinstance(result, Preview):
+    if not isinstance(result, Exception):
         return result
     if isinstance(result, QaribError) and not isinstance(result, StorageError):
         raise result
