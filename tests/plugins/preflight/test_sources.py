@@ -127,6 +127,6 @@ def test_what_may_work_later_is_a_warning(
     def broken(*arguments: Any, **settings: Any) -> None:
         raise ZeroDivisionError("a bug of the preview")
 
-    monkeypatch.setattr(sources, "preview", broken)
+    monkeypatch.setattr("qarib_tasks.corpus.preview.preview.preview", broken)
     preview_sources(run, AllowedSources.of(["http://127.0.0.1:9/"]))
     assert "s0: no preview: a bug of the preview" in caplog.text
