@@ -12,6 +12,13 @@ _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "patter
 _SOURCE = {"type": "object", "required": ["name", "path"]}
 
 
+class _Schema(dict[str, Any]):
+    """A schema that nothing changes, so that the copies of the form that Airflow makes for each task share it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Schema:
+        return self
+
+
 def param(field: Mapping[str, Any], **attributes: Any) -> Param:
     """The form's field for a setting. The field can stay empty: null is not a value of the setting.
 
@@ -34,4 +41,5 @@ def param(field: Mapping[str, Any], **attributes: Any) -> Param:
         schema |= {"type": ["null", field["type"]]}
     if "description_md" not in attributes and "description" in field:
         schema["description"] = field["description"]
-    return Param(None, **schema | attributes)
+    schema |= attributes
+    return Param(None, schema.pop("description", None), schema=_Schema(schema))
