@@ -13,7 +13,7 @@ _SOURCE = {"type": "object", "required": ["name", "path"]}
 
 
 class _Schema(dict[str, Any]):
-    """A schema that nothing changes, so that the copies of the form that Airflow makes for each task share it."""
+    """A schema that nothing changes: the copies of the form that Airflow makes for each task share it."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Schema:
         return self
