@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import ClassVar
 
-from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.config.corpus import LINE_RULES, TEXT_RULES, CollectConfig
 from qarib_tasks.corpus.characters import (
     DIACRITICS,
     LOOKALIKES,
@@ -73,14 +73,14 @@ class Cleaner:
 
     def __init__(self, config: CollectConfig) -> None:
         self._config = config
-        self._rules = [(name, self.RULES[name]) for name in config.cleaning if name in self.RULES]
+        self._rules = [(name, self.RULES[name]) for name in config.cleaning if name in TEXT_RULES]
         self._sentences = "sentences" in config.cleaning
         filters = {
             "minimum_length": self._too_short,
             "maximum_length": self._too_long,
             "arabic_share": self._foreign,
         }
-        self._filters = [(name, filters[name]) for name in config.cleaning if name in filters]
+        self._filters = [(name, filters[name]) for name in config.cleaning if name in LINE_RULES]
         self.counts: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.dropped_bytes: Counter[str] = Counter()

@@ -87,6 +87,8 @@ def _metric(task: LabelledTask, matrices: Integers) -> Floats:
         return _accuracy(matrices)
     if task.metric == "macro_f1":
         return _macro(matrices)
+    if task.metric != "f1_pn":
+        raise ValueError(f"no such metric: {task.metric}")
     both = [task.labels.index(task.positive), task.labels.index(task.negative)]
     means: Floats = np.nan_to_num(_f1(matrices)[:, both]).mean(axis=1)
     return means

@@ -90,6 +90,8 @@ _READERS: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
     "csv": read_csv,
     "tsv": read_csv,
     "wikiextractor": read_articles,
+    "moses": read_text,
+    "text": read_text,
 }
 
 
@@ -315,7 +317,7 @@ class _FileReader:
         if otherwise and reading.form in _OF_LINES:
             log.info("%s: the lines end with other characters than line feeds", reading.where)
             stream = with_line_feeds(stream)
-        yield from _READERS.get(reading.form, read_text)(reading, stream)
+        yield from _READERS[reading.form](reading, stream)
 
     def _recognize(self, reading: Reading, head: bytes) -> None:
         """Set the format of a text whose name does not say it."""

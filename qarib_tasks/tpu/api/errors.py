@@ -1,6 +1,7 @@
 """The Cloud TPU API's errors as errors that name the zone, the type and what to do.
 
-The patterns match the messages that users of the service have reported.
+The patterns match the messages that users of the service have reported. What follows from an error is in
+`lifecycle.refused`.
 """
 
 from __future__ import annotations
