@@ -1,8 +1,8 @@
 """The cleaning rules that change text, one function per rule.
 
 To add one, also enter it in `Cleaner.RULES` (`cleaning.py`) and in `RuleName` (`config/corpus.py`). The rules
-that split text into sentences or drop lines are in `cleaning.py`; those that drop lines are also in `LINE_RULES`
-(`config/corpus.py`).
+that split text into sentences or drop lines are in `cleaning.py`; those that drop lines are in `LINE_RULES`
+(`config/corpus.py`) too.
 """
 
 from __future__ import annotations
