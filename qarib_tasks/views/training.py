@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from qarib_tasks.layout import ModelLayout, checkpoint_of_index, evaluation_step
+from qarib_tasks.views import reference_curves
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord, progress_of, tpu_facts, trouble
 
@@ -32,12 +33,14 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
     names = listed(files, model)
     checkpoints = [one for one in map(checkpoint_of_index, names) if one]
     made = evaluations(files, model, names)
+    batch = (record.config.get("train") or {}).get("train_batch_size")
     return {
         "model_id": model.model_id,
-        "train_batch_size": (record.config.get("train") or {}).get("train_batch_size"),
+        "train_batch_size": batch,
         "progress": progress or None,
         "history": columns(thinned(lines, MAX_POINTS)),
         "evaluations": list(map(_without_large, made)),
+        "references": reference_curves.behind(made, batch, lines[-1]["step"] if lines else 0),
         "checkpoints": sorted(one.step for one in checkpoints if not one.recovery),
         "recovery": sorted(one.step for one in checkpoints if one.recovery),
         "resumed": list(progress.get("resumed") or ()),
