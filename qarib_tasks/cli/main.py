@@ -21,8 +21,8 @@ from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config.loading import load_yaml
-from qarib_tasks.errors import QaribError
-from qarib_tasks.storage.files import check_name
+from qarib_tasks.errors import InputError, QaribError
+from qarib_tasks.storage.files import check_name, shown
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -107,8 +107,8 @@ def open_standard_streams() -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run the command with these arguments, and return its exit status."""
     try:
-        for argument in arguments:
-            check_name(argument)
+        for number, argument in enumerate(arguments):
+            _check_utf8(argument, arguments[number - 1] if number else "")
         status = cli.main(list(arguments), prog_name="qarib", standalone_mode=False)
         sys.stdout.flush()  # Here, an error can still be reported.
         return status if isinstance(status, int) else 0
@@ -131,6 +131,25 @@ def run_command(arguments: Sequence[str]) -> int:
         options = {} if isinstance(cause, QaribError) and cause.in_file else _options(arguments)
         click.echo(f"qarib: error: {failure(cause, options)}", err=True)
         return 1
+
+
+def _check_utf8(argument: str, before: str) -> None:
+    """Refuse an argument that is not UTF-8: the name of a file, or another value.
+
+    Args:
+        before: the argument before it, which is perhaps the option that it is the value of.
+    """
+    option, equals, value = argument.partition("=")
+    if not (equals and option.startswith("--")):
+        option, value = before, argument
+    if os.path.lexists(value):
+        check_name(value)
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        where = f"{option} {shown(value)}" if option.startswith("-") else shown(value)
+        do = "Write it in UTF-8; `locale` shows the encoding of your terminal"
+        raise InputError("not UTF-8", where=where, do=do) from None
 
 
 def _naming_options(options: Mapping[str, str]) -> Callable[[logging.LogRecord], bool]:

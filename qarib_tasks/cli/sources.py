@@ -7,15 +7,16 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from qarib_tasks.cli.options import Command, setting_option, setting_options
+from qarib_tasks.cli.options import Command, SettingOption, setting_option, setting_options
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
@@ -88,13 +89,14 @@ def settings_of(source: Sequence[str], config: Path | None, values: dict[str, An
     """Return the settings from a command's arguments.
 
     Args:
-        config: the file that has them, instead of `source`.
+        config: the file that has them, instead of `source` and the options.
         values: the values of the options: those of `source_options`, and any other settings of the corpus.
 
     Raises:
         ConfigError: they are invalid. click.UsageError: there is no source.
     """
     if config:
+        _refuse_options(config, values)
         section = load_yaml(config).get("collect")
         if source or not isinstance(section, dict):
             raise ConfigError(
@@ -118,6 +120,38 @@ def settings_of(source: Sequence[str], config: Path | None, values: dict[str, An
         for name, path in zip(source_names(source), source, strict=True)
     ]
     return from_dict(CollectConfig, {"sources": sources, "cleaning": rules, **of_corpus})
+
+
+def was_given(name: str) -> bool:
+    """Return whether the command line has this option of the running command; `name` is the parameter's."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+
+
+def _refuse_options(config: Path, names: Collection[str]) -> None:
+    """Refuse options that were given beside --config, which has these settings.
+
+    Args:
+        names: of the parameters of the command that --config replaces.
+    """
+    options = click.get_current_context().command.params
+    given = [option for option in options if option.name in names and was_given(option.name)]
+    if not given:
+        return
+    names_given = ["/".join([option.opts[-1], *option.secondary_opts]) for option in given]
+    settings = [option.setting for option in given if isinstance(option, SettingOption)]
+    of_source = [f"`{name}`" for name in settings if name not in (*OF_CORPUS, "cleaning")]
+    of_corpus = [f"`{name}`" for name in settings if name in (*OF_CORPUS, "cleaning")]
+    places = []
+    if of_corpus:
+        places.append(f"{', '.join(of_corpus)} in the `collect` section")
+    if of_source:
+        places.append(f"{', '.join(of_source)} in each source of the `collect` section")
+    raise ConfigError(
+        f"{', '.join(names_given)}: cannot be combined with --config",
+        where=config,
+        do=f"In the file, set {', and '.join(places)}",
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, neither
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Integer, Number
 from qarib_tasks.config.reading import (
     Compression,
     Delimiter,
@@ -121,10 +121,10 @@ class SourceConfig:
     ] = ""
     member: Annotated[Member, DATASET] = ""
     limit: Annotated[
-        int, Field(ge=0, title="Limit", description="Maximum number of documents. 0: no limit."), DATASET
+        Integer, Field(ge=0, title="Limit", description="Maximum number of documents. 0: no limit."), DATASET
     ] = 0
     share: Annotated[
-        float,
+        Number,
         Field(gt=0, le=1, title="Share", description="Share of the documents to use, selected by hash."),
         DATASET,
     ] = 1.0
@@ -156,7 +156,7 @@ class CollectConfig:
 
     sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources"), DATASET] = ()
     heldout_share: Annotated[
-        float,
+        Number,
         Field(
             gt=0,
             lt=1,
@@ -175,17 +175,17 @@ class CollectConfig:
         DATASET,
     ] = DEFAULT_CLEANING
     minimum_characters: Annotated[
-        int,
+        Integer,
         Field(ge=1, title="Minimum line length", description="In characters, for the rule minimum_length."),
         DATASET,
     ] = 2
     maximum_characters: Annotated[
-        int,
+        Integer,
         Field(ge=1, title="Maximum line length", description="In characters, for the rule maximum_length."),
         DATASET,
     ] = 10_000
     arabic_share: Annotated[
-        float,
+        Number,
         Field(
             ge=0,
             le=1,
@@ -204,7 +204,7 @@ class CollectConfig:
         DATASET,
     ] = True
     near_duplicates: Annotated[
-        float,
+        Number,
         Field(
             ge=0,
             lt=1,

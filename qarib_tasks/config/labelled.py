@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.identity import neither
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Integer, Number
 from qarib_tasks.config.reading import (
     Compression,
     Delimiter,
@@ -63,7 +63,7 @@ class TaskConfig:
         MEASURE,
     ] = ""
     test_share: Annotated[
-        float,
+        Number,
         Field(
             gt=0,
             lt=1,
@@ -109,7 +109,7 @@ class TaskConfig:
         str, Field(title="Negative label", description="For the metric f1_pn."), TEXT_OF_NUMBER, MEASURE
     ] = ""
     limit: Annotated[
-        int,
+        Integer,
         Field(
             ge=0,
             title="Limit",
@@ -168,5 +168,5 @@ class StagedTask:
 
     name: str
     sha256: str
-    left_out: int = 0
-    contaminated: int | None = None
+    left_out: Integer = 0
+    contaminated: Integer | None = None

@@ -4,19 +4,53 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import re
 from collections.abc import Hashable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from qarib_tasks.errors import ConfigError, InputError
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 T = TypeVar("T")
+
+
+def _no_boolean(value: Any) -> Any:
+    """Refuse true and false, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number (got {str(value).lower()})")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_no_boolean)]
+Number = Annotated[float, BeforeValidator(_no_boolean)]
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_address(path: str) -> bool:
+    """Return whether a path is an address, such as gs://bucket/folder; as a path, it begins with `gs:`."""
+    return bool(_ADDRESS.match(path))
+
+
+def local(path: str, bucket: str) -> str:
+    """Return the path of a folder to write to.
+
+    Args:
+        bucket: the setting that names a bucket to publish to.
+
+    Raises:
+        ValueError: it is an address.
+    """
+    if is_address(path):
+        raise ValueError(
+            f"must be a folder on this machine; to publish to a bucket, set {bucket} (got {path!r})"
+        )
+    return path
 
 
 # Prefer the compiled loader: every task of a shard reads the settings of its run.
@@ -46,16 +80,27 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object = None) -> 
         raise ConfigError(_faults(error), where=where, do="Correct these settings") from None
 
 
+_SHAPES = {
+    "tuple_type": "must be a list",
+    "dataclass_type": "must hold settings as `name: value`",
+    "dict_type": "must hold settings as `name: value`",
+}
+
+
 def _faults(error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"])
+        parts = [str(part) for part in fault["loc"] if part != "str" and "[" not in str(part)]
+        if fault["type"] == "invalid_key":
+            parts[-1] = str(fault["input"])  # a date, for example, which pydantic shows as Python's code
+        name = ".".join(parts)
         message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden", "invalid_key"}:
             message = "unknown setting"
         elif fault["type"] in {"missing", "missing_argument"}:
             message = "is missing"
         elif fault["type"] != "value_error":
+            message = _SHAPES.get(fault["type"], message)
             message = f"{message} (got {fault['input']!r})"
         lines.append(f"{name}: {message}" if name else message)
     return "; ".join(lines)

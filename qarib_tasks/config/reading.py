@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from qarib_tasks.config.loading import Integer, Number
+
 Format = Annotated[
     Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses", "arrow", "warc", "wikiextractor"],
     Field(title="Format", description="auto: from the file's content, then its name."),
@@ -35,7 +37,7 @@ EncodingErrors = Annotated[
     ),
 ]
 UndecodableShare = Annotated[
-    float,
+    Number,
     Field(
         ge=0,
         lt=1,
@@ -86,7 +88,7 @@ Member = Annotated[
     ),
 ]
 SkipAtMost = Annotated[
-    int,
+    Integer,
     Field(
         ge=0,
         title="Skipped records allowed",

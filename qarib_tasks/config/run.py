@@ -7,16 +7,17 @@ the error messages read them from the field.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.identity import DATASET, Identity, neither
-from qarib_tasks.config.loading import STRICT, to_dict
+from qarib_tasks.config.loading import STRICT, Number, local, to_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
@@ -50,7 +51,7 @@ class PromotionConfig:
         JUDGE,
     ] = ""
     promotion_margin: Annotated[
-        float,
+        Number,
         Field(
             ge=0,
             title="Promotion margin",
@@ -60,7 +61,7 @@ class PromotionConfig:
         JUDGE,
     ] = 0.02
     task_margin: Annotated[
-        float,
+        Number,
         Field(
             ge=0,
             lt=1,
@@ -88,6 +89,7 @@ class RunConfig:
     workspace: Annotated[
         str,
         Field(min_length=1, title="Workspace", description="Folder for the files of the run."),
+        AfterValidator(partial(local, bucket="upload.bucket")),
         neither("changes where files are, not what is in them"),
     ]
     preset: Annotated[

@@ -6,17 +6,17 @@ Mark each setting with `MODEL` or `neither(why)`, see `identity.py`. The trigger
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.identity import MODEL, Identity, neither
 from qarib_tasks.config.labelled import MEASURE, StagedTask, TaskConfig
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Integer, Number, local
 from qarib_tasks.config.upload import UploadConfig
 
 log = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ class TrainConfig:
         Identity("model", "its contents count, not where it is"),
     ] = ""
     train_batch_size: Annotated[
-        int, Field(ge=1, title="Batch size", description="Examples per step, over all devices."), MODEL
+        Integer, Field(ge=1, title="Batch size", description="Examples per step, over all devices."), MODEL
     ] = 64
     learning_rate: Annotated[
-        float,
+        Number,
         Field(
             gt=0,
             lt=1,
@@ -57,17 +57,17 @@ class TrainConfig:
         ),
         MODEL,
     ] = 8e-6
-    train_steps: Annotated[int, Field(ge=1, title="Training steps"), MODEL] = 2_000_000
+    train_steps: Annotated[Integer, Field(ge=1, title="Training steps"), MODEL] = 2_000_000
     save_checkpoints_steps: Annotated[
-        int,
+        Integer,
         Field(ge=1, title="Steps between checkpoints"),
         SAVING,
     ] = 100_000
     keep_checkpoint_max: Annotated[
-        int, Field(ge=1, title="Checkpoints to keep"), neither("only removes old checkpoints")
+        Integer, Field(ge=1, title="Checkpoints to keep"), neither("only removes old checkpoints")
     ] = 20
     recovery_minutes: Annotated[
-        float,
+        Number,
         Field(
             ge=0,
             title="Minutes between recovery checkpoints",
@@ -77,16 +77,16 @@ class TrainConfig:
         ),
         SAVING,
     ] = 10
-    num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps"), MODEL] = 10
+    num_warmup_steps: Annotated[Integer, Field(ge=0, title="Warm-up steps"), MODEL] = 10
     shuffle_window: Annotated[
-        int,
+        Integer,
         Field(
             ge=1, title="Shuffle window", description="Number of examples to shuffle together while reading."
         ),
         MODEL,
     ] = 65_536
     max_corrupt_records: Annotated[
-        int,
+        Integer,
         Field(
             ge=0,
             title="Corrupt records allowed",
@@ -122,7 +122,7 @@ class TrainConfig:
     ] = True
 
     steps_per_call: Annotated[
-        int,
+        Integer,
         Field(
             ge=1,
             le=100,
@@ -157,9 +157,9 @@ class TrainConfig:
 class EvaluateConfig:
     """Step 6: what an evaluation reads and shows."""
 
-    eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
+    eval_batch_size: Annotated[Integer, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
     max_eval_steps: Annotated[
-        int,
+        Integer,
         Field(ge=1, title="Evaluation steps", description="Maximum number of batches per evaluation."),
         MEASURE,
     ] = 100
@@ -188,7 +188,7 @@ class EvaluateConfig:
         MEASURE,
     ] = ()
     probe_seconds: Annotated[
-        float,
+        Number,
         Field(
             gt=0,
             title="Seconds per evaluation for tasks",
@@ -220,18 +220,18 @@ class EvaluateConfig:
 class ModelConfig:
     """The shape of the BERT model. With the vocabulary size it forms `bert_config.json`."""
 
-    num_hidden_layers: Annotated[int, Field(ge=1, title="Layers"), MODEL] = 12
-    hidden_size: Annotated[int, Field(ge=1, title="Hidden size"), MODEL] = 768
-    num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads"), MODEL] = 12
-    intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size"), MODEL] = 3072
+    num_hidden_layers: Annotated[Integer, Field(ge=1, title="Layers"), MODEL] = 12
+    hidden_size: Annotated[Integer, Field(ge=1, title="Hidden size"), MODEL] = 768
+    num_attention_heads: Annotated[Integer, Field(ge=1, title="Attention heads"), MODEL] = 12
+    intermediate_size: Annotated[Integer, Field(ge=1, title="Intermediate size"), MODEL] = 3072
     max_position_embeddings: Annotated[
-        int, Field(ge=8, title="Positions", description="Maximum sequence length of the model."), MODEL
+        Integer, Field(ge=8, title="Positions", description="Maximum sequence length of the model."), MODEL
     ] = 512
-    type_vocab_size: Annotated[int, Field(ge=2, title="Segment types"), MODEL] = 2
+    type_vocab_size: Annotated[Integer, Field(ge=2, title="Segment types"), MODEL] = 2
     hidden_act: Annotated[Literal["gelu"], Field(title="Activation"), MODEL] = "gelu"
-    hidden_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Hidden dropout"), MODEL] = 0.1
-    attention_probs_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Attention dropout"), MODEL] = 0.1
-    initializer_range: Annotated[float, Field(gt=0, title="Initializer range"), MODEL] = 0.02
+    hidden_dropout_prob: Annotated[Number, Field(ge=0, lt=1, title="Hidden dropout"), MODEL] = 0.1
+    attention_probs_dropout_prob: Annotated[Number, Field(ge=0, lt=1, title="Attention dropout"), MODEL] = 0.1
+    initializer_range: Annotated[Number, Field(gt=0, title="Initializer range"), MODEL] = 0.02
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
@@ -241,12 +241,15 @@ class ModelConfig:
             )
 
 
+_Folder = Annotated[str, AfterValidator(partial(local, bucket="publish_to"))]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainedOn:
     """A dataset that a model was trained on, for the model card; `warnings` are about its text."""
 
     dataset_id: str
-    examples: int
+    examples: Integer
     sources: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
@@ -266,23 +269,23 @@ class TrainingJob:
     training_data: str
     heldout_data: str
     vocab_file: str
-    output: str
+    output: _Folder
     publish_to: str | None = None
     earlier_data: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     # The share of the training examples whose second part is random, where the dataset's manifest has it.
-    random_next_share: float | None = None
+    random_next_share: Number | None = None
     trained_on: tuple[TrainedOn, ...] = ()
     license: str = UploadConfig.license
-    cache: str | None = None
+    cache: _Folder | None = None
     start_from_digest: str = ""
-    steps_before: int = 0
+    steps_before: Integer = 0
     tasks: tuple[StagedTask, ...] = ()
-    random_seed: int = ConvertConfig.random_seed
+    random_seed: Integer = ConvertConfig.random_seed
     do_lower_case: bool = ConvertConfig.do_lower_case
-    max_seq_length: int = ConvertConfig.max_seq_length
-    max_predictions_per_seq: int = ConvertConfig.max_predictions_per_seq
-    masked_lm_prob: float = ConvertConfig.masked_lm_prob
+    max_seq_length: Integer = ConvertConfig.max_seq_length
+    max_predictions_per_seq: Integer = ConvertConfig.max_predictions_per_seq
+    masked_lm_prob: Number = ConvertConfig.masked_lm_prob
     bert_model: str = UploadConfig.bert_model
     bert_evals: str = UploadConfig.bert_evals
     model: ModelConfig = ModelConfig()

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import neither
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Number
 from qarib_tasks.layout import BERT_EVALS, BERT_MODEL, PRETRAINING_DATA
 
 PLACE = neither("changes where files are, not what is in them")
@@ -60,7 +60,7 @@ class UploadConfig:
         neither("only removes local copies"),
     ] = True
     tolerated_missing_share: Annotated[
-        float,
+        Number,
         Field(
             ge=0,
             lt=1,

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, Identity
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Integer
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -16,7 +16,7 @@ class VocabConfig:
     """Step 1: `data.txt` to `vocab.txt`."""
 
     vocab_size: Annotated[
-        int,
+        Integer,
         Field(
             ge=32,
             le=1_000_000,
@@ -26,7 +26,7 @@ class VocabConfig:
         DATASET,
     ] = 64_000
     sample_lines: Annotated[
-        int,
+        Integer,
         Field(
             ge=1,
             title="Sample lines",
@@ -35,7 +35,7 @@ class VocabConfig:
         DATASET,
     ] = 5_000_000
     placeholders: Annotated[
-        int,
+        Integer,
         Field(
             ge=0,
             le=10_000,

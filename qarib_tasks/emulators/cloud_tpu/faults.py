@@ -23,11 +23,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from qarib_tasks.config.loading import STRICT, from_dict, load_yaml
+from qarib_tasks.config.loading import STRICT, Integer, Number, from_dict, load_yaml
 from qarib_tasks.emulators.cloud_tpu.catalog import INTERNAL
 from qarib_tasks.errors import ConfigError
 
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[Number, Field(ge=0)]
 
 Kind = Literal[
     "queue_for_ever",  # a queued resource stays in WAITING_FOR_RESOURCES
@@ -74,19 +74,19 @@ class Fault:
     match: str = "*"
     zone: str = "*"
     method: str = "*"
-    times: Annotated[int, Field(ge=1)] | None = None
+    times: Annotated[Integer, Field(ge=1)] | None = None
     after: Seconds = 0.0
-    at_step: int | None = None
+    at_step: Integer | None = None
     at_output: str | None = None
     notice: Seconds = 0.0
     lasting: Seconds | None = None
     state: str = "TERMINATED"
-    code: int = INTERNAL
+    code: Integer = INTERNAL
     message: str = "an internal error has occurred"
-    chips: int = 0
-    rate: Annotated[float, Field(ge=0, le=1)] = 1.0
-    codes: tuple[int, ...] = (8, 13, 14)
-    seed: int = 0
+    chips: Integer = 0
+    rate: Annotated[Number, Field(ge=0, le=1)] = 1.0
+    codes: tuple[Integer, ...] = (8, 13, 14)
+    seed: Integer = 0
     after_effect: bool = False
 
     @property
@@ -135,7 +135,7 @@ class Behaviour:
         refusal_code: error code of a call that the resource's state does not allow.
     """
 
-    scale: Annotated[float, Field(ge=0)] = 1.0
+    scale: Annotated[Number, Field(ge=0)] = 1.0
     delays: Delays = Delays()
     expiry: Literal["failed", "waiting"] = "failed"
     delete_response: Literal["empty", "queued_resource"] = "empty"
