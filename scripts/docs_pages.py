@@ -160,7 +160,7 @@ def _allowed(field: Any) -> str:
             return "a list of: " + ", ".join(_code(choice) for choice in typing.get_args(each))
         return ", ".join(["a list", *_limits(field.metadata, "entries")])
     names = {bool: "`true` or `false`", int: "integer", float: "number", str: "text"}
-    basic = names[getattr(inner[0], "__origin__", inner[0]) if inner else kind]
+    basic = names[inner[0] if inner else kind]
     return ", ".join(
         [basic, *(["or empty"] if type(None) in typing.get_args(kind) else []), *_limits(field.metadata)]
     )

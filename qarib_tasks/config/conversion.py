@@ -8,14 +8,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, Identity
-from qarib_tasks.config.loading import STRICT, Integer, Number
+from qarib_tasks.config.loading import STRICT, Settings
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SplitConfig:
+class SplitConfig(Settings):
     """Step 2: `data.txt` to `shards/shard_0000` …, as GNU `split -a 4 -l N -d`."""
 
-    shard_lines: Annotated[Integer, Field(ge=1, title="Lines per shard"), DATASET] = 512_000
+    shard_lines: Annotated[int, Field(ge=1, title="Lines per shard"), DATASET] = 512_000
 
 
 def masked_positions(length: int, share: float, most: int) -> int:
@@ -27,11 +27,11 @@ def masked_positions(length: int, share: float, most: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ConvertConfig:
+class ConvertConfig(Settings):
     """Step 3: a shard to TFRecords, the flags of google-research/bert's create_pretraining_data.py."""
 
     max_seq_length: Annotated[
-        Integer,
+        int,
         Field(
             ge=8,
             le=4096,
@@ -41,7 +41,7 @@ class ConvertConfig:
         DATASET,
     ] = 64
     max_predictions_per_seq: Annotated[
-        Integer,
+        int,
         Field(
             ge=1,
             title="Predictions per sequence",
@@ -50,12 +50,12 @@ class ConvertConfig:
         DATASET,
     ] = 20
     masked_lm_prob: Annotated[
-        Number,
+        float,
         Field(gt=0, lt=1, title="Masked share", description="Share of the wordpieces to mask."),
         DATASET,
     ] = 0.15
     random_seed: Annotated[
-        Integer,
+        int,
         Field(
             ge=0,
             title="Random seed",
@@ -65,7 +65,7 @@ class ConvertConfig:
         DATASET,
     ] = 34
     dupe_factor: Annotated[
-        Integer,
+        int,
         Field(
             ge=1,
             le=100,
@@ -75,7 +75,7 @@ class ConvertConfig:
         DATASET,
     ] = 5
     short_seq_prob: Annotated[
-        Number,
+        float,
         Field(ge=0, le=1, title="Short sequences", description="Share of the examples to shorten at random."),
         DATASET,
     ] = 0.1

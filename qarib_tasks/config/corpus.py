@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, neither
-from qarib_tasks.config.loading import STRICT, Integer, Number
+from qarib_tasks.config.loading import STRICT, Settings
 from qarib_tasks.config.reading import (
     Compression,
     Delimiter,
@@ -59,7 +59,7 @@ DEFAULT_CLEANING: tuple[RuleName, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SourceConfig:
+class SourceConfig(Settings):
     """One corpus source: a file, a glob of files, or an address in a bucket or on a web server."""
 
     # For messages: the settings of the two fields; what is wrong without fields, and what to do.
@@ -121,10 +121,10 @@ class SourceConfig:
     ] = ""
     member: Annotated[Member, DATASET] = ""
     limit: Annotated[
-        Integer, Field(ge=0, title="Limit", description="Maximum number of documents. 0: no limit."), DATASET
+        int, Field(ge=0, title="Limit", description="Maximum number of documents. 0: no limit."), DATASET
     ] = 0
     share: Annotated[
-        Number,
+        float,
         Field(gt=0, le=1, title="Share", description="Share of the documents to use, selected by hash."),
         DATASET,
     ] = 1.0
@@ -151,12 +151,12 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class CollectConfig:
+class CollectConfig(Settings):
     """Step 0: source files to `data.txt` and a held-out part."""
 
     sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources"), DATASET] = ()
     heldout_share: Annotated[
-        Number,
+        float,
         Field(
             gt=0,
             lt=1,
@@ -175,17 +175,17 @@ class CollectConfig:
         DATASET,
     ] = DEFAULT_CLEANING
     minimum_characters: Annotated[
-        Integer,
+        int,
         Field(ge=1, title="Minimum line length", description="In characters, for the rule minimum_length."),
         DATASET,
     ] = 2
     maximum_characters: Annotated[
-        Integer,
+        int,
         Field(ge=1, title="Maximum line length", description="In characters, for the rule maximum_length."),
         DATASET,
     ] = 10_000
     arabic_share: Annotated[
-        Number,
+        float,
         Field(
             ge=0,
             le=1,
@@ -204,7 +204,7 @@ class CollectConfig:
         DATASET,
     ] = True
     near_duplicates: Annotated[
-        Number,
+        float,
         Field(
             ge=0,
             lt=1,

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.identity import neither
-from qarib_tasks.config.loading import STRICT, Integer, Number
+from qarib_tasks.config.loading import STRICT, Settings
 from qarib_tasks.config.reading import (
     Compression,
     Delimiter,
@@ -39,7 +39,7 @@ Metric = Literal["macro_f1", "accuracy", "f1_pn"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TaskConfig:
+class TaskConfig(Settings):
     """One labelled task: where its texts and labels are, and how a model is scored on it."""
 
     name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", max_length=60, title="Name"), MEASURE]
@@ -63,7 +63,7 @@ class TaskConfig:
         MEASURE,
     ] = ""
     test_share: Annotated[
-        Number,
+        float,
         Field(
             gt=0,
             lt=1,
@@ -109,7 +109,7 @@ class TaskConfig:
         str, Field(title="Negative label", description="For the metric f1_pn."), TEXT_OF_NUMBER, MEASURE
     ] = ""
     limit: Annotated[
-        Integer,
+        int,
         Field(
             ge=0,
             title="Limit",
@@ -159,7 +159,7 @@ class LabelledSource(SourceConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class StagedTask:
+class StagedTask(Settings):
     """A task that was read and checked, as the training process gets it: `tasks/<name>.jsonl`.
 
     `sha256` is the file's checksum. `left_out` is the number of documents that contain a test text and were
@@ -168,5 +168,5 @@ class StagedTask:
 
     name: str
     sha256: str
-    left_out: Integer = 0
-    contaminated: Integer | None = None
+    left_out: int = 0
+    contaminated: int | None = None

@@ -8,10 +8,11 @@ import re
 from collections.abc import Hashable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
 
 from qarib_tasks.errors import ConfigError, InputError
 
@@ -20,15 +21,25 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 T = TypeVar("T")
 
 
-def _no_boolean(value: Any) -> Any:
-    """Refuse true and false, which Python takes for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number (got {str(value).lower()})")
-    return value
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Settings:
+    """The base of all config classes: a number cannot be true or false, which Python takes for 1 and 0."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        given = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, bool) for each in given) and _is_numeric(cls, str(info.field_name)):
+            raise ValueError(f"must be a number (got {str(value).lower()})")
+        return value
 
 
-Integer = Annotated[int, BeforeValidator(_no_boolean)]
-Number = Annotated[float, BeforeValidator(_no_boolean)]
+def _is_numeric(cls: Any, name: str) -> bool:
+    kind = cls.__pydantic_fields__[name].annotation
+    parts = [getattr(part, "__origin__", part) for part in get_args(kind)]  # without `Annotated`
+    return not {int, float}.isdisjoint([kind, *parts])
+
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 

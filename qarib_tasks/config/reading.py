@@ -10,8 +10,6 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
-from qarib_tasks.config.loading import Integer, Number
-
 Format = Annotated[
     Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "moses", "arrow", "warc", "wikiextractor"],
     Field(title="Format", description="auto: from the file's content, then its name."),
@@ -37,7 +35,7 @@ EncodingErrors = Annotated[
     ),
 ]
 UndecodableShare = Annotated[
-    Number,
+    float,
     Field(
         ge=0,
         lt=1,
@@ -88,7 +86,7 @@ Member = Annotated[
     ),
 ]
 SkipAtMost = Annotated[
-    Integer,
+    int,
     Field(
         ge=0,
         title="Skipped records allowed",

@@ -17,7 +17,7 @@ from pydantic_core import ArgsKwargs
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.identity import DATASET, Identity, neither
-from qarib_tasks.config.loading import STRICT, Number, local, to_dict
+from qarib_tasks.config.loading import STRICT, Settings, local, to_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
@@ -29,7 +29,7 @@ JUDGE = neither("judges the model without changing it")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class PromotionConfig:
+class PromotionConfig(Settings):
     """What a new model is compared by with the promoted model, which it replaces if it is not worse."""
 
     promote_by: Annotated[
@@ -51,7 +51,7 @@ class PromotionConfig:
         JUDGE,
     ] = ""
     promotion_margin: Annotated[
-        Number,
+        float,
         Field(
             ge=0,
             title="Promotion margin",
@@ -61,7 +61,7 @@ class PromotionConfig:
         JUDGE,
     ] = 0.02
     task_margin: Annotated[
-        Number,
+        float,
         Field(
             ge=0,
             lt=1,
@@ -83,7 +83,7 @@ class PromotionConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class RunConfig:
+class RunConfig(Settings):
     """All settings of a run. `preset` is only a name: its values are already resolved."""
 
     workspace: Annotated[

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import neither
-from qarib_tasks.config.loading import STRICT, Integer, Number
+from qarib_tasks.config.loading import STRICT, Settings
 
 Zone = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
 
@@ -17,7 +17,7 @@ MACHINE = neither("changes where and how long a training runs, not what it compu
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TpuConfig:
+class TpuConfig(Settings):
     """Where step 5 runs, and what it may cost."""
 
     machine: Annotated[
@@ -100,17 +100,17 @@ class TpuConfig:
         MACHINE,
     ] = ""
     queueing_hours: Annotated[
-        Number,
+        float,
         Field(gt=0, title="Queueing timeout", description="Hours to wait for a TPU in each zone."),
         MACHINE,
     ] = 4.0
     booting_hours: Annotated[
-        Number,
+        float,
         Field(gt=0, title="Boot timeout", description="Hours from the grant to the first heartbeat."),
         MACHINE,
     ] = 1.0
     running_hours: Annotated[
-        Number,
+        float,
         Field(
             gt=0,
             le=24 * 90,
@@ -121,7 +121,7 @@ class TpuConfig:
         MACHINE,
     ] = 168.0
     heartbeat_minutes: Annotated[
-        Number,
+        float,
         Field(
             gt=0,
             title="Heartbeat timeout",
@@ -130,12 +130,12 @@ class TpuConfig:
         MACHINE,
     ] = 15.0
     max_preemptions: Annotated[
-        Integer,
-        Field(ge=0, title="Preemption budget", description="Number of lost TPUs to replace."),
+        int,
+        Field(ge=0, title="Preemption budget", description="float of lost TPUs to replace."),
         MACHINE,
     ] = 20
     max_cost: Annotated[
-        Number | None,
+        float | None,
         Field(
             gt=0,
             title="Cost limit",
@@ -145,7 +145,7 @@ class TpuConfig:
         MACHINE,
     ] = None
     chip_hour_price: Annotated[
-        Number | None,
+        float | None,
         Field(
             gt=0,
             title="Price per chip-hour",
@@ -154,7 +154,7 @@ class TpuConfig:
         MACHINE,
     ] = None
     poll_seconds: Annotated[
-        Number,
+        float,
         Field(
             gt=0,
             title="Polling interval",

@@ -16,7 +16,7 @@ from pydantic_core import ArgsKwargs
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.identity import MODEL, Identity, neither
 from qarib_tasks.config.labelled import MEASURE, StagedTask, TaskConfig
-from qarib_tasks.config.loading import STRICT, Integer, Number, local
+from qarib_tasks.config.loading import STRICT, Settings, local
 from qarib_tasks.config.upload import UploadConfig
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def log_removed(name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainConfig:
+class TrainConfig(Settings):
     """Step 5: the flags of google-research/bert's run_pretraining.py."""
 
     start_from: Annotated[
@@ -45,10 +45,10 @@ class TrainConfig:
         Identity("model", "its contents count, not where it is"),
     ] = ""
     train_batch_size: Annotated[
-        Integer, Field(ge=1, title="Batch size", description="Examples per step, over all devices."), MODEL
+        int, Field(ge=1, title="Batch size", description="Examples per step, over all devices."), MODEL
     ] = 64
     learning_rate: Annotated[
-        Number,
+        float,
         Field(
             gt=0,
             lt=1,
@@ -57,17 +57,17 @@ class TrainConfig:
         ),
         MODEL,
     ] = 8e-6
-    train_steps: Annotated[Integer, Field(ge=1, title="Training steps"), MODEL] = 2_000_000
+    train_steps: Annotated[int, Field(ge=1, title="Training steps"), MODEL] = 2_000_000
     save_checkpoints_steps: Annotated[
-        Integer,
+        int,
         Field(ge=1, title="Steps between checkpoints"),
         SAVING,
     ] = 100_000
     keep_checkpoint_max: Annotated[
-        Integer, Field(ge=1, title="Checkpoints to keep"), neither("only removes old checkpoints")
+        int, Field(ge=1, title="Checkpoints to keep"), neither("only removes old checkpoints")
     ] = 20
     recovery_minutes: Annotated[
-        Number,
+        float,
         Field(
             ge=0,
             title="Minutes between recovery checkpoints",
@@ -77,20 +77,20 @@ class TrainConfig:
         ),
         SAVING,
     ] = 10
-    num_warmup_steps: Annotated[Integer, Field(ge=0, title="Warm-up steps"), MODEL] = 10
+    num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps"), MODEL] = 10
     shuffle_window: Annotated[
-        Integer,
+        int,
         Field(
-            ge=1, title="Shuffle window", description="Number of examples to shuffle together while reading."
+            ge=1, title="Shuffle window", description="float of examples to shuffle together while reading."
         ),
         MODEL,
     ] = 65_536
     max_corrupt_records: Annotated[
-        Integer,
+        int,
         Field(
             ge=0,
             title="Corrupt records allowed",
-            description="Number of corrupt records to skip before training stops. 0: stop at the first.",
+            description="float of corrupt records to skip before training stops. 0: stop at the first.",
         ),
         neither("changes when the training stops, not what the intact records teach"),
     ] = 0
@@ -122,12 +122,12 @@ class TrainConfig:
     ] = True
 
     steps_per_call: Annotated[
-        Integer,
+        int,
         Field(
             ge=1,
             le=100,
             title="Steps per call",
-            description="Number of steps that the device runs per call, so that a fast device does not wait "
+            description="float of steps that the device runs per call, so that a fast device does not wait "
             "for "
             "the host. Use a divisor of the logging and checkpoint intervals.",
         ),
@@ -154,12 +154,12 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class EvaluateConfig:
+class EvaluateConfig(Settings):
     """Step 6: what an evaluation reads and shows."""
 
-    eval_batch_size: Annotated[Integer, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
+    eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
     max_eval_steps: Annotated[
-        Integer,
+        int,
         Field(ge=1, title="Evaluation steps", description="Maximum number of batches per evaluation."),
         MEASURE,
     ] = 100
@@ -188,7 +188,7 @@ class EvaluateConfig:
         MEASURE,
     ] = ()
     probe_seconds: Annotated[
-        Number,
+        float,
         Field(
             gt=0,
             title="Seconds per evaluation for tasks",
@@ -217,21 +217,21 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ModelConfig:
+class ModelConfig(Settings):
     """The shape of the BERT model. With the vocabulary size it forms `bert_config.json`."""
 
-    num_hidden_layers: Annotated[Integer, Field(ge=1, title="Layers"), MODEL] = 12
-    hidden_size: Annotated[Integer, Field(ge=1, title="Hidden size"), MODEL] = 768
-    num_attention_heads: Annotated[Integer, Field(ge=1, title="Attention heads"), MODEL] = 12
-    intermediate_size: Annotated[Integer, Field(ge=1, title="Intermediate size"), MODEL] = 3072
+    num_hidden_layers: Annotated[int, Field(ge=1, title="Layers"), MODEL] = 12
+    hidden_size: Annotated[int, Field(ge=1, title="Hidden size"), MODEL] = 768
+    num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads"), MODEL] = 12
+    intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size"), MODEL] = 3072
     max_position_embeddings: Annotated[
-        Integer, Field(ge=8, title="Positions", description="Maximum sequence length of the model."), MODEL
+        int, Field(ge=8, title="Positions", description="Maximum sequence length of the model."), MODEL
     ] = 512
-    type_vocab_size: Annotated[Integer, Field(ge=2, title="Segment types"), MODEL] = 2
+    type_vocab_size: Annotated[int, Field(ge=2, title="Segment types"), MODEL] = 2
     hidden_act: Annotated[Literal["gelu"], Field(title="Activation"), MODEL] = "gelu"
-    hidden_dropout_prob: Annotated[Number, Field(ge=0, lt=1, title="Hidden dropout"), MODEL] = 0.1
-    attention_probs_dropout_prob: Annotated[Number, Field(ge=0, lt=1, title="Attention dropout"), MODEL] = 0.1
-    initializer_range: Annotated[Number, Field(gt=0, title="Initializer range"), MODEL] = 0.02
+    hidden_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Hidden dropout"), MODEL] = 0.1
+    attention_probs_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Attention dropout"), MODEL] = 0.1
+    initializer_range: Annotated[float, Field(gt=0, title="Initializer range"), MODEL] = 0.02
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
@@ -245,17 +245,17 @@ _Folder = Annotated[str, AfterValidator(partial(local, bucket="publish_to"))]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainedOn:
+class TrainedOn(Settings):
     """A dataset that a model was trained on, for the model card; `warnings` are about its text."""
 
     dataset_id: str
-    examples: Integer
+    examples: int
     sources: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainingJob:
+class TrainingJob(Settings):
     """Everything that the training process needs. It knows no run, no DAG and no dataset.
 
     `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files. The job writes
@@ -274,18 +274,18 @@ class TrainingJob:
     earlier_data: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     # The share of the training examples whose second part is random, where the dataset's manifest has it.
-    random_next_share: Number | None = None
+    random_next_share: float | None = None
     trained_on: tuple[TrainedOn, ...] = ()
     license: str = UploadConfig.license
     cache: _Folder | None = None
     start_from_digest: str = ""
-    steps_before: Integer = 0
+    steps_before: int = 0
     tasks: tuple[StagedTask, ...] = ()
-    random_seed: Integer = ConvertConfig.random_seed
+    random_seed: int = ConvertConfig.random_seed
     do_lower_case: bool = ConvertConfig.do_lower_case
-    max_seq_length: Integer = ConvertConfig.max_seq_length
-    max_predictions_per_seq: Integer = ConvertConfig.max_predictions_per_seq
-    masked_lm_prob: Number = ConvertConfig.masked_lm_prob
+    max_seq_length: int = ConvertConfig.max_seq_length
+    max_predictions_per_seq: int = ConvertConfig.max_predictions_per_seq
+    masked_lm_prob: float = ConvertConfig.masked_lm_prob
     bert_model: str = UploadConfig.bert_model
     bert_evals: str = UploadConfig.bert_evals
     model: ModelConfig = ModelConfig()

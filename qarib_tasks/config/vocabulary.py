@@ -8,39 +8,39 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, Identity
-from qarib_tasks.config.loading import STRICT, Integer
+from qarib_tasks.config.loading import STRICT, Settings
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class VocabConfig:
+class VocabConfig(Settings):
     """Step 1: `data.txt` to `vocab.txt`."""
 
     vocab_size: Annotated[
-        Integer,
+        int,
         Field(
             ge=32,
             le=1_000_000,
             title="Vocabulary size",
-            description="Number of lines in vocab.txt, including special tokens and placeholders.",
+            description="float of lines in vocab.txt, including special tokens and placeholders.",
         ),
         DATASET,
     ] = 64_000
     sample_lines: Annotated[
-        Integer,
+        int,
         Field(
             ge=1,
             title="Sample lines",
-            description="Number of random lines, uniform over the corpus, to learn the vocabulary from.",
+            description="float of random lines, uniform over the corpus, to learn the vocabulary from.",
         ),
         DATASET,
     ] = 5_000_000
     placeholders: Annotated[
-        Integer,
+        int,
         Field(
             ge=0,
             le=10_000,
             title="Placeholders",
-            description="Number of [UNUSED_i] entries, free for words that you add later.",
+            description="float of [UNUSED_i] entries, free for words that you add later.",
         ),
         DATASET,
     ] = 256

@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.loading import STRICT, Integer, Number, fields_of, from_dict, to_dict
+from qarib_tasks.config.loading import STRICT, Settings, fields_of, from_dict, to_dict
 from qarib_tasks.config.presets import merged
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.upload import UploadConfig
@@ -31,7 +31,7 @@ DATE_FIELDS = {"{year}": "%Y", "{month}": "%Y-%m", "{day}": "%Y-%m-%d"}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class RetrainConfig:
+class RetrainConfig(Settings):
     """The settings of a re-training. All other settings are those of the promoted model."""
 
     preset: Annotated[
@@ -59,10 +59,10 @@ class RetrainConfig:
         ),
     ] = ()
     retrain_steps: Annotated[
-        Integer, Field(ge=1, title="Training steps", description="Steps of this training only.")
+        int, Field(ge=1, title="Training steps", description="Steps of this training only.")
     ] = 100_000
     learning_rate: Annotated[
-        Number | None,
+        float | None,
         Field(
             gt=0,
             lt=1,
@@ -72,7 +72,7 @@ class RetrainConfig:
         ),
     ] = None
     num_warmup_steps: Annotated[
-        Integer | None,
+        int | None,
         Field(
             ge=0,
             title="Warm-up steps",
@@ -96,7 +96,7 @@ class RetrainConfig:
         ),
     ] = None
     promotion_margin: Annotated[
-        Number | None,
+        float | None,
         Field(
             ge=0,
             title="Promotion margin",
@@ -105,7 +105,7 @@ class RetrainConfig:
         ),
     ] = None
     task_margin: Annotated[
-        Number | None,
+        float | None,
         Field(
             ge=0,
             lt=1,

@@ -45,7 +45,8 @@ def test_no_number_can_be_true_or_false() -> None:
         for value in (True, False):
             with pytest.raises(ConfigError) as error:
                 from_dict(cls, {name: [value] if listed else value})
-            expected = f"{name}{'.0' if listed else ''}: must be a number (got {str(value).lower()})"
+            given = f"[{value}]" if listed else str(value)
+            expected = f"{name}: must be a number (got {given.lower()})"
             assert expected in str(error.value), cls
         checked += 1
     assert checked > 80

@@ -23,11 +23,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from qarib_tasks.config.loading import STRICT, Integer, Number, from_dict, load_yaml
+from qarib_tasks.config.loading import STRICT, Settings, from_dict, load_yaml
 from qarib_tasks.emulators.cloud_tpu.catalog import INTERNAL
 from qarib_tasks.errors import ConfigError
 
-Seconds = Annotated[Number, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
 
 Kind = Literal[
     "queue_for_ever",  # a queued resource stays in WAITING_FOR_RESOURCES
@@ -54,7 +54,7 @@ _STEP = re.compile(r"\bstep (\d+)\b")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Fault:
+class Fault(Settings):
     """A fault of the service.
 
     Attributes:
@@ -74,19 +74,19 @@ class Fault:
     match: str = "*"
     zone: str = "*"
     method: str = "*"
-    times: Annotated[Integer, Field(ge=1)] | None = None
+    times: Annotated[int, Field(ge=1)] | None = None
     after: Seconds = 0.0
-    at_step: Integer | None = None
+    at_step: int | None = None
     at_output: str | None = None
     notice: Seconds = 0.0
     lasting: Seconds | None = None
     state: str = "TERMINATED"
-    code: Integer = INTERNAL
+    code: int = INTERNAL
     message: str = "an internal error has occurred"
-    chips: Integer = 0
-    rate: Annotated[Number, Field(ge=0, le=1)] = 1.0
-    codes: tuple[Integer, ...] = (8, 13, 14)
-    seed: Integer = 0
+    chips: int = 0
+    rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    codes: tuple[int, ...] = (8, 13, 14)
+    seed: int = 0
     after_effect: bool = False
 
     @property
@@ -101,7 +101,7 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Delays:
+class Delays(Settings):
     """Seconds that the service takes; the defaults are about what users of the real service have reported."""
 
     accepting: Seconds = 2.0
@@ -119,7 +119,7 @@ class Delays:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Behaviour:
+class Behaviour(Settings):
     """Delays, faults, and switches for behaviour that could not be confirmed.
 
     Attributes:
@@ -135,7 +135,7 @@ class Behaviour:
         refusal_code: error code of a call that the resource's state does not allow.
     """
 
-    scale: Annotated[Number, Field(ge=0)] = 1.0
+    scale: Annotated[float, Field(ge=0)] = 1.0
     delays: Delays = Delays()
     expiry: Literal["failed", "waiting"] = "failed"
     delete_response: Literal["empty", "queued_resource"] = "empty"
