@@ -131,7 +131,7 @@ class TpuConfig(Settings):
     ] = 15.0
     max_preemptions: Annotated[
         int,
-        Field(ge=0, title="Preemption budget", description="float of lost TPUs to replace."),
+        Field(ge=0, title="Preemption budget", description="Number of lost TPUs to replace."),
         MACHINE,
     ] = 20
     max_cost: Annotated[

@@ -81,7 +81,7 @@ class TrainConfig(Settings):
     shuffle_window: Annotated[
         int,
         Field(
-            ge=1, title="Shuffle window", description="float of examples to shuffle together while reading."
+            ge=1, title="Shuffle window", description="Number of examples to shuffle together while reading."
         ),
         MODEL,
     ] = 65_536
@@ -90,7 +90,7 @@ class TrainConfig(Settings):
         Field(
             ge=0,
             title="Corrupt records allowed",
-            description="float of corrupt records to skip before training stops. 0: stop at the first.",
+            description="Number of corrupt records to skip before training stops. 0: stop at the first.",
         ),
         neither("changes when the training stops, not what the intact records teach"),
     ] = 0
@@ -127,7 +127,7 @@ class TrainConfig(Settings):
             ge=1,
             le=100,
             title="Steps per call",
-            description="float of steps that the device runs per call, so that a fast device does not wait "
+            description="Number of steps that the device runs per call, so that a fast device does not wait "
             "for "
             "the host. Use a divisor of the logging and checkpoint intervals.",
         ),

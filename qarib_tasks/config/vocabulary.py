@@ -21,7 +21,7 @@ class VocabConfig(Settings):
             ge=32,
             le=1_000_000,
             title="Vocabulary size",
-            description="float of lines in vocab.txt, including special tokens and placeholders.",
+            description="Number of lines in vocab.txt, including special tokens and placeholders.",
         ),
         DATASET,
     ] = 64_000
@@ -30,7 +30,7 @@ class VocabConfig(Settings):
         Field(
             ge=1,
             title="Sample lines",
-            description="float of random lines, uniform over the corpus, to learn the vocabulary from.",
+            description="Number of random lines, uniform over the corpus, to learn the vocabulary from.",
         ),
         DATASET,
     ] = 5_000_000
@@ -40,7 +40,7 @@ class VocabConfig(Settings):
             ge=0,
             le=10_000,
             title="Placeholders",
-            description="float of [UNUSED_i] entries, free for words that you add later.",
+            description="Number of [UNUSED_i] entries, free for words that you add later.",
         ),
         DATASET,
     ] = 256
