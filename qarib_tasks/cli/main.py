@@ -16,6 +16,7 @@ from qarib_tasks.cli.corpus import collect_command, split_command, vocab_command
 from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
 from qarib_tasks.cli.emulators import emulate_group
 from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback, with_options
+from qarib_tasks.cli.finetuning import finetune_command
 from qarib_tasks.cli.options import FILE, options_of, with_homes
 from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.promotion import promote_command
@@ -75,6 +76,7 @@ for command in (
     evaluate_command,
     export_command,
     fill_mask_command,
+    finetune_command,
     promote_command,
 ):
     cli.add_command(command)
@@ -166,5 +168,5 @@ def _naming_options(options: Mapping[str, str]) -> Callable[[logging.LogRecord],
 def _options(arguments: Sequence[str]) -> dict[str, str]:
     """Return the option of the command for each setting; none if the settings are in a file."""
     command = cli.commands.get(next((one for one in arguments if not one.startswith("-")), ""))
-    from_file = any(one == "--config" or one.startswith("--config=") for one in arguments)
+    from_file = any(one.partition("=")[0] in ("--config", "--task") for one in arguments)
     return {} if command is None or from_file else options_of(command)

@@ -124,11 +124,24 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file: UTF-8, or UTF-16 with a byte-order mark.
+    """Read the mapping in a YAML file, see `load_yaml_value`.
 
     Raises:
         InputError: the file does not exist, or cannot be read.
         ConfigError: the file is not valid YAML, has a key twice, or is not a mapping (with the line).
+    """
+    values = load_yaml_value(path)
+    if not isinstance(values, dict):
+        raise ConfigError("the file must hold settings as `name: value` lines", where=path)
+    return values
+
+
+def load_yaml_value(path: Path) -> Any:
+    """Read the value in a YAML or JSON file: UTF-8, or UTF-16 with a byte-order mark.
+
+    Raises:
+        InputError: the file does not exist, or cannot be read.
+        ConfigError: the file is not valid YAML, or has a key twice (with the line).
     """
     try:
         data = path.read_bytes()
@@ -138,7 +151,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot be read: {error.strerror}", where=path, do="Use a YAML file") from None
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        values = _parsed(data.decode(encoding), path)
+        return _parsed(data.decode(encoding), path)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(
@@ -146,9 +159,6 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _not_yaml(error, path) from None
-    if not isinstance(values, dict):
-        raise ConfigError("the file must hold settings as `name: value` lines", where=path)
-    return values
 
 
 def _parsed(text: str, path: Path) -> Any:

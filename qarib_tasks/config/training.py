@@ -206,6 +206,25 @@ class EvaluateConfig(Settings):
         ),
         MEASURE,
     ] = True
+    finetune: Annotated[
+        bool,
+        Field(
+            title="Fine-tune on tasks",
+            description="Fine-tune the finished model on each labelled task. This takes much longer than the "
+            "evaluations.",
+        ),
+        MEASURE,
+    ] = False
+    finetune_seeds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            title="Fine-tunings per task",
+            description="Number of fine-tunings with different random seeds. The result is their mean.",
+        ),
+        MEASURE,
+    ] = 5
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]

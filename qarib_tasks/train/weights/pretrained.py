@@ -52,7 +52,7 @@ def pretrained_weights(
     weights, settings = read(found, folder)
     check_vocabulary(found, folder, settings, vocabulary, lower_case(job, output))
     _check_settings(address, settings, job)
-    _check_shapes(address, weights, shapes)
+    check_shapes(address, weights, shapes)
     missing = sorted(set(shapes) - set(weights))
     if missing:
         log.warning("%s has no %s: using initial values", address, ", ".join(missing))
@@ -105,9 +105,17 @@ def _check_settings(address: str, settings: Mapping[str, Any], job: TrainingJob)
         raise ConfigError(f"unsupported activation {activation}; only gelu is supported", where=address)
 
 
-def _check_shapes(
-    address: str, weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+def check_shapes(
+    address: str,
+    weights: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    do: str = "Set the settings of `model` to those that these weights were trained with",
 ) -> None:
+    """Compare the weights with the variables to fill. Heads can be missing.
+
+    Raises:
+        ConfigError: a shape differs, a variable is missing, or a layer is too many.
+    """
     faults = [
         f"{name} has the shape {list(weights[name].shape)}, expected {list(shape)}"
         for name, shape in shapes.items()
@@ -118,8 +126,4 @@ def _check_shapes(
     faults += [f"unexpected layer {layer.rstrip('/')}" for layer in sorted(more)]
     if faults:
         shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-        raise ConfigError(
-            shown,
-            where=address,
-            do="Set the settings of `model` to those that these weights were trained with",
-        )
+        raise ConfigError(shown, where=address, do=do)
