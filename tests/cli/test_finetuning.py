@@ -33,7 +33,9 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     def tune(model: Any, task: LabelledTask, seed: int, *_: Any) -> Tuned:
         asked.append((task.name, seed))
-        return Tuned([Outcome(rate, 0.9, [seed % 2] * len(task.test)) for rate in (2e-5, 3e-5, 5e-5)], 9, 1)
+        return Tuned(
+            [Outcome(rate, 0.9, 1.0, [seed % 2] * len(task.test)) for rate in (2e-5, 3e-5, 5e-5)], 9, 1
+        )
 
     monkeypatch.setattr("qarib_tasks.train.finetuning.tune.tune", tune)
     return asked

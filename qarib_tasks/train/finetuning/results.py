@@ -79,7 +79,7 @@ def fine_tune(subject: Subject, model: Callable[[], StartingModel], seed: int) -
         model: reads the model.
 
     Returns:
-        task, sha256, seed, metric; rate, the one chosen; rates: the development score of each; value, low,
+        task, sha256, seed, metric; rate, the one chosen; rates: development score and last loss of each; value, low,
         high: the metric and its 95% interval; predicted: the index of the label of each test text; labels;
         unless there are more than 50 labels, confusion; train_texts, development_texts, test_texts; model;
         recipe.
@@ -112,7 +112,9 @@ def fine_tune(subject: Subject, model: Callable[[], StartingModel], seed: int) -
             "seed": seed,
             "metric": task.metric,
             "rate": best.rate,
-            "rates": [{"rate": one.rate, "development": one.development} for one in tuned.outcomes],
+            "rates": [
+                {"rate": one.rate, "development": one.development, "loss": one.loss} for one in tuned.outcomes
+            ],
             "value": found.score,
             "low": found.low,
             "high": found.high,

@@ -12,7 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +40,13 @@ class Outcome:
 
     Attributes:
         development: the task's metric on the development texts.
+        loss: mean over the training texts of the last epoch; None if it is not finite.
         predicted: the label of each test text.
     """
 
     rate: float
     development: float
+    loss: float | None
     predicted: list[int]
 
 
@@ -80,15 +82,13 @@ def tune(
     for number, rate in enumerate(recipe.rates):
         key = hashlib.sha256(json.dumps([subject, seed, rate]).encode()).hexdigest()
         path = folder / f"{HIDDEN}{number}.json"
-        outcome = _read(path, key, rate)
+        outcome = _read(path, key)
         if outcome is None:
-            steps = _trained(model, task, texts.train, seed, rate, recipe, folder / STATE, key)
-            development = scores(
-                task, texts.development.labels.tolist(), predict(steps, texts.development, recipe)
-            )
-            outcome = Outcome(rate, development.score, predict(steps, texts.test, recipe))
-            values = {"key": key, "development": outcome.development, "predicted": outcome.predicted}
-            write_text(path, json.dumps(values) + "\n")
+            steps, loss = _trained(model, task, texts.train, seed, rate, recipe, folder / STATE, key)
+            held = texts.development
+            development = scores(task, held.labels.tolist(), predict(steps, held, recipe)).score
+            outcome = Outcome(rate, development, loss, predict(steps, texts.test, recipe))
+            write_text(path, json.dumps({"key": key, "outcome": asdict(outcome)}) + "\n")
             del steps  # Its memory is needed for the next one.
         name = METRICS[task.metric]
         log.info(
@@ -111,11 +111,11 @@ def _inputs(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: batch[name] for name in ("input_ids", "input_mask", "segment_ids")}
 
 
-def _read(path: Path, key: str, rate: float) -> Outcome | None:
+def _read(path: Path, key: str) -> Outcome | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["key"] == key:
-            return Outcome(rate, values["development"], values["predicted"])
+            return Outcome(**values["outcome"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
@@ -130,44 +130,48 @@ def _trained(
     recipe: Recipe,
     path: Path,
     key: str,
-) -> Steps:
-    """Train a new classifier at a rate, from the epoch that was saved last."""
+) -> tuple[Steps, float | None]:
+    """Train a new classifier at a rate, from the epoch that was saved last; return the last epoch's loss."""
     config = recipe.training(rate, len(texts))
     classifier = build_classifier(
         model.config, model.vocab_size, len(task.labels), model.weights, seed, precision=recipe.precision
     )
     steps = make_steps(classifier, config, seed)
-    first = 0
+    first, loss = 0, None
     if saved := _load(path, key):
-        steps.restore(saved)
-        first = int(saved["global_step"]) // recipe.steps_of_epoch(len(texts))
+        state, loss = saved
+        steps.restore(state)
+        first = int(state["global_step"]) // recipe.steps_of_epoch(len(texts))
         log.info("task %s, seed %d, rate %g: continues after epoch %d", task.name, seed, rate, first)
     for epoch in range(first, recipe.epochs):
         figures = [steps.train(batch) for batch in texts.shuffled(recipe.batch_size, seed, epoch)]
-        loss = math.fsum(float(each["loss"]) for each in figures) / len(figures)
+        mean = math.fsum(float(each["loss"]) for each in figures) / len(figures)
+        loss = mean if math.isfinite(mean) else None
         log.info(
             "task %s, seed %d, rate %g: epoch %d of %d, loss %.4f",
-            task.name, seed, rate, epoch + 1, recipe.epochs, loss,
+            task.name, seed, rate, epoch + 1, recipe.epochs, mean,
         )  # fmt: skip
-        if not math.isfinite(loss):
+        if loss is None:
             log.warning("task %s, seed %d: the loss at the rate %g is not finite", task.name, seed, rate)
-        _save(path, key, steps.state())
-    return steps
+        _save(path, key, steps.state(), loss)
+    return steps, loss
 
 
-def _save(path: Path, key: str, state: Mapping[str, np.ndarray]) -> None:
+def _save(path: Path, key: str, state: Mapping[str, np.ndarray], loss: float | None) -> None:
     with atomic_path(path) as temporary:
-        save_file(dict(state), temporary, metadata={"key": key})
+        save_file(dict(state), temporary, metadata={"key": key, "loss": json.dumps(loss)})
 
 
-def _load(path: Path, key: str) -> dict[str, np.ndarray] | None:
+def _load(path: Path, key: str) -> tuple[dict[str, np.ndarray], float | None] | None:
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            if (file.metadata() or {}).get("key") != key:
+            about = file.metadata() or {}
+            if about.get("key") != key:
                 return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return state, json.loads(about["loss"])
     except (SafetensorError, OSError) as error:
         log.warning("%s: cannot be read, the rate starts again: %s", path, error)
         return None

@@ -62,9 +62,9 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
             raise TrainingError("the loss is not finite", where=task.name)
         wrong = [1 - label if row < seed else label for row, label in enumerate(task.test.labels)]
         outcomes = [
-            Outcome(2e-5, 0.5, [0] * len(wrong)),
-            Outcome(3e-5, 0.8, wrong),
-            Outcome(5e-5, 0.8, wrong),
+            Outcome(2e-5, 0.5, 1.0, [0] * len(wrong)),
+            Outcome(3e-5, 0.8, None, wrong),
+            Outcome(5e-5, 0.8, None, wrong),
         ]
         return Tuned(outcomes, 270, 30)
 
@@ -126,7 +126,9 @@ def test_a_seed_that_failed_is_named_and_completes_the_table_later(
         require_results([entry])
     monkeypatch.setattr(
         "qarib_tasks.train.finetuning.tune.tune",
-        lambda *_: Tuned([Outcome(2e-5, 1.0, list(TASK.test.labels))], 270, 30),
+        lambda *_: Tuned(
+            [Outcome(rate, 1.0, 1.0, list(TASK.test.labels)) for rate in (2e-5, 3e-5, 5e-5)], 270, 30
+        ),
     )
     found.run([1, 2, 3])
     (entry,) = found.table([1, 2, 3])
@@ -216,15 +218,19 @@ def test_a_model_card_that_was_edited_stays(job: TrainingJob, layout: ModelLayou
     assert not Manifest.complete(layout.manifest).faults(layout.root)
     new.write_text("mine too\n")
     refresh_model_card(job)
-    assert (new.read_text(), new.with_name("README.md.new.changed-1").read_text()) != ("mine too\n", "")
+    assert new.read_text() == "mine too\n"  # there is nothing new to say
+    found.run([2])
+    found.table([1, 2])
+    assert new.with_name("README.md.new.changed-1").read_text() == "mine too\n"
+    assert "## Fine-tuning" in new.read_text(encoding="utf-8")
 
 
 def test_files_of_others_stay(job: TrainingJob, layout: ModelLayout) -> None:
     found = tuning(job, names=["kinds"])
     for path, run in (
+        (layout.finetuning("kinds"), lambda: found.run([1])),
         (layout.finetuning_result("kinds", 1), lambda: found.run([1])),
         (layout.finetuning("kinds") / "1.work", lambda: found.run([1])),
-        (layout.finetuning("kinds"), lambda: found.run([1])),
         (layout.finetuning_table, lambda: found.table([1])),
     ):
         for text in ('{"tasks": [{"label": "build"}], "version": 1}', '{"tasks": [{"label": "build"}]}', ""):
