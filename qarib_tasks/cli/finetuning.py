@@ -29,9 +29,12 @@ HEADER = ("task", "metric", "mean ± sd", "seeds", "TF-IDF", "most frequent")
 @setting_option(
     TaskConfig,
     "name",
-    default=None,
+    "--name",
+    "names",
+    default=(),
+    multiple=True,
     show_default=False,
-    help="Name of the task; without --train, the only one of the model's own tasks to use.",
+    help="Name of the task. Without --train: those of the model's own tasks to use.  [default: all]",
 )
 @setting_option(TaskConfig, "train", default=None, show_default=False)
 @setting_options(TaskConfig, without=("name", "train"))
@@ -59,7 +62,7 @@ def finetune_command(
     /,
     model: str,
     files: tuple[Path, ...],
-    name: str | None,
+    names: tuple[str, ...],
     train: str | None,
     seeds: int,
     only: tuple[int, ...],
@@ -79,16 +82,18 @@ def finetune_command(
     You can kill the command and run it again: it keeps what is complete and continues after the last epoch.
     """
     given = [one for one in settings if context.get_parameter_source(one) is not ParameterSource.DEFAULT]
-    if train is None and (given or (files and name)):
+    if train is None and (given or (files and names)):
         option = "--" + (given[0] if given else "name").replace("_", "-")
         raise click.UsageError(f"{option} needs --train.")
     if train is not None and files:
         raise click.UsageError("Give --task or --train, not both.")
+    if train is not None and len(names) > 1:
+        raise click.UsageError("Give one --name with --train.")
     if only and table:
         raise click.UsageError("Give --seed or --table, not both.")
     tasks = _tasks_of(files)
     if train is not None:
-        own = {"name": name or source_names([train])[0], "train": train, **settings}
+        own = {"name": (*names, source_names([train])[0])[0], "train": train, **settings}
         tasks.append(from_dict(TaskConfig, own))
     from qarib_tasks.train import runtime
 
@@ -97,7 +102,6 @@ def finetune_command(
     from qarib_tasks.train.finetuning.run import fine_tuning
 
     seeds = from_dict(EvaluateConfig, {"finetune_seeds": seeds}).finetune_seeds
-    names = [name] if name and train is None else []
     tuning = fine_tuning(model, tasks, names, output, Recipe(precision=precision, xla=xla))
     numbers = range(1, seeds + 1)
     if not table:

@@ -79,10 +79,10 @@ def fine_tune(subject: Subject, model: Callable[[], StartingModel], seed: int) -
         model: reads the model.
 
     Returns:
-        task, sha256, seed, metric; rate, the one chosen; rates: development score and last loss of each; value, low,
-        high: the metric and its 95% interval; predicted: the index of the label of each test text; labels;
-        unless there are more than 50 labels, confusion; train_texts, development_texts, test_texts; model;
-        recipe.
+        task, sha256, seed, metric; rate, the one chosen; rates: development score and last loss of each;
+        value, low, high: the metric and its 95% interval; predicted: the index of the label of each test
+        text; labels; unless there are more than 50 labels, confusion; train_texts, development_texts,
+        test_texts; model; recipe.
 
     Raises:
         InputError: a file that is not ours has a name of a result; nothing is written.

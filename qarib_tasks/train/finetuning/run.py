@@ -121,9 +121,9 @@ def fine_tuning(
             where=address,
             do="Give a folder for them with `-o`",
         )
+    start = find_model(address, own)
     found = _read(tasks, layout, results_in) if tasks else _own(own, names, address)
     cache = Path(own.job.cache) if own and own.job.cache else layout.cache
-    start = find_model(address, own)
     subjects = [
         Subject(layout, read_staged(staged, path), staged.sha256, start.digest, recipe)
         for path, staged in found.items()
