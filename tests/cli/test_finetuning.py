@@ -14,7 +14,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from tests.support.finetuning import make_model, words_of_two_kinds
+from tests.support.tuning.small_model import make_model, words_of_two_kinds
 
 TASK = words_of_two_kinds()
 

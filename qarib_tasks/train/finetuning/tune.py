@@ -36,7 +36,7 @@ STATE = f"{HIDDEN}state.safetensors"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a rate.
+    """The outcome of a rate.
 
     Attributes:
         development: the task's metric on the development texts.

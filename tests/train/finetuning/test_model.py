@@ -19,8 +19,8 @@ choose_backend()
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError
 from qarib_tasks.train.finetuning.model import StartingModel, find_model, own_model, read_model
-from tests.support.finetuning import make_model
 from tests.support.training_examples import LENGTH, TOKENS
+from tests.support.tuning.small_model import make_model
 
 TEXT = "w3 w4 Unknown w5"
 

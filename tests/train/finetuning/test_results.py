@@ -30,7 +30,7 @@ from qarib_tasks.train.finetuning.run import FineTuning, fine_tuning
 from qarib_tasks.train.finetuning.tune import Outcome, Tuned
 from qarib_tasks.train.results.export import export, refresh_model_card
 from qarib_tasks.train.results.finetuned import mean_of, read_table, require_results
-from tests.support.finetuning import RECIPE, make_model, words_of_two_kinds
+from tests.support.tuning.small_model import RECIPE, make_model, words_of_two_kinds
 
 TASK, OTHER = words_of_two_kinds(), words_of_two_kinds("other", test=40)
 

@@ -13,8 +13,8 @@ from qarib_tasks.labelled.task import LabelledPart
 from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.finetuning.texts import divided, task_texts
 from qarib_tasks.vocabulary.tokenizer_files import make_tokenizer
-from tests.support.finetuning import words_of_two_kinds
 from tests.support.training_examples import TOKENS
+from tests.support.tuning.small_model import words_of_two_kinds
 
 TASK = words_of_two_kinds(train=40, test=10)
 

@@ -24,7 +24,7 @@ from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.storage.recognition import is_finetuning_result
 from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.finetuning.tune import STATE
-from tests.support.finetuning import RECIPE, in_processes, make_model, run, words_of_two_kinds
+from tests.support.tuning.small_model import RECIPE, in_processes, make_model, run, words_of_two_kinds
 
 ROOT = Path(__file__).parents[3]
 TASK = words_of_two_kinds()
@@ -143,7 +143,14 @@ def test_a_state_of_other_settings_is_not_used(model: TrainingJob, undisturbed: 
 
 def test_both_backends_agree(model: TrainingJob, undisturbed: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.finetuning", model.output, str(tmp_path / "out"), "jax"],
+        [
+            sys.executable,
+            "-m",
+            "tests.support.tuning.small_model",
+            model.output,
+            str(tmp_path / "out"),
+            "jax",
+        ],
         env=os.environ | {"JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax"},
         cwd=ROOT,
         capture_output=True,
