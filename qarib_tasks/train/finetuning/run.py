@@ -1,4 +1,4 @@
-"""Fine-tuning of a model on tasks: where the tasks come from, and where the results go."""
+"""Fine-tuning of a model on tasks: which tasks it is, and where the results are written."""
 
 from __future__ import annotations
 
