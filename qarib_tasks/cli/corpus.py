@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from qarib_tasks.cli.failures import with_options
-from qarib_tasks.cli.labelled import texts_of_tasks
 from qarib_tasks.cli.options import FILE, OUTPUT, OUTPUT_FOLDER, options_of, setting_option
-from qarib_tasks.cli.sources import settings_of, source_options, standard_input, was_given
+from qarib_tasks.cli.sources import settings_of, source_options, standard_input, texts_of_tasks, was_given
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.loading import from_dict

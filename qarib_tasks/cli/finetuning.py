@@ -9,13 +9,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from qarib_tasks.cli.options import setting_option, setting_options
-from qarib_tasks.cli.sources import FILE, source_names
+from qarib_tasks.cli.options import FILE, setting_option, setting_options
+from qarib_tasks.cli.sources import source_names, tasks_of
 from qarib_tasks.config.labelled import TaskConfig
-from qarib_tasks.config.loading import from_dict, load_yaml_value
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.training import EvaluateConfig, TrainConfig
 from qarib_tasks.corpus.characters import isolated
-from qarib_tasks.errors import ConfigError
 
 HEADER = ("task", "metric", "mean ± sd", "seeds", "TF-IDF", "most frequent")
 
@@ -91,7 +90,7 @@ def finetune_command(
         raise click.UsageError("Give one --name with --train.")
     if only and table:
         raise click.UsageError("Give --seed or --table, not both.")
-    tasks = _tasks_of(files)
+    tasks = [task for path in files for task in tasks_of(path)]
     if train is not None:
         own = {"name": (*names, source_names([train])[0])[0], "train": train, **settings}
         tasks.append(from_dict(TaskConfig, own))
@@ -110,23 +109,6 @@ def finetune_command(
         entries = tuning.table(numbers)
         click.echo("\n".join(_lines(entries)))
         click.echo(f"{tuning.layout.finetuning_table}: {len(entries)} task{'s' * (len(entries) > 1)}")
-
-
-def _tasks_of(files: Sequence[Path]) -> list[TaskConfig]:
-    """Return the tasks in files: a list of them, one of them, or the settings of a run that has some."""
-    tasks: list[TaskConfig] = []
-    for path in files:
-        value = load_yaml_value(path)
-        if isinstance(value, dict) and "evaluate" in value:
-            value = value["evaluate"]
-        if isinstance(value, dict):
-            value = value.get("tasks", [value])
-        if not isinstance(value, list) or not value:
-            raise ConfigError(
-                "has no tasks", where=path, do="Write a list of tasks with `name`, `train`, `text`, `label`"
-            )
-        tasks += from_dict(EvaluateConfig, {"tasks": value}, path).tasks
-    return tasks
 
 
 def _lines(entries: Sequence[Mapping[str, Any]]) -> list[str]:

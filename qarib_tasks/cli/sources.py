@@ -1,4 +1,4 @@
-"""The sources of `qarib collect`: their names, and standard input."""
+"""The sources and labelled tasks that a command is given: names, standard input, and files of tasks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from click.core import ParameterSource
 
 from qarib_tasks.cli.options import Command, SettingOption, setting_option, setting_options
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.config.loading import from_dict, load_yaml
+from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.loading import from_dict, load_yaml, load_yaml_value
+from qarib_tasks.config.training import EvaluateConfig
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
-from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.errors import ConfigError, InputError, QaribError
+from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.storage.files import scratch_folder
 
 log = logging.getLogger(__name__)
@@ -176,3 +179,45 @@ def standard_input(config: CollectConfig) -> Iterator[SourceFile | None]:
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         yield SourceFile(str(path), path.stat().st_size, label="standard input")
+
+
+def texts_of_tasks(path: Path) -> TaskTexts:
+    """Read the test texts of the tasks in a YAML file.
+
+    Raises:
+        QaribError: the file or a task in it cannot be used. Its `in_file` is set.
+    """
+    from qarib_tasks.labelled.reading import read_tasks
+
+    with _in_file(), scratch_folder() as fetched:
+        return TaskTexts.of(read_tasks(tasks_of(path), fetched))
+
+
+def tasks_of(path: Path) -> tuple[TaskConfig, ...]:
+    """Return the tasks in a YAML or JSON file: a list of them, one of them, or the settings of a run.
+
+    Raises:
+        ConfigError, InputError: there are none, or a setting is invalid.
+    """
+    value = load_yaml_value(path)
+    if isinstance(value, dict) and "evaluate" in value:
+        value = value["evaluate"]
+    if isinstance(value, dict):
+        value = value.get("tasks", [value])
+    if not isinstance(value, list) or not value:
+        raise ConfigError(
+            "the file has no labelled tasks",
+            where=path,
+            do="Add `tasks`, a list with `name` and `train` of each, and more settings where they are needed",
+        )
+    return from_dict(EvaluateConfig, {"tasks": value}, path).tasks
+
+
+@contextmanager
+def _in_file() -> Iterator[None]:
+    """Mark errors: the settings that they name are in a file, not options of the command."""
+    try:
+        yield
+    except QaribError as error:
+        error.in_file = True
+        raise

@@ -141,7 +141,7 @@ def test_errors_are_one_line(
     assert "not a model folder of qarib" in found
     empty = tmp_path / "empty.yaml"
     empty.write_text("[]")
-    assert f"{empty}: has no tasks" in error_of(capsys, *to, "--task", empty)
+    assert f"{empty}: the file has no labelled tasks" in error_of(capsys, *to, "--task", empty)
     empty.write_text("[{name: a}]")
     assert "tasks.0.train: is missing" in error_of(capsys, *to, "--task", empty)
     empty.write_text("[{name: a, train: b, text: c, label: c}]")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.cli.labelled import tasks_of
 from qarib_tasks.cli.main import run_command
+from qarib_tasks.cli.sources import tasks_of
 
 TEXTS = [f"هذا هو النص الطويل رقم {number} من نصوص المهمة" for number in range(40)]
 TASK = "{name: mood, train: %s, text: tweet, label: mood}"
