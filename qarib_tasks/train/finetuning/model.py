@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from qarib_tasks.layout import (
     ModelLayout,
 )
 from qarib_tasks.storage.files import checksums
-from qarib_tasks.storage.model_files import Pretrained, find
+from qarib_tasks.storage.model_files import Pretrained, find, read_json
 from qarib_tasks.storage.recognition import is_ours, is_training_job
 from qarib_tasks.train.data.shards import open_address
 from qarib_tasks.train.weights.pretrained import GELUS, check_shapes, read
@@ -198,7 +197,8 @@ def _tokenizer(
         if TOKENIZER in found.files:
             return _read_tokenizer(folder / TOKENIZER)
         if VOCAB in found.files:
-            return _from_entries(folder / VOCAB, _read_json(folder / TOKENIZER_CONFIG))
+            given = folder / TOKENIZER_CONFIG
+            return _from_entries(folder / VOCAB, read_json(given) if given.is_file() else {})
         do = "Add the one that it was trained with"
         raise InputError(f"no {TOKENIZER} or {VOCAB} beside the weights", where=found.folder, do=do)
     candidates = [str(Path(found.folder).parent / EXPORT / VOCAB), job.vocab_file if job else ""]
@@ -254,13 +254,3 @@ def _require_special(missing: list[str], path: Path) -> None:
         raise ConfigError(
             f"the vocabulary has no {', '.join(missing)}", where=path, do="Use the vocabulary of a BERT"
         )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise CorruptError("not JSON", where=path, do="Download it again") from None
-    return values if isinstance(values, dict) else {}

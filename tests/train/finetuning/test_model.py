@@ -168,15 +168,11 @@ def without(start: str) -> Callable[[Path], object]:
         ),
         (change("config.json", intermediate_size=31), ConfigError, r"has the shape \[16, 32\], expected"),
         (lambda folder: (folder / "config.json").unlink(), InputError, "no config.json or bert_config.json"),
-        (
-            lambda folder: (folder / "config.json").write_text("{"),
-            CorruptError,
-            "not the settings of a model",
-        ),
+        (lambda folder: (folder / "config.json").write_text("{"), CorruptError, "config.json: not JSON"),
         (
             lambda folder: (folder / "config.json").write_text("[]"),
-            CorruptError,
-            "not the settings of a model",
+            InputError,
+            "no config.json or bert_config",
         ),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), CorruptError, "cannot be read"),
         (
