@@ -69,9 +69,9 @@ def test_a_seed_that_fails_is_named_and_completes_the_table_when_it_is_cleared(s
     train = texts(stack.workspace / "train.csv")
     conf = LOCAL | {
         "tasks": [{"name": name, "train": train} for name in ("sentiment", "dialect")],
-        "finetune": True,
+        "finetune": "true",
         "finetune_seeds": 2,
-        "xla": False,
+        "xla": "false",
     }
     run_id = stack.trigger(demo.DAG, conf)
     while state(stack, run_id, "preflight") != "success":
