@@ -7,8 +7,8 @@ ArSarcasm-v2, of which a fifth is held out as test texts. The pre-training leave
 
 For untrained weights and each checkpoint, the benchmark prints the macro-F1 of the probe with its 95%
 interval, and that of the fine-tuning as mean ± standard deviation over the seeds; and the macro-F1 of TF-IDF
-and of the most frequent label. The exit status is 1 if, on sentiment or dialect, the fine-tuning of the trained
-model is not better than that of untrained weights, beyond the 95% intervals of both means.
+and of the most frequent label. The exit status is 1 if, on sentiment or dialect, the fine-tuning of the
+trained model is not better than that of untrained weights, beyond the 95% intervals of both means.
 
 The learning rates are higher than those of `qarib finetune`, which are for models of BERT's size. A second
 call reuses what is complete.
