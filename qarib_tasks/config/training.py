@@ -210,11 +210,11 @@ class EvaluateConfig(Settings):
         bool,
         Field(
             title="Fine-tune on tasks",
-            description="Fine-tune the finished model on each labelled task. This takes much longer than the "
-            "evaluations.",
+            description="Fine-tune the finished model on each labelled task, if there are any. This takes "
+            "much longer than the evaluations.",
         ),
         MEASURE,
-    ] = False
+    ] = True
     finetune_seeds: Annotated[
         int,
         Field(

@@ -31,7 +31,7 @@ def run(tmp_path: Path) -> Run:
     config = RunConfig(
         workspace=str(tmp_path),
         train=TrainConfig(xla=False, backend="jax"),
-        evaluate=EvaluateConfig(tasks=tasks, finetune=True, finetune_seeds=2),
+        evaluate=EvaluateConfig(tasks=tasks, finetune_seeds=2),
     )
     return Run(config, "d-0123456789", "m-0123456789")
 

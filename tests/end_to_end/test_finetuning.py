@@ -69,7 +69,6 @@ def test_a_seed_that_fails_is_named_and_completes_the_table_when_it_is_cleared(s
     train = texts(stack.workspace / "train.csv")
     conf = LOCAL | {
         "tasks": [{"name": name, "train": train} for name in ("sentiment", "dialect")],
-        "finetune": "true",
         "finetune_seeds": 2,
         "xla": "false",
     }
