@@ -47,6 +47,7 @@ class Row(NamedTuple):
 
 
 def settings(data: Path, workspace: Path, steps: int, limit: int) -> dict[str, Any]:
+    tweets = data / "corpus" / "tweets-real.txt.xz"
     labelled = str(data / "tasks" / "arsarcasm-v2" / "train.csv")
     tasks = [
         {"name": name, "train": labelled, "text": "tweet", "label": name, "limit": limit} for name in TASKS
@@ -56,7 +57,7 @@ def settings(data: Path, workspace: Path, steps: int, limit: int) -> dict[str, A
         "workspace": str(workspace),
         "collect": {
             "heldout_share": 0.02,
-            "sources": [{"name": "tweets", "path": str(data / "corpus" / "tweets-real.txt.xz")}],
+            "sources": [{"name": "tweets", "path": str(tweets), "document": "line"}],
         },
         "vocab": {"vocab_size": 8_000},
         "split": {"shard_lines": 50_000},
@@ -105,16 +106,19 @@ def pretrained(config: Mapping[str, Any]) -> Run:
     from qarib_tasks.runs.prepare import prepare
     from qarib_tasks.runs.training_job import training_job
     from qarib_tasks.train.loop import train
+    from qarib_tasks.train.results.export import export
 
     run = prepare(presets.resolve(config))
+    pipeline.stage_tasks(run, pipeline.read_tasks(run.config))
     pipeline.collect(run)
     pipeline.build_vocab(run)
     for name in pipeline.split(run):
         pipeline.convert(run, name)
-    pipeline.stage_tasks(run, pipeline.read_tasks(run.config))
     wall, cpu = time.monotonic(), time.process_time()
-    train(training_job(run))
+    job = training_job(run)
+    train(job)
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    export(job)  # with the vocabulary that the fine-tuning needs
     print(f"pre-training with its evaluations: {wall / 60:.1f} minutes, {cpu / 60:.1f} of CPU", flush=True)
     return run
 
