@@ -26,7 +26,7 @@ from typing import IO, cast
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.reading import has_layout
-from qarib_tasks.corpus.content.archives import refusal, seekable, tar_members, zip_members
+from qarib_tasks.corpus.content.archives import refusal, seekable, shown_name, tar_members, zip_members
 from qarib_tasks.corpus.content.decompression import BLOCK, Allowance, limited, unpacked, zstd_errors
 from qarib_tasks.corpus.content.detection import (
     PEEK,
@@ -230,7 +230,7 @@ class _FileReader:
             if not what or (hidden_too and not is_harmless(name)):
                 seen += 1
                 return False
-            _leave_out(self.findings, f"{file.where}/{name}", what)
+            _leave_out(self.findings, f"{file.where}/{shown_name(name)}", what)
             return True
 
         def wanted(name: str) -> bool:
