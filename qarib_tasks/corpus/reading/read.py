@@ -36,6 +36,7 @@ from qarib_tasks.corpus.content.detection import (
     names_column,
     table_of,
     text_format,
+    text_name,
 )
 from qarib_tasks.corpus.content.harmless import harmless_content, is_harmless, is_hidden
 from qarib_tasks.corpus.content.line_ends import ends_otherwise, line_feeds_for, with_line_feeds
@@ -266,6 +267,12 @@ class _FileReader:
                 f"the content is {detected}, and the format is {form}",
                 where=file.where,
                 do="Set `format: auto`",
+            )
+        if form in (*_TABLES, "warc") and not detected and (name := text_name(head, form in _TABLES)):
+            raise InputError(
+                f"not {form}, but {name}",
+                where=file.where,
+                do="Download the file again, or correct `format`",
             )
         reading = Reading(source, file.where, self.counts, form, size=file.size, packed=file.packed)
         if self.findings.readings is not None:

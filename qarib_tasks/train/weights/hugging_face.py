@@ -11,6 +11,8 @@ import numpy as np
 from qarib_tasks import __version__
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.corpus.content.detection import PEEK
+from qarib_tasks.corpus.content.markup import markup_name
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.model_files import SHARDS_INDEX, shards_of
 from qarib_tasks.train.data.vocabulary import Vocabulary
@@ -107,6 +109,9 @@ def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_file(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        if name := markup_name(file.read(PEEK)):
+            raise CorruptError(f"no weights, but {name}", where=path, do="Download the file again")
     return read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
 
 
