@@ -101,12 +101,14 @@ _SHAPES = {
 def _faults(error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
-        parts = [str(part) for part in fault["loc"] if part != "str" and "[" not in str(part)]
+        unknown = fault["type"] in {"unexpected_keyword_argument", "extra_forbidden", "invalid_key"}
+        # Of a setting with several types, the place ends with the type.
+        parts = [str(part) for part in fault["loc"] if unknown or (part != "str" and "[" not in str(part))]
         if fault["type"] == "invalid_key":
             parts[-1] = str(fault["input"])  # a date, for example, which pydantic shows as Python's code
         name = ".".join(parts)
         message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden", "invalid_key"}:
+        if unknown:
             message = "unknown setting"
         elif fault["type"] in {"missing", "missing_argument"}:
             message = "is missing"

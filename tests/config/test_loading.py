@@ -75,6 +75,7 @@ def test_a_folder_is_no_address(address: str) -> None:
         ("cleaning: urls", "collect.cleaning: must be a list (got 'urls')"),
         ("2024-01-01: 3", "collect.2024-01-01: unknown setting."),
         ("5: 3", "collect.5: unknown setting."),
+        ("'a[0]': 3", "collect.a[0]: unknown setting."),
         ("sources: [a]", "collect.sources.0: must hold settings as `name: value` (got 'a')"),
         (
             "sources: [{name: a, path: a, field: true}]",

@@ -96,7 +96,7 @@ def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
         InputError: the output layer is not tied to the embeddings.
     """
     tensors = _read_shards(path) if path.name.endswith(SHARDS_INDEX) else _read_file(path)
-    theirs = {f"bert.{key}" if key.startswith(BARE) else key: value for key, value in tensors.items()}
+    theirs = {_with_prefix(key): value for key, value in tensors.items()}
     embeddings = theirs.get("bert.embeddings.word_embeddings.weight")
     if DECODER in theirs and embeddings is not None and not np.array_equal(theirs[DECODER], embeddings):
         raise InputError(f"{DECODER} differs from the word embeddings; in a BERT they are tied", where=path)
@@ -106,6 +106,15 @@ def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
             name = tensorflow1_name(key)
             result[name] = hugging_face_value(name, value.astype(np.float32))
     return result
+
+
+def variable_name(key: str) -> str:
+    """Return the TF 1 name of a tensor in a file."""
+    return tensorflow1_name(_with_prefix(key))
+
+
+def _with_prefix(key: str) -> str:
+    return f"bert.{key}" if key.startswith(BARE) else key
 
 
 def _read_file(path: Path) -> dict[str, np.ndarray]:
