@@ -183,3 +183,12 @@ def test_binary_cells_that_are_no_text(tmp_path: Path) -> None:
     path = written(tmp_path / "a.parquet", pyarrow.table({"text": [bytes(range(256)) * 4] * 20}))
     with pytest.raises(InputError, match="not text"):
         lines_of(path)
+
+
+def test_the_share_of_undecodable_bytes_is_not_that_of_the_compressed_file(
+    tmp_path: Path,
+) -> None:
+    cells = [b"\xff" * 20, *[SENTENCES[0].encode()] * 5000]
+    path = written(tmp_path / "a.parquet", pyarrow.table({"text": cells}))
+    assert path.stat().st_size < 5000
+    assert lines_of(path)[1:] == [SENTENCES[0]] * 5000
