@@ -11,11 +11,10 @@ import numpy as np
 from qarib_tasks import __version__
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.training import TrainingJob
-from qarib_tasks.corpus.content.detection import PEEK
-from qarib_tasks.corpus.content.markup import markup_name
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.model_files import SHARDS_INDEX, shards_of
 from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.weights.downloads import refuse_text
 from qarib_tasks.train.weights.pytorch import read_pytorch
 
 RENAMED = {
@@ -118,9 +117,7 @@ def _with_prefix(key: str) -> str:
 
 
 def _read_file(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as file:
-        if name := markup_name(file.read(PEEK)):
-            raise CorruptError(f"no weights, but {name}", where=path, do="Download the file again")
+    refuse_text(path)
     return read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
 
 

@@ -21,7 +21,6 @@ from qarib_tasks.storage.model_files import find
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.weights.compare_vocabulary import check_vocabulary, lower_case
-from qarib_tasks.train.weights.hugging_face import read_hugging_face
 from qarib_tasks.train.weights.pretrained import read
 from tests.support.training_examples import TOKENS, make_job
 
@@ -240,19 +239,3 @@ def test_pytorch_weights_in_shards(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": names}))
     weights, _ = read(find(str(tmp_path)), tmp_path)
     assert len(weights) == len(KEYS)
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize(
-    ("data", "what"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "a Git LFS pointer"),
-        (b"<!DOCTYPE html><html><body>Log in</body></html>", "an HTML page"),
-    ],
-)
-def test_what_was_downloaded_instead_of_weights_is_named(
-    tmp_path: Path, name: str, data: bytes, what: str
-) -> None:
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(CorruptError, match=f"no weights, but {what}.*Download the file again"):
-        read_hugging_face(tmp_path / name)
