@@ -11,9 +11,10 @@ import pyarrow.parquet
 import pytest
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.labelled import LabelledSource
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.reading.read import read
-from qarib_tasks.corpus.reading.records import Findings
+from qarib_tasks.corpus.reading.records import LABEL_END, Findings
 from qarib_tasks.errors import InputError
 from tests.support.collecting import CASES, SENTENCES, lines_of
 
@@ -192,3 +193,23 @@ def test_the_share_of_undecodable_bytes_is_not_that_of_the_compressed_file(
     path = written(tmp_path / "a.parquet", pyarrow.table({"text": cells}))
     assert path.stat().st_size < 5000
     assert lines_of(path)[1:] == [SENTENCES[0]] * 5000
+
+
+def test_binary_texts_with_binary_labels(tmp_path: Path) -> None:
+    columns = {"text": [SENTENCES[0].encode("cp1256")] * 2, "label": ["نعم".encode("cp1256"), None]}
+    path = written(tmp_path / "a.parquet", pyarrow.table(columns))
+    source = from_dict(
+        LabelledSource,
+        {
+            "name": "s",
+            "path": str(path),
+            "field": "text",
+            "document": "group",
+            "group": "label",
+            "encoding": "windows-1256",
+        },
+    )
+    assert [line for batch in read(source, path, path.name, Counter()) for line in batch] == [
+        f"نعم{LABEL_END}{SENTENCES[0]}",
+        f"{LABEL_END}{SENTENCES[0]}",
+    ]
