@@ -132,6 +132,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
         InputError: the file does not exist, or cannot be read.
         ConfigError: the file is not valid YAML, has a key twice, or is not a mapping (with the line).
     """
+    # A pipe that nobody writes to never ends; one that the shell opened for this command does.
+    opened = any(path.is_relative_to(place) for place in ("/dev/stdin", "/dev/fd", "/proc"))
+    if path.exists() and not (path.is_file() or path.is_dir() or opened):
+        raise InputError("is not a regular file", where=path, do="Use a YAML file")
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -346,3 +347,13 @@ def test_a_header_that_lacks_a_name(
     assert lines_of(written(f"row{delimiter}{text}", name)) == SENTENCES[:3]
     rest = text.partition("\n")[2]
     assert lines_of(written(rest, name), header=False, field=len(names) + 1) == SENTENCES[:3]
+
+
+def test_a_name_that_only_looks_the_same(written: Any) -> None:
+    """The error said that there is no column 'آراء', and to use آراء."""
+    composed, parted = "آراء", unicodedata.normalize("NFD", "آراء")
+    assert lines_of(written(f"id,{parted}\n1,{A}\n2,{B}\n"), field=composed) == [A, B]
+    assert lines_of(written(f"id,{composed}\n1,{A}\n2,{B}\n"), field=parted) == [A, B]
+    assert lines_of(written(f"{parted},{composed}\n1,{A}\n2,{B}\n"), field=composed) == [A, B]
+    with pytest.raises(InputError, match=r"2 columns have the name .* Set `field` to the number"):
+        lines_of(written(f"أ{parted},أ{parted},id\n{A},{B},1\n"), field=f"أ{composed}")
