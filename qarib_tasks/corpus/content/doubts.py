@@ -84,11 +84,12 @@ def doubts(values: Sequence[str]) -> list[str]:
 def _remains(values: Sequence[str]) -> list[str]:
     """Return of which other format many lines have remains."""
     tags: Counter[str] = Counter()
-    tagged = listed = 0
+    tagged = listed = lost = 0
     for value in values:
         if "<" in value and (found := _TAG.findall(value)):
             tagged += 1
             tags.update(f"<{name.lower()}>" for name in set(found))
+        lost += value.count("??") > 1 and _is_lost(value)
         listed += value[:1] in _OPENING and _PYTHON.match(value) is not None
     said = []
     if tagged >= _REMAINS * len(values):
@@ -97,7 +98,16 @@ def _remains(values: Sequence[str]) -> list[str]:
         said.append(f"{_of(tagged, len(values))} {have} tags of HTML, such as {most}, which no rule removes")
     if listed >= _REMAINS * len(values):
         said.append(f"{_of(listed, len(values))} {_be(listed)} written as lists, tuples or dicts of Python")
+    if lost >= _REMAINS * len(values):
+        said.append(f"{_of(lost, len(values))} {_be(lost)} question marks in the place of letters")
     return said
+
+
+def _is_lost(value: str) -> bool:
+    """Return whether a line is words of question marks, written for letters that an encoding does not have."""
+    words = value.split()
+    lost = sum("??" in word for word in words)
+    return lost > 1 and all("?" in word for word in words) and not any(map(str.isalnum, value))
 
 
 def _is_reversed(values: Sequence[str]) -> bool:

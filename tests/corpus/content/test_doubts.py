@@ -38,6 +38,8 @@ from tests.support.collecting import SENTENCES
         ([repr(tuple(line.split())) for line in SENTENCES], ["12 of 12 lines are written as lists"]),
         ([repr({"text": line}) for line in SENTENCES], ["12 of 12 lines are written as lists"]),
         ([f"[{line}]" for line in SENTENCES], []),
+        ([*SENTENCES[:6], "??? ???? ??, ????????."], ["1 of 7 lines is question marks in the place of"]),
+        ([*SENTENCES[:6], "??????? !!! ?", "؟؟؟ ؟؟؟"], []),
         ([f'("{line}") {line}' for line in SENTENCES], []),
         ([line[::-1] for line in SENTENCES], ["in visual order"]),
         (["ﺔﺳﺭﺪﻤﻟﺍ ﻰﻟﺇ ﺪﻟﻮﻟﺍ ﺐﻫﺫ", "ﺔﻨﻳﺪﻤﻟﺍ ﻊﻘﺗ"], ["in visual order"]),
