@@ -104,7 +104,7 @@ def _remains(values: Sequence[str]) -> list[str]:
 
 
 def _is_lost(value: str) -> bool:
-    """Return whether a line is words of question marks, written for letters that an encoding does not have."""
+    """Return whether a line is words of question marks, for letters that an encoding does not have."""
     words = value.split()
     lost = sum("??" in word for word in words)
     return lost > 1 and all("?" in word for word in words) and not any(map(str.isalnum, value))
