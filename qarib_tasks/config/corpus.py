@@ -190,7 +190,8 @@ class CollectConfig(Settings):
             ge=0,
             le=1,
             title="Arabic share",
-            description="Minimum share of Arabic letters in a line, for the rule arabic_share.",
+            description="Minimum share of Arabic letters in a line, for the rule arabic_share. A line "
+            "without letters is kept, unless most of its characters are U+FFFD.",
         ),
         DATASET,
     ] = 0.5

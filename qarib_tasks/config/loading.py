@@ -101,12 +101,14 @@ _SHAPES = {
 def _faults(error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
-        parts = [str(part) for part in fault["loc"] if part != "str" and "[" not in str(part)]
+        unknown = fault["type"] in {"unexpected_keyword_argument", "extra_forbidden", "invalid_key"}
+        # Of a setting with several types, the place ends with the type.
+        parts = [str(part) for part in fault["loc"] if unknown or (part != "str" and "[" not in str(part))]
         if fault["type"] == "invalid_key":
             parts[-1] = str(fault["input"])  # a date, for example, which pydantic shows as Python's code
         name = ".".join(parts)
         message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden", "invalid_key"}:
+        if unknown:
             message = "unknown setting"
         elif fault["type"] in {"missing", "missing_argument"}:
             message = "is missing"
@@ -143,6 +145,10 @@ def load_yaml_value(path: Path) -> Any:
         InputError: the file does not exist, or cannot be read.
         ConfigError: the file is not valid YAML, or has a key twice (with the line).
     """
+    # A pipe that nobody writes to never ends; one that the shell opened for this command does.
+    opened = any(path.is_relative_to(place) for place in ("/dev/stdin", "/dev/fd", "/proc"))
+    if path.exists() and not (path.is_file() or path.is_dir() or opened):
+        raise InputError("is not a regular file", where=path, do="Use a YAML file")
     try:
         data = path.read_bytes()
     except FileNotFoundError:

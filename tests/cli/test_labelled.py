@@ -62,7 +62,7 @@ def test_documents_with_test_texts_are_left_out_and_told(
     [
         ("tasks: []", "tasks.yaml: the file has no labelled tasks. Add `tasks`"),
         ("evaluate: 3", "tasks.yaml: the file has no labelled tasks"),
-        ("[1]", "tasks.yaml: tasks.0: Input should be a dictionary"),
+        ("[1]", "tasks.yaml: tasks.0: must hold settings"),
         (f"tasks: [{TASK % 'mood.csv'}, {TASK % 'mood.csv'}]", "duplicate name 'mood'"),
         ("tasks: [{name: a, train: mood.csv, limit: -1}]", "tasks.yaml: tasks.0.limit: Input should be"),
         # Not an option of this command: the setting is in the file.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
 import qarib_tasks.config
-from qarib_tasks.config.loading import from_dict
+from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.presets import resolve
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training import TrainConfig, TrainingJob
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, InputError
 
 MORE = ("qarib_tasks.emulators.cloud_tpu.faults", "qarib_tasks.registry.retraining")
 
@@ -75,6 +77,7 @@ def test_a_folder_is_no_address(address: str) -> None:
         ("cleaning: urls", "collect.cleaning: must be a list (got 'urls')"),
         ("2024-01-01: 3", "collect.2024-01-01: unknown setting."),
         ("5: 3", "collect.5: unknown setting."),
+        ("'a[0]': 3", "collect.a[0]: unknown setting."),
         ("sources: [a]", "collect.sources.0: must hold settings as `name: value` (got 'a')"),
         (
             "sources: [{name: a, path: a, field: true}]",
@@ -91,3 +94,19 @@ def test_errors_speak_of_yaml(section: str, message: str) -> None:
     assert message in str(error.value)
     assert "tuple" not in str(error.value)
     assert "datetime" not in str(error.value)
+
+
+def test_a_pipe_is_no_file_of_settings(tmp_path: Path) -> None:
+    """The command waited for a writer, without end."""
+    os.mkfifo(tmp_path / "c.yaml")
+    with pytest.raises(InputError, match=r"c\.yaml: is not a regular file"):
+        load_yaml(tmp_path / "c.yaml")
+    with pytest.raises(InputError, match="is not a regular file"):
+        load_yaml(Path("/dev/zero"))
+    reader, writer = os.pipe()
+    os.write(writer, b"a: 1\n")
+    os.close(writer)
+    try:
+        assert load_yaml(Path(f"/dev/fd/{reader}")) == {"a": 1}  # as with <(…) in a shell
+    finally:
+        os.close(reader)

@@ -28,7 +28,7 @@ from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.model_files import Pretrained, find, read_json
 from qarib_tasks.storage.recognition import is_ours, is_training_job
 from qarib_tasks.train.data.shards import open_address
-from qarib_tasks.train.weights.pretrained import GELUS, check_shapes, read
+from qarib_tasks.train.weights.pretrained import GELUS, check_finite, check_shapes, read
 from qarib_tasks.vocabulary.file import ids_of, read_entries
 from qarib_tasks.vocabulary.tokenizer_files import make_tokenizer
 
@@ -122,7 +122,9 @@ def read_model(address: str, found: Pretrained, cache: Path, own: OwnModel | Non
             do="Give a BERT with WordPiece; other architectures are not supported",
         )
     rows = weights[EMBEDDINGS].shape[0]
-    check_shapes(found.folder, weights, _shapes(config, rows), f"Correct {where}, or download it again")
+    shapes = _shapes(config, rows)
+    check_shapes(found.folder, weights, shapes, f"Correct {where}, or download it again")
+    check_finite(found, folder, weights, shapes)
     if POOLER not in weights:
         log.warning("%s has no pooler: each fine-tuning starts with a new one", address)
     job = own.job if own else _job_of(found)

@@ -59,20 +59,26 @@ def export(job: TrainingJob) -> Manifest:
         TrainingError: the training is not finished, or its last checkpoint is not evaluated.
     """
     output = Output(job)
-    with output.locked():
-        return _export(job, output)
-
-
-def _export(job: TrainingJob, output: Output) -> Manifest:
     checkpoints = Checkpoints(output, job.train.keep_checkpoint_max)
+    if not checkpoints.names():
+        raise _not_finished(job, output, 0)  # before a lock is made
+    with output.locked():
+        return _export(job, output, checkpoints)
+
+
+def _not_finished(job: TrainingJob, output: Output, steps: int) -> TrainingError:
+    return TrainingError(
+        f"the training has only reached step {steps} of {job.train.train_steps}",
+        where=output.checkpoints,
+        do="Finish `qarib train` first",
+    )
+
+
+def _export(job: TrainingJob, output: Output, checkpoints: Checkpoints) -> Manifest:
     index = checkpoints.newest()
     steps = index.step if index else 0
     if index is None or steps < job.train.train_steps:
-        raise TrainingError(
-            f"the training has only reached step {steps} of {job.train.train_steps}",
-            where=output.checkpoints,
-            do="Finish `qarib train` first",
-        )
+        raise _not_finished(job, output, steps)
     output.fetch(output.history)
     output.fetch_evaluations()
     evaluation = evaluation_of(job, output, steps)
