@@ -16,6 +16,7 @@ from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.presets import resolve
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training import TrainConfig, TrainingJob
+from qarib_tasks.emulators.cloud_tpu.faults import Faults
 from qarib_tasks.errors import ConfigError, InputError
 
 MORE = ("qarib_tasks.emulators.cloud_tpu.faults", "qarib_tasks.registry.retraining")
@@ -101,6 +102,8 @@ def test_a_pipe_is_no_file_of_settings(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c.yaml")
     with pytest.raises(InputError, match=r"c\.yaml: is not a regular file"):
         load_yaml(tmp_path / "c.yaml")
+    with pytest.raises(ConfigError, match=r"c\.yaml: is not a regular file"):
+        Faults(tmp_path / "c.yaml")
     with pytest.raises(InputError, match="is not a regular file"):
         load_yaml(Path("/dev/zero"))
     reader, writer = os.pipe()

@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.loading import STRICT, Settings, from_dict, load_yaml
 from qarib_tasks.emulators.cloud_tpu.catalog import INTERNAL
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, InputError
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -184,12 +184,12 @@ class Faults:
             if self._seen == (stat.st_mtime_ns, stat.st_size):
                 return
             self._seen = stat.st_mtime_ns, stat.st_size
-            text = self.path.read_text(encoding="utf-8")
-            values = load_yaml(self.path) if text.strip() else {}
+            empty = self.path.is_file() and not self.path.read_text(encoding="utf-8").strip()
+            values = {} if empty else load_yaml(self.path)
             self.behaviour = from_dict(Behaviour, values, self.path)
         except FileNotFoundError:  # The file does not exist yet: no faults.
             return
-        except (OSError, ConfigError) as error:
+        except (OSError, ConfigError, InputError) as error:
             self.problem = str(error)
             return
         self.problem = ""
