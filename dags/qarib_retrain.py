@@ -19,6 +19,8 @@ The steps, from left to right:
 5. `promote` makes the result the promoted model, unless it is worse by more than the margin: by its loss, by
    the probe of a task, or by both (*Promote by*). In that case the task is skipped, the model stays a
    candidate, and the log shows the figures of both models.
+6. `finetunings`, `finetune`, and `finetuning_table` fine-tune the model on labelled tasks, if the promoted
+   model's settings have any; otherwise they are skipped.
 
 **To use one month's files per run**, put {month} in a source's address: each run reads the files of its data
 interval. To process past months, run `airflow backfill create --dag-id qarib_retrain`.

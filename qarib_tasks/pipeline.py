@@ -37,6 +37,7 @@ from qarib_tasks.runs.training_job import TRAINER_COMMANDS, datasets_of, random_
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.storage.ownership import Earlier, write_kept
+from qarib_tasks.train.results.finetuned import read_table, require_results
 from qarib_tasks.vocabulary.build import build_vocab as build_vocabulary
 
 log = logging.getLogger(__name__)
@@ -272,6 +273,47 @@ def trainer_work(run: Run, command: str) -> Work:
     return Work(command, (command, "--config", str(run.model.config)), run.model.root)
 
 
+def finetunings(run: Run) -> list[dict[str, Any]]:
+    """Return the task's name and the seed of each fine-tuning; none unless tasks and `finetune` are set."""
+    evaluate = run.config.evaluate
+    if not evaluate.finetune:
+        return []
+    return [
+        {"name": task.name, "seed": seed}
+        for task in evaluate.tasks
+        for seed in range(1, evaluate.finetune_seeds + 1)
+    ]
+
+
+def finetuning_work(run: Run, name: str, seed: int) -> Work:
+    """Return the fine-tuning on one task with one seed as work for a `Backend`."""
+    arguments = (*_finetune(run), "--name", name, "--seed", str(seed))
+    return Work(f"seed-{seed}", arguments, run.model.finetuning(name))
+
+
+def finetuning_table_work(run: Run) -> Work:
+    """Return the table of all fine-tunings as work for a `Backend`."""
+    names = [word for task in run.config.evaluate.tasks for word in ("--name", task.name)]
+    arguments = (*_finetune(run), *names, "--table", "--seeds", str(run.config.evaluate.finetune_seeds))
+    return Work("finetuning-table", arguments, run.model.root)
+
+
+def _finetune(run: Run) -> tuple[str, ...]:
+    train = run.config.train
+    xla = "--xla" if train.xla else "--no-xla"
+    return "finetune", str(run.model.root), "--backend", train.backend, "--precision", train.precision, xla
+
+
+def require_finetunings(run: Run) -> None:
+    """Require that the table has a result of every fine-tuning.
+
+    Raises:
+        InputError: some are missing; the error names all.
+    """
+    names = {task.name for task in run.config.evaluate.tasks}
+    require_results([entry for entry in read_table(run.model) if entry["name"] in names])
+
+
 def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
     """Run all steps without Airflow. `work` runs a trainer command and waits for it.
 
@@ -296,4 +338,8 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
             bucket.upload(path, path.relative_to(run.config.workspace).as_posix())
     for command in TRAINER_COMMANDS:
         work(trainer_work(run, command))
+    for one in finetunings(run):
+        work(finetuning_work(run, one["name"], one["seed"]))
+    if finetunings(run):
+        work(finetuning_table_work(run))
     return Manifest.read(run.model.manifest)

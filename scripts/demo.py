@@ -50,6 +50,9 @@ STEPS = {
     "evaluate": "evaluate",
     "export": "export",
     "promote": "promote the model",
+    "finetunings": "list the fine-tunings",
+    "finetune": "fine-tune on labelled tasks",
+    "finetuning_table": "write the table of fine-tunings",
 }
 LOG_TAIL = 40
 AT_WORK = ("running", "deferred")  # A deferred task runs in the triggerer.

@@ -54,6 +54,7 @@ ELSEWHERE = {
     "evaluate": "tests/train/test_strangers.py",
     "export": "tests/train/test_strangers.py",
     "fill-mask": "tests/train/test_strangers.py",
+    "finetune": "tests/train/finetuning/test_results.py",
     "airflow-init": "tests/plugins/deployment/test_setup.py",
 }
 SMALL = ("--size", "400", "--placeholders", "8")

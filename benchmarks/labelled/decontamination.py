@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from make_tweets import Tweets
 
-from qarib_tasks.cli.labelled import texts_of_tasks
+from qarib_tasks.cli.sources import texts_of_tasks
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.collect import collect

@@ -38,6 +38,9 @@ CONVERT_POOL = os.environ.get("QARIB_CONVERT_POOL", "default_pool")
 SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
 AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": int(SHARDS_AT_ONCE)} if SHARDS_AT_ONCE else {}
 
+# How many fine-tunings of a run are at work at once. One uses all cores of its machine, or its GPU.
+FINETUNE_AT_ONCE = int(os.environ.get("QARIB_FINETUNE_AT_ONCE", "1"))
+
 # A converted shard is uploaded before the next one is converted, so few files wait on the workers' disks.
 # With QARIB_CONVERT_FIRST=1 all shards are converted first, which is less work for a scheduler on SQLite
 # (ADR 0005).

@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from qarib_tasks.cli.failures import with_options
-from qarib_tasks.cli.labelled import texts_of_tasks
 from qarib_tasks.cli.options import FILE, OUTPUT, OUTPUT_FOLDER, options_of, setting_option
-from qarib_tasks.cli.sources import settings_of, source_options, standard_input
+from qarib_tasks.cli.sources import settings_of, source_options, standard_input, texts_of_tasks, was_given
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.loading import from_dict
@@ -63,6 +62,8 @@ def collect_command(
         "near_duplicates": near_duplicates,
     }
     settings = settings_of(source, config, values)
+    if heldout is None and not config and was_given("heldout_share"):
+        raise click.UsageError("--heldout-share needs --heldout, the file for that share.")
     without = texts_of_tasks(without_texts_of) if without_texts_of else None
     with standard_input(settings) as given:
         listed = list_sources(settings, standard_input=given)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from qarib_tasks.cli.options import FILE, FOLDER
+from qarib_tasks.cli.options import FILE, OUTPUT_FOLDER
 
 
 @click.group("emulate")
@@ -22,7 +22,7 @@ def emulate_group() -> None:
 )
 @click.option(
     "--folder",
-    type=FOLDER,
+    type=OUTPUT_FOLDER,
     required=True,
     help="Folder for the machines' disks and logs; those of an earlier emulator are deleted.",
 )
@@ -81,7 +81,7 @@ def emulate_tpu_command(
 @emulate_group.command("gcs", epilog="Example: qarib emulate gcs --folder buckets --port 4443")
 @click.option(
     "--folder",
-    type=FOLDER,
+    type=OUTPUT_FOLDER,
     required=True,
     help="Folder of the buckets; each folder in it is a bucket.",
 )

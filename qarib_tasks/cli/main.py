@@ -16,13 +16,14 @@ from qarib_tasks.cli.corpus import collect_command, split_command, vocab_command
 from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
 from qarib_tasks.cli.emulators import emulate_group
 from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback, with_options
+from qarib_tasks.cli.finetuning import finetune_command
 from qarib_tasks.cli.options import FILE, options_of, with_homes
 from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config.loading import load_yaml
-from qarib_tasks.errors import QaribError
-from qarib_tasks.storage.files import check_name
+from qarib_tasks.errors import InputError, QaribError
+from qarib_tasks.storage.files import check_name, shown
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -75,6 +76,7 @@ for command in (
     evaluate_command,
     export_command,
     fill_mask_command,
+    finetune_command,
     promote_command,
 ):
     cli.add_command(command)
@@ -107,8 +109,8 @@ def open_standard_streams() -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run the command with these arguments, and return its exit status."""
     try:
-        for argument in arguments:
-            check_name(argument)
+        for number, argument in enumerate(arguments):
+            _check_utf8(argument, arguments[number - 1] if number else "")
         status = cli.main(list(arguments), prog_name="qarib", standalone_mode=False)
         sys.stdout.flush()  # Here, an error can still be reported.
         return status if isinstance(status, int) else 0
@@ -133,6 +135,25 @@ def run_command(arguments: Sequence[str]) -> int:
         return 1
 
 
+def _check_utf8(argument: str, before: str) -> None:
+    """Refuse an argument that is not UTF-8: the name of a file, or another value.
+
+    Args:
+        before: the argument before it, which is perhaps the option that it is the value of.
+    """
+    option, equals, value = argument.partition("=")
+    if not (equals and option.startswith("--")):
+        option, value = before, argument
+    if os.path.lexists(value):
+        check_name(value)
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        where = f"{option} {shown(value)}" if option.startswith("-") else shown(value)
+        do = "Write it in UTF-8; `locale` shows the encoding of your terminal"
+        raise InputError("not UTF-8", where=where, do=do) from None
+
+
 def _naming_options(options: Mapping[str, str]) -> Callable[[logging.LogRecord], bool]:
     """Return a filter, with which warnings name the command's options instead of settings."""
 
@@ -147,5 +168,5 @@ def _naming_options(options: Mapping[str, str]) -> Callable[[logging.LogRecord],
 def _options(arguments: Sequence[str]) -> dict[str, str]:
     """Return the option of the command for each setting; none if the settings are in a file."""
     command = cli.commands.get(next((one for one in arguments if not one.startswith("-")), ""))
-    from_file = any(one == "--config" or one.startswith("--config=") for one in arguments)
+    from_file = any(one.partition("=")[0] in ("--config", "--task") for one in arguments)
     return {} if command is None or from_file else options_of(command)

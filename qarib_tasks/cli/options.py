@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from qarib_tasks.config.loading import is_address
 from qarib_tasks.corpus.sources import STANDARD_INPUT
 from qarib_tasks.errors import InputError
 
@@ -104,6 +105,10 @@ class _Path(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == STANDARD_INPUT and not os.path.lexists(value):
             raise InputError("standard input cannot be read here", where=value, do="Give a file")
+        if is_address(os.fspath(value)) and not os.path.lexists(value):
+            raise InputError(
+                "an address cannot be read here", where=value, do="Download it, then give its path"
+            )
         return super().convert(os.path.expanduser(value), param, ctx)
 
 
@@ -116,6 +121,9 @@ class _Output(_Path):
             raise InputError(what, where=value, do="Give a path; one with the name - is ./-")
         if self.name == "path" and str(value).endswith(os.sep):
             raise InputError("is a folder, not a file", where=value, do="Choose another output")
+        if is_address(os.fspath(value)):
+            do = "Give a path, then copy the output, for example with `gcloud storage cp`"
+            raise InputError("an output is written to this machine, not to an address", where=value, do=do)
         return super().convert(value, param, ctx)
 
 

@@ -25,14 +25,15 @@ def preview_command(source: tuple[str, ...], config: Path | None, **values: Any)
 
     For each SOURCE, as for `qarib collect`: format, encoding, columns, the first documents before and after
     cleaning, what cleaning drops, and an estimate of lines, words and time. Only a sample is read: 10,000
-    lines from the beginning of up to five files. The status is 1 if a source cannot be read.
+    lines from the beginning of up to five files. The status is 1 if a source cannot be read, if all
+    its files are empty, or if no source has text.
     """
     from qarib_tasks.corpus.preview.preview import preview
     from qarib_tasks.corpus.preview.text import shown, text_of, title
 
     settings = settings_of(source, config, values)
     options = {} if config else options_of(preview_command)
-    status = 0
+    status, empty = 0, bool(settings.sources)
     with standard_input(settings) as given:
         for number, each in enumerate(settings.sources):
             files = [given] if given and each.path == STANDARD_INPUT else None
@@ -42,7 +43,10 @@ def preview_command(source: tuple[str, ...], config: Path | None, **values: Any)
                 click.echo(f"qarib: error: {failure(error, options)}", err=True)
                 status = 1
                 continue
+            empty = empty and found.complete and not found.sample_lines
+            if found.complete and not found.formats:  # All its files are empty or left out.
+                status = 1
             click.echo(("\n" if number else "") + "\n".join([title(found), *text_of(found)]))
             for warning in found.warnings:
                 click.echo(f"  warning: {with_options(shown(warning), options)}")
-    return status
+    return 1 if empty else status

@@ -1,4 +1,4 @@
-"""The sources of `qarib collect`: their names, and standard input."""
+"""The sources and labelled tasks that a command is given: names, standard input, and files of tasks."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from qarib_tasks.cli.options import Command, setting_option, setting_options
+from qarib_tasks.cli.options import Command, SettingOption, setting_option, setting_options
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.config.loading import from_dict, load_yaml
+from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.loading import from_dict, load_yaml, load_yaml_value
+from qarib_tasks.config.training import EvaluateConfig
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
-from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.errors import ConfigError, InputError, QaribError
+from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.storage.files import scratch_folder
 
 log = logging.getLogger(__name__)
@@ -88,13 +92,14 @@ def settings_of(source: Sequence[str], config: Path | None, values: dict[str, An
     """Return the settings from a command's arguments.
 
     Args:
-        config: the file that has them, instead of `source`.
+        config: the file that has them, instead of `source` and the options.
         values: the values of the options: those of `source_options`, and any other settings of the corpus.
 
     Raises:
         ConfigError: they are invalid. click.UsageError: there is no source.
     """
     if config:
+        _refuse_options(config, values)
         section = load_yaml(config).get("collect")
         if source or not isinstance(section, dict):
             raise ConfigError(
@@ -120,6 +125,38 @@ def settings_of(source: Sequence[str], config: Path | None, values: dict[str, An
     return from_dict(CollectConfig, {"sources": sources, "cleaning": rules, **of_corpus})
 
 
+def was_given(name: str) -> bool:
+    """Return whether the command line has this option of the running command; `name` is the parameter's."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+
+
+def _refuse_options(config: Path, names: Collection[str]) -> None:
+    """Refuse options that were given beside --config, which has these settings.
+
+    Args:
+        names: of the parameters of the command that --config replaces.
+    """
+    options = click.get_current_context().command.params
+    given = [option for option in options if option.name in names and was_given(option.name)]
+    if not given:
+        return
+    names_given = ["/".join([option.opts[-1], *option.secondary_opts]) for option in given]
+    settings = [option.setting for option in given if isinstance(option, SettingOption)]
+    of_source = [f"`{name}`" for name in settings if name not in (*OF_CORPUS, "cleaning")]
+    of_corpus = [f"`{name}`" for name in settings if name in (*OF_CORPUS, "cleaning")]
+    places = []
+    if of_corpus:
+        places.append(f"{', '.join(of_corpus)} in the `collect` section")
+    if of_source:
+        places.append(f"{', '.join(of_source)} in each source of the `collect` section")
+    raise ConfigError(
+        f"{', '.join(names_given)}: cannot be combined with --config",
+        where=config,
+        do=f"In the file, set {', and '.join(places)}",
+    )
+
+
 @contextmanager
 def standard_input(config: CollectConfig) -> Iterator[SourceFile | None]:
     """Yield standard input as a file if a source has the path `-`; the file is removed at the end.
@@ -142,3 +179,45 @@ def standard_input(config: CollectConfig) -> Iterator[SourceFile | None]:
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         yield SourceFile(str(path), path.stat().st_size, label="standard input")
+
+
+def texts_of_tasks(path: Path) -> TaskTexts:
+    """Read the test texts of the tasks in a YAML file.
+
+    Raises:
+        QaribError: the file or a task in it cannot be used. Its `in_file` is set.
+    """
+    from qarib_tasks.labelled.reading import read_tasks
+
+    with _in_file(), scratch_folder() as fetched:
+        return TaskTexts.of(read_tasks(tasks_of(path), fetched))
+
+
+def tasks_of(path: Path) -> tuple[TaskConfig, ...]:
+    """Return the tasks in a YAML or JSON file: a list of them, one of them, or the settings of a run.
+
+    Raises:
+        ConfigError, InputError: there are none, or a setting is invalid.
+    """
+    value = load_yaml_value(path)
+    if isinstance(value, dict) and "evaluate" in value:
+        value = value["evaluate"]
+    if isinstance(value, dict):
+        value = value.get("tasks", [value])
+    if not isinstance(value, list) or not value:
+        raise ConfigError(
+            "the file has no labelled tasks",
+            where=path,
+            do="Add `tasks`, a list with `name` and `train` of each, and more settings where they are needed",
+        )
+    return from_dict(EvaluateConfig, {"tasks": value}, path).tasks
+
+
+@contextmanager
+def _in_file() -> Iterator[None]:
+    """Mark errors: the settings that they name are in a file, not options of the command."""
+    try:
+        yield
+    except QaribError as error:
+        error.in_file = True
+        raise

@@ -8,11 +8,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, Identity
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Settings
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SplitConfig:
+class SplitConfig(Settings):
     """Step 2: `data.txt` to `shards/shard_0000` …, as GNU `split -a 4 -l N -d`."""
 
     shard_lines: Annotated[int, Field(ge=1, title="Lines per shard"), DATASET] = 512_000
@@ -27,7 +27,7 @@ def masked_positions(length: int, share: float, most: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ConvertConfig:
+class ConvertConfig(Settings):
     """Step 3: a shard to TFRecords, the flags of google-research/bert's create_pretraining_data.py."""
 
     max_seq_length: Annotated[

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, neither
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Settings
 from qarib_tasks.config.reading import (
     Compression,
     Delimiter,
@@ -59,7 +59,7 @@ DEFAULT_CLEANING: tuple[RuleName, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SourceConfig:
+class SourceConfig(Settings):
     """One corpus source: a file, a glob of files, or an address in a bucket or on a web server."""
 
     # For messages: the settings of the two fields; what is wrong without fields, and what to do.
@@ -151,7 +151,7 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class CollectConfig:
+class CollectConfig(Settings):
     """Step 0: source files to `data.txt` and a held-out part."""
 
     sources: Annotated[tuple[SourceConfig, ...], Field(title="Sources"), DATASET] = ()
@@ -190,7 +190,8 @@ class CollectConfig:
             ge=0,
             le=1,
             title="Arabic share",
-            description="Minimum share of Arabic letters in a line, for the rule arabic_share.",
+            description="Minimum share of Arabic letters in a line, for the rule arabic_share. A line "
+            "without letters is kept, unless most of its characters are U+FFFD.",
         ),
         DATASET,
     ] = 0.5

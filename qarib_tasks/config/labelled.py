@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.identity import neither
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Settings
 from qarib_tasks.config.reading import (
     Compression,
     Delimiter,
@@ -39,7 +39,7 @@ Metric = Literal["macro_f1", "accuracy", "f1_pn"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TaskConfig:
+class TaskConfig(Settings):
     """One labelled task: where its texts and labels are, and how a model is scored on it."""
 
     name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", max_length=60, title="Name"), MEASURE]
@@ -159,7 +159,7 @@ class LabelledSource(SourceConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class StagedTask:
+class StagedTask(Settings):
     """A task that was read and checked, as the training process gets it: `tasks/<name>.jsonl`.
 
     `sha256` is the file's checksum. `left_out` is the number of documents that contain a test text and were

@@ -4,19 +4,64 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import re
 from collections.abc import Hashable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
 
 from qarib_tasks.errors import ConfigError, InputError
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Settings:
+    """The base of all config classes: a number cannot be true or false, which Python takes for 1 and 0."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        given = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, bool) for each in given) and _is_numeric(cls, str(info.field_name)):
+            raise ValueError(f"must be a number (got {str(value).lower()})")
+        return value
+
+
+def _is_numeric(cls: Any, name: str) -> bool:
+    kind = cls.__pydantic_fields__[name].annotation
+    parts = [getattr(part, "__origin__", part) for part in get_args(kind)]  # without `Annotated`
+    return not {int, float}.isdisjoint([kind, *parts])
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_address(path: str) -> bool:
+    """Return whether a path is an address, such as gs://bucket/folder; as a path, it begins with `gs:`."""
+    return bool(_ADDRESS.match(path))
+
+
+def local(path: str, bucket: str) -> str:
+    """Return the path of a folder to write to.
+
+    Args:
+        bucket: the setting that names a bucket to publish to.
+
+    Raises:
+        ValueError: it is an address.
+    """
+    if is_address(path):
+        raise ValueError(
+            f"must be a folder on this machine; to publish to a bucket, set {bucket} (got {path!r})"
+        )
+    return path
 
 
 # Prefer the compiled loader: every task of a shard reads the settings of its run.
@@ -46,16 +91,29 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object = None) -> 
         raise ConfigError(_faults(error), where=where, do="Correct these settings") from None
 
 
+_SHAPES = {
+    "tuple_type": "must be a list",
+    "dataclass_type": "must hold settings as `name: value`",
+    "dict_type": "must hold settings as `name: value`",
+}
+
+
 def _faults(error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"])
+        unknown = fault["type"] in {"unexpected_keyword_argument", "extra_forbidden", "invalid_key"}
+        # Of a setting with several types, the place ends with the type.
+        parts = [str(part) for part in fault["loc"] if unknown or (part != "str" and "[" not in str(part))]
+        if fault["type"] == "invalid_key":
+            parts[-1] = str(fault["input"])  # a date, for example, which pydantic shows as Python's code
+        name = ".".join(parts)
         message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        if unknown:
             message = "unknown setting"
         elif fault["type"] in {"missing", "missing_argument"}:
             message = "is missing"
         elif fault["type"] != "value_error":
+            message = _SHAPES.get(fault["type"], message)
             message = f"{message} (got {fault['input']!r})"
         lines.append(f"{name}: {message}" if name else message)
     return "; ".join(lines)
@@ -68,12 +126,29 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file: UTF-8, or UTF-16 with a byte-order mark.
+    """Read the mapping in a YAML file, see `load_yaml_value`.
 
     Raises:
         InputError: the file does not exist, or cannot be read.
         ConfigError: the file is not valid YAML, has a key twice, or is not a mapping (with the line).
     """
+    values = load_yaml_value(path)
+    if not isinstance(values, dict):
+        raise ConfigError("the file must hold settings as `name: value` lines", where=path)
+    return values
+
+
+def load_yaml_value(path: Path) -> Any:
+    """Read the value in a YAML or JSON file: UTF-8, or UTF-16 with a byte-order mark.
+
+    Raises:
+        InputError: the file does not exist, or cannot be read.
+        ConfigError: the file is not valid YAML, or has a key twice (with the line).
+    """
+    # A pipe that nobody writes to never ends; one that the shell opened for this command does.
+    opened = any(path.is_relative_to(place) for place in ("/dev/stdin", "/dev/fd", "/proc"))
+    if path.exists() and not (path.is_file() or path.is_dir() or opened):
+        raise InputError("is not a regular file", where=path, do="Use a YAML file")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -82,7 +157,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot be read: {error.strerror}", where=path, do="Use a YAML file") from None
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        values = _parsed(data.decode(encoding), path)
+        return _parsed(data.decode(encoding), path)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(
@@ -90,9 +165,6 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _not_yaml(error, path) from None
-    if not isinstance(values, dict):
-        raise ConfigError("the file must hold settings as `name: value` lines", where=path)
-    return values
 
 
 def _parsed(text: str, path: Path) -> Any:

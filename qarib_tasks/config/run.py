@@ -7,16 +7,17 @@ the error messages read them from the field.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.config.identity import DATASET, Identity, neither
-from qarib_tasks.config.loading import STRICT, to_dict
+from qarib_tasks.config.loading import STRICT, Settings, local, to_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
@@ -28,7 +29,7 @@ JUDGE = neither("judges the model without changing it")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class PromotionConfig:
+class PromotionConfig(Settings):
     """What a new model is compared by with the promoted model, which it replaces if it is not worse."""
 
     promote_by: Annotated[
@@ -82,12 +83,13 @@ class PromotionConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class RunConfig:
+class RunConfig(Settings):
     """All settings of a run. `preset` is only a name: its values are already resolved."""
 
     workspace: Annotated[
         str,
         Field(min_length=1, title="Workspace", description="Folder for the files of the run."),
+        AfterValidator(partial(local, bucket="upload.bucket")),
         neither("changes where files are, not what is in them"),
     ]
     preset: Annotated[

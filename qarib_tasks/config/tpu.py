@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import neither
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Settings
 
 Zone = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
 
@@ -17,7 +17,7 @@ MACHINE = neither("changes where and how long a training runs, not what it compu
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TpuConfig:
+class TpuConfig(Settings):
     """Where step 5 runs, and what it may cost."""
 
     machine: Annotated[

@@ -6,17 +6,17 @@ Mark each setting with `MODEL` or `neither(why)`, see `identity.py`. The trigger
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.identity import MODEL, Identity, neither
 from qarib_tasks.config.labelled import MEASURE, StagedTask, TaskConfig
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Settings, local
 from qarib_tasks.config.upload import UploadConfig
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def log_removed(name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainConfig:
+class TrainConfig(Settings):
     """Step 5: the flags of google-research/bert's run_pretraining.py."""
 
     start_from: Annotated[
@@ -154,7 +154,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class EvaluateConfig:
+class EvaluateConfig(Settings):
     """Step 6: what an evaluation reads and shows."""
 
     eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
@@ -206,6 +206,25 @@ class EvaluateConfig:
         ),
         MEASURE,
     ] = True
+    finetune: Annotated[
+        bool,
+        Field(
+            title="Fine-tune on tasks",
+            description="Fine-tune the finished model on each labelled task, if there are any. This takes "
+            "much longer than the evaluations.",
+        ),
+        MEASURE,
+    ] = True
+    finetune_seeds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            title="Fine-tunings per task",
+            description="Number of fine-tunings with different random seeds. The result is their mean.",
+        ),
+        MEASURE,
+    ] = 5
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]
@@ -217,7 +236,7 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ModelConfig:
+class ModelConfig(Settings):
     """The shape of the BERT model. With the vocabulary size it forms `bert_config.json`."""
 
     num_hidden_layers: Annotated[int, Field(ge=1, title="Layers"), MODEL] = 12
@@ -241,8 +260,11 @@ class ModelConfig:
             )
 
 
+_Folder = Annotated[str, AfterValidator(partial(local, bucket="publish_to"))]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainedOn:
+class TrainedOn(Settings):
     """A dataset that a model was trained on, for the model card; `warnings` are about its text."""
 
     dataset_id: str
@@ -252,7 +274,7 @@ class TrainedOn:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainingJob:
+class TrainingJob(Settings):
     """Everything that the training process needs. It knows no run, no DAG and no dataset.
 
     `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files. The job writes
@@ -266,7 +288,7 @@ class TrainingJob:
     training_data: str
     heldout_data: str
     vocab_file: str
-    output: str
+    output: _Folder
     publish_to: str | None = None
     earlier_data: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -274,7 +296,7 @@ class TrainingJob:
     random_next_share: float | None = None
     trained_on: tuple[TrainedOn, ...] = ()
     license: str = UploadConfig.license
-    cache: str | None = None
+    cache: _Folder | None = None
     start_from_digest: str = ""
     steps_before: int = 0
     tasks: tuple[StagedTask, ...] = ()

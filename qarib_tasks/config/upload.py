@@ -8,14 +8,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import neither
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Settings
 from qarib_tasks.layout import BERT_EVALS, BERT_MODEL, PRETRAINING_DATA
 
 PLACE = neither("changes where files are, not what is in them")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class UploadConfig:
+class UploadConfig(Settings):
     """Step 4: where the run publishes, and the names of its folders."""
 
     bucket: Annotated[

@@ -8,11 +8,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import DATASET, Identity
-from qarib_tasks.config.loading import STRICT
+from qarib_tasks.config.loading import STRICT, Settings
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class VocabConfig:
+class VocabConfig(Settings):
     """Step 1: `data.txt` to `vocab.txt`."""
 
     vocab_size: Annotated[

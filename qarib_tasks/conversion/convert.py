@@ -23,6 +23,7 @@ from qarib_tasks.config.identity import named_settings
 from qarib_tasks.conversion.examples import Examples, build_examples, encode_examples, readable
 from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
+from qarib_tasks.corpus.content.plain import require_plain_text
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.layout import BERT_CONFIG
 from qarib_tasks.storage.files import FULL, RunningChecksums, crc32c_of
@@ -74,10 +75,11 @@ def convert_shard(
     """
     settings, place = named_settings(config), manifest_of(out)
     check_outputs([out, place], [shard, vocab])
-    owned(place, [out], named=[out], adopt=adopt)
+    owned("shard", place, [out], named=[out], adopt=adopt)
     inputs: list[FileRecord] = []
     try:
         inputs = [_input(shard), _input(vocab)]
+        require_plain_text(shard)
         try:
             if done := finished(place, config=settings, inputs=inputs):
                 log.info("%s: already converted", shard.name)

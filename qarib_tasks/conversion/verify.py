@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.conversion.example_reader import Array, Shape, read_rows
 from qarib_tasks.conversion.examples import predictions_of
-from qarib_tasks.errors import CorruptError
+from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.files import checksums, require_file
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import corrupt_record
@@ -42,7 +43,13 @@ def verify_files(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
 def verify_file(path: Path) -> int:
     """Verify one file, as `verify_files` does; returns its number of examples."""
     require_file(path)
-    manifest = Manifest.read(manifest_of(path))
+    if not os.path.lexists(place := manifest_of(path)):
+        raise InputError(
+            f"no such manifest, which `qarib convert` writes beside {path.name}",
+            where=place,
+            do="Copy it to the file, or convert the shard again",
+        )
+    manifest = Manifest.read(place)
     if manifest.kind != "shard" or manifest.state != "complete":
         raise CorruptError(
             f"its manifest is not for a converted shard: {manifest.reason or manifest.kind}",

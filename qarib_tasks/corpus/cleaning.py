@@ -39,6 +39,7 @@ from qarib_tasks.corpus.cleaning_rules import (
     tidy,
     urls,
 )
+from qarib_tasks.corpus.content.decoding import REPLACEMENT
 
 MOST_PASSES = 8
 SENTENCE_MARK = "\v"  # separates sentences until the line is split; the text has no control characters
@@ -192,24 +193,33 @@ class Cleaner:
         return [i for i, line in enumerate(lines) if len(line) > self._config.maximum_characters]
 
     def _foreign(self, lines: list[str]) -> list[int]:
-        """Return the lines with too small a share of Arabic letters; placeholders do not count as letters."""
+        """Return the lines with too small a share of Arabic letters; placeholders do not count as letters.
+
+        A line without letters, such as emoji, is kept, unless most of it could not be decoded.
+        """
         import numpy as np
 
-        text = "\n".join(lines)
-        codes = Text(text.replace(MENTION_PLACEHOLDER, "").replace(URL_PLACEHOLDER, "")).codes
+        text = "\n".join(lines).replace(MENTION_PLACEHOLDER, "").replace(URL_PLACEHOLDER, "")
+        dropped = []
+        if REPLACEMENT in text and self._config.arabic_share:
+            dropped = [i for i, line in enumerate(text.split("\n")) if _mostly_undecodable(line)]
+        codes = Text(text).codes
         other = np.flatnonzero(other_letters()[codes])
         if not len(other):
-            return []
+            return dropped
         # Only lines with a foreign letter need counting.
         ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes))
         places, foreign = np.unique(np.searchsorted(ends, other), return_counts=True)
-        dropped = []
         for place, count in zip(places.tolist(), foreign.tolist(), strict=True):
             start = ends[place - 1] + 1 if place else 0
             arabic = int(np.count_nonzero(arabic_letters()[codes[start : ends[place]]]))
             if arabic < self._config.arabic_share * (arabic + count):
                 dropped.append(place)
-        return dropped
+        return sorted(set(dropped))
+
+
+def _mostly_undecodable(line: str) -> bool:
+    return 2 * line.count(REPLACEMENT) > len(line) - line.count(" ")
 
 
 def _before(parts: list[list[str]], given: list[str]) -> list[str]:

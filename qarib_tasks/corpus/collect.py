@@ -25,6 +25,7 @@ from qarib_tasks.storage.ownership import (
     Staged,
     check_outputs,
     check_temporary_folders,
+    is_among,
     made_with,
     owned,
 )
@@ -143,7 +144,7 @@ def collect(
     texts = [text for some in (earlier or {}).values() for text in some]
     check_outputs([*outputs, place], [*_paths(files), *texts])
     check_temporary_folders(out, _paths(files))
-    owned(place, outputs, named=texts_out, adopt=adopt)
+    before = owned("corpus", place, outputs, named=texts_out, adopt=adopt)
     fetched = {
         source: _fetched(source, _cache(out, cache, named), allowed, named)
         for source in config.sources
@@ -160,7 +161,8 @@ def collect(
     if without:
         settings[WITHOUT] = dict(without.digests)
     counts = _without_given_texts if adopt else dict
-    if done := finished(place, config=settings, inputs=inputs, counts=counts):
+    has_all = all(map(before.owns, texts_out))
+    if has_all and (done := finished(place, config=settings, inputs=inputs, counts=counts)):
         log.info("%s: already collected", out)
         remove_folder(working_folder_of(out))
         return done
@@ -183,7 +185,9 @@ def collect(
         manifest = join(
             config, parts, folder, staged, out, heldout, random_seed, settings, inputs, texts, without
         )
-        staged.commit(manifest)
+        # The held-out part of an earlier run: its documents may be in the training text now.
+        stale = [path for path in before.listed if os.path.lexists(path) and not is_among(path, outputs)]
+        staged.commit(manifest, stale=stale, keep_stale=True)
     remove_folder(folder)
     return manifest
 

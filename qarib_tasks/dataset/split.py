@@ -42,8 +42,11 @@ def split(
     check_outputs([folder / shard_file(0), manifest_path], [data])
     present = sorted(path for path in folder.glob("*") if is_shard_file(path.name))
     check_outputs([*present, manifest_path], [data])
-    owned(manifest_path, present, adopt=adopt)
+    owned("shards", manifest_path, present, adopt=adopt)
+    from qarib_tasks.corpus.content.plain import require_plain_text
+
     source = FileRecord.of(data)
+    require_plain_text(data)
     if not source.bytes and first_number is None:
         raise InputError("the file is empty", where=data, do="Check the sources that were collected into it")
     settings = named_settings(config)

@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.loading import STRICT, fields_of, from_dict, to_dict
+from qarib_tasks.config.loading import STRICT, Settings, fields_of, from_dict, to_dict
 from qarib_tasks.config.presets import merged
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.upload import UploadConfig
@@ -31,7 +31,7 @@ DATE_FIELDS = {"{year}": "%Y", "{month}": "%Y-%m", "{day}": "%Y-%m-%d"}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class RetrainConfig:
+class RetrainConfig(Settings):
     """The settings of a re-training. All other settings are those of the promoted model."""
 
     preset: Annotated[

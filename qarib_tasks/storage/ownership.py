@@ -37,11 +37,20 @@ from qarib_tasks.storage.files import (
     remove_all_leftovers,
     write_text,
 )
-from qarib_tasks.storage.manifest import FileRecord, Manifest, begins_as_manifest
+from qarib_tasks.storage.manifest import FileRecord, Kind, Manifest, begins_as_manifest
 from qarib_tasks.storage.side_files import fetched_folder_of, working_folder_of
 
 log = logging.getLogger(__name__)
 OTHER_OUTPUT = "Choose another output, or move this file"
+_WHAT = {
+    "corpus": "a corpus",
+    "vocabulary": "a vocabulary",
+    "shards": "a folder of shards",
+    "shard": "a converted shard",
+    "dataset": "a dataset",
+    "model": "a model",
+}
+CHANGED = "changed since it was made"
 _KEPT = re.compile(r"(?P<name>.+)\.changed-\d+", re.DOTALL)  # the names that `keep_aside` gives
 
 
@@ -102,6 +111,11 @@ def identity(path: Path) -> tuple[int, int]:
     return about.st_dev, about.st_ino
 
 
+def is_among(path: Path, others: Iterable[Path]) -> bool:
+    """Whether a path names the same place as one of the others; links to folders are followed."""
+    return path.parent.resolve() / path.name in [other.parent.resolve() / other.name for other in others]
+
+
 @dataclass(frozen=True)
 class Earlier:
     """What the manifest of an earlier run says about the files that exist.
@@ -141,6 +155,11 @@ class Earlier:
     def is_complete(self) -> bool:
         return self.manifest is not None and self.manifest.state == "complete"
 
+    @property
+    def listed(self) -> list[Path]:
+        """The files that the manifest lists, also those that no longer exist."""
+        return [self.path.parent / record.name for record in self.manifest.outputs] if self.manifest else []
+
     def records(self, path: Path) -> list[FileRecord]:
         """The records of a file: none if it is not listed, several if it may have one of several contents."""
         name = recorded_name(path, self.path)
@@ -152,6 +171,7 @@ class Earlier:
 
 
 def owned(
+    kind: Kind,
     manifest: Path,
     outputs: Sequence[Path],
     *,
@@ -161,6 +181,7 @@ def owned(
     """Check, before anything is written, that every file that a step would replace is ours.
 
     Args:
+        kind: of what the step makes.
         manifest: path of the step's manifest.
         outputs: the files that the step writes.
         named: those of them that the user named: an empty file, as `mktemp` makes it, may be replaced.
@@ -169,7 +190,7 @@ def owned(
             manifest is kept so, too.
 
     Raises:
-        InputError: a file exists and is not ours.
+        InputError: a file exists and is not ours, or another step made it.
     """
     try:
         earlier = Earlier.read(manifest)
@@ -179,6 +200,13 @@ def owned(
         keep_aside(manifest)
         manifest.unlink(missing_ok=True)
         earlier = Earlier(manifest)
+    other = earlier.manifest
+    if other and other.kind != kind and (existing := next(filter(os.path.lexists, outputs), None)):
+        raise InputError(
+            f"is part of {_WHAT[other.kind]} that qarib made, not of {_WHAT[kind]}",
+            where=existing,
+            do=OTHER_OUTPUT,
+        )
     for out in outputs:
         if not os.path.lexists(out) or adopt or earlier.owns(out) or (out in named and is_empty(out)):
             continue
@@ -196,9 +224,7 @@ def made_with(manifest: Path, outputs: Sequence[Path], folders: Iterable[Path]) 
         folders: its working folders, those that are ours.
     """
     earlier = Earlier.read(manifest)
-    own = [manifest, *(path for path in outputs if earlier.owns(path))]
-    if earlier.manifest:
-        own += [manifest.parent / record.name for record in earlier.manifest.outputs]
+    own = [manifest, *(path for path in outputs if earlier.owns(path)), *earlier.listed]
     found = set(map(identity, filter(Path.exists, own)))
     within = [folder.resolve() for folder in folders]
     names = {path.parent.resolve() / path.name for path in (manifest, *outputs, *own)}
@@ -227,7 +253,7 @@ def recorded_name(path: Path, manifest: Path) -> str:
     return os.path.relpath(path.parent.resolve() / path.name, manifest.parent.resolve())
 
 
-def keep_aside(path: Path) -> Path:
+def keep_aside(path: Path, why: str = CHANGED) -> Path:
     """Give a file's content a second, new name, `data.txt.changed-1`, so that `path` can be replaced."""
     number = 1
     while True:
@@ -242,7 +268,7 @@ def keep_aside(path: Path) -> Path:
                 number += 1
                 continue
             path.rename(new)
-        log.warning("%s: changed since it was made: kept as %s", path, new.name)
+        log.warning("%s: %s: kept as %s", path, why, new.name)
         return new
 
 
@@ -306,7 +332,12 @@ class Staged:
         return FileRecord.of(self._files[out], recorded_name(out, self._manifest))
 
     def commit(
-        self, manifest: Manifest, *, keep_changed: bool = True, stale: Iterable[Path] = ()
+        self,
+        manifest: Manifest,
+        *,
+        keep_changed: bool = True,
+        stale: Iterable[Path] = (),
+        keep_stale: bool = False,
     ) -> Manifest:
         """Put the outputs in place, and write the manifest last.
 
@@ -315,6 +346,7 @@ class Staged:
             keep_changed: keep outputs of an earlier run that were edited since, see `keep_aside`. False for
                 what only machines write: a difference is damage.
             stale: files of an earlier run to remove; those that are not ours stay.
+            keep_stale: keep them under another name instead.
 
         Returns:
             the manifest.
@@ -322,7 +354,7 @@ class Staged:
         earlier = Earlier.read(self._manifest)
         before = list(earlier.manifest.outputs) if earlier.manifest else []
         stale = [path for path in stale if earlier.records(path)]
-        edited = [path for path in stale if not is_one_of(path, earlier.records(path))]
+        edited = [path for path in stale if keep_stale or not is_one_of(path, earlier.records(path))]
         new = Earlier(self._manifest, manifest)
         changed = []
         for out in self._files:
@@ -342,11 +374,12 @@ class Staged:
             # Before anything is replaced: on a full disk, it could not be written afterwards.
             complete.write_text(manifest.text(), encoding="utf-8", newline="\n")
             for path in [*changed, *(edited if keep_changed else ())]:
-                keep_aside(path)
+                keep_aside(path, "from an earlier run" if path in stale and keep_stale else CHANGED)
             for out, temporary in self._files.items():
                 put_in_place(temporary, out)
             for path in stale:
-                log.warning("%s: removed, it is from an earlier run", path)
+                if not keep_stale:
+                    log.warning("%s: removed, it is from an earlier run", path)
                 path.unlink(missing_ok=True)
         return manifest
 

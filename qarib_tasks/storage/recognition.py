@@ -69,6 +69,7 @@ is_checkpoint_index = json_with("step", "position", "model", "state", "format", 
 is_probe_predictions = json_with("step", "tasks", begins=b'{"step": ')
 is_evaluation = json_with("step", "masked_lm_loss", "masked_lm_accuracy", "perplexity", begins=b'{\n "step":')
 
+is_finetuning_result = json_with("task", "sha256", "seed", "rates", "predicted", begins=b'{"task":')
 
 is_process_record = json_with("pid", "started", "log_start")
 is_shared_record = json_with("format")
@@ -97,6 +98,18 @@ def _manifest_of(kind: Kind) -> Recognizer:
 
 is_model_manifest = _manifest_of("model")
 is_dataset_manifest = _manifest_of("dataset")
+
+
+def is_finetuning_table(head: bytes) -> bool:
+    """Whether it is the table of a model's fine-tunings; other programs have files of this name too."""
+    try:
+        values = json.loads(head)
+    except ValueError:
+        return head.startswith(b'{\n "tasks": [\n  {\n   "name":')  # cut off
+    tasks = values.get("tasks") if isinstance(values, dict) and len(values) == 1 else None
+    return isinstance(tasks, list) and all(
+        isinstance(task, dict) and task.keys() >= {"sha256", "seeds", "missing"} for task in tasks
+    )
 
 
 def is_empty(head: bytes) -> bool:
@@ -251,6 +264,7 @@ def _of_model(layout: ModelLayout, path: Path) -> Recognizer | None:
         layout.history: is_history,
         layout.eval_results: is_evaluation_text,
         layout.probe_predictions: is_probe_predictions,
+        layout.finetuning_table: is_finetuning_table,
     }
     if recognizer := fixed.get(path):
         return recognizer

@@ -69,13 +69,17 @@ def build_vocab(
     given = Path(config.vocab_file) if config.vocab_file else None
     outputs, place = [out, *tokenizer_files_of(out)], manifest_of(out)
     check_outputs([*outputs, place], [data, given] if given else [data])
-    earlier = owned(place, outputs, named=[out], adopt=adopt)
+    earlier = owned("vocabulary", place, outputs, named=[out], adopt=adopt)
     source = FileRecord.of(given, "vocab_file") if given else FileRecord.of(data)
     if done := finished(place, config=settings, inputs=[source]):
         log.info("%s: already built", out)
         return done
     if not source.bytes:
         raise InputError("the corpus is empty", where=data, do="Check the sources, and collect again")
+    if not given:
+        from qarib_tasks.corpus.content.plain import require_plain_text
+
+        require_plain_text(data)
     if not replace:
         _refuse_another(out, earlier)
     sample: Sequence[str]

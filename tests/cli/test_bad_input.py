@@ -32,6 +32,8 @@ COMMANDS = {
     "evaluate": "evaluate --config {bad}",
     "export": "export --config {bad}",
     "fill-mask": "fill-mask {bad} [MASK]",
+    "finetune": "finetune {bad} --train good.txt -o out/results",
+    "finetune --task": "finetune folder --task {bad} -o out/results",
     "promote": "promote some-model --workspace {bad}",
     "output of collect": "collect good.txt -o {bad}",
     "output of vocab": "vocab -i good.txt -s 40 --placeholders 8 -o {bad}",

@@ -214,11 +214,29 @@ def test_warnings_in_the_log_name_options(tmp_path: Path) -> None:
     assert "If it is text, set `--no-header`\n" in done.stderr
 
 
-def test_arguments_that_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["split", "a", os.fsdecode(b"out/\xc7")]) == 1
-    assert capsys.readouterr().err == (
-        "qarib: error: out/\\xc7: the name of the file is not UTF-8. Rename the file\n"
-    )
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["split", "here\udcc7", "x"], "here\\xc7: the name of the file is not UTF-8. Rename the file"),
+        (["collect", "a", "--without-texts-of=here\udcc7"], "here\\xc7: the name of the file is not UTF-8"),
+        (["split", "a", "out/\udcc7"], "out/\\xc7: not UTF-8. Write it in UTF-8; `locale` shows"),
+        (["collect", "a", "--field", "\udcc7"], "--field \\xc7: not UTF-8"),
+        (["preview", "a", "--encoding=\udcc7"], "--encoding \\xc7: not UTF-8"),
+        (["fill-mask", "m", "\udcc7"], "\\xc7: not UTF-8"),
+    ],
+)
+def test_arguments_that_are_not_utf_8(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A value that is no file is not said to be one."""
+    monkeypatch.chdir(tmp_path)
+    Path("here\udcc7").touch()
+    assert run_command(arguments) == 1
+    assert capsys.readouterr().err.startswith(f"qarib: error: {message}")
 
 
 def test_main_ends_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.cli.labelled import tasks_of
 from qarib_tasks.cli.main import run_command
+from qarib_tasks.cli.sources import tasks_of
 
 TEXTS = [f"هذا هو النص الطويل رقم {number} من نصوص المهمة" for number in range(40)]
 TASK = "{name: mood, train: %s, text: tweet, label: mood}"
@@ -62,7 +62,7 @@ def test_documents_with_test_texts_are_left_out_and_told(
     [
         ("tasks: []", "tasks.yaml: the file has no labelled tasks. Add `tasks`"),
         ("evaluate: 3", "tasks.yaml: the file has no labelled tasks"),
-        ("[1]", "tasks.yaml: the file must hold settings"),
+        ("[1]", "tasks.yaml: tasks.0: must hold settings"),
         (f"tasks: [{TASK % 'mood.csv'}, {TASK % 'mood.csv'}]", "duplicate name 'mood'"),
         ("tasks: [{name: a, train: mood.csv, limit: -1}]", "tasks.yaml: tasks.0.limit: Input should be"),
         # Not an option of this command: the setting is in the file.

@@ -111,3 +111,32 @@ def test_streams_that_are_closed(home: Path) -> None:
     assert done.stdout.splitlines()[:2] == ["0", "0"]
     assert Path("a").read_bytes() == Path("b").read_bytes() != b""
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/x", "s3://b", "file:///x", "https://h/x", "gs:/x"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "collect in.txt -o {}",
+        "collect in.txt -o out.txt --heldout {}",
+        "vocab -i in.txt -s 55 --placeholders 1 -o {}",
+        "split in.txt {}",
+        "convert in.txt --vocab in.txt -o {}",
+        "emulate tpu --folder {}",
+    ],
+)
+def test_an_output_is_no_address(
+    home: Path, command: str, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There was a folder `gs:`."""
+    assert run_command(command.format(address).split()) == 1
+    assert f"{address}: an output is written to this machine, not to an address" in capsys.readouterr().err
+    assert os.listdir() == ["in.txt"]
+
+
+def test_an_input_that_is_an_address(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["split", "gs://b/in.txt", "out"]) == 1
+    assert "gs://b/in.txt: an address cannot be read here" in capsys.readouterr().err
+    Path("gs:").mkdir()
+    Path("gs:/in.txt").write_text(TEXT, encoding="utf-8")
+    assert not run_command(["split", "gs:/in.txt", "./gs:/out"])

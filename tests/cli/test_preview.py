@@ -54,3 +54,19 @@ def test_it_reads_and_cleans_as_collect_does() -> None:
     own = {"output", "heldout", "heldout_share", "deduplicate", "near_duplicates", "random_seed"}
     options = {option.name for option in collect_command.params} - own - {"without_texts_of"}
     assert {option.name for option in preview_command.params} == options
+
+
+def test_no_source_has_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is that of collect. If cleaning drops all, warnings say why."""
+    monkeypatch.chdir(tmp_path)
+    Path("empty.csv").touch()
+    Path("header.csv").write_text("text\n")
+    Path("latin.txt").write_text("hello there\n")
+    Path("good.txt").write_text(f"{SENTENCES[0]}\n", encoding="utf-8")
+    for sources, status in (
+        *((["empty.csv"], 1), (["header.csv"], 1), (["empty.csv", "good.txt"], 1)),
+        *((["good.txt"], 0), (["header.csv", "good.txt"], 0), (["latin.txt"], 0)),
+    ):
+        assert run_command(["preview", *sources]) == status, sources
+        if sources != ["latin.txt"]:
+            assert run_command(["collect", *sources, "-o", "out.txt"]) == status, sources

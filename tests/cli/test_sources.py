@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from qarib_tasks.cli.corpus import collect_command
 from qarib_tasks.cli.main import run_command
+from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.sources import source_names
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.presets import SAMPLE
@@ -82,3 +85,46 @@ def test_a_file_given_twice_is_read_once(
     manifests = [json.loads(path.read_text(encoding="utf-8")) for path in Path("out").glob("*.json")]
     inputs = [record["name"] for manifest in manifests for record in manifest.get("inputs", ())]
     assert inputs == ["data1/data1.txt", "data_1/data[1].txt"]
+
+
+@pytest.mark.parametrize("command", [["preview"], ["collect", "-o", "out.txt", "--random-seed", "3"]])
+def test_options_beside_a_configuration(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those with the default's value: the file may have another."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text(LINE, encoding="utf-8")
+    Path("c.yaml").write_text("collect: {sources: [{name: a, path: a.txt}]}\n")
+    command += ["--config", "c.yaml"]
+    given = ["--document", "line", "--clean", "", "--minimum-characters", "2", "--no-header"]
+    assert run_command([*command, *given]) == 1
+    assert capsys.readouterr().err == (
+        "qarib: error: c.yaml: --header/--no-header, --document, --clean, --minimum-characters: cannot be "
+        "combined with --config. In the file, set `cleaning`, `minimum_characters` in the `collect` section, "
+        "and `header`, `document` in each source of the `collect` section\n"
+    )
+    assert not Path("out.txt").exists()
+    assert not run_command(command)
+
+
+def test_every_option_that_a_configuration_replaces_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("collect: {sources: [{name: a, path: a.txt}]}\n")
+    kept = {"source", "output", "config", "heldout", "random_seed", "without_texts_of"}
+    for command in (collect_command, preview_command):
+        for option in command.params:
+            if option.name in kept:
+                continue
+            assert isinstance(option, click.Option)
+            default = option.default[0] if option.multiple else option.default
+            value = [] if option.is_flag else [str(default)]
+            out = ["-o", "out"] if command.name == "collect" else []
+            assert run_command([str(command.name), "--config", "c.yaml", *out, option.opts[-1], *value]) == 1
+            assert option.opts[-1] in capsys.readouterr().err
+
+
+def test_a_share_without_a_file_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["collect", "a.txt", "-o", "o.txt", "--heldout-share", "0.001"]) == 2
+    assert "--heldout-share needs --heldout" in capsys.readouterr().err

@@ -88,7 +88,7 @@ SETTINGS: dict[type, dict[str, str]] = {
     EvaluateConfig: dict.fromkeys(
         (
             *("eval_batch_size", "max_eval_steps", "fill_mask_sentences", "tasks", "probe_seconds"),
-            "free_tasks",
+            *("free_tasks", "finetune", "finetune_seeds"),
         ),
         MEASURE,
     ),

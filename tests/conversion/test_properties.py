@@ -20,6 +20,7 @@ from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.conversion.compiled.random_numbers import new_generator, next_below, next_float
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.example_reader import Shape, read_rows
+from qarib_tasks.corpus.content.plain import other_than_text
 from qarib_tasks.errors import InputError
 from tests.support.oracle_pretraining_data import Wordpieces, create_instances, read_documents, read_vocab
 
@@ -43,13 +44,21 @@ HOSTILE = st.one_of(
 )
 # Few different lines, so that words repeat; then bytes of any kind between them.
 LINES = st.lists(st.one_of(WORDS, WORDS, WORDS, HOSTILE), max_size=14).map(" ".join)
-SHARDS = st.lists(
-    st.one_of(
-        LINES.map(str.encode), LINES.map(str.encode), st.just(b""), st.just(b" \r"), st.binary(max_size=12)
-    ),
-    min_size=1,
-    max_size=40,
-).map(b"\n".join)
+SHARDS = (
+    st.lists(
+        st.one_of(
+            LINES.map(str.encode),
+            LINES.map(str.encode),
+            st.just(b""),
+            st.just(b" \r"),
+            st.binary(max_size=12),
+        ),
+        min_size=1,
+        max_size=40,
+    )
+    .map(b"\n".join)
+    .filter(lambda data: not other_than_text(data))
+)
 
 # Empty lines, repeated entries, and what becomes one or the other when CR and spaces are dropped.
 MORE = st.lists(

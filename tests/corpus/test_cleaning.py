@@ -146,6 +146,12 @@ def test_lines_do_not_depend_on_what_is_cleaned_with_them(texts: list[str]) -> N
         ("arabic_share", "نعم this is not", None),
         ("arabic_share", "@USER نعم URL 123 😂 !", "@USER نعم URL 123 😂 !"),
         ("arabic_share", "١٢٣ !", "١٢٣ !"),
+        ("arabic_share", "��� �� �����", None),
+        ("arabic_share", "@USER ��� URL 12 �", None),
+        ("arabic_share", "نعم ���� ��", None),
+        ("arabic_share", "نعم ���", "نعم ���"),
+        ("arabic_share", "😂😂 �", "😂😂 �"),
+        ("arabic_share", "١٢ ��", "١٢ ��"),
     ],
 )
 def test_what_a_rule_does(rule: str, before: str, after: str | None) -> None:
@@ -250,6 +256,14 @@ def test_what_was_changed_and_dropped_is_counted() -> None:
     assert cleaner.clean(lines) == ["مرحبا", "", "نعم URL"]
     assert +cleaner.counts == Counter(tatweel=3, urls=1)
     assert +cleaner.dropped == Counter(arabic_share=1, empty=1)
+
+
+def test_lines_that_could_not_be_decoded_are_counted_once() -> None:
+    lines = ["�� hello", "hello", "نعم قال سامي", "���", "😂"]
+    cleaner = Cleaner(CollectConfig(cleaning=("arabic_share",)))
+    assert cleaner.clean(lines) == ["نعم قال سامي", "😂"]
+    assert +cleaner.dropped == Counter(arabic_share=3)
+    assert Cleaner(CollectConfig(cleaning=("arabic_share",), arabic_share=0)).clean(lines) == lines
 
 
 def test_a_line_that_never_settles_is_dropped_and_counted() -> None:

@@ -1,4 +1,4 @@
-"""Collecting needs no more memory for more text; benchmarks/collect_memory.py measures gigabytes."""
+"""Collecting needs no more memory for more text; benchmarks/compare/collect_memory.py measures gigabytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.storage.manifest import Manifest
 
-sys.path.append(str(SAMPLE.parent / "benchmarks"))
+sys.path += [str(SAMPLE.parent / "benchmarks"), str(SAMPLE.parent / "benchmarks" / "compare")]
 
 from collect_memory import make
 from vocabulary import timed

@@ -79,6 +79,10 @@ def test_the_order_of_the_steps(pretrain: Any) -> None:
         "evaluate": {"preflight", "train"},
         "export": {"preflight", "evaluate"},
         "promote": {"preflight", "export"},
+        "finetunings": {"preflight", "promote"},
+        "finetune": {"preflight", "finetunings"},
+        # It begins when one of them has succeeded: the run's first task, which always has, would be enough.
+        "finetuning_table": {"finetune"},
     }
 
 
@@ -154,7 +158,7 @@ def test_every_task_is_tried_again_ends_in_time_and_tells_of_its_failure(name: s
         told = task.on_failure_callback  # A list, but for mapped tasks.
         assert isinstance(told[0] if isinstance(told, list) else told, QaribNotifier)
         hours = task.execution_timeout and task.execution_timeout.total_seconds() / 3600
-        long = {"collect_source": 48, "collect": 48, "vocab": 48, "split": 48, "train": None}
+        long = {"collect_source": 48, "collect": 48, "vocab": 48, "split": 48, "finetune": 48, "train": None}
         assert hours == long.get(task.task_id, 6), task.task_id
     assert dag.deadline is None
 

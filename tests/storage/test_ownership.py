@@ -95,28 +95,28 @@ def test_an_output_that_cannot_be_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_only_our_files_are_replaced(tmp_path: Path) -> None:
     out, side, manifest = tmp_path / "out", tmp_path / "side", tmp_path / "out.manifest.json"
-    owned(manifest, [out, side])
+    owned("corpus", manifest, [out, side])
     made(tmp_path, "first", "out")
-    owned(manifest, [out, side], named=[out])
+    owned("corpus", manifest, [out, side], named=[out])
     side.write_text("a stranger's")
     with pytest.raises(InputError, match="was not made by qarib") as caught:
-        owned(manifest, [out, side], named=[out])
+        owned("corpus", manifest, [out, side], named=[out])
     assert caught.value.where == str(side)
     side.write_text("")
     with pytest.raises(InputError, match="was not made by qarib"):
-        owned(manifest, [out, side], named=[out])
-    owned(manifest, [out, side], named=[out, side])
+        owned("corpus", manifest, [out, side], named=[out])
+    owned("corpus", manifest, [out, side], named=[out, side])
     side.unlink()
     side.symlink_to(tmp_path / "nothing")
     with pytest.raises(InputError, match="was not made by qarib"):
-        owned(manifest, [out, side], named=[out, side])
+        owned("corpus", manifest, [out, side], named=[out, side])
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"a": 1}', '{\n "state": "complete"\n}'])
 def test_a_file_that_is_no_manifest_of_ours_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "out.manifest.json").write_text(text)
     with pytest.raises(InputError, match="is not a manifest of qarib"):
-        owned(tmp_path / "out.manifest.json", [tmp_path / "out"])
+        owned("corpus", tmp_path / "out.manifest.json", [tmp_path / "out"])
     with pytest.raises(InputError, match="is not a manifest of qarib"):
         made(tmp_path, "new", "out")
     assert (tmp_path / "out.manifest.json").read_text() == text
@@ -127,7 +127,7 @@ def test_a_damaged_manifest_of_ours_is_replaced_and_its_outputs_are_kept(tmp_pat
     manifest = tmp_path / "out.manifest.json"
     made(tmp_path, "first", "out")
     manifest.write_bytes(manifest.read_bytes()[:-40])
-    owned(manifest, [tmp_path / "out"])
+    owned("corpus", manifest, [tmp_path / "out"])
     made(tmp_path, "second", "out", keep_changed=False)
     assert contents(tmp_path) == {"out": "second", "out.changed-1": "first"}
 
@@ -188,7 +188,7 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: py
     os.seteuid(65534 if before == 0 else before)
     try:
         with pytest.raises(InputError, match=r"out\.manifest\.json: cannot be read: Permission denied"):
-            owned(Path("out.manifest.json"), [Path("out")])
+            owned("corpus", Path("out.manifest.json"), [Path("out")])
     finally:
         os.seteuid(before)
 
@@ -251,7 +251,7 @@ def test_a_step_killed_while_its_outputs_are_put_in_place_runs_again(
             made(tmp_path, "second", "out", "new", "newer", "newest")
     assert Manifest.read(tmp_path / "out.manifest.json").state == "running"
     outs = [tmp_path / name for name in ("out", "new", "newer", "newest", "stale")]
-    owned(tmp_path / "out.manifest.json", outs)
+    owned("corpus", tmp_path / "out.manifest.json", outs)
     made(tmp_path, "third", "out", "new", "newer", "newest", stale=(tmp_path / "stale",))
     assert contents(tmp_path) == dict.fromkeys(("new", "newer", "newest", "out"), "third")
     manifest = Manifest.read(tmp_path / "out.manifest.json")
@@ -288,7 +288,7 @@ def test_an_output_in_another_folder_is_recorded(tmp_path: Path) -> None:
         staged.commit(Manifest(kind="corpus", id="out", outputs=[record]))
     assert record.name == "../other/heldout"
     assert not Manifest.read(manifest).faults(manifest.parent)
-    owned(manifest, [tmp_path / "other" / "heldout"])
+    owned("corpus", manifest, [tmp_path / "other" / "heldout"])
 
 
 def test_a_working_folder_is_emptied_of_what_we_made(tmp_path: Path) -> None:

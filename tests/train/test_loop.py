@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -331,6 +332,22 @@ def test_export_waits_for_the_end_of_the_training(copy: TrainingJob) -> None:
     with pytest.raises(TrainingError, match="has only reached step 12 of 20"):
         export(longer)
     assert not Output(copy).manifest.exists()
+
+
+@pytest.mark.parametrize("step", [evaluate, export])
+def test_nothing_is_made_where_nothing_is_trained(
+    tmp_path: Path, step: Callable[[TrainingJob], object]
+) -> None:
+    """A lock was."""
+    job = make_job(tmp_path / "job", examples=(1,))
+    before = sorted((tmp_path / "job").rglob("*"))
+    with pytest.raises(TrainingError, match=r"no checkpoint to evaluate|has only reached step 0 of 12"):
+        step(job)
+    assert sorted((tmp_path / "job").rglob("*")) == before
+    Path(job.output).mkdir(parents=True)
+    with pytest.raises(TrainingError):
+        step(job)
+    assert not list(Path(job.output).iterdir())
 
 
 def test_a_second_trainer_is_kept_out(copy: TrainingJob) -> None:

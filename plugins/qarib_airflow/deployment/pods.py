@@ -22,6 +22,9 @@ STEPS: dict[str, dict[str, str]] = {
     "train": {"cpu": "2", "memory": "6Gi"},
     "evaluate": {"cpu": "2", "memory": "4Gi"},
     "export": {"cpu": "1", "memory": "4Gi"},
+    "finetune": {"cpu": "2", "memory": "6Gi"},
+    # A regression on TF-IDF.
+    "finetuning_table": {"cpu": "1", "memory": "3Gi"},
 }
 
 

@@ -9,18 +9,30 @@ from typing import Any
 import yaml
 from airflow.sdk import Variable
 
+from qarib_tasks.config.loading import is_address
 from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.errors import ConfigError
 
 
 def deployment_defaults() -> dict[str, Any]:
-    """The settings of this Airflow for every run; an Airflow Variable overrides the environment."""
+    """The settings of this Airflow for every run; an Airflow Variable overrides the environment.
+
+    Raises:
+        ConfigError: the workspace is an address.
+    """
     values = {
         name: Variable.get(f"qarib_{name}", default=None) or os.environ.get(f"QARIB_{name.upper()}")
         for name in ("bucket", "workspace")
     }
     if values["workspace"]:
+        if is_address(values["workspace"]):
+            raise ConfigError(
+                "the workspace must be a folder",
+                where=values["workspace"],
+                do="Correct the Airflow Variable qarib_workspace, or QARIB_WORKSPACE in the environment; "
+                "name a bucket in qarib_bucket, or QARIB_BUCKET",
+            )
         values["workspace"] = str(Path(values["workspace"]).absolute())
     return {
         "workspace": values["workspace"],

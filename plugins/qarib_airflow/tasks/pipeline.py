@@ -15,6 +15,7 @@ from qarib_airflow.preflight.checks import check_map_length
 from qarib_airflow.preflight.deployment import allowed_sources
 from qarib_airflow.publishing.assets import MODEL, describe_model
 from qarib_airflow.publishing.published import incomplete_shards
+from qarib_airflow.tasks.finetuning import fine_tune
 from qarib_airflow.tasks.shards import dataset, publish, raw_shards, shard
 from qarib_airflow.tasks.training import TrainerOperator, TrainOperator
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
@@ -109,4 +110,4 @@ def from_sources_to_model(run: Any) -> None:
     read >> collected >> [vocabulary, paths]
     [vocabulary, paths] >> shards >> complete
     published >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
-    train >> evaluate >> export >> promote(run)
+    train >> evaluate >> export >> promote(run) >> fine_tune(run)

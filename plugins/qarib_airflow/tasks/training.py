@@ -45,10 +45,13 @@ class TrainerOperator(BaseOperator):
         self.command = command
         self._work: Work | None = None
 
+    def work_of(self, run: Run) -> Work:
+        """Return the command to run."""
+        return pipeline.trainer_work(run, self.command)
+
     def execute(self, context: Context) -> None:
         with failing_for_good():
-            run = Run.from_dict(self.run_values)
-            self._work = pipeline.trainer_work(run, self.command)
+            self._work = self.work_of(Run.from_dict(self.run_values))
         run_to_end(local_backend(), self._work, on_line=self.log.info)
 
     def on_kill(self) -> None:

@@ -69,8 +69,9 @@ def tar_members(
     Raises:
         InputError: the archive is not safe.
     """
+    # A name in another encoding keeps its bytes. Escaped, it would have backslashes that separate no folders.
     with tarfile.open(
-        fileobj=file, mode="r|", bufsize=BLOCK, tarinfo=_TarInfo, errors="backslashreplace"
+        fileobj=file, mode="r|", bufsize=BLOCK, tarinfo=_TarInfo, errors="surrogateescape"
     ) as archive:
         for member in archive:
             # Otherwise, the archive would hold every member that it has passed.
@@ -78,19 +79,25 @@ def tar_members(
             if member.isdir() or member.type in _NO_FILES or ignored(member.name):
                 continue
             _check_path(member.name, where)
+            name = shown_name(member.name)
             if member.issparse():
                 raise InputError(
-                    f"member {member.name!r} has holes (a sparse file)",
+                    f"member '{name}' has holes (a sparse file)",
                     where=where,
                     do="Make the archive again without the option --sparse",
                 )
             if not member.isreg():
                 kind = "a link" if member.issym() or member.islnk() else "no regular file"
-                raise _unsafe(f"member {member.name!r} is {kind}", where)
-            if wanted(member.name):
+                raise _unsafe(f"member '{name}' is {kind}", where)
+            if wanted(name):
                 stream = archive.extractfile(member)
                 assert stream is not None
-                yield Member(member.name, stream, member.size)
+                yield Member(name, stream, member.size)
+
+
+def shown_name(name: str) -> str:
+    """Return a member's name for messages and patterns, with \\x.. for bytes that are not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 _NO_FILES = (b"V", b"D")  # of GNU tar: the name of the volume; the names in a folder
@@ -111,7 +118,7 @@ class _TarInfo(tarfile.TarInfo):
 def _check_path(name: str, where: str) -> None:
     path = name.replace("\\", "/")  # Without pathlib, whose table of names grows with each.
     if path.startswith("/") or ".." in path.split("/"):
-        raise _unsafe(f"the path of member {name!r} leads outside the archive", where)
+        raise _unsafe(f"the path of member '{shown_name(name)}' leads outside the archive", where)
 
 
 def _unsafe(what: str, where: str) -> InputError:

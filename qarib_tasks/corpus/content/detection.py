@@ -7,7 +7,8 @@ import re
 import tarfile
 from collections.abc import Sequence
 
-from qarib_tasks.corpus.content.markup import ARTICLE
+from qarib_tasks.corpus.content.decoding import Decoder, decoded, marked_encoding
+from qarib_tasks.corpus.content.markup import ARTICLE, markup_name
 
 PEEK = 4096  # bytes at the start of a file that its signature needs
 _LINES = 5  # that must be JSON objects
@@ -207,6 +208,21 @@ def text_format(text: bytes) -> str:
     return "jsonl" if 2 * sum(map(_is_object, lines)) > len(lines) else "text"
 
 
+def text_name(head: bytes, plain: bool) -> str:
+    """Return what a file is called that is a text, though it should not be one, by its first bytes, or "".
+
+    Args:
+        plain: plain text is meant too, not only markup.
+    """
+    encoding, mark = marked_encoding(head)
+    head = decoded(head[mark:], encoding or "utf-8")[0].encode("utf-8", "replace") if encoding else head
+    if name := markup_name(head):
+        return name
+    if not plain or _CONTROL.search(head) or Decoder("utf-8").decode(head)[1]:
+        return ""
+    return "JSON" if text_format(head) == "jsonl" else "text"
+
+
 def names_column(text: bytes, names: Sequence[str]) -> str:
     """Return csv or tsv if the first line of a text names columns, one of which is wanted; otherwise "".
 
@@ -237,14 +253,27 @@ def columns_in(text: bytes) -> tuple[str, int]:
     """
     lines = [line.strip() for line in text.splitlines()[:_ROWS] if line.strip()]
     lines = lines[:-1] if len(lines) > _FEWEST_ROWS else lines  # The last one may be incomplete.
+    if len(lines) < _FEWEST_ROWS:
+        return "", 0
     for delimiter, name in ((b"\t", "tabs"), (b",", "commas"), (b";", "semicolons"), (b"|", "|")):
         counts = {line.count(delimiter) for line in lines}
-        if len(lines) < _FEWEST_ROWS or len(counts) > 1 or 0 in counts:
-            continue
         # A tab is no part of a sentence.
-        if delimiter == b"\t" or all(line.partition(delimiter)[0].strip().isdigit() for line in lines):
+        is_table = delimiter == b"\t" or all(line.partition(delimiter)[0].strip().isdigit() for line in lines)
+        if is_table and len(counts) == 1 and 0 not in counts:
             return name, counts.pop() + 1
+        for quote in (b'"', b"'"):
+            widths = {_quoted_columns(line, delimiter, quote) for line in lines}
+            if len(widths) == 1 and 0 not in widths:
+                return name, widths.pop()
     return "", 0
+
+
+def _quoted_columns(line: bytes, delimiter: bytes, quote: bytes) -> int:
+    """Return how many columns a line has that are in quotes or one word each; 0 if it is no such row."""
+    quoted = rb"%b(?:[^%b\\]|\\.|%b%b)*%b" % ((quote,) * 5)
+    column, end = rb"(?:%b|[^\s%b%b]*)" % (quoted, quote, delimiter), re.escape(delimiter)
+    is_row = quote in line and re.fullmatch(rb"%b(?:%b%b)+" % (column, end, column), line)
+    return re.sub(quoted, b"", line).count(delimiter) + 1 if is_row else 0
 
 
 def _is_object(line: bytes) -> bool:

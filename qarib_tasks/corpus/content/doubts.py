@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -25,6 +26,23 @@ _IN_DATES = re.compile(
 _LETTER = re.compile(r"[^\W\d_]")
 _DIGIT = re.compile(r"\d")
 _SHOWN = 3
+_REMAINS = 0.1  # share of the lines
+# Tags with these names; words in angle brackets, such as <user>, are text.
+_TAG = re.compile(
+    r"</?(a|abbr|article|b|blockquote|body|br|button|center|cite|code|div|em|figure|font|footer|form|h[1-6]|head|"
+    r"header|hr|html|i|iframe|img|input|label|li|link|main|meta|nav|ol|option|p|pre|script|section|small|span|"
+    r"strong|style|sub|sup|table|tbody|td|th|thead|title|tr|u|ul|video)(?:\s[^<>]*|\s*/)?(?:>|\Z)",
+    re.IGNORECASE,
+)
+_OPENING = ("[", "(", "{")
+_STRING = r"[bu]?(?:'(?:[^'\\]|\\.)*(?:'|\Z)|\"(?:[^\"\\]|\\.)*(?:\"|\Z))"
+# A list or tuple of strings, or a dict with a string first.
+_PYTHON = re.compile(rf"\[\s*{_STRING}\s*(?:,?\s*{_STRING}|\]|\Z)|\(\s*{_STRING}\s*,|\{{\s*{_STRING}\s*[:,]")
+_ORDERED = 200  # lines in which the order of the letters is looked at
+_WORD = re.compile("[\u0621-\u065f\u0671-\u06d3]+")
+_MARKS = re.compile("[\u0640\u064b-\u065f]")
+_FINAL = "ةى"
+_FEWEST, _CLEARLY = 2, 5
 
 
 def sample_of(lines: Sequence[str]) -> list[str]:
@@ -53,11 +71,57 @@ def doubts(values: Sequence[str]) -> list[str]:
     if len(different) < _REPEATED * total and total >= _FEW:
         most = ", ".join(text[:30] for text, _ in different.most_common(_SHOWN))
         found.append(f"{total:,} lines have {counted(len(different), 'different value')}, mostly {most}")
+    found += _remains(values)
+    if _is_reversed(values):
+        found.append("the letters are in visual order, the last one of each line first")
     if not arabic:
         found.append(f"no line of {total:,} has Arabic letters")
     elif arabic < (1 - MOST) * total:
         found.append(f"only {_of(arabic, total)} with Arabic letters")
     return found
+
+
+def _remains(values: Sequence[str]) -> list[str]:
+    """Return of which other format many lines have remains."""
+    tags: Counter[str] = Counter()
+    tagged = listed = lost = 0
+    for value in values:
+        if "<" in value and (found := _TAG.findall(value)):
+            tagged += 1
+            tags.update(f"<{name.lower()}>" for name in set(found))
+        lost += value.count("??") > 1 and _is_lost(value)
+        listed += value[:1] in _OPENING and _PYTHON.match(value) is not None
+    said = []
+    if tagged >= _REMAINS * len(values):
+        most = ", ".join(tag for tag, _ in tags.most_common(_SHOWN))
+        have = "has" if tagged == 1 else "have"
+        said.append(f"{_of(tagged, len(values))} {have} tags of HTML, such as {most}, which no rule removes")
+    if listed >= _REMAINS * len(values):
+        said.append(f"{_of(listed, len(values))} {_be(listed)} written as lists, tuples or dicts of Python")
+    if lost >= _REMAINS * len(values):
+        said.append(f"{_of(lost, len(values))} {_be(lost)} question marks in the place of letters")
+    return said
+
+
+def _is_lost(value: str) -> bool:
+    """Return whether a line is words of question marks, for letters that an encoding does not have."""
+    words = value.split()
+    lost = sum("??" in word for word in words)
+    return lost > 1 and all("?" in word for word in words) and not any(map(str.isalnum, value))
+
+
+def _is_reversed(values: Sequence[str]) -> bool:
+    """Return whether the letters of Arabic text are in the reverse order, as some PDF files give them.
+
+    In the right order, no word begins with a teh marbuta or alef maksura, and many begin with the article.
+    """
+    text = unicodedata.normalize("NFKC", "\n".join(values[:_ORDERED]))
+    words = [_MARKS.sub("", word) for word in _WORD.findall(text)]
+    words = [word for word in words if len(word) > 2]
+    begin = sum(word[0] in _FINAL for word in words)
+    backward = begin + sum(word.endswith("لا") for word in words)
+    forward = sum((word[-1] in _FINAL) + word.startswith("ال") for word in words)
+    return begin >= _FEWEST and backward > _CLEARLY * forward
 
 
 def _be(number: int) -> str:

@@ -336,12 +336,14 @@ def _format(reading: Reading) -> str:
 def _columns(reading: Reading) -> tuple[Column, ...]:
     examples = [*reading.examples, *[""] * len(reading.columns)]
     pairs = zip(reading.columns[:_MOST_COLUMNS], examples, strict=False)
-    return tuple(Column(_cut(name, _EXAMPLE), _cut(_text(value), _EXAMPLE)) for name, value in pairs)
+    return tuple(
+        Column(_cut(name, _EXAMPLE), _cut(_text(value, reading.encoding), _EXAMPLE)) for name, value in pairs
+    )
 
 
-def _text(value: object) -> str:
+def _text(value: object, encoding: str) -> str:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value.decode(encoding, "replace")
     return "" if value is None else " ".join(str(value).split())
 
 

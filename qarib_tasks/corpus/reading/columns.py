@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unicodedata import normalize
 
 from qarib_tasks.corpus.reading.records import Reading, listed
 from qarib_tasks.counting import counted
@@ -32,7 +33,7 @@ def places_of(
     group = _place(reading, columns, source.group, source.group_setting, header) if source.group else None
     if source.group and group is None:
         raise _missing(reading, columns, [source.group], header)
-    by_number = all(name not in columns for name in source.fields)
+    by_number = all(not _named(columns, name) for name in source.fields)
     if header and by_number and _is_data(columns):
         reading.warn(
             f"the first row is taken for the names of the columns: {listed(columns)}. If it is text, set "
@@ -42,16 +43,16 @@ def places_of(
 
 
 def _place(reading: Reading, columns: Sequence[str], name: str, setting: str, header: bool) -> int | None:
-    count = columns.count(name) if header else 0
-    if count > 1:
-        numbers = [str(number) for number, other in enumerate(columns, start=1) if other == name]
+    found = _named(columns, name) if header else []
+    if len(found) > 1:
+        numbers = [str(place + 1) for place in found]
         raise InputError(
-            f"{count} columns have the name {name!r}",
+            f"{len(found)} columns have the name {name!r}",
             where=reading.where,
             do=f"Set `{setting}` to the number of one of them: {' or '.join(numbers)}",
         )
-    if count:
-        return columns.index(name)
+    if found:
+        return found[0]
     if name.isdecimal():
         return int(name) - 1 if 0 < int(name) <= len(columns) else None
     if not header:
@@ -61,6 +62,16 @@ def _place(reading: Reading, columns: Sequence[str], name: str, setting: str, he
             do=f"Set `{setting}` to the number of a column, from 1 to {len(columns)}, or set `header: true`",
         )
     return None
+
+
+def _named(columns: Sequence[str], name: str) -> list[int]:
+    """Return the places of the columns with this name, else of those with one that looks the same."""
+    found = [place for place, other in enumerate(columns) if other == name]
+    if not found and not name.isascii():
+        found = [
+            place for place, other in enumerate(columns) if normalize("NFC", other) == normalize("NFC", name)
+        ]
+    return found
 
 
 def _missing(reading: Reading, columns: Sequence[str], names: Sequence[str], header: bool) -> InputError:

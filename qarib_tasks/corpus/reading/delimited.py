@@ -66,7 +66,7 @@ class _Lines:
         """
         for data in self._cut():
             text = self._reading.text(data)
-            lines = text.count("\n") + (not text.endswith(("\n", "\r")))
+            lines = text.count("\n") + (not text.endswith(("\n", "\r") if self._returns else "\n"))
             if self._returns:
                 lines += text.count("\r") - text.count("\r\n")
             elif "\r" in text:
@@ -198,11 +198,13 @@ def _lines_of_rows(reading: Reading, source: _Lines, layout: Layout, rows: Any, 
                         # The header, whose row may lack the delimiters that end the other rows.
                         header = False
                     else:
-                        reading.unreadable(
-                            f"the row has {counted(len(row), 'column')}, expected {width} ({layout})",
-                            number,
-                            do=_RIGHT if width > 1 else _ONE + _RIGHT[0].lower() + _RIGHT[1:],
-                        )
+                        what = f"the row has {counted(len(row), 'column')}, expected {width} ({layout})"
+                        do = _RIGHT if width > 1 else _ONE + _RIGHT[0].lower() + _RIGHT[1:]
+                        if layout.unnamed and len(row) == width + 1:
+                            raise _unnamed(reading, layout, what, number)
+                        if len(row) > width and any(_RETURN in cell for cell in row):
+                            what, do = f"{what}: {_A_RETURN}", _NO_RETURNS
+                        reading.unreadable(what, number, do=do)
                     source.passed = last
                     continue
                 if check and last > number and layout.encloses_rows(row):
@@ -237,6 +239,24 @@ _ONE = "If each line is one text, set `delimiter: tab`; if not, "
 _RIGHT = "Correct the row, or set `delimiter`, `quoting` or `escape` as the file has them"
 
 
+# Rows whose ends differ are joined.
+_A_RETURN = "it has a carriage return (CR), which ends no row here, because the first line ends with another"
+_NO_RETURNS = (
+    "If it ends a row, make all line ends the same: tr '\\r' '\\n' < FILE > REPAIRED. If not, correct the row"
+)
+
+
+def _unnamed(reading: Reading, layout: Layout, what: str, number: int) -> InputError:
+    """Return the error for a header without a name for one column, as write.table of R writes it."""
+    delimiter = "\\t" if layout.dialect.delimiter == "\t" else layout.dialect.delimiter
+    return InputError(
+        f"{what}, as the rows after it: the header lacks a name, probably that of the first column",
+        where=f"{reading.where}:{number}",
+        do=f"Add it: sed '1s/^/row{delimiter}/' FILE > REPAIRED. Or remove the header, set `header: false`, "
+        f"and `{reading.source.text_setting}` to the number of the text's column",
+    )
+
+
 def _columns(layout: Layout, header: bool) -> str:
     if not header:
         return f"{counted(layout.width, 'column')} without a header"
@@ -262,6 +282,9 @@ def _fault(reading: Reading, source: _Lines, layout: Layout, what: str) -> None:
                 where=f"{reading.where}:{number}",
                 do="Correct it, or set `quoting: none` if quotes are text, or set `escape`",
             )
+        if text.startswith(_RETURN, closed + 1):
+            reading.unreadable(f"a quote closes, and then {_A_RETURN} ({layout})", number, do=_NO_RETURNS)
+            return
         across = _line_ends(text[opened:closed])
         what = "text follows the quote that closes the column"
         if across:

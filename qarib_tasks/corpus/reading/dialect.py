@@ -14,6 +14,7 @@ from qarib_tasks.corpus.reading.records import LONGEST_RECORD
 DELIMITERS = (",", ";", "\t", "|")
 _QUOTES = {"double": '"', "single": "'", "none": None}
 _NAMES = {"\t": "tab"}
+_FEWEST_ROWS = 2  # that show that a name is missing in the header
 _FEW = 50  # values of a column that are labels, not text
 
 
@@ -64,6 +65,7 @@ class Layout:
         kinds: columns, from 0, that hold no text: the few values that they have, or None for any number.
         guessed: the dialect, or a part of it, is a guess.
         guessed_quoting: the quoting is a guess.
+        unnamed: each of the first rows has one column more than the header.
     """
 
     dialect: Dialect
@@ -72,6 +74,7 @@ class Layout:
     kinds: Mapping[int, frozenset[str] | None]
     guessed: bool
     guessed_quoting: bool
+    unnamed: bool = False
 
     def __str__(self) -> str:
         return f"{'guessed ' if self.guessed else ''}{self.dialect}"
@@ -205,6 +208,7 @@ def _trial(
             _kinds(equal, width),
             guessed="auto" in (source.delimiter, source.quoting),
             guessed_quoting=source.quoting == "auto",
+            unnamed=bool(longer) and width + 1 == len(data[0]) and _begin_with_names(data, width),
         ),
         rows,
         fits=possible and not failed and len(equal) == len(data),
@@ -252,6 +256,14 @@ def _all_of_kind(kind: frozenset[str] | None, values: Sequence[str]) -> bool:
     if not values:
         return False
     return all(value.strip().isdecimal() if kind is None else value in kind for value in values)
+
+
+def _begin_with_names(rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Return whether rows begin with numbers or names, and not with a text that has a delimiter."""
+    firsts = [row[0].strip() for row in rows]
+    return len(rows) >= _FEWEST_ROWS and all(
+        first.isdecimal() or (width > 1 and len(first.split()) < 2) for first in firsts
+    )
 
 
 def _visible(name: str) -> str:

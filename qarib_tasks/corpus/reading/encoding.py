@@ -6,7 +6,7 @@ import codecs
 import io
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from qarib_tasks.corpus.content.decoding import REPLACEMENT, Decoder, decoded, is_utf8, marked_encoding
@@ -52,6 +52,24 @@ def utf8(reading: Reading, stream: IO[bytes]) -> io.BufferedReader:
             can raise it too.
     """
     return io.BufferedReader(_Text(reading, stream), BLOCK)
+
+
+def encoding_of_cells(reading: Reading, cells: Sequence[bytes]) -> None:
+    """Set the encoding of a table's binary texts.
+
+    Args:
+        cells: the first of them.
+
+    Raises:
+        InputError: they are not text.
+    """
+    # As they are joined, the characters of UTF-16 stay at even places.
+    head = b"".join(cells)[:HEAD]
+    reading.encoding, start = _encoding_of(reading, head)
+    text = head[start:]
+    if not is_utf8(reading.encoding):
+        text = decoded(text, reading.encoding)[0].encode("utf-8", "replace")
+    _check_text(reading, text, head)
 
 
 class _Text(io.RawIOBase):

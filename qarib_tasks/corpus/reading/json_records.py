@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 
 from qarib_tasks.corpus.reading.records import field_of, listed
 
@@ -39,6 +40,12 @@ def fault_of(record: Mapping[str, Any], text: object, names: Sequence[str]) -> F
     if text is None and len(values) > 1 and all(isinstance(value, dict) for value in values):
         return Fault(f"no field {wanted}, but an object in each field", from_list(""), False)
     what = f"no field {wanted}" if text is None else f"an object instead of text in field {wanted}"
+    same = {normalize("NFC", name) for name in names}
+    if text is None and (
+        looking := next((name for name in names_of(record) if normalize("NFC", name) in same), "")
+    ):
+        do = "Copy the name from the file: its letters are composed in another way (Unicode NFC, NFD)"
+        return Fault(f"{what}; {looking!r} only looks the same", do)
     names = _texts(record) or list(record)
     return Fault(what, f"Use one of these fields: {listed(names)}") if names else Fault(what)
 

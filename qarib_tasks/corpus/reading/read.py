@@ -26,7 +26,7 @@ from typing import IO, cast
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.reading import has_layout
-from qarib_tasks.corpus.content.archives import refusal, seekable, tar_members, zip_members
+from qarib_tasks.corpus.content.archives import refusal, seekable, shown_name, tar_members, zip_members
 from qarib_tasks.corpus.content.decompression import BLOCK, Allowance, limited, unpacked, zstd_errors
 from qarib_tasks.corpus.content.detection import (
     PEEK,
@@ -36,6 +36,7 @@ from qarib_tasks.corpus.content.detection import (
     names_column,
     table_of,
     text_format,
+    text_name,
 )
 from qarib_tasks.corpus.content.harmless import harmless_content, is_harmless, is_hidden
 from qarib_tasks.corpus.content.line_ends import ends_otherwise, line_feeds_for, with_line_feeds
@@ -230,7 +231,7 @@ class _FileReader:
             if not what or (hidden_too and not is_harmless(name)):
                 seen += 1
                 return False
-            _leave_out(self.findings, f"{file.where}/{name}", what)
+            _leave_out(self.findings, f"{file.where}/{shown_name(name)}", what)
             return True
 
         def wanted(name: str) -> bool:
@@ -266,6 +267,12 @@ class _FileReader:
                 f"the content is {detected}, and the format is {form}",
                 where=file.where,
                 do="Set `format: auto`",
+            )
+        if form in (*_TABLES, "warc") and not detected and (name := text_name(head, form in _TABLES)):
+            raise InputError(
+                f"not {form}, but {name}",
+                where=file.where,
+                do="Download the file again, or correct `format`",
             )
         reading = Reading(source, file.where, self.counts, form, size=file.size, packed=file.packed)
         if self.findings.readings is not None:

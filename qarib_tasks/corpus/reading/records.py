@@ -236,8 +236,6 @@ class Documents:
     def lines(self, text: object, group: object, number: int) -> list[str]:
         """Return the lines of one record, with an empty line where a document ends."""
         reading, document = self._reading, self._reading.source.document
-        if isinstance(text, bytes):
-            text = reading.text(text)
         if text is None and self.takes_empty:
             text = ""
         if not isinstance(text, str):
@@ -278,8 +276,6 @@ class Documents:
             label = str(label)
         elif isinstance(label, float):
             label = "" if math.isnan(label) else f"{label:.15g}"
-        elif isinstance(label, bytes):
-            label = self._reading.text(label)
         if not isinstance(label, str | None):
             what = f"{kind_of(label)} instead of a label in field {self._reading.source.group!r}"
             self._reading.unreadable(what, number)

@@ -23,9 +23,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from qarib_tasks.config.loading import STRICT, from_dict, load_yaml
+from qarib_tasks.config.loading import STRICT, Settings, from_dict, load_yaml
 from qarib_tasks.emulators.cloud_tpu.catalog import INTERNAL
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, InputError
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -54,7 +54,7 @@ _STEP = re.compile(r"\bstep (\d+)\b")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Fault:
+class Fault(Settings):
     """A fault of the service.
 
     Attributes:
@@ -101,7 +101,7 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Delays:
+class Delays(Settings):
     """Seconds that the service takes; the defaults are about what users of the real service have reported."""
 
     accepting: Seconds = 2.0
@@ -119,7 +119,7 @@ class Delays:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Behaviour:
+class Behaviour(Settings):
     """Delays, faults, and switches for behaviour that could not be confirmed.
 
     Attributes:
@@ -184,12 +184,12 @@ class Faults:
             if self._seen == (stat.st_mtime_ns, stat.st_size):
                 return
             self._seen = stat.st_mtime_ns, stat.st_size
-            text = self.path.read_text(encoding="utf-8")
-            values = load_yaml(self.path) if text.strip() else {}
+            empty = self.path.is_file() and not self.path.read_text(encoding="utf-8").strip()
+            values = {} if empty else load_yaml(self.path)
             self.behaviour = from_dict(Behaviour, values, self.path)
         except FileNotFoundError:  # The file does not exist yet: no faults.
             return
-        except (OSError, ConfigError) as error:
+        except (OSError, ConfigError, InputError) as error:
             self.problem = str(error)
             return
         self.problem = ""

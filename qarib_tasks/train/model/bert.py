@@ -203,6 +203,18 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
             hidden = layer(hidden, (1.0 - mask) * MASKED_SCORE, training=training)
         return hidden
 
+    def losses_of(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `losses`."""
+        return losses(outputs, batch)
+
+    def counts_of(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `counts`."""
+        return counts(outputs, batch)
+
+    def vectors(self, batch: Mapping[str, Any]) -> Any:
+        """Return `embeddings`."""
+        return embeddings(self, batch)
+
     def named_variables(self) -> dict[str, keras.Variable]:
         """Return every trainable variable by its name in the reference's checkpoints, in a fixed order."""
         named: dict[str, keras.Variable] = {}

@@ -10,16 +10,17 @@ import numpy as np
 
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.train.model.bert import PretrainingBert
 from qarib_tasks.train.model.speed import Hardware
+from qarib_tasks.train.model.trained import Trained
 
 
 class Steps(Protocol):
     """A model with its optimizer's state on one backend.
 
-    A batch holds integer arrays: input_ids, input_mask, segment_ids [batch, length]; masked_lm_positions,
-    masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels [batch]. Each process passes
-    its own part of a batch to `train`, and the full batch to `evaluate`, `predict`, and `embed`.
+    A batch holds integer arrays. For pre-training they are input_ids, input_mask, segment_ids [batch,
+    length]; masked_lm_positions, masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels
+    [batch]. Each process passes its own part of a batch to `train`, and the full batch to `evaluate`,
+    `predict`, and `embed`.
     """
 
     hardware: Hardware
@@ -32,7 +33,7 @@ class Steps(Protocol):
         """Run one update.
 
         Returns:
-            the scalars of `bert.losses` and `bert.counts`, gradient_norm and learning_rate.
+            the scalars of the model's `losses_of` and `counts_of`, gradient_norm and learning_rate.
         """
         ...
 
@@ -41,7 +42,7 @@ class Steps(Protocol):
         ...
 
     def evaluate(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        """Return the scalars of `bert.counts`, without dropout."""
+        """Return the scalars of the model's `counts_of`, without dropout."""
         ...
 
     def predict(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -52,11 +53,7 @@ class Steps(Protocol):
         ...
 
     def embed(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return `bert.embeddings`, float32 [batch, hidden], without dropout.
-
-        The batch holds input_ids, input_mask, segment_ids, and averaged, which is 1 at the positions to
-        average, [batch, length]. Each shape is compiled once.
-        """
+        """Return the model's `vectors`, float32 [batch, n], without dropout. Each shape is compiled once."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
@@ -68,7 +65,7 @@ class Steps(Protocol):
         ...
 
 
-def make_steps(model: PretrainingBert, config: TrainConfig, seed: int) -> Steps:
+def make_steps(model: Trained, config: TrainConfig, seed: int) -> Steps:
     """Return the adapter of the backend that Keras runs on."""
     if keras.backend.backend() == "tensorflow":
         from qarib_tasks.train.model.steps_tensorflow import TensorFlowSteps

@@ -23,8 +23,9 @@ from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.batch import padded
-from qarib_tasks.train.model.bert import DRAWS_PER_STEP, PretrainingBert, counts, embeddings, losses
+from qarib_tasks.train.model.bert import DRAWS_PER_STEP
 from qarib_tasks.train.model.speed import Hardware
+from qarib_tasks.train.model.trained import Trained
 
 Tree = dict[str, Any]
 # The names of a batch's arrays and the shape of each without the first axis, in the order of the columns.
@@ -43,7 +44,7 @@ class JaxSteps:
 
     def __init__(
         self,
-        model: PretrainingBert,
+        model: Trained,
         config: TrainConfig,
         seed: int,
         devices: Sequence[jax.Device] | None = None,
@@ -168,8 +169,8 @@ class JaxSteps:
 
         def loss_of(weights: Tree) -> tuple[Any, Tree]:
             outputs = self._call(weights, batch, random)
-            result = losses(outputs, batch)
-            return result["loss"], result | counts(outputs, batch)
+            result = self.model.losses_of(outputs, batch)
+            return result["loss"], result | self.model.counts_of(outputs, batch)
 
         gradients, figures = jax.grad(loss_of, has_aux=True)(state["weights"])
         names = list(self.variables)
@@ -201,11 +202,11 @@ class JaxSteps:
 
     def evaluate_step(self, weights: Tree, packed: Any, layout: Layout) -> Tree:
         batch = unpacked(packed, layout)
-        return counts(self._call(weights, batch, None), batch)
+        return self.model.counts_of(self._call(weights, batch, None), batch)
 
     def embed_step(self, weights: Tree, packed: Any, layout: Layout) -> Any:
         with keras.StatelessScope(state_mapping=self._places(weights)):
-            return embeddings(self.model, unpacked(packed, layout))
+            return self.model.vectors(unpacked(packed, layout))
 
     def _places(self, weights: Tree) -> list[tuple[Any, Any]]:
         return [(self.variables[name], value) for name, value in weights.items()]

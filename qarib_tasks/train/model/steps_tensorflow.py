@@ -10,14 +10,15 @@ import tensorflow as tf
 
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.train.model import optimizer
-from qarib_tasks.train.model.bert import DRAWS_PER_STEP, PretrainingBert, counts, embeddings, losses
+from qarib_tasks.train.model.bert import DRAWS_PER_STEP
 from qarib_tasks.train.model.speed import Hardware
+from qarib_tasks.train.model.trained import Trained
 
 
 class TensorFlowSteps:
     """See `steps.Steps`."""
 
-    def __init__(self, model: PretrainingBert, config: TrainConfig, seed: int) -> None:
+    def __init__(self, model: Trained, config: TrainConfig, seed: int) -> None:
         self.model = model
         self.config = config
         self.seed = seed
@@ -33,7 +34,7 @@ class TensorFlowSteps:
         self._train_several = tf.function(self._train_steps, jit_compile=config.xla)
         self._figures: Any = None  # the specification of a step's figures
         self._evaluate = tf.function(self._evaluate_step, jit_compile=config.xla)
-        self._embed = tf.function(lambda batch: embeddings(model, batch), jit_compile=config.xla)
+        self._embed = tf.function(model.vectors, jit_compile=config.xla)
 
     def share(self, source: bool) -> None:
         pass  # there is one process
@@ -69,7 +70,7 @@ class TensorFlowSteps:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             outputs = self.model(batch, training=True)
-            result = losses(outputs, batch)
+            result = self.model.losses_of(outputs, batch)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(result["loss"], values)]
         norm = optimizer.global_norm(gradients)
         rate = optimizer.learning_rate_at(
@@ -86,7 +87,12 @@ class TensorFlowSteps:
             for held, value in zip((variable, first, second), new, strict=True):
                 held.assign(value)
         self.step.assign_add(1)
-        return {**result, **counts(outputs, batch), "gradient_norm": norm, "learning_rate": rate}
+        return {
+            **result,
+            **self.model.counts_of(outputs, batch),
+            "gradient_norm": norm,
+            "learning_rate": rate,
+        }
 
     def _train_steps(self, batches: Mapping[str, Any]) -> dict[str, Any]:
         """Run an update per batch, in order; each array has one more axis in front."""
@@ -96,7 +102,7 @@ class TensorFlowSteps:
         )
 
     def _evaluate_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        return counts(self.model(batch, training=False), batch)
+        return self.model.counts_of(self.model(batch, training=False), batch)
 
     def state(self) -> dict[str, np.ndarray]:
         state = {}

@@ -47,13 +47,14 @@ def evaluate(job: TrainingJob) -> dict[str, Any]:
         TrainingError: no checkpoint exists.
     """
     output = Output(job)
+    checkpoints = Checkpoints(output, job.train.keep_checkpoint_max)
+    none = TrainingError("no checkpoint to evaluate", where=output.checkpoints, do="Run `qarib train` first")
+    if not checkpoints.names():
+        raise none  # before a lock is made
     with output.locked():
-        checkpoints = Checkpoints(output, job.train.keep_checkpoint_max)
         index = checkpoints.newest()
         if index is None:
-            raise TrainingError(
-                "no checkpoint to evaluate", where=output.checkpoints, do="Run `qarib train` first"
-            )
+            raise none
         output.fetch_evaluations()
         if known := evaluation_of(job, output, index.step):
             log.info("step %d is already evaluated: %s", index.step, _line(known))

@@ -36,6 +36,7 @@ from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.reporting.history import read_history
 from qarib_tasks.train.results.evaluate import evaluation_of, read_evaluations
+from qarib_tasks.train.results.finetuned import read_table
 from qarib_tasks.train.results.model_card import model_card
 from qarib_tasks.train.weights import tensorflow1
 from qarib_tasks.train.weights.hugging_face import hugging_face_config, hugging_face_name, hugging_face_value
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 NEW_MODEL_CARD = f"{MODEL_CARD}.new"  # beside one that the user edited
 REQUIRED_PLACES = {"output", "training_data", "heldout_data", "vocab_file"}
 # Settings of an evaluation that the exported files do not depend on.
-OF_TASKS = {"tasks", "probe_seconds", "free_tasks"}
+OF_TASKS = {"tasks", "probe_seconds", "free_tasks", "finetune", "finetune_seeds"}
 PLACES = {"publish_to", "cache", "earlier_data"} | REQUIRED_PLACES
 
 
@@ -58,20 +59,26 @@ def export(job: TrainingJob) -> Manifest:
         TrainingError: the training is not finished, or its last checkpoint is not evaluated.
     """
     output = Output(job)
-    with output.locked():
-        return _export(job, output)
-
-
-def _export(job: TrainingJob, output: Output) -> Manifest:
     checkpoints = Checkpoints(output, job.train.keep_checkpoint_max)
+    if not checkpoints.names():
+        raise _not_finished(job, output, 0)  # before a lock is made
+    with output.locked():
+        return _export(job, output, checkpoints)
+
+
+def _not_finished(job: TrainingJob, output: Output, steps: int) -> TrainingError:
+    return TrainingError(
+        f"the training has only reached step {steps} of {job.train.train_steps}",
+        where=output.checkpoints,
+        do="Finish `qarib train` first",
+    )
+
+
+def _export(job: TrainingJob, output: Output, checkpoints: Checkpoints) -> Manifest:
     index = checkpoints.newest()
     steps = index.step if index else 0
     if index is None or steps < job.train.train_steps:
-        raise TrainingError(
-            f"the training has only reached step {steps} of {job.train.train_steps}",
-            where=output.checkpoints,
-            do="Finish `qarib train` first",
-        )
+        raise _not_finished(job, output, steps)
     output.fetch(output.history)
     output.fetch_evaluations()
     evaluation = evaluation_of(job, output, steps)
@@ -97,7 +104,8 @@ def _export(job: TrainingJob, output: Output) -> Manifest:
     with Staged(output.manifest) as staged:
         try:
             new.mkdir(exist_ok=True)
-            _write(job, new, vocabulary, checkpoints.weights(index), statistics)
+            card = model_card(job, len(vocabulary), statistics, read_table(output.layout))
+            _write(job, new, vocabulary, checkpoints.weights(index), card)
             for path in sorted(new.iterdir()):
                 path.replace(staged.path(output.export / path.name))
         finally:
@@ -118,6 +126,29 @@ def exported(manifest: Manifest) -> list[FileRecord]:
     return [record for record in manifest.outputs if record.name.startswith(f"{EXPORT}/")]
 
 
+def refresh_model_card(job: TrainingJob) -> None:
+    """Write the model card of an exported model again, with the fine-tunings that were made since.
+
+    A model card that the user edited stays, and ours is put beside it.
+
+    Raises:
+        InputError: the model is not exported, or a file that is not ours has the name of the new one.
+    """
+    output = Output(job)
+    with output.locked(), Staged(output.manifest) as staged:
+        manifest, earlier = Manifest.complete(output.manifest), Earlier.read(output.manifest)
+        card = output.export / MODEL_CARD
+        config = json.loads((output.export / HUGGING_FACE_CONFIG).read_text(encoding="utf-8"))
+        text = model_card(job, config["vocab_size"], manifest.statistics, read_table(output.layout))
+        staged.path(card).write_text(text, encoding="utf-8", newline="\n")
+        records = _checked(staged, earlier, {card: staged.record(card)}, card)
+        cards = {output.name(card), output.name(card.with_name(NEW_MODEL_CARD))}
+        outputs = [*records.values(), *(one for one in manifest.outputs if one.name not in cards)]
+        if outputs != list(manifest.outputs):
+            manifest = staged.commit(replace(manifest, outputs=outputs))
+        _publish(output, manifest)
+
+
 def _put_in_place(staged: Staged, output: Output, evaluation: FileRecord, manifest: Manifest) -> Manifest:
     """Merge the new files into the folder, which can have files of the user.
 
@@ -130,15 +161,7 @@ def _put_in_place(staged: Staged, output: Output, evaluation: FileRecord, manife
     folder = output.export
     card = folder / MODEL_CARD
     records = {folder / name: staged.record(folder / name) for name in sorted(EXPORTED)}
-    if os.path.lexists(card) and not is_one_of(card, [*earlier.records(card), records[card]]):
-        beside = folder / NEW_MODEL_CARD
-        log.warning("%s: stays as you edited it; the new model card is %s", card, beside.name)
-        staged.move(card, beside)
-        records[beside] = staged.record(beside)
-        del records[card]
-    for path, record in records.items():
-        if os.path.lexists(path) and not earlier.owns(path) and not is_one_of(path, [record]):
-            raise InputError(NOT_OURS, where=path, do="Move this file")
+    records = _checked(staged, earlier, records, card)
     outputs = [*records.values(), evaluation]
     names = {record.name for record in outputs}
     stale = []
@@ -150,6 +173,26 @@ def _put_in_place(staged: Staged, output: Output, evaluation: FileRecord, manife
             elif path != card:
                 log.warning("%s: stays, because it was changed since it was made", path)
     return staged.commit(replace(manifest, outputs=outputs), stale=stale)
+
+
+def _checked(
+    staged: Staged, earlier: Earlier, records: dict[Path, FileRecord], card: Path
+) -> dict[Path, FileRecord]:
+    """Return the records of the new files, with the model card beside one that the user edited.
+
+    Raises:
+        InputError: a file of this name exists and is not ours.
+    """
+    if os.path.lexists(card) and not is_one_of(card, [*earlier.records(card), records[card]]):
+        beside = card.with_name(NEW_MODEL_CARD)
+        log.warning("%s: stays as you edited it; the new model card is %s", card, beside.name)
+        staged.move(card, beside)
+        records = {path: record for path, record in records.items() if path != card}
+        records[beside] = staged.record(beside)
+    for path, record in records.items():
+        if os.path.lexists(path) and not earlier.owns(path) and not is_one_of(path, [record]):
+            raise InputError(NOT_OURS, where=path, do="Move this file")
+    return records
 
 
 def _exported_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -185,7 +228,7 @@ def _publish(output: Output, manifest: Manifest) -> None:
             blob = output.bucket.get(name)
             if blob is None or any(same(blob, one.checksums) for one in known.get(name, ())):
                 paths.append(card)
-    output.publish(*paths, *output.tasks, output.config, output.manifest)
+    output.publish(*paths, *output.tasks, output.layout.finetuning_table, output.config, output.manifest)
 
 
 def _published(bucket: Bucket, name: str) -> Mapping[str, list[FileRecord]]:
@@ -226,7 +269,7 @@ def _write(
     folder: Path,
     vocabulary: Vocabulary,
     weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, Any],
+    card: str,
 ) -> None:
     """Write `EXPORTED` to an empty folder."""
     from safetensors.numpy import save_file
@@ -241,7 +284,7 @@ def _write(
     write_tokenizer(vocabulary.tokens, folder, do_lower_case=job.do_lower_case)
     config = hugging_face_config(job, vocabulary)
     write_text(folder / HUGGING_FACE_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
-    write_text(folder / MODEL_CARD, model_card(job, len(vocabulary), statistics))
+    write_text(folder / MODEL_CARD, card)
     config = tensorflow1.bert_config(job, len(vocabulary))
     write_text(folder / BERT_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
     tensorflow1.write_checkpoint(folder, weights)

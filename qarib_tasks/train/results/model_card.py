@@ -9,6 +9,7 @@ from qarib_tasks import __version__
 from qarib_tasks.config.labelled import EMOJI, SOURCE
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.labelled.scores import METRICS
+from qarib_tasks.train.results.finetuned import mean_of
 from qarib_tasks.train.results.probe import used_texts
 
 _OF_CORPUS = {
@@ -17,8 +18,17 @@ _OF_CORPUS = {
 }
 
 
-def model_card(job: TrainingJob, vocab_size: int, statistics: Mapping[str, Any]) -> str:
-    """Return Markdown on the model, its training and its evaluation; the same bytes every time."""
+def model_card(
+    job: TrainingJob,
+    vocab_size: int,
+    statistics: Mapping[str, Any],
+    finetuned: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return Markdown on the model, its training and its evaluation; the same bytes every time.
+
+    Args:
+        finetuned: the entries of the table of fine-tunings.
+    """
     model, train, evaluation = job.model, job.train, statistics["evaluation"]
     settings = {
         "Layers": model.num_hidden_layers,
@@ -89,7 +99,7 @@ On {evaluation["examples"]:,} examples ({evaluation["predictions"]:,} masked wor
 {_table(figures)}
 | step | masked-LM loss | accuracy |
 |---|---|---|
-{losses}{_tasks(evaluation.get("tasks", ()))}"""
+{losses}{_tasks(evaluation.get("tasks", ()))}{_finetuned(finetuned)}"""
 
 
 def _data(job: TrainingJob) -> str:
@@ -144,6 +154,28 @@ def _test_texts(results: Sequence[Mapping[str, Any]]) -> str:
         if "contaminated_documents" in task
     ]
     return "\n" + "".join(lines) if lines else ""
+
+
+def _finetuned(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the section on the fine-tunings; empty if there are none."""
+    rows = "".join(
+        f"| {entry['name']} | {METRICS[entry['metric']]} | {mean_of(entry)} | {len(entry['seeds'])} | "
+        f"{entry['tfidf']:.4f} | {entry['most_frequent']:.4f} | {entry['test_texts']:,} |\n"
+        for entry in entries
+        if entry["seeds"]
+    )
+    return (
+        rows
+        and f"""
+## Fine-tuning
+
+Mean and standard deviation over fine-tunings with different random seeds. The learning rate is chosen on a
+part of the training texts.
+
+| task | metric | fine-tuned | seeds | TF-IDF | most frequent label | test texts |
+|---|---|---|---|---|---|---|
+{rows}"""
+    )
 
 
 def _table(rows: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.model_files import SHARDS_INDEX, shards_of
 from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.weights.downloads import refuse_text
 from qarib_tasks.train.weights.pytorch import read_pytorch
 
 RENAMED = {
@@ -94,7 +95,7 @@ def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
         InputError: the output layer is not tied to the embeddings.
     """
     tensors = _read_shards(path) if path.name.endswith(SHARDS_INDEX) else _read_file(path)
-    theirs = {f"bert.{key}" if key.startswith(BARE) else key: value for key, value in tensors.items()}
+    theirs = {_with_prefix(key): value for key, value in tensors.items()}
     embeddings = theirs.get("bert.embeddings.word_embeddings.weight")
     if DECODER in theirs and embeddings is not None and not np.array_equal(theirs[DECODER], embeddings):
         raise InputError(f"{DECODER} differs from the word embeddings; in a BERT they are tied", where=path)
@@ -106,7 +107,17 @@ def read_hugging_face(path: Path) -> dict[str, np.ndarray]:
     return result
 
 
+def variable_name(key: str) -> str:
+    """Return the TF 1 name of a tensor in a file."""
+    return tensorflow1_name(_with_prefix(key))
+
+
+def _with_prefix(key: str) -> str:
+    return f"bert.{key}" if key.startswith(BARE) else key
+
+
 def _read_file(path: Path) -> dict[str, np.ndarray]:
+    refuse_text(path)
     return read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, checkpoint_files
 from qarib_tasks.storage.manifest import FileRecord
-from qarib_tasks.storage.model_files import Pretrained, find, read_json
+from qarib_tasks.storage.model_files import SHARDS_INDEX, Pretrained, find, read_json, shards_of
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.weights.compare_vocabulary import check_vocabulary, lower_case
-from qarib_tasks.train.weights.hugging_face import read_hugging_face
+from qarib_tasks.train.weights.hugging_face import read_hugging_face, variable_name
 from qarib_tasks.train.weights.tensorflow1 import read_checkpoint
 
 log = logging.getLogger(__name__)
 HEADS = ("cls/", "bert/pooler/")
+REPLACE = "Copy the weights again, or start from others"
 GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh")
 LAYER = re.compile(r"bert/encoder/layer_(\d+)/")
 
@@ -41,8 +42,8 @@ def pretrained_weights(
 
     Raises:
         InputError: the source does not exist, or has changed since the run was prepared.
-        ConfigError: the vocabulary, a shape or a setting differs from the job's.
-        CorruptError: the source cannot be read.
+        ConfigError: the vocabulary, a shape or a setting differs from the job's, or the source is no BERT.
+        CorruptError: the source cannot be read, or has values that are not finite.
     """
     address = job.train.start_from
     found = find(address)
@@ -50,15 +51,32 @@ def pretrained_weights(
         raise InputError("has changed since the run was prepared", where=address, do="Start a new run")
     folder = found.stage(output.cache)
     weights, settings = read(found, folder)
+    _check_architecture(address, weights, settings, shapes)
     check_vocabulary(found, folder, settings, vocabulary, lower_case(job, output))
     _check_settings(address, settings, job)
-    _check_shapes(address, weights, shapes)
+    check_shapes(address, weights, shapes)
+    check_finite(found, folder, weights, shapes)
     missing = sorted(set(shapes) - set(weights))
     if missing:
         log.warning("%s has no %s: using initial values", address, ", ".join(missing))
     log.info("%s: loaded %d of %d variables", address, len(shapes) - len(missing), len(shapes))
     records = [FileRecord.of(folder / name, f"{START_FROM}/{name}") for name in found.recorded]
     return {name: weights[name] for name in shapes if name in weights}, records
+
+
+def check_finite(
+    found: Pretrained, folder: Path, weights: Mapping[str, np.ndarray], names: Iterable[str]
+) -> None:
+    """Check that every number in the weights that are used is finite.
+
+    Raises:
+        CorruptError: one is not.
+    """
+    for name in names:
+        if name in weights and not np.isfinite(weights[name]).all():
+            raise CorruptError(
+                f"{name} has values that are not finite", where=_file_of(found, folder, name), do=REPLACE
+            )
 
 
 def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -91,6 +109,38 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
     return read_hugging_face(folder / found.stem), settings
 
 
+def _file_of(found: Pretrained, folder: Path, name: str) -> Path:
+    """Return the file that has a variable."""
+    path = folder / found.stem
+    if found.kind == "checkpoint":
+        return folder / checkpoint_files(found.stem)[1]
+    if not found.stem.endswith(SHARDS_INDEX):
+        return path
+    files = shards_of(path.read_text(encoding="utf-8"), path)
+    return folder / next(file for key, file in files.items() if variable_name(key) == name)
+
+
+def _check_architecture(
+    address: str,
+    weights: Mapping[str, np.ndarray],
+    settings: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Refuse another architecture: there, no setting of `model` helps."""
+    needed = {name: shape for name, shape in shapes.items() if not name.startswith(HEADS)}
+    if all(name in weights and weights[name].shape == shape for name, shape in needed.items()):
+        return
+    kind = settings.get("model_type", "bert")
+    firsts = sorted({name.partition("/")[0] for name in weights} - {"cls"})
+    if kind == "bert" and (not firsts or "bert" in firsts):
+        return
+    if kind != "bert":
+        what = f"is not a BERT: {HUGGING_FACE_CONFIG} has the model_type {kind!r}"
+    else:
+        what = f"is not a BERT: the names of its variables begin with {', '.join(firsts[:3])}, not with bert"
+    raise ConfigError(what, where=address, do="Give the weights of a BERT")
+
+
 def _check_settings(address: str, settings: Mapping[str, Any], job: TrainingJob) -> None:
     """Compare the settings that shapes do not show."""
     heads = settings.get("num_attention_heads", job.model.num_attention_heads)
@@ -105,9 +155,17 @@ def _check_settings(address: str, settings: Mapping[str, Any], job: TrainingJob)
         raise ConfigError(f"unsupported activation {activation}; only gelu is supported", where=address)
 
 
-def _check_shapes(
-    address: str, weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+def check_shapes(
+    address: str,
+    weights: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    do: str = "Set the settings of `model` to those that these weights were trained with",
 ) -> None:
+    """Compare the weights with the variables to fill. Heads can be missing.
+
+    Raises:
+        ConfigError: a shape differs, a variable is missing, or a layer is too many.
+    """
     faults = [
         f"{name} has the shape {list(weights[name].shape)}, expected {list(shape)}"
         for name, shape in shapes.items()
@@ -118,8 +176,4 @@ def _check_shapes(
     faults += [f"unexpected layer {layer.rstrip('/')}" for layer in sorted(more)]
     if faults:
         shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-        raise ConfigError(
-            shown,
-            where=address,
-            do="Set the settings of `model` to those that these weights were trained with",
-        )
+        raise ConfigError(shown, where=address, do=do)

@@ -14,6 +14,7 @@ from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.storage.files import atomic_path, scratch_folder
 from qarib_tasks.storage.model_files import TENSORFLOW1, TENSORFLOW1_FILES
+from qarib_tasks.train.weights.downloads import refuse_text
 
 # Suffixes of the variables of the reference's optimizer.
 OPTIMIZER = ("/adam_m", "/adam_v")
@@ -52,6 +53,9 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     """
     import tensorflow as tf
 
+    for path in sorted(prefix.parent.iterdir()):
+        if path.name.startswith((f"{prefix.name}.index", f"{prefix.name}.data-")):
+            refuse_text(path)
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         names = [name for name in reader.get_variable_to_shape_map() if not name.endswith(OPTIMIZER)]

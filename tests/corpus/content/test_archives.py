@@ -247,3 +247,32 @@ def test_a_tar_archive_without_files(tmp_path: Path, name: str) -> None:
     path.write_bytes(bytes(10_240) + b"text")
     with pytest.raises(InputError, match="not text, but zeros"):
         lines_of(path)
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize(
+    ("name", "unsafe"),
+    [
+        ("نص.txt", False),
+        ("نصوص/ملف.txt", False),
+        (f"{'ن' * 90}/{'ص' * 90}.txt", False),
+        ("نص/../../ملف.txt", True),
+        ("..\\ملف.txt", True),
+        ("/ملف.txt", True),
+    ],
+)
+def test_names_that_are_not_utf8_in_a_tar(tmp_path: Path, form: int, name: str, unsafe: bool) -> None:
+    path, data = tmp_path / "a.tar", "نص عربي\n".encode()
+    with tarfile.open(path, "w", format=form, encoding="cp1256") as archive:
+        for each in (".مخفي.txt", name):
+            info = tarfile.TarInfo(each)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    if unsafe:
+        refused(path, "unsafe archive: the path of member .* leads outside")
+        return
+    findings = Findings()
+    source = SourceConfig(name="s", path=str(path))
+    assert next(read(source, path, str(path), Counter(), findings)) == ["نص عربي"]
+    assert list(findings.left_out) == [f"{path}/.\\xe3\\xce\\xdd\\xed.txt"]
+    assert lines_of(path, member="*.txt") == ["نص عربي"]

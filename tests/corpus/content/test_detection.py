@@ -293,6 +293,33 @@ def test_rows_in_a_plain_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert "read as plain text, without `field`" in caplog.text
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_a_table_in_quotes_that_is_read_as_text_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, delimiter: str, quote: str
+) -> None:
+    path = tmp_path / "a.txt"
+    for row, count in (
+        ("{q}0{q}{d}{q}{s}{d} ثم{q}", 2),
+        ("{q}{s}{q}{d}pos{d}", 3),
+        ("x{d}{q}{s}{q}{d}{q}قال: {q}{q}نعم{q}{q}{q}", 3),
+    ):
+        rows = [row.format(q=quote, d=delimiter, s=sentence) for sentence in SENTENCES]
+        path.write_text("\n".join(rows), encoding="utf-8")
+        caplog.clear()
+        assert len(lines_of(path)) == len(rows)
+        assert f"each line has {count} columns, separated by" in caplog.text
+    for line in (
+        f"{quote}نعم{quote}{delimiter} قال",
+        f"{quote}نعم{quote} قال{delimiter}ثم مضى",
+        f"{quote}نعم{quote}",
+    ):
+        path.write_text("\n".join([line] * 9), encoding="utf-8")
+        caplog.clear()
+        lines_of(path)
+        assert "columns, separated by" not in caplog.text
+
+
 def test_the_line_of_excel_above_a_table_in_a_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("\ufeffsep=;\r\nid;text\r\n" + "\r\n".join(f"7;{s}" for s in SENTENCES), encoding="utf-8")

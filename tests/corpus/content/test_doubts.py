@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from qarib_tasks.corpus.content.doubts import doubts, most_arabic
+from qarib_tasks.corpus.content.doubts import doubts, most_arabic, sample_of
 from tests.support.collecting import SENTENCES
 
 
@@ -21,6 +23,27 @@ from tests.support.collecting import SENTENCES
         ([f"@user{number}" for number in range(30)], ["30 of 30 lines are one word", "no line of 30"]),
         ([f"A sentence in English {number}" for number in range(30)], ["no line of 30 has Arabic letters"]),
         ([*(f"English {number}" for number in range(30)), "عربي نص"], ["only 1 of 31 lines with Arabic"]),
+        (
+            [f'<p class="x">{line}</P><br/>' for line in SENTENCES],
+            ["tags of HTML, such as <", "<br>", "<p>"],
+        ),
+        ([*SENTENCES[:6], f"&lt;div&gt;{SENTENCES[0]}"], ["1 of 7 lines has tags of HTML, such as <div>"]),
+        ([f"{line} <3 <user> a<b <url> <-" for line in SENTENCES], []),
+        ([*SENTENCES * 4, "<b>نص</b>"], []),
+        (
+            [repr(line.split()) for line in SENTENCES],
+            ["lines are written as lists, tuples or dicts"],
+        ),
+        ([f"['{line}' '{line}']"[:40] for line in SENTENCES], ["12 of 12 lines are written as lists"]),
+        ([repr(tuple(line.split())) for line in SENTENCES], ["12 of 12 lines are written as lists"]),
+        ([repr({"text": line}) for line in SENTENCES], ["12 of 12 lines are written as lists"]),
+        ([f"[{line}]" for line in SENTENCES], []),
+        ([*SENTENCES[:6], "??? ???? ??, ????????."], ["1 of 7 lines is question marks in the place of"]),
+        ([*SENTENCES[:6], "??????? !!! ?", "؟؟؟ ؟؟؟"], []),
+        ([f'("{line}") {line}' for line in SENTENCES], []),
+        ([line[::-1] for line in SENTENCES], ["in visual order"]),
+        (["ﺔﺳﺭﺪﻤﻟﺍ ﻰﻟﺇ ﺪﻟﻮﻟﺍ ﺐﻫﺫ", "ﺔﻨﻳﺪﻤﻟﺍ ﻊﻘﺗ"], ["in visual order"]),
+        (["ذهب إلى المدرسة ىسمى", "ةة كبيرة إلى الولد", "المدينة ةاء"], []),
         (SENTENCES, []),
         ([f"{number} {line}" for number, line in enumerate(SENTENCES * 3)], []),
         ([], []),
@@ -30,6 +53,14 @@ def test_doubts(values: list[str], said: list[str]) -> None:
     found = "; ".join(doubts(values))
     assert all(part in found for part in said), found
     assert bool(found) == bool(said)
+
+
+def test_a_doubt_about_the_real_corpora_is_a_false_one() -> None:
+    for path in sorted((Path(__file__).parents[3] / "sample").glob("*.txt")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for start in range(0, len(lines), 500):
+            found = "; ".join(doubts(sample_of(lines[start : start + 500])))
+            assert not any(sign in found for sign in ("HTML", "Python", "order")), (path, start)
 
 
 def test_the_column_with_text_is_found() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -300,3 +301,59 @@ def test_rows_above_the_names_of_the_columns(tmp_path: Path) -> None:
         path.write_text(f"{above}\nid,text\n7,{SENTENCES[0]}\n", encoding="utf-8")
         with pytest.raises(InputError, match=message):
             lines_of(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"id,text\r\n1,{A}\r2,{B}\r\n3,{C}\r\n", 2),
+        (f"id,text\r\n1,{A}\r\n2,{B}\r3,{C}", 3),
+        (f"id,text\n1,{A}\r2,{B}\r3,{C}\r", 2),
+        (f'id,text\r\n1,"{A}"\r2,"{B}"\r\n', 2),
+        (f'"id","text"\n"1","{A}"\r"2","{B}"\r', 2),
+        (f"id\ttext\r\n1\t{A}\r\n2\t{B}\r3\t{C}\r\n", 3),
+    ],
+)
+def test_rows_joined_by_a_carriage_return(written: Any, text: str, line: int) -> None:
+    path = written(text)
+    with pytest.raises(
+        InputError, match=rf"a\.csv:{line}: .*carriage return \(CR\).*tr '\\r' '\\n' .*raise skip_at_most"
+    ):
+        lines_of(path)
+    repaired = lines_of(written(text.replace("\r", "\n")))
+    assert repaired == [A, B, C][: len(repaired)]
+    assert len(repaired) >= 2
+
+
+def test_a_carriage_return_inside_a_row_of_the_right_width(written: Any) -> None:
+    assert lines_of(written(f"id,text\r\n1,{A}\r{B}\r\n2,{C}\r\n")) == [A, B, C]
+    with pytest.raises(InputError, match=r"a\.csv:2: the row has 3 columns, expected 2 \(.*\)\. Correct"):
+        lines_of(written(f"id,text\n1,{A},x\n2,{B}\n"))
+
+
+@pytest.mark.parametrize("names", [["id", "text"], ["text"]], ids=len)
+@pytest.mark.parametrize(("name", "delimiter"), [("a.csv", ","), ("a.tsv", "\t"), ("a.csv", ";")])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_header_that_lacks_a_name(
+    written: Any, name: str, delimiter: str, quote: str, names: list[str]
+) -> None:
+    if delimiter == ";":  # Such rows below a single name are texts.
+        names = ["id", "text"]
+    rows = [names, *(["7", *["x"] * (len(names) - 1), text] for text in SENTENCES[:3])]
+    text = "\n".join(delimiter.join(f"{quote}{cell}{quote}" for cell in row) for row in rows)
+    said = rf"{name}:2: the row has {len(names) + 1} columns, expected {len(names)} \(.*lacks a name"
+    with pytest.raises(InputError, match=rf"{said}.*`header: false`, and `field`"):
+        lines_of(written(text, name), skip_at_most=99)
+    assert lines_of(written(f"row{delimiter}{text}", name)) == SENTENCES[:3]
+    rest = text.partition("\n")[2]
+    assert lines_of(written(rest, name), header=False, field=len(names) + 1) == SENTENCES[:3]
+
+
+def test_a_name_that_only_looks_the_same(written: Any) -> None:
+    """The error said that there is no column 'آراء', and to use آراء."""
+    composed, parted = "آراء", unicodedata.normalize("NFD", "آراء")
+    assert lines_of(written(f"id,{parted}\n1,{A}\n2,{B}\n"), field=composed) == [A, B]
+    assert lines_of(written(f"id,{composed}\n1,{A}\n2,{B}\n"), field=parted) == [A, B]
+    assert lines_of(written(f"{parted},{composed}\n1,{A}\n2,{B}\n"), field=composed) == [A, B]
+    with pytest.raises(InputError, match=r"2 columns have the name .* Set `field` to the number"):
+        lines_of(written(f"أ{parted},أ{parted},id\n{A},{B},1\n"), field=f"أ{composed}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,11 @@ def test_a_number_of_any_length_is_no_matter(tmp_path: Path, indent: int | None)
     record = json.dumps({"text": "نص", "id": 0}, indent=indent).replace(": 0", ": " + "9" * 6000)
     path.write_text(f"{record}\n{record}\n", encoding="utf-8")
     assert lines_of(path) == ["نص", "نص"]
+
+
+def test_a_name_that_only_looks_the_same(tmp_path: Path) -> None:
+    name = unicodedata.normalize("NFD", "آراء")
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"id": 1, name: SENTENCES[0]}) + "\n")
+    with pytest.raises(InputError, match=f"no field 'آراء'; '{name}' only looks the same.* Copy the name"):
+        lines_of(path, field="آراء")

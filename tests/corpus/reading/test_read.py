@@ -253,3 +253,25 @@ def test_settings_that_do_not_fit_the_format(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"text": ["نعم"]}), path)
     with pytest.raises(InputError, match="the content is parquet, and the format is text"):
         lines(path, format="text")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\n<!DOCTYPE html><html><body>Log in</body></html>", "an HTML page"),
+        ("\ufeff<html><body>".encode(), "an HTML page"),
+        ("\ufeff<html><body>".encode("utf-16-le"), "an HTML page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "a Git LFS pointer"),
+        (b'{"error": "Repository not found"}', "JSON"),
+        (b"Entry not found", "text"),
+        ("نص عربي".encode(), "text"),
+    ],
+)
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_text_that_is_named_as_a_table(tmp_path: Path, data: bytes, name: str, form: str) -> None:
+    path = tmp_path / f"a.{form}"
+    path.write_bytes(data)
+    refused(path, tmp_path, f"not {form}, but {name}.*Download the file again")
+    path.write_bytes(gzip.compress(data))
+    refused(path, tmp_path, f"not {form}, but {name}")

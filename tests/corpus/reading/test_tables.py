@@ -11,8 +11,10 @@ import pyarrow.parquet
 import pytest
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.labelled import LabelledSource
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.reading.read import read
+from qarib_tasks.corpus.reading.records import LABEL_END, Findings
 from qarib_tasks.errors import InputError
 from tests.support.collecting import CASES, SENTENCES, lines_of
 
@@ -107,3 +109,107 @@ def test_the_second_column_of_a_name_by_its_number(tmp_path: Path, name: str) ->
     path = written(tmp_path / name, data)
     assert lines_of(path, field=3) == ["ربما"]
     assert lines_of(path, field=1) == ["نعم"]
+
+
+def of_bytes(kind: Any, cells: list[bytes | None]) -> Any:
+    """Return a column whose type says that it holds text, and whose bytes nothing checked."""
+    if pyarrow.types.is_dictionary(kind):
+        values = of_bytes(kind.value_type, cells)
+        return pyarrow.DictionaryArray.from_arrays(pyarrow.array(range(len(cells)), pyarrow.int32()), values)
+    binary = pyarrow.large_binary() if kind == pyarrow.large_string() else pyarrow.binary()
+    data = pyarrow.array(cells, binary)
+    if kind in (pyarrow.string(), pyarrow.large_string()):
+        return pyarrow.Array.from_buffers(kind, len(cells), data.buffers())
+    return data.cast(kind)
+
+
+TEXTS = [
+    pyarrow.string(),
+    pyarrow.large_string(),
+    pyarrow.dictionary(pyarrow.int32(), pyarrow.string()),
+    pyarrow.binary(),
+    pyarrow.large_binary(),
+    pyarrow.binary_view(),
+]
+
+
+@pytest.mark.parametrize("kind", TEXTS, ids=str)
+@pytest.mark.parametrize("name", ["a.parquet", "file.arrow", "stream.arrow"])
+def test_undecodable_bytes_in_a_text_of_every_type(tmp_path: Path, name: str, kind: Any) -> None:
+    if name == "a.parquet" and kind == pyarrow.binary_view():
+        kind = pyarrow.binary()  # Parquet does not know it.
+    cells = [f"{SENTENCES[0]} {n}".encode() for n in range(3000)]
+    cells[1500] += b"\xff"
+    path = written(tmp_path / name, pyarrow.table({"text": of_bytes(kind, cells)}))
+    findings = Findings(readings=[])
+    source = SourceConfig(name="s", path=str(path))
+    lines = [line for batch in read(source, path, name, Counter(), findings) for line in batch if line]
+    assert lines == [f"{SENTENCES[0]} {n}" + "\ufffd" * (n == 1500) for n in range(3000)]
+    assert (findings.undecodable, findings.warnings) == ({name: 1}, {})
+    few = cells[1498:1502] if pyarrow.types.is_dictionary(kind) else [*cells[1498:1502], None]
+    path = written(tmp_path / name, pyarrow.table({"text": of_bytes(kind, few)}))
+    with pytest.raises(InputError, match=r"1 byte \(0\.\d\d%\) is not UTF-8; the file is damaged"):
+        lines_of(path, skip_at_most=1)
+
+
+@pytest.mark.parametrize("kind", TEXTS[:4], ids=str)
+@pytest.mark.parametrize("name", ["a.parquet", "stream.arrow"])
+def test_cells_in_another_encoding(tmp_path: Path, name: str, kind: Any) -> None:
+    path, cells = tmp_path / name, [text.encode("cp1256") for text in SENTENCES[:6]]
+    written(path, pyarrow.table({"text": of_bytes(kind, cells)}))
+    with pytest.raises(InputError, match=r"\(8\d\.\d\d%\) are not UTF-8; .* `encoding: windows-1256`"):
+        lines_of(path)
+    assert lines_of(path, encoding="windows-1256") == SENTENCES[:6]
+    mixed = [*(text.encode() for text in SENTENCES[:6] * 2), cells[0]]
+    written(path, pyarrow.table({"text": of_bytes(kind, mixed)}))
+    with pytest.raises(
+        InputError, match=r"\([2-6]\.\d\d%\) .*some of its lines are UTF-8, others .*windows-1256"
+    ):
+        lines_of(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_binary_cells_of_several_bytes_per_character(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.parquet"
+    cells = [text.encode(encoding) for text in SENTENCES[:6]]
+    written(path, pyarrow.table({"text": cells}))
+    with pytest.raises(InputError, match=f"not UTF-8; the encoding is probably {encoding}"):
+        lines_of(path)
+    assert lines_of(path, encoding=encoding) == SENTENCES[:6]
+    marked = [f"\ufeff{text}".encode(encoding) for text in SENTENCES[:6]]
+    assert lines_of(written(path, pyarrow.table({"text": marked}))) == SENTENCES[:6]
+
+
+def test_binary_cells_that_are_no_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.parquet", pyarrow.table({"text": [bytes(range(256)) * 4] * 20}))
+    with pytest.raises(InputError, match="not text"):
+        lines_of(path)
+
+
+def test_the_share_of_undecodable_bytes_is_not_that_of_the_compressed_file(
+    tmp_path: Path,
+) -> None:
+    cells = [b"\xff" * 20, *[SENTENCES[0].encode()] * 5000]
+    path = written(tmp_path / "a.parquet", pyarrow.table({"text": cells}))
+    assert path.stat().st_size < 5000
+    assert lines_of(path)[1:] == [SENTENCES[0]] * 5000
+
+
+def test_binary_texts_with_binary_labels(tmp_path: Path) -> None:
+    columns = {"text": [SENTENCES[0].encode("cp1256")] * 2, "label": ["نعم".encode("cp1256"), None]}
+    path = written(tmp_path / "a.parquet", pyarrow.table(columns))
+    source = from_dict(
+        LabelledSource,
+        {
+            "name": "s",
+            "path": str(path),
+            "field": "text",
+            "document": "group",
+            "group": "label",
+            "encoding": "windows-1256",
+        },
+    )
+    assert [line for batch in read(source, path, path.name, Counter()) for line in batch] == [
+        f"نعم{LABEL_END}{SENTENCES[0]}",
+        f"{LABEL_END}{SENTENCES[0]}",
+    ]

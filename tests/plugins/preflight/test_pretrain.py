@@ -152,6 +152,11 @@ def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatc
     assert deployment_defaults() == expected
     monkeypatch.setenv("AIRFLOW_VAR_QARIB_BUCKET", "from-variable")
     assert deployment_defaults()["upload"] == {"bucket": "from-variable"}
+    monkeypatch.setenv("QARIB_WORKSPACE", "gs://bucket/folder")
+    with pytest.raises(
+        ConfigError, match=r"gs://bucket/folder: the workspace must be a folder.*qarib_bucket"
+    ):
+        deployment_defaults()
 
 
 def test_everything_that_is_wrong_is_told_at_once(

@@ -7,7 +7,7 @@ const STEPS = [
   ["vocabulary", ["vocab"]],
   ["shards", ["split", "shard.convert", "shard.upload", "dataset", "publish"]],
   ["training", ["prepare_tpu", "train", "delete_tpu"]],
-  ["model", ["evaluate", "export", "promote"]],
+  ["model", ["evaluate", "export", "promote", "finetunings", "finetune", "finetuning_table"]],
 ];
 const AT_WORK = ["running", "deferred", "restarting", "queued", "scheduled", "up_for_retry", "up_for_reschedule"];
 

@@ -1,6 +1,6 @@
 """Measure the peak memory of collecting texts of different sizes, with exact deduplication.
 
-    python benchmarks/collect_memory.py INPUT [--gigabytes 1 4]
+    python benchmarks/compare/collect_memory.py INPUT [--gigabytes 1 4]
 
 The text of each size repeats INPUT with a different number in every line, and contains every fifth line
 twice. Every line is a document, which is the worst case for the memory of the deduplication.
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vocabulary import timed
 

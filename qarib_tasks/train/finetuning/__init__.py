@@ -1,0 +1,1 @@
+"""Fine-tuning of pre-trained models on labelled tasks."""

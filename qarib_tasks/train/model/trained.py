@@ -1,0 +1,34 @@
+"""What the training step asks of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class Trained(Protocol):
+    """A model that `Steps` can train: `bert.PretrainingBert`, or `classifier.Classifier`.
+
+    Attributes:
+        generator: its state determines the dropout of a call.
+    """
+
+    generator: Any
+
+    def __call__(self, batch: Mapping[str, Any], training: bool = False) -> Any: ...
+
+    def named_variables(self) -> dict[str, Any]:
+        """Return every trainable variable by its name, in a fixed order."""
+        ...
+
+    def losses_of(self, outputs: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return scalars; `loss` is the one to minimize."""
+        ...
+
+    def counts_of(self, outputs: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return scalars that are sums over the batch's examples."""
+        ...
+
+    def vectors(self, batch: Mapping[str, Any]) -> Any:
+        """Return a vector for each example, float32 [batch, n], without dropout."""
+        ...
