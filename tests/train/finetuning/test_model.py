@@ -174,7 +174,7 @@ def without(start: str) -> Callable[[Path], object]:
             InputError,
             "no config.json or bert_config",
         ),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), CorruptError, "no weights, but text"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), CorruptError, "no weights, but"),
         (
             lambda folder: (folder / "tokenizer.json").write_text("{}"),
             CorruptError,
