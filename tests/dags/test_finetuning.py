@@ -46,7 +46,7 @@ def test_a_fine_tuning_for_each_task_and_seed(run: Run) -> None:
     ]
     assert pipeline.finetunings(changed(run, finetune=False)) == []
     assert pipeline.finetunings(changed(run, tasks=())) == []
-    assert not EvaluateConfig().finetune
+    assert EvaluateConfig().finetune
     assert EvaluateConfig().finetune_seeds == 5
 
 
