@@ -1,4 +1,4 @@
-"""Curves of trainings of this code on the sample corpus, drawn behind a run's own.
+"""Curves of trainings of this code on the sample corpus, drawn in the background of a run's own.
 
 `reference_curves.json` has them; `scripts/reference_curves.py` makes it.
 """
@@ -26,7 +26,7 @@ def curves() -> list[dict[str, Any]]:
     return values
 
 
-def behind(made: Sequence[dict[str, Any]], batch: int | None, steps: int) -> list[dict[str, Any]]:
+def for_run(made: Sequence[dict[str, Any]], batch: int | None, steps: int) -> list[dict[str, Any]]:
     """Return the curves on the scale of a run: name, steps, and values of each; none if the scale is unknown.
 
     A loss depends on the vocabulary. Relative to what word frequencies alone give, losses of different

@@ -40,7 +40,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "progress": progress or None,
         "history": columns(thinned(lines, MAX_POINTS)),
         "evaluations": list(map(_without_large, made)),
-        "references": reference_curves.behind(made, batch, lines[-1]["step"] if lines else 0),
+        "references": reference_curves.for_run(made, batch, lines[-1]["step"] if lines else 0),
         "checkpoints": sorted(one.step for one in checkpoints if not one.recovery),
         "recovery": sorted(one.step for one in checkpoints if one.recovery),
         "resumed": list(progress.get("resumed") or ()),

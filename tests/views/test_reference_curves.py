@@ -1,4 +1,4 @@
-"""The curves behind a run's own."""
+"""The curves in the background of a run's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from qarib_tasks.views.reference_curves import behind, curves
+from qarib_tasks.views.reference_curves import curves, for_run
 
 MADE = [{"step": 0, "unigram_entropy": 6.0}, {"step": 100, "unigram_entropy": 5.0}]
 
@@ -30,13 +30,13 @@ def test_the_curves_are_those_of_trainings_that_learn() -> None:
 
 
 def test_a_curve_is_on_the_scale_of_the_run() -> None:
-    demo, found = curves()[0], behind(MADE, 16, 10**6)
+    demo, found = curves()[0], for_run(MADE, 16, 10**6)
     assert [one["name"] for one in found] == ["demo", "small", "parity"]
     assert found[0]["steps"] == [examples // 16 for examples in demo["examples"]]
     scale = 5.0 / demo["unigram_entropy"]
     assert found[0]["values"] == pytest.approx([loss * scale for loss in demo["masked_lm_loss"]])
     # A shorter run has the beginning.
-    (half, *_) = behind(MADE, 16, demo["examples"][10] // 16)
+    (half, *_) = for_run(MADE, 16, demo["examples"][10] // 16)
     assert (len(half["steps"]), half["values"]) == (11, found[0]["values"][:11])
 
 
@@ -44,4 +44,4 @@ def test_a_curve_is_on_the_scale_of_the_run() -> None:
     ("made", "batch", "steps"), [([], 16, 10**6), (MADE, None, 10**6), (MADE, 16, 0), (MADE, 1, 1)]
 )
 def test_without_a_scale_there_is_none(made: list[dict[str, float]], batch: int | None, steps: int) -> None:
-    assert behind(made, batch, steps) == []
+    assert for_run(made, batch, steps) == []

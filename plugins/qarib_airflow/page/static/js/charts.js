@@ -73,7 +73,7 @@ const NO_MARKS = { checkpoints: [], interruptions: [] };
 /**
  * One chart. `update(lines, points, marks)` redraws it; lines and points are [{name, colour, steps, values}].
  * A line can have the ends of intervals, `low` and `high`: a band, or with `bars` a bar at each step. With `dash` it is
- * dashed, with `dots` each step has a dot. A `level` does not belong to a step. A line `behind` the others is thin, and no
+ * dashed, with `dots` each step has a dot. A `level` does not belong to a step. A line in the `background` is thin, and no
  * part of the description for screen readers.
  */
 export class Chart {
@@ -111,7 +111,7 @@ export class Chart {
       this.place.replaceChildren();
       this.plot = new uPlot(this.options(lines, points), data, this.place);
     }
-    const ends = parts.filter((one) => !one.behind).map((one) => `${one.name} ${this.format(one.values.at(-1))}${this.interval(one.low?.at(-1), one.high?.at(-1))}`
+    const ends = parts.filter((one) => !one.background).map((one) => `${one.name} ${this.format(one.values.at(-1))}${this.interval(one.low?.at(-1), one.high?.at(-1))}`
       + (one.level ? "" : ` at step ${count(one.steps.at(-1))}`));
     this.place.setAttribute("aria-label", `${this.title}: ${ends.join(", ")}`);
   }
@@ -153,7 +153,7 @@ export class Chart {
       ],
       series: [
         { label: "step", value: (_, step) => (step === null || step === undefined ? "–" : count(step)) },
-        ...lines.map((one) => ({ label: one.name, stroke: colour(one.colour), width: one.behind ? 1.25 : 1.75, spanGaps: true, points: dots(one), dash: one.dash, value: valueOf(one) })),
+        ...lines.map((one) => ({ label: one.name, stroke: colour(one.colour), width: one.background ? 1.25 : 1.75, spanGaps: true, points: dots(one), dash: one.dash, value: valueOf(one) })),
         ...points.map((one) => ({ label: one.name, stroke: colour(one.colour), width: 0, paths: () => null, value,
           points: { show: true, size: 8, width: 2, stroke: colour(one.colour), fill: colour("--surface") } })),
         ...ranges.flatMap(edges).map((one) => ({ label: one.name, class: "edge", stroke: "transparent", width: 1, spanGaps: true, points: { show: false } })),

@@ -78,8 +78,8 @@ class Training {
     };
     const marks = { checkpoints: data.checkpoints, interruptions: data.resumed };
     const { loss, accuracy, rate, speed } = this.charts;
-    const behind = (data.references || []).map((one) => ({ ...one, name: `like ${one.name}`, colour: "--reference", behind: true }));
-    loss.update([...behind, ...line("loss", "loss", "--c1"), ...line("masked LM", "masked_lm_loss", "--c3")], points("held-out masked LM", "masked_lm_loss", "--c2"), marks);
+    const references = (data.references || []).map((one) => ({ ...one, name: `like ${one.name}`, colour: "--reference", background: true }));
+    loss.update([...references, ...line("loss", "loss", "--c1"), ...line("masked LM", "masked_lm_loss", "--c3")], points("held-out masked LM", "masked_lm_loss", "--c2"), marks);
     accuracy.update([...line("masked LM", "masked_lm_accuracy", "--c3"), ...line("next sentence", "next_sentence_accuracy", "--c4")],
       [...points("held-out masked LM", "masked_lm_accuracy", "--c2"), ...points("held-out next sentence", "next_sentence_accuracy", "--c1")], marks);
     rate.update(line("learning rate", "learning_rate", "--c1"), [], marks);
