@@ -1,6 +1,6 @@
 """Pre-train a small model on tweets, and score it on labelled tasks at a quarter, half, and all of the steps.
 
-    python benchmarks/tasks.py [--data ../shared] [--steps 2000] [--seeds 5] [--limit 0] [--workspace FOLDER]
+    python benchmarks/tasks.py [--data ../shared] [--steps 2000] [--seeds 5] [--limit 3000] [--workspace FOLDER]
 
 --data has corpus/tweets-real.txt.xz, a tweet per line, and tasks/arsarcasm-v2/train.csv, the training part of
 ArSarcasm-v2, of which a fifth is held out as test texts. The pre-training leaves these out.
@@ -83,7 +83,9 @@ def main() -> int:
     parser.add_argument("--workspace", type=Path, default=REPOSITORY / "build" / "tasks")
     parser.add_argument("--steps", type=int, default=2_000, help="of the pre-training")
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="2 to 10")
-    parser.add_argument("--limit", type=int, default=0, help="texts of each task; 0: all")
+    parser.add_argument(
+        "--limit", type=int, default=3_000, help="training texts of each task, and test texts; 0: all"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("google").setLevel(logging.WARNING)
@@ -133,7 +135,7 @@ def scored(run: Run, step: int, output: Path, seeds: int) -> dict[str, Row]:
         str(run.model.bert_model / f"checkpoint-{step or run.config.train.train_steps}"),
         run.config.evaluate.tasks,
         output=output,
-        recipe=Recipe(rates=RATES, length=LENGTH, xla=True),
+        recipe=Recipe(rates=RATES, length=LENGTH, xla=False),
     )
     if step == 0:  # The classifier gives weights that are missing the initial values of the seed.
         read, subjects = tuning.read, tuning.subjects

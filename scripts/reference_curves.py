@@ -1,4 +1,4 @@
-"""Make the curves that the page draws in the background of a run's own: train on the sample corpus, in three sizes.
+"""Make the curves in the background of a run's own, on the page: train on the sample corpus, in three sizes.
 
     python scripts/reference_curves.py [--workspace FOLDER]
 
