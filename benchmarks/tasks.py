@@ -1,6 +1,6 @@
 """Pre-train a small model on tweets, and score it on labelled tasks at a quarter, half, and all of the steps.
 
-    python benchmarks/tasks.py [--data ../shared] [--steps 2000] [--seeds 5] [--limit 3000] [--workspace FOLDER]
+    python benchmarks/tasks.py [--data ../shared] [--steps 2000] [--seeds 5] [--limit 3000] [--workspace X]
 
 --data has corpus/tweets-real.txt.xz, a tweet per line, and tasks/arsarcasm-v2/train.csv, the training part of
 ArSarcasm-v2, of which a fifth is held out as test texts. The pre-training leaves these out.
@@ -83,9 +83,7 @@ def main() -> int:
     parser.add_argument("--workspace", type=Path, default=REPOSITORY / "build" / "tasks")
     parser.add_argument("--steps", type=int, default=2_000, help="of the pre-training")
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="2 to 10")
-    parser.add_argument(
-        "--limit", type=int, default=3_000, help="training texts of each task, and test texts; 0: all"
-    )
+    parser.add_argument("--limit", type=int, default=3_000, help="texts of each part of a task; 0: all")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("google").setLevel(logging.WARNING)
