@@ -135,6 +135,8 @@ class TaskConfig(Settings):
         named = bool(self.positive), bool(self.negative)
         if named != (self.metric == "f1_pn",) * 2:
             raise ValueError("set both `positive` and `negative` for the metric f1_pn, and only for it")
+        if self.positive and self.positive.casefold().split() == self.negative.casefold().split():
+            raise ValueError("positive and negative are the same label")
         if self.text == self.label:
             raise ValueError("text and label are the same field")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -11,12 +12,23 @@ from qarib_tasks.labelled.task import LabelledTask
 
 log = logging.getLogger(__name__)
 MOST_NAMED = 20
+# Fillers, selectors of variants, and the empty pattern of Braille; by category, they are letters and signs.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
 
 
 def label_key(label: str) -> str:
     """Return what labels share that differ only by spaces, case, or characters that are not seen."""
     plain = unicodedata.normalize("NFKC", label).casefold()
-    return "".join(char for char in plain if not char.isspace() and unicodedata.category(char) != "Cf")
+    return "".join(filter(is_seen, plain))
+
+
+def is_seen(character: str) -> bool:
+    """Return whether a character is neither a space nor one that is not shown."""
+    if character.isspace() or unicodedata.category(character) == "Cf":
+        return False
+    return not _UNSEEN.match(character)
 
 
 def merged_labels(counts: Mapping[str, int], where: str) -> dict[str, str]:

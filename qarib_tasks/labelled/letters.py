@@ -6,6 +6,7 @@ Texts are compared by these letters: those of the deduplication's key, without e
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache, cached_property
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 Places: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 END = chr(SEPARATOR)  # of a document
+_MARKS = "\u0653\u0654\u0655"  # a madda, and hamzas above and below
 _BREAK = 1  # stands for what separates words; no letter has this code
 _BASE = 0x9E3779B97F4A7C15  # of the polynomials modulo 2^64; odd, so that it has an inverse
 _SYMBOLS = (
@@ -76,7 +78,7 @@ class Letters:
     """
 
     def __init__(self, text: str, before: Letters | None = None) -> None:
-        codes = np.frombuffer(without_added(text).encode("utf-32-le"), dtype=np.uint32)
+        codes = np.frombuffer(composed(without_added(text)).encode("utf-32-le"), dtype=np.uint32)
         kept = _table()[codes]
         kept = kept[kept != 0]
         places = np.flatnonzero(kept != _BREAK)
@@ -126,6 +128,11 @@ class Letters:
 def _rounded(count: int) -> int:
     """Return a power of two that is not smaller, so that few arrays of powers are computed."""
     return 1 << max(count - 1, 1).bit_length()
+
+
+def composed(text: str) -> str:
+    """Return a text whose letters with a hamza or madda are one character each, as in NFC."""
+    return unicodedata.normalize("NFC", text) if any(mark in text for mark in _MARKS) else text
 
 
 def without_added(text: str) -> str:

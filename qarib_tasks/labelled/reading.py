@@ -15,7 +15,7 @@ from qarib_tasks.corpus.reading.records import LABEL_END
 from qarib_tasks.corpus.sources import fetch, list_files
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
-from qarib_tasks.labelled.labels import label_key, log_labels, merged_labels, named
+from qarib_tasks.labelled.labels import is_seen, label_key, log_labels, merged_labels, named
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ def _rows(
             for line in lines:
                 label, end, text = line.encode(errors="replace").decode().partition(LABEL_END)
                 if end:
-                    pairs.append((label, text))
+                    # What shows nothing is no text, and no label.
+                    pairs.append((_shown(label), _shown(text)))
                 elif line:  # Of a web page, which has no fields.
                     what, do = source.without_fields
                     raise ConfigError(what, where=file.where, do=do)
@@ -169,14 +170,19 @@ def _rows(
     return _ordered(labelled)
 
 
+def _shown(value: str) -> str:
+    return value if any(map(is_seen, value)) else ""
+
+
 def _ordered(pairs: Sequence[tuple[str, str]]) -> list[_Row]:
     import numpy as np
 
-    from qarib_tasks.corpus.deduplication import digest, key_texts
+    from qarib_tasks.corpus.deduplication import digest
     from qarib_tasks.corpus.sampling import spread
+    from qarib_tasks.labelled.letters import Letters
 
-    # A text of punctuation alone has no normalized text.
-    keys = [digest([key_texts(text)[0] or text.encode()]) for _, text in pairs]
+    # A text of punctuation or emoji alone has no letters.
+    keys = [digest([Letters(text).codes.tobytes() or text.encode()]) for _, text in pairs]
     places = spread(np.array(keys, dtype=np.uint64), _ORDER_SEED).tolist()
     rows = [
         _Row(place, text, label, key) for place, key, (label, text) in zip(places, keys, pairs, strict=True)

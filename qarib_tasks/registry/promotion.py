@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 # Settings that an evaluation depends on, in addition to the model and the held-out examples.
 EVALUATION_SETTINGS = ("eval_batch_size", "max_eval_steps")
 TASK_FIGURES = (
-    *("name", "metric", "value", "low", "high", "tfidf", "train_texts", "test_texts", "sha256"),
-    "contaminated_documents",
+    *("name", "metric", "value", "low", "high", "tfidf", "most_frequent", "train_texts", "test_texts"),
+    *("sha256", "contaminated_documents"),
 )
 ROUNDING = 1e-9  # so that a model exactly at the margin is not worse
 # Figures that are equal if two models were measured alike.
@@ -242,13 +242,14 @@ def _compare_task(model: JudgedModel, promoted: JudgedModel | None, rule: Rule) 
         what = f"it was not measured on the task {name} ({measured})" if name else "no task is named"
         return False, f"{what}. Set `promote_task` to a task of the run, or add the task, and run again"
     score = f"{METRICS[task['metric']]} of {name} {task['value']:.4f}"
-    below = task["value"] < task["tfidf"]
+    what, value = _baseline(task)
+    below = task["value"] < value
     if below and settings.below_baseline == "keep":
         return False, (
-            f"below the TF-IDF baseline: {score}, TF-IDF {task['tfidf']:.4f}. To promote such a model, set "
+            f"below the {what} baseline: {score}, {what} {value:.4f}. To promote such a model, set "
             "`below_baseline: promote`"
         )
-    baseline = f"TF-IDF {task['tfidf']:.4f}" + (", which `below_baseline: promote` ignores" if below else "")
+    baseline = f"{what} {value:.4f}" + (", which `below_baseline: promote` ignores" if below else "")
     if seen := task.get("contaminated_documents"):
         baseline += f"; {seen:,} documents of its training text contain test texts"
     if promoted is None:
@@ -261,6 +262,12 @@ def _compare_task(model: JudgedModel, promoted: JudgedModel | None, rule: Rule) 
         f"{'not worse' if better else 'worse'}: {score}, {promoted.model_id} has {former['value']:.4f}, "
         f"margin {settings.task_margin:g}, on the same texts; {baseline}"
     )
+
+
+def _baseline(task: Mapping[str, Any]) -> tuple[str, float]:
+    """Return the name and the score of the better baseline. Earlier records have only that of TF-IDF."""
+    frequent = task.get("most_frequent") or 0.0
+    return ("most frequent label", frequent) if frequent > task["tfidf"] else ("TF-IDF", task["tfidf"])
 
 
 def _not_comparable(
@@ -293,11 +300,12 @@ def _warning(model: JudgedModel, said: str = "") -> str:
         said: a task of which it was said already.
     """
     below = [
-        f"{METRICS[task['metric']]} of {name} {task['value']:.4f}, TF-IDF {task['tfidf']:.4f}"
+        f"{METRICS[task['metric']]} of {name} {task['value']:.4f}, {what} {value:.4f}"
         for name, task in model.tasks.items()
-        if task["value"] < task["tfidf"] and name not in (*FREE_TASKS, said)
+        for what, value in [_baseline(task)]
+        if task["value"] < value and name not in (*FREE_TASKS, said)
     ]
-    return f". Warning: below the TF-IDF baseline: {'; '.join(below)}" if below else ""
+    return f". Warning: below the baseline: {'; '.join(below)}" if below else ""
 
 
 def _with_tasks_of(known: JudgedModel, model: JudgedModel) -> JudgedModel:

@@ -27,6 +27,10 @@ from qarib_tasks.errors import ConfigError
         ({"test_share": 1}, "test_share: Input should be less than 1"),
         ({"metric": "f1"}, "metric: Input should be"),
         ({"metric": "f1_pn", "positive": "POS"}, "set both `positive` and `negative`"),
+        (
+            {"metric": "f1_pn", "positive": "POS", "negative": " pos"},
+            "positive and negative are the same label",
+        ),
         ({"positive": "POS", "negative": "NEG"}, "only for it"),
         ({"text": "label"}, "text and label are the same field"),
         ({"encoding": "utf-9"}, "unknown encoding 'utf-9'"),

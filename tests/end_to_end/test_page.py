@@ -175,7 +175,7 @@ def test_while_it_trains(site: Site) -> None:
     expect(steps).not_to_have_text(steps.inner_text())
     assert number(steps) > first
     expect(page.get_by_role("img", name=re.compile("^Loss: loss .* at step"))).to_be_visible()
-    expect(page.locator(".chart").first.get_by_text("like demo")).to_be_visible()
+    expect(page.locator(".chart").first.get_by_text("like parity")).to_be_visible(timeout=4 * SECONDS)
     assert page.locator("canvas").count() >= 4
     # What is unfolded and what is zoomed into stay so when there is news.
     page.get_by_text(re.compile(r"^Evaluations \(")).click(timeout=SECONDS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,32 @@ def test_the_order_is_random_and_does_not_depend_on_the_files(folder: Path) -> N
         written(folder / f"part-{1 - number}.csv", half)
     assert task(folder / "part-*.csv") == one
     assert 30 <= sum(one.train.labels[:80]) <= 50
+
+
+def test_what_shows_nothing_is_no_text_and_no_label(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    blank = [("\u200b \u200f", "POS"), ("\u2800", "NEG"), ("نص آخر", "\ufeff")] * 10
+    found = task(written(folder / "a.csv", rows(100) + blank))
+    assert pairs(found) | pairs(found, "test") == set(rows(100))
+    assert "20 of 130 records (15.4%) have no text" in caplog.text
+    assert "10 of 130 records (7.7%) have no label" in caplog.text
+
+
+@pytest.mark.parametrize("more", ["\ufe0f", "\u034f", "\u3164", "\u2800", "\u200f", " "])
+def test_labels_that_look_the_same_are_one(more: str, folder: Path) -> None:
+    some = [(text, label + more * (number % 2)) for number, (text, label) in enumerate(rows(100))]
+    assert len(task(written(folder / "a.csv", some)).labels) == 2
+
+
+@pytest.mark.parametrize("change", ["@user {} https://t.co/x 😂", "{}!", "nfd", "RT @user: {}"])
+def test_test_texts_are_found_among_the_training_texts(change: str, folder: Path) -> None:
+    some = rows(60, word="أكل آدم الخبز مؤخرا في")
+    changed = [
+        (unicodedata.normalize("NFD", text) if change == "nfd" else change.format(text), label)
+        for text, label in some
+    ]
+    train = written(folder / "train.csv", changed + rows(40))
+    found = task(train, test=str(written(folder / "test.csv", some)))
+    assert (len(found.train), found.left_out) == (40, {"in_test": 60})
 
 
 def test_texts_that_differ_only_in_punctuation_are_in_one_part(folder: Path) -> None:

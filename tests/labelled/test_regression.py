@@ -62,10 +62,30 @@ def test_rare_labels_count_as_much_as_frequent_ones_unless_the_metric_is_accurac
 def test_sparse_features_give_what_dense_ones_give() -> None:
     features, labels = drawn()
     features = (features > 0).astype(float)
-    dense = regression._model(0.1, features).fit(features, labels)
+    dense = regression._model(0.1, "lbfgs").fit(features, labels)
     other = sparse.csr_matrix(features)
-    assert regression._model(0.1, other).fit(other, labels).coef_ == pytest.approx(dense.coef_, abs=0.05)
+    assert regression._model(0.1, "sag").fit(other, labels).coef_ == pytest.approx(dense.coef_, abs=0.05)
     assert len(fit_and_predict(other, labels, other, "macro_f1").labels) == SIZE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_few_texts_tfidf_is_better_than_one_label_for_all(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    words, others = (
+        (("رائع", "جميل"), ("سيئ", "قبيح"), ("خبر", "بيان")),
+        ["في", "من", "على", "إلى", "هذا", "كان", "قال", "بعد", "يوم", "بين"],
+    )
+
+    def part(count: int) -> LabelledPart:
+        labels = draw.choice(3, count, p=[0.6, 0.3, 0.1])
+        own = [[draw.choice(words[label])] if draw.random() < 0.4 else [] for label in labels]
+        return LabelledPart(
+            tuple(" ".join([*draw.choice(others, 8), *some]) for some in own), tuple(map(int, labels))
+        )
+
+    task = LabelledTask("t", "macro_f1", ("a", "b", "c"), part(40), part(400))
+    found = baselines.baselines(task)
+    assert found.tfidf.score > found.most_frequent.score + 0.1
 
 
 @pytest.mark.parametrize("rare", [1, 2])

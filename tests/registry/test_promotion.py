@@ -172,15 +172,24 @@ def test_by_both_the_model_must_be_worse_in_neither(
     assert "macro-F1 of mood" in text
 
 
+def test_the_baseline_is_the_better_one() -> None:
+    new = judged("new", 4.0, mood={"value": 0.4, "tfidf": 0.1, "most_frequent": 0.45})
+    good, reason = compare(new, None, rule("mood", promote_by="task"))
+    assert not good
+    assert reason.startswith("below the most frequent label baseline: macro-F1 of mood 0.4000, most frequent")
+    good, reason = compare(new, None, rule())
+    assert (good, "Warning: below the baseline: macro-F1 of mood 0.4000, most" in reason) == (True, True)
+
+
 def test_by_loss_a_probe_below_the_baseline_is_a_warning() -> None:
     new = judged("new", 4.0, mood={"value": 0.4}, topic=None, **{"source@corpus": {"value": 0.1}})
     good, reason = compare(new, judged("old", 5.0), rule())
     assert good
-    warning = "Warning: below the TF-IDF baseline: macro-F1 of mood 0.4000, TF-IDF 0.5000"
+    warning = "Warning: below the baseline: macro-F1 of mood 0.4000, TF-IDF 0.5000"
     assert reason.endswith(f"on the same held-out part. {warning}")
     # Another task than the one that decides is a warning as well.
     good, reason = compare(new, None, rule("topic", promote_by="both"))
-    assert (good, "Warning: below the TF-IDF baseline: macro-F1 of mood" in reason) == (True, True)
+    assert (good, "Warning: below the baseline: macro-F1 of mood" in reason) == (True, True)
     # A task of the corpus counts if it is the one to promote by.
     good, reason = compare(new, None, rule("source@corpus", promote_by="task"))
     assert (good, reason.startswith("below the TF-IDF baseline: macro-F1 of source@corpus")) == (False, True)
@@ -310,9 +319,7 @@ def test_the_record_keeps_the_results_of_tasks(runs: list[Run]) -> None:
     )
     below = exported(judging(with_steps(runs[1], 833), **by_task), 1.0, measured("mood", 0.4))
     assert promote(below).state == "candidate"
-    assert promote(below, anyway=True).reason.startswith(
-        "promoted by hand. Warning: below the TF-IDF baseline"
-    )
+    assert promote(below, anyway=True).reason.startswith("promoted by hand. Warning: below the baseline")
     path.unlink()
 
 

@@ -18,7 +18,13 @@ from qarib_tasks.layout import SETTINGS, ModelLayout
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import scratch_folder
 from qarib_tasks.storage.manifest import Manifest
-from qarib_tasks.storage.recognition import is_finetuning_result, require_folders, require_our_object
+from qarib_tasks.storage.recognition import (
+    is_finetuning_result,
+    is_finetuning_table,
+    require_folders,
+    require_our_object,
+    require_ours,
+)
 from qarib_tasks.train.finetuning.model import OwnModel, StartingModel, find_model, own_model, read_model
 from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.finetuning.results import Subject, fine_tune, write_table
@@ -47,6 +53,7 @@ class FineTuning:
 
     def run(self, seeds: Sequence[int]) -> None:
         """Fine-tune with each seed on each task, except where there is a result."""
+        require_ours(self.layout.finetuning_table, is_finetuning_table)  # Not only after hours of work.
         for subject in self.subjects:
             for seed in seeds:
                 fine_tune(subject, lambda: self.model, seed)
@@ -111,7 +118,7 @@ def fine_tuning(
     """
     own = own_model(address)
     if output is not None and (own is None or output.resolve() != own.layout.root.resolve()):
-        _check_output(address, output)
+        _check_output(output, [address, *([str(own.layout.root)] if own else [])])
         layout, results_in = ModelLayout(output, UploadConfig()), None
     elif own is not None:
         layout, results_in = own.layout, own
@@ -131,15 +138,11 @@ def fine_tuning(
     return FineTuning(results_in, layout, subjects, lambda: read_model(address, start, cache, own))
 
 
-def _check_output(address: str, output: Path) -> None:
-    """Check that the folder for the results is not in the model's folder: that one stays as it is."""
+def _check_output(output: Path, models: Iterable[str]) -> None:
+    """Check that the folder for the results is in no folder of the model: those stay as they are."""
     require_folders([output])
-    model = Path(address)
-    if (
-        not address.startswith("gs://")
-        and model.is_dir()
-        and output.resolve().is_relative_to(model.resolve())
-    ):
+    folders = [Path(model) for model in models if not model.startswith("gs://")]
+    if any(folder.is_dir() and output.resolve().is_relative_to(folder.resolve()) for folder in folders):
         raise ConfigError("is in the model's folder", where=output, do="Give another folder with `-o`")
 
 
@@ -181,12 +184,13 @@ def _read(
     for task in read:
         path = layout.finetuning(task.name) / "task.jsonl"
         require_folders([path.parent])
-        staged = write_task(task, path)
+        with scratch_folder() as scratch:
+            staged = write_task(task, scratch / path.name)
         if task.name in theirs and theirs[task.name] != staged:
             raise ConfigError(
                 f"the model has another task {task.name!r}",
                 where=layout.task(task.name),
                 do="Give this one another `name`",
             )
-        found[path] = staged
+        found[path] = write_task(task, path)
     return found

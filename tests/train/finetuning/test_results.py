@@ -292,6 +292,9 @@ def test_tasks_from_files_are_kept_beside_their_results(
     assert not layout.task("given").exists()
     with pytest.raises(ConfigError, match=r"tasks/other\.jsonl: the model has another task 'other'"):
         fine_tuning(job.output, tasks=[replace(task, name="other")])
+    assert not (layout.finetuning("other") / "task.jsonl").exists()
+    with pytest.raises(ConfigError, match="is in the model's folder"):
+        fine_tuning(str(layout.export), tasks=[task], output=layout.root / "sub")
     with pytest.raises(ConfigError, match="duplicate task name 'given'"):
         fine_tuning(job.output, tasks=[task, task])
 
@@ -309,6 +312,10 @@ def test_the_folder_of_a_model_of_others_stays_as_it_is(
         with pytest.raises(ConfigError, match="is in the model's folder"):
             tuning(other, tasks=[write_csv(tmp_path)], output=inside)
     found = tuning(other, tasks=[write_csv(tmp_path)], output=output)
+    (output / "bert_evals" / "tasks.json").write_text("[]")
+    with pytest.raises(InputError, match=r"tasks\.json: exists and was not made by qarib"):
+        found.run([1])
+    (output / "bert_evals" / "tasks.json").unlink()
     found.run([1])
     found.table([1])
     assert files(foreign) == before
