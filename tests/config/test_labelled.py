@@ -29,7 +29,7 @@ from qarib_tasks.errors import ConfigError
         ({"metric": "f1_pn", "positive": "POS"}, "set both `positive` and `negative`"),
         (
             {"metric": "f1_pn", "positive": "POS", "negative": " pos"},
-            "positive and negative are the same label",
+            "positive and negative are the same",
         ),
         ({"positive": "POS", "negative": "NEG"}, "only for it"),
         ({"text": "label"}, "text and label are the same field"),
