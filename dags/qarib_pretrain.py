@@ -60,7 +60,6 @@ def preflight() -> dict[str, Any]:
     description="Turns raw Arabic text into a trained, evaluated and exported BERT",
     doc_md=__doc__,
     schedule=None,
-    params=params_in_use(),
     max_active_runs=1,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
@@ -71,4 +70,6 @@ def qarib_pretrain() -> None:
     from_sources_to_model(preflight())
 
 
-qarib_pretrain()
+DAG = qarib_pretrain()
+# The form comes last: Airflow copies the params that a DAG has for each new task.
+DAG.params = params_in_use()

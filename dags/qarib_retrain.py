@@ -57,7 +57,6 @@ def preflight() -> dict[str, Any] | None:
     schedule=schedule(),
     start_date=pendulum.datetime(2015, 1, 1, tz=timezone()),
     catchup=False,
-    params=retrain_params(),
     max_active_runs=1,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
@@ -68,4 +67,6 @@ def qarib_retrain() -> None:
     from_sources_to_model(preflight())
 
 
-qarib_retrain()
+DAG = qarib_retrain()
+# The form comes last: Airflow copies the params that a DAG has for each new task.
+DAG.params = retrain_params()

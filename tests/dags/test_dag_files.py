@@ -189,8 +189,7 @@ def test_a_deadline_and_limits_by_the_environment() -> None:
 def test_only_who_shows_or_reads_the_form_has_it() -> None:
     path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
     code = (
-        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
-        "print(len(qarib_pretrain.qarib_pretrain().params))"
+        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\nprint(len(qarib_pretrain.DAG.params))"
     )
     for task, shown in (("", True), ("preflight", True), ("shard.convert", False)):
         environment = {"_AIRFLOW_PARSING_CONTEXT_TASK_ID": task} if task else {}
