@@ -57,7 +57,7 @@ def test_importing_every_dag_file_is_light() -> None:
 def pretrain() -> Any:
     import qarib_pretrain
 
-    return qarib_pretrain.qarib_pretrain()
+    return qarib_pretrain.DAG
 
 
 def test_the_order_of_the_steps(pretrain: Any) -> None:

@@ -52,14 +52,14 @@ def deployment(text: Path, bucket_name: str, airflow_database: None, monkeypatch
 def pretrain(conf: Mapping[str, Any]) -> Any:
     import qarib_pretrain
 
-    return qarib_pretrain.qarib_pretrain().test(run_conf=dict(conf))
+    return qarib_pretrain.DAG.test(run_conf=dict(conf))
 
 
 def retrain(month: int, **conf: Any) -> Any:
     """The run of a month's data interval, as the schedule and a backfill make it."""
     import qarib_retrain
 
-    dag = importlib.reload(qarib_retrain).qarib_retrain()
+    dag = importlib.reload(qarib_retrain).DAG
     return dag.test(logical_date=datetime(2026, month + 1, 1, tzinfo=UTC), run_conf=conf)
 
 

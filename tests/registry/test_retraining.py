@@ -201,7 +201,7 @@ def retrain(tmp_path: Path, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("QARIB_RETRAIN", json.dumps(values))
     import qarib_retrain
 
-    return importlib.reload(qarib_retrain).qarib_retrain()
+    return importlib.reload(qarib_retrain).DAG
 
 
 def test_when_it_runs(retrain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_when_it_runs(retrain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert schedule() == [CORPUS]
     import qarib_retrain
 
-    assert "qarib_corpus" in str(importlib.reload(qarib_retrain).qarib_retrain().timetable.asset_condition)
+    assert "qarib_corpus" in str(importlib.reload(qarib_retrain).DAG.timetable.asset_condition)
     monkeypatch.delenv("QARIB_RETRAIN_SCHEDULE")
     assert schedule() is None
     for task in retrain.tasks:
