@@ -160,7 +160,7 @@ def load_yaml_value(path: Path) -> Any:
         InputError: the file does not exist, or cannot be read.
         ConfigError: the file is not valid YAML, or has a key twice (with the line).
     """
-    # A pipe that nobody writes to never ends; one that the shell opened for this command does.
+    # Reading a pipe without a writer never ends. The shell gives a writer to the pipes that it opens.
     opened = any(path.is_relative_to(place) for place in ("/dev/stdin", "/dev/fd", "/proc"))
     if path.exists() and not (path.is_file() or path.is_dir() or opened):
         raise InputError("is not a regular file", where=path, do="Use a YAML file")

@@ -25,9 +25,9 @@ from qarib_tasks.storage.ownership import (
     Staged,
     check_outputs,
     check_temporary_folders,
-    is_among,
     made_with,
     owned,
+    place_of,
 )
 from qarib_tasks.storage.side_files import fetched_folder_of, report_of, working_folder_of
 from qarib_tasks.storage.working_folder import is_our_folder, make_folder, remove_folder, working_folder
@@ -186,7 +186,8 @@ def collect(
             config, parts, folder, staged, out, heldout, random_seed, settings, inputs, texts, without
         )
         # The held-out part of an earlier run: its documents may be in the training text now.
-        stale = [path for path in before.listed if os.path.lexists(path) and not is_among(path, outputs)]
+        now = set(map(place_of, outputs))
+        stale = [path for path in before.listed if os.path.lexists(path) and place_of(path) not in now]
         staged.commit(manifest, stale=stale, keep_stale=True)
     remove_folder(folder)
     return manifest

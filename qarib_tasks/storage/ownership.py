@@ -72,7 +72,7 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
                 break
         if out.is_dir():
             raise InputError("is a folder, not a file", where=out, do="Choose another output")
-        place: object = out.parent.resolve() / out.name
+        place: object = place_of(out)
         if out.exists():
             about = out.stat()
             if not stat.S_ISREG(about.st_mode):
@@ -96,7 +96,7 @@ def check_temporary_folders(out: Path, paths: Iterable[Path]) -> None:
     """
     folders = [folder.resolve() for folder in (working_folder_of(out), fetched_folder_of(out))]
     for path in paths:
-        place = path.parent.resolve() / path.name
+        place = place_of(path)
         if any(place.is_relative_to(folder) for folder in folders):
             what = f"the path belongs to the temporary folders of the output {out}"
             raise InputError(what, where=path, do="Choose another path, or move this file")
@@ -111,9 +111,9 @@ def identity(path: Path) -> tuple[int, int]:
     return about.st_dev, about.st_ino
 
 
-def is_among(path: Path, others: Iterable[Path]) -> bool:
-    """Whether a path names the same place as one of the others; links to folders are followed."""
-    return path.parent.resolve() / path.name in [other.parent.resolve() / other.name for other in others]
+def place_of(path: Path) -> Path:
+    """Return the path without links to folders; a link itself stays one."""
+    return path.parent.resolve() / path.name
 
 
 @dataclass(frozen=True)
@@ -227,11 +227,11 @@ def made_with(manifest: Path, outputs: Sequence[Path], folders: Iterable[Path]) 
     own = [manifest, *(path for path in outputs if earlier.owns(path)), *earlier.listed]
     found = set(map(identity, filter(Path.exists, own)))
     within = [folder.resolve() for folder in folders]
-    names = {path.parent.resolve() / path.name for path in (manifest, *outputs, *own)}
+    names = set(map(place_of, (manifest, *outputs, *own)))
 
     def is_made(path: Path) -> bool:
         kept = _KEPT.fullmatch(path.name)
-        if kept and path.parent.resolve() / kept["name"] in names:
+        if kept and place_of(path.with_name(kept["name"])) in names:
             return True
         return identity(path) in found or any(map(path.resolve().is_relative_to, within))
 
@@ -250,7 +250,7 @@ def recorded_name(path: Path, manifest: Path) -> str:
         return path.name
     if path.is_relative_to(manifest.parent):
         return path.relative_to(manifest.parent).as_posix()
-    return os.path.relpath(path.parent.resolve() / path.name, manifest.parent.resolve())
+    return os.path.relpath(place_of(path), manifest.parent.resolve())
 
 
 def keep_aside(path: Path, why: str = CHANGED) -> Path:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.airflow_runs import printed
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAG_FILES = sorted(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
 
@@ -130,20 +132,11 @@ def test_only_processes_that_fork_tasks_import_the_provider_ahead(process: str, 
 
 
 def test_the_shards_converted_at_once_can_be_limited() -> None:
-    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
     code = (
-        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
-        "print(qarib_pretrain.qarib_pretrain().get_task('shard.convert').max_active_tis_per_dagrun)"
+        "import qarib_pretrain\nprint(qarib_pretrain.DAG.get_task('shard.convert').max_active_tis_per_dagrun)"
     )
     for environment, limit in (({"QARIB_SHARDS_AT_ONCE": "2"}, "2"), ({}, "None")):
-        answer = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert answer.stdout.splitlines()[-1] == limit
+        assert printed(code, **environment) == limit
 
 
 @pytest.mark.parametrize("name", DAG_FILES)
@@ -164,10 +157,9 @@ def test_every_task_is_tried_again_ends_in_time_and_tells_of_its_failure(name: s
 
 
 def test_a_deadline_and_limits_by_the_environment() -> None:
-    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
     code = (
-        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
-        "dag = qarib_pretrain.qarib_pretrain(); task = dag.get_task('shard.convert')\n"
+        "import qarib_pretrain\n"
+        "dag = qarib_pretrain.DAG; task = dag.get_task('shard.convert')\n"
         "print(dag.deadline[0].interval, task.execution_timeout, task.retry_delay, task.pool)"
     )
     environment = {
@@ -176,31 +168,14 @@ def test_a_deadline_and_limits_by_the_environment() -> None:
         "QARIB_RETRY_SECONDS": "2",
         "QARIB_CONVERT_POOL": "some",
     }
-    answer = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert answer.stdout.splitlines()[-1] == "1 day, 12:00:00 3:00:00 0:00:02 some"
+    assert printed(code, **environment) == "1 day, 12:00:00 3:00:00 0:00:02 some"
 
 
 def test_only_who_shows_or_reads_the_form_has_it() -> None:
-    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
-    code = (
-        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\nprint(len(qarib_pretrain.DAG.params))"
-    )
+    code = "import qarib_pretrain\nprint(len(qarib_pretrain.DAG.params))"
     for task, shown in (("", True), ("preflight", True), ("shard.convert", False)):
         environment = {"_AIRFLOW_PARSING_CONTEXT_TASK_ID": task} if task else {}
-        answer = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert (int(answer.stdout.splitlines()[-1]) > 50) == shown
+        assert (int(printed(code, **environment)) > 50) == shown
 
 
 def test_our_own_code_is_loaded_ahead_only_where_it_does_not_change() -> None:

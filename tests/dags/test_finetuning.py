@@ -5,9 +5,6 @@ Covers plugins/qarib_airflow/tasks/finetuning.py.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,7 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training import EvaluateConfig, TrainConfig
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.run import Run
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.airflow_runs import printed
 
 
 @pytest.fixture
@@ -76,27 +72,15 @@ def test_missing_results_are_named(run: Run) -> None:
 
 
 def test_one_at_a_time_unless_the_environment_says_otherwise() -> None:
-    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
-    code = (
-        f"import sys; sys.path[:0] = {path!r}\nimport qarib_pretrain\n"
-        "task = qarib_pretrain.qarib_pretrain().get_task('finetune')\n"
-        "print(task.max_active_tis_per_dagrun)"
-    )
+    code = "import qarib_pretrain\nprint(qarib_pretrain.DAG.get_task('finetune').max_active_tis_per_dagrun)"
     for environment, limit in (({"QARIB_FINETUNE_AT_ONCE": "3"}, "3"), ({}, "1")):
-        answer = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert answer.stdout.splitlines()[-1] == limit
+        assert printed(code, **environment) == limit
 
 
 def test_a_failed_seed_does_not_stop_the_table_and_no_task_is_no_failure() -> None:
     import qarib_pretrain
 
-    dag = qarib_pretrain.qarib_pretrain()
+    dag = qarib_pretrain.DAG
     assert dag.get_task("finetuning_table").trigger_rule == "all_done_min_one_success"
     assert dag.get_task("finetunings").trigger_rule == "none_failed"
     assert dag.get_task("finetune").is_mapped

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import demo
-from local_stack import TINY_MODEL, LocalStack
+from local_stack import REPOSITORY, TINY_MODEL, LocalStack
 
 from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.conversion.example_decoder import decode_example
@@ -47,6 +50,19 @@ MONTH = {
     "max_eval_steps": 4,
     "machine": "local",
 }
+
+
+def printed(code: str, **environment: str) -> str:
+    """Run code in a fresh interpreter that finds the DAG files; return the last line that it prints."""
+    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
+    answer = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{code}"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return answer.stdout.splitlines()[-1]
 
 
 def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:

@@ -12,13 +12,6 @@ _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "patter
 _SOURCE = {"type": "object", "required": ["name", "path"]}
 
 
-class _Schema(dict[str, Any]):
-    """A schema that nothing changes: the copies of the form that Airflow makes for each task share it."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Schema:
-        return self
-
-
 def param(field: Mapping[str, Any], **attributes: Any) -> Param:
     """The form's field for a setting. The field can stay empty: null is not a value of the setting.
 
@@ -41,5 +34,4 @@ def param(field: Mapping[str, Any], **attributes: Any) -> Param:
         schema |= {"type": ["null", field["type"]]}
     if "description_md" not in attributes and "description" in field:
         schema["description"] = field["description"]
-    schema |= attributes
-    return Param(None, schema.pop("description", None), schema=_Schema(schema))
+    return Param(None, **schema | attributes)
