@@ -31,8 +31,9 @@ def test_the_same_bytes_as_gnu_split(
 ) -> None:
     folder = tmp_path_factory.mktemp("split")
     data, theirs = folder / "data.txt", folder / "theirs"
-    assume(not other_than_text(b"\n".join(lines)))
-    data.write_bytes(b"\n".join(lines) + (b"\n" if last_newline else b"x"))
+    written = b"\n".join(lines) + (b"\n" if last_newline else b"x")
+    assume(not other_than_text(written))
+    data.write_bytes(written)
     theirs.mkdir()
     subprocess.run(
         ["split", "-a", "4", "-l", str(shard_lines), "-d", str(data), f"{theirs}/shard_"], check=True
