@@ -30,6 +30,10 @@ def job_of(folder: Path, *, dropout: float = 0.0, steps: int = 50, **train: obje
     return replace(job, model=model)
 
 
+def changed(job: TrainingJob) -> TrainingJob:
+    return replace(job, random_seed=7, train=replace(job.train, learning_rate=3 * job.train.learning_rate))
+
+
 def batches(job: TrainingJob) -> Iterator[dict[str, np.ndarray]]:
     from qarib_tasks.train.data.batches import ExampleStream, Parser, Position
     from qarib_tasks.train.data.shards import Shards
@@ -58,6 +62,20 @@ def figures(job: TrainingJob, **arguments: Any) -> list[dict[str, float]]:
     weights = [v for n, v in steps.state().items() if not n.endswith(("/adam_m", "/adam_v", "global_step"))]
     result.append({"weights": float(np.sqrt(sum(float(np.square(w).sum()) for w in weights)))})
     return result
+
+
+def restarted(job: TrainingJob, other: TrainingJob) -> list[list[dict[str, float]]]:
+    """The figures of each step of two jobs, which differ in seed and rate, on one compiled step."""
+    from qarib_tasks.train.model.bert import build_model
+    from qarib_tasks.train.model.steps import make_steps
+
+    start = {name: np.asarray(v) for name, v in build_model(other, 64).named_variables().items()}
+    steps = make_steps(build_model(job, 64), job.train, job.random_seed, restartable=True)
+    given = [batch for batch, _ in zip(batches(job), range(job.train.train_steps), strict=False)]
+    first = [dict(steps.train(batch)) for batch in given]
+    steps.restart(start, other.random_seed, other.train.learning_rate)
+    second = [dict(steps.train(batch)) for batch in given]
+    return [[{n: float(v) for n, v in each.items()} for each in some] for some in (first, second)]
 
 
 def texts() -> dict[str, np.ndarray]:
@@ -116,6 +134,7 @@ def main(folder: Path) -> None:
     all_batches = [batch for batch, _ in zip(batches(dropped), range(10), strict=False)]
     parts = [several.train_several(part) for part in (all_batches[:1], all_batches[1:5], all_batches[5:])]
     cases["several a call"] = [{n: float(v) for n, v in each.items()} for part in parts for each in part]
+    cases["restarted"] = restarted(dropped, changed(dropped))
     cases["prediction"] = largest_difference_of_predictions(steps, build_model(job, 64), given[0])
     whole = replace(job_of(folder, steps=6, save_checkpoints_steps=3), output=str(folder / "whole"))
     train(whole)

@@ -30,12 +30,12 @@ class Recipe:
     def steps_of_epoch(self, texts: int) -> int:
         return -(-texts // self.batch_size)
 
-    def training(self, rate: float, texts: int) -> TrainConfig:
-        """Return the settings of a training at a rate on this number of texts."""
+    def training(self, texts: int) -> TrainConfig:
+        """Return the settings of a training on this number of texts, at the first of the rates."""
         steps = self.epochs * self.steps_of_epoch(texts)
         return TrainConfig(
             train_batch_size=self.batch_size,
-            learning_rate=rate,
+            learning_rate=self.rates[0],
             train_steps=steps,
             num_warmup_steps=int(self.warmup_share * steps),
             precision="bfloat16" if self.precision == "bfloat16" else "float32",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.labelled.baselines import baselines
@@ -29,9 +29,11 @@ from qarib_tasks.storage.recognition import (
     require_ours,
 )
 from qarib_tasks.storage.working_folder import HIDDEN, remove_folder, working_folder
-from qarib_tasks.train.finetuning.model import StartingModel
 from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.results.finetuned import read_json, read_table
+
+if TYPE_CHECKING:
+    from qarib_tasks.train.finetuning.tune import Tuner
 
 log = logging.getLogger(__name__)
 BASELINES = ("most_frequent", "tfidf", "tfidf_low", "tfidf_high")
@@ -72,11 +74,11 @@ class Subject:
         return [result for result in some if result]
 
 
-def fine_tune(subject: Subject, model: Callable[[], StartingModel], seed: int) -> dict[str, Any]:
+def fine_tune(subject: Subject, tuner: Callable[[], Tuner], seed: int) -> dict[str, Any]:
     """Fine-tune a model on a task, unless there is a result, and write the result.
 
     Args:
-        model: reads the model.
+        tuner: reads the model, and makes what fine-tunes it on the task.
 
     Returns:
         task, sha256, seed, metric; rate, the one chosen; rates: development score and last loss of each;
@@ -100,10 +102,7 @@ def fine_tune(subject: Subject, model: Callable[[], StartingModel], seed: int) -
         if known := subject.result(seed):  # Another process has finished it meanwhile.
             remove_folder(folder)
             return known
-        from qarib_tasks.train.finetuning.tune import tune
-
-        facts = json.dumps(subject.facts(), sort_keys=True)
-        tuned = tune(model(), task, seed, subject.recipe, folder, facts)
+        tuned = tuner().tune(seed, folder, json.dumps(subject.facts(), sort_keys=True))
         best = tuned.best
         found = scores(task, task.test.labels, best.predicted)
         result = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.config.labelled import StagedTask, TaskConfig
 from qarib_tasks.config.upload import UploadConfig
@@ -29,6 +29,9 @@ from qarib_tasks.train.finetuning.model import OwnModel, StartingModel, find_mod
 from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.finetuning.results import Subject, fine_tune, write_table
 from qarib_tasks.train.results.export import refresh_model_card
+
+if TYPE_CHECKING:
+    from qarib_tasks.train.finetuning.tune import Tuner
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +58,15 @@ class FineTuning:
         """Fine-tune with each seed on each task, except where there is a result."""
         require_ours(self.layout.finetuning_table, is_finetuning_table)  # Not only after hours of work.
         for subject in self.subjects:
+            tuner = cache(partial(self._tuner, subject))
             for seed in seeds:
-                fine_tune(subject, lambda: self.model, seed)
+                fine_tune(subject, tuner, seed)
                 self._publish([self.layout.finetuning_result(subject.task.name, seed)])
+
+    def _tuner(self, subject: Subject) -> Tuner:
+        from qarib_tasks.train.finetuning.tune import Tuner
+
+        return Tuner(self.model, subject.task, subject.recipe)
 
     def table(self, seeds: Sequence[int]) -> list[dict[str, Any]]:
         """Write the table of the results, and the model card with it; return the entries of the tasks.

@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from qarib_tasks.train import runtime
 from qarib_tasks.train.finetuning.model import StartingModel
 from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.finetuning.texts import Texts, task_texts
-from qarib_tasks.train.model.classifier import build_classifier
+from qarib_tasks.train.model.classifier import Classifier, build_classifier
 from qarib_tasks.train.model.steps import Steps, make_steps
 
 log = logging.getLogger(__name__)
@@ -64,51 +65,86 @@ class Tuned:
         return max(self.outcomes, key=lambda outcome: (outcome.development, -outcome.rate))
 
 
-def tune(
-    model: StartingModel, task: LabelledTask, seed: int, recipe: Recipe, folder: Path, subject: str
-) -> Tuned:
-    """Fine-tune the model at each rate of the recipe. Finished rates and epochs are not made again.
+class Tuner:
+    """A model on a task, for fine-tunings with any seed: one classifier, compiled once, for all of them."""
 
-    The seed determines the new layers, the order of the texts, and the dropout.
+    def __init__(self, model: StartingModel, task: LabelledTask, recipe: Recipe) -> None:
+        runtime.make_deterministic()
+        self.model, self.task, self.recipe = model, task, recipe
+        self.texts = task_texts(task, model, recipe)
 
-    Args:
-        folder: a working folder of ours.
-        subject: what the result depends on, apart from the seed and the rate; files of another subject are
-            ignored.
-    """
-    runtime.make_deterministic()
-    texts = task_texts(task, model, recipe)
-    outcomes = []
-    for number, rate in enumerate(recipe.rates):
-        key = hashlib.sha256(json.dumps([subject, seed, rate]).encode()).hexdigest()
-        path = folder / f"{HIDDEN}{number}.json"
-        outcome = _read(path, key)
-        if outcome is None:
-            steps, loss = _trained(model, task, texts.train, seed, rate, recipe, folder / STATE, key)
-            held = texts.development
-            development = scores(task, held.labels.tolist(), predict(steps, held, recipe)).score
-            outcome = Outcome(rate, development, loss, predict(steps, texts.test, recipe))
-            write_text(path, json.dumps({"key": key, "outcome": asdict(outcome)}) + "\n")
-            del steps  # Its memory is needed for the next one.
-        name = METRICS[task.metric]
-        log.info(
-            "task %s, seed %d, rate %g: %s %.4f on %d development texts",
-            task.name, seed, rate, name, outcome.development, len(texts.development),
-        )  # fmt: skip
-        outcomes.append(outcome)
-    return Tuned(outcomes, len(texts.train), len(texts.development))
+    @cached_property
+    def classifier(self) -> Classifier:
+        return build_classifier(
+            self.model.config, self.model.vocab_size, len(self.task.labels), precision=self.recipe.precision
+        )
 
+    @cached_property
+    def steps(self) -> Steps:
+        config = self.recipe.training(len(self.texts.train))
+        return make_steps(self.classifier, config, 0, restartable=True)
 
-def predict(steps: Steps, texts: Texts, recipe: Recipe) -> list[int]:
-    """Return the label with the highest logit for each text."""
-    found: list[int] = []
-    for batch, count in texts.batches(recipe.batch_size):
-        found += np.argmax(steps.embed(_inputs(batch)), axis=-1)[:count].tolist()
-    return found
+    def tune(self, seed: int, folder: Path, subject: str) -> Tuned:
+        """Fine-tune at each rate of the recipe. Finished rates and epochs are not made again.
 
+        The seed determines the new layers, the order of the texts, and the dropout.
 
-def _inputs(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: batch[name] for name in ("input_ids", "input_mask", "segment_ids")}
+        Args:
+            folder: a working folder of ours.
+            subject: what the result depends on, apart from the seed and the rate; files of another subject
+                are ignored.
+        """
+        outcomes = []
+        for number, rate in enumerate(self.recipe.rates):
+            key = hashlib.sha256(json.dumps([subject, seed, rate]).encode()).hexdigest()
+            path = folder / f"{HIDDEN}{number}.json"
+            outcome = _read(path, key)
+            if outcome is None:
+                loss = self._train(seed, rate, folder / STATE, key)
+                held = self.texts.development
+                development = scores(self.task, held.labels.tolist(), self._predict(held)).score
+                outcome = Outcome(rate, development, loss, self._predict(self.texts.test))
+                write_text(path, json.dumps({"key": key, "outcome": asdict(outcome)}) + "\n")
+            log.info(
+                "task %s, seed %d, rate %g: %s %.4f on %d development texts",
+                self.task.name, seed, rate, METRICS[self.task.metric], outcome.development,
+                len(self.texts.development),
+            )  # fmt: skip
+            outcomes.append(outcome)
+        return Tuned(outcomes, len(self.texts.train), len(self.texts.development))
+
+    def _train(self, seed: int, rate: float, path: Path, key: str) -> float | None:
+        """Train at a rate, from the epoch that was saved last; return the last epoch's loss."""
+        steps, recipe, name = self.steps, self.recipe, self.task.name
+        start = self.classifier.starting_weights(self.model.config, self.model.weights, seed)
+        steps.restart(start, seed, rate)
+        first, loss = 0, None
+        if saved := _load(path, key):
+            state, loss = saved
+            steps.restore(state)
+            first = int(state["global_step"]) // recipe.steps_of_epoch(len(self.texts.train))
+            log.info("task %s, seed %d, rate %g: continues after epoch %d", name, seed, rate, first)
+        for epoch in range(first, recipe.epochs):
+            batches = self.texts.train.shuffled(recipe.batch_size, seed, epoch)
+            figures = [steps.train(batch) for batch in batches]
+            mean = math.fsum(float(each["loss"]) for each in figures) / len(figures)
+            loss = mean if math.isfinite(mean) else None
+            log.info(
+                "task %s, seed %d, rate %g: epoch %d of %d, loss %.4f",
+                name, seed, rate, epoch + 1, recipe.epochs, mean,
+            )  # fmt: skip
+            if loss is None:
+                log.warning("task %s, seed %d: the loss at the rate %g is not finite", name, seed, rate)
+            _save(path, key, steps.state(), loss)
+        return loss
+
+    def _predict(self, texts: Texts) -> list[int]:
+        """Return the label with the highest logit for each text."""
+        found: list[int] = []
+        for batch, count in texts.batches(self.recipe.batch_size):
+            inputs = {name: batch[name] for name in ("input_ids", "input_mask", "segment_ids")}
+            found += np.argmax(self.steps.embed(inputs), axis=-1)[:count].tolist()
+        return found
 
 
 def _read(path: Path, key: str) -> Outcome | None:
@@ -119,42 +155,6 @@ def _read(path: Path, key: str) -> Outcome | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
-
-
-def _trained(
-    model: StartingModel,
-    task: LabelledTask,
-    texts: Texts,
-    seed: int,
-    rate: float,
-    recipe: Recipe,
-    path: Path,
-    key: str,
-) -> tuple[Steps, float | None]:
-    """Train a new classifier at a rate, from the epoch that was saved last; return the last epoch's loss."""
-    config = recipe.training(rate, len(texts))
-    classifier = build_classifier(
-        model.config, model.vocab_size, len(task.labels), model.weights, seed, precision=recipe.precision
-    )
-    steps = make_steps(classifier, config, seed)
-    first, loss = 0, None
-    if saved := _load(path, key):
-        state, loss = saved
-        steps.restore(state)
-        first = int(state["global_step"]) // recipe.steps_of_epoch(len(texts))
-        log.info("task %s, seed %d, rate %g: continues after epoch %d", task.name, seed, rate, first)
-    for epoch in range(first, recipe.epochs):
-        figures = [steps.train(batch) for batch in texts.shuffled(recipe.batch_size, seed, epoch)]
-        mean = math.fsum(float(each["loss"]) for each in figures) / len(figures)
-        loss = mean if math.isfinite(mean) else None
-        log.info(
-            "task %s, seed %d, rate %g: epoch %d of %d, loss %.4f",
-            task.name, seed, rate, epoch + 1, recipe.epochs, mean,
-        )  # fmt: skip
-        if loss is None:
-            log.warning("task %s, seed %d: the loss at the rate %g is not finite", task.name, seed, rate)
-        _save(path, key, steps.state(), loss)
-    return steps, loss
 
 
 def _save(path: Path, key: str, state: Mapping[str, np.ndarray], loss: float | None) -> None:

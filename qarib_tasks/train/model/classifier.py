@@ -78,27 +78,18 @@ class Classifier(keras.Model):  # type: ignore[misc]
         }
         return named | {"output_weights": self.output_weights, "output_bias": self.output_bias}
 
+    def starting_weights(
+        self, config: ModelConfig, pretrained: Mapping[str, np.ndarray], seed: int
+    ) -> dict[str, np.ndarray]:
+        """Return the pre-trained value of each variable, or the initial one of the seed if there is none."""
+        shapes = {name: tuple(variable.shape) for name, variable in self.named_variables().items()}
+        kept = {name: pretrained[name] for name in shapes if name.startswith(ENCODER) and name in pretrained}
+        return initial_values(shapes, config, seed) | kept
+
 
 def build_classifier(
-    config: ModelConfig,
-    vocab_size: int,
-    labels: int,
-    weights: Mapping[str, np.ndarray],
-    seed: int,
-    *,
-    precision: str = "float32",
+    config: ModelConfig, vocab_size: int, labels: int, *, precision: str = "float32"
 ) -> Classifier:
-    """Build a classifier from pre-trained weights. What they lack has the initial values of the seed."""
-    # See `bert.build_model`.
+    """Build a classifier, the first model of the process in Keras' numbering; see `bert.build_model`."""
     keras.utils.clear_session()
-    model = Classifier(config, vocab_size, labels, precision=precision)
-    variables = model.named_variables()
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    for name, value in (initial_values(shapes, config, seed) | weights_of(weights, shapes)).items():
-        variables[name].assign(value)
-    return model
-
-
-def weights_of(weights: Mapping[str, np.ndarray], names: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the weights of the encoder and its pooler."""
-    return {name: weights[name] for name in names if name.startswith(ENCODER) and name in weights}
+    return Classifier(config, vocab_size, labels, precision=precision)

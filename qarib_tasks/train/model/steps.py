@@ -56,6 +56,13 @@ class Steps(Protocol):
         """Return the model's `vectors`, float32 [batch, n], without dropout. Each shape is compiled once."""
         ...
 
+    def restart(self, weights: Mapping[str, np.ndarray], seed: int, rate: float) -> None:
+        """Begin another training, from these weights and with this peak rate. Nothing is compiled again.
+
+        Only for steps that are made as `restartable`.
+        """
+        ...
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the weights by name, the optimizer's averages (`…/adam_m`, `…/adam_v`), `global_step`."""
         ...
@@ -65,14 +72,19 @@ class Steps(Protocol):
         ...
 
 
-def make_steps(model: Trained, config: TrainConfig, seed: int) -> Steps:
-    """Return the adapter of the backend that Keras runs on."""
+def make_steps(model: Trained, config: TrainConfig, seed: int, *, restartable: bool = False) -> Steps:
+    """Return the adapter of the backend that Keras runs on.
+
+    Args:
+        restartable: the compiled step gets the seed and the peak rate as values. Otherwise they are constants
+            of it, which a compiler may compute with in another order.
+    """
     if keras.backend.backend() == "tensorflow":
         from qarib_tasks.train.model.steps_tensorflow import TensorFlowSteps
 
-        return TensorFlowSteps(model, config, seed)
+        return TensorFlowSteps(model, config, seed, restartable=restartable)
     if keras.backend.backend() == "jax":
         from qarib_tasks.train.model.steps_jax import JaxSteps
 
-        return JaxSteps(model, config, seed)
+        return JaxSteps(model, config, seed, restartable=restartable)
     raise ConfigError(f"the trainer does not support the Keras backend {keras.backend.backend()!r}")

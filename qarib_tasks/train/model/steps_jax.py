@@ -48,10 +48,14 @@ class JaxSteps:
         config: TrainConfig,
         seed: int,
         devices: Sequence[jax.Device] | None = None,
+        *,
+        restartable: bool = False,
     ) -> None:
         self.model = model
         self.config = config
-        self.seed = seed
+        self.constants = {"seed": seed, "peak": config.learning_rate}
+        # Those of them that are part of the state, so that they can change.
+        self._varying = _varying(seed, config.learning_rate) if restartable else {}
         devices = list(devices if devices is not None else jax.devices())
         self.hardware = Hardware("jax", devices[0].device_kind, len(devices))
         require_divisible(config.train_batch_size, len(devices), "devices")
@@ -96,9 +100,14 @@ class JaxSteps:
     @cached_property
     def _state(self) -> Tree:
         """Weights, both averages and the number of completed steps; initially those of the model."""
-        weights = {name: np.asarray(variable.value) for name, variable in self.variables.items()}
-        zeros = {name: np.zeros_like(value) for name, value in weights.items()}
-        return self._place({"weights": weights, "first": zeros, "second": zeros, "step": np.int32(0)})
+        return self._initial({name: np.asarray(v.value) for name, v in self.variables.items()})
+
+    def _initial(self, weights: Mapping[str, np.ndarray]) -> Tree:
+        zeros = {name: np.zeros(variable.shape, np.float32) for name, variable in self.variables.items()}
+        own = {name: weights[name] for name in self.variables}
+        return self._place(
+            {"weights": own, "first": zeros, "second": zeros, "step": np.int32(0), **self._varying}
+        )
 
     def _place(self, tree: Tree) -> Tree:
         """Copy arrays to every device. Each copy is a new one: a step overwrites them in place."""
@@ -165,7 +174,9 @@ class JaxSteps:
         """Run one update as a pure function: (state, batch) → (state, figures in the order of `_names`)."""
         batch = unpacked(packed, layout)
         step = state["step"]
-        random = jnp.stack([jnp.uint32(self.seed), step.astype(jnp.uint32) * DRAWS_PER_STEP])
+        varying = {name: state[name] for name in self._varying}
+        values = self.constants | varying
+        random = jnp.stack([jnp.uint32(values["seed"]), step.astype(jnp.uint32) * DRAWS_PER_STEP])
 
         def loss_of(weights: Tree) -> tuple[Any, Tree]:
             outputs = self._call(weights, batch, random)
@@ -178,11 +189,11 @@ class JaxSteps:
         norm = optimizer.global_norm(each)
         rate = optimizer.learning_rate_at(
             step,
-            peak=self.config.learning_rate,
+            peak=values["peak"],
             train_steps=self.config.train_steps,
             num_warmup_steps=self.config.num_warmup_steps,
         )
-        new: Tree = {"weights": {}, "first": {}, "second": {}, "step": step + 1}
+        new: Tree = {"weights": {}, "first": {}, "second": {}, "step": step + 1, **varying}
         for name, gradient in zip(names, optimizer.clip_by_global_norm(each, norm), strict=True):
             new["weights"][name], new["first"][name], new["second"][name] = optimizer.adamw(
                 state["weights"][name],
@@ -219,6 +230,10 @@ class JaxSteps:
         with keras.StatelessScope(state_mapping=places):
             return self.model(batch, training=random is not None)  # type: ignore[no-any-return]
 
+    def restart(self, weights: Mapping[str, np.ndarray], seed: int, rate: float) -> None:
+        self._varying = _varying(seed, rate)
+        self._state = self._initial(weights)
+
     def state(self) -> dict[str, np.ndarray]:
         state = {}
         for name in self.variables:
@@ -236,8 +251,13 @@ class JaxSteps:
                 "first": {name: state[f"{name}/adam_m"] for name in names},
                 "second": {name: state[f"{name}/adam_v"] for name in names},
                 "step": np.int32(state["global_step"]),
+                **self._varying,
             }
         )
+
+
+def _varying(seed: int, rate: float) -> Tree:
+    return {"seed": np.uint32(seed), "peak": np.float32(rate)}
 
 
 class Figures(Mapping[str, float]):

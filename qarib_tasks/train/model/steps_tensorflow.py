@@ -18,10 +18,14 @@ from qarib_tasks.train.model.trained import Trained
 class TensorFlowSteps:
     """See `steps.Steps`."""
 
-    def __init__(self, model: Trained, config: TrainConfig, seed: int) -> None:
+    def __init__(self, model: Trained, config: TrainConfig, seed: int, *, restartable: bool = False) -> None:
         self.model = model
         self.config = config
-        self.seed = seed
+        self.seed: Any = seed
+        self.peak: Any = config.learning_rate
+        if restartable:
+            self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False)
+            self.peak = tf.Variable(config.learning_rate, dtype=tf.float32, trainable=False)
         # TensorFlow chooses the device: the first GPU, or the CPU.
         self.hardware = Hardware("tensorflow", "gpu" if tf.config.list_logical_devices("GPU") else "cpu", 1)
         self.variables = model.named_variables()
@@ -75,7 +79,7 @@ class TensorFlowSteps:
         norm = optimizer.global_norm(gradients)
         rate = optimizer.learning_rate_at(
             self.step,
-            peak=self.config.learning_rate,
+            peak=self.peak,
             train_steps=self.config.train_steps,
             num_warmup_steps=self.config.num_warmup_steps,
         )
@@ -103,6 +107,15 @@ class TensorFlowSteps:
 
     def _evaluate_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         return self.model.counts_of(self.model(batch, training=False), batch)
+
+    def restart(self, weights: Mapping[str, np.ndarray], seed: int, rate: float) -> None:
+        for name, variable in self.variables.items():
+            variable.assign(weights[name])
+            for average in (self.first[name], self.second[name]):
+                average.assign(tf.zeros_like(average))
+        self.step.assign(0)
+        self.seed.assign(seed)
+        self.peak.assign(rate)
 
     def state(self) -> dict[str, np.ndarray]:
         state = {}

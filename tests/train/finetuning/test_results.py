@@ -21,10 +21,12 @@ from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError, TrainingError
 from qarib_tasks.labelled.baselines import baselines
+from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.layout import ModelLayout
 from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.storage.recognition import check_model_folder, is_finetuning_table
 from qarib_tasks.train.finetuning import results
+from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.finetuning.results import fine_tune, write_table
 from qarib_tasks.train.finetuning.run import FineTuning, fine_tuning
 from qarib_tasks.train.finetuning.tune import Outcome, Tuned
@@ -52,15 +54,19 @@ def layout(job: TrainingJob) -> ModelLayout:
     return ModelLayout(Path(job.output), job)
 
 
-@pytest.fixture(autouse=True)
-def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+class MadeUp:
     """Outcomes without a training: seed 3 fails, another one gets as many texts wrong as its number."""
 
-    def tune(model: Any, task: Any, seed: int, recipe: Any, folder: Path, subject: str) -> Tuned:
+    failing = 3
+
+    def __init__(self, model: Any, task: LabelledTask, recipe: Recipe) -> None:
+        self.task = task
+
+    def tune(self, seed: int, folder: Path, subject: str) -> Tuned:
         (folder / ".qarib-0.json").write_text("{}")
-        if seed == 3:
-            raise TrainingError("the loss is not finite", where=task.name)
-        wrong = [1 - label if row < seed else label for row, label in enumerate(task.test.labels)]
+        if seed == self.failing:
+            raise TrainingError("the loss is not finite", where=self.task.name)
+        wrong = [1 - label if row < seed else label for row, label in enumerate(self.task.test.labels)]
         outcomes = [
             Outcome(2e-5, 0.5, 1.0, [0] * len(wrong)),
             Outcome(3e-5, 0.8, None, wrong),
@@ -68,7 +74,10 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         return Tuned(outcomes, 270, 30)
 
-    monkeypatch.setattr("qarib_tasks.train.finetuning.tune.tune", tune)
+
+@pytest.fixture(autouse=True)
+def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qarib_tasks.train.finetuning.tune.Tuner", MadeUp)
 
 
 def tuning(job: TrainingJob, **arguments: Any) -> FineTuning:
@@ -124,12 +133,7 @@ def test_a_seed_that_failed_is_named_and_completes_the_table_later(
     assert ([one["seed"] for one in entry["seeds"]], entry["missing"]) == ([1, 2], [3])
     with pytest.raises(InputError, match="fine-tunings without a result: kinds, seed 3"):
         require_results([entry])
-    monkeypatch.setattr(
-        "qarib_tasks.train.finetuning.tune.tune",
-        lambda *_: Tuned(
-            [Outcome(rate, 1.0, 1.0, list(TASK.test.labels)) for rate in (2e-5, 3e-5, 5e-5)], 270, 30
-        ),
-    )
+    monkeypatch.setattr(MadeUp, "failing", None)
     found.run([1, 2, 3])
     (entry,) = found.table([1, 2, 3])
     assert ([one["seed"] for one in entry["seeds"]], entry["missing"]) == ([1, 2, 3], [])
@@ -261,9 +265,13 @@ def test_a_table_that_was_cut_off_is_ours(job: TrainingJob, layout: ModelLayout)
 def test_two_processes_do_not_make_one_result(job: TrainingJob, layout: ModelLayout) -> None:
     (subject,) = tuning(job, names=["kinds"]).subjects
 
+    def tuner() -> Any:
+        return MadeUp(None, subject.task, subject.recipe)
+
     def second() -> Any:
         with pytest.raises(TrainingError, match=r"1\.work: another process fine-tunes in this folder"):
-            fine_tune(subject, lambda: None, 1)  # type: ignore[arg-type,return-value]
+            fine_tune(subject, tuner, 1)
+        return tuner()
 
     fine_tune(subject, second, 1)
     assert subject.result(1)

@@ -49,7 +49,13 @@ def batch(count: int = 3) -> dict[str, Any]:
 
 
 def classifier(job: TrainingJob, weights: dict[str, np.ndarray], seed: int = 1) -> Classifier:
-    return build_classifier(job.model, SIZE, 3, weights, seed)
+    model = build_classifier(job.model, SIZE, 3)
+    variables = model.named_variables()
+    start = model.starting_weights(job.model, weights, seed)
+    assert start.keys() == variables.keys()
+    for name, value in start.items():
+        variables[name].assign(value)
+    return model
 
 
 def test_logits_are_a_linear_layer_on_the_pooled_first_wordpiece(

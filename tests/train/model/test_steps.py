@@ -23,7 +23,7 @@ choose_backend()
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train.model.bert import build_model
 from qarib_tasks.train.model.steps import make_steps
-from tests.support.training_steps import batches, figures, job_of, texts
+from tests.support.training_steps import batches, changed, figures, job_of, restarted, texts
 
 Figures = list[dict[str, float]]
 # Compiling takes longer than these few steps.
@@ -111,6 +111,19 @@ def test_several_steps_in_a_call_are_those_steps(folder: Path, jax: dict[str, An
     several = [{name: float(value) for name, value in each.items()} for part in parts for each in part]
     assert largest_difference(several, figures(job)[:-1], *LOSSES) < 1e-4
     assert int(steps.state()["global_step"]) == 10
+
+
+def test_a_restarted_step_trains_as_a_new_one(folder: Path, jax: dict[str, Any]) -> None:
+    """With its own seed, rate, weights, and averages."""
+    job = job_of(folder, dropout=0.1, steps=10)
+    expected = [figures(job)[:-1], figures(changed(job))[:-1]]
+    assert expected[0] != expected[1]
+    for found in (restarted(job, changed(job)), jax["restarted"]):
+        for one, other in zip(found, expected, strict=True):
+            assert largest_difference(one, other, *LOSSES) < 1e-4
+            assert [each["learning_rate"] for each in one] == pytest.approx(
+                [each["learning_rate"] for each in other]
+            )
 
 
 def test_bfloat16_trains_like_float32(job: TrainingJob, tensorflow: Figures, jax: dict[str, Any]) -> None:
