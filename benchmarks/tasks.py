@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LENGTH = 64  # wordpieces
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (1e-4, 3e-4, 1e-3)
 TASKS = ("sentiment", "sarcasm", "dialect")
 REQUIRED = ("sentiment", "dialect")
 # Quantiles of Student's t distribution for a two-sided interval of 95%, by degrees of freedom.
@@ -133,7 +133,7 @@ def scored(run: Run, step: int, output: Path, seeds: int) -> dict[str, Row]:
         str(run.model.bert_model / f"checkpoint-{step or run.config.train.train_steps}"),
         run.config.evaluate.tasks,
         output=output,
-        recipe=Recipe(rates=RATES, length=LENGTH, xla=False),
+        recipe=Recipe(rates=RATES, length=LENGTH),
     )
     if step == 0:  # The classifier gives weights that are missing the initial values of the seed.
         read, subjects = tuning.read, tuning.subjects

@@ -41,7 +41,7 @@ HEADER = ("task", "metric", "mean ± sd", "seeds", "TF-IDF", "most frequent")
 @click.option(
     "--seed",
     "only",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 2**31 - 1),
     multiple=True,
     help="Fine-tune with this seed alone, and write no table.",
 )
