@@ -59,7 +59,19 @@ def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:
     name = values.get("preset", "qarib")
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}")
-    return from_dict(RunConfig, {**merged(PRESETS[name], values), "preset": name}, where)
+    preset = _without_other_warmup(PRESETS[name], values)
+    return from_dict(RunConfig, {**merged(preset, values), "preset": name}, where)
+
+
+def _without_other_warmup(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the preset's own warm-up, a number or a share of the steps, if the other of them is given."""
+    given, train = values.get("train"), dict(preset.get("train", {}))
+    if isinstance(given, Mapping):
+        if given.get("warmup_share"):
+            train.pop("num_warmup_steps", None)
+        if given.get("num_warmup_steps") is not None:
+            train.pop("warmup_share", None)
+    return {**preset, "train": train}
 
 
 def merged(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class TrainConfig(Settings):
             gt=0,
             lt=1,
             title="Learning rate",
-            description="Peak value, at the end of the warm-up. It then decays linearly to 0.",
+            description="Peak value, at the end of the warm-up. The schedule says how it then decays.",
         ),
         MODEL,
     ] = 8e-6
@@ -78,6 +78,54 @@ class TrainConfig(Settings):
         SAVING,
     ] = 10
     num_warmup_steps: Annotated[int, Field(ge=0, title="Warm-up steps"), MODEL] = 10
+    warmup_share: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            title="Warm-up share",
+            description="Share of the steps to warm up in, instead of a number of steps. 0: the number.",
+        ),
+        MODEL,
+    ] = 0.0
+    schedule: Annotated[
+        Literal["linear", "cosine", "wsd"],
+        Field(
+            title="Schedule",
+            description="The learning rate after the warm-up. linear: falls to 0. cosine: falls as half a "
+            "wave. wsd: stays at its peak, then falls linearly in the last steps.",
+        ),
+        MODEL,
+    ] = "linear"
+    decay_share: Annotated[
+        float,
+        Field(gt=0, le=1, title="Decay share", description="Of wsd: share of the steps in which it falls."),
+        MODEL,
+    ] = 0.2
+    decay_floor: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            title="Decay floor",
+            description="Of cosine and wsd: the last learning rate, as a share of the peak.",
+        ),
+        MODEL,
+    ] = 0.0
+    bias_correction: Annotated[
+        bool,
+        Field(title="Bias correction", description="As in Adam. BERT's optimizer has none."),
+        MODEL,
+    ] = False
+    beta_1: Annotated[float, Field(gt=0, lt=1, title="Adam's beta 1"), MODEL] = 0.9
+    beta_2: Annotated[float, Field(gt=0, lt=1, title="Adam's beta 2"), MODEL] = 0.999
+    epsilon: Annotated[float, Field(gt=0, title="Adam's epsilon"), MODEL] = 1e-6
+    weight_decay: Annotated[float, Field(ge=0, title="Weight decay"), MODEL] = 0.01
+    clip_norm: Annotated[
+        float,
+        Field(ge=0, title="Clip norm", description="Largest norm of all gradients together. 0: any."),
+        MODEL,
+    ] = 1.0
     shuffle_window: Annotated[
         int,
         Field(
@@ -146,10 +194,36 @@ class TrainConfig(Settings):
             log_removed(name)
         return {key: value for key, value in given.items() if key not in removed} if removed else values
 
+    @property
+    def warmup_steps(self) -> int:
+        """The number of warm-up steps, whichever setting gives it."""
+        if not self.warmup_share:
+            return self.num_warmup_steps
+        return min(round(self.warmup_share * self.train_steps), self.train_steps - 1)
+
+    @property
+    def decay_steps(self) -> int:
+        """The number of last steps in which the rate of the schedule wsd falls."""
+        return max(round(self.decay_share * self.train_steps), 1)
+
     def __post_init__(self) -> None:
-        if self.num_warmup_steps >= self.train_steps:
+        if self.warmup_share and self.num_warmup_steps != TrainConfig.num_warmup_steps:
+            raise ValueError(
+                f"give num_warmup_steps ({self.num_warmup_steps}) or warmup_share ({self.warmup_share:g}), "
+                "not both"
+            )
+        if self.warmup_steps >= self.train_steps:
             raise ValueError(
                 f"num_warmup_steps {self.num_warmup_steps} must be less than train_steps {self.train_steps}"
+            )
+        if self.schedule == "wsd" and self.warmup_steps + self.decay_steps > self.train_steps:
+            raise ValueError(
+                f"{self.warmup_steps} steps of warm-up and {self.decay_steps} of decay (decay_share "
+                f"{self.decay_share:g}) are more than train_steps {self.train_steps}"
+            )
+        if self.schedule == "linear" and self.decay_floor:
+            raise ValueError(
+                f"decay_floor {self.decay_floor:g} needs the schedule cosine or wsd: linear falls to 0"
             )
 
 

@@ -44,12 +44,13 @@ def unusual_settings(train: TrainConfig, masking: Masking) -> list[str]:
             f"train.learning_rate {train.learning_rate:g} is far {'below' if is_low else 'above'} what "
             f"worked elsewhere at a batch of {train.train_batch_size:,}: {low:.2g} to {high:.2g}; {SEE}"
         )
-    warmup = train.num_warmup_steps / train.train_steps
+    warmup = train.warmup_share or train.num_warmup_steps / train.train_steps
     is_short = warmup < LOWEST_WARMUP and not train.start_from
     if is_short or warmup > HIGHEST_WARMUP:
+        share, number = f"train.warmup_share {warmup:g}", f"train.num_warmup_steps {train.num_warmup_steps:,}"
         found.append(
-            f"train.num_warmup_steps {train.num_warmup_steps:,} is {100 * warmup:.2g}% of the steps; "
-            f"elsewhere it is 0.2% to 6%; {SEE}"
+            f"{share if train.warmup_share else number} is {100 * warmup:.2g}% of the steps; elsewhere it is "
+            f"0.2% to 6%; {SEE}"
         )
     length = masking.max_seq_length
     positions = masked_positions(length, masking.masked_lm_prob, masking.max_predictions_per_seq)

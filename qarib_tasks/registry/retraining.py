@@ -174,14 +174,12 @@ def prepare_retraining(
     made = model_manifest(ModelLayout.of(workspace, promoted.model_id, base.config.upload)).config
     values = to_dict(base.config) | {name: made[name] for name in ("model", "train", "evaluate")}
     values = merged(values, {**deployment, "upload": to_dict(upload) | _folders(base.config)})
-    warmup = config.num_warmup_steps
-    if warmup is None:
-        warmup = min(values["train"]["num_warmup_steps"], config.retrain_steps // 10)
-    values["train"] |= {
-        "start_from": promoted.address,
-        "train_steps": config.retrain_steps,
-        "num_warmup_steps": warmup,
-    }
+    values["train"] |= {"start_from": promoted.address, "train_steps": config.retrain_steps}
+    if config.num_warmup_steps is not None:
+        values["train"] |= {"num_warmup_steps": config.num_warmup_steps, "warmup_share": 0.0}
+    elif not values["train"].get("warmup_share"):
+        most = config.retrain_steps // 10
+        values["train"]["num_warmup_steps"] = min(values["train"]["num_warmup_steps"], most)
     if config.learning_rate is not None:
         values["train"]["learning_rate"] = config.learning_rate
     own = to_dict(config)

@@ -96,6 +96,15 @@ def test_every_fault_is_named_at_once() -> None:
         ({"model": {"hidden_size": 100}}, "hidden_size 100 is not a multiple of num_attention_heads 12"),
         ({"train": {"train_steps": 10}}, "num_warmup_steps 10 must be less than train_steps 10"),
         (
+            {"train": {"num_warmup_steps": 20, "warmup_share": 0.1}},
+            r"give num_warmup_steps \(20\) or warmup_share \(0.1\), not both",
+        ),
+        (
+            {"train": {"train_steps": 100, "schedule": "wsd", "decay_share": 0.95}},
+            r"10 steps of warm-up and 95 of decay \(decay_share 0.95\) are more than train_steps 100",
+        ),
+        ({"train": {"decay_floor": 0.1}}, "decay_floor 0.1 needs the schedule cosine or wsd"),
+        (
             {"collect": {"sources": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}},
             "duplicate name 'a'",
         ),
@@ -117,6 +126,19 @@ def test_overrides_are_laid_over_the_preset_and_none_leaves_it() -> None:
     assert config.train.keep_checkpoint_max == TrainConfig.keep_checkpoint_max
     with pytest.raises(ConfigError, match=r"unknown preset 'demmo'.*qarib, demo"):
         resolve({"preset": "demmo", "workspace": "w"})
+
+
+def test_a_given_warm_up_replaces_the_preset_s_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = {"preset": "demo", "workspace": "w"}
+    train = resolve(demo | {"train": {"warmup_share": 0.06}}).train
+    assert (train.warmup_share, train.warmup_steps) == (0.06, 48)
+    assert resolve(demo | {"train": {"warmup_share": 0.0}}).train.warmup_steps == 80
+    monkeypatch.setitem(PRESETS, "shared", {"train": {"warmup_share": 0.06}})
+    train = resolve({"preset": "shared", "workspace": "w", "train": {"num_warmup_steps": 20}}).train
+    assert train.warmup_steps == 20
+    assert from_dict(RunConfig, to_dict(resolve(demo | {"train": {"warmup_share": 0.06}}))).train == (
+        resolve(demo | {"train": {"warmup_share": 0.06}}).train
+    )
 
 
 def test_configurations_cannot_be_changed_and_are_checked_when_made() -> None:

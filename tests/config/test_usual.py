@@ -58,6 +58,8 @@ def test_the_published_recipe_is_and_the_demo_is_not() -> None:
         (settings(64, 1e-4, 99, 100_000), ["99 is 0.099% of the steps"]),
         (settings(64, 1e-4, 0, 100_000), ["0 is 0% of the steps"]),
         (settings(64, 1e-4, 26_000, 100_000), ["26,000 is 26% of the steps"]),
+        (settings(64, 1e-4, 10, 100_000, warmup_share=0.06), []),
+        (settings(64, 1e-4, 10, 100_000, warmup_share=0.3), ["train.warmup_share 0.3 is 30% of the steps"]),
         # Trained weights need neither a high rate nor a warm-up.
         (settings(64, 1e-6, 0, 100_000, start_from="models/a"), []),
         (settings(64, 2e-3, 0, 100_000, start_from="models/a"), ["0.002 is far above"]),

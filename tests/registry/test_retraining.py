@@ -113,6 +113,19 @@ def test_a_month_s_files_are_trained_on_from_the_promoted_model(first: Run, tmp_
     assert len(training_job(third).earlier_data) == 2
 
 
+def test_a_warm_up_by_share_stays_one_unless_a_number_is_asked_for(tmp_path: Path) -> None:
+    text = tmp_path / "work" / "text"
+    text.mkdir(parents=True)
+    write_documents(text / "2026-09.txt", 0, 300)
+    write_documents(text / "2026-10.txt", 300, 500)
+    first = made(tmp_path, train={"warmup_share": 0.06, "schedule": "cosine"})
+    train = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER).config.train
+    assert (train.warmup_share, train.warmup_steps, train.schedule) == (0.06, 3, "cosine")
+    asked = settings(tmp_path, num_warmup_steps=7)
+    train = prepare_retraining(asked, deployment(first), OCTOBER).config.train
+    assert (train.warmup_share, train.warmup_steps) == (0, 7)
+
+
 def test_an_empty_margin_is_that_of_the_run_that_is_extended(first: Run, tmp_path: Path) -> None:
     write_documents(tmp_path / "work" / "text" / "2026-10.txt", 300, 500)
     wide = replace(first.config.promotion, promotion_margin=0.5, promote_by="both")

@@ -187,20 +187,18 @@ class JaxSteps:
         names = list(self.variables)
         each = [gradients[name] for name in names]
         norm = optimizer.global_norm(each)
-        rate = optimizer.learning_rate_at(
-            step,
-            peak=values["peak"],
-            train_steps=self.config.train_steps,
-            num_warmup_steps=self.config.num_warmup_steps,
-        )
+        rate = optimizer.learning_rate_at(step, self.config, peak=values["peak"])
+        clipped = optimizer.clip_by_global_norm(each, norm, self.config.clip_norm)
         new: Tree = {"weights": {}, "first": {}, "second": {}, "step": step + 1, **varying}
-        for name, gradient in zip(names, optimizer.clip_by_global_norm(each, norm), strict=True):
+        for name, gradient in zip(names, clipped, strict=True):
             new["weights"][name], new["first"][name], new["second"][name] = optimizer.adamw(
                 state["weights"][name],
                 gradient,
                 state["first"][name],
                 state["second"][name],
                 rate,
+                step,
+                self.config,
                 decayed=optimizer.is_decayed(name),
             )
         figures = {**figures, "gradient_norm": norm, "learning_rate": rate}

@@ -77,16 +77,19 @@ class TensorFlowSteps:
             result = self.model.losses_of(outputs, batch)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(result["loss"], values)]
         norm = optimizer.global_norm(gradients)
-        rate = optimizer.learning_rate_at(
-            self.step,
-            peak=self.peak,
-            train_steps=self.config.train_steps,
-            num_warmup_steps=self.config.num_warmup_steps,
-        )
-        for name, gradient in zip(names, optimizer.clip_by_global_norm(gradients, norm), strict=True):
+        rate = optimizer.learning_rate_at(self.step, self.config, peak=self.peak)
+        clipped = optimizer.clip_by_global_norm(gradients, norm, self.config.clip_norm)
+        for name, gradient in zip(names, clipped, strict=True):
             variable, first, second = self.variables[name], self.first[name], self.second[name]
             new = optimizer.adamw(
-                variable.value, gradient, first, second, rate, decayed=optimizer.is_decayed(name)
+                variable.value,
+                gradient,
+                first,
+                second,
+                rate,
+                self.step,
+                self.config,
+                decayed=optimizer.is_decayed(name),
             )
             for held, value in zip((variable, first, second), new, strict=True):
                 held.assign(value)

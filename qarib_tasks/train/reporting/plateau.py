@@ -19,12 +19,12 @@ def plateau(before: Mapping[str, Any] | None, now: Mapping[str, Any], train: Tra
     Args:
         before, now: evaluations, see `Evaluator.run`.
     """
-    if not before or not train.num_warmup_steps < before["step"] < now["step"]:
+    if not before or not train.warmup_steps < before["step"] < now["step"]:
         return ""
     if any(e["masked_lm_loss"] < e["unigram_entropy"] - MARGIN for e in (before, now)):
         return ""
     return (
         f"since step {before['step']:,}, the masked-LM loss ({now['masked_lm_loss']:.4f}) is no better than "
         f"what word frequencies alone give ({now['unigram_entropy']:.4f}): the model has learned nothing "
-        f"else. Check train.learning_rate and train.num_warmup_steps; {SEE}"
+        f"else. Check train.learning_rate and the warm-up; {SEE}"
     )

@@ -41,7 +41,7 @@ def model_card(
         "Batch size": train.train_batch_size,
         "Sequence length": job.max_seq_length,
         "Peak learning rate": train.learning_rate,
-        "Warm-up steps": train.num_warmup_steps,
+        "Warm-up steps": train.warmup_steps,
         "Next sentence prediction": "yes" if train.next_sentence else "no",
         "Random seed": job.random_seed,
     }
