@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qarib_tasks.config.conversion import heldout_settings
 from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.config.labelled import FREE_TASKS
 from qarib_tasks.config.run import RunConfig
@@ -27,7 +28,7 @@ from qarib_tasks.dataset.split import split as split_text
 from qarib_tasks.errors import InputError
 from qarib_tasks.labelled.staged import is_task_file, write_task
 from qarib_tasks.labelled.task import LabelledTask
-from qarib_tasks.layout import FETCHED, DatasetLayout
+from qarib_tasks.layout import FETCHED, DatasetLayout, is_heldout
 from qarib_tasks.machines.backend import Work
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
@@ -209,10 +210,10 @@ def convert(run: Run, shard: str) -> Manifest:
     # It imports numpy, which would dominate the time that Airflow needs to parse a DAG file.
     from qarib_tasks.conversion.convert import convert_shard
 
-    dataset = run.dataset
-    return convert_shard(
-        dataset.shard(shard), dataset.vocab, dataset.tfrecord(shard), run.config.convert, adopt=True
-    )
+    dataset, config = run.dataset, run.config.convert
+    if is_heldout(shard):
+        config = heldout_settings(config)
+    return convert_shard(dataset.shard(shard), dataset.vocab, dataset.tfrecord(shard), config, adopt=True)
 
 
 def shard_files(run: Run, shard: str) -> list[Path]:

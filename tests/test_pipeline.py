@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks import pipeline
+from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.completion import finish_dataset
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.manifest import Manifest, manifest_of
 from tests.support.datasets import convert_all, request
 
 
@@ -34,6 +37,22 @@ def test_the_held_out_part_is_split_and_converted_like_the_rest(converted: tuple
         assert all(path.is_file() for path in pipeline.shard_files(run, name))
     assert run.dataset.tfrecord(names[-1]).parent == run.dataset.heldout_training_data
     assert json.loads(run.dataset.bert_config.read_text())["vocab_size"] == 800
+
+
+def test_a_packed_dataset_is_evaluated_on_pairs(tmp_path: Path) -> None:
+    convert = {"dupe_factor": 1, "format": "packed"}
+    run = request(tmp_path, convert=convert, train={"next_sentence": False})
+    assert run.dataset_id != request(tmp_path).dataset_id
+    names = convert_all(run)
+    manifest = finish_dataset(run)
+    made = [Manifest.read(manifest_of(run.dataset.tfrecord(name))) for name in names]
+    assert [one.config.get("format") for one in made] == ["packed"] * (len(names) - 1) + [None]
+    assert made[-1].config == recorded_settings(ConvertConfig(random_seed_per_shard=True))
+    assert manifest.config["convert"]["format"] == "packed"
+    assert "random_next_share" not in manifest.statistics
+    rows = sum(one.statistics["examples"] for one in made[:-1])
+    full = sum(one.statistics["examples"] * one.statistics["packing_efficiency"] for one in made[:-1])
+    assert manifest.statistics["packing_efficiency"] == pytest.approx(full / rows, abs=1e-4)
 
 
 def test_what_the_corpus_lost_is_in_the_log_of_collect_also_when_it_is_complete(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from qarib_tasks.cli.options import FILE, OUTPUT, setting_options
 from qarib_tasks.config.conversion import ConvertConfig
@@ -44,16 +45,21 @@ def shown_progress(name: str) -> Iterator[Callable[[str, float], None]]:
 def convert_command(shard: Path, output: Path, vocab: Path, threads: int, **settings: Any) -> None:
     """Convert a shard of text to BERT's pretraining examples.
 
-    SHARD is UTF-8 text with one sentence or tweet per line and an empty line between documents. The examples
-    and their order are those of google-research/bert's create_pretraining_data.py with the same flags. The
-    command writes a manifest beside the output and skips a shard that is already converted.
+    SHARD is UTF-8 text with one sentence or tweet per line and an empty line between documents. In pairs, the
+    examples and their order are those of google-research/bert's create_pretraining_data.py with the same
+    flags. The command writes a manifest beside the output and skips a shard that is already converted.
     """
     from qarib_tasks.conversion.convert import convert_shard
+    from qarib_tasks.conversion.packing import summary
 
-    config = from_dict(ConvertConfig, settings)
+    # Defaults are left to the config: that of the duplicates depends on the format.
+    context = click.get_current_context()
+    given = {n: v for n, v in settings.items() if context.get_parameter_source(n) != ParameterSource.DEFAULT}
+    config = from_dict(ConvertConfig, given)
     with shown_progress(shard.name) as move:
         manifest = convert_shard(shard, vocab, output, config, threads=threads, progress=move)
-    click.echo(f"{output}: {counted(manifest.statistics['examples'], 'example')}")
+    made = manifest.statistics
+    click.echo(f"{output}: {summary(made) if 'pieces' in made else counted(made['examples'], 'example')}")
 
 
 @click.command("verify", epilog="Example: qarib verify pretraining_data/*.tfrecord")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.identity import DATASET, Identity
 from qarib_tasks.config.loading import STRICT, Settings
+
+Format = Literal["pairs", "packed"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -70,7 +74,8 @@ class ConvertConfig(Settings):
             ge=1,
             le=100,
             title="Duplicates",
-            description="How many times to use the text, each time with other masks.",
+            description="How many times to use the text, each time with other masks. Packed data have each "
+            "text once.",
         ),
         DATASET,
     ] = 5
@@ -107,3 +112,36 @@ class ConvertConfig(Settings):
         ),
         Identity("dataset", "changes the bytes of the files"),
     ] = "none"
+    format: Annotated[
+        Format,
+        Field(
+            title="Format",
+            description="pairs: two parts of text with masks, as published. packed: as many documents as fit "
+            "into an example, without masks, for a training that draws them. The held-out part is always in "
+            "pairs.",
+        ),
+        DATASET,
+    ] = "pairs"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _once_when_packed(cls, values: Any) -> Any:
+        """Packed data have each text once, unless it is set to another number, which is an error."""
+        given = values.kwargs if isinstance(values, ArgsKwargs) else values
+        if not isinstance(given, dict) or given.get("format") != "packed":
+            return values
+        return {"dupe_factor": 1, **given}
+
+    def __post_init__(self) -> None:
+        if self.format == "packed" and self.dupe_factor != 1:
+            raise ValueError(
+                f"dupe_factor {self.dupe_factor} must be 1 if format is packed: without masks, the copies of "
+                "a text are equal"
+            )
+
+
+def heldout_settings(config: ConvertConfig) -> ConvertConfig:
+    """Return the settings that the held-out part is converted with: in pairs with masks, to be evaluated."""
+    if config.format == "pairs":
+        return config
+    return replace(config, format="pairs", dupe_factor=ConvertConfig.dupe_factor)

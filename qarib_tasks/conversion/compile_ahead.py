@@ -48,8 +48,9 @@ def convert_tiny(folder: Path) -> Iterator[Path]:
     shard, vocab, out = (folder / file for file in ("shard", "vocab", f"shard{TFRECORD}"))
     shard.write_text("a b c\na b\n\nc a b\n", encoding="utf-8")
     vocab.write_text("\n".join([*SPECIAL_TOKENS, "a", "b", "##b"]) + "\n", encoding="utf-8")
-    for whole_words in (False, True):
-        convert_shard(shard, vocab, out, ConvertConfig(do_whole_word_mask=whole_words))
+    kinds = ConvertConfig(), ConvertConfig(do_whole_word_mask=True), ConvertConfig(format="packed")
+    for config in kinds:
+        convert_shard(shard, vocab, out, config)
         yield out
 
 

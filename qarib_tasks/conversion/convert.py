@@ -1,6 +1,7 @@
 """Step 3: convert a shard of text to BERT's training examples, as TFRecords.
 
-The examples and their order are those of google-research/bert's create_pretraining_data.py.
+In pairs, the examples and their order are those of google-research/bert's create_pretraining_data.py.
+`packing` has the other format.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -20,7 +21,14 @@ from typing import Any
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.identity import named_settings
-from qarib_tasks.conversion.examples import Examples, build_examples, encode_examples, readable
+from qarib_tasks.conversion.examples import (
+    Examples,
+    build_examples,
+    encode_examples,
+    evenly_spaced,
+    readable,
+)
+from qarib_tasks.conversion.packing import encode_rows, pack_rows, row_samples, summary
 from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.corpus.content.plain import require_plain_text
@@ -33,7 +41,6 @@ from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 
 log = logging.getLogger(__name__)
 
-SAMPLES = 10
 CORRECT = "Correct the path, its permissions, or the limit on the size of files"
 
 
@@ -112,7 +119,10 @@ def convert_shard(
         with contextlib.suppress(OSError):
             _note(place, failed)
         raise
-    log.info("%s: %d examples", shard.name, manifest.statistics["examples"])
+    if config.format == "packed":
+        log.info("%s: %s", shard.name, summary(manifest.statistics))
+    else:
+        log.info("%s: %d examples", shard.name, manifest.statistics["examples"])
     return manifest
 
 
@@ -175,17 +185,27 @@ def _convert(
 ) -> Manifest:
     check_lengths(vocab, config)
     tokenizer = Tokenizer(load_vocab(vocab), do_lower_case=config.do_lower_case)
-    text = read_shard(shard, tokenizer, threads, progress)
-    examples = build_examples(text, tokenizer, config, shard_seed(shard.name, config), progress)
+    seed = shard_seed(shard.name, config)
+    pieces: Iterator[bytes]
+    if config.format == "packed":
+        text = read_shard(shard, tokenizer, threads, progress, least=1)
+        rows = pack_rows(text, config, seed, progress)
+        made, sample = rows.statistics, row_samples(rows, tokenizer, config)
+        pieces = encode_rows(rows, tokenizer, config, threads, progress)
+    else:
+        text = read_shard(shard, tokenizer, threads, progress)
+        examples = build_examples(text, tokenizer, config, seed, progress)
+        made, sample = examples.statistics, _sample(examples, tokenizer, config)
+        pieces = encode_examples(examples, tokenizer, config, threads, progress)
     statistics = {
         **text.statistics,
-        **examples.statistics,
+        **made,
         "vocab_size": len(tokenizer.entries),
         "special_tokens": {token: tokenizer.id(token) for token in SPECIAL_TOKENS},
     }
     _warn(shard, statistics)
     temporary = staged.path(out)
-    output = _write(temporary, out.name, encode_examples(examples, tokenizer, config, threads, progress))
+    output = _write(temporary, out.name, pieces)
     if crc32c_of(temporary) != output.crc32c:
         raise CorruptError("read-back checksum differs", where=out, do="Check the disk")
     return Manifest(
@@ -195,7 +215,7 @@ def _convert(
         inputs=inputs,
         outputs=[output],
         statistics=statistics,
-        sample=_sample(examples, tokenizer, config),
+        sample=sample,
     )
 
 
@@ -219,13 +239,14 @@ def _write(path: Path, name: str, pieces: Iterable[bytes]) -> FileRecord:
 
 def _warn(shard: Path, statistics: dict[str, Any]) -> None:
     """Log warnings about likely mistakes."""
-    if statistics["next_sentence_shares"]["actual"] == 0:
+    pairs = "next_sentence_shares" in statistics
+    if pairs and statistics["next_sentence_shares"]["actual"] == 0:
         log.warning(
             "%s: no document has two lines that fit into one example, so every second part is from another "
             "document, and the next-sentence task has no actual next sentences",
             shard.name,
         )
-    if statistics["documents"] == 1:
+    if pairs and statistics["documents"] == 1:
         log.warning(
             "%s: only one document (no empty line), so its random second parts are from the same document",
             shard.name,
@@ -242,8 +263,7 @@ def _sample(examples: Examples, tokenizer: Tokenizer, config: ConvertConfig) -> 
     from qarib_tasks.conversion.compiled.records import fill_example
 
     samples = []
-    count = len(examples.order)
-    for place in sorted({i * count // SAMPLES for i in range(SAMPLES)}):
+    for place in evenly_spaced(len(examples.order)):
         example = examples.order[place]
         row, start = examples.rows[example], examples.mask_starts[example]
         ids = np.zeros(config.max_seq_length, np.int64)
@@ -262,7 +282,7 @@ def _sample(examples: Examples, tokenizer: Tokenizer, config: ConvertConfig) -> 
         positions = examples.positions[start : start + masks]
         samples.append(
             {
-                "example": int(place),
+                "example": place,
                 "next_sentence": "random" if row[RANDOM_NEXT] else "actual",
                 "text": readable(ids[:length], positions, labels[:masks], tokenizer.entries),
             }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from qarib_tasks.conversion.tokenizer import Tokenizer
 LINES_AT_A_TIME = 20_000
 EXAMPLES_AT_A_TIME = 8_192
 GZIP_LEVEL = 1
+SAMPLES = 10  # examples in a manifest
 
 
 def predictions_of(config: ConvertConfig) -> list[int]:
@@ -133,7 +134,6 @@ def encode_examples(
     """The bytes of the TFRecord file, piece by piece."""
     from qarib_tasks.conversion.compiled import records
 
-    size = records.largest_record(config.max_seq_length, config.max_predictions_per_seq)
     settings = np.array(
         [
             config.max_seq_length,
@@ -144,10 +144,8 @@ def encode_examples(
         np.int64,
     )
 
-    def piece(first: int) -> Any:
-        order = examples.order[first : first + EXAMPLES_AT_A_TIME]
-        out = np.empty(len(order) * size, np.uint8)
-        length = records.encode(
+    def write(order: Any, out: Any) -> int:
+        return records.encode(
             order,
             examples.rows,
             examples.mask_starts,
@@ -157,13 +155,42 @@ def encode_examples(
             settings,
             out,
         )
-        data = out[:length].data
+
+    return encoded(examples.order, write, config, threads, progress)
+
+
+def encoded(
+    order: npt.NDArray[np.int64],
+    write: Callable[[Any, Any], int],
+    config: ConvertConfig,
+    threads: int,
+    progress: Progress,
+) -> Iterator[bytes]:
+    """The bytes of the TFRecord file, piece by piece.
+
+    Args:
+        order: [examples] int64, numbers of examples.
+        write: writes the records of a part of `order` to an array of bytes, and returns their size.
+    """
+    from qarib_tasks.conversion.compiled import records
+
+    size = records.largest_record(config.max_seq_length, config.max_predictions_per_seq)
+
+    def piece(first: int) -> Any:
+        part = order[first : first + EXAMPLES_AT_A_TIME]
+        out = np.empty(len(part) * size, np.uint8)
+        data = out[: write(part, out)].data
         return zlib.compress(data, GZIP_LEVEL, wbits=31) if config.compression == "gzip" else data
 
-    firsts = range(0, len(examples.order), EXAMPLES_AT_A_TIME)
+    firsts = range(0, len(order), EXAMPLES_AT_A_TIME)
     for first, data in zip(firsts, in_order(piece, firsts, threads), strict=True):
         yield data
-        progress("write", min(1.0, (first + EXAMPLES_AT_A_TIME) / len(examples.order)))
+        progress("write", min(1.0, (first + EXAMPLES_AT_A_TIME) / len(order)))
+
+
+def evenly_spaced(count: int) -> list[int]:
+    """The places of the examples that a manifest shows."""
+    return sorted({i * count // SAMPLES for i in range(SAMPLES)})
 
 
 def readable(ids: Any, positions: Any, labels: Any, entries: Sequence[str]) -> str:

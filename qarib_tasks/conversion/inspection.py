@@ -12,6 +12,7 @@ import click
 
 from qarib_tasks.conversion.example_decoder import decode_example
 from qarib_tasks.conversion.examples import readable
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.files import require_file
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
@@ -24,7 +25,7 @@ RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
 def print_examples(file: Path, vocab: Path | None, *, examples: int, skip: int, visual: bool = False) -> None:
-    """Print examples with one line per part and masked words as {original→shown}.
+    """Print examples with one line per part or document and masked words as {original→shown}.
 
     Args:
         vocab: None to use the vocabulary that the file's manifest names, in the file's folder or its parent.
@@ -59,7 +60,7 @@ def example_lines(file: Path, vocab: Path | None, *, examples: int, skip: int) -
             features: Any = decode_example(record)
             length = sum(features["input_mask"])
             predictions = sum(map(int, features["masked_lm_weights"]))
-            label = "random next" if features["next_sentence_labels"][0] else "actual next"
+            about = _about(features, length, predictions)
             text = readable(
                 features["input_ids"][:length],
                 features["masked_lm_positions"][:predictions],
@@ -68,11 +69,19 @@ def example_lines(file: Path, vocab: Path | None, *, examples: int, skip: int) -
             )
         except (ValueError, KeyError, IndexError):
             raise corrupt_record(file, number, "not an example of this vocabulary") from None
-        yield f"example {number}: {label}, {length} wordpieces, {predictions} masked"
+        yield f"example {number}: {about}"
         yield from (f"  {part}" for part in re.split(r"(?<=\[SEP\]) ", text))
         shown += 1
     if not shown:
         raise InputError(f"has no example number {skip}", where=file)
+
+
+def _about(features: Any, length: int, predictions: int) -> str:
+    """What kind of example it is. Only a packed one numbers its first wordpiece 1."""
+    if features["segment_ids"][0]:
+        return f"{counted(max(features['segment_ids']), 'document')}, {length} wordpieces"
+    label = "random next" if features["next_sentence_labels"][0] else "actual next"
+    return f"{label}, {length} wordpieces, {predictions} masked"
 
 
 def find_vocab(file: Path) -> Path:

@@ -99,11 +99,17 @@ def _check_lines(path: Path, line: int, rest: bytes, chunk: bytes) -> None:
         )
 
 
-def read_shard(path: Path, tokenizer: Tokenizer, threads: int, progress: Progress) -> ShardText:
+def read_shard(
+    path: Path, tokenizer: Tokenizer, threads: int, progress: Progress, *, least: int = 2
+) -> ShardText:
     """Read and tokenize a shard.
 
+    Args:
+        least: the number of tokens that at least one document must have, 1 or 2.
+
     Raises:
-        InputError: the file is missing or empty, a line is longer than 16 MB, or no document has two tokens.
+        InputError: the file is missing or empty, a line is longer than 16 MB, or no document has so many
+            tokens.
     """
     from qarib_tasks.conversion.compiled import text
 
@@ -144,8 +150,9 @@ def read_shard(path: Path, tokenizer: Tokenizer, threads: int, progress: Progres
     line_tokens = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
     first_lines = np.flatnonzero(np.concatenate(starts))
     document_lines = np.concatenate([first_lines, [len(line_tokens) - 1]])
-    if not len(first_lines) or np.diff(line_tokens[document_lines]).max() < 2:
-        raise InputError("no document in the shard has two tokens", where=path)
+    if not len(first_lines) or np.diff(line_tokens[document_lines]).max() < least:
+        many = "two tokens" if least > 1 else "a token"
+        raise InputError(f"no document in the shard has {many}", where=path)
     total = np.sum(all_counts, axis=0)
     statistics = {
         "lines": int(total[text.LINES]),

@@ -64,9 +64,10 @@ def verify_file(path: Path) -> int:
         size, examples = int(statistics["vocab_size"]), int(statistics["examples"])
     except KeyError as error:
         raise CorruptError(f"its manifest has no {error}", where=manifest_of(path), do=REDO) from None
+    check = packed_rules if config.format == "packed" else rules
     done = 0
     for rows in read_rows(path, Shape(config.max_seq_length, config.max_predictions_per_seq)):
-        for what, faulty in rules(rows, config, size, special):
+        for what, faulty in check(rows, config, size, special):
             if faulty.any():
                 raise corrupt_record(path, done + int(faulty.argmax()), what)
         done += len(rows)
@@ -80,7 +81,7 @@ def verify_file(path: Path) -> int:
 def rules(
     rows: Array, config: ConvertConfig, vocab_size: int, special: Mapping[str, int]
 ) -> Iterator[tuple[str, Faulty]]:
-    """Check the rules for each example.
+    """Check the rules for each example in pairs.
 
     Args:
         rows: see `read_rows`.
@@ -89,8 +90,7 @@ def rules(
     Yields:
         for each rule, the text of the fault and [records] bool, true for records that have the fault.
     """
-    shape = Shape(config.max_seq_length, config.max_predictions_per_seq)
-    features: Mapping[str, Any] = shape.features(rows)
+    features = _features(rows, config)
     ids, mask, segments = features["input_ids"], features["input_mask"], features["segment_ids"]
     positions, labels = features["masked_lm_positions"], features["masked_lm_ids"]
     weights, label = features["masked_lm_weights"], features["next_sentence_labels"][:, 0]
@@ -133,3 +133,36 @@ def rules(
     )
     outside = (positions < 1) | (positions >= (length - 1)[:, None]) | (positions == (first - 1)[:, None])
     yield "a masked position is outside the text", (outside & masked).any(axis=1)
+
+
+def packed_rules(
+    rows: Array, config: ConvertConfig, vocab_size: int, special: Mapping[str, int]
+) -> Iterator[tuple[str, Faulty]]:
+    """Check the rules for each packed example; see `rules`."""
+    features = _features(rows, config)
+    ids, mask, numbers = features["input_ids"], features["input_mask"], features["segment_ids"]
+    masks = ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights")
+
+    yield "input_ids has an id outside the vocabulary", (ids >= vocab_size).any(axis=1)
+    yield "next_sentence_labels is not 0", features["next_sentence_labels"][:, 0] != 0
+    yield "has masks, but is packed", np.any([features[name].any(axis=1) for name in masks], axis=0)
+    length = mask.sum(axis=1)
+    used = np.arange(config.max_seq_length) < length[:, None]
+    yield "input_mask is not ones, then zeros", (mask != used).any(axis=1)
+    yield "has no document", length == 0
+    yield "has wordpieces after input_mask ends", ((ids != 0) & ~used).any(axis=1)
+    before, after = np.roll(numbers, 1, axis=1), np.roll(numbers, -1, axis=1)
+    before[:, 0] = after[:, -1] = 0
+    rises = np.isin(numbers - before, (0, 1)) & (numbers > 0)
+    wrong = ~np.where(used, rises, numbers == 0)
+    yield "segment_ids does not rise by 1 from 1, then padding", wrong.any(axis=1)
+    first, last = used & (numbers != before), used & (numbers != after)
+    yield "a document does not begin with [CLS]", (first & (ids != special["[CLS]"])).any(axis=1)
+    yield "a document does not end with [SEP]", (last & (ids != special["[SEP]"])).any(axis=1)
+    marks = (ids == special["[CLS]"]) | (ids == special["[SEP]"])
+    yield "has [CLS] or [SEP] within a document", (marks & ~first & ~last).any(axis=1)
+    yield "a document is empty", (first & np.roll(last, -1, axis=1)).any(axis=1)
+
+
+def _features(rows: Array, config: ConvertConfig) -> Mapping[str, Any]:
+    return Shape(config.max_seq_length, config.max_predictions_per_seq).features(rows)

@@ -43,15 +43,15 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         log.warning("%s. upload.tolerated_missing_share allows this. %s", what, do)
     missing = [state.name for state in faults]
     names = [state.name for state in states if state.name not in missing]
-    totals, outputs, random_next = {"examples": 0, "bytes": 0}, [], 0.0
+    totals, outputs, share = {"examples": 0, "bytes": 0}, [], 0.0
+    share_name = "packing_efficiency" if run.config.convert.format == "packed" else "random_next_share"
     for name in names:
         shard = Manifest.read(manifest_of(dataset.tfrecord(name)))
         record = shard.output(dataset.tfrecord(name).name)
         outputs.append(FileRecord(dataset.tfrecord_name(name), record.bytes, record.sha256, record.crc32c))
         if not is_heldout(name):
             totals["examples"] += shard.statistics["examples"]
-            shares = shard.statistics["next_sentence_shares"]
-            random_next += shares["random"] * shard.statistics["examples"]
+            share += _share(shard.statistics, share_name) * shard.statistics["examples"]
             totals["bytes"] += record.bytes
     outputs = [FileRecord.of(path) for path in dataset.vocabulary_files] + outputs
     sections = ("collect", "vocab", "split", "convert", "model")
@@ -70,7 +70,7 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         | {
             "shards": sum(not is_heldout(name) for name in names),
             "missing_shards": missing,
-            "random_next_share": round(random_next / max(totals["examples"], 1), 4),
+            share_name: round(share / max(totals["examples"], 1), 4),
             **({"corpus_warnings": found} if (found := corpus.statistics.get("warnings")) else {}),
         },
     )
@@ -79,6 +79,12 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         return Manifest.read(dataset.manifest)
     manifest.write(dataset.manifest)
     return manifest
+
+
+def _share(statistics: Mapping[str, Any], name: str) -> float:
+    if name == "random_next_share":
+        return float(statistics["next_sentence_shares"]["random"])
+    return float(statistics[name])
 
 
 def _same_but_for_its_time(one: Manifest, other: Manifest) -> bool:

@@ -40,7 +40,7 @@ FAILED = ("failed", "upstream_failed")
 SEE_LOG = "a task failed: see its log"
 # How long the bucket's listing can be older than a finished upload, s.
 JUST_UPLOADED_SECONDS = 10
-FIGURES = ("examples", "lines", "documents", "words", "wordpieces", "unknown_share")
+FIGURES = ("examples", "lines", "documents", "words", "wordpieces", "unknown_share", "packing_efficiency")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ def test_commands(tmp_path: Path) -> None:
     assert "→[MASK]}" in result.output
     visual = runner.invoke(inspect_command, [out, "-n", "1", "--visual"], catch_exceptions=False)
     assert "{[MASK]←" in visual.output
+    packed = runner.invoke(convert_command, [*arguments, "--format", "packed"], catch_exceptions=False)
+    assert "packed into" in packed.output
+    assert Manifest.read(tmp_path / "o.tfrecord.manifest.json").config["dupe_factor"] == 1
+    result = runner.invoke(inspect_command, [out, "-n", "1"], catch_exceptions=False)
+    assert " document" in result.output.splitlines()[0]
     help_text = runner.invoke(convert_command, ["--help"]).output
     assert "Example: qarib convert" in help_text
     assert "--do-whole-word-mask / --no-do-whole-word-mask" in help_text

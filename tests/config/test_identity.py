@@ -63,7 +63,7 @@ SETTINGS: dict[type, dict[str, str]] = {
     ConvertConfig: {
         **dict.fromkeys(("max_seq_length", "max_predictions_per_seq", "masked_lm_prob"), CHANGES_DATA),
         **dict.fromkeys(("random_seed", "dupe_factor", "short_seq_prob", "do_lower_case"), CHANGES_DATA),
-        **dict.fromkeys(("do_whole_word_mask", "random_seed_per_shard"), CHANGES_DATA),
+        **dict.fromkeys(("do_whole_word_mask", "random_seed_per_shard", "format"), CHANGES_DATA),
         "compression": "dataset: changes the bytes of the files",
     },
     ModelConfig: dict.fromkeys(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.verify import verify_file
@@ -19,16 +22,19 @@ from qarib_tasks.storage.manifest import FileRecord, finished
 
 FOLDER = Path(__file__).parents[1] / "data" / "pretraining_data"
 SHARD, VOCAB = FOLDER / "documents.txt", FOLDER / "vocab.txt"
-CONFIGS = [ConvertConfig(dupe_factor=1), ConvertConfig(dupe_factor=4), ConvertConfig(compression="gzip")]
+SETTINGS: list[dict[str, Any]] = [
+    {"dupe_factor": 1}, {"dupe_factor": 4}, {"compression": "gzip"}, {"format": "packed"},
+]  # fmt: skip
+CONFIGS = [ConvertConfig(**settings) for settings in SETTINGS]
 KILLS = 60
 # Everything is loaded and compiled before "ready", so that a kill falls into the conversion itself.
 PROGRAM = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 from qarib_tasks.config.run import ConvertConfig
 from qarib_tasks.conversion.convert import convert_shard
 shard, vocab, folder = map(Path, sys.argv[1:4])
-out, config = folder / "shard.tfrecord", ConvertConfig(dupe_factor=int(sys.argv[4]), compression=sys.argv[5])
+out, config = folder / "shard.tfrecord", ConvertConfig(**json.loads(sys.argv[4]))
 convert_shard(shard, vocab, folder / "warm" / "shard.tfrecord", config, threads=2)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -40,7 +46,7 @@ print(time.perf_counter() - started, flush=True)
 
 def start(folder: Path, config: ConvertConfig) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, SHARD, VOCAB, folder, str(config.dupe_factor), config.compression],
+        [sys.executable, "-c", PROGRAM, SHARD, VOCAB, folder, json.dumps(to_dict(config))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -93,7 +99,7 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
             found["whole"] += 1
             assert out.read_bytes() in whole.values()
         for other, config in enumerate(CONFIGS):
-            if finished(manifest, config=to_dict(config), inputs=inputs):
+            if finished(manifest, config=named_settings(config), inputs=inputs):
                 assert out.read_bytes() == whole[other]
         if dice.random() < 0.3:
             out.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ FEATURES = (
 )
 NAMES = np.frombuffer("".join(FEATURES).encode(), np.uint8)
 NAME_OFFSETS = np.cumsum([0, *map(len, FEATURES)])
+PREFIX = 12  # bytes before a record: its length, and the checksum of that
 _ONE = 0x3F800000  # 1.0 as float32
 
 
@@ -108,7 +109,7 @@ def _entry_size(feature: int, packed: int) -> int:
 
 
 @compiled
-def _head(out: Any, at: int, feature: int, packed: int) -> int:
+def head(out: Any, at: int, feature: int, packed: int) -> int:
     """Write a map entry up to its packed values."""
     values = 1 + _varint_size(packed) + packed
     message = 1 + _varint_size(values) + values
@@ -128,7 +129,31 @@ def _head(out: Any, at: int, feature: int, packed: int) -> int:
 
 
 @compiled
-def _fill(out: Any, at: int, count: int, value: int) -> int:
+def begin(out: Any, at: int, sizes: Any) -> int:
+    """Write the bytes before a record's first feature; the record itself starts after PREFIX bytes.
+
+    Args:
+        sizes: [7] int64, the size in bytes of each feature's packed values.
+    """
+    features = 0
+    for feature in range(7):
+        entry = _entry_size(feature, sizes[feature])
+        features += 1 + _varint_size(entry) + entry
+    total = 1 + _varint_size(features) + features
+    at = _fixed(out, at, total, 8)
+    at = _fixed(out, at, masked_crc(out, at - 8, at), 4)
+    out[at] = 0x0A
+    return _varint(out, at + 1, features)
+
+
+@compiled
+def finish(out: Any, at: int, record: int) -> int:
+    """Write the checksum after a record that started at `record`."""
+    return _fixed(out, at, masked_crc(out, record, at), 4)
+
+
+@compiled
+def fill(out: Any, at: int, count: int, value: int) -> int:
     """Write a value `count` times, to a separate slice, for which the compiler generates a fast loop."""
     part = out[at : at + count]
     for i in range(len(part)):
@@ -145,20 +170,20 @@ def _copy(out: Any, at: int, source: Any) -> int:
 
 
 @compiled
-def _id_size(value: int) -> int:
+def id_size(value: int) -> int:
     """The size in bytes of an id below 2**21 as a varint, without a branch."""
     return 1 + (value > 0x7F) + (value > 0x3FFF)
 
 
 @compiled
-def _put_ids(out: Any, at: int, ids: Any) -> int:
+def put_ids(out: Any, at: int, ids: Any) -> int:
     """Write ids below 2**21 as varints: always three bytes; the next id overwrites the surplus ones."""
     for i in range(len(ids)):
         value = int64(ids[i])
         out[at] = (value & 0x7F) | (value > 0x7F) << 7
         out[at + 1] = ((value >> 7) & 0x7F) | (value > 0x3FFF) << 7
         out[at + 2] = value >> 14
-        at += _id_size(value)
+        at += id_size(value)
     return at
 
 
@@ -225,53 +250,44 @@ def encode(
         )
         size = width - length
         for i in range(length):
-            size += _id_size(ids[i])
+            size += id_size(ids[i])
         sizes[INPUT_IDS] = size
         sizes[INPUT_MASK] = width
         sizes[SEGMENT_IDS] = width
         size = predictions - masks
         for i in range(masks):
-            size += _id_size(int64(positions[start + i]))
+            size += id_size(int64(positions[start + i]))
         sizes[POSITIONS] = size
         size = predictions - masks
         for i in range(masks):
-            size += _id_size(labels[i])
+            size += id_size(labels[i])
         sizes[LABELS] = size
         sizes[WEIGHTS] = 4 * predictions
         sizes[NEXT] = 1
-        features = 0
-        for feature in range(7):
-            entry = _entry_size(feature, sizes[feature])
-            features += 1 + _varint_size(entry) + entry
-        total = 1 + _varint_size(features) + features
-
-        at = _fixed(out, at, total, 8)
-        at = _fixed(out, at, masked_crc(out, at - 8, at), 4)
-        record = at
-        out[at] = 0x0A
-        at = _varint(out, at + 1, features)
-        at = _head(out, at, INPUT_IDS, sizes[INPUT_IDS])
-        at = _put_ids(out, at, ids[:length])
-        at = _fill(out, at, width - length, 0)
-        at = _head(out, at, INPUT_MASK, width)
-        at = _fill(out, at, length, 1)
-        at = _fill(out, at, width - length, 0)
-        at = _head(out, at, SEGMENT_IDS, width)
-        at = _fill(out, at, row[A_LENGTH] + 2, 0)
-        at = _fill(out, at, row[B_LENGTH] + 1, 1)
-        at = _fill(out, at, width - length, 0)
-        at = _head(out, at, POSITIONS, sizes[POSITIONS])
-        at = _put_ids(out, at, positions[start : start + masks])
-        at = _fill(out, at, predictions - masks, 0)
-        at = _head(out, at, LABELS, sizes[LABELS])
-        at = _put_ids(out, at, labels[:masks])
-        at = _fill(out, at, predictions - masks, 0)
-        at = _head(out, at, WEIGHTS, 4 * predictions)
+        record = at + PREFIX
+        at = begin(out, at, sizes)
+        at = head(out, at, INPUT_IDS, sizes[INPUT_IDS])
+        at = put_ids(out, at, ids[:length])
+        at = fill(out, at, width - length, 0)
+        at = head(out, at, INPUT_MASK, width)
+        at = fill(out, at, length, 1)
+        at = fill(out, at, width - length, 0)
+        at = head(out, at, SEGMENT_IDS, width)
+        at = fill(out, at, row[A_LENGTH] + 2, 0)
+        at = fill(out, at, row[B_LENGTH] + 1, 1)
+        at = fill(out, at, width - length, 0)
+        at = head(out, at, POSITIONS, sizes[POSITIONS])
+        at = put_ids(out, at, positions[start : start + masks])
+        at = fill(out, at, predictions - masks, 0)
+        at = head(out, at, LABELS, sizes[LABELS])
+        at = put_ids(out, at, labels[:masks])
+        at = fill(out, at, predictions - masks, 0)
+        at = head(out, at, WEIGHTS, 4 * predictions)
         for _ in range(masks):
             at = _fixed(out, at, _ONE, 4)
-        at = _fill(out, at, 4 * (predictions - masks), 0)
-        at = _head(out, at, NEXT, 1)
+        at = fill(out, at, 4 * (predictions - masks), 0)
+        at = head(out, at, NEXT, 1)
         out[at] = row[RANDOM_NEXT]
         at += 1
-        at = _fixed(out, at, masked_crc(out, record, at), 4)
+        at = finish(out, at, record)
     return at

@@ -17,6 +17,7 @@ function figures(shard) {
     ["Examples", count(shard.examples)], ["Lines", count(shard.lines)], ["TFRecords", bytes(shard.bytes)],
     ["[UNK]", isNumber(shard.unknown_share) ? percent(shard.unknown_share, 3) : "–"],
     ["Wordpieces per word", decimal(pieces, 2)],
+    ...(isNumber(shard.packing_efficiency) ? [["Rows full", percent(shard.packing_efficiency, 1)]] : []),
     ["Conversion", duration(shard.convert_seconds)], ["Upload", duration(shard.upload_seconds)],
     ["Attempts", count(shard.tries)],
   ];
@@ -196,7 +197,7 @@ class Shards {
     const examples = answer.sample || [];
     place.replaceChildren(h("h3", {}, "Examples as the model sees them"), examples.length
       ? h("ol", { class: "examples" }, examples.slice(0, 5).map((one) => h("li", {},
-        h("span", { class: "faint" }, `next sentence: ${one.next_sentence}`), h("p", { class: "arabic", dir: "auto", lang: "ar" }, String(one.text)))))
+        h("span", { class: "faint" }, "documents" in one ? `documents: ${one.documents}` : `next sentence: ${one.next_sentence}`), h("p", { class: "arabic", dir: "auto", lang: "ar" }, String(one.text)))))
       : h("p", { class: "faint" }, "This shard has no sample."));
   }
 
