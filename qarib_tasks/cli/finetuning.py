@@ -101,7 +101,8 @@ def finetune_command(
     from qarib_tasks.train.finetuning.run import fine_tuning
 
     seeds = from_dict(EvaluateConfig, {"finetune_seeds": seeds}).finetune_seeds
-    tuning = fine_tuning(model, tasks, names, output, Recipe(precision=precision, xla=xla))
+    recipe = Recipe(precision=runtime.chosen_precision(precision), xla=xla)
+    tuning = fine_tuning(model, tasks, names, output, recipe)
     numbers = range(1, seeds + 1)
     if not table:
         tuning.run(only or numbers)

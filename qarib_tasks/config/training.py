@@ -149,12 +149,11 @@ class TrainConfig(Settings):
         MODEL,
     ] = "auto"
     precision: Annotated[
-        Literal["float32", "bfloat16"],
+        Literal["float32", "bfloat16", "auto"],
         Field(
             title="Precision",
             description="bfloat16 is mixed precision: matrix products in bfloat16, weights and everything "
-            "else "
-            "in float32. For TPUs; slower on most CPUs.",
+            "else in float32. For TPUs; slower on most CPUs. auto: bfloat16 on a TPU, float32 elsewhere.",
         ),
         MODEL,
     ] = "float32"

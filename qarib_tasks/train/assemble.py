@@ -83,7 +83,7 @@ def start(
     evaluations = [evaluation for evaluation in read_evaluations(output) if evaluation["step"] <= index.step]
     speed = Speed(steps.hardware, shape_of(job, len(vocabulary), parse.predictions))
     journal = Journal(job, output, batches, index.step, evaluations, speed, index.figures)
-    log.info("training on %s, %s", steps.hardware, job.train.precision)
+    log.info("training on %s, %s", steps.hardware, runtime.chosen_precision(job.train.precision))
     warn_of_settings(job)
     warn_of_labels(job)
     return Parts(index, steps, batches, evaluator, journal, position)

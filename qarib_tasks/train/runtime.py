@@ -41,6 +41,13 @@ def choose_backend(backend: str = "tensorflow") -> str:
     return backend
 
 
+def chosen_precision(precision: str) -> str:
+    """Return "float32" or "bfloat16": for "auto", bfloat16 if the chosen backend computes on a TPU."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if os.environ.get("KERAS_BACKEND") == "jax" and has_tpu() else "float32"
+
+
 def has_tpu(root: Path = Path("/")) -> bool:
     """Return whether this machine has a TPU that may be used.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.train.runtime import choose_backend, has_tpu
+from qarib_tasks.train.runtime import choose_backend, chosen_precision, has_tpu
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,19 @@ def test_keras_is_told_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert choose_backend("auto") == "tensorflow" == os.environ["KERAS_BACKEND"]
     assert choose_backend("jax") == "jax" == os.environ["KERAS_BACKEND"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "platforms", "precision"),
+    [("jax", "tpu", "bfloat16"), ("jax", "cpu", "float32"), ("tensorflow", "tpu", "float32")],
+)
+def test_the_precision_auto_is_bfloat16_on_a_tpu(
+    backend: str, platforms: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    choose_backend(backend)
+    assert chosen_precision("auto") == precision
+    assert {chosen_precision(given) for given in ("float32", "bfloat16")} == {"float32", "bfloat16"}
 
 
 def test_a_backend_that_is_not_installed_is_an_error() -> None:

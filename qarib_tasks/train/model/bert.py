@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from qarib_tasks.config.training import ModelConfig, TrainingJob
+from qarib_tasks.train.runtime import chosen_precision
 
 # Added to the attention scores of padding, so that its attention weights are 0 in float32.
 MASKED_SCORE = -10_000.0
@@ -285,7 +286,10 @@ def build_model(job: TrainingJob, vocab_size: int) -> PretrainingBert:
     # by names such as dense_9 and dense_10.
     keras.utils.clear_session()
     model = PretrainingBert(
-        job.model, vocab_size, next_sentence=job.train.next_sentence, precision=job.train.precision
+        job.model,
+        vocab_size,
+        next_sentence=job.train.next_sentence,
+        precision=chosen_precision(job.train.precision),
     )
     variables = model.named_variables()
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}

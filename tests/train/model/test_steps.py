@@ -142,6 +142,11 @@ def test_bfloat16_keeps_weights_and_optimizer_in_float32(job: TrainingJob) -> No
     assert set(kinds.values()) == {np.dtype(np.float32)}
 
 
+def test_the_precision_auto_is_float32_without_a_tpu(job: TrainingJob) -> None:
+    model = build_model(replace(job, train=replace(job.train, precision="auto")), 64)
+    assert {layer.compute_dtype for layer in model.encoder} == {"float32"}
+
+
 def test_a_state_moves_between_backends(jax: dict[str, Any], continued: list[float]) -> None:
     assert jax["same state"]
     np.testing.assert_allclose(jax["from the state"], continued, rtol=1e-5)
