@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from qarib_tasks.cli.main import run_command
-from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
@@ -27,17 +26,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Outcomes without a training; the tasks and seeds that were asked for."""
-    from qarib_tasks.train.finetuning.tune import Outcome, Tuned
+    from qarib_tasks.train.finetuning.tune import Outcome, Tuned, Tuner
 
     asked = []
 
-    def tune(model: Any, task: LabelledTask, seed: int, *_: Any) -> Tuned:
-        asked.append((task.name, seed))
+    def tune(self: Tuner, seed: int, *_: Any) -> Tuned:
+        asked.append((self.task.name, seed))
         return Tuned(
-            [Outcome(rate, 0.9, 1.0, [seed % 2] * len(task.test)) for rate in (2e-5, 3e-5, 5e-5)], 9, 1
+            [Outcome(rate, 0.9, 1.0, [seed % 2] * len(self.task.test)) for rate in (2e-5, 3e-5, 5e-5)], 9, 1
         )
 
-    monkeypatch.setattr("qarib_tasks.train.finetuning.tune.tune", tune)
+    monkeypatch.setattr("qarib_tasks.train.finetuning.tune.Tuner.tune", tune)
     return asked
 
 
