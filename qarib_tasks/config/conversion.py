@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -28,6 +28,19 @@ def masked_positions(length: int, share: float, most: int) -> int:
     Rounded half to even, as Python rounds.
     """
     return min(most, max(1, round(length * share)))
+
+
+class ExampleShape(Protocol):
+    """What decides how large an example is: a `ConvertConfig` has these settings, and a `TrainingJob`."""
+
+    @property
+    def max_seq_length(self) -> int: ...
+
+    @property
+    def masked_lm_prob(self) -> float: ...
+
+    @property
+    def max_predictions_per_seq(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from qarib_tasks.config.conversion import ConvertConfig
+from qarib_tasks.config.conversion import ConvertConfig, ExampleShape, masked_positions
 from qarib_tasks.config.identity import MODEL, Identity, neither
 from qarib_tasks.config.labelled import MEASURE, StagedTask, TaskConfig
 from qarib_tasks.config.loading import STRICT, Settings, local
@@ -143,6 +143,42 @@ class TrainConfig(Settings):
         neither("changes when the training stops, not what the intact records teach"),
     ] = 0
     next_sentence: Annotated[bool, Field(title="Next sentence prediction"), MODEL] = True
+    masking: Annotated[
+        Literal["static", "dynamic"],
+        Field(
+            title="Masking",
+            description="static: the masks of the examples, the same ones in each epoch. dynamic: new masks "
+            "in each step. Evaluations always use those of the examples.",
+        ),
+        MODEL,
+    ] = "static"
+    masked_lm_prob: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            title="Masked share of dynamic masking",
+            description="Share of an example's wordpieces to predict.",
+        ),
+        MODEL,
+    ] = 0.15
+    mask_strategy: Annotated[
+        Literal["bert", "all_mask"],
+        Field(
+            title="Strategy of dynamic masking",
+            description="bert: [MASK] replaces 80% of the wordpieces to predict and a random one 10%; the "
+            "rest stays. all_mask: [MASK] replaces all of them.",
+        ),
+        MODEL,
+    ] = "bert"
+    whole_words: Annotated[
+        bool,
+        Field(
+            title="Whole words in dynamic masking",
+            description="Predict all wordpieces of a word or none.",
+        ),
+        MODEL,
+    ] = False
     backend: Annotated[
         Literal["auto", "tensorflow", "jax"],
         Field(title="Backend", description="auto: jax on a TPU, tensorflow elsewhere."),
@@ -224,6 +260,18 @@ class TrainConfig(Settings):
             raise ValueError(
                 f"decay_floor {self.decay_floor:g} needs the schedule cosine or wsd: linear falls to 0"
             )
+        if self.masking == "static":
+            for name in ("masked_lm_prob", "mask_strategy", "whole_words"):
+                if getattr(self, name) != getattr(TrainConfig, name):
+                    raise ValueError(f"{name} needs masking: dynamic")
+
+
+def predictions_of(train: TrainConfig, examples: ExampleShape) -> int:
+    """Return the number of predictions of a full example in training."""
+    length = examples.max_seq_length
+    if train.masking == "dynamic":
+        return masked_positions(length, train.masked_lm_prob, length)
+    return masked_positions(length, examples.masked_lm_prob, examples.max_predictions_per_seq)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

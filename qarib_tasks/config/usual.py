@@ -5,10 +5,8 @@ docs/training.md has the table of the sources. A warning is no error: the publis
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from qarib_tasks.config.conversion import masked_positions
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.conversion import ExampleShape
+from qarib_tasks.config.training import TrainConfig, predictions_of
 
 # Peak rates, divided by the square root of the batch size: BERT's 1e-4 at 256, DinkyTrain's 2e-3 at 4,096.
 LOWEST_RATE, HIGHEST_RATE = 1e-4 / 256**0.5, 2e-3 / 4096**0.5
@@ -18,20 +16,7 @@ LOWEST_MASKED, HIGHEST_MASKED = 0.1, 0.5  # of the wordpieces; elsewhere 0.15 to
 SEE = "see 'Is my loss normal?' in docs/training.md"
 
 
-class Masking(Protocol):
-    """A `ConvertConfig` has these settings, and a `TrainingJob`."""
-
-    @property
-    def max_seq_length(self) -> int: ...
-
-    @property
-    def masked_lm_prob(self) -> float: ...
-
-    @property
-    def max_predictions_per_seq(self) -> int: ...
-
-
-def unusual_settings(train: TrainConfig, masking: Masking) -> list[str]:
+def unusual_settings(train: TrainConfig, examples: ExampleShape) -> list[str]:
     """Return a warning for each setting that is far outside what worked elsewhere.
 
     A training that starts from trained weights may have a low rate and a short warm-up.
@@ -52,12 +37,13 @@ def unusual_settings(train: TrainConfig, masking: Masking) -> list[str]:
             f"{share if train.warmup_share else number} is {100 * warmup:.2g}% of the steps; elsewhere it is "
             f"0.2% to 6%; {SEE}"
         )
-    length = masking.max_seq_length
-    positions = masked_positions(length, masking.masked_lm_prob, masking.max_predictions_per_seq)
+    length, positions = examples.max_seq_length, predictions_of(train, examples)
     if not LOWEST_MASKED <= positions / length <= HIGHEST_MASKED:
+        by = "convert.masked_lm_prob and convert.max_predictions_per_seq"
         found.append(
             f"{positions} of {length} wordpieces are masked, {100 * positions / length:.2g}% (by "
-            f"convert.masked_lm_prob and convert.max_predictions_per_seq); elsewhere it is 15% to 40%; {SEE}"
+            f"{'train.masked_lm_prob' if train.masking == 'dynamic' else by}); elsewhere it is 15% to 40%; "
+            f"{SEE}"
         )
     return found
 

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.conversion import masked_positions
 from qarib_tasks.config.loading import dump_yaml
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training import TrainingJob, predictions_of
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.layout import CACHE, LAUNCH, SETTINGS, START_FROM
 from qarib_tasks.machines.chips import (
@@ -146,13 +145,12 @@ def _upload(bucket: Bucket, path: Path) -> BucketFile:
 def shape_of(run: Run) -> TrainingShape:
     """The values that determine the work of a step."""
     convert = run.config.convert
-    length = convert.max_seq_length
     return TrainingShape(
         model=run.config.model,
         vocab_size=run.config.vocab.vocab_size,
         batch=run.config.train.train_batch_size,
-        length=length,
-        predictions=masked_positions(length, convert.masked_lm_prob, convert.max_predictions_per_seq),
+        length=convert.max_seq_length,
+        predictions=predictions_of(run.config.train, convert),
     )
 
 

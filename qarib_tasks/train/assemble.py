@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training import TrainingJob, predictions_of
 from qarib_tasks.config.usual import unusual_settings, void_next_sentence
 from qarib_tasks.machines.chips import TrainingShape
 from qarib_tasks.storage.manifest import FileRecord
@@ -16,6 +16,7 @@ from qarib_tasks.train.data.shards import Shards
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.hosts.workers import Workers
 from qarib_tasks.train.model.bert import PretrainingBert, build_model
+from qarib_tasks.train.model.masking import masking_of
 from qarib_tasks.train.model.speed import Speed
 from qarib_tasks.train.model.steps import Steps, make_steps
 from qarib_tasks.train.output import Output
@@ -59,7 +60,8 @@ def start(
     runtime.make_deterministic()
     model = build_model(job, len(vocabulary))
     index = newest or _first(job, output, vocabulary, model)
-    steps = make_steps(model, job.train, job.random_seed)
+    masking = masking_of(job, vocabulary.tokens)
+    steps = make_steps(model, job.train, job.random_seed, masking=masking)
     if newest:
         if workers.first:
             steps.restore(checkpoints.load(newest))
@@ -81,7 +83,7 @@ def start(
     size = job.train.train_batch_size // workers.count
     batches = Prefetched(stream, parse, position, size, ahead=4 * job.train.steps_per_call)
     evaluations = [evaluation for evaluation in read_evaluations(output) if evaluation["step"] <= index.step]
-    speed = Speed(steps.hardware, shape_of(job, len(vocabulary), parse.predictions))
+    speed = Speed(steps.hardware, shape_of(job, len(vocabulary)))
     journal = Journal(job, output, batches, index.step, evaluations, speed, index.figures)
     log.info("training on %s, %s", steps.hardware, runtime.chosen_precision(job.train.precision))
     warn_of_settings(job)
@@ -109,14 +111,14 @@ def position_of(index: Index, workers: Workers) -> Position:
     return Position(epoch=epoch, corrupt=positions[0].corrupt)
 
 
-def shape_of(job: TrainingJob, vocab_size: int, predictions: int) -> TrainingShape:
+def shape_of(job: TrainingJob, vocab_size: int) -> TrainingShape:
     """Return the shape that determines the work of each of the job's steps."""
     return TrainingShape(
         model=job.model,
         vocab_size=vocab_size,
         batch=job.train.train_batch_size,
         length=job.max_seq_length,
-        predictions=predictions,
+        predictions=predictions_of(job.train, job),
     )
 
 

@@ -82,6 +82,7 @@ SETTINGS: dict[type, dict[str, str]] = {
         **dict.fromkeys(("bias_correction", "beta_1", "beta_2", "epsilon"), CHANGES_WEIGHTS),
         **dict.fromkeys(("weight_decay", "clip_norm"), CHANGES_WEIGHTS),
         **dict.fromkeys(("backend", "precision", "xla"), CHANGES_WEIGHTS),
+        **dict.fromkeys(("masking", "masked_lm_prob", "mask_strategy", "whole_words"), CHANGES_WEIGHTS),
         "save_checkpoints_steps": SAVING,
         "recovery_minutes": SAVING,
         "keep_checkpoint_max": "neither: only removes old checkpoints",

@@ -30,6 +30,23 @@ def job_of(folder: Path, *, dropout: float = 0.0, steps: int = 50, **train: obje
     return replace(job, model=model)
 
 
+def masks(job: TrainingJob) -> dict[str, list[Any]]:
+    """A batch of the job with masks that are drawn, of single wordpieces and of whole words."""
+    from keras import ops
+
+    from qarib_tasks.train.model.masking import masking_of
+    from tests.support.training_examples import TOKENS
+
+    found = {}
+    for whole in (False, True):
+        train = replace(job.train, masking="dynamic", masked_lm_prob=0.3, whole_words=whole)
+        masking = masking_of(replace(job, train=train), [*TOKENS[:32], *(f"##{n}" for n in TOKENS[32:])])
+        assert masking is not None
+        drawn = masking.drawn(next(batches(job)), ops.convert_to_tensor(np.array([1, 2], np.uint32)))
+        found |= {f"{name}, {whole}": np.asarray(array).tolist() for name, array in drawn.items()}
+    return found
+
+
 def changed(job: TrainingJob) -> TrainingJob:
     return replace(job, random_seed=7, train=replace(job.train, learning_rate=3 * job.train.learning_rate))
 
@@ -47,15 +64,17 @@ def batches(job: TrainingJob) -> Iterator[dict[str, np.ndarray]]:
 def figures(job: TrainingJob, **arguments: Any) -> list[dict[str, float]]:
     """The figures of each of the job's steps; the last entry is the norm of the weights behind them."""
     from qarib_tasks.train.model.bert import build_model
+    from qarib_tasks.train.model.masking import masking_of
     from qarib_tasks.train.model.steps import make_steps
+    from tests.support.training_examples import TOKENS
 
-    model = build_model(job, 64)
+    model, masking = build_model(job, 64), masking_of(job, TOKENS)
     if arguments:
         from qarib_tasks.train.model.steps_jax import JaxSteps
 
-        steps: Any = JaxSteps(model, job.train, job.random_seed, **arguments)
+        steps: Any = JaxSteps(model, job.train, job.random_seed, masking=masking, **arguments)
     else:
-        steps = make_steps(model, job.train, job.random_seed)
+        steps = make_steps(model, job.train, job.random_seed, masking=masking)
     result = []
     for batch, _ in zip(batches(job), range(job.train.train_steps), strict=False):
         result.append({name: float(value) for name, value in steps.train(batch).items()})
@@ -134,6 +153,10 @@ def main(folder: Path) -> None:
     all_batches = [batch for batch, _ in zip(batches(dropped), range(10), strict=False)]
     parts = [several.train_several(part) for part in (all_batches[:1], all_batches[1:5], all_batches[5:])]
     cases["several a call"] = [{n: float(v) for n, v in each.items()} for part in parts for each in part]
+    own_masks = job_of(folder, dropout=0.1, steps=10, masking="dynamic", masked_lm_prob=0.3)
+    cases["one, own masks"] = figures(own_masks, devices=devices[:1])
+    cases["eight, own masks"] = figures(own_masks)
+    cases["masks"] = masks(job)
     cases["restarted"] = restarted(dropped, changed(dropped))
     cases["prediction"] = largest_difference_of_predictions(steps, build_model(job, 64), given[0])
     whole = replace(job_of(folder, steps=6, save_checkpoints_steps=3), output=str(folder / "whole"))

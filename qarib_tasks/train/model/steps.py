@@ -10,6 +10,7 @@ import numpy as np
 
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.train.model.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
 from qarib_tasks.train.model.trained import Trained
 
@@ -72,19 +73,27 @@ class Steps(Protocol):
         ...
 
 
-def make_steps(model: Trained, config: TrainConfig, seed: int, *, restartable: bool = False) -> Steps:
+def make_steps(
+    model: Trained,
+    config: TrainConfig,
+    seed: int,
+    *,
+    masking: Masking | None = None,
+    restartable: bool = False,
+) -> Steps:
     """Return the adapter of the backend that Keras runs on.
 
     Args:
+        masking: draws the masks of each update; None: those of the examples.
         restartable: the compiled step gets the seed and the peak rate as values. Otherwise they are constants
             of it, which a compiler may compute with in another order.
     """
     if keras.backend.backend() == "tensorflow":
         from qarib_tasks.train.model.steps_tensorflow import TensorFlowSteps
 
-        return TensorFlowSteps(model, config, seed, restartable=restartable)
+        return TensorFlowSteps(model, config, seed, masking=masking, restartable=restartable)
     if keras.backend.backend() == "jax":
         from qarib_tasks.train.model.steps_jax import JaxSteps
 
-        return JaxSteps(model, config, seed, restartable=restartable)
+        return JaxSteps(model, config, seed, masking=masking, restartable=restartable)
     raise ConfigError(f"the trainer does not support the Keras backend {keras.backend.backend()!r}")

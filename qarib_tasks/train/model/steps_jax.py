@@ -24,6 +24,7 @@ from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.batch import padded
 from qarib_tasks.train.model.bert import DRAWS_PER_STEP
+from qarib_tasks.train.model.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
 from qarib_tasks.train.model.trained import Trained
 
@@ -49,9 +50,11 @@ class JaxSteps:
         seed: int,
         devices: Sequence[jax.Device] | None = None,
         *,
+        masking: Masking | None = None,
         restartable: bool = False,
     ) -> None:
         self.model = model
+        self.masking = masking
         self.config = config
         self.constants = {"seed": seed, "peak": config.learning_rate}
         # Those of them that are part of the state, so that they can change.
@@ -177,6 +180,8 @@ class JaxSteps:
         varying = {name: state[name] for name in self._varying}
         values = self.constants | varying
         random = jnp.stack([jnp.uint32(values["seed"]), step.astype(jnp.uint32) * DRAWS_PER_STEP])
+        if self.masking:
+            batch = self.masking.drawn(batch, random)
 
         def loss_of(weights: Tree) -> tuple[Any, Tree]:
             outputs = self._call(weights, batch, random)

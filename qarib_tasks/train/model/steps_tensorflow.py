@@ -11,6 +11,7 @@ import tensorflow as tf
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.bert import DRAWS_PER_STEP
+from qarib_tasks.train.model.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
 from qarib_tasks.train.model.trained import Trained
 
@@ -18,8 +19,17 @@ from qarib_tasks.train.model.trained import Trained
 class TensorFlowSteps:
     """See `steps.Steps`."""
 
-    def __init__(self, model: Trained, config: TrainConfig, seed: int, *, restartable: bool = False) -> None:
+    def __init__(
+        self,
+        model: Trained,
+        config: TrainConfig,
+        seed: int,
+        *,
+        masking: Masking | None = None,
+        restartable: bool = False,
+    ) -> None:
         self.model = model
+        self.masking = masking
         self.config = config
         self.seed: Any = seed
         self.peak: Any = config.learning_rate
@@ -69,6 +79,8 @@ class TensorFlowSteps:
     def _train_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         random = self.model.generator.state
         random.assign(tf.cast(tf.stack([self.seed, self.step * DRAWS_PER_STEP]), random.dtype))
+        if self.masking:
+            batch = self.masking.drawn(batch, random.value)
         names = list(self.variables)
         values = [self.variables[name].value for name in names]
         with tf.GradientTape(watch_accessed_variables=False) as tape:

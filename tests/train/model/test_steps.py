@@ -23,7 +23,7 @@ choose_backend()
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train.model.bert import build_model
 from qarib_tasks.train.model.steps import make_steps
-from tests.support.training_steps import batches, changed, figures, job_of, restarted, texts
+from tests.support.training_steps import batches, changed, figures, job_of, masks, restarted, texts
 
 Figures = list[dict[str, float]]
 # Compiling takes longer than these few steps.
@@ -124,6 +124,18 @@ def test_a_restarted_step_trains_as_a_new_one(folder: Path, jax: dict[str, Any])
             assert [each["learning_rate"] for each in one] == pytest.approx(
                 [each["learning_rate"] for each in other]
             )
+
+
+def test_masks_that_are_drawn_are_the_same_everywhere(folder: Path, jax: dict[str, Any]) -> None:
+    job = job_of(folder, dropout=0.1, steps=10, masking="dynamic", masked_lm_prob=0.3)
+    assert jax["masks"] == masks(job)
+    found = figures(job)
+    assert largest_difference(jax["one, own masks"], found, *LOSSES) < 1e-4
+    assert largest_difference(jax["eight, own masks"], jax["one, own masks"], *LOSSES) < 1e-4
+    predictions = [each["predictions"] for each in found[:-1]]
+    assert min(predictions) > 1.5 * max(
+        each["predictions"] for each in figures(job_of(folder, steps=10))[:-1]
+    )
 
 
 def test_bfloat16_trains_like_float32(job: TrainingJob, tensorflow: Figures, jax: dict[str, Any]) -> None:
