@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.conversion import heldout_settings
+from qarib_tasks.config.evaluation import FREE_TASKS
 from qarib_tasks.config.identity import recorded_settings
-from qarib_tasks.config.labelled import FREE_TASKS
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.usual import unusual_settings, void_next_sentence
 from qarib_tasks.corpus import collect as collect_step

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from qarib_tasks import pipeline
-from qarib_tasks.config.labelled import EMOJI, SOURCE
+from qarib_tasks.config.evaluation import EMOJI, SOURCE
 from qarib_tasks.errors import InputError
 from qarib_tasks.labelled.staged import read_staged, write_task
 from qarib_tasks.labelled.task import LabelledTask

@@ -18,9 +18,8 @@ from click.core import ParameterSource
 
 from qarib_tasks.cli.options import Command, SettingOption, setting_option, setting_options
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.evaluation import EvaluateConfig, TaskConfig
 from qarib_tasks.config.loading import from_dict, load_yaml, load_yaml_value
-from qarib_tasks.config.training import EvaluateConfig
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
 from qarib_tasks.errors import ConfigError, InputError, QaribError
 from qarib_tasks.labelled.decontamination import TaskTexts

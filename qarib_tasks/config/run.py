@@ -16,10 +16,11 @@ from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig
+from qarib_tasks.config.evaluation import EvaluateConfig
 from qarib_tasks.config.identity import DATASET, Identity, neither
 from qarib_tasks.config.loading import STRICT, Settings, local, to_dict
 from qarib_tasks.config.tpu import TpuConfig
-from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig
+from qarib_tasks.config.training import ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.layout import ID

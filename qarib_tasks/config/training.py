@@ -1,4 +1,4 @@
-"""Settings of steps 5 and 6: model, training and evaluation, and what the training process receives.
+"""Settings of the model and its training, and what the training process receives.
 
 Mark each setting with `MODEL` or `neither(why)`, see `identity.py`. The trigger form lists it automatically.
 """
@@ -14,8 +14,8 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from qarib_tasks.config.conversion import ConvertConfig, ExampleShape, masked_positions
+from qarib_tasks.config.evaluation import EvaluateConfig, StagedTask
 from qarib_tasks.config.identity import MODEL, Identity, neither
-from qarib_tasks.config.labelled import MEASURE, StagedTask, TaskConfig
 from qarib_tasks.config.loading import STRICT, Settings, local
 from qarib_tasks.config.upload import UploadConfig
 
@@ -272,88 +272,6 @@ def predictions_of(train: TrainConfig, examples: ExampleShape) -> int:
     if train.masking == "dynamic":
         return masked_positions(length, train.masked_lm_prob, length)
     return masked_positions(length, examples.masked_lm_prob, examples.max_predictions_per_seq)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class EvaluateConfig(Settings):
-    """Step 6: what an evaluation reads and shows."""
-
-    eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
-    max_eval_steps: Annotated[
-        int,
-        Field(ge=1, title="Evaluation steps", description="Maximum number of batches per evaluation."),
-        MEASURE,
-    ] = 100
-    fill_mask_sentences: Annotated[
-        tuple[str, ...],
-        Field(
-            max_length=20,
-            title="Sentences to fill",
-            description="Sentences with one [MASK] each. Every evaluation shows the words that the model "
-            "predicts.",
-        ),
-        MEASURE,
-    ] = (
-        "شو عندكم يا [MASK]",
-        "قام [MASK] بزيارة المدينة",
-        "السلام عليكم ورحمة [MASK] وبركاته",
-        "لكل شخص الحق في [MASK]",
-        "عاصمة مصر هي [MASK]",
-    )
-    tasks: Annotated[
-        tuple[TaskConfig, ...],
-        Field(
-            title="Labelled tasks",
-            description="Files of texts with labels. Every evaluation scores the model on them.",
-        ),
-        MEASURE,
-    ] = ()
-    probe_seconds: Annotated[
-        float,
-        Field(
-            gt=0,
-            title="Seconds per evaluation for tasks",
-            description="Time limit for all tasks together. If it is short, the model is scored on fewer "
-            "texts, and the result says on how many.",
-        ),
-        MEASURE,
-    ] = 60.0
-    free_tasks: Annotated[
-        bool,
-        Field(
-            title="Tasks from the corpus",
-            description="Also score the model on tasks that the held-out part of the corpus gives without "
-            "labels: which source a line is from, and which emoji was removed from it.",
-        ),
-        MEASURE,
-    ] = True
-    finetune: Annotated[
-        bool,
-        Field(
-            title="Fine-tune on tasks",
-            description="Fine-tune the finished model on each labelled task, if there are any. This takes "
-            "much longer than the evaluations.",
-        ),
-        MEASURE,
-    ] = True
-    finetune_seeds: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=100,
-            title="Fine-tunings per task",
-            description="Number of fine-tunings with different random seeds. The result is their mean.",
-        ),
-        MEASURE,
-    ] = 5
-
-    def __post_init__(self) -> None:
-        names = [task.name for task in self.tasks]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"tasks: duplicate name {', '.join(map(repr, twice))}")
-        for sentence in self.fill_mask_sentences:
-            if sentence.count("[MASK]") != 1:
-                raise ValueError(f"fill_mask_sentences: there must be one [MASK] in {sentence!r}")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

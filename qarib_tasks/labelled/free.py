@@ -19,7 +19,7 @@ from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
-from qarib_tasks.config.labelled import EMOJI, FREE_TASKS, SOURCE
+from qarib_tasks.config.evaluation import EMOJI, FREE_TASKS, SOURCE
 from qarib_tasks.labelled.labels import log_labels, named
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 

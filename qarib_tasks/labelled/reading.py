@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LABEL_END

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qarib_tasks.config.labelled import Metric
+from qarib_tasks.config.evaluation import Metric
 
 if TYPE_CHECKING:
     import numpy as np

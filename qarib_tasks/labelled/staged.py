@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from qarib_tasks.config.labelled import StagedTask
+from qarib_tasks.config.evaluation import StagedTask
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.storage.files import atomic_path, checksums

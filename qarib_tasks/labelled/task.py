@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qarib_tasks.config.labelled import Metric
+from qarib_tasks.config.evaluation import Metric
 
 
 @dataclass(frozen=True)

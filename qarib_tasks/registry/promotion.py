@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from qarib_tasks.config.labelled import FREE_TASKS
+from qarib_tasks.config.evaluation import FREE_TASKS
 from qarib_tasks.config.loading import from_dict, load_yaml, to_dict
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.training import TrainingJob

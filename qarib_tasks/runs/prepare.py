@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from qarib_tasks.config.labelled import FREE_TASKS
+from qarib_tasks.config.evaluation import FREE_TASKS
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.corpus.allowed import AllowedSources

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from qarib_tasks.config.labelled import EMOJI, SOURCE
+from qarib_tasks.config.evaluation import EMOJI, SOURCE
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.layout import ID, MODELS, ModelLayout, evaluation_step

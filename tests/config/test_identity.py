@@ -12,12 +12,12 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from qarib_tasks.config import identity
 from qarib_tasks.config.conversion import ConvertConfig, SplitConfig
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.evaluation import EvaluateConfig, TaskConfig
 from qarib_tasks.config.identity import DATASET, MODEL, identities, named_settings, neither
-from qarib_tasks.config.labelled import TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.tpu import TpuConfig
-from qarib_tasks.config.training import EvaluateConfig, ModelConfig, TrainConfig, log_removed
+from qarib_tasks.config.training import ModelConfig, TrainConfig, log_removed
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.runs.names import dataset_name, model_name

@@ -16,7 +16,7 @@ import pytest
 from local_stack import LocalStack
 
 from qarib_tasks import pipeline
-from qarib_tasks.config.labelled import SOURCE
+from qarib_tasks.config.evaluation import SOURCE
 from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.machines.backend import Work, run_to_end
 from qarib_tasks.machines.local import LocalProcessBackend

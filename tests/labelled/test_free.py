@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.config.labelled import EMOJI, SOURCE
+from qarib_tasks.config.evaluation import EMOJI, SOURCE
 from qarib_tasks.labelled import free
 from qarib_tasks.labelled.free import free_tasks
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.errors import ConfigError, InputError, QaribError

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.labelled import SOURCE
+from qarib_tasks.config.evaluation import SOURCE
 from qarib_tasks.corpus.sources import fetch, list_files
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.labelled.staged import write_task

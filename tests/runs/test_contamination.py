@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from qarib_tasks import pipeline
+from qarib_tasks.config.evaluation import EvaluateConfig
 from qarib_tasks.config.loading import from_dict
-from qarib_tasks.config.training import EvaluateConfig
 from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.prepare import prepare_training

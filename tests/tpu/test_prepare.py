@@ -13,7 +13,7 @@ import pytest
 import yaml
 from qarib_airflow.tpu.prepare import prepare_tpu
 
-from qarib_tasks.config.labelled import SOURCE, TaskConfig
+from qarib_tasks.config.evaluation import SOURCE, TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qarib_tasks.config.labelled import SOURCE
+from qarib_tasks.config.evaluation import SOURCE
 from qarib_tasks.views.runs import RunRecord
 from qarib_tasks.views.tasks import tasks_view
 from qarib_tasks.views.training import training_view

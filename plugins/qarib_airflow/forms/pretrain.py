@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from qarib_airflow.forms.fields import BOOLEANS, param
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import PRESETS, merged, resolve
 from qarib_tasks.config.run import RunConfig

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.labelled import LabelledSource
+from qarib_tasks.config.evaluation import LabelledSource
 from qarib_tasks.corpus.content.decoding import decoded
 from qarib_tasks.corpus.content.guessing import likely_encoding, wrong_lines
 from qarib_tasks.counting import counted

@@ -9,7 +9,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qarib_tasks.config.labelled import StagedTask, TaskConfig
+from qarib_tasks.config.evaluation import StagedTask, TaskConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.errors import ConfigError, QaribError
 from qarib_tasks.labelled.reading import read_tasks

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qarib_tasks import __version__
-from qarib_tasks.config.labelled import EMOJI, SOURCE
+from qarib_tasks.config.evaluation import EMOJI, SOURCE
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.train.results.finetuned import mean_of

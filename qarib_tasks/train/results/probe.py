@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qarib_tasks.config.labelled import StagedTask
+from qarib_tasks.config.evaluation import StagedTask
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.labelled.baselines import Baselines, baselines
 from qarib_tasks.labelled.regression import FOLDS, fit_and_predict

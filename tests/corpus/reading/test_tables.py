@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.labelled import LabelledSource
+from qarib_tasks.config.evaluation import LabelledSource
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LABEL_END, Findings

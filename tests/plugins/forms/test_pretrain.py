@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from qarib_airflow.forms.pretrain import SECTIONS, build_params, read_params, settings
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.labelled import TaskConfig
+from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import fields_of, from_dict, to_dict
 from qarib_tasks.config.presets import PRESETS, resolve
 from qarib_tasks.config.run import RunConfig

@@ -23,7 +23,7 @@ from qarib_tasks.train.runtime import choose_backend
 choose_backend()
 
 from qarib_tasks.cli.main import cli
-from qarib_tasks.config.labelled import SOURCE
+from qarib_tasks.config.evaluation import SOURCE
 from qarib_tasks.config.loading import dump_yaml
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.evaluation import FREE_TASKS, EvaluateConfig, TaskConfig
 from qarib_tasks.config.identity import named_settings
-from qarib_tasks.config.labelled import FREE_TASKS, TaskConfig
 from qarib_tasks.config.loading import from_dict
-from qarib_tasks.config.training import EvaluateConfig
 from qarib_tasks.errors import ConfigError
 
 

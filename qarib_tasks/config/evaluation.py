@@ -1,4 +1,4 @@
-"""Settings of labelled tasks: texts with labels, which show what a model is good for."""
+"""Settings of the evaluations and of labelled tasks, which show what a model is good for."""
 
 from __future__ import annotations
 
@@ -172,3 +172,85 @@ class StagedTask(Settings):
     sha256: str
     left_out: int = 0
     contaminated: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvaluateConfig(Settings):
+    """Step 6: what an evaluation reads and shows."""
+
+    eval_batch_size: Annotated[int, Field(ge=1, title="Evaluation batch size"), MEASURE] = 64
+    max_eval_steps: Annotated[
+        int,
+        Field(ge=1, title="Evaluation steps", description="Maximum number of batches per evaluation."),
+        MEASURE,
+    ] = 100
+    fill_mask_sentences: Annotated[
+        tuple[str, ...],
+        Field(
+            max_length=20,
+            title="Sentences to fill",
+            description="Sentences with one [MASK] each. Every evaluation shows the words that the model "
+            "predicts.",
+        ),
+        MEASURE,
+    ] = (
+        "شو عندكم يا [MASK]",
+        "قام [MASK] بزيارة المدينة",
+        "السلام عليكم ورحمة [MASK] وبركاته",
+        "لكل شخص الحق في [MASK]",
+        "عاصمة مصر هي [MASK]",
+    )
+    tasks: Annotated[
+        tuple[TaskConfig, ...],
+        Field(
+            title="Labelled tasks",
+            description="Files of texts with labels. Every evaluation scores the model on them.",
+        ),
+        MEASURE,
+    ] = ()
+    probe_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            title="Seconds per evaluation for tasks",
+            description="Time limit for all tasks together. If it is short, the model is scored on fewer "
+            "texts, and the result says on how many.",
+        ),
+        MEASURE,
+    ] = 60.0
+    free_tasks: Annotated[
+        bool,
+        Field(
+            title="Tasks from the corpus",
+            description="Also score the model on tasks that the held-out part of the corpus gives without "
+            "labels: which source a line is from, and which emoji was removed from it.",
+        ),
+        MEASURE,
+    ] = True
+    finetune: Annotated[
+        bool,
+        Field(
+            title="Fine-tune on tasks",
+            description="Fine-tune the finished model on each labelled task, if there are any. This takes "
+            "much longer than the evaluations.",
+        ),
+        MEASURE,
+    ] = True
+    finetune_seeds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            title="Fine-tunings per task",
+            description="Number of fine-tunings with different random seeds. The result is their mean.",
+        ),
+        MEASURE,
+    ] = 5
+
+    def __post_init__(self) -> None:
+        names = [task.name for task in self.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: duplicate name {', '.join(map(repr, twice))}")
+        for sentence in self.fill_mask_sentences:
+            if sentence.count("[MASK]") != 1:
+                raise ValueError(f"fill_mask_sentences: there must be one [MASK] in {sentence!r}")
