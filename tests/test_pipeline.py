@@ -14,6 +14,7 @@ from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.completion import finish_dataset
 from qarib_tasks.runs.run import Run
+from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from tests.support.datasets import convert_all, request
@@ -41,7 +42,7 @@ def test_the_held_out_part_is_split_and_converted_like_the_rest(converted: tuple
 
 def test_a_packed_dataset_is_evaluated_on_pairs(tmp_path: Path) -> None:
     convert = {"dupe_factor": 1, "format": "packed"}
-    run = request(tmp_path, convert=convert, train={"next_sentence": False})
+    run = request(tmp_path, convert=convert, train={"next_sentence": False, "masking": "dynamic"})
     assert run.dataset_id != request(tmp_path).dataset_id
     names = convert_all(run)
     manifest = finish_dataset(run)
@@ -49,6 +50,7 @@ def test_a_packed_dataset_is_evaluated_on_pairs(tmp_path: Path) -> None:
     assert [one.config.get("format") for one in made] == ["packed"] * (len(names) - 1) + [None]
     assert made[-1].config == recorded_settings(ConvertConfig(random_seed_per_shard=True))
     assert manifest.config["convert"]["format"] == "packed"
+    assert training_job(run).data_format == "packed"
     assert "random_next_share" not in manifest.statistics
     rows = sum(one.statistics["examples"] for one in made[:-1])
     full = sum(one.statistics["examples"] * one.statistics["packing_efficiency"] for one in made[:-1])

@@ -22,6 +22,7 @@ from qarib_tasks.config.loading import STRICT, Settings, local, to_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training import ModelConfig, TrainConfig
 from qarib_tasks.config.upload import UploadConfig
+from qarib_tasks.config.usual import packed_faults
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.layout import ID
 
@@ -151,6 +152,7 @@ class RunConfig(Settings):
                 f"vocab.vocab_size {self.vocab.vocab_size} has no room for words beside "
                 f"vocab.placeholders {self.vocab.placeholders} and 5 special tokens"
             )
+        faults += packed_faults(self.convert.format, self.train)
         names = [source.name for source in self.collect.sources]
         faults += [f"collect.sources: duplicate name {n!r}" for n in sorted(set(names)) if names.count(n) > 1]
         if faults:

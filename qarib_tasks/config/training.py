@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from qarib_tasks.config.conversion import ConvertConfig, ExampleShape, masked_positions
+from qarib_tasks.config.conversion import ConvertConfig, ExampleShape, Format, masked_positions
 from qarib_tasks.config.evaluation import EvaluateConfig, StagedTask
 from qarib_tasks.config.identity import MODEL, Identity, neither
 from qarib_tasks.config.loading import STRICT, Settings, local
@@ -339,6 +339,7 @@ class TrainingJob(Settings):
     start_from_digest: str = ""
     steps_before: int = 0
     tasks: tuple[StagedTask, ...] = ()
+    data_format: Format = ConvertConfig.format  # of the training data; held-out data are in pairs
     random_seed: int = ConvertConfig.random_seed
     do_lower_case: bool = ConvertConfig.do_lower_case
     max_seq_length: int = ConvertConfig.max_seq_length

@@ -1,11 +1,11 @@
-"""Whether the settings of a training are far outside what worked elsewhere.
+"""Whether a training can use its data, and whether its settings are far outside what worked elsewhere.
 
 docs/training.md has the table of the sources. A warning is no error: the published recipe has two.
 """
 
 from __future__ import annotations
 
-from qarib_tasks.config.conversion import ExampleShape
+from qarib_tasks.config.conversion import ExampleShape, Format
 from qarib_tasks.config.training import TrainConfig, predictions_of
 
 # Peak rates, divided by the square root of the batch size: BERT's 1e-4 at 256, DinkyTrain's 2e-3 at 4,096.
@@ -14,6 +14,18 @@ FAR = 4  # times below the lowest or above the highest rate
 LOWEST_WARMUP, HIGHEST_WARMUP = 0.001, 0.25  # of the steps; elsewhere 0.002 to 0.06
 LOWEST_MASKED, HIGHEST_MASKED = 0.1, 0.5  # of the wordpieces; elsewhere 0.15 to 0.4
 SEE = "see 'Is my loss normal?' in docs/training.md"
+
+
+def packed_faults(data_format: Format, train: TrainConfig) -> list[str]:
+    """Return why a training cannot read data of this format; empty if it can."""
+    if data_format != "packed":
+        return []
+    faults = []
+    if train.next_sentence:
+        faults.append("train.next_sentence must be false for packed data, which have no pairs of parts")
+    if train.masking != "dynamic":
+        faults.append("packed data have no masks. Set train.masking: dynamic")
+    return faults
 
 
 def unusual_settings(train: TrainConfig, examples: ExampleShape) -> list[str]:

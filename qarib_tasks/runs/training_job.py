@@ -45,6 +45,7 @@ def training_job(run: Run) -> TrainingJob:
             for manifest in manifests
             for name in manifest.statistics.get("missing_shards", ())
         ),
+        data_format=convert.format,
         random_seed=convert.random_seed,
         do_lower_case=convert.do_lower_case,
         max_seq_length=convert.max_seq_length,

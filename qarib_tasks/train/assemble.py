@@ -6,7 +6,8 @@ import logging
 from dataclasses import asdict, dataclass
 
 from qarib_tasks.config.training import TrainingJob, predictions_of
-from qarib_tasks.config.usual import unusual_settings, void_next_sentence
+from qarib_tasks.config.usual import packed_faults, unusual_settings, void_next_sentence
+from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import TrainingShape
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train import runtime
@@ -56,7 +57,12 @@ def start(
 
     Args:
         newest: the checkpoint to resume from; None for the beginning.
+
+    Raises:
+        ConfigError: the job's settings do not suit its data, which are packed.
     """
+    if faults := packed_faults(job.data_format, job.train):
+        raise ConfigError("; ".join(faults))
     runtime.make_deterministic()
     model = build_model(job, len(vocabulary))
     index = newest or _first(job, output, vocabulary, model)
@@ -69,6 +75,7 @@ def start(
     steps.share(workers.first)
     shards = Shards(job.training_data, output.cache, job.left_out, job.earlier_data)
     shards.check_vocabulary(vocabulary.record)
+    shards.check_format(job.data_format)
     stream = ExampleStream(
         shards,
         window=job.train.shuffle_window,

@@ -103,6 +103,10 @@ def test_every_fault_is_named_at_once() -> None:
             {"train": {"train_steps": 100, "schedule": "wsd", "decay_share": 0.95}},
             r"10 steps of warm-up and 95 of decay \(decay_share 0.95\) are more than train_steps 100",
         ),
+        (
+            {"convert": {"format": "packed"}},
+            "train.next_sentence must be false for packed data.*no masks. Set train.masking: dynamic",
+        ),
         ({"train": {"decay_floor": 0.1}}, "decay_floor 0.1 needs the schedule cosine or wsd"),
         (
             {"collect": {"sources": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}},

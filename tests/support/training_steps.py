@@ -107,6 +107,100 @@ def texts() -> dict[str, np.ndarray]:
     return {"input_ids": ids, "input_mask": mask, "segment_ids": 0 * ids, "averaged": averaged}
 
 
+def packed_and_alone() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Eight packed rows, and the same 29 documents one per row; most documents have two masked words."""
+    random = np.random.default_rng(4)
+    rows, alone = [], []
+    for _ in range(8):
+        row: dict[str, list[int]] = {"input_ids": [], "documents": [], "positions": [], "labels": []}
+        for number, length in enumerate(random.permutation([2, 3, 4, 5])[: random.integers(3, 5)]):
+            ids = [2, *random.integers(5, 64, length), 3]
+            places = random.permutation(length)[: 2 * (number < 3)] + 1
+            one = {"input_ids": ids, "documents": [1] * len(ids)}
+            alone.append(one | {"positions": places, "labels": [ids[place] for place in places]})
+            row["positions"] += [len(row["input_ids"]) + place for place in places]
+            row["labels"] += [ids[place] for place in places]
+            row["input_ids"] += ids
+            row["documents"] += [number + 1] * len(ids)
+        rows.append(row)
+    packed = _batch(rows)
+    batch = _batch(alone)
+    batch["segment_ids"] = 0 * batch.pop("documents")
+    return packed, batch
+
+
+def _batch(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows of 24 places and six predictions; a label's place holds [MASK]."""
+
+    def padded(name: str, size: int) -> np.ndarray:
+        return np.array([[*row[name], *[0] * (size - len(row[name]))] for row in rows], np.int32)
+
+    ids, positions = padded("input_ids", 24), padded("positions", 6)
+    for row, own in zip(ids, rows, strict=True):
+        row[own["positions"]] = 4
+    return {
+        "input_ids": ids,
+        "input_mask": (ids > 0).astype(np.int32),
+        "documents": padded("documents", 24),
+        "masked_lm_positions": positions,
+        "masked_lm_ids": padded("labels", 6),
+        "masked_lm_weights": (positions > 0).astype(np.int32),
+        "next_sentence_labels": np.zeros(len(rows), np.int32),
+    }
+
+
+def packed_job(folder: Path) -> TrainingJob:
+    """Two layers, so that a layer reads what the other mixed, with weights that make attention matter."""
+    job = job_of(folder, next_sentence=False)
+    return replace(job, model=replace(job.model, num_hidden_layers=2, initializer_range=0.5))
+
+
+def packed_figures(job: TrainingJob, **arguments: Any) -> dict[str, dict[str, float]]:
+    """The figures of a training step on packed rows and on their documents, and of logits.
+
+    `leak` is how far the logits of the other documents change with the first document of each row, `change`
+    how far its own do.
+    """
+    from qarib_tasks.train.model.bert import build_model
+    from qarib_tasks.train.model.steps import make_steps
+
+    def steps() -> Any:
+        model = build_model(job, 64)
+        if arguments:
+            from qarib_tasks.train.model.steps_jax import JaxSteps
+
+            return JaxSteps(model, job.train, job.random_seed, **arguments)
+        return make_steps(model, job.train, job.random_seed)
+
+    packed, alone = packed_and_alone()
+    result = {
+        name: {figure: float(value) for figure, value in steps().train(batch).items()}
+        for name, batch in (("packed", packed), ("alone", alone))
+    }
+    first = packed["documents"] == 1
+    words = first & (packed["input_ids"] > 3)
+    other = packed | {"input_ids": np.where(words, 5 + (packed["input_ids"] + 7) % 59, packed["input_ids"])}
+    made = steps()
+    difference = np.abs(made.predict(packed) - made.predict(other)).max(axis=-1).reshape(8, -1)
+    of_first = np.take_along_axis(first, packed["masked_lm_positions"], axis=1)
+    real = packed["masked_lm_weights"] > 0
+    result["logits"] = {
+        "leak": float(difference[real & ~of_first].max()),
+        "change": float(difference[real & of_first].min()),
+    }
+    return result
+
+
+def check_packed(found: dict[str, dict[str, float]]) -> None:
+    """Require what `packed_figures` returns to be those of documents that are kept apart."""
+    packed, alone, logits = (found[name] for name in ("packed", "alone", "logits"))
+    assert packed["predictions"] == alone["predictions"] > 40
+    for name in ("loss", "masked_lm_loss_sum", "gradient_norm"):
+        assert abs(packed[name] - alone[name]) <= 1e-5 * alone[name], name
+    assert logits["leak"] == 0
+    assert logits["change"] > 1e-3
+
+
 def largest_difference_of_predictions(steps: Any, model: Any, batch: dict[str, np.ndarray]) -> float:
     """Between the logits of trained steps and those of a model that was given their weights."""
     state = steps.state()
@@ -162,6 +256,7 @@ def main(folder: Path) -> None:
     whole = replace(job_of(folder, steps=6, save_checkpoints_steps=3), output=str(folder / "whole"))
     train(whole)
     cases["progress"] = json.loads((folder / "whole" / "progress.json").read_text())
+    cases["packed"] = packed_figures(packed_job(folder), devices=devices[:1])
     try:
         figures(replace(job, train=replace(job.train, train_batch_size=12)))
     except ConfigError as error:

@@ -178,6 +178,9 @@ class Parser:
         self.vocab_size = vocab_size
         self.predictions = masked_positions(length, job.masked_lm_prob, most)
         self.address = address or job.training_data
+        # Models of packed data know one type of segment, also where they are evaluated on pairs.
+        self.packed = job.data_format == "packed"
+        self.documents = self.packed and not address
         self.features = {
             **{
                 name: tf.io.FixedLenFeature([length], tf.int64)
@@ -196,7 +199,8 @@ class Parser:
 
         Returns:
             int32 arrays: input_ids, input_mask, segment_ids [records, length]; masked_lm_positions,
-            masked_lm_ids, masked_lm_weights [records, predictions]; next_sentence_labels [records].
+            masked_lm_ids, masked_lm_weights [records, predictions]; next_sentence_labels [records]. Packed
+            training data have documents in place of segment_ids: the numbers of the documents of a row.
 
         Raises:
             CorruptError: an example's features, lengths or ids do not match the job's settings.
@@ -211,6 +215,10 @@ class Parser:
             ) from None
         batch = {name: value.numpy().astype(np.int32) for name, value in parsed.items()}
         batch["next_sentence_labels"] = batch["next_sentence_labels"][:, 0]
+        if self.documents:
+            batch["documents"] = batch.pop("segment_ids")
+        elif self.packed:
+            batch["segment_ids"] = np.zeros_like(batch["segment_ids"])
         highest = max(int(batch[name].max()) for name in ("input_ids", "masked_lm_ids"))
         if highest >= self.vocab_size:
             raise CorruptError(

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from qarib_tasks.config.conversion import ConvertConfig, Format
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import TFRECORD
 from qarib_tasks.storage.bucket import Bucket, split_address
@@ -75,6 +76,7 @@ class Shards:
         self.cache = cache
         self.left_out = frozenset(left_out)
         self._places: dict[str, Path | tuple[Bucket, Any]] = {}
+        self._firsts: list[tuple[str, str]] = []  # of each folder, the last of which is `address`
         self._lock = threading.Lock()
         self._read: list[Path] = []
         self._ahead: threading.Thread | None = None
@@ -87,7 +89,7 @@ class Shards:
                     f"{twice[0]} exists here and in a folder that this one extends", where=folder
                 )
             self._places |= here
-            self._first = min(here)  # of the last folder, `address`
+            self._firsts.append((folder, min(here)))
         self.names = sorted(self._places.keys() | self.left_out)
 
     def path(self, name: str) -> Path:
@@ -105,7 +107,7 @@ class Shards:
         Raises:
             ConfigError: it was converted with another one, so that its ids are those of other wordpieces.
         """
-        name = self._first
+        name = self._firsts[-1][1]
         manifest = _manifest(self._places[name], name)
         if manifest is None or manifest.kind != "shard" or len(manifest.inputs) < 2:
             return
@@ -115,6 +117,25 @@ class Shards:
                 where=f"{self.address.rstrip('/')}/{name}",
                 do="Set vocab_file to the vocabulary that the shards were converted with",
             )
+
+    def check_format(self, expected: Format) -> None:
+        """Check that each folder's first shard was converted in this format, as its manifest says.
+
+        Raises:
+            ConfigError: it was converted in another one, in which it would be read wrongly.
+        """
+        for folder, name in self._firsts:
+            manifest = _manifest(self._places[name], name)
+            if manifest is None or manifest.kind != "shard":
+                continue
+            found = manifest.config.get("format", ConvertConfig.format)
+            if found != expected:
+                raise ConfigError(
+                    f"was converted in the format {found}, but {expected} is read here",
+                    where=f"{folder.rstrip('/')}/{name}",
+                    do="Use data of one format, and set data_format of the training to it. Held-out data are "
+                    "in pairs",
+                )
 
     def expect(self, names: Sequence[str]) -> None:
         """Start to stage the shards to be read next. A failure is raised when they are read."""

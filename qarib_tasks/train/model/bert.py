@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from qarib_tasks.config.training import ModelConfig, TrainingJob
+from qarib_tasks.train.model.documents import kept_apart
 from qarib_tasks.train.runtime import chosen_precision
 
 # Added to the attention scores of padding, so that its attention weights are 0 in float32.
@@ -106,7 +107,7 @@ class EncoderLayer(layers.Layer):  # type: ignore[misc]
         self.hidden_dropout = Dropout(config.hidden_dropout_prob, generator, policy)
 
     def call(self, hidden: Any, scores_of_padding: Any, training: bool = False) -> Any:
-        """[batch, length, hidden], [batch, 1, 1, length] float32 → [batch, length, hidden]."""
+        """[batch, length, hidden], [batch, 1, 1 or length, length] float32 → [batch, length, hidden]."""
         query, key, value = (self._heads(dense(hidden)) for dense in (self.query, self.key, self.value))
         scores = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
         shares = ops.softmax(scores * (self.head_size**-0.5) + scores_of_padding)
@@ -189,17 +190,31 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
         return outputs
 
     def encode(self, batch: Mapping[str, Any], training: bool = False) -> Any:
-        """Return the encoder's output [batch, length, hidden]."""
-        ids = batch["input_ids"]
-        length = ops.shape(ids)[1]
-        types = ops.one_hot(batch["segment_ids"], self.config.type_vocab_size, dtype="float32")
-        hidden = (
-            ops.take(self.word_embeddings, ids, axis=0)
-            + ops.matmul(types, self.token_type_embeddings)
-            + self.position_embeddings[:length]
-        )
+        """Return the encoder's output [batch, length, hidden].
+
+        A batch of packed rows has documents [batch, length] in place of segment_ids, see `kept_apart`.
+        """
+        ids, packed = batch["input_ids"], "documents" in batch
+        if packed:
+            allowed, places = kept_apart(batch["documents"])
+            hidden = (
+                ops.take(self.word_embeddings, ids, axis=0)
+                + self.token_type_embeddings[0]
+                + ops.take(self.position_embeddings, places, axis=0)
+            )
+        else:
+            length = ops.shape(ids)[1]
+            types = ops.one_hot(batch["segment_ids"], self.config.type_vocab_size, dtype="float32")
+            hidden = (
+                ops.take(self.word_embeddings, ids, axis=0)
+                + ops.matmul(types, self.token_type_embeddings)
+                + self.position_embeddings[:length]
+            )
         hidden = self.embeddings_dropout(self.embeddings_norm(hidden), training=training)
-        mask = ops.cast(batch["input_mask"], "float32")[:, None, None, :]
+        if packed:
+            mask = ops.cast(allowed, "float32")[:, None]
+        else:
+            mask = ops.cast(batch["input_mask"], "float32")[:, None, None, :]
         for layer in self.encoder:
             hidden = layer(hidden, (1.0 - mask) * MASKED_SCORE, training=training)
         return hidden

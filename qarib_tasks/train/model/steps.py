@@ -20,8 +20,8 @@ class Steps(Protocol):
 
     A batch holds integer arrays. For pre-training they are input_ids, input_mask, segment_ids [batch,
     length]; masked_lm_positions, masked_lm_ids, masked_lm_weights [batch, predictions]; next_sentence_labels
-    [batch]. Each process passes its own part of a batch to `train`, and the full batch to `evaluate`,
-    `predict`, and `embed`.
+    [batch]; of packed rows, documents [batch, length] in place of segment_ids. Each process passes its own
+    part of a batch to `train`, and the full batch to `evaluate`, `predict`, and `embed`.
     """
 
     hardware: Hardware

@@ -141,6 +141,7 @@ class Evaluator:
         shards = Shards(job.heldout_data, output.cache)
         if not job.earlier_data:  # Otherwise they are of the first dataset, and its copy of the vocabulary.
             shards.check_vocabulary(vocabulary.record)
+        shards.check_format("pairs")
         records = heldout_examples(shards, limit)
         self.examples = Parser(job, len(vocabulary), job.heldout_data)(records)
         self.unigram = Unigram.of(

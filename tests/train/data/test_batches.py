@@ -5,7 +5,7 @@ Covers qarib_tasks/train/data/shards.py.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -182,9 +182,38 @@ def test_places_that_never_carry_a_prediction_are_cut_off(tmp_path: Path) -> Non
     assert batch["masked_lm_weights"].all()
 
 
-def test_examples_that_do_not_fit_the_job_are_refused(tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_packed_rows_have_numbers_of_documents(tmp_path: Path) -> None:
+    """A model of packed data knows one type of segment, also where it is evaluated on pairs."""
+    job = make_job(tmp_path)
+    records = heldout_examples(Shards(job.heldout_data, tmp_path), 5)
+    pairs, packed = Parser(job, 64)(records), replace(job, data_format="packed")
+    assert pairs["segment_ids"].any()
+    training, heldout = Parser(packed, 64)(records), Parser(packed, 64, job.heldout_data)(records)
+    np.testing.assert_array_equal(training.pop("documents"), pairs["segment_ids"])
+    assert training.keys() == pairs.keys() - {"segment_ids"}
+    assert heldout.keys() == pairs.keys()
+    assert not heldout["segment_ids"].any()
 
+
+def test_shards_of_another_format_are_refused(tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        for number in range(2):
+            write_shard(tmp_path / folder / f"{folder}_{number}.tfrecord", [b"x"])
+        manifest = Manifest(kind="shard", id="s", config={} if folder == "first" else {"format": "packed"})
+        manifest.write(tmp_path / folder / f"{folder}_0.tfrecord.manifest.json")
+    first, second = (str(tmp_path / folder) for folder in ("first", "second"))
+    Shards(first, tmp_path).check_format("pairs")
+    Shards(second, tmp_path).check_format("packed")
+    for place, earlier, expected, wrong in (
+        (first, [], "packed", "first/first_0.tfrecord: was converted in the format pairs, but packed is"),
+        (second, [], "pairs", "second/second_0.tfrecord: was converted in the format packed, but pairs is"),
+        (second, [first], "packed", "first/first_0.tfrecord: was converted in the format pairs"),
+    ):
+        with pytest.raises(ConfigError, match=wrong):
+            Shards(place, tmp_path, earlier=earlier).check_format(expected)  # type: ignore[arg-type]
+
+
+def test_examples_that_do_not_fit_the_job_are_refused(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     records = heldout_examples(Shards(job.heldout_data, tmp_path), 50)
     with pytest.raises(CorruptError, match="max_seq_length"):

@@ -23,7 +23,16 @@ choose_backend()
 from qarib_tasks.config.training import TrainingJob
 from qarib_tasks.train.model.bert import build_model
 from qarib_tasks.train.model.steps import make_steps
-from tests.support.training_steps import batches, changed, figures, job_of, masks, restarted, texts
+from tests.support.training_steps import (
+    batches,
+    changed,
+    check_packed,
+    figures,
+    job_of,
+    masks,
+    restarted,
+    texts,
+)
 
 Figures = list[dict[str, float]]
 # Compiling takes longer than these few steps.
@@ -111,6 +120,11 @@ def test_several_steps_in_a_call_are_those_steps(folder: Path, jax: dict[str, An
     several = [{name: float(value) for name, value in each.items()} for part in parts for each in part]
     assert largest_difference(several, figures(job)[:-1], *LOSSES) < 1e-4
     assert int(steps.state()["global_step"]) == 10
+
+
+def test_packed_documents_are_kept_apart_on_jax(jax: dict[str, Any]) -> None:
+    """`test_documents.py` does the same on TensorFlow."""
+    check_packed(jax["packed"])
 
 
 def test_a_restarted_step_trains_as_a_new_one(folder: Path, jax: dict[str, Any]) -> None:
