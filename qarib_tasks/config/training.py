@@ -204,6 +204,15 @@ class TrainConfig(Settings):
         MODEL,
     ] = True
 
+    shard_optimizer: Annotated[
+        bool,
+        Field(
+            title="Shard the optimizer",
+            description="Divide the optimizer's averages over all devices instead of copying them to each. "
+            "Needs less memory and time per step. Only on the jax backend.",
+        ),
+        neither("changes where the optimizer computes, not what"),
+    ] = False
     steps_per_call: Annotated[
         int,
         Field(

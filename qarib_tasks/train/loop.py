@@ -76,9 +76,10 @@ def _train(
             if planned or request:
                 pending = journal.checkpoint()
                 positions = workers.exchange(f"position {step}", asdict(position))
+                state = steps.state() if workers.first or config.shard_optimizer else {}
                 if workers.first:
                     saved = index.at(step, positions, pending, recovery=not planned)
-                    checkpoints.save(saved, steps.state(), journal.publish)
+                    checkpoints.save(saved, state, journal.publish)
                 agreement.answered()
             if request == Request.STOP:
                 workers.finish()

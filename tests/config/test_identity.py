@@ -87,6 +87,7 @@ SETTINGS: dict[type, dict[str, str]] = {
         "recovery_minutes": SAVING,
         "keep_checkpoint_max": "neither: only removes old checkpoints",
         "max_corrupt_records": "neither: changes when the training stops, not what the intact records teach",
+        "shard_optimizer": "neither: changes where the optimizer computes, not what",
         "steps_per_call": "neither: changes how often the device waits, not what it computes",
     },
     EvaluateConfig: dict.fromkeys(

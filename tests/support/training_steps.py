@@ -209,6 +209,22 @@ def largest_difference_of_predictions(steps: Any, model: Any, batch: dict[str, n
     return float(np.abs(steps.predict(batch) - np.asarray(model(batch, training=False)["masked_lm"])).max())
 
 
+def sharded_state(job: TrainingJob, state: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Whether a state passes through steps that divide it, and which share of the averages a device has."""
+    from qarib_tasks.train.model.bert import build_model
+    from qarib_tasks.train.model.steps_jax import JaxSteps
+
+    steps = JaxSteps(build_model(job, 64), job.train, job.random_seed)
+    steps.restore(state)
+    same = all(np.array_equal(value, state[name]) for name, value in steps.state().items())
+    shares = [
+        sum(array.addressable_shards[0].data.nbytes for array in averages.values())
+        / sum(array.nbytes for array in averages.values())
+        for averages in (steps._state["first"], steps._state["second"], steps._state["weights"])
+    ]
+    return {"same": same, "shares": shares}
+
+
 def main(folder: Path) -> None:
     """Also goes on from TensorFlow's state after three steps, in `folder`, and tries a batch of 12."""
     import jax
@@ -251,6 +267,9 @@ def main(folder: Path) -> None:
     cases["one, own masks"] = figures(own_masks, devices=devices[:1])
     cases["eight, own masks"] = figures(own_masks)
     cases["masks"] = masks(job)
+    sharded = replace(job, train=replace(job.train, shard_optimizer=True))
+    cases["eight, sharded"] = figures(sharded)
+    cases["sharded state"] = sharded_state(sharded, state)
     cases["restarted"] = restarted(dropped, changed(dropped))
     cases["prediction"] = largest_difference_of_predictions(steps, build_model(job, 64), given[0])
     whole = replace(job_of(folder, steps=6, save_checkpoints_steps=3), output=str(folder / "whole"))

@@ -65,7 +65,10 @@ class Steps(Protocol):
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the weights by name, the optimizer's averages (`…/adam_m`, `…/adam_v`), `global_step`."""
+        """Return the weights by name, the optimizer's averages (`…/adam_m`, `…/adam_v`), `global_step`.
+
+        If the optimizer's state is divided over several hosts, all must call it together.
+        """
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:

@@ -1,9 +1,10 @@
 """The training step on JAX: a pure function, compiled once, its batch divided over all devices.
 
-Weights and optimizer are copied to every device (data parallelism). The compiler sees one program over the
-global batch and inserts the sums over devices where they are needed, so the number of devices changes only
-the order of sums in the result. The same holds for dropout: its random numbers are functions of (seed, step)
-and of their index in the global batch.
+Weights and optimizer are copied to every device (data parallelism); the optimizer's averages can be divided
+over the devices instead. The compiler sees one program over the global batch and inserts the sums over
+devices where they are needed, so the number of devices changes only the order of sums in the result. The
+same holds for dropout: its random numbers are functions of (seed, step) and of their index in the global
+batch.
 """
 
 from __future__ import annotations
@@ -67,21 +68,31 @@ class JaxSteps:
         self.divided = NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
         self.divided_each = NamedSharding(mesh, PartitionSpec(None, "data"))  # type: ignore[no-untyped-call]
         self.variables = model.named_variables()
+        weights = dict.fromkeys(self.variables, self.replicated)
+        averages = weights
+        if config.shard_optimizer:
+            averages = {name: _divided(variable.shape, mesh) for name, variable in self.variables.items()}
+        # Where each array of the state is.
+        self.placement: Tree = {
+            **{"weights": weights, "first": averages, "second": averages, "step": self.replicated},
+            **dict.fromkeys(self._varying, self.replicated),
+        }
         self._names: tuple[str, ...] = ()
         self._train = jax.jit(
             self.train_step,
             static_argnums=2,
             donate_argnums=0,
-            in_shardings=(self.replicated, self.divided),
-            out_shardings=(self.replicated, self.replicated),
+            in_shardings=(self.placement, self.divided),
+            out_shardings=(self.placement, self.replicated),
         )
         self._train_several = jax.jit(
             self.train_steps,
             static_argnums=2,
             donate_argnums=0,
-            in_shardings=(self.replicated, self.divided_each),
-            out_shardings=(self.replicated, self.replicated),
+            in_shardings=(self.placement, self.divided_each),
+            out_shardings=(self.placement, self.replicated),
         )
+        self._gather = jax.jit(lambda array: array, out_shardings=self.replicated)
         self._evaluate = jax.jit(
             self.evaluate_step,
             static_argnums=2,
@@ -113,15 +124,15 @@ class JaxSteps:
         )
 
     def _place(self, tree: Tree) -> Tree:
-        """Copy arrays to every device. Each copy is a new one: a step overwrites them in place."""
-        return jax.tree.map(self._copied, tree)  # type: ignore[no-any-return]
+        """Copy arrays to the devices. Each copy is a new one: a step overwrites them in place."""
+        return jax.tree.map(self._copied, tree, self.placement)  # type: ignore[no-any-return]
 
-    def _copied(self, value: np.ndarray) -> jax.Array:
+    def _copied(self, value: np.ndarray, place: NamedSharding) -> jax.Array:
         if jax.process_count() == 1:
-            copied: jax.Array = jax.device_put(np.array(value), self.replicated)
+            copied: jax.Array = jax.device_put(np.array(value), place)
             return copied
         # device_put would first compare the arrays of all processes, one after another.
-        return jax.make_array_from_callback(np.shape(value), self.replicated, lambda _: np.array(value))
+        return jax.make_array_from_callback(np.shape(value), place, lambda index: np.array(value[index]))
 
     def share(self, source: bool) -> None:
         if jax.process_count() > 1:
@@ -164,11 +175,14 @@ class JaxSteps:
         def described(shape: tuple[int, ...], dtype: str, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
-        weights = {
-            n: described(tuple(v.shape), "float32", self.replicated) for n, v in self.variables.items()
+        state: Tree = {
+            part: {
+                name: described(tuple(variable.shape), "float32", self.placement[part][name])
+                for name, variable in self.variables.items()
+            }
+            for part in ("weights", "first", "second")
         }
-        step = described((), "int32", self.replicated)
-        state = {"weights": weights, "first": weights, "second": weights, "step": step}
+        state["step"] = described((), "int32", self.replicated)
         columns = sum(int(np.prod(shape, dtype=int)) for _, shape in layout)
         batch = described((self.config.train_batch_size, columns), "int32", self.divided)
         return self._train.lower(state, batch, layout)
@@ -196,8 +210,15 @@ class JaxSteps:
         clipped = optimizer.clip_by_global_norm(each, norm, self.config.clip_norm)
         new: Tree = {"weights": {}, "first": {}, "second": {}, "step": step + 1, **varying}
         for name, gradient in zip(names, clipped, strict=True):
+            weight = state["weights"][name]
+            if self.config.shard_optimizer:
+                # So that each device adds up its part of the gradient and updates its part of the weight.
+                weight, gradient = (
+                    jax.lax.with_sharding_constraint(array, self.placement["first"][name])  # type: ignore[no-untyped-call]
+                    for array in (weight, gradient)
+                )
             new["weights"][name], new["first"][name], new["second"][name] = optimizer.adamw(
-                state["weights"][name],
+                weight,
                 gradient,
                 state["first"][name],
                 state["second"][name],
@@ -241,8 +262,8 @@ class JaxSteps:
         state = {}
         for name in self.variables:
             state[name] = np.asarray(self._state["weights"][name])
-            state[f"{name}/adam_m"] = np.asarray(self._state["first"][name])
-            state[f"{name}/adam_v"] = np.asarray(self._state["second"][name])
+            state[f"{name}/adam_m"] = np.asarray(self._gather(self._state["first"][name]))
+            state[f"{name}/adam_v"] = np.asarray(self._gather(self._state["second"][name]))
         state["global_step"] = np.asarray(self._state["step"], np.int64)
         return state
 
@@ -257,6 +278,13 @@ class JaxSteps:
                 **self._varying,
             }
         )
+
+
+def _divided(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """Divide an array over the devices along the first axis that they divide evenly, or copy it to each."""
+    axis = next((axis for axis, size in enumerate(shape) if size % mesh.size == 0), None)
+    parts = () if axis is None else (*[None] * axis, "data")
+    return NamedSharding(mesh, PartitionSpec(*parts))  # type: ignore[no-untyped-call]
 
 
 def _varying(seed: int, rate: float) -> Tree:

@@ -152,6 +152,13 @@ def test_masks_that_are_drawn_are_the_same_everywhere(folder: Path, jax: dict[st
     )
 
 
+def test_an_optimizer_divided_over_devices_computes_the_same(jax: dict[str, Any]) -> None:
+    assert largest_difference(jax["eight, sharded"], jax["eight"], *LOSSES) < 1e-4
+    assert jax["sharded state"]["same"]
+    first, second, weights = jax["sharded state"]["shares"]
+    assert max(first, second) < 0.15 < weights == 1
+
+
 def test_bfloat16_trains_like_float32(job: TrainingJob, tensorflow: Figures, jax: dict[str, Any]) -> None:
     mixed = figures(replace(job, train=replace(job.train, precision="bfloat16")))
     for result in (mixed, jax["one, bfloat16"]):
