@@ -225,6 +225,16 @@ class TrainConfig(Settings):
         ),
         neither("changes how often the device waits, not what it computes"),
     ] = 1
+    accumulation_steps: Annotated[
+        int,
+        Field(
+            ge=1,
+            title="Accumulation steps",
+            description="Number of equal parts in which a batch is computed, one after the other, so that it "
+            "needs less memory. The gradients are added: the update is that of the batch.",
+        ),
+        neither("changes the memory that a step needs, not what it computes"),
+    ] = 1
 
     @model_validator(mode="before")
     @classmethod
@@ -251,6 +261,11 @@ class TrainConfig(Settings):
         return max(round(self.decay_share * self.train_steps), 1)
 
     def __post_init__(self) -> None:
+        if self.train_batch_size % self.accumulation_steps:
+            raise ValueError(
+                f"train_batch_size {self.train_batch_size} is not a multiple of accumulation_steps "
+                f"{self.accumulation_steps}"
+            )
         if self.warmup_share and self.num_warmup_steps != TrainConfig.num_warmup_steps:
             raise ValueError(
                 f"give num_warmup_steps ({self.num_warmup_steps}) or warmup_share ({self.warmup_share:g}), "

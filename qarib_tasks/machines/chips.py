@@ -199,18 +199,20 @@ def hourly_price(tpu: TpuConfig) -> float:
     return number * (tpu.chip_hour_price or listed)
 
 
-def require_divisible(batch: int, parts: int, of: str) -> None:
+def require_divisible(batch: int, parts: int, of: str, *, accumulated: int = 1) -> None:
     """Refuse a training batch that cannot be divided evenly.
 
     Args:
         of: what it is divided over, such as "devices".
+        accumulated: the number of parts that are computed one after the other; each is divided.
 
     Raises:
         ConfigError: it cannot.
     """
-    if batch % parts:
+    if batch % (parts * accumulated):
+        by_part = f" in {accumulated} parts (accumulation_steps)" if accumulated > 1 else ""
         raise ConfigError(
-            f"a batch of {batch} cannot be divided over {parts} {of}",
+            f"a batch of {batch}{by_part} cannot be divided over {parts} {of}",
             where="train.train_batch_size",
-            do=f"Set train_batch_size to a multiple of {parts}",
+            do=f"Set train_batch_size to a multiple of {parts * accumulated}",
         )

@@ -109,7 +109,12 @@ def check_devices(run: Run) -> None:
         if machines_of(accelerator_type) > 1:
             raise ConfigError("TensorFlow trains on one machine only", where="backend", do="Set it to auto")
         return
-    require_divisible(train.train_batch_size, number * chip.devices, f"devices of {accelerator_type}")
+    require_divisible(
+        train.train_batch_size,
+        number * chip.devices,
+        f"devices of {accelerator_type}",
+        accumulated=train.accumulation_steps,
+    )
 
 
 def _with_start_uploaded(training: TrainingJob, bucket: Bucket) -> TrainingJob:

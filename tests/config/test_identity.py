@@ -89,6 +89,7 @@ SETTINGS: dict[type, dict[str, str]] = {
         "max_corrupt_records": "neither: changes when the training stops, not what the intact records teach",
         "shard_optimizer": "neither: changes where the optimizer computes, not what",
         "steps_per_call": "neither: changes how often the device waits, not what it computes",
+        "accumulation_steps": "neither: changes the memory that a step needs, not what it computes",
     },
     EvaluateConfig: dict.fromkeys(
         (

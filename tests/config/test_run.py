@@ -107,6 +107,10 @@ def test_every_fault_is_named_at_once() -> None:
             {"convert": {"format": "packed"}},
             "train.next_sentence must be false for packed data.*no masks. Set train.masking: dynamic",
         ),
+        (
+            {"train": {"accumulation_steps": 3}},
+            "train_batch_size 64 is not a multiple of accumulation_steps 3",
+        ),
         ({"train": {"decay_floor": 0.1}}, "decay_floor 0.1 needs the schedule cosine or wsd"),
         (
             {"collect": {"sources": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}},

@@ -47,6 +47,28 @@ def masks(job: TrainingJob) -> dict[str, list[Any]]:
     return found
 
 
+# Every setting of the optimizer and the schedule, other than BERT's.
+OTHER_OPTIMIZER = {
+    "warmup_share": 0.3,
+    "num_warmup_steps": 10,
+    "schedule": "wsd",
+    "decay_share": 0.4,
+    "decay_floor": 0.1,
+    "bias_correction": True,
+    "beta_1": 0.8,
+    "beta_2": 0.98,
+    "epsilon": 1e-8,
+    "weight_decay": 0.1,
+    "clip_norm": 0.0,
+}
+
+
+def with_other_optimizer(folder: Path, parts: int) -> TrainingJob:
+    """A job with dropout, whose batches are computed in parts with different numbers of predictions."""
+    masks = {"masking": "dynamic", "masked_lm_prob": 0.3, "whole_words": True}
+    return job_of(folder, dropout=0.1, steps=10, accumulation_steps=parts, **masks, **OTHER_OPTIMIZER)
+
+
 def changed(job: TrainingJob) -> TrainingJob:
     return replace(job, random_seed=7, train=replace(job.train, learning_rate=3 * job.train.learning_rate))
 
@@ -245,6 +267,8 @@ def main(folder: Path) -> None:
         "one, dropout": figures(dropped, devices=devices[:1]),
         "eight, dropout": figures(dropped),
         "one, bfloat16": figures(mixed, devices=devices[:1]),
+        "one, four parts": figures(with_other_optimizer(folder, 4), devices=devices[:1]),
+        "eight, two parts": figures(with_other_optimizer(folder, 2)),
     }
     steps = make_steps(build_model(job, 64), job.train, job.random_seed)
     state = dict(np.load(folder / "state.npz"))
@@ -276,10 +300,14 @@ def main(folder: Path) -> None:
     train(whole)
     cases["progress"] = json.loads((folder / "whole" / "progress.json").read_text())
     cases["packed"] = packed_figures(packed_job(folder), devices=devices[:1])
-    try:
-        figures(replace(job, train=replace(job.train, train_batch_size=12)))
-    except ConfigError as error:
-        cases["batch of 12"] = str(error)
+    for name, settings in {
+        "batch of 12": replace(job.train, train_batch_size=12),
+        "four parts on eight": replace(job.train, accumulation_steps=4),
+    }.items():
+        try:
+            figures(replace(job, train=settings))
+        except ConfigError as error:
+            cases[name] = str(error)
     print(json.dumps(cases))
 
 

@@ -47,7 +47,7 @@ def mixed(x: Any) -> Any:
     return ops.bitwise_xor(x, ops.right_shift(x, np.uint32(16)))
 
 
-def random_bits(shape: tuple[int, ...], key: Any) -> Any:
+def random_bits(shape: tuple[int, ...], key: Any, rows: Any = None) -> Any:
     """Return uniform uint32 numbers, each a function only of its index in `shape` and of `key`.
 
     They are the same on every backend and on any number of devices. They cost less than the backends' own
@@ -55,16 +55,29 @@ def random_bits(shape: tuple[int, ...], key: Any) -> Any:
 
     Args:
         key: two integers.
+        rows: the index on the first axis, uint32 [shape[0]], where it is not 0, 1, 2, ….
     """
     place, stride = ops.zeros((), "uint32"), 1
     for axis in reversed(range(len(shape))):
-        along = ops.cast(ops.arange(shape[axis], dtype="int32"), "uint32") * np.uint32(stride)
+        along = ops.cast(ops.arange(shape[axis], dtype="int32"), "uint32")
+        along = (along if axis or rows is None else rows) * np.uint32(stride)
         place = place + ops.reshape(along, [-1] + [1] * (len(shape) - 1 - axis))
         stride *= shape[axis]
     key = ops.cast(key, "uint32")
     first = mixed(key[0] + np.uint32(0x9E3779B9))
     second = mixed(first + key[1])
     return mixed(mixed(place + second) + first)
+
+
+class Draws(keras.random.SeedGenerator):  # type: ignore[misc]
+    """The counter of a model's random numbers.
+
+    Attributes:
+        rows: if only a part of a batch is computed, which of its rows that part has, uint32 [rows]; so a
+            row's numbers are the same in either case.
+    """
+
+    rows: Any = None
 
 
 class Dropout(layers.Layer):  # type: ignore[misc]
@@ -74,7 +87,7 @@ class Dropout(layers.Layer):  # type: ignore[misc]
     numbers of a step, and a checkpoint needs no random state.
     """
 
-    def __init__(self, rate: float, generator: keras.random.SeedGenerator, policy: str) -> None:
+    def __init__(self, rate: float, generator: Draws, policy: str) -> None:
         super().__init__(dtype=policy)
         self.rate = rate
         self.generator = generator
@@ -82,16 +95,15 @@ class Dropout(layers.Layer):  # type: ignore[misc]
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or not self.rate:
             return inputs
-        kept = random_bits(inputs.shape, self.generator.next()) >= np.uint32(self.rate * 2**32)
+        bits = random_bits(inputs.shape, self.generator.next(), self.generator.rows)
+        kept = bits >= np.uint32(self.rate * 2**32)
         return ops.where(kept, inputs * (1.0 / (1.0 - self.rate)), ops.zeros((), inputs.dtype))
 
 
 class EncoderLayer(layers.Layer):  # type: ignore[misc]
     """Self-attention and feed-forward network, each followed by dropout, residual and LayerNorm."""
 
-    def __init__(
-        self, config: ModelConfig, generator: keras.random.SeedGenerator, policy: str, name: str
-    ) -> None:
+    def __init__(self, config: ModelConfig, generator: Draws, policy: str, name: str) -> None:
         super().__init__(name=name, dtype=policy, autocast=False)
         self.heads = config.num_attention_heads
         self.head_size = config.hidden_size // config.num_attention_heads
@@ -139,7 +151,7 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
         self.config = config
         self.vocab_size = vocab_size
         self.next_sentence = next_sentence
-        self.generator = keras.random.SeedGenerator(0)
+        self.generator = Draws(0, name="seed_generator")
         policy = "mixed_bfloat16" if precision == "bfloat16" else precision
         hidden = config.hidden_size
         for name, rows in (
@@ -219,9 +231,11 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
             hidden = layer(hidden, (1.0 - mask) * MASKED_SCORE, training=training)
         return hidden
 
-    def losses_of(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+    def losses_of(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, Any], whole: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return `losses`."""
-        return losses(outputs, batch)
+        return losses(outputs, batch, whole)
 
     def counts_of(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return `counts`."""
@@ -348,13 +362,16 @@ def cross_entropy(logits: Any, ids: Any) -> tuple[Any, Any]:
     return total - right, ops.cast(right >= highest[:, 0], "float32")
 
 
-def losses(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+def losses(
+    outputs: Mapping[str, Any], batch: Mapping[str, Any], whole: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the losses of a batch as the reference defines them.
 
     Args:
         outputs: the model's outputs.
         batch: the model's inputs and masked_lm_ids and masked_lm_weights [batch, predictions], and
             next_sentence_labels [batch].
+        whole: the batch that `batch` is a part of, if it is one. The losses of all parts add up to its own.
 
     Returns:
         float32 scalars: loss (the sum of the others), masked_lm_loss (a mean over the predictions, in nats)
@@ -362,11 +379,15 @@ def losses(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, An
     """
     weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")
     each, _ = cross_entropy(outputs["masked_lm"], ops.reshape(batch["masked_lm_ids"], (-1,)))
+    every = weights if whole is None else ops.cast(whole["masked_lm_weights"], "float32")
     # The reference's own guard against a batch without predictions.
-    result = {"masked_lm_loss": ops.sum(each * weights) / (ops.sum(weights) + 1e-5)}
+    result = {"masked_lm_loss": ops.sum(each * weights) / (ops.sum(every) + 1e-5)}
     if "next_sentence" in outputs:
-        each, _ = cross_entropy(outputs["next_sentence"], batch["next_sentence_labels"])
+        labels = batch["next_sentence_labels"]
+        each, _ = cross_entropy(outputs["next_sentence"], labels)
         result["next_sentence_loss"] = ops.mean(each)
+        if whole is not None:
+            result["next_sentence_loss"] *= labels.shape[0] / whole["next_sentence_labels"].shape[0]
     return {"loss": sum(result.values()), **result}
 
 

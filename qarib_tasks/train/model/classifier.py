@@ -45,15 +45,19 @@ class Classifier(keras.Model):  # type: ignore[misc]
         pooled = self.dropout(ops.cast(self.bert.pooler(hidden[:, 0]), "float32"), training=training)
         return ops.matmul(pooled, ops.transpose(self.output_weights)) + self.output_bias
 
-    def losses_of(self, outputs: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    def losses_of(
+        self, outputs: Any, batch: Mapping[str, Any], whole: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return loss: the mean over the examples, in nats.
 
         Args:
             batch: the model's inputs, and integer tensors [batch]: labels, and real, which is 0 for padding.
+            whole: see `bert.losses`.
         """
         real = ops.cast(batch["real"], "float32")
+        every = real if whole is None else ops.cast(whole["real"], "float32")
         each, _ = cross_entropy(outputs, batch["labels"])
-        return {"loss": ops.sum(each * real) / ops.maximum(ops.sum(real), 1.0)}
+        return {"loss": ops.sum(each * real) / ops.maximum(ops.sum(every), 1.0)}
 
     def counts_of(self, outputs: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return examples, right_examples, and loss_sum."""

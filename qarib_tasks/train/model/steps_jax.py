@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.model import optimizer
+from qarib_tasks.train.model.accumulation import in_parts, rows_of_part
 from qarib_tasks.train.model.batch import padded
 from qarib_tasks.train.model.bert import DRAWS_PER_STEP
 from qarib_tasks.train.model.masking import Masking
@@ -62,7 +63,8 @@ class JaxSteps:
         self._varying = _varying(seed, config.learning_rate) if restartable else {}
         devices = list(devices if devices is not None else jax.devices())
         self.hardware = Hardware("jax", devices[0].device_kind, len(devices))
-        require_divisible(config.train_batch_size, len(devices), "devices")
+        parts = config.accumulation_steps
+        require_divisible(config.train_batch_size, len(devices), "devices", accumulated=parts)
         mesh = Mesh(np.array(devices), ("data",))
         self.replicated = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
         self.divided = NamedSharding(mesh, PartitionSpec("data"))  # type: ignore[no-untyped-call]
@@ -196,13 +198,7 @@ class JaxSteps:
         random = jnp.stack([jnp.uint32(values["seed"]), step.astype(jnp.uint32) * DRAWS_PER_STEP])
         if self.masking:
             batch = self.masking.drawn(batch, random)
-
-        def loss_of(weights: Tree) -> tuple[Any, Tree]:
-            outputs = self._call(weights, batch, random)
-            result = self.model.losses_of(outputs, batch)
-            return result["loss"], result | self.model.counts_of(outputs, batch)
-
-        gradients, figures = jax.grad(loss_of, has_aux=True)(state["weights"])
+        gradients, figures = self._gradients(state["weights"], batch, random)
         names = list(self.variables)
         each = [gradients[name] for name in names]
         norm = optimizer.global_norm(each)
@@ -230,6 +226,33 @@ class JaxSteps:
         figures = {**figures, "gradient_norm": norm, "learning_rate": rate}
         self._names = tuple(figures)
         return new, jnp.stack([figures[name] for name in self._names])
+
+    def _gradients(self, weights: Tree, batch: Tree, random: Any) -> tuple[Tree, Tree]:
+        """Return the gradients of the loss, and the figures of the model's `losses_of` and `counts_of`."""
+        parts = self.config.accumulation_steps
+
+        def loss_of(weights: Tree, part: Tree) -> tuple[Any, Tree]:
+            outputs = self._call(weights, part, random)
+            result = self.model.losses_of(outputs, part, batch if parts > 1 else None)
+            return result["loss"], result | self.model.counts_of(outputs, part)
+
+        computed = jax.grad(loss_of, has_aux=True)
+        if parts == 1:
+            return computed(weights, batch)  # type: ignore[no-any-return]
+
+        def add(total: Tree, given: tuple[Any, Tree]) -> tuple[Tree, Tree]:
+            number, part = given
+            self.model.generator.rows = rows_of_part(part, number, parts)
+            gradients, figures = computed(weights, part)
+            self.model.generator.rows = None
+            return jax.tree.map(jnp.add, total, gradients), figures
+
+        divided = jax.lax.with_sharding_constraint(  # type: ignore[no-untyped-call]
+            in_parts(batch, parts), self.divided_each
+        )
+        zeros = jax.tree.map(jnp.zeros_like, weights)
+        gradients, figures = jax.lax.scan(add, zeros, (jnp.arange(parts), divided))
+        return gradients, {name: values.sum() for name, values in figures.items()}
 
     def train_steps(self, state: Tree, batches: Any, layout: Layout) -> tuple[Tree, Any]:
         """Run an update per batch: [batches, examples, columns] → figures [batches, figures]."""

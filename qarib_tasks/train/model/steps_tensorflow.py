@@ -10,10 +10,13 @@ import tensorflow as tf
 
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.train.model import optimizer
+from qarib_tasks.train.model.accumulation import in_parts, rows_of_part
 from qarib_tasks.train.model.bert import DRAWS_PER_STEP
 from qarib_tasks.train.model.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
 from qarib_tasks.train.model.trained import Trained
+
+Batch = Mapping[str, Any]
 
 
 class TensorFlowSteps:
@@ -82,12 +85,8 @@ class TensorFlowSteps:
         if self.masking:
             batch = self.masking.drawn(batch, random.value)
         names = list(self.variables)
-        values = [self.variables[name].value for name in names]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values)
-            outputs = self.model(batch, training=True)
-            result = self.model.losses_of(outputs, batch)
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(result["loss"], values)]
+        in_parts_of = self.config.accumulation_steps > 1
+        gradients, figures = self._accumulated(batch) if in_parts_of else self._computed(batch)
         norm = optimizer.global_norm(gradients)
         rate = optimizer.learning_rate_at(self.step, self.config, peak=self.peak)
         clipped = optimizer.clip_by_global_norm(gradients, norm, self.config.clip_norm)
@@ -106,12 +105,40 @@ class TensorFlowSteps:
             for held, value in zip((variable, first, second), new, strict=True):
                 held.assign(value)
         self.step.assign_add(1)
-        return {
-            **result,
-            **self.model.counts_of(outputs, batch),
-            "gradient_norm": norm,
-            "learning_rate": rate,
-        }
+        return {**figures, "gradient_norm": norm, "learning_rate": rate}
+
+    def _computed(self, batch: Batch, whole: Batch | None = None) -> tuple[list[Any], dict[str, Any]]:
+        """Return the gradients of the loss, and the figures of the model's `losses_of` and `counts_of`."""
+        values = [variable.value for variable in self.variables.values()]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            outputs = self.model(batch, training=True)
+            result = self.model.losses_of(outputs, batch, whole)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(result["loss"], values)]
+        return gradients, {**result, **self.model.counts_of(outputs, batch)}
+
+    def _accumulated(self, batch: Batch) -> tuple[list[Any], dict[str, Any]]:
+        """Do the same in parts."""
+        parts = self.config.accumulation_steps
+        divided = in_parts(batch, parts)
+        generator = self.model.generator
+        start = tf.identity(generator.state.value)
+
+        def computed(number: Any) -> Any:
+            part = {name: array[number] for name, array in divided.items()}
+            generator.state.assign(start)
+            generator.rows = rows_of_part(part, number, parts)
+            result = self._computed(part, batch)
+            generator.rows = None
+            return result
+
+        def add(number: Any, total: Any) -> Any:
+            return number + 1, tf.nest.map_structure(tf.add, total, computed(number))
+
+        # The first part shows which figures there are.
+        first = (tf.constant(1), computed(0))
+        _, total = tf.while_loop(lambda number, _: number < parts, add, first, parallel_iterations=1)
+        return total  # type: ignore[no-any-return]
 
     def _train_steps(self, batches: Mapping[str, Any]) -> dict[str, Any]:
         """Run an update per batch, in order; each array has one more axis in front."""

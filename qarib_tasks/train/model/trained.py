@@ -10,7 +10,7 @@ class Trained(Protocol):
     """A model that `Steps` can train: `bert.PretrainingBert`, or `classifier.Classifier`.
 
     Attributes:
-        generator: its state determines the dropout of a call.
+        generator: its state determines the dropout of a call; see `bert.Draws`.
     """
 
     generator: Any
@@ -21,8 +21,13 @@ class Trained(Protocol):
         """Return every trainable variable by its name, in a fixed order."""
         ...
 
-    def losses_of(self, outputs: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return scalars; `loss` is the one to minimize."""
+    def losses_of(
+        self, outputs: Any, batch: Mapping[str, Any], whole: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return scalars; `loss` is the one to minimize.
+
+        If `batch` is a part of the batch `whole`, the scalars of all its parts add up to its own.
+        """
         ...
 
     def counts_of(self, outputs: Any, batch: Mapping[str, Any]) -> dict[str, Any]:

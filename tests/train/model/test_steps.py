@@ -32,6 +32,7 @@ from tests.support.training_steps import (
     masks,
     restarted,
     texts,
+    with_other_optimizer,
 )
 
 Figures = list[dict[str, float]]
@@ -108,6 +109,31 @@ def test_dropout_is_the_same_on_both_backends(folder: Path, jax: dict[str, Any])
 def test_dropout_does_not_depend_on_the_number_of_devices(jax: dict[str, Any]) -> None:
     assert largest_difference(jax["eight, dropout"], jax["one, dropout"], *LOSSES) < 1e-4
     assert jax["one, dropout"][0]["loss"] != jax["one"][0]["loss"]
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Figures:
+    return figures(with_other_optimizer(folder, 1))
+
+
+@pytest.mark.parametrize("xla", [True, False])
+def test_a_batch_in_parts_is_the_whole_batch(folder: Path, whole: Figures, xla: bool) -> None:
+    job = with_other_optimizer(folder, 4)
+    parts = figures(replace(job, train=replace(job.train, xla=xla)))
+    assert largest_difference(parts, whole, *LOSSES, "predictions", "masked_lm_loss_sum") < 1e-4
+
+
+def test_a_batch_in_parts_is_the_whole_batch_on_jax(jax: dict[str, Any], whole: Figures) -> None:
+    for found in (jax["one, four parts"], jax["eight, two parts"]):
+        assert largest_difference(found, whole, *LOSSES, "predictions", "masked_lm_loss_sum") < 1e-4
+
+
+def test_the_schedule_is_the_same_in_the_compiled_step(jax: dict[str, Any], whole: Figures) -> None:
+    rates = [0, 1 / 3, 2 / 3, 1, 1, 1, 1, 0.775, 0.55, 0.325]  # of 10 steps, 3 of warm-up, 4 of decay
+    for found in (whole, jax["one, four parts"]):
+        assert [each["learning_rate"] for each in found[:-1]] == pytest.approx(
+            [1e-3 * rate for rate in rates]
+        )
 
 
 def test_several_steps_in_a_call_are_those_steps(folder: Path, jax: dict[str, Any]) -> None:
@@ -223,4 +249,8 @@ def test_embeddings_are_the_mean_over_the_chosen_positions_on_both_backends(
 def test_a_batch_that_cannot_be_divided_is_refused(jax: dict[str, Any]) -> None:
     assert jax["batch of 12"].startswith(
         "train.train_batch_size: a batch of 12 cannot be divided over 8 devices"
+    )
+    assert jax["four parts on eight"] == (
+        "train.train_batch_size: a batch of 16 in 4 parts (accumulation_steps) cannot be divided over 8 "
+        "devices. Set train_batch_size to a multiple of 32"
     )
