@@ -10,7 +10,8 @@ import numpy as np
 from keras import ops
 
 from qarib_tasks.config.training import ModelConfig
-from qarib_tasks.train.model.bert import Dropout, PretrainingBert, cross_entropy, initial_values
+from qarib_tasks.train.model.bert import PretrainingBert, cross_entropy, initial_values
+from qarib_tasks.train.model.dropout import Dropout
 
 ENCODER = "bert/"  # begins the names of the variables that the pre-trained model has too
 

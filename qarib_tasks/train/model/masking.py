@@ -16,7 +16,7 @@ from keras import ops
 
 from qarib_tasks.config.conversion import masked_positions
 from qarib_tasks.config.training import TrainingJob
-from qarib_tasks.train.model.bert import DRAWS_PER_STEP, random_bits
+from qarib_tasks.train.model.dropout import DRAWS_PER_STEP, random_bits
 from qarib_tasks.vocabulary.file import ids_of
 
 # The last counters of a step. A model's dropout uses the first ones.

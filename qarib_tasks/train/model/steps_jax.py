@@ -25,7 +25,7 @@ from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.accumulation import in_parts, rows_of_part
 from qarib_tasks.train.model.batch import padded
-from qarib_tasks.train.model.bert import DRAWS_PER_STEP
+from qarib_tasks.train.model.dropout import DRAWS_PER_STEP
 from qarib_tasks.train.model.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
 from qarib_tasks.train.model.trained import Trained

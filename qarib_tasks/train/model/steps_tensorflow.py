@@ -11,7 +11,7 @@ import tensorflow as tf
 from qarib_tasks.config.training import TrainConfig
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.accumulation import in_parts, rows_of_part
-from qarib_tasks.train.model.bert import DRAWS_PER_STEP
+from qarib_tasks.train.model.dropout import DRAWS_PER_STEP
 from qarib_tasks.train.model.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
 from qarib_tasks.train.model.trained import Trained

@@ -10,7 +10,7 @@ class Trained(Protocol):
     """A model that `Steps` can train: `bert.PretrainingBert`, or `classifier.Classifier`.
 
     Attributes:
-        generator: its state determines the dropout of a call; see `bert.Draws`.
+        generator: its state determines the dropout of a call; see `dropout.Draws`.
     """
 
     generator: Any

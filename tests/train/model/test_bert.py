@@ -1,6 +1,6 @@
 """The model: its variables' names, its initial weights, its losses.
 
-Covers qarib_tasks/train/model/batch.py.
+Covers qarib_tasks/train/model/batch.py, qarib_tasks/train/model/dropout.py.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from qarib_tasks.train.data.batches import Parser, heldout_examples
 from qarib_tasks.train.data.shards import Shards
 from qarib_tasks.train.model.batch import Batch, padded
 from qarib_tasks.train.model.bert import (
-    Dropout,
     PretrainingBert,
     build_model,
     counts,
     initial_values,
     losses,
-    random_bits,
     truncated_normal,
 )
+from qarib_tasks.train.model.dropout import Dropout, random_bits
 from tests.support.training_examples import make_job
 
 

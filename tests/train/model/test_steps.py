@@ -1,6 +1,7 @@
 """The training step: the same losses on both backends, on one device and on eight, in both precisions.
 
-Covers qarib_tasks/train/model/steps_jax.py, qarib_tasks/train/model/steps_tensorflow.py.
+Covers qarib_tasks/train/model/accumulation.py, qarib_tasks/train/model/steps_jax.py,
+qarib_tasks/train/model/steps_tensorflow.py.
 """
 
 from __future__ import annotations
