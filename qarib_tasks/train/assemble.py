@@ -69,10 +69,8 @@ def start(
     masking = masking_of(job, vocabulary.tokens)
     steps = make_steps(model, job.train, job.random_seed, masking=masking)
     if newest:
-        if workers.first:
-            steps.restore(checkpoints.load(newest))
         log.info("resuming from the checkpoint of step %d", index.step)
-    steps.share(workers.first)
+    steps.begin(checkpoints.load(newest) if newest and workers.first else None, workers.first)
     shards = Shards(job.training_data, output.cache, job.left_out, job.earlier_data)
     shards.check_vocabulary(vocabulary.record)
     shards.check_format(job.data_format)

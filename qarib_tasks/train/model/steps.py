@@ -26,8 +26,11 @@ class Steps(Protocol):
 
     hardware: Hardware
 
-    def share(self, source: bool) -> None:
-        """Copy the state of the process whose `source` is true to all processes that train together."""
+    def begin(self, state: Mapping[str, np.ndarray] | None, source: bool = True) -> None:
+        """Load a state; None: the model's weights, before the first update.
+
+        Of processes that train together, all call it, and all get what the one whose `source` is true passes.
+        """
         ...
 
     def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:

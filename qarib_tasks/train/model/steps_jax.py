@@ -136,9 +136,21 @@ class JaxSteps:
         # device_put would first compare the arrays of all processes, one after another.
         return jax.make_array_from_callback(np.shape(value), place, lambda index: np.array(value[index]))
 
-    def share(self, source: bool) -> None:
+    def begin(self, state: Mapping[str, np.ndarray] | None, source: bool = True) -> None:
         if jax.process_count() > 1:
-            self.restore(multihost_utils.broadcast_one_to_all(self.state(), is_source=source))
+            # Before it is placed: a part that this process does not hold would be the other process's own.
+            state = multihost_utils.broadcast_one_to_all(state or self._first_state(), is_source=source)
+        if state:
+            self.restore(state)
+
+    def _first_state(self) -> dict[str, np.ndarray]:
+        """Return what `state` does before the first update, without asking the other processes."""
+        state: dict[str, np.ndarray] = {"global_step": np.asarray(0, np.int64)}
+        for name, variable in self.variables.items():
+            state[name] = np.asarray(variable.value)
+            for average in ("adam_m", "adam_v"):
+                state[f"{name}/{average}"] = np.zeros(variable.shape, np.float32)
+        return state
 
     def train(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         local, layout = packed(batch)

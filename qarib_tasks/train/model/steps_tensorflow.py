@@ -53,8 +53,9 @@ class TensorFlowSteps:
         self._evaluate = tf.function(self._evaluate_step, jit_compile=config.xla)
         self._embed = tf.function(model.vectors, jit_compile=config.xla)
 
-    def share(self, source: bool) -> None:
-        pass  # there is one process
+    def begin(self, state: Mapping[str, np.ndarray] | None, source: bool = True) -> None:
+        if state:  # there is one process
+            self.restore(state)
 
     def train(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return self._train({name: tf.constant(value) for name, value in batch.items()})  # type: ignore[no-any-return]

@@ -87,8 +87,14 @@ def config_of(job: TrainingJob, folder: Path) -> Path:
 
 
 def test_two_hosts_stopped_and_killed_train_as_one_does(tmp_path: Path) -> None:
+    """With masks that are drawn, and the optimizer's state divided between them, which one host has alone."""
     job = make_job(
-        tmp_path, examples=(90, 70, 50, 60, 40), train_steps=STEPS, save_checkpoints_steps=STEPS // 4
+        tmp_path,
+        examples=(90, 70, 50, 60, 40),
+        train_steps=STEPS,
+        save_checkpoints_steps=STEPS // 4,
+        masking="dynamic",
+        shard_optimizer=True,
     )
     config, output = config_of(job, tmp_path), Output(job)
 
