@@ -88,6 +88,7 @@ def read_task(config: TaskConfig, cache: Path, allowed: AllowedSources | None = 
         train, test = train[: config.limit], test[: config.limit]
     spellings = merged_labels(Counter(row.label for row in (*train, *test)), where)
     _check(config, _counts(train, spellings), _counts(test, spellings))
+    _warn_of_contradictions([*train, *test], spellings, where)
     labels = tuple(sorted({spellings[row.label] for row in train}))
     numbers = {label: number for number, label in enumerate(labels)}
 
@@ -205,6 +206,20 @@ def _divided(rows: list[_Row], test_share: float) -> tuple[list[_Row], list[_Row
 
 def _counts(rows: Sequence[_Row], spellings: dict[str, str]) -> Counter[str]:
     return Counter(spellings[row.label] for row in rows)
+
+
+def _warn_of_contradictions(rows: Sequence[_Row], spellings: dict[str, str], where: str) -> None:
+    """Warn of equal texts with different labels: no model can be right on all of them."""
+    labels: dict[int, set[str]] = {}
+    for row in rows:
+        labels.setdefault(row.key, set()).add(spellings[row.label])
+    texts = {row.key: row.text for row in rows if len(labels[row.key]) > 1}
+    if texts:
+        key, text = next(iter(texts.items()))
+        log.warning(
+            "%s: %s with different labels, for example %r (%s)",
+            where, counted(len(texts), "text"), text, ", ".join(map(repr, sorted(labels[key]))),
+        )  # fmt: skip
 
 
 def _check(config: TaskConfig, train: Counter[str], test: Counter[str]) -> None:

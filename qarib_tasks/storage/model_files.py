@@ -244,7 +244,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CorruptError: it is not JSON.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError:
         raise CorruptError("not JSON", where=path, do="Download it again") from None
     return values if isinstance(values, dict) else {}

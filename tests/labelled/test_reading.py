@@ -51,6 +51,15 @@ def pairs(found: LabelledTask, part: str = "train") -> set[tuple[str, str]]:
     return {(text, found.labels[label]) for text, label in zip(some.texts, some.labels, strict=True)}
 
 
+def test_equal_texts_with_different_labels_are_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    twice = [("هذا جميل!", "POS"), ("هذا جميل", "neg"), ("هذا جميل", "NEG"), ("ذاك", "POS"), ("ذاك", "pos ")]
+    found = task(written(folder / "a.csv", [*rows(400), *twice]))
+    assert len(found.train) + len(found.test) == 405
+    (said,) = [record.message for record in caplog.records if "different labels" in record.message]
+    assert said.startswith("task mood: 1 text with different labels, for example 'هذا جميل")
+    assert said.endswith("('NEG', 'POS')")
+
+
 def test_a_share_is_held_out_by_a_hash(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         found = task(written(folder / "a.csv", rows(400)))

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 EMBEDDINGS = "bert/embeddings/word_embeddings"
 POOLER = "bert/pooler/dense/kernel"
+LAYER_NORM_EPSILON = 1e-12  # of every BERT; see `bert.normalization`
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,9 @@ def _shape(settings: Mapping[str, Any], where: str) -> ModelConfig:
     ):
         if value not in known:
             raise ConfigError(f"unsupported {what} {value!r}", where=where, do=f"Use a model with {known[0]}")
+    epsilon = settings.get("layer_norm_eps", LAYER_NORM_EPSILON)
+    if epsilon != LAYER_NORM_EPSILON:
+        log.warning("%s: layer_norm_eps %s is not supported, %s is used", where, epsilon, LAYER_NORM_EPSILON)
     names = [name for name in fields_of(ModelConfig) if name in settings]
     return from_dict(ModelConfig, {name: settings[name] for name in names} | {"hidden_act": "gelu"}, where)
 

@@ -133,6 +133,14 @@ def test_weights_without_heads_are_enough(foreign: Path, caplog: pytest.LogCaptu
     assert found.vocab_size == len(TOKENS)
 
 
+def test_a_byte_order_mark_and_another_epsilon(foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = foreign / "config.json"
+    change("config.json", layer_norm_eps=1e-5)(foreign)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert read(foreign).vocab_size == len(TOKENS)
+    assert f"{path}: layer_norm_eps 1e-05 is not supported, 1e-12 is used" in caplog.text
+
+
 def change(name: str, **values: Any) -> Callable[[Path], object]:
     def changed(folder: Path) -> None:
         path = folder / name
