@@ -1,7 +1,7 @@
 """The trigger form: Airflow `Param`s made from the config classes' own field metadata, and back.
 
-Each setting has one name in all sections, that of the published scripts. Every override can stay empty: null
-means the preset's value, because a `Param` cannot distinguish a default from a typed value.
+A field has the setting's name, that of the published scripts; see `field_names`. Every override can stay
+empty: null means the preset's value, because a `Param` cannot distinguish a default from a typed value.
 """
 
 from __future__ import annotations
@@ -113,10 +113,9 @@ def build_params() -> dict[str, Param]:
         "its missing shards. Empty: train with an existing dataset, collect without one.",
     )
     presets = {name: to_dict(resolve({"preset": name, "workspace": "-"})) for name in PRESETS}
-    for section, fields in settings().items():
-        for name, field in fields.items():
-            values = {preset: presets[preset][section][name] for preset in PRESETS}
-            params[name] = _param(name, field, SECTIONS[section], values)
+    for key, (section, name) in field_names().items():
+        values = {preset: presets[preset][section][name] for preset in PRESETS}
+        params[key] = _param(name, settings()[section][name], SECTIONS[section], values)
     return params
 
 
@@ -135,6 +134,20 @@ def settings() -> dict[str, dict[str, dict[str, Any]]]:
     schema = TypeAdapter(RunConfig).json_schema()
     classes = {section: schema["properties"][section]["$ref"].rpartition("/")[2] for section in SECTIONS}
     return {section: schema["$defs"][name]["properties"] for section, name in classes.items()}
+
+
+@cache
+def field_names() -> dict[str, tuple[str, str]]:
+    """The section and the name of the setting of each field.
+
+    Of settings of one name, the first section's field has it; the others' begin with their section, such as
+    train_masked_lm_prob.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for section, fields in settings().items():
+        for name in fields:
+            found[f"{section}_{name}" if name in found else name] = section, name
+    return found
 
 
 def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[str, Any]) -> Param:
@@ -186,7 +199,6 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
     Raises:
         ConfigError: a name is not a setting, or a value is invalid.
     """
-    section_of = {name: section for section, fields in settings().items() for name in fields}
     values: dict[str, Any] = {section: {} for section in SECTIONS}
     unknown = []
     for name, value in params.items():
@@ -198,12 +210,12 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
             continue
         if name in ("preset", "workspace"):
             values[name] = value
-        elif (section := section_of.get(name)) is None:
+        elif name not in field_names():
             unknown.append(name)
-        elif settings()[section][name].get("type") == "boolean":
-            values[section][name] = BOOLEANS.get(value, value)
         else:
-            values[section][name] = value
+            section, setting = field_names()[name]
+            is_switch = settings()[section][setting].get("type") == "boolean"
+            values[section][setting] = BOOLEANS.get(value, value) if is_switch else value
     if unknown:
         raise ConfigError(
             "unknown setting", where=", ".join(sorted(unknown)), do="Use the names of the trigger form"

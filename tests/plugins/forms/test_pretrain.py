@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
-from qarib_airflow.forms.pretrain import SECTIONS, build_params, read_params, settings
+from qarib_airflow.forms.pretrain import SECTIONS, build_params, field_names, read_params, settings
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.evaluation import TaskConfig
@@ -30,11 +29,16 @@ def filled_in(**overrides: Any) -> dict[str, Any]:
     return json.loads(json.dumps({name: param.value for name, param in params.items()}))
 
 
-def test_a_name_belongs_to_one_section_and_every_setting_is_in_the_form() -> None:
-    names = Counter(name for fields in settings().values() for name in fields)
-    assert [name for name, times in names.items() if times > 1] == []
+def test_every_setting_has_a_field() -> None:
+    pairs = {(section, name) for section, fields in settings().items() for name in fields}
+    assert set(field_names().values()) == pairs
+    assert len(field_names()) == len(pairs)
+    others = {key: setting for key, setting in field_names().items() if key != setting[1]}
+    assert others == {"train_masked_lm_prob": ("train", "masked_lm_prob")}
+    config = read_params(filled_in(masked_lm_prob=0.2, train_masked_lm_prob=0.3, masking="dynamic"), DEFAULTS)
+    assert (config.convert.masked_lm_prob, config.train.masked_lm_prob) == (0.2, 0.3)
     assert set(SECTIONS) == set(fields_of(RunConfig)) - {"workspace", "preset", "extends"}
-    assert set(build_params()) == set(names) | {"preset", "workspace", "dataset", "first_step"}
+    assert set(build_params()) == set(field_names()) | {"preset", "workspace", "dataset", "first_step"}
 
 
 def test_an_empty_form_is_the_preset() -> None:
@@ -46,7 +50,7 @@ def test_an_empty_form_is_the_preset() -> None:
 def test_every_value_comes_back() -> None:
     """Each setting of the demo typed into the form gives the demo's settings, whatever the preset."""
     demo = to_dict(resolve({"preset": "demo", "workspace": "/srv", "upload": {"bucket": "other-bucket"}}))
-    typed = {name: value for section in SECTIONS for name, value in demo[section].items()}
+    typed = {key: demo[section][name] for key, (section, name) in field_names().items()}
     typed = {name: str(value).lower() if isinstance(value, bool) else value for name, value in typed.items()}
     config = read_params(filled_in(preset="qarib", workspace="/srv", **typed), DEFAULTS)
     assert to_dict(config) == {**demo, "preset": "qarib"}
