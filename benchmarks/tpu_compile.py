@@ -1,31 +1,37 @@
 """Compile the training step for TPUs, ahead of time and without a TPU.
 
-    python benchmarks/tpu_compile.py [--topology v5e:2x4 …] [--batch 64 …]
+    python benchmarks/tpu_compile.py [--modern] [--topology v5e:2x4 …] [--batch 64 …]
 
 Needs jax and libtpu (requirements/tpu_compile.in), but no special machine. The step is the one that
 `qarib train` runs on JAX with `train.precision: bfloat16`, with the published shape unless you use --small.
+With --modern, it is that of packed rows: attention within a document, 30% of the wordpieces masked in the
+step, no next sentence, no dropout, bias correction. Each is compiled with the optimizer's state copied to
+every chip, and divided over them.
 
 For each topology and batch, prints the floating-point operations and bytes of memory of one chip's program
-according to the TPU's compiler, the operations that the model needs by arithmetic
-(`qarib_tasks.machines.chips`), and whether the program fits in the chip's memory. Also prints, by arithmetic,
-the steps per second, and the hours and price of --steps at --share of the chips' peak. The compiler's
-`optimal_seconds` is not printed, because it is inaccurate. The exit status is 1 if a program does not fit or
-does not compile.
+according to the TPU's compiler, how much of these the optimizer's state is, the operations that the model
+needs by arithmetic (`qarib_tasks.machines.chips`), and whether the program fits in the chip's memory. Also
+prints, by arithmetic, the steps per second, and the hours and price of --steps at --share of the chips' peak.
+The compiler's `optimal_seconds` is not printed, because it is inaccurate. The exit status is 1 if a program
+does not fit or does not compile.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import sys
 import time
 from dataclasses import dataclass, replace
 
+from qarib_tasks.config.conversion import masked_positions
 from qarib_tasks.config.training import ModelConfig, TrainConfig
 from qarib_tasks.machines.chips import CHIPS, SHARE_OF_PEAK, TrainingShape, estimate
 
 LENGTH, PREDICTIONS = 64, 10
+MODERN_SHARE = 0.3  # of the wordpieces masked
 SMALL = ModelConfig(
     num_hidden_layers=2,
     hidden_size=128,
@@ -37,34 +43,44 @@ SMALL = ModelConfig(
 
 @dataclass(frozen=True)
 class Compiled:
-    """One chip's program: operations, peak bytes of memory, and seconds to compile it."""
+    """One chip's program: operations, peak bytes of memory, those of the optimizer's state, and seconds."""
 
     flops: float
     bytes: int
+    state: int
     seconds: float
 
 
-def compile_step(topology: str, shape: TrainingShape, precision: str = "bfloat16") -> Compiled:
+def compile_step(topology: str, shape: TrainingShape, config: TrainConfig) -> Compiled:
     """Compile the training step for a topology such as "v5e:2x4"."""
     prepare()
+    import numpy as np
     from jax.experimental import topologies
 
     from qarib_tasks.train.model.bert import PretrainingBert
+    from qarib_tasks.train.model.masking import Masking
     from qarib_tasks.train.model.steps_jax import JaxSteps
 
-    model = PretrainingBert(shape.model, shape.vocab_size, precision=precision)
-    config = TrainConfig(train_batch_size=shape.batch, backend="jax", precision=precision)  # type: ignore[arg-type]
+    modern = config.masking == "dynamic"
+    model = PretrainingBert(
+        shape.model, shape.vocab_size, next_sentence=config.next_sentence, precision=config.precision
+    )
+    masking = None
+    if modern:
+        counts = [masked_positions(real, config.masked_lm_prob, LENGTH) for real in range(LENGTH + 1)]
+        masking = Masking(np.array(counts, np.int32), shape.vocab_size, mask=4, special=(2, 3))
     devices = topologies.get_topology_desc(topology, platform="tpu").devices
-    steps = JaxSteps(model, config, seed=0, devices=devices)
+    steps = JaxSteps(model, config, seed=0, devices=devices, masking=masking)
     words, places = (shape.length,), (shape.predictions,)
     layout = (
+        *((("documents", words),) if modern else ()),
         ("input_ids", words),
         ("input_mask", words),
         ("masked_lm_ids", places),
         ("masked_lm_positions", places),
         ("masked_lm_weights", places),
         ("next_sentence_labels", ()),
-        ("segment_ids", words),
+        *(() if modern else (("segment_ids", words),)),
     )
     started = time.monotonic()
     compiled = steps.lower(layout).compile()
@@ -76,7 +92,10 @@ def compile_step(topology: str, shape: TrainingShape, precision: str = "bfloat16
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes
     )
-    return Compiled(compiled.cost_analysis()["flops"], held, time.monotonic() - started)
+    columns = sum(math.prod(sizes) for _, sizes in layout)
+    weights = sum(math.prod(variable.shape) for variable in steps.variables.values())
+    state = memory.argument_size_in_bytes - 4 * weights - 4 * columns * shape.batch // len(devices)
+    return Compiled(compiled.cost_analysis()["flops"], held, state, time.monotonic() - started)
 
 
 def prepare() -> None:
@@ -93,6 +112,7 @@ def main() -> int:
     )
     parser.add_argument("--topology", nargs="+", default=["v5e:2x4", "v6e:2x4"])
     parser.add_argument("--batch", nargs="+", type=int, default=[64, 1024])
+    parser.add_argument("--modern", action="store_true", help="packed rows, masks drawn in the step")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument(
@@ -105,25 +125,42 @@ def main() -> int:
         vocab_size=1_000 if arguments.small else 64_000,
         batch=0,
         length=LENGTH,
-        predictions=PREDICTIONS,
+        predictions=masked_positions(LENGTH, MODERN_SHARE, LENGTH) if arguments.modern else PREDICTIONS,
     )
+    if arguments.modern:
+        none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        base = replace(base, model=replace(base.model, **none))
     print(f"{base.parameters / 1e6:.1f} million parameters, {arguments.precision}, length {LENGTH}")
     bad = False
+    ways = (False, True) if arguments.modern else (False,)
     for topology in arguments.topology:
-        for batch in arguments.batch:
+        for batch, divided in itertools.product(arguments.batch, ways):
             shape = replace(base, batch=batch)
+            config = TrainConfig(
+                train_batch_size=batch, backend="jax", precision=arguments.precision, shard_optimizer=divided
+            )
+            if arguments.modern:
+                config = replace(
+                    config,
+                    masking="dynamic",
+                    masked_lm_prob=MODERN_SHARE,
+                    next_sentence=False,
+                    bias_correction=True,
+                )
             generation, _, grid = topology.partition(":")
             chips = math.prod(int(side) for side in grid.split("x"))
-            result = compile_step(topology, shape, arguments.precision)
+            result = compile_step(topology, shape, config)
             chip = CHIPS[generation]
             fits = result.bytes <= chip.hbm_bytes
             bad = bad or not fits
             cores = chips * chip.cores_per_chip if chip.counted_in_cores else chips
             guess = estimate(shape, arguments.steps, f"{generation}-{cores}", arguments.share)
             print(
-                f"{topology}, batch {batch:,}: compiled in {result.seconds:.0f} s; "
+                f"{topology}, batch {batch:,}{', divided optimizer' * divided}: "
+                f"compiled in {result.seconds:.0f} s; "
                 f"per chip: {result.flops:.3g} FLOPs ({shape.flops / chips:.3g} by arithmetic), "
-                f"{result.bytes / 1e9:.2f} of {chip.hbm_bytes / 1e9:.1f} GB, "
+                f"{result.bytes / 1e9:.2f} of {chip.hbm_bytes / 1e9:.1f} GB "
+                f"({result.state / 1e6:,.1f} MB of it the optimizer's state), "
                 f"{'fits' if fits else 'DOES NOT FIT'}; at {arguments.share:.0%} of peak "
                 f"{guess.steps_per_second:.1f} steps/s, {guess.hours:.1f} h for {arguments.steps:,} steps, "
                 f"${guess.on_demand_price:,.0f} on demand, ${guess.spot_price:,.0f} spot",
