@@ -61,14 +61,26 @@ def settings(data: Path, workspace: Path, steps: int, limit: int) -> dict[str, A
         },
         "vocab": {"vocab_size": 8_000},
         "split": {"shard_lines": 50_000},
-        "convert": {"dupe_factor": 4, "max_seq_length": LENGTH, "max_predictions_per_seq": 10},
+        "convert": {"format": "packed", "dupe_factor": 1, "max_seq_length": LENGTH},
+        "model": {
+            "num_hidden_layers": 3,
+            "hidden_size": 192,
+            "num_attention_heads": 3,
+            "intermediate_size": 768,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
         "train": {
-            "train_batch_size": 64,
+            "train_batch_size": 32,
             "learning_rate": 1e-3,
             "train_steps": steps,
-            "num_warmup_steps": steps // 10,
+            "warmup_share": 0.06,
             "save_checkpoints_steps": steps // 4,
             "next_sentence": False,
+            "masking": "dynamic",
+            "masked_lm_prob": 0.3,
+            "beta_2": 0.98,
+            "bias_correction": True,
             "xla": True,
         },
         "evaluate": {"max_eval_steps": 20, "tasks": tasks, "free_tasks": False, "probe_seconds": 600},
@@ -81,7 +93,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared")
     parser.add_argument("--workspace", type=Path, default=REPOSITORY / "build" / "tasks")
-    parser.add_argument("--steps", type=int, default=2_000, help="of the pre-training")
+    parser.add_argument("--steps", type=int, default=2_200, help="of the pre-training")
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="2 to 10")
     parser.add_argument("--limit", type=int, default=3_000, help="texts of each part of a task; 0: all")
     options = parser.parse_args()

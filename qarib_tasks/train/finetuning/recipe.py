@@ -14,6 +14,7 @@ class Recipe:
     rates: peak learning rates, of which the development texts choose one.
     warmup_share: share of the steps in which the rate rises; then it falls to 0.
     development_share: share of the training texts that are development texts.
+    dropout: of the classifier, also if the model was pre-trained with another one, or none.
     length: the longest text in wordpieces; the rest is cut.
     precision, xla: see `TrainConfig`.
     """
@@ -23,6 +24,7 @@ class Recipe:
     epochs: int = 3
     warmup_share: float = 0.1
     development_share: float = 0.1
+    dropout: float = 0.1
     length: int = 128
     precision: str = TrainConfig.precision
     xla: bool = TrainConfig.xla

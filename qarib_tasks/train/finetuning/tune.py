@@ -12,7 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -75,8 +75,10 @@ class Tuner:
 
     @cached_property
     def classifier(self) -> Classifier:
+        dropout = self.recipe.dropout
+        config = replace(self.model.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
         return build_classifier(
-            self.model.config, self.model.vocab_size, len(self.task.labels), precision=self.recipe.precision
+            config, self.model.vocab_size, len(self.task.labels), precision=self.recipe.precision
         )
 
     @cached_property

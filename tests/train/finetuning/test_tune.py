@@ -167,7 +167,7 @@ def test_the_recipe_is_a_warm_up_of_a_tenth_and_three_epochs() -> None:
     assert (config.train_batch_size, config.train_steps, config.num_warmup_steps) == (32, 96, 9)
     assert recipe.training(1).num_warmup_steps == 0
     assert recipe.recorded().keys() == {
-        *("batch_size", "epochs", "warmup_share", "development_share", "length", "precision")
+        *("batch_size", "epochs", "warmup_share", "development_share", "dropout", "length", "precision")
     }
 
 
