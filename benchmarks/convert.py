@@ -2,8 +2,9 @@
 
     python benchmarks/convert.py [INPUT VOCAB]
 
-Without arguments, the benchmark first makes a shard of 512,000 synthetic tweets (benchmarks/make_tweets.py)
-and a vocabulary of 64,000 of its words. INPUT can be compressed as .xz. The flags are the published ones.
+Without arguments, the benchmark first makes a shard of 512,000 synthetic tweets
+(benchmarks/inputs/make_tweets.py) and a vocabulary of 64,000 of its words. INPUT can be compressed as .xz.
+The flags are the published ones.
 
 The plain-Python version is the oracle of the tests (tests/support/oracle_pretraining_data.py). It runs on the
 shard's first lines and writes no records; its rate is lines per second, like that of the fast version.
@@ -25,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from make_tweets import Tweets
+from inputs.make_tweets import Tweets
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.storage.manifest import manifest_of

@@ -3,10 +3,10 @@
     python benchmarks/vocabulary.py [INPUT …] [--lines 1000000] [--size 64000]
 
 INPUT is the input of `qarib collect`; without it, synthetic tweets are made first
-(benchmarks/make_tweets.py). The published side does the same as prepare_vocab.py: its normalizer, line by
-line, and SentencePieceTrainer with exactly its arguments. Ours is `qarib vocab`. Seconds are wall time from a
-process's start to its end, including the start of Python and the libraries; the peak is the largest resident
-set of the process.
+(benchmarks/inputs/make_tweets.py). The published side does the same as prepare_vocab.py: its normalizer,
+line by line, and SentencePieceTrainer with exactly its arguments. Ours is `qarib vocab`. Seconds are wall
+time from a process's start to its end, including the start of Python and the libraries; the peak is the
+largest resident set of the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from make_tweets import Tweets
+from inputs.make_tweets import Tweets
 
 from qarib_tasks.vocabulary.published import published_arguments
 

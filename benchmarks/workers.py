@@ -6,7 +6,7 @@
 The benchmark starts four new stacks, one after the other, with PostgreSQL and emulators of Cloud Storage and
 Cloud TPU: LocalExecutor with one slot and with two, and Celery with one worker and with two, each with one
 slot. The scheduler, API server, database and queue run on the same machine as the workers, and on two cores
-they slow down two workers. Shards are synthetic tweets (benchmarks/make_tweets.py), converted with the
+they slow down two workers. Shards are synthetic tweets (benchmarks/inputs/make_tweets.py), converted with the
 published settings.
 
 The time is from the start of the first `convert` to the end of the last `upload`. The overhead per shard is
@@ -30,7 +30,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts"), str(REPOSITORY / "
 
 import demo
 from fan_out import OWN_SECONDS, TINY
-from make_tweets import Tweets
+from inputs.make_tweets import Tweets
 from server_stack import ServerStack
 
 # Name, Celery workers, slots.

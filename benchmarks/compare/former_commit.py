@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from convert import make_vocab
-from make_tweets import Tweets
+from inputs.make_tweets import Tweets
 
 IMPORT = "import qarib_backfill_shards, qarib_clean_up, qarib_pretrain, qarib_reap_tpus, qarib_retrain"
 

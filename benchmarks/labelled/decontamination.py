@@ -3,8 +3,8 @@
     python benchmarks/labelled/decontamination.py [CORPUS] [--tasks TASKS.yaml] [--seeds 50] [--others 5000]
 
 CORPUS is a file with a text per line, which may be compressed; without it, synthetic tweets are made
-(benchmarks/make_tweets.py). TASKS.yaml has labelled tasks, see `qarib collect --without-texts-of`; without
-it, the test texts are synthetic tweets too. The seeds are test texts, in turn verbatim, with other
+(benchmarks/inputs/make_tweets.py). TASKS.yaml has labelled tasks, see `qarib collect --without-texts-of`;
+without it, the test texts are synthetic tweets too. The seeds are test texts, in turn verbatim, with other
 punctuation, with an @name before it, and with an address after it. Times are of the processor.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from make_tweets import Tweets
+from inputs.make_tweets import Tweets
 
 from qarib_tasks.cli.sources import texts_of_tasks
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig

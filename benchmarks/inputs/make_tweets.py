@@ -1,6 +1,6 @@
 """Write any number of synthetic Arabic tweets, the same for the same seed.
 
-    python benchmarks/make_tweets.py 512000 -o tweets.txt
+    python benchmarks/inputs/make_tweets.py 512000 -o tweets.txt
 
 Words are made from roots and patterns, so that no text is copied: root letters are put into common noun
 and verb patterns with prefixes and suffixes, and drawn with Zipf-like frequencies. Tweets have mentions,
