@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from qarib_tasks.layout import ModelLayout, checkpoint_of_index, evaluation_step
 from qarib_tasks.views import reference_curves
 from qarib_tasks.views.files import Files
-from qarib_tasks.views.runs import RunRecord, progress_of, tpu_facts, trouble
+from qarib_tasks.views.runs import RunRecord, data_sizes, progress_of, tpu_facts, trouble
 
 T = TypeVar("T")
 FIGURES = (
@@ -37,6 +37,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
     return {
         "model_id": model.model_id,
         "train_batch_size": batch,
+        "reads": reads(record, files),
         "progress": progress or None,
         "history": columns(thinned(lines, MAX_POINTS)),
         "evaluations": list(map(_without_large, made)),
@@ -47,6 +48,34 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "fill_mask": fill_mask(made),
         "tpu": tpu_facts(record, files, now),
         "trouble": trouble(files.trouble),
+    }
+
+
+def reads(record: RunRecord, files: Files) -> dict[str, Any] | None:
+    """How much of its dataset the complete training reads; None while that is not known.
+
+    Returns:
+        examples: those of all its steps. dataset_examples, epochs. dupe_factor: how many examples have the
+        same text, with other masks; with masks drawn while training, all copies are the same. words: of the
+        corpus, those that are read at least once; None if not known.
+    """
+    train, convert = record.config.get("train") or {}, record.config.get("convert") or {}
+    sizes = data_sizes(record, files)
+    total, batch, steps = (
+        sizes.get("dataset_examples"),
+        train.get("train_batch_size"),
+        train.get("train_steps"),
+    )
+    # A dataset that extends others is only a part of what is read.
+    if not (total and batch and steps) or record.config.get("extends"):
+        return None
+    epochs, words = steps * batch / total, sizes.get("words")
+    return {
+        "examples": steps * batch,
+        "dataset_examples": total,
+        "epochs": epochs,
+        "dupe_factor": convert.get("dupe_factor"),
+        "words": int(words * min(epochs, 1)) if words else None,
     }
 
 

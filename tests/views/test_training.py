@@ -37,6 +37,34 @@ def test_training_here_and_elsewhere(run: MadeUpRun, bucket: FolderBucket) -> No
     )
 
 
+def test_how_much_of_the_dataset_the_training_reads(run: MadeUpRun, bucket: FolderBucket) -> None:
+    """The published settings: a tenth of the examples, each text five times."""
+
+    def view(**sections: object) -> object:
+        record = replace(
+            run.record, values={**run.record.values, "config": {**run.record.config, **sections}}
+        )
+        return training_view(record, files(run, bucket), 0.0)["reads"]
+
+    dataset = run.record.dataset
+    assert dataset is not None
+    manifest = json.loads(dataset.manifest.read_text()) if dataset.manifest.is_file() else {}
+    manifest["statistics"] = {"examples": 1_356_261_840, "shards": 1_172, "bytes": 1}
+    dataset.manifest.write_text(json.dumps(manifest))
+    words = files(run, bucket).manifest(dataset, dataset.data)["statistics"]["words"]
+    sections = {"train": {"train_batch_size": 64, "train_steps": 2_000_000}, "convert": {"dupe_factor": 5}}
+    found = view(**sections)
+    assert found == {
+        "examples": 128_000_000,
+        "dataset_examples": 1_356_261_840,
+        "epochs": pytest.approx(0.0944, abs=1e-4),
+        "dupe_factor": 5,
+        "words": int(words * 128_000_000 / 1_356_261_840),
+    }
+    assert view(**sections, extends=["qarib-0123456789"]) is None
+    assert view(train={}) is None
+
+
 def test_a_long_history_is_thinned(run: MadeUpRun, bucket: FolderBucket) -> None:
     model = run.record.model
     assert model is not None

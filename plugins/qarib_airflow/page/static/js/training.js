@@ -29,7 +29,7 @@ class Training {
   }
 
   update(data) {
-    fill(this.head, [data.progress, data.run, data.train_batch_size], () => data.progress ? this.headOf(data)
+    fill(this.head, [data.progress, data.run, data.train_batch_size, data.reads], () => data.progress ? this.headOf(data)
       : card(null, empty("The training has not started", "Curves appear here after its first steps.")));
     fill(this.tpu, data.tpu, (tpu) => tpu && this.tpuOf(tpu));
     fill(this.fill, data.fill_mask || [], (found) => found.length ? fillMask(found) : null);
@@ -37,7 +37,7 @@ class Training {
     fill(this.evaluations, data.evaluations || [], (made) => made.length ? evaluations(made) : null);
   }
 
-  headOf({ progress: now, run, train_batch_size: batch }) {
+  headOf({ progress: now, run, train_batch_size: batch, reads }) {
     const share = now.step / now.train_steps;
     const left = run === "running" && isNumber(now.examples_per_second) && isNumber(batch) && now.examples_per_second > 0
       ? ((now.train_steps - now.step) * batch) / now.examples_per_second : null;
@@ -52,6 +52,7 @@ class Training {
         isNumber(now.next_sentence_accuracy) ? ["Next-sentence accuracy", percent(now.next_sentence_accuracy), "on training data"] : null,
         ["Held-out loss", decimal(about.masked_lm_loss), isNumber(about.unigram_entropy) ? `word frequencies alone: ${decimal(about.unigram_entropy)}` : null],
         ["Examples per second", short(now.examples_per_second), now.device_kind || now.devices || null],
+        reads ? ["Read by all steps", reads.epochs < 1 ? `${percent(reads.epochs)} of the dataset` : `${decimal(reads.epochs, 1)} epochs`, textOf(reads)] : null,
         left !== null && now.state !== "finished" ? ["Time left", duration(left)] : null,
       ]));
   }
@@ -91,6 +92,11 @@ class Training {
       h("span", {}, h("span", { class: "mark evaluation", "aria-hidden": "true" }, "○"), " evaluations on the held-out part")] : null);
   }
 }
+
+/** What the steps read: "128M of 1.4B examples, about 220M words, each text in 5 of them". */
+const textOf = (reads) => [`${short(reads.examples)} of ${short(reads.dataset_examples)} examples`,
+  isNumber(reads.words) ? `about ${short(reads.words)} words of the corpus` : null,
+  reads.dupe_factor > 1 ? `each text in ${count(reads.dupe_factor)} examples` : null].filter(Boolean).join(", ");
 
 const evaluations = (made) => card(null, h("details", {}, h("summary", {}, `Evaluations (${made.length})`), table("Evaluations",
   ["Step", "Masked-LM loss", "Masked-LM accuracy", "Perplexity", "Next-sentence accuracy"],
