@@ -68,7 +68,8 @@ def compile_step(topology: str, shape: TrainingShape, config: TrainConfig) -> Co
     masking = None
     if modern:
         counts = [masked_positions(real, config.masked_lm_prob, LENGTH) for real in range(LENGTH + 1)]
-        masking = Masking(np.array(counts, np.int32), shape.vocab_size, mask=4, special=(2, 3))
+        entries = np.arange(shape.vocab_size, dtype=np.int32)
+        masking = Masking(np.array(counts, np.int32), entries, mask=4, special=(2, 3))
     devices = topologies.get_topology_desc(topology, platform="tpu").devices
     steps = JaxSteps(model, config, seed=0, devices=devices, masking=masking)
     words, places = (shape.length,), (shape.predictions,)

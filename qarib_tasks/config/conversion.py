@@ -151,6 +151,12 @@ class ConvertConfig(Settings):
                 f"dupe_factor {self.dupe_factor} must be 1 if format is packed: without masks, the copies of "
                 "a text are equal"
             )
+        for name in ("masked_lm_prob", "do_whole_word_mask", "short_seq_prob"):
+            if self.format == "packed" and getattr(self, name) != getattr(ConvertConfig, name):
+                raise ValueError(
+                    f"{name} has no effect on packed data: their masks are drawn while training, with the "
+                    "settings of train"
+                )
 
 
 def heldout_settings(config: ConvertConfig) -> ConvertConfig:

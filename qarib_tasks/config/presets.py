@@ -59,19 +59,28 @@ def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:
     name = values.get("preset", "qarib")
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}")
-    preset = _without_other_warmup(PRESETS[name], values)
-    return from_dict(RunConfig, {**merged(preset, values), "preset": name}, where)
+    return from_dict(RunConfig, {**overridden(PRESETS[name], values), "preset": name}, where)
 
 
-def _without_other_warmup(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the preset's own warm-up, a number or a share of the steps, if the other of them is given."""
-    given, train = values.get("train"), dict(preset.get("train", {}))
-    if isinstance(given, Mapping):
-        if given.get("warmup_share"):
-            train.pop("num_warmup_steps", None)
-        if given.get("num_warmup_steps") is not None:
-            train.pop("warmup_share", None)
-    return {**preset, "train": train}
+def overridden(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge `values` into `defaults`, without the defaults that a given value stands in for.
+
+    These are a warm-up in the other unit, steps or a share of them, and the number of copies of a text, of
+    which packed data have one.
+    """
+    train, convert = dict(defaults.get("train") or {}), dict(defaults.get("convert") or {})
+    if _given(values, "train", "warmup_share"):
+        train.pop("num_warmup_steps", None)
+    if _given(values, "train", "num_warmup_steps") is not None:
+        train.pop("warmup_share", None)
+    if _given(values, "convert", "format") == "packed":
+        convert.pop("dupe_factor", None)
+    return merged({**defaults, "train": train, "convert": convert}, values)
+
+
+def _given(values: Mapping[str, Any], section: str, name: str) -> Any:
+    given = values.get(section)
+    return given.get(name) if isinstance(given, Mapping) else None
 
 
 def merged(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

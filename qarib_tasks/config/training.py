@@ -258,7 +258,10 @@ class TrainConfig(Settings):
     @property
     def decay_steps(self) -> int:
         """The number of last steps in which the rate of the schedule wsd falls."""
-        return max(round(self.decay_share * self.train_steps), 1)
+        steps = max(round(self.decay_share * self.train_steps), 1)
+        # Both shares are rounded: together they can be one step too many.
+        fits = self.warmup_share + self.decay_share <= 1 + 1e-9
+        return min(steps, self.train_steps - self.warmup_steps) if self.warmup_share and fits else steps
 
     def __post_init__(self) -> None:
         if self.train_batch_size % self.accumulation_steps:
@@ -280,6 +283,10 @@ class TrainConfig(Settings):
                 f"{self.warmup_steps} steps of warm-up and {self.decay_steps} of decay (decay_share "
                 f"{self.decay_share:g}) are more than train_steps {self.train_steps}"
             )
+        if self.schedule != "wsd" and self.decay_share != TrainConfig.decay_share:
+            raise ValueError(f"decay_share {self.decay_share:g} needs the schedule wsd")
+        if self.shard_optimizer and self.backend == "tensorflow":
+            raise ValueError("shard_optimizer needs the backend jax")
         if self.schedule == "linear" and self.decay_floor:
             raise ValueError(
                 f"decay_floor {self.decay_floor:g} needs the schedule cosine or wsd: linear falls to 0"

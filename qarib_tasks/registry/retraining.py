@@ -67,8 +67,8 @@ class RetrainConfig(Settings):
             gt=0,
             lt=1,
             title="Learning rate",
-            description="Peak value, at the end of the warm-up. It then decays to 0. Empty: the promoted "
-            "model's.",
+            description="Peak value, at the end of the warm-up. It then decays as the "
+            "promoted model's did. Empty: the promoted model's.",
         ),
     ] = None
     num_warmup_steps: Annotated[

@@ -100,7 +100,9 @@ def _as_extended(config: RunConfig) -> RunConfig:
     own = extended.config
     vocab = replace(own.vocab, vocab_file=str(extended.dataset.vocab))
     collect = replace(own.collect, sources=config.collect.sources)
-    return replace(config, collect=collect, vocab=vocab, split=own.split, convert=own.convert)
+    theirs = {"collect": collect, "vocab": vocab, "split": own.split, "convert": own.convert}
+    values = to_dict(config) | {name: to_dict(section) for name, section in theirs.items()}
+    return from_dict(RunConfig, values, f"extends {', '.join(config.extends)}")
 
 
 def _new(config: RunConfig, files: list[ConsumedFile], client: Any) -> list[ConsumedFile]:

@@ -149,6 +149,27 @@ def test_a_given_warm_up_replaces_the_preset_s_other_one(monkeypatch: pytest.Mon
     )
 
 
+def test_packed_data_have_each_text_once_and_no_masks() -> None:
+    demo = {"preset": "demo", "workspace": "w", "train": {"masking": "dynamic", "next_sentence": False}}
+    assert resolve(demo | {"convert": {"format": "packed"}}).convert.dupe_factor == 1
+    for name, value in (("dupe_factor", 3), ("masked_lm_prob", 0.3), ("do_whole_word_mask", True)):
+        with pytest.raises(ConfigError, match=name):
+            resolve(demo | {"convert": {"format": "packed", name: value}})
+
+
+def test_shares_that_fill_all_steps_fit_at_every_number_of_steps() -> None:
+    for steps in range(2, 200):
+        train = TrainConfig(train_steps=steps, schedule="wsd", warmup_share=0.06, decay_share=0.94)
+        assert train.warmup_steps + train.decay_steps <= steps
+    for values, message in (
+        ({"warmup_share": 0.5, "decay_share": 0.6, "schedule": "wsd"}, "are more than train_steps"),
+        ({"decay_share": 0.1}, "needs the schedule wsd"),
+        ({"shard_optimizer": True, "backend": "tensorflow"}, "shard_optimizer needs the backend jax"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TrainConfig(**values)  # type: ignore[arg-type]
+
+
 def test_configurations_cannot_be_changed_and_are_checked_when_made() -> None:
     with pytest.raises(AttributeError):
         VocabConfig().vocab_size = 1  # type: ignore[misc]

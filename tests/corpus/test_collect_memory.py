@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks.config.presets import SAMPLE
-from qarib_tasks.storage.manifest import Manifest
 
 sys.path += [str(SAMPLE.parent / "benchmarks"), str(SAMPLE.parent / "benchmarks" / "compare")]
 
@@ -36,7 +35,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_files(tmp_path: Path) -> No
     sources = [SAMPLE / f"{name}.txt" for name in ("classical", "tweets", "office", "muwatta")]
 
     def run(folder: Path, seconds: float | None) -> bool:
-        """Whether it came to its end before it was killed, after so many seconds."""
+        """Whether it ended before it was killed, after so many seconds."""
         command = [sys.executable, "-m", "qarib_tasks.cli", "collect", *map(str, sources)]
         command += [
             "-o",
@@ -50,9 +49,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_files(tmp_path: Path) -> No
         try:
             subprocess.run(command, env=environment, capture_output=True, check=True, timeout=seconds)
         except subprocess.TimeoutExpired:
-            # Killed between its last act, the manifest, and its exit, it is done all the same.
-            path = folder / "data.txt.manifest.json"
-            return path.exists() and Manifest.read(path).state == "complete"
+            return False
         return True
 
     assert run(tmp_path / "whole", None)

@@ -17,7 +17,7 @@ from qarib_airflow.forms.fields import BOOLEANS, param
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import to_dict
-from qarib_tasks.config.presets import PRESETS, merged, resolve
+from qarib_tasks.config.presets import PRESETS, overridden, resolve
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training import REMOVED, log_removed
 from qarib_tasks.errors import ConfigError
@@ -220,4 +220,4 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
         raise ConfigError(
             "unknown setting", where=", ".join(sorted(unknown)), do="Use the names of the trigger form"
         )
-    return resolve(merged(defaults, values), where="trigger form")
+    return resolve(overridden(defaults, values), where="trigger form")

@@ -14,7 +14,7 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.defaults import SHARDS_AT_ONCE
-from qarib_airflow.forms.pretrain import SECTIONS
+from qarib_airflow.forms.pretrain import SECTIONS, field_names
 from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.run import RunConfig
@@ -52,11 +52,13 @@ def check_size(run: Run) -> None:
 def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
     """The resolved settings, one per line; those that the form overrides are marked."""
     values = to_dict(config)
+    fields = {setting: key for key, setting in field_names().items()}
     lines = [f"  workspace = {config.workspace}"]
     for section, title in SECTIONS.items():
         lines.append(f"{title} ({section})")
         for name, value in values[section].items():
-            mark = "   <- from the form" if params.get(name) is not None else ""
+            field = fields.get((section, name))
+            mark = "   <- from the form" if field and params.get(field) is not None else ""
             key = {"sources": "path", "tasks": "name"}.get(name)
             shown = [one[key] for one in value] if key else value
             lines.append(f"  {name} = {shown}{mark}")

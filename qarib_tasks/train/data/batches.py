@@ -215,6 +215,12 @@ class Parser:
             ) from None
         batch = {name: value.numpy().astype(np.int32) for name, value in parsed.items()}
         batch["next_sentence_labels"] = batch["next_sentence_labels"][:, 0]
+        if (batch["segment_ids"][:, 0] != int(self.documents)).any():
+            raise CorruptError(
+                f"an example is not in the format {'packed' if self.documents else 'pairs'}",
+                where=self.address,
+                do="Use data of one format. Held-out data are in pairs",
+            )
         if self.documents:
             batch["documents"] = batch.pop("segment_ids")
         elif self.packed:

@@ -31,6 +31,7 @@ class Masking:
     Attributes:
         counts: int32 [length + 1]: the number of predictions of a row with so many real wordpieces, [CLS] and
             [SEP] included, as the conversion has it.
+        entries: int32: the ids that a random wordpiece can have. A vocabulary's repeated entries have one.
         all_mask: [MASK] replaces each chosen wordpiece. Otherwise BERT's shares: 80% are replaced by [MASK],
             10% by a random entry, 10% stay.
         starts: bool [entries]: those that begin a word, if whole words are chosen. A word for which the row
@@ -38,7 +39,7 @@ class Masking:
     """
 
     counts: np.ndarray
-    entries: int
+    entries: np.ndarray
     mask: int
     special: tuple[int, int]
     all_mask: bool = False
@@ -117,7 +118,8 @@ class Masking:
         if self.all_mask:
             return ops.full_like(ids, self.mask)
         bits = random_bits((*ids.shape, 2), _counter(key, FATE))
-        share, entry = bits[..., 0], ops.cast(bits[..., 1] % np.uint32(self.entries), "int32")
+        share, number = bits[..., 0], ops.cast(bits[..., 1] % np.uint32(len(self.entries)), "int32")
+        entry = ops.take(ops.convert_to_tensor(self.entries), number)
         kept = ops.where(share < np.uint32(0.9 * 2**32), ids, entry)
         return ops.where(share < np.uint32(0.8 * 2**32), self.mask, kept)
 
@@ -151,7 +153,7 @@ def masking_of(job: TrainingJob, tokens: Sequence[str]) -> Masking | None:
     )
     return Masking(
         counts=np.array(counts, np.int32),
-        entries=len(tokens),
+        entries=np.array(sorted(ids.values()), np.int32),
         mask=ids["[MASK]"],
         special=(ids["[CLS]"], ids["[SEP]"]),
         all_mask=job.train.mask_strategy == "all_mask",

@@ -297,10 +297,14 @@ class JaxSteps:
         state = {}
         for name in self.variables:
             state[name] = np.asarray(self._state["weights"][name])
-            state[f"{name}/adam_m"] = np.asarray(self._gather(self._state["first"][name]))
-            state[f"{name}/adam_v"] = np.asarray(self._gather(self._state["second"][name]))
+            state[f"{name}/adam_m"] = self._gathered(self._state["first"][name])
+            state[f"{name}/adam_v"] = self._gathered(self._state["second"][name])
         state["global_step"] = np.asarray(self._state["step"], np.int64)
         return state
+
+    def _gathered(self, array: jax.Array) -> np.ndarray:
+        # Of an array that each device has, no other host is asked: only one of them may save it.
+        return np.asarray(array if array.is_fully_replicated else self._gather(array))
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         names = list(self.variables)

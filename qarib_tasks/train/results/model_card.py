@@ -7,7 +7,7 @@ from typing import Any
 
 from qarib_tasks import __version__
 from qarib_tasks.config.evaluation import EMOJI, SOURCE
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training import TrainConfig, TrainingJob
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.train.results.finetuned import mean_of
 from qarib_tasks.train.results.probe import used_texts
@@ -42,6 +42,12 @@ def model_card(
         "Sequence length": job.max_seq_length,
         "Peak learning rate": train.learning_rate,
         "Warm-up steps": train.warmup_steps,
+        **({} if train.schedule == TrainConfig.schedule else {"Schedule": train.schedule}),
+        **(
+            {"Wordpieces to predict": f"{train.masked_lm_prob:.0%}, chosen in each step"}
+            if train.masking == "dynamic"
+            else {}
+        ),
         "Next sentence prediction": "yes" if train.next_sentence else "no",
         "Random seed": job.random_seed,
     }
@@ -88,7 +94,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
 {_data(job)}## Training
 
 {_table(settings)}
-The optimizer is BERT's AdamW (weight decay 0.01, gradients clipped to norm 1.0).
+{_optimizer(train)}
 The masked-LM loss fell from {statistics["first_masked_lm_loss"]:.4f} at the first step to
 {statistics["last_masked_lm_loss"]:.4f} at the last logged steps.
 
@@ -175,6 +181,18 @@ part of the training texts.
 | task | metric | fine-tuned | seeds | TF-IDF | most frequent label | test texts |
 |---|---|---|---|---|---|---|
 {rows}"""
+    )
+
+
+def _optimizer(train: TrainConfig) -> str:
+    names = ("bias_correction", "beta_1", "beta_2", "epsilon", "weight_decay", "clip_norm")
+    if all(getattr(train, name) == getattr(TrainConfig, name) for name in names):
+        return "The optimizer is BERT's AdamW (weight decay 0.01, gradients clipped to norm 1.0)."
+    correction = "with" if train.bias_correction else "without"
+    clipping = f"gradients clipped to norm {train.clip_norm:g}" if train.clip_norm else "no clipping"
+    return (
+        f"The optimizer is AdamW {correction} bias correction (betas {train.beta_1:g} and {train.beta_2:g}, "
+        f"epsilon {train.epsilon:g}, weight decay {train.weight_decay:g}, {clipping})."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 from qarib_airflow.forms.pretrain import SECTIONS, build_params, field_names, read_params, settings
+from qarib_airflow.preflight.checks import settings_table
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.evaluation import TaskConfig
@@ -39,6 +40,19 @@ def test_every_setting_has_a_field() -> None:
     assert (config.convert.masked_lm_prob, config.train.masked_lm_prob) == (0.2, 0.3)
     assert set(SECTIONS) == set(fields_of(RunConfig)) - {"workspace", "preset", "extends"}
     assert set(build_params()) == set(field_names()) | {"preset", "workspace", "dataset", "first_step"}
+
+
+def test_a_warm_up_in_the_form_replaces_that_of_the_deployment() -> None:
+    defaults = DEFAULTS | {"train": {"num_warmup_steps": 1000}}
+    train = read_params(filled_in(warmup_share=0.06), defaults).train
+    assert (train.warmup_share, train.num_warmup_steps) == (0.06, 10)
+
+
+def test_the_settings_in_the_log_mark_what_is_from_the_form() -> None:
+    params = filled_in(train_masked_lm_prob=0.3, masking="dynamic")
+    lines = settings_table(read_params(params, DEFAULTS), params).splitlines()
+    marked = [line.strip() for line in lines if line.endswith("<- from the form")]
+    assert marked == ["masking = dynamic   <- from the form", "masked_lm_prob = 0.3   <- from the form"]
 
 
 def test_an_empty_form_is_the_preset() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.storage.bucket import Bucket
@@ -188,11 +189,21 @@ def test_packed_rows_have_numbers_of_documents(tmp_path: Path) -> None:
     records = heldout_examples(Shards(job.heldout_data, tmp_path), 5)
     pairs, packed = Parser(job, 64)(records), replace(job, data_format="packed")
     assert pairs["segment_ids"].any()
-    training, heldout = Parser(packed, 64)(records), Parser(packed, 64, job.heldout_data)(records)
-    np.testing.assert_array_equal(training.pop("documents"), pairs["segment_ids"])
-    assert training.keys() == pairs.keys() - {"segment_ids"}
+    heldout = Parser(packed, 64, job.heldout_data)(records)
     assert heldout.keys() == pairs.keys()
     assert not heldout["segment_ids"].any()
+    with pytest.raises(CorruptError, match="an example is not in the format packed"):
+        Parser(packed, 64)(records)
+    rows = [tf.train.Example.FromString(record) for record in records]
+    for row in rows:
+        numbers = row.features.feature["segment_ids"].int64_list
+        numbers.value[:] = [number + 1 for number in numbers.value]
+    written = [row.SerializeToString() for row in rows]
+    training = Parser(packed, 64)(written)
+    np.testing.assert_array_equal(training.pop("documents"), pairs["segment_ids"] + 1)
+    assert training.keys() == pairs.keys() - {"segment_ids"}
+    with pytest.raises(CorruptError, match="an example is not in the format pairs"):
+        Parser(job, 64)(written)
 
 
 def test_shards_of_another_format_are_refused(tmp_path: Path) -> None:

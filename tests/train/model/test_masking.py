@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ import tensorflow as tf
 
 from qarib_tasks.config.conversion import masked_positions
 from qarib_tasks.config.training import TrainConfig
-from qarib_tasks.train.model.masking import Masking
+from qarib_tasks.train.model.masking import Masking, masking_of
+from tests.support.training_examples import make_job
 
 MASK, CLS, SEP, ENTRIES = 4, 2, 3, 300
 STARTS = np.arange(ENTRIES) % 3 != 0  # every third entry continues a word
@@ -30,7 +32,8 @@ STARTS = np.arange(ENTRIES) % 3 != 0  # every third entry continues a word
 
 def masking(length: int, share: float = 0.15, **options: Any) -> Masking:
     counts = [masked_positions(real, share, length) for real in range(length + 1)]
-    return Masking(np.array(counts, np.int32), ENTRIES, MASK, (CLS, SEP), **options)
+    entries = np.arange(ENTRIES, dtype=np.int32)
+    return Masking(np.array(counts, np.int32), entries, MASK, (CLS, SEP), **options)
 
 
 def rows(count: int, length: int, seed: int, most: int = 5) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -154,3 +157,13 @@ def test_settings_that_need_it_say_so() -> None:
     for name, value in (("masked_lm_prob", 0.3), ("mask_strategy", "all_mask"), ("whole_words", True)):
         with pytest.raises(ValueError, match=f"{name} needs masking: dynamic"):
             replace(TrainConfig(), **{name: value})
+
+
+def test_a_random_wordpiece_is_one_that_a_text_can_have(tmp_path: Path) -> None:
+    """Of repeated entries the last one is; an empty line is none."""
+    job = make_job(tmp_path, examples=(1,), masking="dynamic")
+    how = masking_of(job, ["[PAD]", "[UNK]", "[CLS]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "a"])
+    assert how is not None
+    assert (how.special, how.mask) == ((3, 4), 5)
+    assert how.entries.tolist() == [0, 1, 3, 4, 5, 7, 8]
+    assert how.predictions == masked_positions(job.max_seq_length, 0.15, job.max_seq_length)

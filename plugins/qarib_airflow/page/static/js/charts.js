@@ -100,20 +100,25 @@ export class Chart {
     if (!parts.length) return;
     const shape = JSON.stringify(all.map((one) => [one.name, one.colour, this.axis]));
     const data = uPlot.join(all.map((one) => [one.steps, one.values]));
-    if (this.plot && this.shape === shape) {
-      const { scales: { x: { min, max } }, data: [steps] } = this.plot;
-      const zoomed = min > steps[0] || max < steps.at(-1);
-      this.plot.setData(data, !zoomed);
-      if (zoomed) this.plot.setScale("x", { min, max });
-    } else {
+    // It stays also when a new line makes another chart.
+    const zoom = this.zoom();
+    if (this.plot && this.shape === shape) this.plot.setData(data, !zoom);
+    else {
       this.shape = shape;
       this.plot?.destroy();
       this.place.replaceChildren();
       this.plot = new uPlot(this.options(lines, points), data, this.place);
     }
+    if (zoom) this.plot.setScale("x", zoom);
     const ends = parts.filter((one) => !one.background).map((one) => `${one.name} ${this.format(one.values.at(-1))}${this.interval(one.low?.at(-1), one.high?.at(-1))}`
       + (one.level ? "" : ` at step ${count(one.steps.at(-1))}`));
     this.place.setAttribute("aria-label", `${this.title}: ${ends.join(", ")}`);
+  }
+
+  zoom() {
+    if (!this.plot) return null;
+    const { scales: { x: { min, max } }, data: [steps] } = this.plot;
+    return min > steps[0] || max < steps.at(-1) ? { min, max } : null;
   }
 
   again() {
