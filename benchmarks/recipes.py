@@ -1,6 +1,6 @@
 """Compare recipes: what each part of the modern one gains on the published one, at equal model FLOPs.
 
-    python benchmarks/recipes.py [--minutes 15] [--seeds 3] [--rows NAME …] [--workspace X] [--draw]
+    python benchmarks/recipes.py [--minutes 15] [--seeds 3] [--data X] [--workspace X] [--draw]
 
 --data has corpus/tweets-real.txt.xz and corpus/classical.txt.xz, and tasks/arsarcasm-v2/train.csv, of which a
 fifth is held out as test texts. Every recipe trains the same small model on them with one core. The budget is
