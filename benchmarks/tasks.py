@@ -1,6 +1,6 @@
 """Pre-train a small model on tweets, and score it on labelled tasks at a quarter, half, and all of the steps.
 
-    python benchmarks/tasks.py [--data ../shared] [--steps 2000] [--seeds 5] [--limit 3000] [--workspace X]
+    python benchmarks/tasks.py [--data ../shared] [--steps 1800] [--seeds 5] [--limit 3000] [--workspace X]
 
 --data has corpus/tweets-real.txt.xz, a tweet per line, and tasks/arsarcasm-v2/train.csv, the training part of
 ArSarcasm-v2, of which a fifth is held out as test texts. The pre-training leaves these out.
@@ -93,7 +93,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared")
     parser.add_argument("--workspace", type=Path, default=REPOSITORY / "build" / "tasks")
-    parser.add_argument("--steps", type=int, default=2_200, help="of the pre-training")
+    parser.add_argument("--steps", type=int, default=1_800, help="of the pre-training")
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 11), metavar="2 to 10")
     parser.add_argument("--limit", type=int, default=3_000, help="texts of each part of a task; 0: all")
     options = parser.parse_args()
