@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qarib_tasks.config.training import TrainingJob
+    from qarib_tasks.config.training.job import TrainingJob
     from qarib_tasks.runs.run import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -61,7 +61,8 @@ def main() -> int:
 def differences(prefix: Path, examples: Path) -> dict[str, float]:
     """Train the reference's steps; return the largest relative differences of figures and variables."""
     from qarib_tasks.config.loading import from_dict
-    from qarib_tasks.config.training import ModelConfig, TrainConfig
+    from qarib_tasks.config.training.model import ModelConfig
+    from qarib_tasks.config.training.recipe import TrainConfig
     from qarib_tasks.train.model.bert import PretrainingBert
     from qarib_tasks.train.model.steps import make_steps
 

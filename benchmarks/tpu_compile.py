@@ -27,7 +27,8 @@ import time
 from dataclasses import dataclass, replace
 
 from qarib_tasks.config.conversion import masked_positions
-from qarib_tasks.config.training import ModelConfig, TrainConfig
+from qarib_tasks.config.training.model import ModelConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.machines.chips import CHIPS, SHARE_OF_PEAK, TrainingShape, estimate
 
 LENGTH, PREDICTIONS = 64, 10

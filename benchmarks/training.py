@@ -28,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qarib_tasks.config.training import ModelConfig, TrainConfig
+from qarib_tasks.config.training.model import ModelConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.machines.chips import TrainingShape
 
 VOCAB_SIZE, LENGTH, PREDICTIONS = 64_000, 64, 10

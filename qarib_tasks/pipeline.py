@@ -17,7 +17,7 @@ from qarib_tasks.config.conversion import heldout_settings
 from qarib_tasks.config.evaluation import FREE_TASKS
 from qarib_tasks.config.identity import recorded_settings
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.config.usual import unusual_settings, void_next_sentence
+from qarib_tasks.config.training.usual import unusual_settings, void_next_sentence
 from qarib_tasks.corpus import collect as collect_step
 from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources

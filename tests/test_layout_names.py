@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks import layout
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.layout import DatasetLayout, ModelLayout
 

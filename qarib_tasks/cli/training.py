@@ -9,7 +9,7 @@ import click
 
 from qarib_tasks.cli.options import FILE, with_homes
 from qarib_tasks.config.loading import from_dict, load_yaml
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.corpus.characters import isolated
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import LostWorkerError, StoppedError

@@ -20,9 +20,10 @@ from qarib_tasks.config.evaluation import EvaluateConfig
 from qarib_tasks.config.identity import DATASET, Identity, neither
 from qarib_tasks.config.loading import STRICT, Settings, local, to_dict
 from qarib_tasks.config.tpu import TpuConfig
-from qarib_tasks.config.training import ModelConfig, TrainConfig
+from qarib_tasks.config.training.model import ModelConfig
+from qarib_tasks.config.training.recipe import TrainConfig
+from qarib_tasks.config.training.usual import packed_faults
 from qarib_tasks.config.upload import UploadConfig
-from qarib_tasks.config.usual import packed_faults
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.layout import ID
 

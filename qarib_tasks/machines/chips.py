@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from qarib_tasks.config.tpu import TpuConfig
-from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.errors import ConfigError
 
 PRICES_OF = "2026-11-22"

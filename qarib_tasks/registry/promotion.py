@@ -20,7 +20,7 @@ from typing import Any, Literal
 from qarib_tasks.config.evaluation import FREE_TASKS
 from qarib_tasks.config.loading import from_dict, load_yaml, to_dict
 from qarib_tasks.config.run import PromotionConfig, RunConfig
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.layout import PROMOTED, SETTINGS, ModelLayout, is_heldout, model_folder

@@ -15,7 +15,7 @@ import yaml
 
 from qarib_tasks.config.loading import YAML_LOADER, from_dict
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import QaribError, StorageError
 from qarib_tasks.layout import ID, LAUNCH, MANIFEST, MODELS, PROGRESS, SETTINGS
 from qarib_tasks.runs.names import actual_values, later_weight_settings, model_name, weight_settings

@@ -12,7 +12,7 @@ import yaml
 
 from qarib_tasks.config.loading import dump_yaml, from_dict, load_yaml, to_dict
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import InputError, QaribError
 from qarib_tasks.layout import LEDGER, SETTINGS, DatasetLayout, ModelLayout, dataset_folder, dataset_of_shard
 from qarib_tasks.storage.files import checksums_of, write_text

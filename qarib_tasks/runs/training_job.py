@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from qarib_tasks.config.evaluation import FREE_TASKS, StagedTask
-from qarib_tasks.config.training import TrainedOn, TrainingJob
+from qarib_tasks.config.training.job import TrainedOn, TrainingJob
 from qarib_tasks.labelled.staged import is_task_file, staged_task
 from qarib_tasks.layout import CACHE
 from qarib_tasks.runs import contamination

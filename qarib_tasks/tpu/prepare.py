@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.loading import dump_yaml
-from qarib_tasks.config.training import TrainingJob, predictions_of
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.recipe import predictions_of
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.layout import CACHE, LAUNCH, SETTINGS, START_FROM
 from qarib_tasks.machines.chips import (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 
-from qarib_tasks.config.training import TrainingJob, predictions_of
-from qarib_tasks.config.usual import packed_faults, unusual_settings, void_next_sentence
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.recipe import predictions_of
+from qarib_tasks.config.training.usual import packed_faults, unusual_settings, void_next_sentence
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import TrainingShape
 from qarib_tasks.storage.manifest import FileRecord

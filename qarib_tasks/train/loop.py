@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.train import runtime
 from qarib_tasks.train.checkpoint import Checkpoints
 from qarib_tasks.train.data.vocabulary import Vocabulary

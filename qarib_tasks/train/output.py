@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.layout import WORKER, ModelLayout, evaluation_step
 from qarib_tasks.storage.bucket import Bucket

@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.hosts.workers import Place

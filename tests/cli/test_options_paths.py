@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from qarib_tasks.cli.main import cli, run_command
 from qarib_tasks.cli.options import with_homes
 from qarib_tasks.config.presets import SAMPLE, resolve
-from qarib_tasks.config.training import TrainConfig, TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.recipe import TrainConfig
 
 TEXT = "\n\n".join(f"ذهب سامي إلى السوق صباح اليوم {number}" for number in range(40)) + "\n"
 

@@ -8,7 +8,7 @@ import pytest
 
 from qarib_tasks.config.conversion import ConvertConfig, masked_positions
 from qarib_tasks.config.presets import resolve
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.conversion.examples import predictions_of
 from qarib_tasks.runs.run import Run
 from qarib_tasks.tpu.prepare import shape_of

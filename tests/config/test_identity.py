@@ -17,7 +17,8 @@ from qarib_tasks.config.identity import DATASET, MODEL, identities, named_settin
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.tpu import TpuConfig
-from qarib_tasks.config.training import ModelConfig, TrainConfig, log_removed
+from qarib_tasks.config.training.model import ModelConfig
+from qarib_tasks.config.training.recipe import TrainConfig, log_removed
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.runs.names import dataset_name, model_name

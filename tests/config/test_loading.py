@@ -15,7 +15,8 @@ import qarib_tasks.config
 from qarib_tasks.config.loading import from_dict, load_yaml
 from qarib_tasks.config.presets import resolve
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.config.training import TrainConfig, TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.emulators.cloud_tpu.faults import Faults
 from qarib_tasks.errors import ConfigError, InputError
 

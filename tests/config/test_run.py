@@ -1,7 +1,8 @@
 """Settings: every fault named, nothing unknown let through, presets laid under.
 
 Covers qarib_tasks/config/conversion.py, qarib_tasks/config/loading.py, qarib_tasks/config/presets.py,
-qarib_tasks/config/training.py, qarib_tasks/config/vocabulary.py.
+qarib_tasks/config/training/job.py, qarib_tasks/config/training/model.py,
+qarib_tasks/config/training/recipe.py, qarib_tasks/config/vocabulary.py.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.loading import dump_yaml, from_dict, load_yaml, to_dict
 from qarib_tasks.config.presets import PRESETS, resolve
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
 

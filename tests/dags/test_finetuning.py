@@ -15,7 +15,7 @@ from qarib_tasks import pipeline
 from qarib_tasks.cli.main import cli
 from qarib_tasks.config.evaluation import EvaluateConfig, TaskConfig
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.run import Run
 from tests.support.airflow_runs import printed

@@ -15,7 +15,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from qarib_tasks.config.loading import dump_yaml
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.machine.startup import BucketFile

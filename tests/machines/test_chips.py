@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.emulators.cloud_tpu.catalog import SLICES
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import CHIPS, TrainingShape, chip_of_device, chips_of, estimate, machines_of

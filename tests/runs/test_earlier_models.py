@@ -62,7 +62,7 @@ def files(workspace: Path) -> dict[str, tuple[bytes, int]]:
 def work(job: Work) -> None:
     """Run a trainer's command in this process."""
     from qarib_tasks.config.loading import from_dict
-    from qarib_tasks.config.training import TrainingJob
+    from qarib_tasks.config.training.job import TrainingJob
 
     commands = {"train": train, "evaluate": evaluate, "export": export}
     commands[job.name](from_dict(TrainingJob, load_yaml(Path(job.arguments[-1]))))

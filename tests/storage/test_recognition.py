@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import ModelLayout
 from qarib_tasks.storage import recognition

@@ -7,7 +7,7 @@ from qarib_tasks.train.runtime import choose_backend
 choose_backend()
 
 import qarib_tasks.train.assemble  # noqa: F401
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.train.loop import train
 from qarib_tasks.train.results.export import export
 

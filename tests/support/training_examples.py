@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from qarib_tasks.config.evaluation import EvaluateConfig
-from qarib_tasks.config.training import ModelConfig, TrainConfig, TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.model import ModelConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.labelled.staged import write_task
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.layout import ModelLayout

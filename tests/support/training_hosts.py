@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from qarib_tasks.config.loading import from_dict, load_yaml
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.train.runtime import choose_backend
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.train.runtime import choose_backend
 
 BATCH = 16

@@ -15,7 +15,7 @@ from qarib_airflow.tpu.prepare import prepare_tpu
 
 from qarib_tasks.config.evaluation import SOURCE, TaskConfig
 from qarib_tasks.config.loading import from_dict
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.labelled.staged import write_task
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask

@@ -20,7 +20,7 @@ choose_backend()
 
 from qarib_tasks.cli.main import run_command
 from qarib_tasks.config.loading import to_dict
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from tests.support.training_examples import make_job
 
 BYTES = 20_000  # less than a checkpoint and than the exported weights

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from tests.support.training_examples import make_job
 
 KILLS = 20

@@ -22,7 +22,8 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.training import TrainConfig, TrainedOn, TrainingJob
+from qarib_tasks.config.training.job import TrainedOn, TrainingJob
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.errors import CorruptError, InputError, TrainingError
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.tfrecord import read_records

@@ -24,7 +24,7 @@ choose_backend()
 
 from qarib_tasks.config.loading import dump_yaml
 from qarib_tasks.config.presets import SAMPLE
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, StoppedError, TrainingError
 from qarib_tasks.machines.exit_status import STOPPED
 from qarib_tasks.storage.files import checksums

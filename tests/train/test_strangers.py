@@ -14,7 +14,7 @@ from qarib_tasks.train.runtime import choose_backend
 choose_backend()
 
 from qarib_tasks.cli.main import run_command
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import InputError
 from qarib_tasks.train.loop import train
 from qarib_tasks.train.results.evaluate import evaluate

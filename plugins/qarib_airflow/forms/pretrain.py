@@ -19,7 +19,7 @@ from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import PRESETS, overridden, resolve
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.config.training import REMOVED, log_removed
+from qarib_tasks.config.training.recipe import REMOVED, log_removed
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.layout import ID
 from qarib_tasks.machines.chips import CHIPS, PRICES_OF

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from qarib_tasks.config.conversion import masked_positions
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.tfrecord import read_records
 from qarib_tasks.train.data.shards import Shards

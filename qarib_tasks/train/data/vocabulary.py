@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.layout import VOCAB
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train.data.shards import open_address

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.config.loading import fields_of, from_dict, load_yaml
-from qarib_tasks.config.training import ModelConfig, TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import (
     BERT_CONFIG,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from qarib_tasks.config.training import ModelConfig, TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.train.model.documents import kept_apart
 from qarib_tasks.train.model.dropout import Draws, Dropout
 from qarib_tasks.train.runtime import chosen_precision

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.train.model.bert import PretrainingBert, cross_entropy, initial_values
 from qarib_tasks.train.model.dropout import Dropout
 

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from qarib_tasks.config.conversion import masked_positions
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.train.model.dropout import DRAWS_PER_STEP, random_bits
 from qarib_tasks.vocabulary.file import ids_of
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras import ops
 
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 
 
 def learning_rate_at(step: Any, config: TrainConfig, *, peak: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.train.model.masking import Masking
 from qarib_tasks.train.model.speed import Hardware

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.accumulation import in_parts, rows_of_part
 from qarib_tasks.train.model.dropout import DRAWS_PER_STEP

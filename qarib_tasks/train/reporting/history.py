@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.train.output import Output
 
 

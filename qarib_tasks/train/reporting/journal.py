@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.layout import evaluation_step
 from qarib_tasks.storage.files import names_output, write_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qarib_tasks.config.training import TrainConfig
-from qarib_tasks.config.usual import SEE
+from qarib_tasks.config.training.recipe import TrainConfig
+from qarib_tasks.config.training.usual import SEE
 
 MARGIN = 0.05  # nats
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.machines.chips import SHARE_OF_PEAK, TrainingShape
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.model.batch import Batch, padded

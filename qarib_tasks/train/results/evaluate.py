@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.layout import evaluation_step
 from qarib_tasks.storage.files import write_text

@@ -15,7 +15,7 @@ import numpy as np
 
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.loading import from_dict, to_dict
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError, QaribError, TrainingError
 from qarib_tasks.layout import (
     BERT_CONFIG,

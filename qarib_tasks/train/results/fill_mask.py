@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.config.loading import fields_of, from_dict
-from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import EXPORT, HUGGING_FACE_CONFIG, HUGGING_FACE_WEIGHTS, TOKENIZER, VOCAB
 from qarib_tasks.storage.model_files import read_json

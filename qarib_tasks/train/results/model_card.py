@@ -7,7 +7,8 @@ from typing import Any
 
 from qarib_tasks import __version__
 from qarib_tasks.config.evaluation import EMOJI, SOURCE
-from qarib_tasks.config.training import TrainConfig, TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.train.results.finetuned import mean_of
 from qarib_tasks.train.results.probe import used_texts

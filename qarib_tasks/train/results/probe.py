@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.config.evaluation import StagedTask
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.labelled.baselines import Baselines, baselines
 from qarib_tasks.labelled.regression import FOLDS, fit_and_predict
 from qarib_tasks.labelled.scores import METRICS, MOST_LABELS, scores

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import TOKENIZER, TOKENIZER_CONFIG, VOCAB
 from qarib_tasks.storage.model_files import Pretrained, read_json

@@ -10,7 +10,7 @@ import numpy as np
 
 from qarib_tasks import __version__
 from qarib_tasks.config.loading import to_dict
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.model_files import SHARDS_INDEX, shards_of
 from qarib_tasks.train.data.vocabulary import Vocabulary

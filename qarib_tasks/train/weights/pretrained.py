@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, checkpoint_files
 from qarib_tasks.storage.manifest import FileRecord

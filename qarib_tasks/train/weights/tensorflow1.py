@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qarib_tasks.config.loading import to_dict
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.storage.files import atomic_path, scratch_folder
 from qarib_tasks.storage.model_files import TENSORFLOW1, TENSORFLOW1_FILES

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.runtime import choose_backend

@@ -14,7 +14,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.train.data.vocabulary import Vocabulary

@@ -16,7 +16,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError
 from qarib_tasks.train.finetuning.model import StartingModel, find_model, own_model, read_model
 from tests.support.training_examples import LENGTH, TOKENS

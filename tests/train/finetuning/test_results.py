@@ -18,7 +18,7 @@ from qarib_tasks.train.runtime import choose_backend
 choose_backend()
 
 from qarib_tasks.config.evaluation import TaskConfig
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError, InputError, TrainingError
 from qarib_tasks.labelled.baselines import baselines
 from qarib_tasks.labelled.task import LabelledTask

@@ -20,7 +20,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.storage.recognition import is_finetuning_result
 from qarib_tasks.train.finetuning.recipe import Recipe
 from qarib_tasks.train.finetuning.tune import STATE

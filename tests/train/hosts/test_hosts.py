@@ -17,7 +17,7 @@ import pytest
 from ports import free_ports
 
 from qarib_tasks.config.loading import dump_yaml
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.machines.exit_status import OTHER_ENDED, STOPPED
 from qarib_tasks.train.output import Output
 from tests.support.training_examples import make_job, write_shard

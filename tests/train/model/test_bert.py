@@ -14,7 +14,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.train.data.batches import Parser, heldout_examples
 from qarib_tasks.train.data.shards import Shards
 from qarib_tasks.train.model.batch import Batch, padded

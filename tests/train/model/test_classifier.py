@@ -15,7 +15,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.train.model.bert import build_model
 from qarib_tasks.train.model.classifier import Classifier, build_classifier
 from tests.support.training_examples import TOKENS, make_job

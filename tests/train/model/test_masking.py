@@ -22,7 +22,7 @@ choose_backend()
 import tensorflow as tf
 
 from qarib_tasks.config.conversion import masked_positions
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.train.model.masking import Masking, masking_of
 from tests.support.training_examples import make_job
 

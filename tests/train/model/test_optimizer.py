@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.machines.chips import TrainingShape
 from qarib_tasks.train.model.speed import Hardware, Speed
 

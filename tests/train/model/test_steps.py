@@ -21,7 +21,7 @@ from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
 
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.train.model.bert import build_model
 from qarib_tasks.train.model.steps import make_steps
 from tests.support.training_steps import (

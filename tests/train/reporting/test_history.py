@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.train.reporting.history import log_interval, read_history, steps_of_call
 
 

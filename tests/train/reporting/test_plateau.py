@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qarib_tasks.config.training import TrainConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.train.reporting.plateau import plateau
 
 TRAIN = TrainConfig(num_warmup_steps=50, train_steps=1000)

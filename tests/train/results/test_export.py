@@ -18,7 +18,7 @@ from qarib_tasks.train.runtime import choose_backend
 choose_backend()
 
 from qarib_tasks.config.conversion import ConvertConfig
-from qarib_tasks.config.training import ModelConfig
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.storage.model_files import find

@@ -16,7 +16,7 @@ from qarib_tasks.train.runtime import choose_backend
 choose_backend()
 
 from qarib_tasks.cli.main import cli
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.train.checkpoint import Checkpoints
 from qarib_tasks.train.loop import train

@@ -25,7 +25,7 @@ choose_backend()
 from qarib_tasks.cli.main import cli
 from qarib_tasks.config.evaluation import SOURCE
 from qarib_tasks.config.loading import dump_yaml
-from qarib_tasks.config.training import TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.labelled.task import LabelledPart
 from qarib_tasks.train.data.vocabulary import Vocabulary

@@ -21,7 +21,8 @@ choose_backend()
 
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import SAMPLE, resolve
-from qarib_tasks.config.training import ModelConfig, TrainingJob
+from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.runs.prepare import prepare

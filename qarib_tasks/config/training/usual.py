@@ -6,7 +6,7 @@ docs/training.md has the table of the sources. A warning is no error: the publis
 from __future__ import annotations
 
 from qarib_tasks.config.conversion import ExampleShape, Format
-from qarib_tasks.config.training import TrainConfig, predictions_of
+from qarib_tasks.config.training.recipe import TrainConfig, predictions_of
 
 # Peak rates, divided by the square root of the batch size: BERT's 1e-4 at 256, DinkyTrain's 2e-3 at 4,096.
 LOWEST_RATE, HIGHEST_RATE = 1e-4 / 256**0.5, 2e-3 / 4096**0.5

@@ -1,23 +1,21 @@
-"""Settings of the model and its training, and what the training process receives.
+"""Settings of the training.
 
-Mark each setting with `MODEL` or `neither(why)`, see `identity.py`. The trigger form lists it automatically.
+Mark each setting with `MODEL` or `neither(why)`, see `config/identity.py`. The form lists it automatically.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import cache, partial
+from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from qarib_tasks.config.conversion import ConvertConfig, ExampleShape, Format, masked_positions
-from qarib_tasks.config.evaluation import EvaluateConfig, StagedTask
+from qarib_tasks.config.conversion import ExampleShape, masked_positions
 from qarib_tasks.config.identity import MODEL, Identity, neither
-from qarib_tasks.config.loading import STRICT, Settings, local
-from qarib_tasks.config.upload import UploadConfig
+from qarib_tasks.config.loading import STRICT, Settings
 
 log = logging.getLogger(__name__)
 # Settings of earlier versions, and what holds instead.
@@ -303,81 +301,3 @@ def predictions_of(train: TrainConfig, examples: ExampleShape) -> int:
     if train.masking == "dynamic":
         return masked_positions(length, train.masked_lm_prob, length)
     return masked_positions(length, examples.masked_lm_prob, examples.max_predictions_per_seq)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class ModelConfig(Settings):
-    """The shape of the BERT model. With the vocabulary size it forms `bert_config.json`."""
-
-    num_hidden_layers: Annotated[int, Field(ge=1, title="Layers"), MODEL] = 12
-    hidden_size: Annotated[int, Field(ge=1, title="Hidden size"), MODEL] = 768
-    num_attention_heads: Annotated[int, Field(ge=1, title="Attention heads"), MODEL] = 12
-    intermediate_size: Annotated[int, Field(ge=1, title="Intermediate size"), MODEL] = 3072
-    max_position_embeddings: Annotated[
-        int, Field(ge=8, title="Positions", description="Maximum sequence length of the model."), MODEL
-    ] = 512
-    type_vocab_size: Annotated[int, Field(ge=2, title="Segment types"), MODEL] = 2
-    hidden_act: Annotated[Literal["gelu"], Field(title="Activation"), MODEL] = "gelu"
-    hidden_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Hidden dropout"), MODEL] = 0.1
-    attention_probs_dropout_prob: Annotated[float, Field(ge=0, lt=1, title="Attention dropout"), MODEL] = 0.1
-    initializer_range: Annotated[float, Field(gt=0, title="Initializer range"), MODEL] = 0.02
-
-    def __post_init__(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of "
-                f"num_attention_heads {self.num_attention_heads}"
-            )
-
-
-_Folder = Annotated[str, AfterValidator(partial(local, bucket="publish_to"))]
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainedOn(Settings):
-    """A dataset that a model was trained on, for the model card; `warnings` are about its text."""
-
-    dataset_id: str
-    examples: int
-    sources: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainingJob(Settings):
-    """Everything that the training process needs. It knows no run, no DAG and no dataset.
-
-    `training_data` and `heldout_data` are folders (local, or gs://) of `*.tfrecord` files. The job writes
-    everything below `output` and, if `publish_to` is set, to the same names below that gs:// address.
-    `start_from_digest` is the digest of `train.start_from` when the run was prepared; empty: not checked.
-    `left_out` names files of `training_data` to skip, whether they exist or not. `earlier_data` are more
-    folders to read; their file names differ. `steps_before` are the steps that `train.start_from` was trained
-    for. `trained_on` and `license` go into the model card. `tasks` are below `output`.
-    """
-
-    training_data: str
-    heldout_data: str
-    vocab_file: str
-    output: _Folder
-    publish_to: str | None = None
-    earlier_data: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    # The share of the training examples whose second part is random, where the dataset's manifest has it.
-    random_next_share: float | None = None
-    trained_on: tuple[TrainedOn, ...] = ()
-    license: str = UploadConfig.license
-    cache: _Folder | None = None
-    start_from_digest: str = ""
-    steps_before: int = 0
-    tasks: tuple[StagedTask, ...] = ()
-    data_format: Format = ConvertConfig.format  # of the training data; held-out data are in pairs
-    random_seed: int = ConvertConfig.random_seed
-    do_lower_case: bool = ConvertConfig.do_lower_case
-    max_seq_length: int = ConvertConfig.max_seq_length
-    max_predictions_per_seq: int = ConvertConfig.max_predictions_per_seq
-    masked_lm_prob: float = ConvertConfig.masked_lm_prob
-    bert_model: str = UploadConfig.bert_model
-    bert_evals: str = UploadConfig.bert_evals
-    model: ModelConfig = ModelConfig()
-    train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()

@@ -9,8 +9,8 @@ import pytest
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.presets import resolve
-from qarib_tasks.config.training import TrainConfig
-from qarib_tasks.config.usual import SEE, unusual_settings, void_next_sentence
+from qarib_tasks.config.training.recipe import TrainConfig
+from qarib_tasks.config.training.usual import SEE, unusual_settings, void_next_sentence
 
 # Batch size, peak rate, warm-up steps, steps: the recipes in docs/training.md.
 ELSEWHERE = {

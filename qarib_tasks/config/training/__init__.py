@@ -1,0 +1,1 @@
+"""Settings of the model and its training."""
