@@ -31,9 +31,8 @@ def types_in(kind: Any) -> Iterator[Any]:
 
 def numeric_settings() -> Iterator[tuple[type, str, bool]]:
     """Yield each class, setting, and whether it is a list of numbers."""
-    names = [
-        f"qarib_tasks.config.{module.name}" for module in pkgutil.iter_modules(qarib_tasks.config.__path__)
-    ]
+    found_modules = pkgutil.walk_packages(qarib_tasks.config.__path__, "qarib_tasks.config.")
+    names = [module.name for module in found_modules]
     for name in (*names, *MORE):
         for cls in vars(importlib.import_module(name)).values():
             if isinstance(cls, type) and cls.__module__ == name and hasattr(cls, "__pydantic_fields__"):
