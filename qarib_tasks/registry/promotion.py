@@ -26,6 +26,7 @@ from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.layout import PROMOTED, SETTINGS, ModelLayout, is_heldout, model_folder
 from qarib_tasks.runs.run import Run, run_of_dataset
 from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.model_files import model_address
 from qarib_tasks.storage.shared_record import SharedRecord, Values
 
 log = logging.getLogger(__name__)
@@ -357,7 +358,7 @@ def _described(run: Run) -> JudgedModel:
         evaluation=figures,
         heldout=heldout_digest(run),
         total_steps=manifest.statistics["total_steps"],
-        trained_from=run.config.train.start_from,
+        trained_from=model_address(run.config.train.start_from),
     )
 
 

@@ -16,14 +16,16 @@ from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.loading import STRICT, Settings, fields_of, from_dict, to_dict
 from qarib_tasks.config.presets import merged
 from qarib_tasks.config.run import PromotionConfig, RunConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.errors import ConfigError, InputError, NothingNewError
-from qarib_tasks.layout import PROMOTED, ModelLayout
-from qarib_tasks.registry.promotion import model_manifest, promoted_model, record_of
+from qarib_tasks.layout import PROMOTED, ModelLayout, checkpoint_name
+from qarib_tasks.registry.promotion import JudgedModel, model_manifest, promoted_model, record_of
 from qarib_tasks.runs.prepare import prepare
 from qarib_tasks.runs.run import Run, run_of_dataset
+from qarib_tasks.storage.model_files import find
 
 log = logging.getLogger(__name__)
 # Date fields in the address of a source, and their `strftime` format.
@@ -76,7 +78,8 @@ class RetrainConfig(Settings):
         Field(
             ge=0,
             title="Warm-up steps",
-            description="Empty: the promoted model's, and at most a tenth of the training steps.",
+            description="Empty: the promoted model's, and at most a tenth of the training steps; none from a "
+            "stable checkpoint of wsd.",
         ),
     ] = None
     promote_by: Annotated[
@@ -174,9 +177,12 @@ def prepare_retraining(
     made = model_manifest(ModelLayout.of(workspace, promoted.model_id, base.config.upload)).config
     values = to_dict(base.config) | {name: made[name] for name in ("model", "train", "evaluate")}
     values = merged(values, {**deployment, "upload": to_dict(upload) | _folders(base.config)})
-    values["train"] |= {"start_from": promoted.address, "train_steps": config.retrain_steps}
+    start = _start(promoted, from_dict(TrainConfig, values["train"]), base)
+    values["train"] |= {"train_steps": config.retrain_steps, **start}
     if config.num_warmup_steps is not None:
         values["train"] |= {"num_warmup_steps": config.num_warmup_steps, "warmup_share": 0.0}
+    elif start["start_from_optimizer"]:
+        values["train"] |= {"num_warmup_steps": 0, "warmup_share": 0.0}
     elif not values["train"].get("warmup_share"):
         most = config.retrain_steps // 10
         values["train"]["num_warmup_steps"] = min(values["train"]["num_warmup_steps"], most)
@@ -192,6 +198,25 @@ def prepare_retraining(
     values["collect"]["sources"] = [to_dict(source) for source in existing]
     values |= {"preset": config.preset, "extends": promoted.dataset_id}
     return prepare(from_dict(RunConfig, values, "qarib_retrain"), allowed, client, save=False)
+
+
+def _start(promoted: JudgedModel, train: TrainConfig, base: Run) -> dict[str, Any]:
+    """Return the settings of what the training starts from.
+
+    With the schedule wsd, this is the promoted model's checkpoint before its rate fell, with the optimizer's
+    state, so that the rate need not rise again. Otherwise, it is the model itself.
+    """
+    if train.stable_step is not None:
+        folder = f"{promoted.address}/{base.config.upload.bert_model}"
+        stable = folder + checkpoint_name(train.stable_step)
+        try:
+            find(stable)
+        except InputError as error:
+            log.warning("starts from the end of the training, not from its stable checkpoint: %s", error)
+        else:
+            log.info("starts from the stable checkpoint, with the optimizer's state: %s", stable)
+            return {"start_from": stable, "start_from_optimizer": True}
+    return {"start_from": promoted.address, "start_from_optimizer": False}
 
 
 def _folders(config: RunConfig) -> dict[str, Any]:

@@ -134,6 +134,12 @@ def find(address: str) -> Pretrained:
     raise InputError("no model to start from", where=address, do=ACCEPTED)
 
 
+def model_address(address: str) -> str:
+    """The address of the model's folder, where an address is that of one of our checkpoints."""
+    folder, _, stem = address.rpartition("/")
+    return folder.rpartition("/")[0] if checkpoint_of_stem(stem) else address
+
+
 def steps_trained(found: Pretrained) -> int:
     """The steps that one of our models was trained, including those of the models that it started from.
 

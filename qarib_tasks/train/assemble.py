@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.config.training.recipe import predictions_of
 from qarib_tasks.config.training.usual import packed_faults, unusual_settings, void_next_sentence
@@ -24,7 +26,7 @@ from qarib_tasks.train.model.steps import Steps, make_steps
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.reporting.journal import Journal
 from qarib_tasks.train.results.evaluate import Evaluator, read_evaluations
-from qarib_tasks.train.weights.pretrained import pretrained_weights
+from qarib_tasks.train.weights.pretrained import optimizer_averages, pretrained_weights
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +68,16 @@ def start(
         raise ConfigError("; ".join(faults))
     runtime.make_deterministic()
     model = build_model(job, len(vocabulary))
-    index = newest or _first(job, output, vocabulary, model)
+    index, state = (newest, None) if newest else _first(job, output, vocabulary, model)
     masking = masking_of(job, vocabulary.tokens)
-    steps = make_steps(model, job.train, job.random_seed, masking=masking)
+    steps = make_steps(
+        model, job.train, job.random_seed, masking=masking, updates_before=index.updates_before
+    )
     if newest:
         log.info("resuming from the checkpoint of step %d", index.step)
-    steps.begin(checkpoints.load(newest) if newest and workers.first else None, workers.first)
+    if newest and workers.first:
+        state = checkpoints.load(newest)
+    steps.begin(state if workers.first else None, workers.first)
     shards = Shards(job.training_data, output.cache, job.left_out, job.earlier_data)
     shards.check_vocabulary(vocabulary.record)
     shards.check_format(job.data_format)
@@ -140,14 +146,30 @@ def warn_of_labels(job: TrainingJob) -> None:
         log.warning("%s", line)
 
 
-def _first(job: TrainingJob, output: Output, vocabulary: Vocabulary, model: PretrainingBert) -> Index:
-    """Return the index of a training's beginning, after loading the weights that the model starts from."""
+def _first(
+    job: TrainingJob, output: Output, vocabulary: Vocabulary, model: PretrainingBert
+) -> tuple[Index, dict[str, np.ndarray] | None]:
+    """Return the index of a training's beginning, after loading the weights that the model starts from.
+
+    Also return the state to begin with, as `Steps.state` does; None: the model's weights, no averages.
+    """
     started_from: list[FileRecord] = []
+    state, updates = None, 0
     if job.train.start_from:
         variables = model.named_variables()
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         weights, started_from = pretrained_weights(job, output, vocabulary, shapes)
         for name, value in weights.items():
             variables[name].assign(value)
-    settings = model_settings(job, vocabulary.record)
-    return Index(step=0, position=asdict(Position()), model=settings, started_from=started_from)
+        if job.train.start_from_optimizer:
+            state, updates = optimizer_averages(job, output, variables)
+            state |= {name: np.asarray(variable.value) for name, variable in variables.items()}
+            state["global_step"] = np.asarray(0, np.int64)
+    index = Index(
+        step=0,
+        position=asdict(Position()),
+        model=model_settings(job, vocabulary.record),
+        started_from=started_from,
+        updates_before=updates,
+    )
+    return index, state

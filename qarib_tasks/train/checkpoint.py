@@ -50,7 +50,9 @@ class Index:
         model: the settings that determine the tensors' names and shapes, and the vocabulary's checksum.
         figures: figures of the steps since the last line of the history; the next line is their mean.
         started_from: the files of the weights that the training started from; empty if they were random.
+        updates_before: updates in the optimizer's averages that the training started from.
         recovery: whether the checkpoint was written because time had passed, not at a planned step.
+        stable: whether it is the last one before the rate of the schedule wsd falls.
         state: the file of the tensors; None only before it is written.
     """
 
@@ -60,7 +62,9 @@ class Index:
     others: Sequence[Mapping[str, int]] = ()
     figures: Sequence[Mapping[str, float]] = ()
     started_from: Sequence[FileRecord] = ()
+    updates_before: int = 0
     recovery: bool = False
+    stable: bool = False
     state: FileRecord | None = None
     format: int = FORMAT
 
@@ -76,12 +80,12 @@ class Index:
         figures: Sequence[Mapping[str, float]],
         *,
         recovery: bool,
+        stable: bool = False,
     ) -> Index:
         """Return the index of a later checkpoint of the same training."""
         first, *others = positions
-        return replace(
-            self, step=step, position=first, others=others, figures=figures, recovery=recovery, state=None
-        )
+        changed = {"position": first, "others": others, "figures": figures, "state": None}
+        return replace(self, step=step, recovery=recovery, stable=stable, **changed)  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Index:
@@ -103,17 +107,21 @@ def model_settings(job: TrainingJob, vocab: FileRecord) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of a training: the newest `keep` of them, and the recovery checkpoint.
+    """The checkpoints of a training: the newest `keep` of them, the stable and the recovery checkpoint.
 
     Args:
         recovery_minutes: minutes after a checkpoint of either kind until a recovery checkpoint is due; 0 for
             no recovery checkpoints.
+        stable: the step of a checkpoint to keep in addition, see `TrainConfig.stable_step`.
     """
 
-    def __init__(self, output: Output, keep: int, recovery_minutes: float = 0) -> None:
+    def __init__(
+        self, output: Output, keep: int, recovery_minutes: float = 0, stable: int | None = None
+    ) -> None:
         self.output = output
         self.folder = output.checkpoints
         self.keep = keep
+        self.stable = stable
         self.recovery_minutes = recovery_minutes
         self._saved = time.monotonic()
 
@@ -172,8 +180,10 @@ class Checkpoints:
 
     def _remove_old(self, new: Index) -> None:
         names = [name for name in self.names() if name != new.name]
+        stable = None if self.stable is None else checkpoint_name(self.stable)
         planned = [name for name in names if (one := checkpoint_of_stem(name)) and not one.recovery]
-        kept = planned[: self.keep - (not new.recovery)]
+        newest = [name for name in planned if name != stable][: self.keep - (not new.recovery)]
+        kept = [*newest, stable]
         for old in names:
             if old not in kept:
                 files = (self.index_path(old), self.state_path(old))

@@ -36,7 +36,7 @@ def train(job: TrainingJob) -> None:
     with Termination() as termination, output.locked(), Workers(place) as workers:
         vocabulary = Vocabulary.read(job, output)
         minutes = job.train.recovery_minutes if workers.first else 0
-        checkpoints = Checkpoints(output, job.train.keep_checkpoint_max, minutes)
+        checkpoints = Checkpoints(output, job.train.keep_checkpoint_max, minutes, job.train.stable_step)
         resume = find_resume_point(job, output, vocabulary, checkpoints, workers)
         if resume.finished:
             log.info("%s: already trained, %d steps", output.root, job.train.train_steps)
@@ -70,7 +70,8 @@ def _train(
             for figures, (_, after) in zip(steps.train_several([b for b, _ in taken]), taken, strict=True):
                 journal.add(figures, position, after)
                 position, step = after, step + 1
-            planned = step % config.save_checkpoints_steps == 0 or step == config.train_steps
+            ends = (config.stable_step, config.train_steps)
+            planned = step % config.save_checkpoints_steps == 0 or step in ends
             due = Request.RECOVERY if checkpoints.recovery_is_due() else Request.NOTHING
             request = agreement(step, Request.STOP if termination.asked_by else due)
             if planned or request:
@@ -78,7 +79,8 @@ def _train(
                 positions = workers.exchange(f"position {step}", asdict(position))
                 state = steps.state() if workers.first or config.shard_optimizer else {}
                 if workers.first:
-                    saved = index.at(step, positions, pending, recovery=not planned)
+                    stable = step == config.stable_step
+                    saved = index.at(step, positions, pending, recovery=not planned, stable=stable)
                     checkpoints.save(saved, state, journal.publish)
                 agreement.answered()
             if request == Request.STOP:

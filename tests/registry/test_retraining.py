@@ -126,6 +126,43 @@ def test_a_warm_up_by_share_stays_one_unless_a_number_is_asked_for(tmp_path: Pat
     assert (train.warmup_share, train.warmup_steps) == (0, 7)
 
 
+def test_with_wsd_the_stable_checkpoint_and_the_optimizer_s_state_are_continued(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = tmp_path / "work" / "text"
+    text.mkdir(parents=True)
+    write_documents(text / "2026-09.txt", 0, 300)
+    write_documents(text / "2026-10.txt", 300, 500)
+    write_documents(text / "2026-11.txt", 500, 700)
+    first = made(tmp_path, train={"warmup_share": 0.06, "schedule": "wsd"})
+    # It was made before stable checkpoints were kept.
+    before = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
+    assert (before.config.train.start_from, before.steps_before) == (str(first.model.root), 800)
+    assert (before.config.train.start_from_optimizer, before.config.train.warmup_steps) == (False, 3)
+    assert "checkpoint-640" in caplog.text
+    for end in ("json", "safetensors"):
+        (first.model.bert_model / f"checkpoint-640.{end}").write_text(f"stable {end}")
+    run = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
+    train = run.config.train
+    assert train.start_from == str(first.model.bert_model / "checkpoint-640")
+    assert (train.start_from_optimizer, train.warmup_steps, train.decay_steps) == (True, 0, 10)
+    assert run.steps_before == 640
+    asked = prepare_retraining(settings(tmp_path, num_warmup_steps=7), deployment(first), OCTOBER)
+    assert asked.config.train.warmup_steps == 7
+    # It continues the promoted model, although it starts from a checkpoint of it.
+    save_settings(run)
+    complete(run)
+    trained(run, 4.9)
+    promoted = promote(run)
+    assert (promoted.state, promoted.trained_from) == ("promoted", str(first.model.root))
+    # The next one has neither a stable checkpoint nor the setting of this one.
+    third = prepare_retraining(settings(tmp_path), deployment(first), OCTOBER.replace(month=11))
+    assert (third.config.train.start_from, third.config.train.start_from_optimizer) == (
+        str(run.model.root),
+        False,
+    )
+
+
 def test_an_empty_margin_is_that_of_the_run_that_is_extended(first: Run, tmp_path: Path) -> None:
     write_documents(tmp_path / "work" / "text" / "2026-10.txt", 300, 500)
     wide = replace(first.config.promotion, promotion_margin=0.5, promote_by="both")

@@ -61,6 +61,17 @@ def test_only_as_many_as_asked_for_are_kept(checkpoints: Checkpoints) -> None:
     ]
 
 
+def test_the_stable_checkpoint_is_kept_in_addition_and_marked(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(Output(make_job(tmp_path)), keep=2, stable=8)
+    for step in (4, 8, 12, 16, 20):
+        checkpoints.save(replace(index(step), stable=step == 8), state(step))
+        if step == 12:
+            assert checkpoints.names() == ["checkpoint-12", "checkpoint-8", "checkpoint-4"]
+    assert checkpoints.names() == ["checkpoint-20", "checkpoint-16", "checkpoint-8"]
+    assert '"stable": true' in checkpoints.index_path("checkpoint-8").read_text()
+    assert '"stable": false' in checkpoints.index_path("checkpoint-20").read_text()
+
+
 @pytest.mark.parametrize("fault", ["no index", "half an index", "no state", "half a state", "flipped state"])
 def test_one_that_is_not_whole_is_passed_over(checkpoints: Checkpoints, fault: str) -> None:
     index_file, tensors = checkpoints.index_path(NEWEST), checkpoints.state_path(NEWEST)

@@ -42,6 +42,15 @@ class TrainConfig(Settings):
         ),
         Identity("model", "its contents count, not where it is"),
     ] = ""
+    start_from_optimizer: Annotated[
+        bool,
+        Field(
+            title="Start from the optimizer's state too",
+            description="Take the optimizer's averages from the checkpoint of this project that Start from "
+            "names. Continue a checkpoint that wsd marks as stable in this way, without a warm-up.",
+        ),
+        MODEL,
+    ] = False
     train_batch_size: Annotated[
         int, Field(ge=1, title="Batch size", description="Examples per step, over all devices."), MODEL
     ] = 64
@@ -261,7 +270,14 @@ class TrainConfig(Settings):
         fits = self.warmup_share + self.decay_share <= 1 + 1e-9
         return min(steps, self.train_steps - self.warmup_steps) if self.warmup_share and fits else steps
 
+    @property
+    def stable_step(self) -> int | None:
+        """The last step of wsd before its rate falls; None with another schedule."""
+        return self.train_steps - self.decay_steps if self.schedule == "wsd" else None
+
     def __post_init__(self) -> None:
+        if self.start_from_optimizer and not self.start_from:
+            raise ValueError("start_from_optimizer needs start_from")
         if self.train_batch_size % self.accumulation_steps:
             raise ValueError(
                 f"train_batch_size {self.train_batch_size} is not a multiple of accumulation_steps "

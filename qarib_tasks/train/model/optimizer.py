@@ -74,7 +74,7 @@ def adamw(
     first: Any,
     second: Any,
     rate: Any,
-    step: Any,
+    updates: Any,
     config: TrainConfig,
     *,
     decayed: bool,
@@ -85,7 +85,7 @@ def adamw(
         variable, gradient, first, second: tensors of one shape: the variable, its clipped gradient, and the
             running averages of the gradient and of its square.
         rate: learning rate, a scalar.
-        step: number of updates before this one, for the bias correction; see `learning_rate_at`.
+        updates: number of updates in the averages before this one, for the bias correction.
 
     Returns:
         the new variable, first and second.
@@ -95,7 +95,7 @@ def adamw(
     mean, square = first, second
     if config.bias_correction:
         # Both averages start at 0; these are the sums of the weights in them.
-        updates = ops.cast(step, "float32") + 1.0
+        updates = ops.cast(updates, "float32") + 1.0
         mean = first / -ops.expm1(updates * math.log(config.beta_1))
         square = second / -ops.expm1(updates * math.log(config.beta_2))
     update = mean / (ops.sqrt(square) + config.epsilon)

@@ -86,6 +86,7 @@ def make_steps(
     *,
     masking: Masking | None = None,
     restartable: bool = False,
+    updates_before: int = 0,
 ) -> Steps:
     """Return the adapter of the backend that Keras runs on.
 
@@ -93,13 +94,15 @@ def make_steps(
         masking: draws the masks of each update; None: those of the examples.
         restartable: the compiled step gets the seed and the peak rate as values. Otherwise they are constants
             of it, which a compiler may compute with in another order.
+        updates_before: updates in the optimizer's averages that the first state has, for the bias correction.
     """
+    options = {"masking": masking, "restartable": restartable, "updates_before": updates_before}
     if keras.backend.backend() == "tensorflow":
         from qarib_tasks.train.model.steps_tensorflow import TensorFlowSteps
 
-        return TensorFlowSteps(model, config, seed, masking=masking, restartable=restartable)
+        return TensorFlowSteps(model, config, seed, **options)  # type: ignore[arg-type]
     if keras.backend.backend() == "jax":
         from qarib_tasks.train.model.steps_jax import JaxSteps
 
-        return JaxSteps(model, config, seed, masking=masking, restartable=restartable)
+        return JaxSteps(model, config, seed, **options)  # type: ignore[arg-type]
     raise ConfigError(f"the trainer does not support the Keras backend {keras.backend.backend()!r}")

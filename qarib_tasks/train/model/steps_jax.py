@@ -54,10 +54,12 @@ class JaxSteps:
         *,
         masking: Masking | None = None,
         restartable: bool = False,
+        updates_before: int = 0,
     ) -> None:
         self.model = model
         self.masking = masking
         self.config = config
+        self.updates_before = updates_before
         self.constants = {"seed": seed, "peak": config.learning_rate}
         # Those of them that are part of the state, so that they can change.
         self._varying = _varying(seed, config.learning_rate) if restartable else {}
@@ -231,7 +233,7 @@ class JaxSteps:
                 state["first"][name],
                 state["second"][name],
                 rate,
-                step,
+                step + self.updates_before,
                 self.config,
                 decayed=optimizer.is_decayed(name),
             )

@@ -30,10 +30,12 @@ class TensorFlowSteps:
         *,
         masking: Masking | None = None,
         restartable: bool = False,
+        updates_before: int = 0,
     ) -> None:
         self.model = model
         self.masking = masking
         self.config = config
+        self.updates_before = updates_before
         self.seed: Any = seed
         self.peak: Any = config.learning_rate
         if restartable:
@@ -99,7 +101,7 @@ class TensorFlowSteps:
                 first,
                 second,
                 rate,
-                self.step,
+                self.step + self.updates_before,
                 self.config,
                 decayed=optimizer.is_decayed(name),
             )

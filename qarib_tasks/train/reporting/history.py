@@ -25,6 +25,8 @@ def steps_of_call(step: int, train: TrainConfig) -> int:
     calls = train.steps_per_call
     ends = (log_interval(train.train_steps), train.save_checkpoints_steps)
     room = min(train.train_steps - step, *(every - step % every for every in ends))
+    if train.stable_step is not None and step < train.stable_step:
+        room = min(room, train.stable_step - step)
     return calls if step and step % calls == 0 and room >= calls else 1
 
 

@@ -23,6 +23,7 @@ from qarib_tasks.train.weights.tensorflow1 import read_checkpoint
 
 log = logging.getLogger(__name__)
 HEADS = ("cls/", "bert/pooler/")
+AVERAGES = ("adam_m", "adam_v")
 REPLACE = "Copy the weights again, or start from others"
 GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh")
 LAYER = re.compile(r"bert/encoder/layer_(\d+)/")
@@ -64,6 +65,41 @@ def pretrained_weights(
     return {name: weights[name] for name in shapes if name in weights}, records
 
 
+def optimizer_averages(
+    job: TrainingJob, output: Output, names: Iterable[str]
+) -> tuple[dict[str, np.ndarray], int]:
+    """Read the optimizer's averages from the checkpoint that the job starts from.
+
+    Args:
+        names: names of the model's variables.
+
+    Returns:
+        float32 arrays by name (`…/adam_m`, `…/adam_v`), and the number of updates that are in them.
+
+    Raises:
+        ConfigError: the source is no checkpoint of this project, or lacks averages of a variable.
+        CorruptError: the source cannot be read, or has values that are not finite.
+    """
+    address = job.train.start_from
+    found = find(address)
+    if found.kind != "checkpoint":
+        raise ConfigError(
+            "has no state of an optimizer, which train.start_from_optimizer asks for",
+            where=address,
+            do="Give a checkpoint of this project, such as bert_model/checkpoint-500 of a model's folder",
+        )
+    folder = found.stage(output.cache)
+    index, state = _checkpoint(found, folder)
+    wanted = [f"{name}/{average}" for name in names for average in AVERAGES]
+    if missing := sorted(set(wanted) - set(state)):
+        raise ConfigError(
+            f"has no {', '.join(missing[:3])}", where=address, do="Set train.start_from_optimizer to false"
+        )
+    check_finite(found, folder, state, wanted)
+    updates = int(state["global_step"]) + int(index.get("updates_before", 0))
+    return {name: state[name] for name in wanted}, updates
+
+
 def check_finite(
     found: Pretrained, folder: Path, weights: Mapping[str, np.ndarray], names: Iterable[str]
 ) -> None:
@@ -81,32 +117,40 @@ def check_finite(
 
 def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read the weights by their TF 1 names, and the settings stored beside them (empty if there are none)."""
+    settings: dict[str, Any] = {}
     if found.kind == "checkpoint":
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        index_file, path = (folder / name for name in checkpoint_files(found.stem))
-        index = read_json(index_file)
-        try:
-            recorded = FileRecord(**index["state"])
-            settings = dict(index["model"])
-        except (KeyError, TypeError):
-            raise CorruptError("not the index of a checkpoint", where=index_file) from None
-        if FileRecord.of(path, path.name) != recorded:
-            raise CorruptError("does not match its index", where=path)
-        try:
-            state = load_file(path)
-        except SafetensorError as error:
-            raise CorruptError(f"cannot be read: {error}", where=path) from None
-        ours = {n: v for n, v in state.items() if not n.endswith(("/adam_m", "/adam_v", "global_step"))}
-        return ours, settings
-    settings = {}
+        index, state = _checkpoint(found, folder)
+        return {n: v for n, v in state.items() if not n.endswith((*AVERAGES, "global_step"))}, index["model"]
     for name in (BERT_CONFIG, HUGGING_FACE_CONFIG):
         if name in found.files:
             settings = read_json(folder / name)
     if found.kind == "tensorflow1":
         return read_checkpoint(folder / found.stem), settings
     return read_hugging_face(folder / found.stem), settings
+
+
+def _checkpoint(found: Pretrained, folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read the index and the tensors of one of our checkpoints.
+
+    Raises:
+        CorruptError: one of them cannot be read, or they do not match.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    index_file, path = (folder / name for name in checkpoint_files(found.stem))
+    index = read_json(index_file)
+    try:
+        recorded = FileRecord(**index["state"])
+        index["model"] = dict(index["model"])
+    except (KeyError, TypeError):
+        raise CorruptError("not the index of a checkpoint", where=index_file) from None
+    if FileRecord.of(path, path.name) != recorded:
+        raise CorruptError("does not match its index", where=path)
+    try:
+        return index, load_file(path)
+    except SafetensorError as error:
+        raise CorruptError(f"cannot be read: {error}", where=path) from None
 
 
 def _file_of(found: Pretrained, folder: Path, name: str) -> Path:
