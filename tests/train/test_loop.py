@@ -1,6 +1,6 @@
 """The whole training, small: what it writes, how it goes on, what it refuses.
 
-Covers qarib_tasks/train/assemble.py, qarib_tasks/train/output.py, qarib_tasks/train/reporting/journal.py,
+Covers qarib_tasks/train/output.py, qarib_tasks/train/reporting/journal.py,
 qarib_tasks/train/reporting/tensorboard.py, qarib_tasks/train/results/evaluate.py,
 qarib_tasks/train/results/model_card.py, qarib_tasks/train/resume.py.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,10 @@ choose_backend()
 
 from qarib_tasks.config.training.job import TrainedOn, TrainingJob
 from qarib_tasks.config.training.recipe import TrainConfig
-from qarib_tasks.errors import ConfigError, CorruptError, InputError, TrainingError
+from qarib_tasks.errors import CorruptError, InputError, TrainingError
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.tfrecord import read_records
-from qarib_tasks.train.assemble import position_of, warn_of_labels
-from qarib_tasks.train.checkpoint import Index
-from qarib_tasks.train.data.batches import Position
-from qarib_tasks.train.hosts.workers import Place, Workers
+from qarib_tasks.train.assemble import warn_of_labels
 from qarib_tasks.train.loop import train
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.reporting.history import steps_of_call
@@ -207,21 +204,6 @@ def test_evaluations_show_what_the_model_puts_for_a_mask(copy: TrainingJob) -> N
     assert result[0]["words"] != result[1]["words"]
 
 
-def test_each_worker_goes_on_where_it_was_and_as_many_others_begin_the_next_epoch(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    positions = [{"epoch": 3, "shard": 1, "corrupt": 2}, {"epoch": 4, "shard": 0}]
-    index = Index(step=0, position={}, model={}).at(8, positions, (), recovery=False)
-    index = Index.from_dict(json.loads(json.dumps(asdict(index))))
-    two = [Workers(Place(number, 2, "host:1")) for number in range(2)]
-    assert [position_of(index, worker) for worker in two] == [Position(**p) for p in positions]
-    assert not caplog.text
-    alone = position_of(index, Workers())
-    assert (alone.epoch, alone.shard, alone.used) == (5, 0, 0)
-    assert "world size 2, this training has 1:" in caplog.text
-    assert position_of(Index(step=0, position={}, model={}), two[1]) == Position()
-
-
 def test_calls_of_several_steps_end_where_something_is_to_be_done() -> None:
     train = TrainConfig(train_steps=1000, num_warmup_steps=1, save_checkpoints_steps=36, steps_per_call=5)
     step, ends = 0, [0]
@@ -238,48 +220,6 @@ def test_calls_of_several_steps_end_where_something_is_to_be_done() -> None:
     assert wsd.stable_step == 223
     assert 220 + steps_of_call(220, wsd) == 221
     assert steps_of_call(225, wsd) == 5
-
-
-def test_a_stable_checkpoint_is_continued_as_if_the_training_had_not_ended(tmp_path: Path) -> None:
-    """With one batch as the data and no dropout, the two trainings differ in nothing but rounding."""
-    same: dict[str, Any] = {
-        "train_batch_size": 16, "schedule": "wsd", "learning_rate": 0.01, "save_checkpoints_steps": 50,
-        "bias_correction": True, "keep_checkpoint_max": 1, "num_warmup_steps": 0,
-    }  # fmt: skip
-    job = make_job(tmp_path, examples=(16,), train_steps=20, decay_share=0.4, **same)
-    model = replace(job.model, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    job = replace(job, model=model)
-    train(job)
-    stable, end = (Output(job).checkpoints / f"checkpoint-{step}.json" for step in (12, 20))
-    assert (json.loads(stable.read_text())["stable"], json.loads(end.read_text())["stable"]) == (True, False)
-    start = {"start_from": str(stable.with_suffix("")), "start_from_optimizer": True}
-    # The rate falls in all of its steps, as in the last 8 of the other.
-    after = replace(
-        job,
-        output=str(tmp_path / "after" / "small"),
-        train=replace(job.train, train_steps=8, decay_share=1.0, **start),
-    )
-    train(after)
-    index = json.loads((Output(after).checkpoints / "checkpoint-8.json").read_text())
-    assert index["updates_before"] == 12
-    expected = [line["loss"] for line in history(job)[12:]]
-    np.testing.assert_allclose([line["loss"] for line in history(after)], expected, rtol=1e-5)
-    without = replace(
-        after, output=str(tmp_path / "without"), train=replace(after.train, start_from_optimizer=False)
-    )
-    train(without)
-    assert abs(history(without)[-1]["loss"] - expected[-1]) > 1e-4
-
-
-def test_only_a_checkpoint_of_ours_has_the_state_of_an_optimizer(copy: TrainingJob, tmp_path: Path) -> None:
-    export(copy)
-    address = str(Output(copy).root / "export")
-    settings = replace(copy.train, start_from=address, start_from_optimizer=True)
-    with pytest.raises(ConfigError, match="has no state of an optimizer") as error:
-        train(replace(copy, output=str(tmp_path / "other"), train=settings))
-    assert address in str(error.value)
-    with pytest.raises(ValueError, match="start_from_optimizer needs start_from"):
-        replace(copy.train, start_from_optimizer=True)
 
 
 def test_several_steps_a_call_are_the_same_training(tmp_path: Path) -> None:
