@@ -44,7 +44,8 @@ LABEL org.opencontainers.image.title="qarib" org.opencontainers.image.licenses="
 # User and group id as in Airflow's own images, as its Helm chart expects.
 RUN useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow qarib \
     && install -d -o 50000 -g 0 -m 775 /opt/airflow /workspace /logs \
-    && install -d -o 50000 -g 0 -m 755 /secrets /secrets/airflow /secrets/postgres /secrets/redis
+    && install -d -o 50000 -g 0 -m 755 /secrets /secrets/airflow /secrets/emulators /secrets/postgres \
+      /secrets/redis
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/qarib:/opt/qarib/plugins \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -135,8 +135,8 @@ def measure(stack: LocalStack, dag: str, conf: dict[str, Any]) -> dict[str, Any]
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    times = [one.cpu_times() for one in (process, *process.children())]
+    return float(sum(time.user + time.system for time in times))
 
 
 def xcom_bytes(stack: LocalStack, dag: str, run_id: str) -> int:

@@ -38,21 +38,24 @@ def main() -> int:
         port = free.getsockname()[1]
         free.close()
         home = Path(folder)
+        from qarib_tasks.emulators import gcs
+        from qarib_tasks.emulators.access import new_token
+
+        token = new_token()
         os.environ |= {
             "AIRFLOW_HOME": folder,
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
             "AIRFLOW__API_AUTH__JWT_SECRET": "x" * 64,
-            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
+            "STORAGE_EMULATOR_HOST": gcs.address(port, token),
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(
                 {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "emulator"}}
             ),
         }
-        from qarib_tasks.emulators import gcs
         from tests.support.made_up_run import insert_run, make_run
 
         run = make_run(home / "workspace", shards)
-        emulator = gcs.start(home / "buckets", port)
+        emulator = gcs.start(home / "buckets", port, token)
         try:
             run.upload_to(os.environ["STORAGE_EMULATOR_HOST"], "qarib")
             from airflow.utils.db import initdb  # noqa: TID251

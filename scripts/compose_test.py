@@ -46,6 +46,20 @@ CONF = {
     "eval_batch_size": 16,
     "max_eval_steps": 4,
 }
+WITH_EMULATORS = "/opt/qarib/deploy/compose/with_emulators"
+# Of the emulators' ports, what a process without the token gets: the status, or no connection.
+WITHOUT_TOKEN = """
+import socket, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen("http://gcs:4443/storage/v1/b?project=emulator").status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+try:
+    socket.create_connection(("gcs", 4444), timeout=5)
+    print("open")
+except OSError:
+    print("closed")
+"""
 WORKERS = ("worker-1", "worker-2")
 STARTED = time.monotonic()
 
@@ -219,7 +233,8 @@ def check_results(stack: ComposeStack, run_id: str) -> None:
     path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/preflight/xcomEntries/return_value"
     run = stack.api("GET", path, params={"deserialize": True})["value"]
     script = (REPOSITORY / "scripts" / "compose_check_run.py").read_text(encoding="utf-8")
-    answer = stack.compose("exec", "-T", "worker-2", "python", "-", json.dumps(run), given=script)
+    command = (WITH_EMULATORS, "python", "-", json.dumps(run))
+    answer = stack.compose("exec", "-T", "worker-2", *command, given=script)
     found = json.loads(answer)
     require(not found["missing"], f"missing from the bucket: {found['missing']}")
     say(f"the bucket has all {found['outputs']} outputs of the manifests, with the same checksums")
@@ -255,12 +270,13 @@ def check_hardening(stack: ComposeStack) -> None:
         require("no-new-privileges:true" in host["SecurityOpt"], f"{name}: can gain privileges")
         for bindings in (host["PortBindings"] or {}).values():
             require(all(b["HostIp"] == "127.0.0.1" for b in bindings), f"{name}: a port is public")
-    files = stack.inside("scheduler", "sh", "-c", "for f in /secrets/airflow/*; do cat $f; echo; done")
+    show = "for f in /secrets/airflow/* /secrets/emulators/*; do cat $f; echo; done"
+    files = stack.inside("scheduler", "sh", "-c", show)
     values = {
         word for line in files.replace('"', "\n").splitlines() for word in line.split("@")[0].split(":")
     }
     secrets = {value for value in values if len(value) >= 16 and not value.startswith(("postgresql", "db+"))}
-    require(len(secrets) >= 6, f"found only {len(secrets)} secrets")
+    require(len(secrets) >= 7, f"found only {len(secrets)} secrets")
     public = (
         json.dumps(containers) + docker("history", "--no-trunc", IMAGE) + docker("image", "inspect", IMAGE)
     )
@@ -268,6 +284,12 @@ def check_hardening(stack: ComposeStack) -> None:
         not [secret for secret in secrets if secret in public], "docker inspect or history shows a secret"
     )
     say(f"{len(containers)} containers are hardened; the engine shows none of {len(secrets)} secrets")
+
+
+def check_emulators(stack: ComposeStack) -> None:
+    given = stack.compose("exec", "-T", "worker-2", "python", "-", given=WITHOUT_TOKEN).split()
+    require(given == ["401", "closed"], f"the emulator of Cloud Storage answers without the token: {given}")
+    say("the emulator of Cloud Storage refuses requests without the token")
 
 
 def check_logs(stack: ComposeStack) -> None:
@@ -297,6 +319,7 @@ def main() -> int:
         with stack.up():
             say("the stack is healthy")
             check_hardening(stack)
+            check_emulators(stack)
             check_results(stack, exercise(stack))
             check_logs(stack)
         check_gone(stack)

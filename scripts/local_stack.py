@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,18 +28,20 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from qarib_tasks.emulators import gcs
-from qarib_tasks.storage.files import write_text
+from qarib_tasks.emulators.access import new_token, read_token, write_token
+from qarib_tasks.storage.files import write_private, write_text
 
 MARKER = "QARIB_LOCAL_STACK"
 # Airflow's components. The tasks' API has a separate server, because Airflow 3.3 writes a user's action to
 # its log within the server's event loop. If a request of a task to the same server then holds SQLite's only
 # write lock, the request cannot end until the loop continues, and both wait until SQLite times out.
 COMPONENTS = {
-    "scheduler": ("scheduler",),
+    # The tasks' logs are on this machine; Airflow's log servers would listen on every address.
+    "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
     "api-server": ("api-server", "--apps", "core"),
     "execution-api": ("api-server", "--apps", "execution"),
-    "triggerer": ("triggerer",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 TERM_SECONDS = 5.0
 # How long a writer waits for another one: SQLite allows one at a time, and its default of 5 s is too short
@@ -101,7 +104,10 @@ class LocalStack(AirflowApi):
         self._exit.close()
 
     def _start(self) -> None:
-        self.logs.mkdir(parents=True, exist_ok=True)
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(exist_ok=True)
+        self.home.chmod(0o700)  # It has the password, the database, and the logs.
+        self.logs.mkdir(exist_ok=True)
         lock = self._exit.enter_context((self.home / "lock").open("a"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,17 +115,25 @@ class LocalStack(AirflowApi):
             raise StackError(f"{self.home} is in use by another demo; stop that one first") from None
         started = time.monotonic()
         self._start_guard(lock)
-        ui, execution, emulator, tpu, worker_log, trigger_log = free_ports(6, self._wanted_port)
+        ui, execution, emulator, tpu = free_ports(4, self._wanted_port)
         self.url = f"http://127.0.0.1:{ui}"
         self._execution_port = execution
-        self.emulator = f"http://127.0.0.1:{emulator}"
-        self.environment = self._environment(ui, tpu, worker_log, trigger_log)
+        token, tpu_token = new_token(), self.home / "tpu-token"
+        self.emulator = gcs.address(emulator, token)
+        write_token(tpu_token, new_token())
+        self.environment = self._environment(ui, f"{read_token(tpu_token)}@127.0.0.1:{tpu}")
+        self._write_emulators()
+        self._write_password()
         self._start_servers()
         self._processes["emulator"] = gcs.start(
-            self.home / "buckets", emulator, environment=self.environment, log=self.logs / "emulator.log"
+            self.home / "buckets",
+            emulator,
+            token,
+            environment=self.environment,
+            log=self.logs / "emulator.log",
         )
         (self.home / "buckets" / self.bucket).mkdir(exist_ok=True)
-        self._processes["tpu"] = self._start_tpu_emulator(tpu)
+        self._processes["tpu"] = self._start_tpu_emulator(tpu, tpu_token)
         migrate = self._airflow("db", "migrate")
         if migrate.wait() != 0:
             raise StackError(f"Airflow could not create its database, see {self.logs / 'db.log'}")
@@ -170,28 +184,43 @@ class LocalStack(AirflowApi):
         self._exit.callback(stop)
 
     @property
+    def passwords(self) -> Path:
+        """The file of the UI's passwords."""
+        return self.home / "passwords.json"
+
+    @property
     def tpu_faults(self) -> Path:
         """The file of the TPU emulator's delays and faults; changes apply at once."""
         return self.home / "tpu-faults.yaml"
 
-    def _start_tpu_emulator(self, port: int) -> subprocess.Popen[bytes]:
+    def _write_emulators(self) -> None:
+        """Write what a shell needs to use the emulators: `. .demo/emulators.env`."""
+        names = ("STORAGE_EMULATOR_HOST", "CLOUD_TPU_EMULATOR_HOST")
+        lines = [f"export {name}={shlex.quote(self.environment[name])}\n" for name in names]
+        write_private(self.home / "emulators.env", "".join(lines))
+
+    def _write_password(self) -> None:
+        """Write the password file, unless an earlier stack did: Airflow would print a password that it makes."""
+        if not self.passwords.exists():
+            write_private(self.passwords, json.dumps({self.user: secrets.token_urlsafe(16)}) + "\n")
+        self.passwords.chmod(0o600)
+
+    def _start_tpu_emulator(self, port: int, token_file: Path) -> subprocess.Popen[bytes]:
         """Start the TPU emulator. Its machines are processes on this machine, with this Python."""
         write_text(self.tpu_faults, f"scale: {TPU_SCALE}\n")
-        machines = {
-            "QARIB_PYTHON": sys.executable,
-            "STORAGE_EMULATOR_HOST": self.emulator,
-            "PYTHONPATH": self.environment["PYTHONPATH"],
-        }
+        # STORAGE_EMULATOR_HOST has a token: the command takes it from its environment.
+        machines = (f"QARIB_PYTHON={sys.executable}", "STORAGE_EMULATOR_HOST", "PYTHONPATH")
         command = [sys.executable, "-m", "qarib_tasks.cli", "emulate", "tpu", "--port", str(port)]
         command += ["--folder", str(self.home / "tpu"), "--faults", str(self.tpu_faults)]
-        for name, value in machines.items():
-            command += ["--environment", f"{name}={value}"]
+        command += ["--token-file", str(token_file)]
+        for variable in machines:
+            command += ["--environment", variable]
         with (self.logs / "tpu.log").open("ab") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.environment
             )
 
-    def _environment(self, ui: int, tpu: int, worker_log: int, trigger_log: int) -> dict[str, str]:
+    def _environment(self, ui: int, tpu: str) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "_AIRFLOW"))}
         connection = {
             "conn_type": "google_cloud_platform",
@@ -207,15 +236,13 @@ class LocalStack(AirflowApi):
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
             "CORE__EXECUTION_API_SERVER_URL": self._execution_url,
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
-            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.home / "passwords.json",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.passwords,
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
             # Each task sometimes needs one of the API server's connections.
             "DATABASE__SQL_ALCHEMY_POOL_SIZE": 4 * TASKS_AT_ONCE,
             # Only users of this machine can see it.
             "API__EXPOSE_STACKTRACE": True,
             "LOGGING__BASE_LOG_FOLDER": self.logs / "tasks",
-            "LOGGING__WORKER_LOG_SERVER_PORT": worker_log,
-            "LOGGING__TRIGGER_LOG_SERVER_PORT": trigger_log,
             "API__HOST": "127.0.0.1",
             "API__PORT": ui,
             "API__BASE_URL": self.url,
@@ -237,7 +264,7 @@ class LocalStack(AirflowApi):
             "AIRFLOW_HOME": str(self.home / "airflow"),
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
             "STORAGE_EMULATOR_HOST": self.emulator,
-            "CLOUD_TPU_EMULATOR_HOST": f"127.0.0.1:{tpu}",
+            "CLOUD_TPU_EMULATOR_HOST": tpu,
             "QARIB_TPU": json.dumps({"machine": "cloud_tpu", "poll_seconds": 1.0}),
             "QARIB_BUCKET": self.bucket,
             "QARIB_WORKSPACE": str(self.workspace),
@@ -303,8 +330,7 @@ class LocalStack(AirflowApi):
 
     @property
     def password(self) -> str:
-        passwords = json.loads((self.home / "passwords.json").read_text(encoding="utf-8"))
-        return str(passwords[self.user])
+        return str(json.loads(self.passwords.read_text(encoding="utf-8"))[self.user])
 
     def check(self) -> None:
         """Raise StackError if a component of the stack ended."""

@@ -41,14 +41,15 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def emulator_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running Cloud Storage emulator; a folder made in its `buckets` is a bucket."""
+    """A running Cloud Storage emulator, with its token; a folder made in its `buckets` is a bucket."""
     from ports import free_ports
 
     from qarib_tasks.emulators import gcs
+    from qarib_tasks.emulators.access import new_token
 
-    (port,) = free_ports(1)
-    process = gcs.start(tmp_path_factory.mktemp("emulator") / "buckets", port)
-    yield f"http://127.0.0.1:{port}"
+    (port,), token = free_ports(1), new_token()
+    process = gcs.start(tmp_path_factory.mktemp("emulator") / "buckets", port, token)
+    yield gcs.address(port, token)
     process.kill()
     process.wait()
 

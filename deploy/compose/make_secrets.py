@@ -1,6 +1,6 @@
 """Creates the deployment's keys and passwords in volumes at the first start; later starts keep them.
 
-Each folder is mounted only by the services that need it: Airflow's, PostgreSQL, Redis.
+Each folder is mounted only by the services that need it: Airflow's, PostgreSQL, Redis, the emulators.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ def keep(name: str, value: str, mode: int = 0o400) -> str:
     if not path.exists():
         partial = path.with_suffix(".partial")
         partial.unlink(missing_ok=True)
-        partial.write_text(value, encoding="ascii")
-        partial.chmod(mode)
+        # With its mode from the first byte; the umask can only take more away.
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(value.encode("ascii"))
+            os.fchmod(file.fileno(), mode)
         partial.rename(path)
     return path.read_text(encoding="ascii")
 
@@ -35,6 +37,7 @@ def main() -> None:
     keep("airflow/sql_alchemy_conn", f"postgresql+psycopg2://{login}")
     keep("airflow/result_backend", f"db+postgresql+psycopg2://{login}")
     keep("airflow/broker_url", f"redis://:{queue}@redis:6379/0")
+    keep("emulators/token", secrets.token_hex(24))
     keep("airflow/fernet_key", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
     keep("airflow/secret_key", secrets.token_hex(32))
     keep("airflow/jwt_secret", secrets.token_hex(32))

@@ -216,6 +216,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a small UTF-8 file atomically that only its owner can read, from its first byte."""
+    with atomic_path(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text.encode())
+
+
 @dataclass(frozen=True)
 class Checksums:
     """Size in bytes, SHA-256 (hex), and CRC32C (base64 of the big-endian value, as in Cloud Storage)."""

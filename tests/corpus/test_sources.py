@@ -28,6 +28,7 @@ from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import collect
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.emulators import gcs
+from qarib_tasks.emulators.access import new_token
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 
 BODY = "نص من بعيد\n".encode() * 100
@@ -147,10 +148,10 @@ def test_a_redirect_to_a_host_that_is_not_allowed_is_not_followed(server: str, t
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
-    (port,) = free_ports(1)
-    emulator = gcs.start(tmp_path / "bucket", port)
+    (port,), token = free_ports(1), new_token()
+    emulator = gcs.start(tmp_path / "bucket", port, token)
     try:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.address(port, token))
         client = storage.Client(project="test", credentials=AnonymousCredentials())
         yield client.create_bucket("some-bucket")
     finally:

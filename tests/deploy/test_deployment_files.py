@@ -47,7 +47,7 @@ def test_dockerfile() -> None:
 @pytest.mark.parametrize("profile", ["emulators", "gcp"])
 def test_every_service_is_hardened(profile: str) -> None:
     services = compose(profile)["services"]
-    assert ({"gcs", "tpu"} <= set(services)) == (profile == "emulators")
+    assert ({"gcs", "gcs-server", "tpu"} <= set(services)) == (profile == "emulators")
     for name, service in services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -70,13 +70,13 @@ def test_airflow_starts_after_what_it_needs() -> None:
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
-    for folder in ("airflow", "postgres", "redis"):
+    for folder in ("airflow", "emulators", "postgres", "redis"):
         (tmp_path / folder).mkdir()
     command = [sys.executable, str(REPOSITORY / "deploy" / "compose" / "make_secrets.py")]
     environment = os.environ | {"QARIB_SECRETS": str(tmp_path)}
     subprocess.run(command, env=environment, check=True)
     files = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(files) == 9
+    assert len(files) == 10
     # The second time after a death between two files: what was there stays, what was missing is made.
     lost = tmp_path / "airflow" / "broker_url"
     lost.unlink()

@@ -129,3 +129,21 @@ def test_the_report_reads_evaluations_only(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps({"step": step, "name": name}))
     names = [evaluation["name"] for evaluation in demo.evaluations_in(tmp_path)]
     assert names == ["evaluation-0", "evaluation-800"]
+
+
+def test_a_password_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
+    """Airflow prints every password that it makes itself to a log, and its file is for everybody."""
+    before = os.umask(0)
+    try:
+        stack = LocalStack(tmp_path)
+        stack._write_password()
+    finally:
+        os.umask(before)
+    assert stack.passwords.stat().st_mode & 0o777 == 0o600
+    password = stack.password
+    assert len(password) >= 16
+    stack.passwords.chmod(0o644)  # An earlier version's.
+    again = LocalStack(tmp_path)
+    again._write_password()
+    assert again.password == password
+    assert stack.passwords.stat().st_mode & 0o777 == 0o600

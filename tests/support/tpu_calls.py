@@ -13,14 +13,17 @@ from google.longrunning import operations_pb2
 
 from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour
+from qarib_tasks.tpu.api.client import bearer
 
 ZONE = "projects/test/locations/us-west4-a"
 QUEUED, NODE = f"{ZONE}/queuedResources/a", f"{ZONE}/nodes/a"
 
 
 def connect(endpoint: str) -> Iterator[tpu.TpuClient]:
-    with grpc.insecure_channel(endpoint) as channel:
-        yield tpu.TpuClient(transport=TpuGrpcTransport(channel=channel))
+    token, _, address = endpoint.rpartition("@")
+    with grpc.insecure_channel(address) as channel:
+        transport = TpuGrpcTransport(channel=grpc.intercept_channel(channel, bearer(token)))
+        yield tpu.TpuClient(transport=transport)
 
 
 def switch(emulator: TpuEmulator, **values: Any) -> None:

@@ -28,9 +28,10 @@ class CloudTPUHook(GoogleBaseHook):
         If set as a sequence, the identities from the list must grant
         Service Account Token Creator IAM role to the directly preceding identity, with first
         account from the list granting this role to the originating account.
-    :param endpoint: Optional ``host:port`` of an emulator, which is called in plaintext and without
-        credentials, or an ``https://`` address instead of tpu.googleapis.com. The default is the connection's
-        ``tpu_endpoint``, then the environment variable ``CLOUD_TPU_EMULATOR_HOST``.
+    :param endpoint: Optional ``token@host:port`` of an emulator, which is called in plaintext with this
+        token as its only credentials, or an ``https://`` address instead of tpu.googleapis.com. The
+        default is the connection's ``tpu_endpoint``, then the environment variable
+        ``CLOUD_TPU_EMULATOR_HOST``.
     :param retry_within: Seconds after which a call without an answer fails.
     """
 

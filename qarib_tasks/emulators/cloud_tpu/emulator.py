@@ -23,10 +23,11 @@ from types import TracebackType
 from typing import Any
 
 from qarib_tasks.config.loading import from_dict
+from qarib_tasks.emulators.access import new_token
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour, Fault, Faults
 from qarib_tasks.emulators.cloud_tpu.nodes import NodeRecord
 from qarib_tasks.emulators.cloud_tpu.rest import RestServer
-from qarib_tasks.emulators.cloud_tpu.server import Api, handlers
+from qarib_tasks.emulators.cloud_tpu.server import Api, handlers, only_with
 from qarib_tasks.emulators.cloud_tpu.state import Bill, ManualClock, State, Timeline, id_of
 from qarib_tasks.emulators.cloud_tpu.vm import MACHINE, MACHINE_FILES, Machine
 from qarib_tasks.errors import ConfigError, StorageError
@@ -40,6 +41,7 @@ _TICK_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 MARK = ".cloud-tpu-emulator"
+TOKEN_FILE = ".cloud-tpu-emulator-token"
 MACHINES = f"*-*/{MACHINE}*"  # see `nodes`
 
 
@@ -53,7 +55,9 @@ def _empty(folder: Path) -> None:
             where=folder,
             do="Use another folder: the emulator deletes its machines' files in it",
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Startup scripts and disks are for the user who runs the emulator.
+    folder.mkdir(mode=0o700, exist_ok=True)
     mark.touch()
     for machine in folder.glob(MACHINES):
         for name in MACHINE_FILES:
@@ -69,7 +73,8 @@ class TpuEmulator:
     Args:
         folder: for the machines. At the start, files of an earlier emulator in it are deleted.
         port: 0 for a free port.
-        host: address to listen on. With another one than 127.0.0.1, anyone who can reach it can use it.
+        host: address to listen on.
+        token: what every request must have, see `access`; by default, a new one. `endpoint` has it.
         behaviour: delays, switches and faults, or a YAML file of them, which is read again when it changes.
         clock: seconds since 1970. With a `ManualClock`, time passes only in `advance`.
         environment: of every machine's processes.
@@ -85,6 +90,7 @@ class TpuEmulator:
         *,
         port: int = 0,
         host: str = "127.0.0.1",
+        token: str | None = None,
         behaviour: Behaviour | Path | None = None,
         clock: Callable[[], float] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -93,11 +99,15 @@ class TpuEmulator:
 
         _empty(folder)
         self._clock = clock
+        self.token = token or new_token()
         state = State(folder.absolute(), Timeline(clock or time.time), Faults(behaviour))
+        state.token = self.token
         self.api = Api(state)
         self.state = state
         self._server = grpc.server(
-            ThreadPoolExecutor(8, thread_name_prefix="cloud-tpu"), options=[("grpc.so_reuseport", 0)]
+            ThreadPoolExecutor(8, thread_name_prefix="cloud-tpu"),
+            interceptors=[only_with(self.token)],
+            options=[("grpc.so_reuseport", 0)],
         )
         self._server.add_generic_rpc_handlers(handlers(self.api))
         try:
@@ -106,8 +116,8 @@ class TpuEmulator:
             raise StorageError(
                 f"cannot listen on the port: {error}", where=f"{host}:{port}", do="Use another port"
             ) from None
-        self.endpoint = f"127.0.0.1:{self.port}"
-        self._rest = RestServer(self._locked_call)
+        self.endpoint = f"{self.token}@127.0.0.1:{self.port}"
+        self._rest = RestServer(self._locked_call, self.token)
         state.environment |= {
             **(environment or {}),
             ENVIRONMENT_NAME: self.endpoint,
@@ -222,6 +232,7 @@ def serve(
     *,
     port: int = 0,
     host: str = "127.0.0.1",
+    token: str | None = None,
     faults: Path | None = None,
     environment: Mapping[str, str] | None = None,
     scale: float | None = None,
@@ -237,7 +248,8 @@ def serve(
             folder,
             port=port,
             host=host,
+            token=token,
             behaviour=Behaviour(scale=1.0 if scale is None else scale),
             environment=environment,
         )
-    return TpuEmulator(folder, port=port, host=host, behaviour=faults, environment=environment)
+    return TpuEmulator(folder, port=port, host=host, token=token, behaviour=faults, environment=environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -230,8 +231,9 @@ class Nodes:
             "instance/maintenance-event": "NONE",
             "instance/service-accounts/default/email": node.service_account.email,
             "instance/service-accounts/default/scopes": "\n".join(node.service_account.scope),
-            "instance/service-accounts/default/token": '{"access_token": "emulated", "expires_in": 3599, '
-            '"token_type": "Bearer"}',
+            "instance/service-accounts/default/token": json.dumps(
+                {"access_token": self.state.token, "expires_in": 3599, "token_type": "Bearer"}
+            ),
         }
         endpoints = ",".join(f"unknown:unknown:{address}" for address in self._addresses(record))
         for worker in range(record.kind.machines):

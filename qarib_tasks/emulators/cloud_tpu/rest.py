@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from qarib_tasks.emulators.access import has_token
 from qarib_tasks.emulators.cloud_tpu.catalog import ApiError
 
 _HTTP = {3: 400, 5: 404, 8: 429, 9: 400, 13: 500, 14: 503}
@@ -19,9 +20,10 @@ class RestServer:
 
     Args:
         call: calls the API with a method and a request; may raise an `ApiError`.
+        token: what each request must have, which a machine gets from its metadata server.
     """
 
-    def __init__(self, call: Callable[[str, Any], Any]) -> None:
+    def __init__(self, call: Callable[[str, Any], Any], token: str) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_DELETE(self) -> None:
                 from google.cloud.tpu_v2alpha1 import DeleteQueuedResourceRequest
@@ -29,7 +31,7 @@ class RestServer:
                 url = urlsplit(self.path)
                 force = parse_qs(url.query).get("force") == ["true"]
                 name = url.path.removeprefix("/v2alpha1/")
-                code = 200 if self.headers.get("Authorization", "").startswith("Bearer ") else 401
+                code = 200 if has_token(self.headers.get("Authorization", ""), token) else 401
                 if code == 200:
                     try:
                         call("DeleteQueuedResource", DeleteQueuedResourceRequest(name=name, force=force))

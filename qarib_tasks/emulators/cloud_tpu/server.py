@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qarib_tasks.emulators.access import has_token
 from qarib_tasks.emulators.cloud_tpu.catalog import (
     RESOURCE_EXHAUSTED,
     RUNTIME_VERSIONS,
@@ -257,6 +258,23 @@ class Api:
         if zone_of(request.name) not in ZONES:
             raise not_found(request.name)
         return locations_pb2.Location(name=request.name, location_id=zone_of(request.name))
+
+
+def only_with(token: str) -> grpc.ServerInterceptor:
+    """Return what refuses each call that does not have the token as its bearer token."""
+    import grpc  # type: ignore[import-untyped,unused-ignore]
+
+    def refuse(request: Any, context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "The Cloud TPU emulator needs its token")
+
+    class OnlyWith(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignore]
+        def intercept_service(self, continuation: Any, details: Any) -> Any:
+            given = dict(details.invocation_metadata).get("authorization", "")
+            if isinstance(given, str) and has_token(given, token):
+                return continuation(details)
+            return grpc.unary_unary_rpc_method_handler(refuse)
+
+    return OnlyWith()
 
 
 def handlers(api: Api) -> list[grpc.GenericRpcHandler]:

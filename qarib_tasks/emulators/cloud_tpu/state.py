@@ -169,12 +169,14 @@ class State:
     Attributes:
         folder: has the machines' disks and logs.
         environment: of every machine's processes.
+        token: what every request must have.
     """
 
     folder: Path
     timeline: Timeline
     faults: Faults
     environment: dict[str, str] = field(default_factory=dict)
+    token: str = ""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:

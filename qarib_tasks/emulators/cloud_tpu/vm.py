@@ -3,7 +3,8 @@
 The startup script runs with bash in the machine's folder. Its environment has only the given variables, and
 
     GCE_METADATA_HOST       address of the metadata server (google-auth uses it too)
-    CLOUD_TPU_EMULATOR_HOST address of the emulated API; CLOUD_TPU_EMULATOR_REST: address of its REST part
+    CLOUD_TPU_EMULATOR_HOST token and address of the emulated API
+    CLOUD_TPU_EMULATOR_REST address of its REST part
     HOME, PATH, LANG
     JAX_PLATFORMS           cpu, because JAX would otherwise search for a TPU if libtpu is installed
 
@@ -26,6 +27,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from qarib_tasks.emulators.access import new_token, split_token
+
 _ROOT = "/computeMetadata/v1/"
 _END_SECONDS = 20.0
 PROJECT_NUMBER = "100000000001"
@@ -35,9 +38,14 @@ MACHINE_FILES = (DISK, STARTUP_SCRIPT, SERIAL_LOG)  # all that a machine's folde
 
 
 class MetadataServer:
-    """Serves one machine's metadata on a free port of 127.0.0.1."""
+    """Serves one machine's metadata on a free port of 127.0.0.1.
+
+    Clients cannot send credentials to a metadata server, so `address` has a secret as its path. The real
+    one is in a network that only the machine reaches.
+    """
 
     def __init__(self, values: Mapping[str, str]) -> None:
+        self._secret = new_token()
         self.values = dict(values)
         self.guest_attributes: dict[str, str] = {}
         self._changed = threading.Condition()
@@ -58,7 +66,7 @@ class MetadataServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        self.address = f"127.0.0.1:{self._server.server_address[1]}/{self._secret}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def set(self, **values: str) -> None:
@@ -83,7 +91,9 @@ class MetadataServer:
         return "\n".join(below) if below and (not name or name.endswith("/")) else None
 
     def _get(self, request: BaseHTTPRequestHandler) -> None:
-        url = urlsplit(request.path)
+        url = urlsplit(split_token(request.path, self._secret) or "")
+        if not url.path:
+            return _answer(request, 403, "This is another machine's metadata server.")
         name, query = url.path.removeprefix(_ROOT), parse_qs(url.query)
         if request.headers.get("Metadata-Flavor") != "Google" and url.path != "/":
             return _answer(request, 403, "Missing Metadata-Flavor:Google header.")
@@ -106,7 +116,11 @@ class MetadataServer:
         return _answer(request, 200, value, "application/json" if is_json else "application/text")
 
     def _put(self, request: BaseHTTPRequestHandler) -> None:
-        name = urlsplit(request.path).path.removeprefix(_ROOT)
+        path = urlsplit(split_token(request.path, self._secret) or "").path
+        if not path:
+            request.close_connection = True
+            return _answer(request, 403, "This is another machine's metadata server.")
+        name = path.removeprefix(_ROOT)
         length = int(request.headers.get("Content-Length", "0"))
         value = request.rfile.read(length).decode("utf-8", errors="replace")
         if request.headers.get("Metadata-Flavor") != "Google":

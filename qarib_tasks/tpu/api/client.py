@@ -54,9 +54,9 @@ class CloudTpuClient:
     """Queued resources and nodes of a project.
 
     Args:
-        endpoint: `host:port` of an emulator, which is called in plaintext and without credentials; or an
-            `https://` address instead of tpu.googleapis.com. The default is the environment variable
-            CLOUD_TPU_EMULATOR_HOST, if it is set.
+        endpoint: `token@host:port` of an emulator, which is called in plaintext with this token as its only
+            credentials; or an `https://` address instead of tpu.googleapis.com. The default is the
+            environment variable CLOUD_TPU_EMULATOR_HOST, if it is set.
         credentials: of google-auth; the default is the machine's own.
         client_info: of google.api_core, named in the requests.
 
@@ -301,7 +301,10 @@ def _connect(endpoint: str, credentials: Any, client_info: Any) -> TpuClient:
     if endpoint and not endpoint.startswith("https://"):
         import grpc  # type: ignore[import-untyped,unused-ignore]
 
-        channel = grpc.insecure_channel(endpoint.removeprefix("http://"))
+        token, _, target = endpoint.removeprefix("http://").rpartition("@")
+        channel = grpc.insecure_channel(target)
+        if token:
+            channel = grpc.intercept_channel(channel, bearer(token))
         return TpuClient(transport=TpuGrpcTransport(channel=channel, **more), **more)
     options = {"api_endpoint": endpoint.removeprefix("https://")} if endpoint else None
     try:
@@ -310,8 +313,20 @@ def _connect(endpoint: str, credentials: Any, client_info: Any) -> TpuClient:
         raise TpuPermissionError(
             f"no credentials for the Cloud TPU API: {error}",
             do=f"Set the connection's key, run `gcloud auth application-default login`, or set "
-            f"{EMULATOR_ENVIRONMENT} to an emulator's host:port",
+            f"{EMULATOR_ENVIRONMENT} to an emulator's token@host:port",
         ) from None
+
+
+def bearer(token: str) -> Any:
+    """What adds the token to each call. gRPC's own call credentials need an encrypted channel."""
+    import grpc  # type: ignore[import-untyped,unused-ignore]
+
+    class Bearer(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc,unused-ignore]
+        def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+            metadata = [*(details.metadata or ()), ("authorization", f"Bearer {token}")]
+            return continuation(details._replace(metadata=metadata), request)
+
+    return Bearer()
 
 
 def _labels(resource: Any) -> Mapping[str, str]:

@@ -215,6 +215,12 @@ def test_a_frozen_machine_is_still_ready(emulator: TpuEmulator, client: tpu.TpuC
         assert said.read() == ""
 
 
+def in_shell(command: str, name: str) -> str:
+    """The value of a variable in a shell that has run a command."""
+    script = f'{command}\nprintf %s "${name}"'
+    return subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True).stdout
+
+
 def test_nothing_outlives_a_killed_emulator(tmp_path: Path, pipe: Path) -> None:
     faults = tmp_path / "faults.yaml"
     faults.write_text("scale: 0\n")
@@ -222,7 +228,7 @@ def test_nothing_outlives_a_killed_emulator(tmp_path: Path, pipe: Path) -> None:
     code = "from qarib_tasks.cli.emulators import emulate_group; emulate_group()"
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    endpoint = process.stdout.readline().strip().partition("=")[2]
+    endpoint = in_shell(process.stdout.readline(), "CLOUD_TPU_EMULATOR_HOST")
     for client in connect(endpoint):
         create(client, metadata={"startup-script": script_with(pipe)})
     with pipe.open() as said:

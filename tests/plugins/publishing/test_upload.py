@@ -107,8 +107,9 @@ def damaging_proxy(emulator_address: str) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             # The emulator would notice the checksum that the client sends, if it looked at it.
             body = body.replace(b"tfrecordshard_0000", b"tfrecordshard_0001", 1)
-            connection = http.client.HTTPConnection(emulator_address.removeprefix("http://"))
-            connection.request(self.command, self.path, body, dict(self.headers))
+            host, _, token = emulator_address.removeprefix("http://").partition("/")
+            connection = http.client.HTTPConnection(host)
+            connection.request(self.command, f"/{token}{self.path}", body, dict(self.headers))
             answer = connection.getresponse()
             content = answer.read()
             self.send_response(answer.status)
