@@ -200,7 +200,7 @@ class LocalStack(AirflowApi):
         write_private(self.home / "emulators.env", "".join(lines))
 
     def _write_password(self) -> None:
-        """Write the password file, unless an earlier stack did: Airflow would print a password that it makes."""
+        """Write the password file, unless an earlier stack did. Airflow prints those that it makes."""
         if not self.passwords.exists():
             write_private(self.passwords, json.dumps({self.user: secrets.token_urlsafe(16)}) + "\n")
         self.passwords.chmod(0o600)

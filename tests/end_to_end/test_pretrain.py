@@ -13,7 +13,7 @@ from pathlib import Path
 
 import demo
 import pytest
-from local_stack import LocalStack
+from local_stack import LocalStack, marked
 
 from qarib_tasks import pipeline
 from qarib_tasks.config.evaluation import SOURCE
@@ -32,6 +32,7 @@ from tests.support.airflow_runs import (
     require_objects_as_in_manifests,
     require_success,
 )
+from tests.support.exposure import command_lines_with, public_ports
 
 # Of two sources, so that the corpus gives a task.
 NAMES = ("muwatta", "tweets")
@@ -43,6 +44,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     with LocalStack(tmp_path_factory.mktemp("stack"), environment={"QARIB_RETRY_SECONDS": "1"}) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
+
+
+def require_private(stack: LocalStack) -> None:
+    """Another user of this machine reaches no port, and finds no secret."""
+    processes = marked(stack.marker)
+    assert len(processes) > 5
+    assert public_ports(processes) == []
+    token = stack.emulator.rpartition("/")[2]
+    tpu_token = stack.environment["CLOUD_TPU_EMULATOR_HOST"].partition("@")[0]
+    assert command_lines_with(processes, (token, tpu_token, stack.password)) == []
+    assert stack.home.stat().st_mode & 0o077 == 0
+    # Not even its owner finds it there.
+    logs = [path.read_text(errors="replace") for path in stack.logs.glob("*.log")]
+    assert not [text for text in logs if stack.password in text]
 
 
 def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Path) -> None:
@@ -73,6 +88,8 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     preflight = stack.task_log(next(t for t in tasks if t["task_id"] == "preflight"))
     assert "vocab_size = 800   <- from the form" in preflight
     assert "max_seq_length = 64\n" in preflight
+
+    require_private(stack)
 
     # The same again: the same names, and not an object is written.
     before = {name: blob.generation for name, blob in objects(run).items()}
