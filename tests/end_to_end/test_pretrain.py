@@ -32,7 +32,7 @@ from tests.support.airflow_runs import (
     require_objects_as_in_manifests,
     require_success,
 )
-from tests.support.exposure import command_lines_with, public_ports
+from tests.support.users.exposure import command_lines_with, public_ports
 
 # Of two sources, so that the corpus gives a task.
 NAMES = ("muwatta", "tweets")
