@@ -79,7 +79,7 @@ def test_a_writer_waits_for_another_one(tmp_path: Path) -> None:
     """A user who triggers a run while the DAGs are being read waits; SQLite's 5 s end in an error 500."""
     stack = LocalStack(tmp_path)
     stack.url, stack.emulator, stack._execution_port = "http://127.0.0.1:1", "http://127.0.0.1:2", 3
-    address = stack._environment(1, 2, 3, 4)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    address = stack._environment(1, "token@127.0.0.1:2")["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     with sqlalchemy.create_engine(address).connect() as connection:
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 30_000
     assert (tmp_path / "airflow.db").exists()
