@@ -18,8 +18,9 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import Param, dag, get_current_context, task
 from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS
 from qarib_airflow.errors import fails_for_good
-from qarib_airflow.preflight.deployment import deployment_defaults
+from qarib_airflow.preflight.deployment import allowed_places, deployment_defaults
 
+from qarib_tasks.config.upload import PREFIX
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.registry.clean_up import delete, survey
 
@@ -33,6 +34,7 @@ def clean_up() -> int:
     if not defaults["workspace"]:
         raise ConfigError("no workspace is set", do="Set the Airflow Variable qarib_workspace")
     workspace, bucket = Path(defaults["workspace"]), defaults["upload"]["bucket"]
+    allowed_places().check_prefix(bucket or "", params["prefix"])
     address = f"gs://{bucket}/{params['prefix']}" if bucket else None
     client = GCSHook(gcp_conn_id=CONNECTION).get_conn() if bucket else None
     found = survey(workspace, address, params["older_than_days"], client)
@@ -69,7 +71,7 @@ def clean_up() -> int:
         "prefix": Param(
             "",
             type="string",
-            pattern=r"^$|^[^/].*/$",
+            pattern=PREFIX,
             title="Prefix",
             description="The folder in the bucket that the runs publish to, ending with a slash.",
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol
@@ -32,8 +33,9 @@ SHARDS = "shards/"
 TFRECORD = ".tfrecord"
 TENSORBOARD = "tensorboard"
 EXPORT, TASKS = "export", "tasks"
-# Unless a run chooses others.
+# Unless a run chooses others: plain names that nothing else has in the folder of a dataset or a model.
 PRETRAINING_DATA, BERT_MODEL, BERT_EVALS = "pretraining_data/", "bert_model/", "bert_evals/"
+CHOSEN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*/$"
 # Beside a vocabulary, and in an exported model.
 VOCAB = "vocab.txt"
 TOKENIZER = "tokenizer.json"
@@ -44,6 +46,7 @@ HUGGING_FACE_WEIGHTS = "model.safetensors"
 MODEL_CARD = "README.md"
 REPORT = "report.html"  # Beside a corpus.
 START_FROM = "start_from"  # In a cache and in the launch folder: weights that a training starts from.
+TPU = "tpu"  # In the folder of a model, in the bucket: a folder per run.
 # In the folder of a TPU job: its memory and, in a folder per TPU, what its workers write and read.
 MEMORY = "memory.json"
 WORKER = "worker-"
@@ -51,6 +54,9 @@ STOP = "stop"
 # The id of a dataset or a model, as a regular expression: the preset and a hash.
 ID = "[a-z0-9_]+-[0-9a-f]{10}"
 MAX_NAME = 63
+# All other folders of a dataset and a model, and how their files' names end.
+_OTHER_FOLDERS = (HELDOUT, SHARDS, *(f"{name}/" for name in (EXPORT, TASKS, CACHE, LAUNCH, TPU, START_FROM)))
+_FILES = re.compile(r"\.(json|jsonl|yaml|txt|html|md|log|lease|lock|sources|tmp)/$", re.IGNORECASE)
 _SHARD = "shard_"
 _SHARD_FILE = re.compile(rf"{_SHARD}\d{{4}}")
 _INDEX, _STATE = ".json", ".safetensors"
@@ -74,6 +80,18 @@ class DatasetFolders(Protocol):
 
     @property
     def pretraining_data(self) -> str: ...
+
+
+def chosen_faults(names: Mapping[str, str]) -> list[str]:
+    """What is wrong with the folders that a run chooses, by the names of their settings."""
+    faults = [
+        f"{setting} {name!r} is the name of another folder or file of a dataset or model"
+        for setting, name in names.items()
+        if name.lower() in _OTHER_FOLDERS or _FILES.search(name)
+    ]
+    if len(set(names.values())) < len(names):
+        faults.append(f"{', '.join(names)} must be different folders")
+    return faults
 
 
 def dataset_folder(workspace: Path, dataset_id: str) -> Path:
@@ -345,7 +363,7 @@ class ModelLayout:
 
     def tpu_job(self, run_id: str) -> str:
         """The name, below the bucket's prefix, of the folder of a run's TPUs, ending with a slash."""
-        return f"{self.name}tpu/{label_value(run_id)}/"
+        return f"{self.name}{TPU}/{label_value(run_id)}/"
 
 
 def checkpoint_name(step: int, *, recovery: bool = False) -> str:

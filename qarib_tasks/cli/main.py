@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -45,11 +46,15 @@ def run(config: Path) -> None:
     from qarib_tasks.config import presets
     from qarib_tasks.machines.backend import run_to_end
     from qarib_tasks.machines.local import LocalProcessBackend
+    from qarib_tasks.runs.places import Places
     from qarib_tasks.runs.prepare import prepare
     from qarib_tasks.storage.bucket import default_client
 
     settings = presets.resolve(load_yaml(config), config)
     settings = with_homes(settings, "workspace", "vocab.vocab_file", "train.start_from")
+    places = Places.of_environment()
+    settings = replace(settings, workspace=places.workspace(settings.workspace))
+    places.check_prefix(settings.upload.bucket, settings.upload.prefix)
     client = default_client() if settings.upload.bucket else None
     request = prepare(settings, client=client)
     backend = LocalProcessBackend()

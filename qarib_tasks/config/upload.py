@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import neither
 from qarib_tasks.config.loading import STRICT, Settings
-from qarib_tasks.layout import BERT_EVALS, BERT_MODEL, PRETRAINING_DATA
+from qarib_tasks.layout import BERT_EVALS, BERT_MODEL, CHOSEN, PRETRAINING_DATA, chosen_faults
 
+PREFIX = r"^$|^[^/].*/$"
 PLACE = neither("changes where files are, not what is in them")
+
+
+def plain_prefix(prefix: str) -> str:
+    """Return a prefix that names the same folder for every program.
+
+    Raises:
+        ValueError: it has `.` or `..` as a part, or a control character.
+    """
+    if {".", ".."} & set(prefix.split("/")) or any(ord(letter) < 32 for letter in prefix):
+        raise ValueError(f"must be plain names with slashes between them (got {prefix!r})")
+    return prefix
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -30,25 +42,26 @@ class UploadConfig(Settings):
     prefix: Annotated[
         str,
         Field(
-            pattern=r"^$|^[^/].*/$",
+            pattern=PREFIX,
             title="Prefix",
             description="Folder in the bucket, ending with a slash. Empty: the root of the bucket.",
         ),
+        AfterValidator(plain_prefix),
         PLACE,
     ] = ""
     pretraining_data: Annotated[
         str,
-        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="TFRecords folder"),
+        Field(pattern=CHOSEN, title="TFRecords folder"),
         PLACE,
     ] = PRETRAINING_DATA
     bert_model: Annotated[
         str,
-        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Checkpoints folder"),
+        Field(pattern=CHOSEN, title="Checkpoints folder"),
         PLACE,
     ] = BERT_MODEL
     bert_evals: Annotated[
         str,
-        Field(pattern=r"^[A-Za-z0-9_.-]+/$", title="Evaluations folder"),
+        Field(pattern=CHOSEN, title="Evaluations folder"),
         PLACE,
     ] = BERT_EVALS
     keep_local: Annotated[
@@ -82,3 +95,8 @@ class UploadConfig(Settings):
         ),
         neither("is text in the model card"),
     ] = "other"
+
+    def __post_init__(self) -> None:
+        names = ("pretraining_data", "bert_model", "bert_evals")
+        if faults := chosen_faults({name: getattr(self, name) for name in names}):
+            raise ValueError("; ".join(faults))

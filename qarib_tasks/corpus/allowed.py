@@ -37,13 +37,12 @@ class AllowedSources:
         return cls(tuple(Path(entry).resolve() for entry in entries if not _SCHEME.match(entry)), far)
 
     @classmethod
-    def of_deployment(cls, workspace: str, bucket: str, sample: Path) -> AllowedSources:
-        """Allow the workspace, the sample, the bucket, and the entries of QARIB_ALLOWED_SOURCES.
+    def of_deployment(cls, own: Sequence[str]) -> AllowedSources:
+        """Allow the deployment's own folders and addresses, and the entries of QARIB_ALLOWED_SOURCES.
 
         This environment variable is a comma-separated list of folders and addresses.
         """
-        entries = [workspace, str(sample), *os.environ.get(ALLOWED_VARIABLE, "").split(",")]
-        return cls.of([*entries, f"gs://{bucket}/"] if bucket else entries)
+        return cls.of([*own, *os.environ.get(ALLOWED_VARIABLE, "").split(",")])
 
     def check(self, source: str, where: object = None) -> None:
         """Check that sources may be read from a path or address.

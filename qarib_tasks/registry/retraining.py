@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
@@ -17,7 +17,7 @@ from qarib_tasks.config.loading import STRICT, Settings, fields_of, from_dict, t
 from qarib_tasks.config.presets import merged
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.training.recipe import TrainConfig
-from qarib_tasks.config.upload import UploadConfig
+from qarib_tasks.config.upload import PREFIX, UploadConfig, plain_prefix
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.errors import ConfigError, InputError, NothingNewError
@@ -47,10 +47,11 @@ class RetrainConfig(Settings):
     prefix: Annotated[
         str,
         Field(
-            pattern=r"^$|^[^/].*/$",
+            pattern=PREFIX,
             title="Prefix",
             description="Folder in the bucket that the model was published to, ending with a slash.",
         ),
+        AfterValidator(plain_prefix),
     ] = ""
     sources: Annotated[
         tuple[SourceConfig, ...],

@@ -58,7 +58,7 @@ def test_the_workspace_the_sample_the_bucket_and_what_the_deployment_adds(
     monkeypatch.setenv(ALLOWED_VARIABLE, f"{tmp_path / 'more'}, https://host.example")
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "a.txt").write_text("a\n")
-    allowed = AllowedSources.of_deployment(str(tmp_path / "work"), "bucket", SAMPLE)
+    allowed = AllowedSources.of_deployment([str(tmp_path / "work"), "gs://bucket/", str(SAMPLE)])
     assert list_files(SourceConfig(name="s", path=str(SAMPLE / "*.txt")), allowed)
     assert list_files(SourceConfig(name="s", path=str(tmp_path / "more" / "*.txt")), allowed)
     for good in (
@@ -70,7 +70,9 @@ def test_the_workspace_the_sample_the_bucket_and_what_the_deployment_adds(
         allowed.check(good)
     monkeypatch.delenv(ALLOWED_VARIABLE)
     with pytest.raises(ConfigError, match="may not be read"):
-        AllowedSources.of_deployment(str(tmp_path / "work"), "bucket", SAMPLE).check("https://host.example/x")
+        AllowedSources.of_deployment([str(tmp_path / "work"), "gs://bucket/", str(SAMPLE)]).check(
+            "https://host.example/x"
+        )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from ports import free_ports
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict
-from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.corpus import sources
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import collect
@@ -162,7 +161,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.
 def test_sources_in_a_bucket(bucket: storage.Bucket, tmp_path: Path) -> None:
     for name in ("b", "a"):
         bucket.blob(f"texts/{name}.txt").upload_from_string(f"نص {name}ب\n", content_type="text/plain")
-    allowed = AllowedSources.of_deployment(str(tmp_path), "some-bucket", SAMPLE)
+    allowed = AllowedSources.of_deployment([str(tmp_path), "gs://some-bucket/"])
     assert fetched("gs://some-bucket/texts/*.txt", tmp_path, allowed) == "نص aب\n\nنص bب\n"
     first = list_files(SourceConfig(name="s", path="gs://some-bucket/texts/a.txt"))[0]
     bucket.blob("texts/a.txt").upload_from_string("نص جد\n", content_type="text/plain")

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from qarib_airflow.preflight.backfill import find_run
 
+from qarib_tasks.errors import ConfigError
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
@@ -16,7 +18,9 @@ from tests.support.datasets import fail, objects, states
 
 
 @pytest.fixture
-def run(published_run: Run) -> Run:
+def run(published_run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("QARIB_WORKSPACE", published_run.config.workspace)
+    monkeypatch.setenv("QARIB_BUCKET", published_run.config.upload.bucket)
     return published_run
 
 
@@ -71,3 +75,14 @@ def test_a_shard_whose_file_was_dropped_is_not_converted_again(run: Run, airflow
     assert (dropped.exists(), damaged.exists()) == (False, True)
     assert objects(run)["pretraining_data/shard_0000.tfrecord"].generation == before
     assert states(run) == {}
+
+
+def test_only_the_deployment_s_workspaces_and_buckets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for workspace in ("/etc", f"{run.config.workspace}-other", f"{run.config.workspace}/datasets"):
+        with pytest.raises(ConfigError, match="no workspace of this deployment"):
+            find_run({"workspace": workspace, "dataset": run.dataset_id})
+    for workspace in (None, run.config.workspace, f"{run.config.workspace}/"):
+        assert find_run({"workspace": workspace, "dataset": run.dataset_id}).config == run.config
+    monkeypatch.setenv("QARIB_BUCKET", "another-bucket")
+    with pytest.raises(ConfigError, match="not publish there"):
+        find_run({"workspace": None, "dataset": run.dataset_id})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qarib_airflow.preflight.checks import check_map_length
-from qarib_airflow.preflight.deployment import deployment_defaults
+from qarib_airflow.preflight.deployment import allowed_places, deployment_defaults
 from qarib_airflow.publishing.published import published_objects
 from qarib_tasks.dataset.audit import audit, broken, chosen, listed
 from qarib_tasks.errors import ConfigError
@@ -21,9 +21,10 @@ def find_run(params: Mapping[str, Any]) -> Run:
     """The run that made the form's dataset.
 
     Raises:
-        ConfigError: no workspace is set.
+        ConfigError: no workspace is set, or the deployment does not allow it or the dataset's bucket.
         InputError: the workspace has no such dataset.
     """
+    places = allowed_places()
     workspace = params["workspace"] or deployment_defaults()["workspace"]
     if not workspace:
         raise ConfigError(
@@ -31,7 +32,9 @@ def find_run(params: Mapping[str, Any]) -> Run:
             where="workspace",
             do="Fill in Workspace, or set the Airflow Variable qarib_workspace",
         )
-    return run_of_dataset(Path(workspace).absolute(), params["dataset"])
+    run = run_of_dataset(Path(places.workspace(workspace)).absolute(), params["dataset"])
+    places.check_prefix(run.config.upload.bucket, run.config.upload.prefix)
+    return run
 
 
 def plan(run: Run, params: Mapping[str, Any], gcp_conn_id: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The deployment's settings for every run: defaults and allowed sources."""
+"""The deployment's settings for every run: defaults, and what a form can name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from qarib_tasks.config.loading import is_address
 from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.runs.places import Places
 
 
 def deployment_defaults() -> dict[str, Any]:
@@ -59,12 +60,20 @@ def yaml_mapping(variable: str) -> dict[str, Any]:
     return values
 
 
+def allowed_places() -> Places:
+    """Where a run can keep and publish its files: the form must not give access to other folders and buckets.
+
+    Raises:
+        ConfigError: a list in the environment is invalid.
+    """
+    defaults = deployment_defaults()
+    return Places.of_deployment(defaults["workspace"] or "", defaults["upload"]["bucket"] or "")
+
+
 def allowed_sources() -> AllowedSources:
     """The sources that a run can use: the form must not give access to every file that Airflow can read.
 
-    Based on the deployment's workspace and bucket, never on those in the form.
+    Based on the deployment's workspaces and buckets, never on those in the form.
     """
-    defaults = deployment_defaults()
-    return AllowedSources.of_deployment(
-        defaults["workspace"] or "", defaults["upload"]["bucket"] or "", SAMPLE
-    )
+    places = allowed_places()
+    return AllowedSources.of_deployment([*(places.workspaces or ()), *(places.prefixes or ()), str(SAMPLE)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
@@ -11,7 +12,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from qarib_airflow.errors import is_for_good
 from qarib_airflow.forms.pretrain import read_params
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
-from qarib_airflow.preflight.deployment import allowed_sources, deployment_defaults
+from qarib_airflow.preflight.deployment import allowed_places, allowed_sources, deployment_defaults
 from qarib_airflow.preflight.sources import preview_sources
 from qarib_tasks import pipeline
 from qarib_tasks.config.run import RunConfig
@@ -20,6 +21,7 @@ from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.registry.promotion import check_rule
 from qarib_tasks.runs import contamination
+from qarib_tasks.runs.places import Places
 from qarib_tasks.runs.prepare import prepare, prepare_training
 from qarib_tasks.runs.run import FirstStep, Run, save_settings
 
@@ -38,7 +40,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
         StorageError: the bucket does not exist, or the connection cannot write to it.
         TpuError: no zone offers the TPU of the training.
     """
-    config = read_params(params, deployment_defaults())
+    config = in_place(read_params(params, deployment_defaults()), allowed_places())
     log.info("Settings, preset %s:\n%s", config.preset, settings_table(config, params))
     faults = Faults()
     with faults.kept():
@@ -67,6 +69,22 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
         log.warning("%s", line)
     log.info("dataset_id %s, model_id %s, publishes to %s", run.dataset_id, run.model_id, run.address)
     return run
+
+
+def in_place(config: RunConfig, places: Places) -> RunConfig:
+    """The settings, with the workspace as the deployment writes it.
+
+    Raises:
+        ConfigError: the deployment does not allow the workspace, the bucket, or the prefix.
+    """
+    faults = Faults()
+    workspace = config.workspace
+    with faults.kept():
+        workspace = places.workspace(workspace)
+    with faults.kept():
+        places.check_prefix(config.upload.bucket, config.upload.prefix)
+    faults.raise_all(is_for_good)
+    return replace(config, workspace=workspace)
 
 
 def prepared(config: RunConfig, params: Mapping[str, Any], gcp_conn_id: str) -> Run:

@@ -14,7 +14,12 @@ from airflow.sdk import Asset, CronDataIntervalTimetable
 
 from qarib_airflow.errors import is_for_good
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
-from qarib_airflow.preflight.deployment import allowed_sources, deployment_defaults, yaml_mapping
+from qarib_airflow.preflight.deployment import (
+    allowed_places,
+    allowed_sources,
+    deployment_defaults,
+    yaml_mapping,
+)
 from qarib_airflow.preflight.sources import preview_sources
 from qarib_airflow.publishing.assets import CORPUS
 from qarib_airflow.publishing.published import published_objects
@@ -78,6 +83,7 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
             )
     values = merged(yaml_mapping(VARIABLE), params)
     config = from_dict(RetrainConfig, values, where=f"the form and the Airflow Variable {VARIABLE}")
+    allowed_places().check_prefix(defaults["upload"]["bucket"], config.prefix)
     date = date.astimezone(timezone()) if date else None
     client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn()
     try:

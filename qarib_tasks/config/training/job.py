@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.conversion import ConvertConfig, Format
@@ -14,8 +14,10 @@ from qarib_tasks.config.loading import STRICT, Settings, local
 from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.config.upload import UploadConfig
+from qarib_tasks.layout import CHOSEN, chosen_faults
 
 _Folder = Annotated[str, AfterValidator(partial(local, bucket="publish_to"))]
+_Chosen = Annotated[str, Field(pattern=CHOSEN)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -61,8 +63,13 @@ class TrainingJob(Settings):
     max_seq_length: int = ConvertConfig.max_seq_length
     max_predictions_per_seq: int = ConvertConfig.max_predictions_per_seq
     masked_lm_prob: float = ConvertConfig.masked_lm_prob
-    bert_model: str = UploadConfig.bert_model
-    bert_evals: str = UploadConfig.bert_evals
+    bert_model: _Chosen = UploadConfig.bert_model
+    bert_evals: _Chosen = UploadConfig.bert_evals
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    def __post_init__(self) -> None:
+        names = {"bert_model": self.bert_model, "bert_evals": self.bert_evals}
+        if faults := chosen_faults(names):
+            raise ValueError("; ".join(faults))

@@ -35,6 +35,8 @@ def test_hours_and_price_are_told_before_anything_is_made(
     source = tmp_path / "source.txt"
     source.write_text("نص قصير\n" * 100, encoding="utf-8")
     monkeypatch.setenv("QARIB_ALLOWED_SOURCES", str(tmp_path))
+    monkeypatch.setenv("QARIB_WORKSPACE", str(tmp_path / "w"))
+    monkeypatch.setenv("QARIB_BUCKET", bucket_name)
     params = {"preset": "qarib", "workspace": str(tmp_path / "w"), "bucket": bucket_name}
     preflight(params | {"sources": [{"name": "text", "path": str(source)}]}, CONNECTION)
     assert (

@@ -6,6 +6,7 @@ Covers plugins/qarib_airflow/errors.py.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,8 +28,10 @@ CONNECTION = "google_cloud_default"
 
 
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def params(tmp_path: Path, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("QARIB_ALLOWED_SOURCES", f"{tmp_path}, /nowhere")
+    monkeypatch.setenv("QARIB_WORKSPACE", str(tmp_path / "work"))
+    monkeypatch.setenv("QARIB_ALLOWED_PREFIXES", f"gs://{bucket_name}/, gs://{bucket_name}-not")
     source = tmp_path / "source.txt"
     source.write_text("نص قصير\n" * 100, encoding="utf-8")
     return {
@@ -133,10 +136,66 @@ def test_a_form_does_not_open_the_machine(
 ) -> None:
     """Not by a source, and not by a workspace that would make it allowed."""
     monkeypatch.setenv("QARIB_ALLOWED_SOURCES", "")
+    with pytest.raises(ConfigError, match=r"may not be read from .*source\.txt"):
+        preflight(params | {"bucket": bucket_name}, CONNECTION)
     for workspace in ("", str(tmp_path / "deployment")):
         monkeypatch.setenv("QARIB_WORKSPACE", workspace)
-        with pytest.raises(ConfigError, match=r"source\.txt"):
+        with pytest.raises(ConfigError, match="no workspace of this deployment"):
             preflight(params | {"bucket": bucket_name, "workspace": str(tmp_path)}, CONNECTION)
+
+
+def test_only_the_deployment_s_workspaces_and_prefixes(
+    params: dict[str, Any], bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a dataset of another team, and whatever else is at the place that is named."""
+    params |= {"bucket": bucket_name}
+    run = preflight(params, CONNECTION)
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "work", other)
+    before = sorted(other.rglob("*"))
+    asked = params | {"dataset": run.dataset_id, "first_step": "convert", "sources": None}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(other)
+    told = set()
+    for workspace in (
+        *(str(other), str(tmp_path), "/", "/etc", "/etc/passwd", "other", "work/../other", "link", "~"),
+        *(str(tmp_path / "none"), str(tmp_path / "work" / "datasets"), f"{tmp_path}/work/../other", "a\0b"),
+    ):
+        with pytest.raises(ConfigError, match="no workspace of this deployment") as error:
+            preflight(asked | {"workspace": workspace}, CONNECTION)
+        assert run.dataset_id not in str(error.value)
+        told.add(str(error.value).partition(": ")[2])
+    assert len(told) == 1, "whether the place exists is told"
+    assert sorted(other.rglob("*")) == before
+    # Another way to write an allowed one gives the same workspace.
+    assert preflight(params | {"workspace": f"{tmp_path}/./work/"}, CONNECTION).config.workspace == str(
+        tmp_path / "work"
+    )
+    monkeypatch.setenv("QARIB_ALLOWED_WORKSPACES", f"{other},")
+    assert preflight(params | {"workspace": str(other)}, CONNECTION).config.workspace == str(other)
+
+
+def test_only_the_deployment_s_prefixes(
+    params: dict[str, Any], bucket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params |= {"bucket": bucket_name}
+    monkeypatch.setenv("QARIB_ALLOWED_PREFIXES", f"gs://{bucket_name}/team-a")
+    for prefix in ("", "team-b/", "team-ab/", "team-a", "x/team-a/"):
+        with pytest.raises(ConfigError):
+            preflight(params | {"prefix": prefix}, CONNECTION)
+    for prefix in ("team-a/../team-b/", "team-a/./", "../"):
+        with pytest.raises(ConfigError, match="plain names"):
+            preflight(params | {"prefix": prefix}, CONNECTION)
+    run = preflight(params | {"prefix": "team-a/one/"}, CONNECTION)
+    assert run.address == f"gs://{bucket_name}/team-a/one/"
+    both = r"(?s)1\. .*no workspace.*\n2\. gs://other/: .*not publish there"
+    with pytest.raises(ConfigError, match=both):
+        preflight(params | {"workspace": "/x", "bucket": "other"}, CONNECTION)
+    # Nor is another prefix read.
+    monkeypatch.setenv("QARIB_ALLOWED_SOURCES", "")
+    secret = [{"name": "s", "path": f"gs://{bucket_name}/team-b/a.txt"}]
+    with pytest.raises(ConfigError, match="may not be read from"):
+        preflight(params | {"prefix": "team-a/", "sources": secret}, CONNECTION)
 
 
 def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatch) -> None:

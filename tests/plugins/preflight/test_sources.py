@@ -64,6 +64,8 @@ def test_what_collecting_would_refuse_fails_the_preflight(
     tmp_path: Path, bucket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QARIB_ALLOWED_SOURCES", f"{tmp_path},{CASES}")
+    monkeypatch.setenv("QARIB_WORKSPACE", str(tmp_path / "work"))
+    monkeypatch.setenv("QARIB_BUCKET", bucket_name)
     listed = [
         {"name": "encoding", "path": str(CASES / "e1-cp1256.txt")},
         {"name": "column", "path": str(CASES / "c3-quotes.tsv"), "field": "tweet"},
