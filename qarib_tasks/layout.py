@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol
@@ -33,9 +32,8 @@ SHARDS = "shards/"
 TFRECORD = ".tfrecord"
 TENSORBOARD = "tensorboard"
 EXPORT, TASKS = "export", "tasks"
-# Unless a run chooses others: plain names that nothing else has in the folder of a dataset or a model.
+# Unless a run chooses others.
 PRETRAINING_DATA, BERT_MODEL, BERT_EVALS = "pretraining_data/", "bert_model/", "bert_evals/"
-CHOSEN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*/$"
 # Beside a vocabulary, and in an exported model.
 VOCAB = "vocab.txt"
 TOKENIZER = "tokenizer.json"
@@ -54,9 +52,6 @@ STOP = "stop"
 # The id of a dataset or a model, as a regular expression: the preset and a hash.
 ID = "[a-z0-9_]+-[0-9a-f]{10}"
 MAX_NAME = 63
-# All other folders of a dataset and a model, and how their files' names end.
-_OTHER_FOLDERS = (HELDOUT, SHARDS, *(f"{name}/" for name in (EXPORT, TASKS, CACHE, LAUNCH, TPU, START_FROM)))
-_FILES = re.compile(r"\.(json|jsonl|yaml|txt|html|md|log|lease|lock|sources|tmp)/$", re.IGNORECASE)
 _SHARD = "shard_"
 _SHARD_FILE = re.compile(rf"{_SHARD}\d{{4}}")
 _INDEX, _STATE = ".json", ".safetensors"
@@ -80,18 +75,6 @@ class DatasetFolders(Protocol):
 
     @property
     def pretraining_data(self) -> str: ...
-
-
-def chosen_faults(names: Mapping[str, str]) -> list[str]:
-    """What is wrong with the folders that a run chooses, by the names of their settings."""
-    faults = [
-        f"{setting} {name!r} is the name of another folder or file of a dataset or model"
-        for setting, name in names.items()
-        if name.lower() in _OTHER_FOLDERS or _FILES.search(name)
-    ]
-    if len(set(names.values())) < len(names):
-        faults.append(f"{', '.join(names)} must be different folders")
-    return faults
 
 
 def dataset_folder(workspace: Path, dataset_id: str) -> Path:

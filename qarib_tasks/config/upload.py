@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -9,10 +11,39 @@ from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import neither
 from qarib_tasks.config.loading import STRICT, Settings
-from qarib_tasks.layout import BERT_EVALS, BERT_MODEL, CHOSEN, PRETRAINING_DATA, chosen_faults
+from qarib_tasks.layout import (
+    BERT_EVALS,
+    BERT_MODEL,
+    CACHE,
+    EXPORT,
+    HELDOUT,
+    LAUNCH,
+    PRETRAINING_DATA,
+    SHARDS,
+    START_FROM,
+    TASKS,
+    TPU,
+)
 
 PREFIX = r"^$|^[^/].*/$"
+# Of a folder that a run chooses: a plain name.
+CHOSEN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*/$"
+# All other folders of a dataset and a model, and how their files' names end.
+_OTHER_FOLDERS = (HELDOUT, SHARDS, *(f"{name}/" for name in (EXPORT, TASKS, CACHE, LAUNCH, TPU, START_FROM)))
+_FILES = re.compile(r"\.(json|jsonl|yaml|txt|html|md|log|lease|lock|sources|tmp)/$", re.IGNORECASE)
 PLACE = neither("changes where files are, not what is in them")
+
+
+def chosen_faults(names: Mapping[str, str]) -> list[str]:
+    """What is wrong with the folders that a run chooses, by the names of their settings."""
+    faults = [
+        f"{setting} {name!r} is the name of another folder or file of a dataset or model"
+        for setting, name in names.items()
+        if name.lower() in _OTHER_FOLDERS or _FILES.search(name)
+    ]
+    if len(set(names.values())) < len(names):
+        faults.append(f"{', '.join(names)} must be different folders")
+    return faults
 
 
 def plain_prefix(prefix: str) -> str:

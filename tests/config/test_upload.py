@@ -12,8 +12,9 @@ import pytest
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import resolve
 from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.config.upload import chosen_faults
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.layout import DatasetLayout, ModelLayout, chosen_faults
+from qarib_tasks.layout import DatasetLayout, ModelLayout
 from qarib_tasks.registry.retraining import RetrainConfig
 
 JOB = {"training_data": "a", "heldout_data": "b", "vocab_file": "v", "output": "o"}

@@ -13,8 +13,7 @@ from qarib_tasks.config.evaluation import EvaluateConfig, StagedTask
 from qarib_tasks.config.loading import STRICT, Settings, local
 from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.config.training.recipe import TrainConfig
-from qarib_tasks.config.upload import UploadConfig
-from qarib_tasks.layout import CHOSEN, chosen_faults
+from qarib_tasks.config.upload import CHOSEN, UploadConfig, chosen_faults
 
 _Folder = Annotated[str, AfterValidator(partial(local, bucket="publish_to"))]
 _Chosen = Annotated[str, Field(pattern=CHOSEN)]
