@@ -31,7 +31,7 @@ HELDOUT = "heldout/"
 SHARDS = "shards/"
 TFRECORD = ".tfrecord"
 TENSORBOARD = "tensorboard"
-EXPORT, TASKS = "export", "tasks"
+EXPORT, TASKS, TPU = "export", "tasks", "tpu"
 # Unless a run chooses others.
 PRETRAINING_DATA, BERT_MODEL, BERT_EVALS = "pretraining_data/", "bert_model/", "bert_evals/"
 # Beside a vocabulary, and in an exported model.
@@ -44,7 +44,6 @@ HUGGING_FACE_WEIGHTS = "model.safetensors"
 MODEL_CARD = "README.md"
 REPORT = "report.html"  # Beside a corpus.
 START_FROM = "start_from"  # In a cache and in the launch folder: weights that a training starts from.
-TPU = "tpu"  # In the folder of a model, in the bucket: a folder per run.
 # In the folder of a TPU job: its memory and, in a folder per TPU, what its workers write and read.
 MEMORY = "memory.json"
 WORKER = "worker-"
