@@ -5,8 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+# Words in the names of parameters of an address whose values are secrets: signatures of Google, Amazon,
+# Azure, CloudFront and Akamai, and what web services call their keys.
+_SECRET_WORDS = (
+    *("signature", "credential", "credentials", "password", "passwd", "passphrase", "secret", "token"),
+    *("apikey", "accesskey", "accessid", "keyid", "auth", "authorization", "session", "sessionid", "cookie"),
+    *("jwt", "hmac", "sig", "sas", "key", "pwd"),
+)
+# At the end of a name whose words are not apart; a shorter word ends others, too, such as monkey.
+_SECRET_ENDS = tuple(word for word in _SECRET_WORDS if len(word) > 4)
+_SCHEME = r"(?P<before>\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3})"
+_USER = re.compile(_SCHEME + r"[^/?#\s'\"<>]*@")
+# A password with a slash: what is between host and path is no port.
+_ODD_USER = re.compile(_SCHEME + r"[^/:@\[\s'\"<>]*:(?!\d{0,5}(?:[/?#\s'\"<>.,;:)]|$))[^\s'\"<>]+")
+_PARAMETER = re.compile(r"(?P<before>[?&;#])(?P<name>[^=&;?#\s'\"<>]+)=(?P<value>[^&;#\s'\"<>]+)")
+# Of the emulators of Google Cloud on this machine.
+_EMULATOR_TOKEN = re.compile(r"\b[0-9a-f]{48}\b")
+MASK = "***"
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a parameter of an address with this name is a password, a key, or a part of a signature."""
+    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", unquote(name)).lower()
+    words = re.split(r"[^a-z0-9]+", parts)
+    return any(word in _SECRET_WORDS for word in words) or "".join(words).endswith(_SECRET_ENDS)
+
+
+def _masked_parameter(found: re.Match[str]) -> str:
+    return f"{found['before']}{found['name']}={MASK}" if is_secret_name(found["name"]) else found[0]
+
+
+def masked(text: str) -> str:
+    """Return a text with the passwords, keys and signatures of addresses in it replaced by `***`."""
+    if ":/" in text:
+        text = _USER.sub(rf"\g<before>{MASK}@", text)
+        text = _ODD_USER.sub(rf"\g<before>{MASK}", text)
+        text = _EMULATOR_TOKEN.sub(MASK, text)
+    return _PARAMETER.sub(_masked_parameter, text) if "=" in text else text
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -31,10 +71,11 @@ class QaribError(Exception):
     def __init__(
         self, what: str, *, where: object = None, do: str | None = None, parts: Sequence[QaribError] = ()
     ) -> None:
-        super().__init__(what, where, do)
+        # An address can hold a password, and a name a line break; a message is one line.
+        what, do = masked(what), do and masked(do)
+        self.where = None if where is None else _CONTROL.sub(_escaped, masked(str(where)))
+        super().__init__(what, self.where, do)
         self.what = what
-        # A name can hold a line break; a message is one line.
-        self.where = None if where is None else _CONTROL.sub(_escaped, str(where))
         self.do = do
         self.parts = tuple(parts)
 

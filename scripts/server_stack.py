@@ -20,6 +20,8 @@ from typing import Any
 from local_stack import START_SECONDS, LocalStack, StackError, descendants
 from ports import free_ports
 
+from qarib_tasks.storage.files import write_private
+
 ACCOUNT = "postgres"
 
 
@@ -87,7 +89,7 @@ class ServerStack(LocalStack):
         self._account = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if os.geteuid() == 0 else {}
         self._password = secrets.token_hex(16)
         password_file = self.postgres_folder / "password"
-        password_file.write_text(self._password, encoding="ascii")
+        write_private(password_file, self._password)
         if self._account:
             shutil.chown(self.postgres_folder, ACCOUNT, ACCOUNT)
             shutil.chown(password_file, ACCOUNT, ACCOUNT)

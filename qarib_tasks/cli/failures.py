@@ -15,7 +15,7 @@ from types import TracebackType
 
 import click
 
-from qarib_tasks.errors import QaribError
+from qarib_tasks.errors import QaribError, masked
 from qarib_tasks.storage.files import NOT_WRITTEN, final_path
 
 DEBUG = "QARIB_DEBUG"
@@ -65,8 +65,8 @@ def failure(error: BaseException, options: Mapping[str, str] | None = None) -> s
         do = TO_DO.get(int(system[1]) if system else 0, _see_debug())
         return str(QaribError(what, where=_text(_path_near(error)), do=do))
     return (
-        f"internal error: {type(error).__name__}: {message}. This is a bug: run the command again with "
-        f"{DEBUG}=1 for the traceback, and report it{_address()}"
+        f"internal error: {type(error).__name__}: {masked(message)}. This is a bug: run the command again "
+        f"with {DEBUG}=1 for the traceback, and report it{_address()}"
     )
 
 

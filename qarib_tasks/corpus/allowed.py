@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, masked
 
 ALLOWED_VARIABLE = "QARIB_ALLOWED_SOURCES"
 
@@ -70,6 +70,21 @@ class AllowedSources:
             return not climbs and any(plain.startswith(address) for address in self.addresses)
         path = Path(source).resolve()
         return any(path.is_relative_to(folder) for folder in self.folders)
+
+
+def require_no_secret(address: str) -> None:
+    """Check that an address has no password, key or signature: it is logged, and stays in manifests.
+
+    Raises:
+        ConfigError: it has.
+    """
+    if _SCHEME.match(address) and masked(address) != address:
+        raise ConfigError(
+            "the address has a password, a key, or a signature, which would be logged and published",
+            where=address,
+            do="Remove it: put the file in a bucket, which is read with the connection's credentials, or "
+            "download it first",
+        )
 
 
 def is_remote(address: str) -> bool:

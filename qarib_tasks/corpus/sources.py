@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.corpus.allowed import AllowedSources, is_remote
+from qarib_tasks.corpus.allowed import AllowedSources, is_remote, require_no_secret
 from qarib_tasks.corpus.patterns import (
     BucketTree,
     LocalTree,
@@ -95,6 +95,7 @@ def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> l
         ConfigError: the source may not be read. InputError: it names no file, or one that cannot be read.
         StorageError: the bucket or the web server does not answer as it should.
     """
+    require_no_secret(source.path)
     if is_remote(source.path):
         if allowed:
             allowed.check(source.path, source.name)
@@ -293,6 +294,7 @@ def _cached(path: Path) -> FileRecord | None:
 def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> FileRecord:
     if os.path.lexists(path) and not Earlier.read(_manifest_path(path)).owns(path):
         raise InputError("exists and was not fetched by qarib", where=path, do="Move this file")
+    require_no_secret(file.address)  # An earlier version can have planned it.
     log.info("fetching %s", file.address)
     with atomic_path(path) as temporary, remote_errors(file.address):
         system = filesystem(file.address, allowed)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from qarib_tasks.config.evaluation import FREE_TASKS
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.corpus.allowed import AllowedSources, require_no_secret
 from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, write_plan
 from qarib_tasks.errors import InputError, NothingNewError, StorageError
@@ -82,6 +82,7 @@ def prepare(
         config = replace(config, collect=replace(config.collect, sources=sources))
     vocab_digest = ""
     if vocab_file := config.vocab.vocab_file:
+        require_no_secret(vocab_file)
         if allowed:
             allowed.check(vocab_file, "vocab.vocab_file")
         vocab_digest = FileRecord.of(vocab_file_of(config)).sha256
@@ -167,6 +168,7 @@ def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None, c
     """Return the run on this dataset, with the name of its model."""
     digest, steps = "", 0
     if start_from := config.train.start_from:
+        require_no_secret(start_from)
         if allowed:
             allowed.check(start_from, "train.start_from")
         found = find(start_from)

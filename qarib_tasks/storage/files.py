@@ -224,6 +224,21 @@ def write_private(path: Path, text: str) -> None:
             file.write(text.encode())
 
 
+def open_to_readers(path: Path) -> None:
+    """Give a file that a library has made private the mode of other new files of this process."""
+    path.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    """This process's umask. To ask for it by setting it would change the files of other threads."""
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"^Umask:\s*([0-7]+)$", status.read_text(), re.MULTILINE)):
+        return int(found[1], 8)
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
 @dataclass(frozen=True)
 class Checksums:
     """Size in bytes, SHA-256 (hex), and CRC32C (base64 of the big-endian value, as in Cloud Storage)."""

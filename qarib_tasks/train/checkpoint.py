@@ -31,7 +31,13 @@ from qarib_tasks.layout import (
     checkpoint_of_state,
     checkpoint_of_stem,
 )
-from qarib_tasks.storage.files import atomic_path, checksums, remove_all_leftovers, write_text
+from qarib_tasks.storage.files import (
+    atomic_path,
+    checksums,
+    open_to_readers,
+    remove_all_leftovers,
+    write_text,
+)
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.recognition import is_checkpoint_state, is_ours
 from qarib_tasks.train.output import Output
@@ -162,7 +168,7 @@ class Checkpoints:
         # An earlier process's index of this step can stay: its checksum fits no other state.
         with atomic_path(path) as temporary:
             save_file(dict(state), temporary)
-            temporary.chmod(0o644)  # like other files; the library makes it private
+            open_to_readers(temporary)
             _verify(temporary, state)
             index = replace(index, state=FileRecord.of(temporary, path.name))
         write_text(self.index_path(index.name), json.dumps(asdict(index), indent=1, sort_keys=True) + "\n")

@@ -18,6 +18,8 @@ from qarib_tasks.storage.files import (
     checksums_of,
     crc32c_of,
     is_temporary,
+    open_to_readers,
+    write_private,
     write_text,
 )
 
@@ -100,3 +102,33 @@ def test_names_up_to_the_longest_of_the_file_system(tmp_path: Path, name: str) -
     assert is_temporary(left)
     write_text(tmp_path / name, "complete")
     assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_modes(tmp_path: Path, umask: int) -> None:
+    """A private file is private from its first byte; a file that a library made private is like others."""
+    before = os.umask(umask)
+    try:
+        write_private(tmp_path / "private", "secret")
+        (tmp_path / "other").touch()
+        (tmp_path / "library").touch(0o600)
+        open_to_readers(tmp_path / "library")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"private": 0o600, "other": 0o666 & ~umask, "library": 0o666 & ~umask}
+
+
+def test_a_private_file_is_never_open(tmp_path: Path) -> None:
+    """Not while it is written: what is in it when each file operation returns."""
+    code = (
+        "import os, sys, pathlib; from qarib_tasks.storage.files import write_private\n"
+        "os.umask(0)\n"
+        "def seen(event, arguments):\n"
+        "    for path in pathlib.Path(sys.argv[1]).iterdir():\n"
+        "        assert path.stat().st_mode & 0o077 == 0, (event, path)\n"
+        "sys.addaudithook(lambda event, a: seen(event, a) if event in ('open', 'os.rename') else None)\n"
+        "write_private(pathlib.Path(sys.argv[1]) / 'a', 'secret')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, capture_output=True)
+    assert ended.returncode == 0, ended.stderr.decode()

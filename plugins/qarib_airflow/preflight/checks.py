@@ -19,7 +19,7 @@ from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.dataset.ledger import read_plan
-from qarib_tasks.errors import ConfigError, Faults, StorageError
+from qarib_tasks.errors import ConfigError, Faults, StorageError, masked
 from qarib_tasks.layout import DATASETS
 from qarib_tasks.runs.disk_space import BYTES_PER_LINE, check_room, estimate
 from qarib_tasks.runs.run import Run
@@ -61,7 +61,7 @@ def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
             mark = "   <- from the form" if field and params.get(field) is not None else ""
             key = {"sources": "path", "tasks": "name"}.get(name)
             shown = [one[key] for one in value] if key else value
-            lines.append(f"  {name} = {shown}{mark}")
+            lines.append(masked(f"  {name} = {shown}") + mark)
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from qarib_tasks.labelled.scores import METRICS, scores
 from qarib_tasks.labelled.task import LabelledTask
-from qarib_tasks.storage.files import atomic_path, write_text
+from qarib_tasks.storage.files import atomic_path, open_to_readers, write_text
 from qarib_tasks.storage.working_folder import HIDDEN
 from qarib_tasks.train import runtime
 from qarib_tasks.train.finetuning.model import StartingModel
@@ -162,6 +162,7 @@ def _read(path: Path, key: str) -> Outcome | None:
 def _save(path: Path, key: str, state: Mapping[str, np.ndarray], loss: float | None) -> None:
     with atomic_path(path) as temporary:
         save_file(dict(state), temporary, metadata={"key": key, "loss": json.dumps(loss)})
+        open_to_readers(temporary)
 
 
 def _load(path: Path, key: str) -> tuple[dict[str, np.ndarray], float | None] | None:

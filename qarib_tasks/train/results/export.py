@@ -26,7 +26,7 @@ from qarib_tasks.layout import (
     VOCAB,
 )
 from qarib_tasks.storage.bucket import Bucket, same
-from qarib_tasks.storage.files import atomic_path, remove, temporary_of, write_text
+from qarib_tasks.storage.files import atomic_path, open_to_readers, remove, temporary_of, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
 from qarib_tasks.storage.model_files import EXPORTED
 from qarib_tasks.storage.ownership import Earlier, Staged, is_one_of
@@ -279,7 +279,7 @@ def _write(
     tensors = {hugging_face_name(name): hugging_face_value(name, value) for name, value in weights.items()}
     with atomic_path(folder / HUGGING_FACE_WEIGHTS) as temporary:
         save_file(dict(sorted(tensors.items())), temporary, metadata={"format": "pt"})
-        temporary.chmod(0o644)  # like other files; the library makes it private
+        open_to_readers(temporary)
     write_text(folder / VOCAB, "".join(token + "\n" for token in vocabulary.tokens))
     write_tokenizer(vocabulary.tokens, folder, do_lower_case=job.do_lower_case)
     config = hugging_face_config(job, vocabulary)

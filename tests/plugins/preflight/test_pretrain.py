@@ -298,3 +298,18 @@ def test_only_what_may_help_is_tried_again(error: Exception, raised: type[Except
 
     with pytest.raises(raised, match="bad"):
         step()
+
+
+def test_a_password_in_an_address_is_not_logged_and_not_saved(
+    params: dict[str, Any], bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    params["sources"] = [{"name": "s", "path": "https://me:PASSWORD@host.example/a.txt?sig=SIGNATURE"}]
+    with pytest.raises(ConfigError, match="has a password") as error:
+        preflight(params | {"bucket": bucket_name}, CONNECTION)
+    for secret in ("PASSWORD", "SIGNATURE"):
+        assert secret not in caplog.text
+        assert secret not in str(error.value)
+    assert "https://***@host.example/a.txt?sig=***" in caplog.text
+    assert not Path(params["workspace"]).exists()
+    assert Bucket(f"gs://{bucket_name}/").list() == {}
