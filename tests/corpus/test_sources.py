@@ -103,7 +103,7 @@ def test_a_file_of_a_web_server_is_fetched_once_and_checked(server: str, tmp_pat
 def test_what_a_web_server_serves_is_what_its_bytes_say(server: str, tmp_path: Path) -> None:
     assert fetched(f"{server}/packed?id=7", tmp_path).encode() == BODY
     with pytest.raises(InputError, match=f"{server}/login: not plain text, but an HTML page"):
-        fetched(f"{server}/login?token=secret", tmp_path)
+        fetched(f"{server}/login?next=secret", tmp_path)
 
 
 def test_a_checksum_that_is_given_must_be_right(server: str, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_web_address_is_no_pattern(server: str, tmp_path: Path, path: str, req
 
 def test_an_error_names_the_whole_address(server: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
-        fetched(f"{server}/folder/good.jsonl?signature=secret", tmp_path, format="jsonl")
+        fetched(f"{server}/folder/good.jsonl?version=7", tmp_path, format="jsonl")
     assert str(raised.value).startswith(f"{server}/folder/good.jsonl:1: ")
     for name in ("AA", "BB"):
         (tmp_path / name).mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,3 +186,14 @@ def test_what_a_checkpoint_speaks_of_cannot_be_published(
     with pytest.raises(ConnectionError):
         checkpoints.save(index(6), state(6), out_of_reach)
     assert checkpoints.names() == ["checkpoint-6", "recovery-5"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_a_checkpoint_has_the_mode_of_other_files(checkpoints: Checkpoints, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        checkpoints.save(index(16), state(16))
+    finally:
+        os.umask(before)
+    for path in (checkpoints.state_path("checkpoint-16"), checkpoints.index_path("checkpoint-16")):
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask, path
