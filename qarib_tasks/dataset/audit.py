@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -85,12 +86,15 @@ def tolerated(faults: Sequence[ShardState], shards: int, share: float) -> bool:
 
 
 def repair(dataset_id: str, workspace: str, shards: Sequence[str] = ()) -> str:
-    """Instructions to repair incomplete or damaged shards: the given ones, or all."""
+    """Instructions to repair incomplete or damaged shards: the given ones, or all.
+
+    The command can be pasted into a shell.
+    """
     values = {"dataset": dataset_id, "workspace": workspace}
     conf = json.dumps(values | ({"shards": list(shards)} if shards else {}))
     return (
         f"Trigger the DAG qarib_backfill_shards for the dataset {dataset_id}: "
-        f"airflow dags trigger qarib_backfill_shards --conf '{conf}'"
+        f"airflow dags trigger qarib_backfill_shards --conf {shlex.quote(conf)}"
     )
 
 

@@ -5,15 +5,18 @@ Covers plugins/qarib_airflow/publishing/published.py.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qarib_tasks import pipeline
-from qarib_tasks.dataset.audit import MAX_LISTED, audit, broken, chosen, listed
+from qarib_tasks.dataset.audit import MAX_LISTED, audit, broken, chosen, listed, repair
 from qarib_tasks.dataset.shard_state import ShardState
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.completion import finish_dataset
@@ -142,3 +145,31 @@ def test_beginning_with_the_shards(run: Run) -> None:
     manifest_of(run.dataset.vocab).unlink()
     with pytest.raises(InputError, match=r"vocab\.txt: not made yet"):
         prepare_training(run.config, run.dataset_id, first_step="convert")
+
+
+@pytest.mark.parametrize(
+    "workspace",
+    [
+        *(
+            "/w",
+            "/w'; touch ran; '",
+            "/w' $(touch ran) '",
+            "/w`touch ran`",
+            '/w"; touch ran; "',
+            "/w\n touch ran",
+        ),
+        *("/w\\'; touch ran #", "/عربي 'ن'", "-rf", "/w;&|<>*?!~{}"),
+    ],
+)
+def test_the_command_that_repairs_does_nothing_else(workspace: str, tmp_path: Path) -> None:
+    """When it is pasted into a shell, whatever the workspace is."""
+    shards = ["shards/shard_0001", "it's"]
+    text = repair("demo-0123456789", workspace, shards)
+    command = text[text.index("airflow dags trigger") :]
+    assert "\n" not in command
+    script = f"airflow() {{ printf '%s\\0' \"$@\"; }}\n{command}"
+    ended = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=True)
+    *words, conf, _ = ended.stdout.decode().split("\0")
+    assert words == ["dags", "trigger", "qarib_backfill_shards", "--conf"]
+    assert json.loads(conf) == {"dataset": "demo-0123456789", "workspace": workspace, "shards": shards}
+    assert list(tmp_path.iterdir()) == []

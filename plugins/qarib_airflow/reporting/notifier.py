@@ -12,6 +12,7 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
 from qarib_tasks.dataset.audit import repair
+from qarib_tasks.errors import masked
 from qarib_tasks.layout import shard_of_label
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def exists(connection: str) -> bool:
 def send_to_slack(text: str) -> None:
     from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
 
-    notifier: Any = SlackWebhookNotifier(slack_webhook_conn_id=SLACK, text=text)
+    # Slack reads <…> as a link or a mention, such as that of everybody.
+    plain = escape(text, quote=False)
+    notifier: Any = SlackWebhookNotifier(slack_webhook_conn_id=SLACK, text=plain)
     notifier.notify({})
 
 
@@ -80,13 +83,18 @@ def send_mail(text: str) -> None:
     notifier.notify({})
 
 
+def shown(line: str) -> str:
+    """A line without what would begin another line or header of a mail."""
+    return "".join(letter if letter.isprintable() else " " for letter in line)
+
+
 def failure(context: Context) -> str:
     """What failed, why, and what to do, on separate lines."""
     ti: Any = context["ti"]
     label = getattr(ti, "rendered_map_index", None) or (str(ti.map_index) if ti.map_index >= 0 else "")
-    lines = [f"{ti.dag_id}: {ti.task_id}{f' [{label}]' if label else ''} failed"]
+    lines = [shown(f"{ti.dag_id}: {ti.task_id}{f' [{label}]' if label else ''} failed")]
     if error := context.get("exception"):
-        lines.append(str(error))
+        lines.append(masked(str(error)))
     lines.append(f"Run: {ti.run_id}")
     if ti.task_id.startswith(SHARD_TASKS) and (name := shard_of_label(label)):
         lines.append(f"To repair {name}: {repair(*dataset_of(context), [name])}")
@@ -107,7 +115,7 @@ def dataset_of(context: Context) -> tuple[str, str]:
 
 
 def late(context: Context) -> str:
-    """The message about a run that is past its deadline."""
+    """The message about a run that is past its deadline; Airflow checks the run's id."""
     run: Any = context["dag_run"]
     return (
         f"{run['dag_id']}: the run {run['dag_run_id']} did not finish by its deadline, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import time
 import uuid
 from collections.abc import Mapping
@@ -207,8 +208,9 @@ class CloudTpuClient:
                 raise TpuUnavailableError(
                     f"the TPU still exists after {within:g} s of deleting",
                     where=f"{name} in {zone}",
-                    do=f"It may cost money. Run: gcloud alpha compute tpus queued-resources delete {name} "
-                    f"--zone={zone} --project={self.project} --force",
+                    do=f"It may cost money. Run: gcloud alpha compute tpus queued-resources delete "
+                    f"{shlex.quote(name)} --zone={shlex.quote(zone)} --project={shlex.quote(self.project)} "
+                    "--force",
                 )
             time.sleep(poll)
 

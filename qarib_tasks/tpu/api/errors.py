@@ -7,6 +7,7 @@ The patterns match the messages that users of the service have reported. What fo
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 from qarib_tasks.errors import QaribError
@@ -116,7 +117,8 @@ def of_status(code: int, message: str, *, zone: str, accelerator_type: str = "",
         return TpuRequestError(
             message,
             where=where,
-            do=f"List what the zone offers: gcloud compute tpus accelerator-types list --zone={zone}",
+            do=f"List what the zone offers: gcloud compute tpus accelerator-types list "
+            f"--zone={shlex.quote(zone)}",
         )
     return TpuUnavailableError(message, where=where, do="Try again later")
 

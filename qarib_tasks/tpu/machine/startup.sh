@@ -84,10 +84,11 @@ delete_itself() {  # Repeats until the TPU, and with it this machine, is deleted
 }
 
 say_problem() {  # For the run's trigger, which finds no report in the bucket.
-  local account problem
+  local account problem command
   account=$(metadata instance/service-accounts/default/email)
-  problem="worker $WORKER cannot write to gs://$BUCKET as $account: $1. Run: gcloud storage buckets \
-add-iam-policy-binding gs://$BUCKET --member=serviceAccount:$account --role=roles/storage.objectAdmin"
+  printf -v command ' %q' add-iam-policy-binding "gs://$BUCKET" "--member=serviceAccount:$account" \
+    --role=roles/storage.objectAdmin
+  problem="worker $WORKER cannot write to gs://$BUCKET as $account: $1. Run: gcloud storage buckets$command"
   echo "qarib: $problem"
   curl -sSf "${AGAIN[@]}" -X PUT -H 'Metadata-Flavor: Google' --data-binary "$problem" \
     "$METADATA/instance/guest-attributes/qarib/problem"

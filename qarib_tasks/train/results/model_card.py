@@ -9,6 +9,7 @@ from qarib_tasks import __version__
 from qarib_tasks.config.evaluation import EMOJI, SOURCE
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.config.training.recipe import TrainConfig
+from qarib_tasks.errors import masked
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.train.results.finetuned import mean_of
 from qarib_tasks.train.results.probe import used_texts
@@ -67,7 +68,7 @@ def model_card(
     )
     origin = "from scratch"
     if train.start_from:
-        origin = f"from the weights of `{train.start_from}`"
+        origin = f"from the weights of `{masked(train.start_from)}`"
         origin += f" (after {job.steps_before:,} earlier steps)" if job.steps_before else ""
     names = "BertForPreTraining" if train.next_sentence else "BertForMaskedLM"
     return f"""---

@@ -67,6 +67,20 @@ def test_a_mail_goes_to_whom_it_may_concern(mail: list[str], monkeypatch: pytest
     assert "\nTo: one@example.org, two@example.org\n" in to_others
 
 
+def test_a_message_shows_an_error_and_is_nothing_else(slack: list[str], mail: list[str]) -> None:
+    """No markup of a mail, no mention in Slack, no header, no password."""
+    error = ValueError("<!channel> <img src=x onerror=y> </pre> & https://me:PASSWORD@host/a?sig=SECRET")
+    QaribNotifier()(context("finetune", "task\r\nBcc: x@example.org\r\n") | {"exception": error})
+    (message,), (letter,) = slack, mail
+    for received in (message, letter):
+        assert "PASSWORD" not in received
+        assert "SECRET" not in received
+        assert "&lt;img src=x onerror=y&gt; &lt;/pre&gt; &amp; https://***@host/a?sig=***" in received
+        assert "<img" not in received
+        assert "<!channel>" not in received
+    assert "\nBcc:" not in letter.partition("\n\n")[0]
+
+
 def test_a_run_past_its_deadline(slack: list[str]) -> None:
     async def wait() -> None:
         run = {"dag_id": "qarib_pretrain", "dag_run_id": "manual__1"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from google.api_core import exceptions
 
@@ -61,3 +63,11 @@ def test_the_quota_names_type_and_zone_and_a_code_alone_is_enough() -> None:
     assert ZONE in text
     assert type(of_status(9, "", zone=ZONE)) is TpuStateError
     assert type(of_status(13, "", zone=ZONE)) is TpuUnavailableError
+
+
+@pytest.mark.parametrize("code", [3, 5])
+def test_a_command_in_an_error_is_quoted(code: int) -> None:
+    zone = "us-west4-a; rm -rf '~'"
+    error = of_status(code, "unknown zone", zone=zone)
+    command = str(error.do).partition(": ")[2]
+    assert shlex.split(command)[-1] == f"--zone={zone}"
