@@ -87,6 +87,56 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     assert (tmp_path / "airflow" / "fernet_key").stat().st_mode & 0o777 == 0o400
 
 
+def test_secrets_have_their_mode_from_the_first_byte(tmp_path: Path) -> None:
+    for folder in ("airflow", "emulators", "postgres", "redis"):
+        (tmp_path / folder).mkdir()
+    script = REPOSITORY / "deploy" / "compose" / "make_secrets.py"
+    code = (
+        "import os, pathlib, runpy, sys; os.umask(0)\n"
+        "def check():\n"
+        "    for path in pathlib.Path(os.environ['QARIB_SECRETS']).rglob('*'):\n"
+        "        others = path.parent.name in ('postgres', 'redis')\n"
+        "        modes = (0o444,) if others else (0o400, 0o600)\n"
+        "        assert path.is_dir() or path.stat().st_mode & 0o777 in modes\n"
+        "sys.addaudithook(lambda event, _: check() if event in ('open', 'os.rename', 'os.chmod') else None)\n"
+        "runpy.run_path(sys.argv[1], run_name='__main__')\n"
+    )
+    environment = os.environ | {"QARIB_SECRETS": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 10
+
+
+def test_the_emulators_token_reaches_a_service_and_no_setting_of_it(tmp_path: Path) -> None:
+    (tmp_path / "emulators").mkdir()
+    (tmp_path / "emulators" / "token").write_text("T0KEN\n")
+    show = 'printf "%s %s" "${STORAGE_EMULATOR_HOST-none}" "${CLOUD_TPU_EMULATOR_HOST-none}"'
+    command = [str(REPOSITORY / "deploy" / "compose" / "with_emulators"), "sh", "-c", show]
+    path = {"PATH": os.environ["PATH"], "QARIB_SECRETS": str(tmp_path)}
+
+    def shown(service: str, profile: str) -> str:
+        """The variables in a service, which has those of its settings."""
+        settings = compose(profile)["services"][service]
+        assert settings["entrypoint"] == ["/opt/qarib/deploy/compose/with_emulators"]
+        assert any(one["target"] == "/secrets/emulators" for one in settings["volumes"])
+        environment = {key: value for key, value in settings["environment"].items() if "EMULATOR" in key}
+        ended = subprocess.run(command, env=path | environment, capture_output=True, text=True, check=True)
+        return ended.stdout
+
+    assert shown("worker-1", "emulators") == "http://gcs:4443/T0KEN T0KEN@tpu:9470"
+    assert shown("tpu", "emulators").startswith("http://gcs:4443/T0KEN ")
+    assert shown("worker-1", "gcp") == "none none"
+    services = compose("emulators")["services"]
+    assert services["gcs-server"]["network_mode"] == "service:gcs"
+    assert "-host=127.0.0.1" in services["gcs-server"]["command"]
+
+
 def test_kubernetes_values() -> None:
     """Their shape, and that what they name is in the image; the chart's schema was compared by hand."""
     folder = REPOSITORY / "deploy" / "kubernetes"
