@@ -94,10 +94,7 @@ def main() -> int:
     from qarib_tasks.train.results.export import export
 
     run = prepare(presets.resolve(settings(arguments.corpus, arguments.workspace, arguments.steps)))
-    pipeline.collect(run)
-    pipeline.build_vocab(run)
-    for name in pipeline.split(run):
-        pipeline.convert(run, name)
+    pipeline.make_dataset(run)
     job = training_job(run)
     wall, cpu = time.monotonic(), time.process_time()
     train(job)

@@ -1,20 +1,22 @@
 """Compare recipes: what each part of the modern one gains on the published one, at equal model FLOPs.
 
-    python benchmarks/recipes.py [--minutes 15] [--seeds 3] [--data X] [--workspace X] [--draw]
+    python benchmarks/recipes.py [--minutes 15] [--seeds 3] [--data X] [--workspace X] [--results X] [--draw]
 
 --data has corpus/tweets-real.txt.xz and corpus/classical.txt.xz, and tasks/arsarcasm-v2/train.csv, of which a
 fifth is held out as test texts. Every recipe trains the same small model on them with one core. The budget is
 the number of FLOPs, output layer included, that the published recipe does in --minutes on this machine; more
 predictions or other examples make fewer steps of it.
 
-"published" has the published rate and warm-up; "published, its best rate" the best of four rates by the first
-seed. Then one part is added at a time. At eight points of each training, single held-out tweets are scored
-with the same 15% of their wordpieces masked: the loss in nats per predicted wordpiece, and as bits per
-character; and the labelled tasks are probed, see `qarib evaluate`.
+"published" has the published rate and warm-up; the next row the best of four rates by the first seed. Then one
+part is added at a time. At eight points of each training, single held-out tweets are scored with the same 15%
+of their wordpieces masked: the loss in nats per predicted wordpiece, and as bits per character; and the
+labelled tasks are probed, see `qarib evaluate`.
 
 Prints the means over the seeds with 95% intervals, each part's own gain, and how much of the FLOPs of the
 published recipes the last row needs for their final loss. --draw also draws docs/images/recipes.png and .svg.
-A second call reuses the trainings that are complete.
+--results has a file per training that is complete. A second call reuses them, so that the trainings, each
+--minutes and some more of a core, can be made in several calls; --results docs/recipes draws the ones that
+docs/recipes.md shows.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from inputs.single_texts import single_texts
 LENGTH, BATCH, POINTS = 64, 32, 8
 CALIBRATION = 40  # steps
 TWEETS = 2_000  # held-out ones that are scored
+TEXTS = 1_000  # of each part of a task
 TASKS = ("sentiment", "sarcasm", "dialect")
 RATES = (1e-4, 3e-4, 5e-4, 1e-3)
 SHAPE = {"num_hidden_layers": 3, "hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
@@ -60,11 +63,14 @@ PARTS: dict[str, dict[str, dict[str, Any]]] = {
     "masks drawn while training": {"convert": {"dupe_factor": 1}, "train": {"masking": "dynamic"}},
     "packed, no next sentence": {"convert": {"format": "packed"}, "train": {"next_sentence": False}},
     "30% masked": {"train": {"masked_lm_prob": 0.3}},
-    "bias correction, beta 2 of 0.98": {"train": {"bias_correction": True, "beta_2": 0.98}},
-    "no dropout": {"model": NO_DROPOUT},
-    "rate 1e-3, warm-up 6%": {
-        "train": {"learning_rate": 1e-3, "warmup_share": 0.06, "num_warmup_steps": None}
+    # One part: BERT's optimizer does not stand this rate.
+    "rate 1e-3 with bias correction, beta 2 of 0.98, warm-up 6%": {
+        "train": {
+            **{"bias_correction": True, "beta_2": 0.98, "learning_rate": 1e-3},
+            **{"warmup_share": 0.06, "num_warmup_steps": None},
+        }
     },
+    "no dropout": {"model": NO_DROPOUT},
     "wsd": {"train": {"schedule": "wsd"}},
 }
 
@@ -88,14 +94,14 @@ def with_part(recipe: Recipe, name: str) -> Recipe:
     return Recipe(f"+ {name}", sections)
 
 
-def at_rate(rate: float, name: str) -> Recipe:
+def at_rate(rate: float, name: str = "") -> Recipe:
     train = PUBLISHED["train"] | {"learning_rate": rate}
-    return Recipe(name, PUBLISHED | {"train": train})
+    return Recipe(name or f"published, rate {rate:g}", PUBLISHED | {"train": train})
 
 
 def rows(rate: float) -> list[Recipe]:
     """Return all rows, given the best rate of the published recipe."""
-    found = [at_rate(8e-6, "published"), at_rate(rate, "published, its best rate")]
+    found = [at_rate(8e-6, "published"), at_rate(rate)]
     for name in PARTS:
         found.append(with_part(found[-1], name))
     return found
@@ -108,7 +114,9 @@ def prepared(recipe: Recipe, data: Path, workspace: Path) -> Run:
     from qarib_tasks.runs.prepare import prepare
 
     labelled = str(data / "tasks" / "arsarcasm-v2" / "train.csv")
-    tasks = [{"name": name, "train": labelled, "text": "tweet", "label": name} for name in TASKS]
+    tasks = [
+        {"name": name, "train": labelled, "text": "tweet", "label": name, "limit": TEXTS} for name in TASKS
+    ]
     sources = [
         {"name": "tweets", "path": str(data / "corpus" / "tweets-real.txt.xz"), "document": "line"},
         {"name": "classical", "path": str(data / "corpus" / "classical.txt.xz")},
@@ -122,11 +130,7 @@ def prepared(recipe: Recipe, data: Path, workspace: Path) -> Run:
         **{section: dict(settings) for section, settings in recipe.settings.items()},
     }
     run = prepare(presets.resolve(values))
-    pipeline.stage_tasks(run, pipeline.read_tasks(run.config))
-    pipeline.collect(run)
-    pipeline.build_vocab(run)
-    for name in pipeline.split(run):
-        pipeline.convert(run, name)
+    pipeline.make_dataset(run)
     return run
 
 
@@ -148,9 +152,11 @@ def job_of(run: Run, output: Path, seed: int, flops: float) -> TrainingJob:
     return replace(job, output=str(output), random_seed=seed, train=replace(train, recovery_minutes=0))
 
 
-def trained(recipe: Recipe, seed: int, data: Path, workspace: Path, flops: float) -> list[dict[str, Any]]:
+def trained(
+    recipe: Recipe, seed: int, data: Path, workspace: Path, results: Path, flops: float
+) -> list[dict[str, Any]]:
     """Train a recipe with a seed, and return its figures at each point. What is complete is read."""
-    path = workspace / "results" / f"{recipe.file}-{seed}.json"
+    path = results / f"{recipe.file}-{seed}.json"
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     logging.basicConfig(level=logging.WARNING)
@@ -202,9 +208,9 @@ def trained(recipe: Recipe, seed: int, data: Path, workspace: Path, flops: float
     return points
 
 
-def calibrated(data: Path, workspace: Path, minutes: float) -> float:
+def calibrated(data: Path, workspace: Path, results: Path, minutes: float) -> float:
     """Return the FLOPs that the published recipe does in so many minutes of a core; measured once."""
-    path = workspace / f"budget-{minutes:g}.json"
+    path = results / "budget.json"
     if not path.is_file():
         from qarib_tasks.storage.files import write_text
         from qarib_tasks.train import runtime
@@ -248,8 +254,8 @@ def own_core(cores: Any) -> None:
 class Trainings:
     """Trains on every core, one training on each."""
 
-    def __init__(self, data: Path, workspace: Path, minutes: float) -> None:
-        self.data, self.workspace = data, workspace
+    def __init__(self, data: Path, workspace: Path, results: Path, minutes: float) -> None:
+        self.data, self.workspace, self.results = data, workspace, results
         context = multiprocessing.get_context("spawn")
         cores = context.Manager().Queue()
         allowed = sorted(os.sched_getaffinity(0))
@@ -258,10 +264,17 @@ class Trainings:
         self._pool = concurrent.futures.ProcessPoolExecutor(
             len(allowed), mp_context=context, initializer=own_core, initargs=(cores,)
         )
-        self.flops = self._pool.submit(calibrated, data, workspace, minutes).result()
+        self.flops = self._pool.submit(calibrated, data, workspace, results, minutes).result()
 
     def start(self, recipe: Recipe, seed: int) -> concurrent.futures.Future[list[dict[str, Any]]]:
-        return self._pool.submit(trained, recipe, seed, self.data, self.workspace, self.flops)
+        return self._pool.submit(trained, recipe, seed, self.data, self.workspace, self.results, self.flops)
+
+
+def complete(results: Path, seeds: int) -> bool:
+    """Return whether every training of a call is complete."""
+    needed = [(recipe, seed) for recipe in rows(RATES[0]) for seed in range(1, seeds + 1)]
+    needed += [(at_rate(rate), 1) for rate in RATES]
+    return all((results / f"{recipe.file}-{seed}.json").is_file() for recipe, seed in needed)
 
 
 def main() -> int:
@@ -272,12 +285,16 @@ def main() -> int:
     parser.add_argument("--workspace", type=Path, default=REPOSITORY / "build" / "recipes")
     parser.add_argument("--minutes", type=float, default=15, help="of a core, for each training")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--results", type=Path, help="by default in the workspace")
     parser.add_argument("--draw", action="store_true")
     options = parser.parse_args()
-    trainings = Trainings(options.data.resolve(), options.workspace.resolve(), options.minutes)
-    for recipe in rows(RATES[0]):  # Before two processes make the same dataset.
-        prepared(recipe, options.data.resolve(), options.workspace.resolve())
-    tried = {rate: trainings.start(at_rate(rate, f"published, rate {rate:g}"), 1) for rate in RATES}
+    data, workspace = options.data.resolve(), options.workspace.resolve()
+    results = (options.results or workspace / "results").resolve()
+    trainings = Trainings(data, workspace, results, options.minutes)
+    if not complete(results, options.seeds):
+        for recipe in rows(RATES[0]):  # Before two processes make the same dataset.
+            prepared(recipe, data, workspace)
+    tried = {rate: trainings.start(at_rate(rate), 1) for rate in RATES}
     losses = {rate: future.result()[-1]["loss"] for rate, future in tried.items()}
     best = min(losses, key=lambda rate: losses[rate])
     print("published, one seed: " + ", ".join(f"{rate:g}: {loss:.3f}" for rate, loss in losses.items()))
@@ -286,10 +303,10 @@ def main() -> int:
         recipe.name: [trainings.start(recipe, seed) for seed in range(1, options.seeds + 1)]
         for recipe in table
     }
-    results = {name: [future.result() for future in futures] for name, futures in started.items()}
-    print_table(results)
+    figures = {name: [future.result() for future in futures] for name, futures in started.items()}
+    print_table(figures)
     if options.draw:
-        draw(results, REPOSITORY / "docs" / "images" / "recipes")
+        draw(figures, REPOSITORY / "docs" / "images" / "recipes")
     return 0
 
 

@@ -315,13 +315,8 @@ def require_finetunings(run: Run) -> None:
     require_results([entry for entry in read_table(run.model) if entry["name"] in names])
 
 
-def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
-    """Run all steps without Airflow. `work` runs a trainer command and waits for it.
-
-    Returns:
-        the model's manifest.
-    """
-    warn_of_settings(run)
+def make_dataset(run: Run) -> list[str]:
+    """Run the steps from the sources to the TFRecords, and return the names of the shards."""
     # First: a wrong task is an error before hours of work.
     stage_tasks(run, read_tasks(run.config))
     collect(run)
@@ -330,6 +325,17 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
     names = split(run)
     for name in names:
         convert(run, name)
+    return names
+
+
+def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
+    """Run all steps without Airflow. `work` runs a trainer command and waits for it.
+
+    Returns:
+        the model's manifest.
+    """
+    warn_of_settings(run)
+    names = make_dataset(run)
     finish_dataset(run)
     record_sources(run)
     if run.address:
