@@ -84,8 +84,8 @@ test-slow: install ## Run the slow tests: servers, browsers, kill tests, torch, 
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in -r requirements/tpu_compile.in
 	$(BIN)/pytest -m slow --durations=20
 
-demo: install ## Run the complete pipeline on the sample corpus, in Airflow (DETACH=1: stop everything at the end)
-	@$(BIN)/python scripts/demo.py $(if $(DETACH),--detach)
+demo: install ## Run all steps on the sample corpus, in Airflow (DETACH=1: stop at the end; PUBLISHED=1: published recipe)
+	@$(BIN)/python scripts/demo.py $(if $(DETACH),--detach) $(if $(PUBLISHED),--published)
 
 PROFILE ?= emulators
 COMPOSE = QARIB_PROFILE=$(PROFILE) \

@@ -7,10 +7,10 @@ fifth is held out as test texts. Every recipe trains the same small model on the
 the number of FLOPs, output layer included, that the published recipe does in --minutes on this machine; more
 predictions or other examples make fewer steps of it.
 
-"published" has the published rate and warm-up; the next row the best of four rates by the first seed. Then one
-part is added at a time. At eight points of each training, single held-out tweets are scored with the same 15%
-of their wordpieces masked: the loss in nats per predicted wordpiece, and as bits per character; and the
-labelled tasks are probed, see `qarib evaluate`.
+"published" has the published rate and warm-up; the next row has the best of four rates by the first seed.
+Then one part is added at a time. At eight points of each training, single held-out tweets are scored with the
+same 15% of their wordpieces masked: the loss in nats per predicted wordpiece, and as bits per character; and
+the labelled tasks are probed, see `qarib evaluate`.
 
 Prints the means over the seeds with 95% intervals, each part's own gain, and how much of the FLOPs of the
 published recipes the last row needs for their final loss. --draw also draws docs/images/recipes.png and .svg.

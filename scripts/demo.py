@@ -1,7 +1,8 @@
 """Run the complete pipeline on the sample corpus in a real Airflow, follow the run, and show the results.
 
-    python scripts/demo.py             keeps the Airflow UI running until Ctrl-C
-    python scripts/demo.py --detach    stops everything at the end
+    python scripts/demo.py                keeps the Airflow UI running until Ctrl-C
+    python scripts/demo.py --detach       stops everything at the end
+    python scripts/demo.py --published    trains with the published recipe, not with the modern one
 
 Exit status 1: the run failed, and the end of the failed task's log was printed.
 """
@@ -24,6 +25,7 @@ from local_stack import REPOSITORY, LocalStack, StackError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from qarib_tasks.corpus.characters import isolated
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.layout import evaluation_step
 from qarib_tasks.runs.run import Run
@@ -65,6 +67,7 @@ class RunFailed(Exception):
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     arguments.add_argument("--detach", action="store_true", help="stop everything when the run ends")
+    arguments.add_argument("--published", action="store_true", help="the preset demo, not demo_modern")
     arguments.add_argument("--home", type=Path, default=HOME, help="folder for all files  [%(default)s]")
     arguments.add_argument("--conf", type=json.loads, default={}, help="JSON: values of the trigger form")
     options = arguments.parse_args()
@@ -72,7 +75,8 @@ def main() -> int:
         signal.signal(number, interrupted)
     console = Console(highlight=False)
     try:
-        demo(console, options.home, {"preset": "demo", **options.conf}, detach=options.detach)
+        preset = "demo" if options.published else "demo_modern"
+        demo(console, options.home, {"preset": preset, **options.conf}, detach=options.detach)
     except (StackError, RunFailed) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
@@ -249,6 +253,7 @@ def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float
         "Held-out part, last": evaluation_text(last),
         "Word frequencies alone": f"loss at least {last['unigram_entropy']:.3f} (held-out unigram entropy)",
         **task_rows(evaluations),
+        **{f"[MASK] {number}": text for number, text in enumerate(sentences(last), start=1)},
         "Model": f"{run.address}{run.model.name}export/",
         "": str(run.model.export),
         "Model's files": f"{len(model.outputs)}",
@@ -296,6 +301,14 @@ def task_rows(evaluations: Sequence[dict[str, Any]]) -> dict[str, str]:
             f"most frequent label {task['most_frequent']:.3f}"
         )
     return rows or {"Tasks": "none: the log of the task collect says why"}
+
+
+def sentences(evaluation: dict[str, Any]) -> list[str]:
+    """Return the sentences of an evaluation, each with the first words that the model predicts."""
+    return [
+        f"{isolated(entry['text'])}   " + " | ".join(isolated(guess["word"]) for guess in entry["words"])
+        for entry in evaluation.get("fill_mask", ())
+    ]
 
 
 def emulator_client(stack: LocalStack) -> Any:

@@ -81,10 +81,7 @@ def curve(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     often = {"train": {"save_checkpoints_steps": steps // POINTS, "keep_checkpoint_max": 1}}
     more = {"evaluate": {"free_tasks": False}, "tpu": {"machine": "local"}}
     run = prepare(presets.resolve(presets.merged(values, often | more)))
-    pipeline.collect(run)
-    pipeline.build_vocab(run)
-    for shard in pipeline.split(run):
-        pipeline.convert(run, shard)
+    pipeline.make_dataset(run)
     train(training_job(run))
     config = to_dict(run.config)
     paths = [run.model.evaluation(step) for step in range(0, steps + 1, steps // POINTS)]

@@ -1,4 +1,4 @@
-"""Named sets of settings. `qarib` is the published recipe; `demo` runs all steps in minutes."""
+"""Named sets of settings: the published recipe and a modern one, each also in a size of minutes."""
 
 from __future__ import annotations
 
@@ -12,54 +12,64 @@ from qarib_tasks.errors import ConfigError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample"
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "qarib": {},
-    "demo": {
-        "collect": {
-            "heldout_share": 0.05,
-            "sources": [
-                {"name": "muwatta", "path": str(SAMPLE / "muwatta.txt")},
-                {"name": "classical", "path": str(SAMPLE / "classical.txt")},
-                {"name": "office", "path": str(SAMPLE / "office.txt")},
-                {"name": "udhr", "path": str(SAMPLE / "udhr.txt")},
-                {"name": "tweets", "path": str(SAMPLE / "tweets.txt")},
-            ],
-        },
-        "vocab": {"vocab_size": 3_000, "placeholders": 16},
-        "split": {"shard_lines": 5_000},
-        "convert": {"dupe_factor": 3, "random_seed_per_shard": True},
-        "model": {
-            "num_hidden_layers": 2,
-            "hidden_size": 128,
-            "num_attention_heads": 4,
-            "intermediate_size": 512,
-            "max_position_embeddings": 128,
-        },
-        "train": {
-            # At 2e-3 a model this small learned no more than word frequencies.
-            "train_batch_size": 32,
-            "learning_rate": 5e-4,
-            "train_steps": 800,
-            "num_warmup_steps": 80,
-            "save_checkpoints_steps": 200,
-            "xla": False,
-        },
-        "evaluate": {"max_eval_steps": 20},
-        "tpu": {"machine": "local"},
+# benchmarks/recipes.py measures what each of these gains, see docs/recipes.md.
+_MODERN: dict[str, dict[str, Any]] = {
+    "convert": {"format": "packed", "dupe_factor": 1},
+    "model": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "train": {
+        "next_sentence": False,
+        "masking": "dynamic",
+        "masked_lm_prob": 0.3,
+        "bias_correction": True,
+        "beta_2": 0.98,
+        "warmup_share": 0.06,
+        "schedule": "wsd",
     },
+}
+_DEMO: dict[str, dict[str, Any]] = {
+    "collect": {
+        "heldout_share": 0.05,
+        "sources": [
+            {"name": "muwatta", "path": str(SAMPLE / "muwatta.txt")},
+            {"name": "classical", "path": str(SAMPLE / "classical.txt")},
+            {"name": "office", "path": str(SAMPLE / "office.txt")},
+            {"name": "udhr", "path": str(SAMPLE / "udhr.txt")},
+            {"name": "tweets", "path": str(SAMPLE / "tweets.txt")},
+        ],
+    },
+    "vocab": {"vocab_size": 3_000, "placeholders": 16},
+    "split": {"shard_lines": 5_000},
+    "convert": {"dupe_factor": 3, "random_seed_per_shard": True},
+    "model": {
+        "num_hidden_layers": 2,
+        "hidden_size": 128,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+        "max_position_embeddings": 128,
+    },
+    "train": {
+        # At 2e-3 a model this small learned no more than word frequencies.
+        "train_batch_size": 32,
+        "learning_rate": 5e-4,
+        "train_steps": 800,
+        "num_warmup_steps": 80,
+        "save_checkpoints_steps": 200,
+        "xla": False,
+    },
+    "evaluate": {"max_eval_steps": 20},
+    "tpu": {"machine": "local"},
 }
 
 
-def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:
-    """Resolve the preset named in `values`, overridden by the values that are not None.
-
-    Raises:
-        ConfigError: there is no such preset, or a setting is wrong.
-    """
-    name = values.get("preset", "qarib")
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}")
-    return from_dict(RunConfig, {**overridden(PRESETS[name], values), "preset": name}, where)
+def merged(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge `overrides` into `defaults`, section by section. None keeps the default."""
+    result = dict(defaults)
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key, {}), Mapping):
+            result[key] = merged(result.get(key, {}), value)
+        elif value is not None:
+            result[key] = value
+    return result
 
 
 def overridden(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,12 +93,33 @@ def _given(values: Mapping[str, Any], section: str, name: str) -> Any:
     return given.get(name) if isinstance(given, Mapping) else None
 
 
-def merged(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge `overrides` into `defaults`, section by section. None keeps the default."""
-    result = dict(defaults)
-    for key, value in overrides.items():
-        if isinstance(value, Mapping) and isinstance(result.get(key, {}), Mapping):
-            result[key] = merged(result.get(key, {}), value)
-        elif value is not None:
-            result[key] = value
-    return result
+PRESETS: dict[str, dict[str, Any]] = {
+    "qarib": {},
+    # An epoch of the published corpus: 600M sentences are some 160M packed examples.
+    "qarib_modern": merged(
+        _MODERN,
+        {
+            "train": {
+                "train_batch_size": 2_048,
+                "learning_rate": 7e-4,
+                "train_steps": 80_000,
+                "save_checkpoints_steps": 4_000,
+                "precision": "auto",
+            }
+        },
+    ),
+    "demo": _DEMO,
+    "demo_modern": overridden(_DEMO, merged(_MODERN, {"train": {"learning_rate": 3e-3, "xla": True}})),
+}
+
+
+def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:
+    """Resolve the preset named in `values`, overridden by the values that are not None.
+
+    Raises:
+        ConfigError: there is no such preset, or a setting is wrong.
+    """
+    name = values.get("preset", "qarib")
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}")
+    return from_dict(RunConfig, {**overridden(PRESETS[name], values), "preset": name}, where)

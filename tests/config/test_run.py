@@ -7,6 +7,7 @@ qarib_tasks/config/training/recipe.py, qarib_tasks/config/vocabulary.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,21 @@ def test_the_defaults_are_the_published_numbers() -> None:
 def test_every_preset_is_valid_and_survives_yaml(preset: str) -> None:
     config = resolve({"preset": preset, "workspace": "w"})
     assert from_dict(RunConfig, yaml.safe_load(dump_yaml(config))) == config
+
+
+def test_the_modern_presets_read_each_text_once_and_have_no_pairs() -> None:
+    for name, base in (("qarib_modern", "qarib"), ("demo_modern", "demo")):
+        modern, published = (resolve({"preset": preset, "workspace": "w"}) for preset in (name, base))
+        assert (modern.convert.format, modern.convert.dupe_factor) == ("packed", 1)
+        assert (modern.train.masking, modern.train.next_sentence) == ("dynamic", False)
+        assert modern.train.warmup_steps == round(0.06 * modern.train.train_steps)
+        assert modern.train.stable_step == round(0.8 * modern.train.train_steps)
+        # Text, vocabulary and the shape of the exported model are the same.
+        for section in ("collect", "vocab", "split", "tpu"):
+            assert getattr(modern, section) == getattr(published, section)
+        assert modern.model == replace(
+            published.model, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        )
 
 
 def test_every_fault_is_named_at_once() -> None:
@@ -133,7 +149,7 @@ def test_overrides_are_laid_over_the_preset_and_none_leaves_it() -> None:
     assert config.train.train_steps == 777
     assert config.train.learning_rate == PRESETS["demo"]["train"]["learning_rate"]
     assert config.train.keep_checkpoint_max == TrainConfig.keep_checkpoint_max
-    with pytest.raises(ConfigError, match=r"unknown preset 'demmo'.*qarib, demo"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'demmo'.*qarib, qarib_modern, demo"):
         resolve({"preset": "demmo", "workspace": "w"})
 
 

@@ -41,8 +41,11 @@ SECTIONS = {
 READER = "preflight"
 _PRESET_HELP = {
     "qarib": "the recipe that QARiB's authors published; needs your own sources and weeks on a TPU",
-    "demo": "the sample corpus and a tiny model; takes minutes on two CPU cores",
+    "qarib_modern": "the recipe that we recommend: each text once, in less time, and a better model",
+    "demo": "the published recipe on the sample corpus, with a tiny model; takes minutes on two CPU cores",
+    "demo_modern": "the same with the recipe that we recommend",
 }
+_PRESET_TITLES = {"qarib_modern": "QARiB modern", "demo": "Demo", "demo_modern": "Demo modern"}
 _SOURCES_HELP = """The text to read, as JSON, for example
 
     [{"name": "tweets", "path": "/data/tweets/*.txt.gz", "document": "line"}]
@@ -168,8 +171,9 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
         help_text += f" Empty: {presets['qarib'] or 'none'}."
     else:
         help_text += f" QARiB: {_shown(presets['qarib'])}."
-        if presets["demo"] != presets["qarib"]:
-            help_text += f" Demo: {_shown(presets['demo'])}."
+        for preset, title in _PRESET_TITLES.items():
+            if presets[preset] != presets["qarib"]:
+                help_text += f" {title}: {_shown(presets[preset])}."
     # With examples the form shows a list to choose from; a text field also accepts any other text.
     choices = PROPOSED.get(name) or field.get("items", {}).get("enum")
     examples = {"examples": choices} if choices else {}
