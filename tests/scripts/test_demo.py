@@ -119,6 +119,15 @@ def test_a_line_for_each_task_with_the_first_and_the_last_evaluation() -> None:
     assert list(demo.task_rows(evaluations[:2])) == ["Tasks"]
 
 
+def test_each_sentence_is_shown_with_the_words_of_the_model() -> None:
+    words = [{"word": "الله", "probability": 0.5}, {"word": "،", "probability": 0.1}]
+    evaluation = {"fill_mask": [{"text": "السلام [MASK]", "words": words}]}
+    assert demo.sentences(evaluation) == [
+        "\u2068السلام [MASK]\u2069   \u2068الله\u2069 | \u2068،\u2069"
+    ]
+    assert demo.sentences({}) == []
+
+
 def test_the_report_reads_evaluations_only(tmp_path: Path) -> None:
     for name, step in [
         ("evaluation-800", 800),
