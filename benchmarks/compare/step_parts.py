@@ -4,7 +4,7 @@
 
 The model has 3 layers of 192 and a vocabulary of 8,000; a batch has 32 rows of length 64 with 10 predictions
 each. Three training steps run in turns, in one process: with the masks of the examples; with masks drawn in
-the step; and with these on packed rows, of three documents each. Prints the median processor time of each, and
+the step; and with these on packed rows, of three documents each. Prints the median processor time of each and
 the median of the ratios to the first, turn by turn.
 """
 
