@@ -12,6 +12,11 @@ from qarib_tasks.errors import ConfigError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample"
 
+
+def _samples(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "path": str(SAMPLE / f"{name}.txt")} for name in names]
+
+
 # benchmarks/recipes.py measures what each of these gains, see docs/recipes.md.
 _MODERN: dict[str, dict[str, Any]] = {
     "convert": {"format": "packed", "dupe_factor": 1},
@@ -29,13 +34,7 @@ _MODERN: dict[str, dict[str, Any]] = {
 _DEMO: dict[str, dict[str, Any]] = {
     "collect": {
         "heldout_share": 0.05,
-        "sources": [
-            {"name": "muwatta", "path": str(SAMPLE / "muwatta.txt")},
-            {"name": "classical", "path": str(SAMPLE / "classical.txt")},
-            {"name": "office", "path": str(SAMPLE / "office.txt")},
-            {"name": "udhr", "path": str(SAMPLE / "udhr.txt")},
-            {"name": "tweets", "path": str(SAMPLE / "tweets.txt")},
-        ],
+        "sources": _samples("muwatta", "classical", "office", "udhr", "tweets"),
     },
     "vocab": {"vocab_size": 3_000, "placeholders": 16},
     "split": {"shard_lines": 5_000},
@@ -109,7 +108,26 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     ),
     "demo": _DEMO,
-    "demo_modern": overridden(_DEMO, merged(_MODERN, {"train": {"learning_rate": 3e-3, "xla": True}})),
+    "demo_modern": overridden(
+        _DEMO,
+        merged(
+            _MODERN,
+            {
+                "collect": {
+                    "sources": _samples("muwatta", "classical", "prayer", "office", "udhr", "tweets")
+                },
+                "train": {
+                    # At this size, many small updates learn more than fewer large ones.
+                    "train_batch_size": 16,
+                    "learning_rate": 3e-3,
+                    "train_steps": 2_400,
+                    "save_checkpoints_steps": 600,
+                    "decay_share": 0.25,
+                    "xla": True,
+                },
+            },
+        ),
+    ),
 }
 
 

@@ -122,9 +122,7 @@ def test_a_line_for_each_task_with_the_first_and_the_last_evaluation() -> None:
 def test_each_sentence_is_shown_with_the_words_of_the_model() -> None:
     words = [{"word": "الله", "probability": 0.5}, {"word": "،", "probability": 0.1}]
     evaluation = {"fill_mask": [{"text": "السلام [MASK]", "words": words}]}
-    assert demo.sentences(evaluation) == [
-        "\u2068السلام [MASK]\u2069   \u2068الله\u2069 | \u2068،\u2069"
-    ]
+    assert demo.sentences(evaluation) == ["\u2068السلام [MASK]\u2069   \u2068الله\u2069 | \u2068،\u2069"]
     assert demo.sentences({}) == []
 
 

@@ -125,7 +125,7 @@ def test_every_field_says_what_it_is() -> None:
     assert "64,000" in params["vocab_size"].description
     assert "QARiB: 64,000. Demo: 3,000. Demo modern: 3,000." in params["vocab_size"].description
     assert (
-        "QARiB: 64. QARiB modern: 2,048. Demo: 32. Demo modern: 32." in params["train_batch_size"].description
+        "QARiB: 64. QARiB modern: 2,048. Demo: 32. Demo modern: 16." in params["train_batch_size"].description
     )
     assert all(f"**{preset}**" in params["preset"].schema["description_md"] for preset in PRESETS)
 
