@@ -1,17 +1,19 @@
 """Compile the training step for TPUs, ahead of time and without a TPU.
 
-    python benchmarks/tpu_compile.py [--modern] [--topology v5e:2x4 …] [--batch 64 …]
+    python benchmarks/tpu_compile.py [--modern] [--divided] [--topology v5e:2x4 …] [--batch 64 …]
 
 Needs jax and libtpu (requirements/tpu_compile.in), but no special machine. The step is the one that
 `qarib train` runs on JAX with `train.precision: bfloat16`, with the published shape unless you use --small.
 With --modern, it is that of packed rows: attention within a document, 30% of the wordpieces masked in the
-step, no next sentence, no dropout, bias correction. Each is compiled with the optimizer's state copied to
-every chip, and divided over them.
+step, no next sentence, no dropout, bias correction. With --modern or --divided, each is compiled with the
+optimizer's state copied to every chip, and divided over them.
 
 For each topology and batch, prints the floating-point operations and bytes of memory of one chip's program
 according to the TPU's compiler, how much of these the optimizer's state is, the operations that the model
-needs by arithmetic (`qarib_tasks.machines.chips`), and whether the program fits in the chip's memory. Also
-prints, by arithmetic, the steps per second, and the hours and price of --steps at --share of the chips' peak.
+needs by arithmetic (`qarib_tasks.machines.chips`), and whether the program fits in the chip's memory; the
+bytes that each chip sends to others in a step, from the text of the compiled program, beside those of the
+formula of the estimates (`exchanged_bytes` in `qarib_tasks.machines.planning.estimate`); and, by arithmetic,
+the steps per second, the hours and the price of --steps at --share of the chips' peak.
 The compiler's `optimal_seconds` is not printed, because it is inaccurate. The exit status is 1 if a program
 does not fit or does not compile.
 """
@@ -22,14 +24,18 @@ import argparse
 import itertools
 import math
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass, replace
 
 from qarib_tasks.config.conversion import masked_positions
+from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.config.training.recipe import TrainConfig
-from qarib_tasks.machines.chips import CHIPS, SHARE_OF_PEAK, TrainingShape, estimate
+from qarib_tasks.machines.chips import CHIPS, TrainingShape
+from qarib_tasks.machines.planning.estimate import exchanged_bytes, step_time
+from qarib_tasks.machines.planning.text import span
 
 LENGTH, PREDICTIONS = 64, 10
 MODERN_SHARE = 0.3  # of the wordpieces masked
@@ -44,12 +50,54 @@ SMALL = ModelConfig(
 
 @dataclass(frozen=True)
 class Compiled:
-    """One chip's program: operations, peak bytes of memory, those of the optimizer's state, and seconds."""
+    """One chip's program: operations, peak bytes of memory, those of the optimizer's state, and seconds.
+
+    Attributes:
+        sent: bytes that the chip sends to other chips.
+    """
 
     flops: float
     bytes: int
     state: int
     seconds: float
+    sent: float
+
+
+# An operation that all devices do together, in the text of a program, with the shape of its result.
+_COLLECTIVE = re.compile(r" = (\(.*?\)|\S+) (all-reduce|reduce-scatter|all-gather|all-to-all)\(")
+_ARRAY = re.compile(r"\b(pred|[a-z]+)(\d*)\[([\d,]*)\]")
+
+
+def sent_bytes(program: str, devices: int) -> float:
+    """Return the bytes that a device sends in a program, as rings do all its operations over devices.
+
+    Args:
+        program: the compiler's text of one device's program.
+    """
+    ring, total = (devices - 1) / devices, 0.0
+    computation, counted = "", set()
+    for line in program.splitlines():
+        if line.startswith(("%", "ENTRY")):
+            computation = line.split(" ", 1)[0]
+        found = _COLLECTIVE.search(line)
+        if not found:
+            continue
+        # An operation that runs beside others is in the text of each of them.
+        channel = re.search(r"channel_id=(\d+)", line)
+        if "chain_id=" in line and channel:
+            if channel[1] in counted:
+                continue
+            counted.add(channel[1])
+        size = 0
+        for kind, bits, sides in _ARRAY.findall(found[1]):
+            width = 1 if kind == "pred" else int(bits) // 8
+            size += width * math.prod(int(side) for side in sides.split(",") if side)
+        times = {"all-reduce": 2 * ring, "reduce-scatter": devices - 1}.get(found[2], ring)
+        # The TPU's form of a reduce-scatter, whose own part is taken from the result.
+        if computation.startswith("%all-reduce-scatter"):
+            times = ring
+        total += times * size
+    return total
 
 
 def compile_step(topology: str, shape: TrainingShape, config: TrainConfig) -> Compiled:
@@ -97,7 +145,9 @@ def compile_step(topology: str, shape: TrainingShape, config: TrainConfig) -> Co
     columns = sum(math.prod(sizes) for _, sizes in layout)
     weights = sum(math.prod(variable.shape) for variable in steps.variables.values())
     state = memory.argument_size_in_bytes - 4 * weights - 4 * columns * shape.batch // len(devices)
-    return Compiled(compiled.cost_analysis()["flops"], held, state, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    sent = sent_bytes(compiled.as_text(), len(devices))
+    return Compiled(compiled.cost_analysis()["flops"], held, state, seconds, sent)
 
 
 def prepare() -> None:
@@ -118,8 +168,9 @@ def main() -> int:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument(
-        "--share", type=float, default=SHARE_OF_PEAK, help="of the peak (default %(default)s)"
+        "--share", type=float, default=TpuConfig.share_of_peak, help="of the peak (default %(default)s)"
     )
+    parser.add_argument("--divided", action="store_true", help="also with a divided optimizer")
     parser.add_argument("--small", action="store_true", help="a small model, compiled in seconds")
     arguments = parser.parse_args()
     base = TrainingShape(
@@ -134,10 +185,10 @@ def main() -> int:
         base = replace(base, model=replace(base.model, **none))
     print(f"{base.parameters / 1e6:.1f} million parameters, {arguments.precision}, length {LENGTH}")
     bad = False
-    ways = (False, True) if arguments.modern else (False,)
+    ways = (False, True) if arguments.modern or arguments.divided else (False,)
     for topology in arguments.topology:
         for batch, divided in itertools.product(arguments.batch, ways):
-            shape = replace(base, batch=batch)
+            shape = replace(base, batch=batch, precision=arguments.precision, shard_optimizer=divided)
             config = TrainConfig(
                 train_batch_size=batch, backend="jax", precision=arguments.precision, shard_optimizer=divided
             )
@@ -156,16 +207,22 @@ def main() -> int:
             fits = result.bytes <= chip.hbm_bytes
             bad = bad or not fits
             cores = chips * chip.cores_per_chip if chip.counted_in_cores else chips
-            guess = estimate(shape, arguments.steps, f"{generation}-{cores}", arguments.share)
+            step = step_time(shape, f"{generation}-{cores}", arguments.share)
+            hours = step.seconds.times(arguments.steps / 3600)
+            formula = exchanged_bytes(shape, chips * chip.devices).high
             print(
                 f"{topology}, batch {batch:,}{', divided optimizer' * divided}: "
                 f"compiled in {result.seconds:.0f} s; "
                 f"per chip: {result.flops:.3g} FLOPs ({shape.flops / chips:.3g} by arithmetic), "
                 f"{result.bytes / 1e9:.2f} of {chip.hbm_bytes / 1e9:.1f} GB "
                 f"({result.state / 1e6:,.1f} MB of it the optimizer's state), "
-                f"{'fits' if fits else 'DOES NOT FIT'}; at {arguments.share:.0%} of peak "
-                f"{guess.steps_per_second:.1f} steps/s, {guess.hours:.1f} h for {arguments.steps:,} steps, "
-                f"${guess.on_demand_price:,.0f} on demand, ${guess.spot_price:,.0f} spot",
+                f"{'fits' if fits else 'DOES NOT FIT'}; "
+                f"sends {result.sent / 1e6:,.1f} MB per step ({formula / 1e6:,.1f} by arithmetic); "
+                f"at {arguments.share:.0%} of peak "
+                f"{1 / step.seconds.high:.1f} to {1 / step.seconds.low:.1f} steps/s, "
+                f"{span(hours, '.1f')} h for {arguments.steps:,} steps, "
+                f"${span(hours.times(chips * chip.on_demand), ',.0f')} on demand, "
+                f"${span(hours.times(chips * chip.spot), ',.0f')} spot",
                 flush=True,
             )
     return int(bad)

@@ -12,6 +12,10 @@ Prints the median of the steps after the first two, the rate of the model's matr
 machine's fastest float32 matrix product (to compare machines), CPU seconds per sequence (the better
 comparison on a busy machine), the peak memory, and the ratio of ours to the peer. The exit status is 1 if
 ours is slower.
+
+    python benchmarks/training.py --input
+
+measures only how many examples a thread reads, shuffles and parses per CPU second, at two batch sizes.
 """
 
 from __future__ import annotations
@@ -22,9 +26,11 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -130,6 +136,43 @@ def measure(step: Callable[[], float], size: int, steps: int) -> dict[str, float
     }
 
 
+def read_input(batch: int, examples: int = 131_072) -> float:
+    """Return the CPU seconds of a batch of the trainer's input."""
+    import tensorflow as tf
+
+    from qarib_tasks.config.training.job import TrainingJob
+    from qarib_tasks.storage.tfrecord import frame
+    from qarib_tasks.train.data.batches import ExampleStream, Parser, Position
+    from qarib_tasks.train.data.shards import Shards
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    arrays = batch_of(5_000)
+    for name in ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights"):  # as published: 20, 10 used
+        arrays[name] = np.pad(arrays[name], ((0, 0), (0, PREDICTIONS)))
+    arrays["segment_ids"][:, 0] = 0
+    arrays["next_sentence_labels"] = arrays["next_sentence_labels"][:, None]
+    with tempfile.TemporaryDirectory() as folder:
+        with (Path(folder) / "shard_0000.tfrecord").open("wb") as file:
+            for row in range(5_000):
+                feature = {name: _feature(tf, name, array[row]) for name, array in arrays.items()}
+                features = tf.train.Features(feature=feature)
+                file.write(frame(tf.train.Example(features=features).SerializeToString()))
+        job = TrainingJob(training_data=folder, heldout_data=folder, vocab_file="-", output="-")
+        stream = ExampleStream(Shards(folder, Path(folder)), window=job.train.shuffle_window, seed=0)
+        parse, batches = Parser(job, VOCAB_SIZE), stream.batches(Position(), batch)
+        parse(next(batches)[0])
+        used = time.process_time()
+        for _ in range(examples // batch):
+            parse(next(batches)[0])
+        return (time.process_time() - used) / (examples // batch)
+
+
+def _feature(tf: Any, name: str, values: np.ndarray) -> Any:
+    if name == "masked_lm_weights":
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
 def fastest_product() -> float:
     """Return the operations per second of torch's float32 product of 2,048 by 2,048: the best of twelve."""
     import torch
@@ -161,7 +204,13 @@ def main() -> int:
     parser.add_argument("--backend", choices=("tensorflow", "jax"), default="tensorflow")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--only", choices=("ours", "peer"), help="measure one, in this process; print JSON")
+    parser.add_argument("--input", action="store_true", help="measure only the input")
     arguments = parser.parse_args()
+    if arguments.input:
+        for size in (64, 1_024):
+            seconds = read_input(size)
+            print(f"batch {size:,}: {1000 * seconds:.1f} ms, {size / seconds:,.0f} examples per CPU second")
+        return 0
     if arguments.only:
         model, size = MODELS[arguments.model[0]]
         if arguments.only == "ours":

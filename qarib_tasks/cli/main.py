@@ -19,6 +19,7 @@ from qarib_tasks.cli.emulators import emulate_group
 from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback, with_options
 from qarib_tasks.cli.finetuning import finetune_command
 from qarib_tasks.cli.options import FILE, options_of, with_homes
+from qarib_tasks.cli.planning.plan import plan_command
 from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
@@ -66,6 +67,7 @@ def run(config: Path) -> None:
 
 
 for command in (
+    plan_command,
     preview_command,
     collect_command,
     vocab_command,

@@ -153,6 +153,18 @@ class TpuConfig(Settings):
         ),
         MACHINE,
     ] = None
+    share_of_peak: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            title="Share of the peak",
+            description="Share of the chips' peak that the model's matrix products reach, for estimates of "
+            "hours and cost. 0.4 is that of large products in a BERT; a training's log says its own, all "
+            "waiting included, as the share of peak.",
+        ),
+        MACHINE,
+    ] = 0.4
     poll_seconds: Annotated[
         float,
         Field(

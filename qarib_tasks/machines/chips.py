@@ -1,6 +1,9 @@
-"""Performance and prices of TPUs, and estimates of how long a training takes: calculated, not measured.
+"""Performance and prices of TPUs, and the work of a training's step.
 
-Peaks and memory are from Google's pages on each generation (cloud.google.com/tpu/docs, "v2" … "v6e").
+Peaks and memory are from Google's pages on each generation (cloud.google.com/tpu/docs, "v2" … "v6e"). The
+links between chips are from the JAX scaling book (jax-ml/scaling-book, tpus.md), whose figures are a tenth
+below Google's nominal ones; those of v2 and v3 from Jouppi et al., "A domain-specific supercomputer for
+training deep neural networks" (CACM 63/7, 2020): 496 and 656 Gbit/s.
 Prices are Google's list prices in US dollars for the region in the table, from the public catalog of the
 SkyPilot project (v8, commit 006059e0, read on 2026-11-22). Spot prices change monthly and differ between
 regions by a factor of three: a price that the user sets overrides these.
@@ -10,14 +13,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
+from qarib_tasks.config.conversion import ExampleShape
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training.model import ModelConfig
+from qarib_tasks.config.training.recipe import TrainConfig, predictions_of
 from qarib_tasks.errors import ConfigError
 
 PRICES_OF = "2026-11-22"
-# Of large matrix products in a BERT with little padding; memory, padding and communication use the rest.
-SHARE_OF_PEAK = 0.4
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class Chip:
         counted_in_cores: whether an accelerator type's number ("v4-8") counts TensorCores, not chips.
         on_demand, spot: US dollars per chip-hour in `region`.
         device_kinds: JAX's names for such a device.
+        link_bytes_per_second: of one link to a neighboring chip, in one direction.
+        axes: of the grid of chips; along each, a chip has up to two neighbors.
+        closed_at: the chips along an axis whose ends are linked too, so that it is a ring; on grids of three
+            axes, each axis, if all have a multiple of this number.
     """
 
     name: str
@@ -45,6 +53,9 @@ class Chip:
     spot: float
     region: str
     device_kinds: tuple[str, ...]
+    link_bytes_per_second: float
+    axes: Literal[2, 3]
+    closed_at: int
 
     @property
     def devices(self) -> int:
@@ -53,19 +64,18 @@ class Chip:
 
 
 GIB = 1024**3
+_V2, _V3, _V4 = ("TPU v2",), ("TPU v3",), ("TPU v4",)
+_V5E, _V5P = ("TPU v5 lite", "TPU v5e"), ("TPU v5", "TPU v5p")
+_V6E = ("TPU v6 lite", "TPU v6e")
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v2", 46e12, 16 * GIB, 700e9, 2, True, 1.125, 0.3375, "us-central1", ("TPU v2",)),
-        Chip("v3", 123e12, 32 * GIB, 900e9, 2, True, 2.00, 0.51, "us-central1", ("TPU v3",)),
-        Chip("v4", 275e12, 32 * GIB, 1228e9, 2, True, 3.22, 0.9215, "us-central2", ("TPU v4",)),
-        Chip(
-            "v5e", 197e12, 16 * GIB, 819e9, 1, False, 1.20, 0.245, "us-central1", ("TPU v5 lite", "TPU v5e")
-        ),
-        Chip("v5p", 459e12, 95 * GIB, 2765e9, 2, True, 4.20, 0.8357, "us-central1", ("TPU v5", "TPU v5p")),
-        Chip(
-            "v6e", 918e12, 32 * GIB, 1638e9, 1, False, 2.70, 0.5442, "us-central1", ("TPU v6 lite", "TPU v6e")
-        ),
+        Chip("v2", 46e12, 16 * GIB, 700e9, 2, True, 1.125, 0.3375, "us-central1", _V2, 62e9, 2, 16),
+        Chip("v3", 123e12, 32 * GIB, 900e9, 2, True, 2.00, 0.51, "us-central1", _V3, 82e9, 2, 32),
+        Chip("v4", 275e12, 32 * GIB, 1228e9, 2, True, 3.22, 0.9215, "us-central2", _V4, 45e9, 3, 4),
+        Chip("v5e", 197e12, 16 * GIB, 819e9, 1, False, 1.20, 0.245, "us-central1", _V5E, 45e9, 2, 16),
+        Chip("v5p", 459e12, 95 * GIB, 2765e9, 2, True, 4.20, 0.8357, "us-central1", _V5P, 90e9, 3, 4),
+        Chip("v6e", 918e12, 32 * GIB, 1638e9, 1, False, 2.70, 0.5442, "us-central1", _V6E, 90e9, 2, 16),
     )
 }
 _TYPE = re.compile(r"(v\d+(?:litepod|[a-z])?)-(\d+)")
@@ -99,6 +109,38 @@ def machines_of(accelerator_type: str) -> int:
     return 1 if number <= alone else number // 4
 
 
+def grid_of(chips: int, chip: Chip) -> tuple[int, ...]:
+    """Return the sides of a slice's grid, the shortest first: the default topology of Google's types.
+
+    A number of chips that is no power of two is a line.
+    """
+    if chips & (chips - 1):
+        return (chips,)
+    doubled = chips.bit_length() - 1
+    # Google's slices of two axes grow along one, then along the other: 2x2, 2x4, 4x4. Those of three start
+    # with the 2x2 of a machine: 2x2x1, 2x2x2, 2x2x4, 2x4x4.
+    if chip.axes == 2 or doubled <= 2:
+        return tuple(sorted(2 ** ((doubled + more) // 2) for more in range(2)))
+    return tuple(sorted(2 ** ((doubled + more) // 3) for more in range(3)))
+
+
+def links_of(chips: int, chip: Chip) -> int:
+    """Return the links over which each chip of a slice can send at once while all add up their gradients.
+
+    On a grid that has a ring through all chips, that is a link in each direction: a chip in a corner has no
+    more. An axis that is closed is a ring of its own, with two links more.
+    """
+    if chips < 2:
+        return 0
+    grid = grid_of(chips, chip)
+    if chip.axes == 3:
+        closed = len(grid) if len(grid) == 3 and all(side % chip.closed_at == 0 for side in grid) else 0
+    else:
+        closed = sum(side >= chip.closed_at for side in grid)
+    # Two chips have one link; a line of a number of chips that has no ring sends everything through both.
+    return max(2 * closed, 1 if chips == 2 else 2)
+
+
 def chip_of_device(device_kind: str) -> Chip | None:
     """Return the chip of a JAX device by its `device_kind`; None if the table has no such TPU."""
     return next((chip for chip in CHIPS.values() if device_kind in chip.device_kinds), None)
@@ -112,6 +154,9 @@ class TrainingShape:
         batch: examples per step, over all chips.
         length: wordpieces per example.
         predictions: positions per example that reach the output layer.
+        precision: of the matrix products and of their gradients.
+        shard_optimizer: whether each device updates a part of the weights, instead of all of them.
+        parts: number of parts of a batch that are computed one after the other.
     """
 
     model: ModelConfig
@@ -119,6 +164,9 @@ class TrainingShape:
     batch: int
     length: int = 64
     predictions: int = 10
+    precision: Literal["float32", "bfloat16"] = "float32"
+    shard_optimizer: bool = False
+    parts: int = 1
 
     @property
     def flops(self) -> float:
@@ -141,50 +189,47 @@ class TrainingShape:
     def parameters(self) -> int:
         """Number of trainable parameters of the model."""
         size, wide = self.model.hidden_size, self.model.intermediate_size
-        embeddings = self.vocab_size + self.model.type_vocab_size + self.model.max_position_embeddings + 2
         layer = 4 * (size * size + size) + 2 * size * wide + wide + size + 4 * size
         heads = 2 * (size * size + size) + 2 * size + self.vocab_size + 2 * size + 2
-        return embeddings * size + self.model.num_hidden_layers * layer + heads
+        return self._embeddings + self.model.num_hidden_layers * layer + heads
+
+    @property
+    def embedding_bytes(self) -> int:
+        """Bytes of the gradients of all look-ups."""
+        return 4 * self._embeddings
+
+    @property
+    def _embeddings(self) -> int:
+        rows = self.vocab_size + self.model.type_vocab_size + self.model.max_position_embeddings + 2
+        return rows * self.model.hidden_size
+
+    @property
+    def gradient_bytes(self) -> tuple[int, int]:
+        """Bytes of the gradients that devices add up: each gradient once, and as the TPU's compiler has it.
+
+        The words have two gradients, from their product in the output layer and from their look-up, and the
+        compiler adds up each over the devices before it adds both. In bfloat16, the gradients of products
+        are added up as they leave the product, with 2 bytes a parameter, those of look-ups in float32.
+        `benchmarks/tpu_compile.py` compares this with the program that the compiler makes.
+        """
+        width = 4 if self.precision == "float32" else 2
+        once = width * (self.parameters - self._embeddings) + 4 * self._embeddings
+        return once, once + width * self.vocab_size * self.model.hidden_size
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """The duration of a training, and the cost of its chips in US dollars at the table's prices."""
-
-    steps_per_second: float
-    hours: float
-    on_demand_price: float
-    spot_price: float
-    chips: int
-    chip: Chip
-
-
-def estimate(
-    shape: TrainingShape, steps: int, accelerator_type: str, share_of_peak: float = SHARE_OF_PEAK
-) -> Estimate:
-    """Estimate a data-parallel training.
-
-    The time of a step has two parts: its matrix products, at `share_of_peak` of the peak of all chips; and
-    the optimizer, which more chips do not speed up: each chip reads weights, gradients and two averages, and
-    writes all except the gradients, in float32. For a small batch the second part is larger. The estimate
-    excludes startup, evaluation, checkpoints, and the exchange of gradients between chips.
-
-    Raises:
-        ConfigError: the accelerator type is unknown.
-    """
-    chips, chip = chips_of(accelerator_type)
-    products = shape.flops / (chips * chip.peak_bfloat16_flops * share_of_peak)
-    # Each core of a v2 or v3 chip holds its own copy.
-    optimizer = 7 * 4 * shape.parameters * chip.devices / chip.hbm_bytes_per_second
-    seconds = products + optimizer
-    hours = steps * seconds / 3600
-    return Estimate(
-        steps_per_second=1 / seconds,
-        hours=hours,
-        on_demand_price=hours * chips * chip.on_demand,
-        spot_price=hours * chips * chip.spot,
-        chips=chips,
-        chip=chip,
+def training_shape(
+    model: ModelConfig, vocab_size: int, train: TrainConfig, examples: ExampleShape
+) -> TrainingShape:
+    """Return the shape of the steps of a training on a TPU with these settings."""
+    return TrainingShape(
+        model=model,
+        vocab_size=vocab_size,
+        batch=train.train_batch_size,
+        length=examples.max_seq_length,
+        predictions=predictions_of(train, examples),
+        precision="float32" if train.precision == "float32" else "bfloat16",
+        shard_optimizer=train.shard_optimizer,
+        parts=train.accumulation_steps,
     )
 
 

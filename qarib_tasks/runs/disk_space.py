@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.machines.planning.options import DatasetSize
 
 GB = 1e9
 # By about this factor compression shrinks Arabic text.
@@ -21,6 +23,8 @@ BYTES_PER_LINE = 100
 BYTES_PER_PLACE, BYTES_PER_EXAMPLE = 4.0, 290.0
 TIMES_THE_TEXT = 650 / 51 / 5 / (BYTES_PER_PLACE + BYTES_PER_EXAMPLE / 64)
 GZIP_SMALLER = 3.5
+# Measured on the same lines.
+EXAMPLES_PER_LINE = 1_157_220 / 512_000  # at length 64 and dupe_factor 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def estimate(config: RunConfig, files: Iterable[SourceFile], shards_at_once: int
             workspace holds those of this many shards, and as many again that wait for their upload.
     """
     files = list(files)
-    text = sum(file.bytes * COMPRESSED.get(Path(file.name).suffix, 1) for file in files)
+    text = text_bytes(files)
     convert = config.convert
     times = (
         TIMES_THE_TEXT * (BYTES_PER_PLACE + BYTES_PER_EXAMPLE / convert.max_seq_length) * convert.dupe_factor
@@ -68,6 +72,18 @@ def estimate(config: RunConfig, files: Iterable[SourceFile], shards_at_once: int
         tfrecords = min(tfrecords, 2 * shards_at_once * config.split.shard_lines * BYTES_PER_LINE * times)
     fetched = sum(file.bytes for file in files if file.path is None)
     return DiskNeed(fetched, 2 * text, int(tfrecords))
+
+
+def text_bytes(files: Iterable[SourceFile]) -> int:
+    """Return about how many bytes of text files hold, compressed or not."""
+    return sum(file.bytes * COMPRESSED.get(Path(file.name).suffix, 1) for file in files)
+
+
+def dataset_size(config: RunConfig, text: float) -> DatasetSize:
+    """Estimate the shards and examples of this many bytes of text."""
+    lines, convert = text / BYTES_PER_LINE, config.convert
+    examples = lines * EXAMPLES_PER_LINE * convert.dupe_factor / 5 * 64 / convert.max_seq_length
+    return DatasetSize(math.ceil(lines / config.split.shard_lines), math.ceil(examples))
 
 
 def check_room(workspace: Path, need: DiskNeed, done: Path) -> str:

@@ -43,6 +43,7 @@ class TpuJob:
     progress: address of the training's progress.json.
     tensorboard: address of the folder of its event files.
     batch: examples per step, to estimate the remaining time.
+    expected: the lower and the upper end of the examples per second that were estimated; none: not estimated.
     """
 
     run_id: str
@@ -57,6 +58,7 @@ class TpuJob:
     progress: str = ""
     tensorboard: str = ""
     batch: int = 1
+    expected: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return to_dict(self)

@@ -11,22 +11,27 @@ from typing import Any
 
 from qarib_tasks.config.loading import dump_yaml
 from qarib_tasks.config.training.job import TrainingJob
-from qarib_tasks.config.training.recipe import predictions_of
+from qarib_tasks.dataset.ledger import read_plan
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.layout import CACHE, LAUNCH, SETTINGS, START_FROM
 from qarib_tasks.machines.chips import (
-    PRICES_OF,
     TrainingShape,
     chips_of,
-    estimate,
-    hourly_price,
     machines_of,
     require_divisible,
+    training_shape,
 )
+from qarib_tasks.machines.planning.advice import advice
+from qarib_tasks.machines.planning.estimate import estimate
+from qarib_tasks.machines.planning.options import DatasetSize
+from qarib_tasks.machines.planning.options import plan as plan_of_options
+from qarib_tasks.machines.planning.text import summary, table
+from qarib_tasks.runs.disk_space import dataset_size, text_bytes
 from qarib_tasks.runs.run import Run
 from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket, split_address
 from qarib_tasks.storage.files import checksums, write_text
+from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.storage.model_files import find
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.machine.startup import BucketFile
@@ -81,12 +86,14 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
             where="external_ips",
             do="Set QARIB_TPU_WHEELHOUSE for the Airflow workers, see docs/cloud-tpu.md",
         )
+    asked = run.config
+    rates = estimate(shape_of(run), asked.train, asked.evaluate, asked.tpu).examples_per_second
     return TpuJob(
         # Two Airflows of one project can have runs of the same name; each would delete the other's TPU.
         run_id=f"{run_id} of {run.address}{run.model.name}",
         owner=owner,
         address=run.address + run.model.tpu_job(run_id),
-        tpu=run.config.tpu,
+        tpu=asked.tpu,
         arguments=("-m", "qarib_tasks.cli", "train", "--config", settings.path),
         wheel=wheel,
         requirements=requirements,
@@ -94,7 +101,8 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         wheelhouse=wheelhouse,
         progress=run.at(run.model.progress),
         tensorboard=f"{run.at(run.model.events)}/",
-        batch=run.config.train.train_batch_size,
+        batch=asked.train.train_batch_size,
+        expected=(rates.low, rates.high),
     )
 
 
@@ -150,44 +158,55 @@ def _upload(bucket: Bucket, path: Path) -> BucketFile:
 
 def shape_of(run: Run) -> TrainingShape:
     """The values that determine the work of a step."""
-    convert = run.config.convert
-    return TrainingShape(
-        model=run.config.model,
-        vocab_size=run.config.vocab.vocab_size,
-        batch=run.config.train.train_batch_size,
-        length=convert.max_seq_length,
-        predictions=predictions_of(run.config.train, convert),
-    )
+    config = run.config
+    return training_shape(config.model, config.vocab.vocab_size, config.train, config.convert)
 
 
 def plan(run: Run) -> str:
     """The accelerator, zones, and the expected hours and price, as text for the log.
 
     Raises:
-        ConfigError: the accelerator type is unknown, its devices cannot share a batch, or the estimate
-            exceeds a limit.
+        ConfigError: the accelerator type is unknown, its devices cannot share a batch, or the upper end of
+            the estimate exceeds a limit.
     """
-    tpu, train = run.config.tpu, run.config.train
+    config = run.config
+    tpu = config.tpu
     check_devices(run)
-    expected = estimate(shape_of(run), train.train_steps, tpu.accelerator_type)
-    price = hourly_price(tpu)
-    cost = expected.hours * price
-    source = "as set" if tpu.chip_hour_price else f"list of {PRICES_OF}, {expected.chip.region}"
+    expected = estimate(shape_of(run), config.train, config.evaluate, tpu)
     machines = machines_of(tpu.accelerator_type)
     of = f" of {machines} machines" if machines > 1 else ""
     text = (
         f"TPU {tpu.accelerator_type} ({expected.chips} chips{of}, {tpu.provisioning}) in "
-        f"{', '.join(tpu.zones)}: "
-        f"about {expected.steps_per_second:,.0f} steps/s, {expected.hours:.1f} hours for "
-        f"{train.train_steps:,} steps, {cost:,.2f} US dollars at {price:.2f} per hour ({source}); "
-        "startup, evaluation and checkpoints are extra"
+        f"{', '.join(tpu.zones)}: about {summary(expected, config.train.train_steps)}"
     )
-    if tpu.max_cost is not None and cost > tpu.max_cost:
+    if tpu.max_cost is not None and expected.cost.high > tpu.max_cost:
         raise ConfigError(
-            f"{text}. That is above max_cost {tpu.max_cost:.2f}", where="max_cost", do="Raise it"
+            f"{text}. The upper end of the cost is above max_cost {tpu.max_cost:.2f}",
+            where="max_cost",
+            do="Raise it",
         )
-    if expected.hours > tpu.running_hours:
+    if expected.hours.high > tpu.running_hours:
         raise ConfigError(
-            f"{text}. That is above running_hours {tpu.running_hours:g}", where="running_hours", do="Raise it"
+            f"{text}. The upper end of the hours is above running_hours {tpu.running_hours:g}",
+            where="running_hours",
+            do="Raise it",
         )
     return text
+
+
+def options(run: Run) -> list[str]:
+    """The best other TPUs and batches for the run's examples, and advice, as lines for the log."""
+    made = plan_of_options(run.config, _dataset_size(run))
+    return [*table(made, marked_only=True), *(f"- {line}" for line in advice(run.config, made))]
+
+
+def _dataset_size(run: Run) -> DatasetSize | None:
+    if run.config.extends:  # A dataset that extends others is only a part of what is read.
+        return None
+    if run.dataset.manifest.is_file():
+        known = Manifest.read(run.dataset.manifest).statistics
+        return DatasetSize(known["shards"], known["examples"])
+    if not run.dataset.sources.is_file():
+        return None
+    text = text_bytes(file.listed for file in read_plan(run.dataset.sources))
+    return dataset_size(run.config, text) if text else None

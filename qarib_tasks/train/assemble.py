@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from qarib_tasks.config.training.job import TrainingJob
-from qarib_tasks.config.training.recipe import predictions_of
 from qarib_tasks.config.training.usual import packed_faults, unusual_settings, void_next_sentence
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.machines.chips import TrainingShape
+from qarib_tasks.machines.chips import TrainingShape, training_shape
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train import runtime
 from qarib_tasks.train.checkpoint import Checkpoints, Index, model_settings
@@ -125,13 +124,7 @@ def position_of(index: Index, workers: Workers) -> Position:
 
 def shape_of(job: TrainingJob, vocab_size: int) -> TrainingShape:
     """Return the shape that determines the work of each of the job's steps."""
-    return TrainingShape(
-        model=job.model,
-        vocab_size=vocab_size,
-        batch=job.train.train_batch_size,
-        length=job.max_seq_length,
-        predictions=predictions_of(job.train, job),
-    )
+    return training_shape(job.model, vocab_size, job.train, job)
 
 
 def warn_of_settings(job: TrainingJob) -> None:

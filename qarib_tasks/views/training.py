@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
+from qarib_tasks.config.loading import from_dict
+from qarib_tasks.config.run import RunConfig
+from qarib_tasks.errors import QaribError
 from qarib_tasks.layout import ModelLayout, checkpoint_of_index, evaluation_step
 from qarib_tasks.views import reference_curves
 from qarib_tasks.views.files import Files
@@ -21,6 +25,8 @@ ELSEWHERE = ("tasks", "fill_mask")
 # More points than a screen has columns only make the page slower.
 MAX_POINTS = 800
 MAX_EVALUATIONS = 40
+# After these, what a training measures replaces the estimate.
+FIRST_STEPS = 200
 
 
 def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
@@ -38,6 +44,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "model_id": model.model_id,
         "train_batch_size": batch,
         "reads": reads(record, files),
+        "expected": expected(record, lines),
         "progress": progress or None,
         "history": columns(thinned(lines, MAX_POINTS)),
         "evaluations": list(map(_without_large, made)),
@@ -77,6 +84,53 @@ def reads(record: RunRecord, files: Files) -> dict[str, Any] | None:
         "dupe_factor": convert.get("dupe_factor"),
         "words": int(words * min(epochs, 1)) if words else None,
     }
+
+
+def expected(record: RunRecord, lines: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The estimate of the training's speed, hours, and cost on its TPU, beside what its first steps measure.
+
+    Returns:
+        accelerator_type; examples_per_second, hours, and cost in US dollars: each the two ends of the
+        estimate; measured: examples per second of the first steps, or None; measured_hours: the same as
+        hours, at the measured speed. None for a training without a TPU.
+    """
+    from qarib_tasks.machines.chips import training_shape
+    from qarib_tasks.machines.planning.estimate import estimate
+
+    try:
+        config = from_dict(RunConfig, record.config)
+        if config.tpu.machine == "local":
+            return None
+        shape = training_shape(config.model, config.vocab.vocab_size, config.train, config.convert)
+        found = estimate(shape, config.train, config.evaluate, config.tpu)
+    except QaribError:  # Settings of another version, or a type that is not known.
+        return None
+    measured = first_rate(lines, config.train.train_steps)
+    hours = found.at(measured, config.train.train_steps).hours if measured else None
+    return {
+        "accelerator_type": config.tpu.accelerator_type,
+        "examples_per_second": found.examples_per_second.ends,
+        "hours": found.hours.ends,
+        "cost": found.cost.ends,
+        "measured": measured,
+        "measured_hours": hours.ends if hours else None,
+    }
+
+
+def first_rate(lines: Sequence[dict[str, Any]], train_steps: int) -> float | None:
+    """The examples per second of the first steps, without the first line, in which the step is compiled.
+
+    None before there are `FIRST_STEPS`, or all steps.
+    """
+    known = [line for line in lines if line.get("examples_per_second")]
+    if not known or known[-1]["step"] < min(FIRST_STEPS, train_steps):
+        return None
+    steps = weighted = 0.0
+    for before, line in pairwise(known):
+        if before["step"] < FIRST_STEPS:
+            steps += line["step"] - before["step"]
+            weighted += (line["step"] - before["step"]) / line["examples_per_second"]
+    return steps / weighted if steps else None
 
 
 def _without_large(values: dict[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ SETTINGS: dict[type, dict[str, str]] = {
             *("machine", "accelerator_type", "runtime_version", "zones", "provisioning", "reservation"),
             *("network", "subnetwork", "external_ips", "service_account", "queueing_hours"),
             *("booting_hours", "running_hours", "heartbeat_minutes", "max_preemptions", "max_cost"),
-            *("chip_hour_price", "poll_seconds"),
+            *("chip_hour_price", "share_of_peak", "poll_seconds"),
         ),
         MACHINE,
     ),

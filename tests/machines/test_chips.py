@@ -1,13 +1,23 @@
-"""The table of TPU chips and the estimates made of it."""
+"""The table of TPU chips, and the work of a step."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.emulators.cloud_tpu.catalog import SLICES
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.machines.chips import CHIPS, TrainingShape, chip_of_device, chips_of, estimate, machines_of
+from qarib_tasks.machines.chips import (
+    CHIPS,
+    TrainingShape,
+    chip_of_device,
+    chips_of,
+    grid_of,
+    links_of,
+    machines_of,
+)
 
 BASE = TrainingShape(model=ModelConfig(), vocab_size=64_000, batch=64)
 
@@ -51,12 +61,46 @@ def test_flops_of_bert_base() -> None:
     assert BASE.flops / 8 == pytest.approx(2.89e11, rel=0.01)
 
 
-def test_twice_the_batch_costs_less_than_twice_and_price_follows_hours() -> None:
-    small = estimate(BASE, 2_000_000, "v5litepod-8")
-    large = estimate(
-        TrainingShape(model=ModelConfig(), vocab_size=64_000, batch=128), 2_000_000, "v5litepod-8"
-    )
-    assert small.hours < large.hours < 2 * small.hours
-    assert small.hours == pytest.approx(2_000_000 / small.steps_per_second / 3600)
-    assert small.on_demand_price == pytest.approx(small.hours * 8 * 1.20)
-    assert small.spot_price < small.on_demand_price
+@pytest.mark.parametrize(
+    ("accelerator_type", "grid", "links"),
+    [
+        ("v5litepod-1", (1, 1), 0),
+        ("v5litepod-4", (2, 2), 2),
+        ("v5litepod-8", (2, 4), 2),
+        ("v5litepod-16", (4, 4), 2),
+        ("v5litepod-128", (8, 16), 2),
+        # Both axes of a complete pod are closed.
+        ("v5litepod-256", (16, 16), 4),
+        ("v3-8", (2, 2), 2),
+        ("v4-8", (2, 2), 2),
+        ("v4-16", (2, 2, 2), 2),
+        ("v4-32", (2, 2, 4), 2),
+        ("v4-64", (2, 4, 4), 2),
+        ("v4-128", (4, 4, 4), 6),
+        ("v5p-4", (1, 2), 1),
+        ("v5p-24", (12,), 2),
+    ],
+)
+def test_the_links_of_a_slice(accelerator_type: str, grid: tuple[int, ...], links: int) -> None:
+    chips, chip = chips_of(accelerator_type)
+    assert grid_of(chips, chip) == grid
+    assert links_of(chips, chip) == links
+
+
+def test_grids_are_those_of_the_emulated_service() -> None:
+    for accelerator_type, kind in SLICES.items():
+        sides = sorted(int(side) for side in kind.topology.split("x"))
+        chips, chip = chips_of(accelerator_type)
+        grid = (1, *grid_of(chips, chip)) if len(sides) > len(grid_of(chips, chip)) else grid_of(chips, chip)
+        assert sorted(grid) == sides, accelerator_type
+
+
+def test_bytes_of_gradients() -> None:
+    assert BASE.parameters == pytest.approx(135.85e6, rel=1e-4)
+    words = 64_000 * 768
+    # By the TPU's compiler, the words twice; in bfloat16, 270.7 MB of products' gradients and 197.2 MB of
+    # look-ups' (python benchmarks/tpu_compile.py --topology v5e:2x4 --batch 64).
+    assert BASE.gradient_bytes == (4 * BASE.parameters, 4 * (BASE.parameters + words))
+    once, compiled = replace(BASE, precision="bfloat16").gradient_bytes
+    assert compiled == pytest.approx(467.9e6, rel=0.005)
+    assert once == compiled - 2 * words

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from qarib_tasks.views.runs import summary
-from qarib_tasks.views.training import training_view
+from qarib_tasks.views.runs import RunRecord, summary
+from qarib_tasks.views.training import expected, first_rate, training_view
 from tests.support.made_up_run import FolderBucket, MadeUpRun, files, write_training
 
 
@@ -63,6 +64,37 @@ def test_how_much_of_the_dataset_the_training_reads(run: MadeUpRun, bucket: Fold
     }
     assert view(**sections, extends=["qarib-0123456789"]) is None
     assert view(train={}) is None
+
+
+def test_the_estimate_beside_what_the_first_steps_measure(run: MadeUpRun, bucket: FolderBucket) -> None:
+    def record(**sections: object) -> RunRecord:
+        return replace(run.record, values={"config": {"workspace": "w", **sections}})
+
+    published = record(tpu={"machine": "cloud_tpu", "accelerator_type": "v5litepod-8"})
+    found = expected(published, [])
+    assert found is not None
+    assert found["examples_per_second"] == (pytest.approx(3_400, rel=0.05), pytest.approx(4_200, rel=0.05))
+    assert (found["measured"], found["measured_hours"]) == (None, None)
+    # The first line has the compilation, and later lines are not of the first steps.
+    speeds = {1: 2.0, 100: 4_000.0, 200: 2_000.0, 300: 9_000.0}
+    lines: list[dict[str, Any]] = [{"step": step, "examples_per_second": one} for step, one in speeds.items()]
+    assert expected(published, lines[:2]) == found
+    measured = expected(published, lines)
+    assert measured is not None
+    assert measured["measured"] == pytest.approx(199 / (99 / 4_000 + 100 / 2_000))
+    steps = 2_000_000 * 64 / measured["measured"] / 3600
+    assert steps < measured["measured_hours"][0] < measured["measured_hours"][1] < steps + 2
+    assert expected(record(tpu={"machine": "local"}), lines) is None
+    assert expected(record(tpu={"accelerator_type": "v99-8"}), lines) is None
+    assert expected(record(tpu={"no_such": 1}), lines) is None
+    assert training_view(run.record, files(run, bucket), 0.0)["expected"] is None  # on this machine
+
+
+def test_a_short_training_is_measured_by_all_its_steps() -> None:
+    lines = [{"step": 1, "examples_per_second": 1.0}, {"step": 8, "examples_per_second": 70.0}]
+    assert first_rate(lines, 8) == pytest.approx(70.0)
+    assert first_rate(lines, 9) is None
+    assert first_rate(lines[:1], 1) is None
 
 
 def test_a_long_history_is_thinned(run: MadeUpRun, bucket: FolderBucket) -> None:

@@ -24,7 +24,7 @@ from qarib_tasks.layout import DATASETS
 from qarib_tasks.runs.disk_space import BYTES_PER_LINE, check_room, estimate
 from qarib_tasks.runs.run import Run
 from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
-from qarib_tasks.tpu.prepare import plan
+from qarib_tasks.tpu.prepare import options, plan
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ def check_tpu(run: Run, gcp_conn_id: str) -> None:
     if tpu.machine == "local":
         return
     log.info("%s", plan(run))
+    log.info("Other TPUs and batches for the same examples, by the upper ends:\n%s", "\n".join(options(run)))
     hook = CloudTPUHook(gcp_conn_id=gcp_conn_id)
     problems: list[TpuRequestError | TpuPermissionError] = []
     for zone in tpu.zones:

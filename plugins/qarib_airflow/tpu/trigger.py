@@ -7,7 +7,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -208,7 +208,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
             return "no step yet"
         progress = json.loads(text)
         report_progress(str(progress.get("model_id")), progress, preemptions)
-        return progress_line(progress, job.batch)
+        return progress_line(progress, job.batch, job.expected)
 
     async def _is_still_deferred(self) -> bool:
         """Whether the task is still deferred. False if unknown: then a user is assumed to have ended it."""
@@ -228,15 +228,21 @@ class CloudTPUTrainTrigger(BaseTrigger):
             return False
 
 
-def progress_line(progress: Mapping[str, Any], batch: int) -> str:
-    """A progress.json as one line: step, loss, examples per second, remaining time."""
+def progress_line(progress: Mapping[str, Any], batch: int, expected: Sequence[float] = ()) -> str:
+    """A progress.json as one line: step, loss, examples per second beside the estimate, remaining time.
+
+    Args:
+        expected: the two ends of the examples per second that were estimated.
+    """
     step, steps = int(progress.get("step", 0)), int(progress.get("train_steps", 0))
     text = f"step {step:,} of {steps:,}"
     if "loss" in progress:
         text += f", loss {progress['loss']:.4f}"
     if speed := progress.get("examples_per_second"):
         left = round((steps - step) * batch / speed)
-        text += f", {speed:,.1f} examples/s, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+        estimate = f" (estimated {expected[0]:,.0f} to {expected[1]:,.0f})" if expected else ""
+        text += f", {speed:,.1f} examples/s{estimate}, "
+        text += f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
     return text
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training.job import TrainingJob
-from qarib_tasks.machines.chips import SHARE_OF_PEAK, TrainingShape
+from qarib_tasks.machines.chips import TrainingShape
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.model.batch import Batch, padded
 from qarib_tasks.train.model.speed import Hardware
@@ -52,7 +53,7 @@ class EncodedTexts:
         """Estimate how long the devices need for texts, from their lengths and the model's shape alone."""
         speed = CPU_FLOPS if hardware.device_kind == "cpu" else GPU_FLOPS
         if peak := hardware.peak_flops:
-            speed = SHARE_OF_PEAK * peak
+            speed = TpuConfig.share_of_peak * peak
         seconds = 0.0
         for length in self._lengths:
             count = sum(self._length(text) == length for text in texts)

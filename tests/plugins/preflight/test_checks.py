@@ -44,6 +44,7 @@ def test_hours_and_price_are_told_before_anything_is_made(
     )
     assert "hours for 2,000,000 steps" in caplog.text
     assert "US dollars at 1.96 per hour (list of" in caplog.text
+    assert "- The same training costs least on v6e-1: " in caplog.text
     assert emulator.calls.get("CreateQueuedResource") is None
 
 

@@ -268,4 +268,8 @@ def test_the_line_of_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     progress = {"step": 1000, "train_steps": 4000, "loss": 7.25, "examples_per_second": 64.0}
     assert progress_line(progress, 64) == ("step 1,000 of 4,000, loss 7.2500, 64.0 examples/s, 0:50:00 left")
+    assert ", 64.0 examples/s (estimated 3,395 to 4,210), 0:50:00 left" in progress_line(
+        progress, 64, (3_395.2, 4_209.9)
+    )
+    assert progress_line({"step": 0, "train_steps": 10}, 64, (1.0, 2.0)) == "step 0 of 10"
     assert progress_line({"step": 0, "train_steps": 10}, 64) == "step 0 of 10"

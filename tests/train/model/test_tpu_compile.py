@@ -24,6 +24,12 @@ def compiled(*options: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if "batch" in line]
 
 
+def sent(line: str) -> float:
+    """Return the bytes that a chip sends by the program, relative to those by arithmetic."""
+    program, formula = re.findall(r"sends ([\d.,]+) MB per step \(([\d.,]+)", line)[0]
+    return float(program.replace(",", "")) / float(formula.replace(",", ""))
+
+
 @pytest.mark.slow
 def test_a_small_training_step_compiles_for_tpus() -> None:
     """The real compiler of libtpu; that it counts the operations that the estimates are made of."""
@@ -35,6 +41,8 @@ def test_a_small_training_step_compiles_for_tpus() -> None:
         )
         # Beside the matrix products, in so small a model, normalization, dropout and the optimizer show.
         assert 1 < flops / arithmetic < 1.3
+        # Beside the gradients, the program exchanges some random numbers.
+        assert sent(line) == pytest.approx(1.0, abs=0.1)
         assert ", fits;" in line
 
 

@@ -29,7 +29,7 @@ class Training {
   }
 
   update(data) {
-    fill(this.head, [data.progress, data.run, data.train_batch_size, data.reads], () => data.progress ? this.headOf(data)
+    fill(this.head, [data.progress, data.run, data.train_batch_size, data.reads, data.expected], () => data.progress ? this.headOf(data)
       : card(null, empty("The training has not started", "Curves appear here after its first steps.")));
     fill(this.tpu, data.tpu, (tpu) => tpu && this.tpuOf(tpu));
     fill(this.fill, data.fill_mask || [], (found) => found.length ? fillMask(found) : null);
@@ -37,7 +37,7 @@ class Training {
     fill(this.evaluations, data.evaluations || [], (made) => made.length ? evaluations(made) : null);
   }
 
-  headOf({ progress: now, run, train_batch_size: batch, reads }) {
+  headOf({ progress: now, run, train_batch_size: batch, reads, expected }) {
     const share = now.step / now.train_steps;
     const left = run === "running" && isNumber(now.examples_per_second) && isNumber(batch) && now.examples_per_second > 0
       ? ((now.train_steps - now.step) * batch) / now.examples_per_second : null;
@@ -52,6 +52,7 @@ class Training {
         isNumber(now.next_sentence_accuracy) ? ["Next-sentence accuracy", percent(now.next_sentence_accuracy), "on training data"] : null,
         ["Held-out loss", decimal(about.masked_lm_loss), isNumber(about.unigram_entropy) ? `word frequencies alone: ${decimal(about.unigram_entropy)}` : null],
         ["Examples per second", short(now.examples_per_second), now.device_kind || now.devices || null],
+        expected ? expectedTile(expected) : null,
         reads ? ["Read by all steps", reads.epochs < 1 ? `${percent(reads.epochs)} of the dataset` : `${decimal(reads.epochs, 1)} epochs`, textOf(reads)] : null,
         left !== null && now.state !== "finished" ? ["Time left", duration(left)] : null,
       ]));
@@ -97,6 +98,16 @@ class Training {
 const textOf = (reads) => [`${short(reads.examples)} of ${short(reads.dataset_examples)} examples`,
   isNumber(reads.words) ? `about ${short(reads.words)} words of the corpus` : null,
   reads.dupe_factor > 1 ? `each text in ${count(reads.dupe_factor)} examples` : null].filter(Boolean).join(", ");
+
+/** The complete training by its first steps, once they are measured, beside the estimate. */
+function expectedTile({ accelerator_type: type, examples_per_second: rates, hours, cost, measured, measured_hours: found }) {
+  const estimate = `${ends(rates, short)} examples/s, ${ends(hours, hoursOf)}, ${ends(cost, money)} on ${type}`;
+  return measured ? ["All steps, by the first", ends(found, hoursOf), `${short(measured)} examples/s; estimated ${estimate}`]
+    : ["All steps, estimated", ends(hours, hoursOf), estimate];
+}
+
+const hoursOf = (hours) => duration(hours * 3600);
+const ends = ([low, high], shown) => (shown(low) === shown(high) ? shown(low) : `${shown(low)} to ${shown(high)}`);
 
 const evaluations = (made) => card(null, h("details", {}, h("summary", {}, `Evaluations (${made.length})`), table("Evaluations",
   ["Step", "Masked-LM loss", "Masked-LM accuracy", "Perplexity", "Next-sentence accuracy"],

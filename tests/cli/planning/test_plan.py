@@ -1,0 +1,42 @@
+"""`qarib plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qarib_tasks.cli.main import run_command
+
+
+def test_the_published_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("preset: qarib\nworkspace: w\n", encoding="utf-8")
+    assert run_command(["plan", "--config", str(config), "--within", "6", "--text-gb", "60"]) == 0
+    out, _ = capfd.readouterr()
+    assert out.startswith("128,000,000 examples on v5litepod-8, spot: about 44 to 66 steps/s, ")
+    assert "cheapest in time" in out
+    assert "\n- This reads 111 of 1,172 shards (9.4% of about 1,356," in out
+    # Without sources, there is nothing to read a share of.
+    assert run_command(["plan", "--config", str(config)]) == 0
+    assert "This reads" not in capfd.readouterr().out
+
+
+def test_the_size_of_sources(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\n" * 51_200)  # as 512 lines of 100 bytes: 1,157 examples of 128
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"workspace: w\ncollect: {{sources: [{{name: a, path: {tmp_path}/a.txt}}]}}\n"
+        "train: {train_batch_size: 128, train_steps: 100}\n",
+        encoding="utf-8",
+    )
+    assert run_command(["plan", "--config", str(config)]) == 0
+    assert "- This reads 11.1 epochs (" in capfd.readouterr().out
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon"])
+def test_a_deadline_is_a_number_of_hours(tmp_path: Path, value: str) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("workspace: w\n", encoding="utf-8")
+    assert run_command(["plan", "--config", str(config), "--within", value]) == 2
