@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from qarib_tasks.config.run import RunConfig
+from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.machines.chips import TrainingShape, chips_of, training_shape
 from qarib_tasks.machines.planning.estimate import Estimate, Range, estimate
 
@@ -138,10 +139,10 @@ def _options(config: RunConfig) -> Iterator[Option]:
                     reservation=tpu.reservation if provisioning == "reserved" else "",
                     chip_hour_price=tpu.chip_hour_price if same else None,
                 )
-                shorter = {"train_batch_size": batch, "train_steps": steps, "accumulation_steps": 1}
-                # At least the warm-up is shorter than the training, whatever that is.
-                usual = type(train)(
-                    **shorter,
+                # Only these settings count; the others need not suit so few steps.
+                usual = TrainConfig(
+                    train_batch_size=batch,
+                    train_steps=steps,
                     num_warmup_steps=0,
                     save_checkpoints_steps=max(train.save_checkpoints_steps // times, 1),
                     recovery_minutes=train.recovery_minutes,

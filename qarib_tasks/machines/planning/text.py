@@ -32,13 +32,13 @@ def table(plan: Plan, *, marked_only: bool = False) -> list[str]:
     Args:
         marked_only: only the options with a mark.
     """
-    rows = [("type", "batch", "steps/s", "hours", "spot $", "on demand $", "")]
+    rows: list[tuple[str, ...]] = [("type", "batch", "steps/s", "hours", "spot $", "on demand $", "")]
     by_place: dict[tuple[str, int], dict[str, Option]] = {}
     for option in plan.options:
         by_place.setdefault((option.accelerator_type, option.batch), {})[option.provisioning] = option
     for (accelerator_type, batch), options in by_place.items():
         first = next(iter(options.values()))
-        marks = [mark for option in options.values() for mark in option.marks]
+        marks: list[str] = [mark for option in options.values() for mark in option.marks]
         if first.parts > 1:
             marks.append(f"in {first.parts} parts")
         if marked_only and not any(option.marks for option in options.values()):
