@@ -73,7 +73,7 @@ def test_the_estimate_beside_what_the_first_steps_measure(run: MadeUpRun, bucket
     published = record(tpu={"machine": "cloud_tpu", "accelerator_type": "v5litepod-8"})
     found = expected(published, [])
     assert found is not None
-    assert found["examples_per_second"] == (pytest.approx(3_400, rel=0.05), pytest.approx(4_200, rel=0.05))
+    assert found["examples_per_second"] == (pytest.approx(2_820, rel=0.05), pytest.approx(4_200, rel=0.05))
     assert (found["measured"], found["measured_hours"]) == (None, None)
     # The first line has the compilation, and later lines are not of the first steps.
     speeds = {1: 2.0, 100: 4_000.0, 200: 2_000.0, 300: 9_000.0}

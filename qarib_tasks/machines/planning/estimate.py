@@ -64,7 +64,7 @@ class StepTime:
 
     Attributes:
         products: matrix products, at the given share of the chips' peak. With float32 weights too, JAX
-            multiplies in bfloat16 on a TPU unless it is told otherwise.
+            multiplies in bfloat16 on a TPU by default.
         optimizer: the way of weights, gradients, and averages through the memory of one device.
         exchange: the sum of the gradients over all chips.
         reading: reading and parsing the batch, on the hosts.
