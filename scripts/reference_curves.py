@@ -1,11 +1,11 @@
-"""Make the curves in the background of a run's own, on the page: train on the sample corpus, in three sizes.
+"""Make the curves in the background of a run's own, on the page: train on the sample corpus, in four ways.
 
     python scripts/reference_curves.py [--workspace FOLDER]
 
-`demo` is the preset, `small` the training of benchmarks/learning.py, and `parity` the shape and settings with
-which the training is compared with google-research/bert's (benchmarks/reference_training.py). Writes
-qarib_tasks/views/reference_curves.json and prints the table of docs/training.md. A second call reuses what is
-complete.
+`demo` and `demo_modern` are the presets, `small` the training of benchmarks/learning.py, and `parity` the shape
+and settings with which the training is compared with google-research/bert's
+(benchmarks/reference_training.py). Writes qarib_tasks/views/reference_curves.json and prints the table of
+docs/training.md. A second call reuses what is complete.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     trainings = {
         "demo": {"preset": "demo"},
+        "demo_modern": {"preset": "demo_modern"},
         "small": small(presets.SAMPLE, workspace, 2_500),
         "parity": PARITY,
     }

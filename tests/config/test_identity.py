@@ -77,6 +77,7 @@ SETTINGS: dict[type, dict[str, str]] = {
     ),
     TrainConfig: {
         "start_from": f"model: {CONTENTS}",
+        "start_from_optimizer": CHANGES_WEIGHTS,
         **dict.fromkeys(("train_batch_size", "learning_rate", "train_steps"), CHANGES_WEIGHTS),
         **dict.fromkeys(("num_warmup_steps", "shuffle_window", "next_sentence"), CHANGES_WEIGHTS),
         **dict.fromkeys(("warmup_share", "schedule", "decay_share", "decay_floor"), CHANGES_WEIGHTS),
