@@ -2,8 +2,8 @@
 
     python scripts/reference_curves.py [--workspace FOLDER]
 
-`demo` and `demo_modern` are the presets, `small` the training of benchmarks/learning.py, and `parity` the shape
-and settings with which the training is compared with google-research/bert's
+`demo` and `demo_modern` are the presets, `small` the training of benchmarks/learning.py, and `parity` the
+shape and settings with which the training is compared with google-research/bert's
 (benchmarks/reference_training.py). Writes qarib_tasks/views/reference_curves.json and prints the table of
 docs/training.md. A second call reuses what is complete.
 """
