@@ -107,7 +107,7 @@ def compile_step(topology: str, shape: TrainingShape, config: TrainConfig) -> Co
     from jax.experimental import topologies
 
     from qarib_tasks.train.model.bert import PretrainingBert
-    from qarib_tasks.train.model.masking import Masking
+    from qarib_tasks.train.model.positions.masking import Masking
     from qarib_tasks.train.model.steps_jax import JaxSteps
 
     modern = config.masking == "dynamic"

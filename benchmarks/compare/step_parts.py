@@ -1,11 +1,12 @@
-"""Measure what masks drawn in the step, and attention within a document, add to a training step.
+"""Measure what masks drawn in the step, attention within a document, and token dropping cost or save.
 
     python benchmarks/compare/step_parts.py [--turns 40] [--backend tensorflow]
 
 The model has 3 layers of 192 and a vocabulary of 8,000; a batch has 32 rows of length 64 with 10 predictions
-each. Three training steps run in turns, in one process: with the masks of the examples; with masks drawn in
-the step; and with these on packed rows, of three documents each. Prints the median processor time of each and
-the median of the ratios to the first, turn by turn.
+each. Four training steps run in turns, in one process: with the masks of the examples; with masks drawn in
+the step; with these on packed rows, of three documents each; and with token dropping of a half, which the
+middle one of the layers does. Prints the median processor time of each and the median of the ratios to the
+first, turn by turn.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ def batch_of(*, packed: bool) -> dict[str, np.ndarray]:
     return {name: array.astype(np.int32) for name, array in arrays.items()}
 
 
-def steps_of(*, dynamic: bool) -> Any:
+def steps_of(*, dynamic: bool, dropping: bool = False) -> Any:
     """Return a model's compiled steps."""
     from qarib_tasks.train.model.bert import PretrainingBert, initial_values
-    from qarib_tasks.train.model.masking import Masking
+    from qarib_tasks.train.model.positions.dropping import Dropping
+    from qarib_tasks.train.model.positions.masking import Masking
     from qarib_tasks.train.model.steps import make_steps
 
     bert = PretrainingBert(MODEL, ENTRIES, next_sentence=False)
@@ -62,7 +64,8 @@ def steps_of(*, dynamic: bool) -> Any:
         counts = np.minimum(np.arange(LENGTH + 1), PREDICTIONS).astype(np.int32)
         masking = Masking(counts, np.arange(5, ENTRIES, dtype=np.int32), mask=4, special=(2, 3))
     config = TrainConfig(train_batch_size=ROWS, learning_rate=1e-4, next_sentence=False)
-    return make_steps(bert, config, 0, masking=masking)
+    chosen = Dropping(LENGTH // 2, (2, 3), ENTRIES) if dropping else None
+    return make_steps(bert, config, 0, masking=masking, dropping=chosen)
 
 
 def main() -> None:
@@ -80,6 +83,7 @@ def main() -> None:
         "masks of the examples": (steps_of(dynamic=False), batch_of(packed=False)),
         "masks drawn in the step": (steps_of(dynamic=True), batch_of(packed=False)),
         "the same on packed rows": (steps_of(dynamic=True), batch_of(packed=True)),
+        "and with token dropping": (steps_of(dynamic=True, dropping=True), batch_of(packed=True)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for turn in range(options.turns + 2):

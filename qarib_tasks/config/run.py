@@ -22,7 +22,7 @@ from qarib_tasks.config.loading import STRICT, Settings, local, to_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.config.training.recipe import TrainConfig
-from qarib_tasks.config.training.usual import packed_faults
+from qarib_tasks.config.training.usual import dropping_faults, packed_faults
 from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.layout import ID
@@ -154,6 +154,7 @@ class RunConfig(Settings):
                 f"vocab.placeholders {self.vocab.placeholders} and 5 special tokens"
             )
         faults += packed_faults(self.convert.format, self.train)
+        faults += dropping_faults(self.train, self.model, self.convert)
         names = [source.name for source in self.collect.sources]
         faults += [f"collect.sources: duplicate name {n!r}" for n in sorted(set(names)) if names.count(n) > 1]
         if faults:

@@ -18,7 +18,7 @@ from typing import Literal
 from qarib_tasks.config.conversion import ExampleShape
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training.model import ModelConfig
-from qarib_tasks.config.training.recipe import TrainConfig, predictions_of
+from qarib_tasks.config.training.recipe import TrainConfig, kept_positions, predictions_of
 from qarib_tasks.errors import ConfigError
 
 PRICES_OF = "2026-11-22"
@@ -157,6 +157,7 @@ class TrainingShape:
         precision: of the matrix products and of their gradients.
         shard_optimizer: whether each device updates a part of the weights, instead of all of them.
         parts: number of parts of a batch that are computed one after the other.
+        kept: positions per example that the middle layers compute; None: all.
     """
 
     model: ModelConfig
@@ -167,6 +168,7 @@ class TrainingShape:
     precision: Literal["float32", "bfloat16"] = "float32"
     shard_optimizer: bool = False
     parts: int = 1
+    kept: int | None = None
 
     @property
     def flops(self) -> float:
@@ -176,14 +178,19 @@ class TrainingShape:
         optimizer count as nothing.
         """
         size, wide = self.model.hidden_size, self.model.intermediate_size
-        layer = 8 * size * size + 4 * size * wide + 4 * self.length * size  # of one wordpiece
+
+        def layer(length: int, read: int) -> int:
+            """Return those of one example that has `length` wordpieces in the layer, and reads `read`."""
+            return 4 * size * size * (length + read) + 4 * size * wide * length + 4 * length * read * size
+
+        middle, kept = len(self.model.middle_layers), self.kept or self.length
+        layers = (self.model.num_hidden_layers - middle) * layer(self.length, self.length)
+        if middle:
+            # The first one still reads all positions.
+            layers += layer(kept, self.length) + (middle - 1) * layer(kept, kept)
         output = 2 * size * size + 2 * size * self.vocab_size  # of one prediction
-        example = (
-            self.length * self.model.num_hidden_layers * layer
-            + self.predictions * output
-            + 2 * size * size  # the pooler
-        )
-        return 3.0 * self.batch * example
+        pooler = 2 * size * size
+        return 3.0 * self.batch * (layers + self.predictions * output + pooler)
 
     @property
     def parameters(self) -> int:
@@ -227,6 +234,7 @@ def training_shape(
         batch=train.train_batch_size,
         length=examples.max_seq_length,
         predictions=predictions_of(train, examples),
+        kept=kept_positions(train, examples.max_seq_length),
         precision="float32" if train.precision == "float32" else "bfloat16",
         shard_optimizer=train.shard_optimizer,
         parts=train.accumulation_steps,

@@ -8,7 +8,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from qarib_tasks.config.training.job import TrainingJob
-from qarib_tasks.config.training.usual import packed_faults, unusual_settings, void_next_sentence
+from qarib_tasks.config.training.usual import (
+    dropping_faults,
+    packed_faults,
+    unusual_settings,
+    void_next_sentence,
+)
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import TrainingShape, training_shape
 from qarib_tasks.storage.manifest import FileRecord
@@ -19,7 +24,8 @@ from qarib_tasks.train.data.shards import Shards
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.hosts.workers import Workers
 from qarib_tasks.train.model.bert import PretrainingBert, build_model
-from qarib_tasks.train.model.masking import masking_of
+from qarib_tasks.train.model.positions.dropping import dropping_of
+from qarib_tasks.train.model.positions.masking import masking_of
 from qarib_tasks.train.model.speed import Speed
 from qarib_tasks.train.model.steps import Steps, make_steps
 from qarib_tasks.train.output import Output
@@ -61,16 +67,19 @@ def start(
         newest: the checkpoint to resume from; None for the beginning.
 
     Raises:
-        ConfigError: the job's settings do not suit its data, which are packed.
+        ConfigError: the job's settings do not suit its data or each other.
     """
-    if faults := packed_faults(job.data_format, job.train):
+    faults = packed_faults(job.data_format, job.train)
+    if faults := faults + dropping_faults(job.train, job.model, job):
         raise ConfigError("; ".join(faults))
     runtime.make_deterministic()
     model = build_model(job, len(vocabulary))
     index, state = (newest, None) if newest else _first(job, output, vocabulary, model)
     masking = masking_of(job, vocabulary.tokens)
+    dropping = dropping_of(job, vocabulary.tokens)
+    before = index.updates_before
     steps = make_steps(
-        model, job.train, job.random_seed, masking=masking, updates_before=index.updates_before
+        model, job.train, job.random_seed, masking=masking, dropping=dropping, updates_before=before
     )
     if newest:
         log.info("resuming from the checkpoint of step %d", index.step)

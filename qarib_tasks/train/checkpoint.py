@@ -40,6 +40,7 @@ from qarib_tasks.storage.files import (
 )
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.recognition import is_checkpoint_state, is_ours
+from qarib_tasks.train.model.trained import is_weight
 from qarib_tasks.train.output import Output
 
 log = logging.getLogger(__name__)
@@ -240,7 +241,7 @@ class Checkpoints:
         weights = {}
         with safe_open(self.state_path(index.name), framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
-                if not name.endswith(("/adam_m", "/adam_v")) and name != "global_step":
+                if is_weight(name):
                     weights[name] = file.get_tensor(name)
         return weights
 

@@ -129,6 +129,14 @@ def test_every_fault_is_named_at_once() -> None:
             {"train": {"accumulation_steps": 3}},
             "train_batch_size 64 is not a multiple of accumulation_steps 3",
         ),
+        (
+            {"train": {"token_dropping": 0.9}},
+            "token_dropping 0.9 keeps 13 of 128 positions; keep fewer, but at least 23",
+        ),
+        (
+            {"train": {"token_dropping": 0.5}, "model": {"num_hidden_layers": 2}},
+            "token_dropping needs 3 layers or more; model.num_hidden_layers is 2",
+        ),
         ({"train": {"decay_floor": 0.1}}, "decay_floor 0.1 needs the schedule cosine or wsd"),
         (
             {"collect": {"sources": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}},

@@ -104,3 +104,16 @@ def test_bytes_of_gradients() -> None:
     once, compiled = replace(BASE, precision="bfloat16").gradient_bytes
     assert compiled == pytest.approx(467.9e6, rel=0.005)
     assert once == compiled - 2 * words
+
+
+def test_flops_of_token_dropping() -> None:
+    """Of 12 layers, 6 have half of the positions; the first of these has the keys and values of all."""
+    assert replace(BASE, kept=64).flops == BASE.flops
+    size, pairs = 768, 64 * 64
+    of_layer = 24 * size * size * 64 + 4 * pairs * size
+    half = 24 * size * size * 32 + 4 * pairs // 4 * size
+    first = half + 2 * 2 * size * size * 32 + 4 * pairs // 4 * size
+    saved = 6 * of_layer - 5 * half - first
+    assert BASE.flops - replace(BASE, kept=32).flops == pytest.approx(3 * 64 * saved, rel=1e-12)
+    small = replace(BASE, model=ModelConfig(num_hidden_layers=2), kept=64)
+    assert small.flops == replace(small, kept=None).flops

@@ -21,13 +21,15 @@ def main(config: Path, hosts: int) -> None:
     from qarib_tasks.train.data.batches import ExampleStream, Parser, Position
     from qarib_tasks.train.data.shards import Shards
     from qarib_tasks.train.model.bert import build_model
-    from qarib_tasks.train.model.masking import masking_of
+    from qarib_tasks.train.model.positions.dropping import dropping_of
+    from qarib_tasks.train.model.positions.masking import masking_of
     from qarib_tasks.train.model.steps import make_steps
     from tests.support.training_examples import TOKENS
 
     job = from_dict(TrainingJob, load_yaml(config), config)
-    masking = masking_of(job, TOKENS)
-    steps = make_steps(build_model(job, 64), job.train, job.random_seed, masking=masking)
+    masking, dropping = masking_of(job, TOKENS), dropping_of(job, TOKENS)
+    model = build_model(job, 64)
+    steps = make_steps(model, job.train, job.random_seed, masking=masking, dropping=dropping)
     parse, shards = Parser(job, 64), Shards(job.training_data, Path(job.output))
     size, window = job.train.train_batch_size // hosts, job.train.shuffle_window
     streams = [

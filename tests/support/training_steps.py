@@ -34,7 +34,7 @@ def masks(job: TrainingJob) -> dict[str, list[Any]]:
     """A batch of the job with masks that are drawn, of single wordpieces and of whole words."""
     from keras import ops
 
-    from qarib_tasks.train.model.masking import masking_of
+    from qarib_tasks.train.model.positions.masking import masking_of
     from tests.support.training_examples import TOKENS
 
     found = {}
@@ -69,6 +69,14 @@ def with_other_optimizer(folder: Path, parts: int) -> TrainingJob:
     return job_of(folder, dropout=0.1, steps=10, accumulation_steps=parts, **masks, **OTHER_OPTIMIZER)
 
 
+def with_dropping(folder: Path, parts: int = 1, **train: object) -> TrainingJob:
+    """A job with dropout and masks that are drawn, whose two middle layers compute half of the positions."""
+    masks = {"masking": "dynamic", "masked_lm_prob": 0.3}
+    settings = {"token_dropping": 0.5, "accumulation_steps": parts, "bias_correction": True}
+    job = job_of(folder, dropout=0.1, steps=10, **masks, **(settings | train))
+    return replace(job, model=replace(job.model, num_hidden_layers=4))
+
+
 def changed(job: TrainingJob) -> TrainingJob:
     return replace(job, random_seed=7, train=replace(job.train, learning_rate=3 * job.train.learning_rate))
 
@@ -84,24 +92,33 @@ def batches(job: TrainingJob) -> Iterator[dict[str, np.ndarray]]:
 
 
 def figures(job: TrainingJob, **arguments: Any) -> list[dict[str, float]]:
-    """The figures of each of the job's steps; the last entry is the norm of the weights behind them."""
+    """The figures of each of the job's steps; the last entry is the norm of the weights behind them.
+
+    With token dropping, it also has the sum of the entries' losses.
+    """
     from qarib_tasks.train.model.bert import build_model
-    from qarib_tasks.train.model.masking import masking_of
+    from qarib_tasks.train.model.positions.dropping import dropping_of
+    from qarib_tasks.train.model.positions.masking import masking_of
     from qarib_tasks.train.model.steps import make_steps
+    from qarib_tasks.train.model.trained import TOKEN_LOSSES, is_weight
     from tests.support.training_examples import TOKENS
 
-    model, masking = build_model(job, 64), masking_of(job, TOKENS)
+    model = build_model(job, 64)
+    chosen: Any = {"masking": masking_of(job, TOKENS), "dropping": dropping_of(job, TOKENS)}
     if arguments:
         from qarib_tasks.train.model.steps_jax import JaxSteps
 
-        steps: Any = JaxSteps(model, job.train, job.random_seed, masking=masking, **arguments)
+        steps: Any = JaxSteps(model, job.train, job.random_seed, **chosen, **arguments)
     else:
-        steps = make_steps(model, job.train, job.random_seed, masking=masking)
+        steps = make_steps(model, job.train, job.random_seed, **chosen)
     result = []
     for batch, _ in zip(batches(job), range(job.train.train_steps), strict=False):
         result.append({name: float(value) for name, value in steps.train(batch).items()})
-    weights = [v for n, v in steps.state().items() if not n.endswith(("/adam_m", "/adam_v", "global_step"))]
+    state = steps.state()
+    weights = [value for name, value in state.items() if is_weight(name)]
     result.append({"weights": float(np.sqrt(sum(float(np.square(w).sum()) for w in weights)))})
+    if TOKEN_LOSSES in state:
+        result[-1][TOKEN_LOSSES] = float(state[TOKEN_LOSSES].sum())
     return result
 
 
@@ -291,6 +308,8 @@ def main(folder: Path) -> None:
     cases["one, own masks"] = figures(own_masks, devices=devices[:1])
     cases["eight, own masks"] = figures(own_masks)
     cases["masks"] = masks(job)
+    cases["one, dropping"] = figures(with_dropping(folder), devices=devices[:1])
+    cases["eight, dropping"] = figures(with_dropping(folder, 2, shard_optimizer=True))
     sharded = replace(job, train=replace(job.train, shard_optimizer=True))
     cases["eight, sharded"] = figures(sharded)
     cases["sharded state"] = sharded_state(sharded, state)

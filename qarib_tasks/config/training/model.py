@@ -34,3 +34,8 @@ class ModelConfig(Settings):
                 f"hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
             )
+
+    @property
+    def middle_layers(self) -> range:
+        """The layers that token dropping shortens: half of them, before the last one."""
+        return range((self.num_hidden_layers - 1) // 2, self.num_hidden_layers - 1)

@@ -186,6 +186,17 @@ class TrainConfig(Settings):
         ),
         MODEL,
     ] = False
+    token_dropping: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            title="Token dropping",
+            description="Share of an example's positions that the middle layers leave out while training, "
+            "those that are easiest to predict. 0: none.",
+        ),
+        MODEL,
+    ] = 0.0
     backend: Annotated[
         Literal["auto", "tensorflow", "jax"],
         Field(title="Backend", description="auto: jax on a TPU, tensorflow elsewhere."),
@@ -317,3 +328,8 @@ def predictions_of(train: TrainConfig, examples: ExampleShape) -> int:
     if train.masking == "dynamic":
         return masked_positions(length, train.masked_lm_prob, length)
     return masked_positions(length, examples.masked_lm_prob, examples.max_predictions_per_seq)
+
+
+def kept_positions(train: TrainConfig, length: int) -> int:
+    """Return the number of an example's positions that the middle layers compute in training."""
+    return length - int(train.token_dropping * length + 1e-9)  # 0.29 * 100 is below 29

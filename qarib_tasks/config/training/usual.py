@@ -6,13 +6,15 @@ docs/training.md has the table of the sources. A warning is no error: the publis
 from __future__ import annotations
 
 from qarib_tasks.config.conversion import ExampleShape, Format
-from qarib_tasks.config.training.recipe import TrainConfig, predictions_of
+from qarib_tasks.config.training.model import ModelConfig
+from qarib_tasks.config.training.recipe import TrainConfig, kept_positions, predictions_of
 
 # Peak rates, divided by the square root of the batch size: BERT's 1e-4 at 256, DinkyTrain's 2e-3 at 4,096.
 LOWEST_RATE, HIGHEST_RATE = 1e-4 / 256**0.5, 2e-3 / 4096**0.5
 FAR = 4  # times below the lowest or above the highest rate
 LOWEST_WARMUP, HIGHEST_WARMUP = 0.001, 0.25  # of the steps; elsewhere 0.002 to 0.06
 LOWEST_MASKED, HIGHEST_MASKED = 0.1, 0.5  # of the wordpieces; elsewhere 0.15 to 0.4
+SPECIAL = 3  # positions of an example in pairs: [CLS], [SEP], [SEP]
 SEE = "see 'Is my loss normal?' in docs/training.md"
 
 
@@ -25,6 +27,22 @@ def packed_faults(data_format: Format, train: TrainConfig) -> list[str]:
         faults.append("train.next_sentence must be false for packed data, which have no pairs of parts")
     if train.masking != "dynamic":
         faults.append("packed data have no masks. Set train.masking: dynamic")
+    return faults
+
+
+def dropping_faults(train: TrainConfig, model: ModelConfig, examples: ExampleShape) -> list[str]:
+    """Return why a training cannot drop tokens as its settings say; empty if it can, or drops none."""
+    if not train.token_dropping:
+        return []
+    faults, length, layers = [], examples.max_seq_length, model.num_hidden_layers
+    kept, needed = kept_positions(train, length), predictions_of(train, examples) + SPECIAL
+    if layers < 3:
+        faults.append(f"train.token_dropping needs 3 layers or more; model.num_hidden_layers is {layers}")
+    if not needed <= kept < length:
+        faults.append(
+            f"train.token_dropping {train.token_dropping:g} keeps {kept} of {length} positions; keep fewer, "
+            f"but at least {needed}: as many can be to predict, [CLS], or [SEP]"
+        )
     return faults
 
 

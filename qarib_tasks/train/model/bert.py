@@ -17,8 +17,9 @@ from keras import layers, ops
 
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.config.training.model import ModelConfig
-from qarib_tasks.train.model.documents import kept_apart
 from qarib_tasks.train.model.dropout import Draws, Dropout
+from qarib_tasks.train.model.losses import counts, losses
+from qarib_tasks.train.model.positions.documents import kept_apart
 from qarib_tasks.train.runtime import chosen_precision
 
 # Added to the attention scores of padding, so that its attention weights are 0 in float32.
@@ -54,9 +55,15 @@ class EncoderLayer(layers.Layer):  # type: ignore[misc]
         self.output_norm = normalization(policy)
         self.hidden_dropout = Dropout(config.hidden_dropout_prob, generator, policy)
 
-    def call(self, hidden: Any, scores_of_padding: Any, training: bool = False) -> Any:
-        """[batch, length, hidden], [batch, 1, 1 or length, length] float32 → [batch, length, hidden]."""
-        query, key, value = (self._heads(dense(hidden)) for dense in (self.query, self.key, self.value))
+    def call(self, hidden: Any, scores_of_padding: Any, training: bool = False, read: Any = None) -> Any:
+        """[batch, length, hidden], [batch, 1, 1 or length, length] float32 → [batch, length, hidden].
+
+        Args:
+            read: what the attention reads, [batch, other length, hidden]; None: `hidden`.
+        """
+        read = hidden if read is None else read
+        given = ((self.query, hidden), (self.key, read), (self.value, read))
+        query, key, value = (self._heads(dense(x)) for dense, x in given)
         scores = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
         shares = ops.softmax(scores * (self.head_size**-0.5) + scores_of_padding)
         shares = self.attention_dropout(ops.cast(shares, value.dtype), training=training)
@@ -140,7 +147,8 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
     def encode(self, batch: Mapping[str, Any], training: bool = False) -> Any:
         """Return the encoder's output [batch, length, hidden].
 
-        A batch of packed rows has documents [batch, length] in place of segment_ids, see `kept_apart`.
+        A batch of packed rows has documents [batch, length] in place of segment_ids, see `kept_apart`. With
+        kept_positions, the middle layers compute only these, see `middle`.
         """
         ids, packed = batch["input_ids"], "documents" in batch
         if packed:
@@ -163,9 +171,41 @@ class PretrainingBert(keras.Model):  # type: ignore[misc]
             mask = ops.cast(allowed, "float32")[:, None]
         else:
             mask = ops.cast(batch["input_mask"], "float32")[:, None, None, :]
-        for layer in self.encoder:
-            hidden = layer(hidden, (1.0 - mask) * MASKED_SCORE, training=training)
+        middle = self.config.middle_layers if "kept_positions" in batch else range(0)
+        for number, layer in enumerate(self.encoder):
+            if number not in middle:
+                hidden = layer(hidden, (1.0 - mask) * MASKED_SCORE, training=training)
+            elif number == middle.start:
+                hidden = self.middle(hidden, batch, training=training)
         return hidden
+
+    def middle(self, hidden: Any, batch: Mapping[str, Any], training: bool = False) -> Any:
+        """Run the middle layers on a batch's kept_positions; the others stay as they are.
+
+        The first of these layers reads all positions, the next ones only those that it computed.
+
+        Args:
+            hidden: [batch, length, hidden].
+            batch: see `encode`; kept_positions is int32 [batch, kept].
+
+        Returns:
+            [batch, length, hidden].
+        """
+        # See `call` about products with one-hot rows.
+        picked = ops.one_hot(batch["kept_positions"], hidden.shape[1], dtype=hidden.dtype)
+        groups = batch["documents" if "documents" in batch else "input_mask"]
+        kept_groups = ops.take_along_axis(groups, batch["kept_positions"], axis=1)
+        kept, read, read_groups = ops.matmul(picked, hidden), hidden, groups
+        for number in self.config.middle_layers:
+            if "documents" in batch:
+                allowed = kept_groups[:, :, None] == read_groups[:, None, :]
+            else:
+                allowed = read_groups[:, None, :]
+            scores = (1.0 - ops.cast(allowed, "float32")[:, None]) * MASKED_SCORE
+            kept = self.encoder[number](kept, scores, training=training, read=read)
+            read, read_groups = kept, kept_groups
+        again = ops.matmul(ops.swapaxes(picked, 1, 2), kept)
+        return ops.where(ops.sum(picked, axis=1)[:, :, None] > 0, again, hidden)
 
     def losses_of(
         self, outputs: Mapping[str, Any], batch: Mapping[str, Any], whole: Mapping[str, Any] | None = None
@@ -277,77 +317,3 @@ def embeddings(model: PretrainingBert, batch: Mapping[str, Any]) -> Any:
     averaged = ops.cast(batch["averaged"], "float32")
     sums = ops.sum(hidden * averaged[:, :, None], axis=1)
     return sums / ops.maximum(ops.sum(averaged, axis=1, keepdims=True), 1.0)
-
-
-def cross_entropy(logits: Any, ids: Any) -> tuple[Any, Any]:
-    """Return the loss of each prediction, and whether it is right: no logit is above the right entry's.
-
-    Written out, because the backends' own functions and an argmax read the logits, by far the largest array
-    of a step, several more times.
-
-    Args:
-        logits: [predictions, entries] float32. ids: [predictions] int32.
-
-    Returns:
-        two float32 tensors [predictions]: nats, and 1.0 where right.
-    """
-    highest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    here = ops.expand_dims(ids, -1) == ops.arange(logits.shape[-1], dtype="int32")
-    right = ops.sum(ops.where(here, logits, 0.0), axis=-1)
-    total = ops.log(ops.sum(ops.exp(logits - highest), axis=-1)) + highest[:, 0]
-    return total - right, ops.cast(right >= highest[:, 0], "float32")
-
-
-def losses(
-    outputs: Mapping[str, Any], batch: Mapping[str, Any], whole: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the losses of a batch as the reference defines them.
-
-    Args:
-        outputs: the model's outputs.
-        batch: the model's inputs and masked_lm_ids and masked_lm_weights [batch, predictions], and
-            next_sentence_labels [batch].
-        whole: the batch that `batch` is a part of, if it is one. The losses of all parts add up to its own.
-
-    Returns:
-        float32 scalars: loss (the sum of the others), masked_lm_loss (a mean over the predictions, in nats)
-        and, unless turned off, next_sentence_loss.
-    """
-    weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")
-    each, _ = cross_entropy(outputs["masked_lm"], ops.reshape(batch["masked_lm_ids"], (-1,)))
-    every = weights if whole is None else ops.cast(whole["masked_lm_weights"], "float32")
-    # The reference's own guard against a batch without predictions.
-    result = {"masked_lm_loss": ops.sum(each * weights) / (ops.sum(every) + 1e-5)}
-    if "next_sentence" in outputs:
-        labels = batch["next_sentence_labels"]
-        each, _ = cross_entropy(outputs["next_sentence"], labels)
-        result["next_sentence_loss"] = ops.mean(each)
-        if whole is not None:
-            result["next_sentence_loss"] *= labels.shape[0] / whole["next_sentence_labels"].shape[0]
-    return {"loss": sum(result.values()), **result}
-
-
-def counts(outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return sums over a batch, to compute means over many batches. A label of -1 marks a padding example.
-
-    Returns:
-        float32 scalars: predictions, right_predictions, masked_lm_loss_sum; and, unless turned off,
-        sentences, right_sentences, next_sentence_loss_sum.
-    """
-    weights = ops.cast(ops.reshape(batch["masked_lm_weights"], (-1,)), "float32")
-    each, right = cross_entropy(outputs["masked_lm"], ops.reshape(batch["masked_lm_ids"], (-1,)))
-    result = {
-        "predictions": ops.sum(weights),
-        "right_predictions": ops.sum(right * weights),
-        "masked_lm_loss_sum": ops.sum(each * weights),
-    }
-    if "next_sentence" in outputs:
-        labels = batch["next_sentence_labels"]
-        real = ops.cast(labels >= 0, "float32")
-        each, right = cross_entropy(outputs["next_sentence"], ops.maximum(labels, 0))
-        result |= {
-            "sentences": ops.sum(real),
-            "right_sentences": ops.sum(right * real),
-            "next_sentence_loss_sum": ops.sum(each * real),
-        }
-    return result

@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 
 from qarib_tasks.config.training.model import ModelConfig
-from qarib_tasks.train.model.bert import PretrainingBert, cross_entropy, initial_values
+from qarib_tasks.train.model.bert import PretrainingBert, initial_values
 from qarib_tasks.train.model.dropout import Dropout
+from qarib_tasks.train.model.losses import cross_entropy
 
 ENCODER = "bert/"  # begins the names of the variables that the pre-trained model has too
 
@@ -53,7 +54,7 @@ class Classifier(keras.Model):  # type: ignore[misc]
 
         Args:
             batch: the model's inputs, and integer tensors [batch]: labels, and real, which is 0 for padding.
-            whole: see `bert.losses`.
+            whole: see `losses.losses`.
         """
         real = ops.cast(batch["real"], "float32")
         every = real if whole is None else ops.cast(whole["real"], "float32")

@@ -10,7 +10,8 @@ import numpy as np
 
 from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.train.model.masking import Masking
+from qarib_tasks.train.model.positions.dropping import Dropping
+from qarib_tasks.train.model.positions.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
 from qarib_tasks.train.model.trained import Trained
 
@@ -70,12 +71,14 @@ class Steps(Protocol):
     def state(self) -> dict[str, np.ndarray]:
         """Return the weights by name, the optimizer's averages (`…/adam_m`, `…/adam_v`), `global_step`.
 
+        With token dropping, also `token_losses`, see `Dropping`.
+
         If the optimizer's state is divided over several hosts, all must call it together.
         """
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Load a state that `state` returned."""
+        """Load a state that `state` returned, of a training with or without token dropping."""
         ...
 
 
@@ -85,6 +88,7 @@ def make_steps(
     seed: int,
     *,
     masking: Masking | None = None,
+    dropping: Dropping | None = None,
     restartable: bool = False,
     updates_before: int = 0,
 ) -> Steps:
@@ -92,17 +96,23 @@ def make_steps(
 
     Args:
         masking: draws the masks of each update; None: those of the examples.
+        dropping: chooses the positions that the middle layers compute in an update; None: all.
         restartable: the compiled step gets the seed and the peak rate as values. Otherwise they are constants
             of it, which a compiler may compute with in another order.
         updates_before: updates in the optimizer's averages that the first state has, for the bias correction.
     """
-    options = {"masking": masking, "restartable": restartable, "updates_before": updates_before}
+    options: dict[str, Any] = {
+        "masking": masking,
+        "dropping": dropping,
+        "restartable": restartable,
+        "updates_before": updates_before,
+    }
     if keras.backend.backend() == "tensorflow":
         from qarib_tasks.train.model.steps_tensorflow import TensorFlowSteps
 
-        return TensorFlowSteps(model, config, seed, **options)  # type: ignore[arg-type]
+        return TensorFlowSteps(model, config, seed, **options)
     if keras.backend.backend() == "jax":
         from qarib_tasks.train.model.steps_jax import JaxSteps
 
-        return JaxSteps(model, config, seed, **options)  # type: ignore[arg-type]
+        return JaxSteps(model, config, seed, **options)
     raise ConfigError(f"the trainer does not support the Keras backend {keras.backend.backend()!r}")

@@ -26,9 +26,10 @@ from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.accumulation import in_parts, rows_of_part
 from qarib_tasks.train.model.batch import padded
 from qarib_tasks.train.model.dropout import DRAWS_PER_STEP
-from qarib_tasks.train.model.masking import Masking
+from qarib_tasks.train.model.positions.dropping import Dropping
+from qarib_tasks.train.model.positions.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
-from qarib_tasks.train.model.trained import Trained
+from qarib_tasks.train.model.trained import TOKEN_LOSSES, Trained
 
 Tree = dict[str, Any]
 # The names of a batch's arrays and the shape of each without the first axis, in the order of the columns.
@@ -53,11 +54,15 @@ class JaxSteps:
         devices: Sequence[jax.Device] | None = None,
         *,
         masking: Masking | None = None,
+        dropping: Dropping | None = None,
         restartable: bool = False,
         updates_before: int = 0,
     ) -> None:
         self.model = model
         self.masking = masking
+        self.dropping = dropping
+        # Part of the state with token dropping only.
+        self._losses = {TOKEN_LOSSES: dropping.first_losses()} if dropping else {}
         self.config = config
         self.updates_before = updates_before
         self.constants = {"seed": seed, "peak": config.learning_rate}
@@ -79,7 +84,7 @@ class JaxSteps:
         # Where each array of the state is.
         self.placement: Tree = {
             **{"weights": weights, "first": averages, "second": averages, "step": self.replicated},
-            **dict.fromkeys(self._varying, self.replicated),
+            **dict.fromkeys([*self._varying, *self._losses], self.replicated),
         }
         self._names: tuple[str, ...] = ()
         self._train = jax.jit(
@@ -123,9 +128,8 @@ class JaxSteps:
     def _initial(self, weights: Mapping[str, np.ndarray]) -> Tree:
         zeros = {name: np.zeros(variable.shape, np.float32) for name, variable in self.variables.items()}
         own = {name: weights[name] for name in self.variables}
-        return self._place(
-            {"weights": own, "first": zeros, "second": zeros, "step": np.int32(0), **self._varying}
-        )
+        both = {"first": zeros, "second": zeros}
+        return self._place({"weights": own, **both, "step": np.int32(0), **self._varying, **self._losses})
 
     def _place(self, tree: Tree) -> Tree:
         """Copy arrays to the devices. Each copy is a new one: a step overwrites them in place."""
@@ -140,14 +144,17 @@ class JaxSteps:
 
     def begin(self, state: Mapping[str, np.ndarray] | None, source: bool = True) -> None:
         if jax.process_count() > 1:
+            first = self._first_state()
+            # The same names on all, also if the state is of a training with another token dropping.
+            state = {name: (state or first).get(name, value) for name, value in first.items()}
             # Before it is placed: a part that this process does not hold would be the other process's own.
-            state = multihost_utils.broadcast_one_to_all(state or self._first_state(), is_source=source)
+            state = multihost_utils.broadcast_one_to_all(state, is_source=source)
         if state:
             self.restore(state)
 
     def _first_state(self) -> dict[str, np.ndarray]:
         """Return what `state` does before the first update, without asking the other processes."""
-        state: dict[str, np.ndarray] = {"global_step": np.asarray(0, np.int64)}
+        state: dict[str, np.ndarray] = {"global_step": np.asarray(0, np.int64), **self._losses}
         for name, variable in self.variables.items():
             state[name] = np.asarray(variable.value)
             for average in ("adam_m", "adam_v"):
@@ -199,6 +206,8 @@ class JaxSteps:
             for part in ("weights", "first", "second")
         }
         state["step"] = described((), "int32", self.replicated)
+        for name, losses in self._losses.items():
+            state[name] = described(losses.shape, "float32", self.replicated)
         columns = sum(int(np.prod(shape, dtype=int)) for _, shape in layout)
         batch = described((self.config.train_batch_size, columns), "int32", self.divided)
         return self._train.lower(state, batch, layout)
@@ -212,6 +221,8 @@ class JaxSteps:
         random = jnp.stack([jnp.uint32(values["seed"]), step.astype(jnp.uint32) * DRAWS_PER_STEP])
         if self.masking:
             batch = self.masking.drawn(batch, random)
+        if self.dropping:
+            batch = self.dropping.chosen(batch, state[TOKEN_LOSSES])
         gradients, figures = self._gradients(state["weights"], batch, random)
         names = list(self.variables)
         each = [gradients[name] for name in names]
@@ -219,6 +230,8 @@ class JaxSteps:
         rate = optimizer.learning_rate_at(step, self.config, peak=values["peak"])
         clipped = optimizer.clip_by_global_norm(each, norm, self.config.clip_norm)
         new: Tree = {"weights": {}, "first": {}, "second": {}, "step": step + 1, **varying}
+        if self.dropping:
+            new[TOKEN_LOSSES] = self.dropping.updated(state[TOKEN_LOSSES], figures.pop(TOKEN_LOSSES))
         for name, gradient in zip(names, clipped, strict=True):
             weight = state["weights"][name]
             if self.config.shard_optimizer:
@@ -242,13 +255,19 @@ class JaxSteps:
         return new, jnp.stack([figures[name] for name in self._names])
 
     def _gradients(self, weights: Tree, batch: Tree, random: Any) -> tuple[Tree, Tree]:
-        """Return the gradients of the loss, and the figures of the model's `losses_of` and `counts_of`."""
+        """Return the gradients of the loss, and the figures of the model's `losses_of` and `counts_of`.
+
+        With token dropping, also what its `seen` returns.
+        """
         parts = self.config.accumulation_steps
 
         def loss_of(weights: Tree, part: Tree) -> tuple[Any, Tree]:
             outputs = self._call(weights, part, random)
             result = self.model.losses_of(outputs, part, batch if parts > 1 else None)
-            return result["loss"], result | self.model.counts_of(outputs, part)
+            figures = result | self.model.counts_of(outputs, part)
+            if self.dropping:
+                figures[TOKEN_LOSSES] = self.dropping.seen(outputs, part)
+            return result["loss"], figures
 
         computed = jax.grad(loss_of, has_aux=True)
         if parts == 1:
@@ -266,7 +285,7 @@ class JaxSteps:
         )
         zeros = jax.tree.map(jnp.zeros_like, weights)
         gradients, figures = jax.lax.scan(add, zeros, (jnp.arange(parts), divided))
-        return gradients, {name: values.sum() for name, values in figures.items()}
+        return gradients, {name: values.sum(axis=0) for name, values in figures.items()}
 
     def train_steps(self, state: Tree, batches: Any, layout: Layout) -> tuple[Tree, Any]:
         """Run an update per batch: [batches, examples, columns] → figures [batches, figures]."""
@@ -302,6 +321,7 @@ class JaxSteps:
             state[f"{name}/adam_m"] = self._gathered(self._state["first"][name])
             state[f"{name}/adam_v"] = self._gathered(self._state["second"][name])
         state["global_step"] = np.asarray(self._state["step"], np.int64)
+        state |= {name: np.asarray(self._state[name]) for name in self._losses}
         return state
 
     def _gathered(self, array: jax.Array) -> np.ndarray:
@@ -317,6 +337,7 @@ class JaxSteps:
                 "second": {name: state[f"{name}/adam_v"] for name in names},
                 "step": np.int32(state["global_step"]),
                 **self._varying,
+                **{name: state.get(name, first) for name, first in self._losses.items()},
             }
         )
 

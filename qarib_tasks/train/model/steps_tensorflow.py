@@ -12,9 +12,10 @@ from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.train.model import optimizer
 from qarib_tasks.train.model.accumulation import in_parts, rows_of_part
 from qarib_tasks.train.model.dropout import DRAWS_PER_STEP
-from qarib_tasks.train.model.masking import Masking
+from qarib_tasks.train.model.positions.dropping import Dropping
+from qarib_tasks.train.model.positions.masking import Masking
 from qarib_tasks.train.model.speed import Hardware
-from qarib_tasks.train.model.trained import Trained
+from qarib_tasks.train.model.trained import TOKEN_LOSSES, Trained
 
 Batch = Mapping[str, Any]
 
@@ -29,11 +30,13 @@ class TensorFlowSteps:
         seed: int,
         *,
         masking: Masking | None = None,
+        dropping: Dropping | None = None,
         restartable: bool = False,
         updates_before: int = 0,
     ) -> None:
         self.model = model
         self.masking = masking
+        self.dropping = dropping
         self.config = config
         self.updates_before = updates_before
         self.seed: Any = seed
@@ -49,6 +52,7 @@ class TensorFlowSteps:
             for _ in range(2)
         )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.token_losses: Any = tf.Variable(dropping.first_losses(), trainable=False) if dropping else None
         self._train = tf.function(self._train_step, jit_compile=config.xla)
         self._train_several = tf.function(self._train_steps, jit_compile=config.xla)
         self._figures: Any = None  # the specification of a step's figures
@@ -87,6 +91,8 @@ class TensorFlowSteps:
         random.assign(tf.cast(tf.stack([self.seed, self.step * DRAWS_PER_STEP]), random.dtype))
         if self.masking:
             batch = self.masking.drawn(batch, random.value)
+        if self.dropping:
+            batch = self.dropping.chosen(batch, self.token_losses)
         names = list(self.variables)
         in_parts_of = self.config.accumulation_steps > 1
         gradients, figures = self._accumulated(batch) if in_parts_of else self._computed(batch)
@@ -108,17 +114,25 @@ class TensorFlowSteps:
             for held, value in zip((variable, first, second), new, strict=True):
                 held.assign(value)
         self.step.assign_add(1)
+        if self.dropping:
+            self.token_losses.assign(self.dropping.updated(self.token_losses, figures.pop(TOKEN_LOSSES)))
         return {**figures, "gradient_norm": norm, "learning_rate": rate}
 
     def _computed(self, batch: Batch, whole: Batch | None = None) -> tuple[list[Any], dict[str, Any]]:
-        """Return the gradients of the loss, and the figures of the model's `losses_of` and `counts_of`."""
+        """Return the gradients of the loss, and the figures of the model's `losses_of` and `counts_of`.
+
+        With token dropping, also what its `seen` returns.
+        """
         values = [variable.value for variable in self.variables.values()]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             outputs = self.model(batch, training=True)
             result = self.model.losses_of(outputs, batch, whole)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(result["loss"], values)]
-        return gradients, {**result, **self.model.counts_of(outputs, batch)}
+        figures = {**result, **self.model.counts_of(outputs, batch)}
+        if self.dropping:
+            figures[TOKEN_LOSSES] = self.dropping.seen(outputs, batch)
+        return gradients, figures
 
     def _accumulated(self, batch: Batch) -> tuple[list[Any], dict[str, Any]]:
         """Do the same in parts."""
@@ -169,6 +183,8 @@ class TensorFlowSteps:
             state[f"{name}/adam_m"] = self.first[name].numpy()
             state[f"{name}/adam_v"] = self.second[name].numpy()
         state["global_step"] = np.asarray(self.step.numpy(), np.int64)
+        if self.dropping:
+            state[TOKEN_LOSSES] = self.token_losses.numpy()
         return state
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -177,3 +193,5 @@ class TensorFlowSteps:
             self.first[name].assign(state[f"{name}/adam_m"])
             self.second[name].assign(state[f"{name}/adam_v"])
         self.step.assign(int(state["global_step"]))
+        if self.dropping:
+            self.token_losses.assign(state.get(TOKEN_LOSSES, self.dropping.first_losses()))

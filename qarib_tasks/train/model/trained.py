@@ -1,9 +1,17 @@
-"""What the training step asks of a model."""
+"""What the training step asks of a model, and which tensors of a training's state are the model's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
+
+# In a training's state: see `positions.dropping`.
+TOKEN_LOSSES = "token_losses"
+
+
+def is_weight(name: str) -> bool:
+    """Return whether the tensor of this name in a training's state is a variable of the model."""
+    return name not in ("global_step", TOKEN_LOSSES) and not name.endswith(("/adam_m", "/adam_v"))
 
 
 class Trained(Protocol):

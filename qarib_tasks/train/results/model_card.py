@@ -50,6 +50,11 @@ def model_card(
             if train.masking == "dynamic"
             else {}
         ),
+        **(
+            {"Token dropping": f"{train.token_dropping:.0%} of the positions, in the middle layers"}
+            if train.token_dropping
+            else {}
+        ),
         "Next sentence prediction": "yes" if train.next_sentence else "no",
         "Random seed": job.random_seed,
     }

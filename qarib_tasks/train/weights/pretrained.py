@@ -16,6 +16,7 @@ from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, che
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.model_files import SHARDS_INDEX, Pretrained, find, read_json, shards_of
 from qarib_tasks.train.data.vocabulary import Vocabulary
+from qarib_tasks.train.model.trained import TOKEN_LOSSES, is_weight
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.weights.compare_vocabulary import check_vocabulary, lower_case
 from qarib_tasks.train.weights.hugging_face import read_hugging_face, variable_name
@@ -68,13 +69,14 @@ def pretrained_weights(
 def optimizer_averages(
     job: TrainingJob, output: Output, names: Iterable[str]
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Read the optimizer's averages from the checkpoint that the job starts from.
+    """Read the optimizer's averages, and the losses for token dropping, of the job's `start_from`.
 
     Args:
         names: names of the model's variables.
 
     Returns:
-        float32 arrays by name (`…/adam_m`, `…/adam_v`), and the number of updates that are in them.
+        float32 arrays by name (`…/adam_m`, `…/adam_v`; the losses if there are any), and the number of
+        updates that are in them.
 
     Raises:
         ConfigError: the source is no checkpoint of this project, or lacks averages of a variable.
@@ -97,7 +99,7 @@ def optimizer_averages(
         )
     check_finite(found, folder, state, wanted)
     updates = int(state["global_step"]) + int(index.get("updates_before", 0))
-    return {name: state[name] for name in wanted}, updates
+    return {name: state[name] for name in (*wanted, TOKEN_LOSSES) if name in state}, updates
 
 
 def check_finite(
@@ -120,7 +122,7 @@ def read(found: Pretrained, folder: Path) -> tuple[dict[str, np.ndarray], dict[s
     settings: dict[str, Any] = {}
     if found.kind == "checkpoint":
         index, state = _checkpoint(found, folder)
-        return {n: v for n, v in state.items() if not n.endswith((*AVERAGES, "global_step"))}, index["model"]
+        return {name: value for name, value in state.items() if is_weight(name)}, index["model"]
     for name in (BERT_CONFIG, HUGGING_FACE_CONFIG):
         if name in found.files:
             settings = read_json(folder / name)

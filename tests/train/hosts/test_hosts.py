@@ -88,14 +88,16 @@ def config_of(job: TrainingJob, folder: Path) -> Path:
 
 
 def test_two_hosts_stopped_and_killed_train_as_one_does(tmp_path: Path) -> None:
-    """With masks that are drawn. After the first restart, the hosts divide the optimizer's state."""
+    """With masks that are drawn, and token dropping. After a restart, they divide the optimizer's state."""
     job = make_job(
         tmp_path,
         examples=(90, 70, 50, 60, 40),
         train_steps=STEPS,
         save_checkpoints_steps=STEPS // 4,
         masking="dynamic",
+        token_dropping=0.5,
     )
+    job = replace(job, model=replace(job.model, num_hidden_layers=3))
     config, output = config_of(job, tmp_path), Output(job)
 
     first = Slice(config)

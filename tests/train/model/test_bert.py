@@ -1,6 +1,7 @@
 """The model: its variables' names, its initial weights, its losses.
 
-Covers qarib_tasks/train/model/batch.py, qarib_tasks/train/model/dropout.py.
+Covers qarib_tasks/train/model/batch.py, qarib_tasks/train/model/dropout.py,
+qarib_tasks/train/model/losses.py.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from qarib_tasks.train.model.batch import Batch, padded
 from qarib_tasks.train.model.bert import (
     PretrainingBert,
     build_model,
-    counts,
     initial_values,
-    losses,
     truncated_normal,
 )
 from qarib_tasks.train.model.dropout import Dropout, random_bits
+from qarib_tasks.train.model.losses import counts, losses
 from tests.support.training_examples import make_job
 
 

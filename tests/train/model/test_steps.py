@@ -33,6 +33,7 @@ from tests.support.training_steps import (
     masks,
     restarted,
     texts,
+    with_dropping,
     with_other_optimizer,
 )
 
@@ -177,6 +178,19 @@ def test_masks_that_are_drawn_are_the_same_everywhere(folder: Path, jax: dict[st
     assert min(predictions) > 1.5 * max(
         each["predictions"] for each in figures(job_of(folder, steps=10))[:-1]
     )
+
+
+def test_token_dropping_is_the_same_everywhere(folder: Path, jax: dict[str, Any]) -> None:
+    """On one device and, in parts, on eight."""
+    found = figures(with_dropping(folder))
+    names = (*LOSSES, "masked_lm_loss_sum", "token_losses")
+    assert found[-1]["token_losses"] != 64 * 10
+    assert largest_difference(jax["one, dropping"], found, *names) < 1e-4
+    assert largest_difference(jax["eight, dropping"], jax["one, dropping"], *names) < 1e-4
+    parts = figures(with_dropping(folder, 2, xla=True))
+    assert largest_difference(parts, found, *names) < 1e-4
+    others = figures(with_dropping(folder, token_dropping=0.0))
+    assert largest_difference(others, found, "loss") > 1e-4
 
 
 def test_an_optimizer_divided_over_devices_computes_the_same(jax: dict[str, Any]) -> None:

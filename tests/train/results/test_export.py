@@ -26,7 +26,8 @@ from qarib_tasks.train.checkpoint import Checkpoints
 from qarib_tasks.train.data.batches import Parser, heldout_examples
 from qarib_tasks.train.data.shards import Shards
 from qarib_tasks.train.loop import train
-from qarib_tasks.train.model.bert import PretrainingBert, build_model, losses
+from qarib_tasks.train.model.bert import PretrainingBert, build_model
+from qarib_tasks.train.model.losses import losses
 from qarib_tasks.train.output import Output
 from qarib_tasks.train.results.evaluate import evaluate
 from qarib_tasks.train.results.export import export

@@ -17,7 +17,7 @@ from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.conversion.convert import convert_shard
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.train.loop import train
-from qarib_tasks.train.model.documents import kept_apart
+from qarib_tasks.train.model.positions.documents import kept_apart
 from tests.support.training_examples import make_job
 from tests.support.training_steps import check_packed, packed_and_alone, packed_figures, packed_job
 

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from qarib_tasks.config.conversion import masked_positions
 from qarib_tasks.config.training.recipe import TrainConfig
-from qarib_tasks.train.model.masking import Masking, masking_of
+from qarib_tasks.train.model.positions.masking import Masking, masking_of
 from tests.support.training_examples import make_job
 
 MASK, CLS, SEP, ENTRIES = 4, 2, 3, 300

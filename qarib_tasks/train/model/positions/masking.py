@@ -124,13 +124,19 @@ class Masking:
         return ops.where(share < np.uint32(0.8 * 2**32), self.mask, kept)
 
 
+def predicted(batch: Mapping[str, Any]) -> Any:
+    """Return whether a prediction is of a position, bool [batch, predictions, length]."""
+    positions, weights = (
+        ops.cast(batch[f"masked_lm_{name}"], "int32")[:, :, None] for name in ("positions", "weights")
+    )
+    length = batch["input_ids"].shape[1]
+    return (positions == ops.arange(length, dtype="int32")) & (weights == 1)
+
+
 def _original(batch: Mapping[str, Any]) -> Any:
     """Return the wordpieces that the examples' own masks replaced, int32 [batch, length]."""
-    ids = ops.cast(batch["input_ids"], "int32")
-    positions, before, weights = (
-        ops.cast(batch[f"masked_lm_{name}"], "int32")[:, :, None] for name in ("positions", "ids", "weights")
-    )
-    here = (positions == ops.arange(ids.shape[1], dtype="int32")) & (weights == 1)
+    ids, here = ops.cast(batch["input_ids"], "int32"), predicted(batch)
+    before = ops.cast(batch["masked_lm_ids"], "int32")[:, :, None]
     return ops.where(ops.any(here, axis=1), ops.sum(ops.where(here, before, 0), axis=1), ids)
 
 

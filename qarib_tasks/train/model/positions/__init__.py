@@ -1,0 +1,1 @@
+"""The positions of a row: their documents, those to predict, and those that the middle layers compute."""
