@@ -131,7 +131,7 @@ def test_every_fault_is_named_at_once() -> None:
         ),
         (
             {"train": {"token_dropping": 0.9}},
-            "token_dropping 0.9 keeps 13 of 128 positions; keep fewer, but at least 23",
+            "token_dropping 0.9 keeps 7 of 64 positions; keep fewer, but at least 13",
         ),
         (
             {"train": {"token_dropping": 0.5}, "model": {"num_hidden_layers": 2}},

@@ -70,11 +70,14 @@ def with_other_optimizer(folder: Path, parts: int) -> TrainingJob:
 
 
 def with_dropping(folder: Path, parts: int = 1, **train: object) -> TrainingJob:
-    """A job with dropout and masks that are drawn, whose two middle layers compute half of the positions."""
+    """A job with dropout and masks that are drawn, whose two middle layers compute half of the positions.
+
+    Its weights begin large, so that a position that is left out shows in the loss.
+    """
     masks = {"masking": "dynamic", "masked_lm_prob": 0.3}
     settings = {"token_dropping": 0.5, "accumulation_steps": parts, "bias_correction": True}
     job = job_of(folder, dropout=0.1, steps=10, **masks, **(settings | train))
-    return replace(job, model=replace(job.model, num_hidden_layers=4))
+    return replace(job, model=replace(job.model, num_hidden_layers=4, initializer_range=0.3))
 
 
 def changed(job: TrainingJob) -> TrainingJob:

@@ -190,7 +190,7 @@ def test_token_dropping_is_the_same_everywhere(folder: Path, jax: dict[str, Any]
     parts = figures(with_dropping(folder, 2, xla=True))
     assert largest_difference(parts, found, *names) < 1e-4
     others = figures(with_dropping(folder, token_dropping=0.0))
-    assert largest_difference(others, found, "loss") > 1e-4
+    assert largest_difference(others, found, "loss") > 1e-3
 
 
 def test_an_optimizer_divided_over_devices_computes_the_same(jax: dict[str, Any]) -> None:
