@@ -10,7 +10,7 @@ import pytest
 from qarib_tasks.emulators.access import has_token, new_token, read_token, split_token, write_token
 from qarib_tasks.errors import ConfigError, InputError
 
-TOKEN = new_token()
+TOKEN = "359693ef08adc2b27fbcc12e2449c70ca0c58aed5a1d6d99"
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def emulator(tmp_path: Path) -> Iterator[TpuEmulator]:
         yield running
 
 
-@pytest.mark.parametrize("token", ["", "wrong", new_token()])
+@pytest.mark.parametrize("token", ["", "wrong", 24 * "0f"])
 def test_no_machine_without_the_token(emulator: TpuEmulator, tmp_path: Path, token: str) -> None:
     client = CloudTpuClient("test", endpoint=f"{token}@127.0.0.1:{emulator.port}")
     with pytest.raises(TpuPermissionError):
