@@ -92,6 +92,10 @@ def made_before(folder: Path) -> None:
     shutil.copytree(MADE_BEFORE, folder / "work")
 
 
+def planned(folder: Path) -> None:
+    (folder / "run.yaml").write_text("preset: qarib\nworkspace: work\n")
+
+
 def nothing(folder: Path) -> None:
     pass
 
@@ -114,6 +118,7 @@ def serve(arguments: Sequence[str]) -> int:
 
 
 COMMANDS = [
+    Command("plan", ("plan", "--config", "run.yaml"), planned, reads_only=True),
     Command(
         "collect",
         ("collect", "in/a.txt", "in/b.txt", "-o", "data.txt"),
