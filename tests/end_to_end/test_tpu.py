@@ -127,7 +127,9 @@ def test_three_preemptions_a_dead_triggerer_and_everything_dead(stack: LocalStac
 def test_marked_failed_then_cleared(stack: LocalStack) -> None:
     """A person's word: the TPU is gone at once; the cleared task makes another, and goes on."""
     tpus = Tpus(stack)
-    run_id = stack.trigger(demo.DAG, TINY | STEPS | {"train_steps": 1_000_000, "save_checkpoints_steps": 1_000})
+    # Longer than the test, but not longer than `running_hours` by the estimate.
+    long = {"train_steps": 1_000_000, "save_checkpoints_steps": 1_000}
+    run_id = stack.trigger(demo.DAG, TINY | STEPS | long)
     wait(stack, lambda: memory(stack)["phase"] == "running")
     (first,) = tpus.queued
     path = f"dags/{demo.DAG}/dagRuns/{run_id}/taskInstances/train"
