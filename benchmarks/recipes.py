@@ -15,8 +15,7 @@ the labelled tasks are probed, see `qarib evaluate`.
 Prints the means over the seeds with 95% intervals, each part's own gain, and how much of the FLOPs of the
 published recipes the last row needs for their final loss. --draw also draws docs/images/recipes.png and .svg.
 --results has a file per training that is complete. A second call reuses them, so that the trainings, each
---minutes and some more of a core, can be made in several calls; --results docs/recipes draws the ones that
-docs/recipes.md shows.
+--minutes and some more of a core, can be made in several calls.
 """
 
 from __future__ import annotations

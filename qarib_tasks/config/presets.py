@@ -117,7 +117,6 @@ PRESETS: dict[str, dict[str, Any]] = {
                     "sources": _samples("muwatta", "classical", "prayer", "office", "udhr", "tweets")
                 },
                 "train": {
-                    # At this size, many small updates learn more than fewer large ones.
                     "train_batch_size": 16,
                     "learning_rate": 3e-3,
                     "train_steps": 2_400,

@@ -179,6 +179,7 @@ def prepare_retraining(
     values = to_dict(base.config) | {name: made[name] for name in ("model", "train", "evaluate")}
     values = merged(values, {**deployment, "upload": to_dict(upload) | _folders(base.config)})
     start = _start(promoted, from_dict(TrainConfig, values["train"]), base)
+    had_none = values["train"].get("start_from_optimizer", False)
     values["train"] |= {"train_steps": config.retrain_steps, **start}
     if config.num_warmup_steps is not None:
         values["train"] |= {"num_warmup_steps": config.num_warmup_steps, "warmup_share": 0.0}
@@ -186,7 +187,9 @@ def prepare_retraining(
         values["train"] |= {"num_warmup_steps": 0, "warmup_share": 0.0}
     elif not values["train"].get("warmup_share"):
         most = config.retrain_steps // 10
-        values["train"]["num_warmup_steps"] = min(values["train"]["num_warmup_steps"], most)
+        # A training from a stable checkpoint has no warm-up that could be repeated.
+        own_steps = most if had_none else values["train"]["num_warmup_steps"]
+        values["train"]["num_warmup_steps"] = min(own_steps, most)
     if config.learning_rate is not None:
         values["train"]["learning_rate"] = config.learning_rate
     own = to_dict(config)

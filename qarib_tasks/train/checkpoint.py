@@ -91,8 +91,16 @@ class Index:
     ) -> Index:
         """Return the index of a later checkpoint of the same training."""
         first, *others = positions
-        changed = {"position": first, "others": others, "figures": figures, "state": None}
-        return replace(self, step=step, recovery=recovery, stable=stable, **changed)  # type: ignore[arg-type]
+        return replace(
+            self,
+            step=step,
+            position=first,
+            others=others,
+            figures=figures,
+            recovery=recovery,
+            stable=stable,
+            state=None,
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Index:

@@ -161,6 +161,7 @@ def test_with_wsd_the_stable_checkpoint_and_the_optimizer_s_state_are_continued(
         str(run.model.root),
         False,
     )
+    assert third.config.train.warmup_steps == 5
 
 
 def test_an_empty_margin_is_that_of_the_run_that_is_extended(first: Run, tmp_path: Path) -> None:

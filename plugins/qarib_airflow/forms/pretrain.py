@@ -41,7 +41,7 @@ SECTIONS = {
 READER = "preflight"
 _PRESET_HELP = {
     "qarib": "the recipe that QARiB's authors published; needs your own sources and weeks on a TPU",
-    "qarib_modern": "the recipe that we recommend: each text once, in less time, and a better model",
+    "qarib_modern": "the recipe that we recommend: each text once, packed, at a higher rate; needs a TPU too",
     "demo": "the published recipe on the sample corpus, with a tiny model; takes minutes on two CPU cores",
     "demo_modern": "the same with the recipe that we recommend",
 }

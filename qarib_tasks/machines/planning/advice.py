@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.machines.planning.options import Option, Plan, waiting
+from qarib_tasks.machines.planning.options import Option, Plan, highest_cost, waiting
 from qarib_tasks.machines.planning.text import span
 
 WAITS_MUCH = 0.3
@@ -33,11 +33,11 @@ def _sentences(config: RunConfig, plan: Plan) -> Iterator[str]:
             f"{span(waiting(asked), '.0%')} of the time."
         )
     own = [option for option in plan.options if option.provisioning == asked.provisioning]
-    same_batch = min((o for o in own if o.batch == asked.batch), key=_cost)
-    if _cost(same_batch) < WORTH * _cost(asked):
+    same_batch = min((o for o in own if o.batch == asked.batch), key=highest_cost)
+    if highest_cost(same_batch) < WORTH * highest_cost(asked):
         yield f"The same training costs least on {same_batch.accelerator_type}: {_terms(same_batch, asked)}."
-    same_type = min((o for o in own if o.accelerator_type == asked.accelerator_type), key=_cost)
-    if _cost(same_type) < WORTH * _cost(asked):
+    same_type = min((o for o in own if o.accelerator_type == asked.accelerator_type), key=highest_cost)
+    if highest_cost(same_type) < WORTH * highest_cost(asked):
         yield (
             f"Batch {same_type.batch:,} on {asked.accelerator_type} reads the same examples for "
             f"{_terms(same_type, asked)}. It is another training: it needs a higher learning_rate."
@@ -50,10 +50,6 @@ def _sentences(config: RunConfig, plan: Plan) -> Iterator[str]:
         yield f"No option of the table surely ends within {plan.within:g} hours."
     if asked.provisioning == "spot":
         yield "Spot TPUs can be preempted; each preemption adds a startup and the steps since a checkpoint."
-
-
-def _cost(option: Option) -> float:
-    return option.estimate.cost.high
 
 
 def _terms(option: Option, asked: Option) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,6 +84,11 @@ class Plan:
         return self.asked.batch * self.asked.steps / self.dataset.examples * self.dataset.shards
 
 
+def highest_cost(option: Option) -> float:
+    """Return the upper end of an option's cost, in US dollars."""
+    return option.estimate.cost.high
+
+
 def plan(config: RunConfig, dataset: DatasetSize | None = None, within: float | None = None) -> Plan:
     """Return what the run takes on its TPU and on others.
 
@@ -99,14 +104,13 @@ def plan(config: RunConfig, dataset: DatasetSize | None = None, within: float | 
     own = config.tpu.provisioning
     among = [option for option in options if option.provisioning == own]
     in_time = [option for option in among if within is not None and option.estimate.hours.high <= within]
-    cost: Callable[[Option], float] = lambda option: option.estimate.cost.high  # noqa: E731
     marks: list[tuple[Option, Mark]] = [
         (among[0], "as asked"),
-        (min(among, key=cost), "cheapest"),
+        (min(among, key=highest_cost), "cheapest"),
         (min(among, key=lambda option: option.estimate.hours.high), "fastest"),
     ]
     if in_time:
-        marks.append((min(in_time, key=cost), "cheapest in time"))
+        marks.append((min(in_time, key=highest_cost), "cheapest in time"))
     found = (replace(o, marks=tuple(mark for one, mark in marks if one is o)) for o in options)
     return Plan(tuple(found), dataset, within)
 
