@@ -119,8 +119,8 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "train": {
                     "train_batch_size": 16,
                     "learning_rate": 3e-3,
-                    "train_steps": 2_400,
-                    "save_checkpoints_steps": 600,
+                    "train_steps": 2_080,
+                    "save_checkpoints_steps": 520,
                     "decay_share": 0.25,
                     "xla": True,
                 },
