@@ -50,7 +50,7 @@ def warn_of_settings(run: Run) -> None:
     Also of a next-sentence task that teaches nothing, if the run's dataset exists already.
     """
     share = random_next_share(datasets_of(run))
-    unusual = unusual_settings(run.config.train, run.config.convert)
+    unusual = unusual_settings(run.config.train, run.config.model, run.config.convert)
     for line in unusual + void_next_sentence(run.config.train, share):
         log.warning("%s", line)
 

@@ -138,7 +138,7 @@ def shape_of(job: TrainingJob, vocab_size: int) -> TrainingShape:
 
 def warn_of_settings(job: TrainingJob) -> None:
     """Warn of settings that are far outside what worked elsewhere."""
-    for line in unusual_settings(job.train, job):
+    for line in unusual_settings(job.train, job.model, job):
         log.warning("%s", line)
 
 

@@ -11,6 +11,7 @@ from qarib_tasks.config.training.recipe import TrainConfig, kept_positions, pred
 
 # Peak rates, divided by the square root of the batch size: BERT's 1e-4 at 256, DinkyTrain's 2e-3 at 4,096.
 LOWEST_RATE, HIGHEST_RATE = 1e-4 / 256**0.5, 2e-3 / 4096**0.5
+WIDTH = 768  # hidden size of all of these; a narrower model takes a rate as much higher (arXiv:2203.03466)
 FAR = 4  # times below the lowest or above the highest rate
 LOWEST_WARMUP, HIGHEST_WARMUP = 0.001, 0.25  # of the steps; elsewhere 0.002 to 0.06
 LOWEST_MASKED, HIGHEST_MASKED = 0.1, 0.5  # of the wordpieces; elsewhere 0.15 to 0.4
@@ -46,15 +47,16 @@ def dropping_faults(train: TrainConfig, model: ModelConfig, examples: ExampleSha
     return faults
 
 
-def unusual_settings(train: TrainConfig, examples: ExampleShape) -> list[str]:
+def unusual_settings(train: TrainConfig, model: ModelConfig, examples: ExampleShape) -> list[str]:
     """Return a warning for each setting that is far outside what worked elsewhere.
 
     A training that starts from trained weights may have a low rate and a short warm-up.
     """
     found = []
     low, high = (rate * train.train_batch_size**0.5 for rate in (LOWEST_RATE, HIGHEST_RATE))
+    high *= max(1.0, WIDTH / model.hidden_size)
     is_low = train.learning_rate < low / FAR and not train.start_from
-    if is_low or train.learning_rate > high * FAR:
+    if is_low or train.learning_rate > high * FAR * (1 + 1e-9):
         found.append(
             f"train.learning_rate {train.learning_rate:g} is far {'below' if is_low else 'above'} what "
             f"worked elsewhere at a batch of {train.train_batch_size:,}: {low:.2g} to {high:.2g}; {SEE}"

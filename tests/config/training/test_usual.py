@@ -9,6 +9,7 @@ import pytest
 
 from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.presets import resolve
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.config.training.usual import SEE, unusual_settings, void_next_sentence
 
@@ -31,20 +32,31 @@ def settings(batch: int, rate: float, warmup: int, steps: int, **others: Any) ->
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_what_worked_elsewhere_is_not_warned_of(name: str) -> None:
-    assert unusual_settings(settings(*ELSEWHERE[name]), ConvertConfig()) == []
+    assert unusual_settings(settings(*ELSEWHERE[name]), ModelConfig(), ConvertConfig()) == []
 
 
-def test_the_published_recipe_is_and_the_demo_is_not() -> None:
+def test_the_published_recipe_is_and_the_others_are_not() -> None:
     """A peak rate of 8e-6 after 10 steps: a known regime in which the accuracy does not rise."""
     published = resolve({"preset": "qarib", "workspace": "-"})
-    rate, warmup = unusual_settings(published.train, published.convert)
+    rate, warmup = unusual_settings(published.train, published.model, published.convert)
     assert rate.startswith(
         "train.learning_rate 8e-06 is far below what worked elsewhere at a batch of 64: 5e-05 to 0.00025;"
     )
     assert warmup.startswith("train.num_warmup_steps 10 is 0.0005% of the steps; elsewhere it is 0.2% to 6%")
     assert rate.endswith(SEE)
-    demo = resolve({"preset": "demo", "workspace": "-"})
-    assert unusual_settings(demo.train, demo.convert) == []
+    for name in ("demo", "demo_modern", "qarib_modern"):
+        usual = resolve({"preset": name, "workspace": "-"})
+        assert unusual_settings(usual.train, usual.model, usual.convert) == []
+
+
+def test_a_narrow_model_takes_a_higher_rate() -> None:
+    wide, narrow = ModelConfig(), ModelConfig(hidden_size=128, num_attention_heads=2)
+    train = settings(64, 6e-3, 1_000, 100_000)
+    assert unusual_settings(train, narrow, ConvertConfig()) == []
+    (found,) = unusual_settings(train, wide, ConvertConfig())
+    assert "0.006 is far above" in found
+    (found,) = unusual_settings(replace(train, learning_rate=6.1e-3), narrow, ConvertConfig())
+    assert "0.0061 is far above what worked elsewhere at a batch of 64: 5e-05 to 0.0015" in found
 
 
 @pytest.mark.parametrize(
@@ -66,7 +78,7 @@ def test_the_published_recipe_is_and_the_demo_is_not() -> None:
     ],
 )
 def test_a_rate_or_a_warm_up_far_outside_is_named(train: TrainConfig, said: list[str]) -> None:
-    found = unusual_settings(train, ConvertConfig())
+    found = unusual_settings(train, ModelConfig(), ConvertConfig())
     assert len(found) == len(said)
     assert all(text in line for text, line in zip(said, found, strict=True))
 
@@ -83,7 +95,7 @@ def test_a_rate_or_a_warm_up_far_outside_is_named(train: TrainConfig, said: list
 )
 def test_the_share_that_is_really_masked_counts(share: float, most: int, said: str) -> None:
     convert = replace(ConvertConfig(), masked_lm_prob=share, max_predictions_per_seq=most)
-    found = unusual_settings(settings(64, 1e-4, 1_000, 100_000), convert)
+    found = unusual_settings(settings(64, 1e-4, 1_000, 100_000), ModelConfig(), convert)
     assert [line.startswith(said) for line in found] == ([True] if said else [])
 
 
