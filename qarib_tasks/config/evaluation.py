@@ -190,15 +190,15 @@ class EvaluateConfig(Settings):
             max_length=20,
             title="Sentences to fill",
             description="Sentences with one [MASK] each. Every evaluation shows the words that the model "
-            "predicts.",
+            "predicts. At an open end, most models predict a full stop: write the sentence's own.",
         ),
         MEASURE,
     ] = (
-        "شو عندكم يا [MASK]",
+        "شو عندكم يا [MASK]؟",
         "قام [MASK] بزيارة المدينة",
         "السلام عليكم ورحمة [MASK] وبركاته",
-        "لكل شخص الحق في [MASK]",
-        "عاصمة مصر هي [MASK]",
+        "لكل شخص الحق في [MASK].",
+        "عاصمة مصر هي [MASK].",
     )
     tasks: Annotated[
         tuple[TaskConfig, ...],
