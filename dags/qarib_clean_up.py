@@ -15,12 +15,12 @@ import logging
 from pathlib import Path
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS
 from qarib_airflow.errors import fails_for_good
+from qarib_airflow.forms.clean_up import clean_up_params, minimum_age
 from qarib_airflow.preflight.deployment import allowed_places, deployment_defaults
 
-from qarib_tasks.config.upload import PREFIX
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.registry.clean_up import delete, survey
 
@@ -34,10 +34,11 @@ def clean_up() -> int:
     if not defaults["workspace"]:
         raise ConfigError("no workspace is set", do="Set the Airflow Variable qarib_workspace")
     workspace, bucket = Path(defaults["workspace"]), defaults["upload"]["bucket"]
-    allowed_places().check_prefix(bucket or "", params["prefix"])
-    address = f"gs://{bucket}/{params['prefix']}" if bucket else None
+    days, prefix = minimum_age(params), params["prefix"] or ""
+    allowed_places().check_prefix(bucket or "", prefix)
+    address = f"gs://{bucket}/{prefix}" if bucket else None
     client = GCSHook(gcp_conn_id=CONNECTION).get_conn() if bucket else None
-    found = survey(workspace, address, params["older_than_days"], client)
+    found = survey(workspace, address, days, client)
     for artifact in found:
         log.info("%s: %s", artifact, f"kept, {artifact.kept}" if artifact.kept else "can be deleted")
     old = [artifact for artifact in found if not artifact.kept]
@@ -57,25 +58,7 @@ def clean_up() -> int:
     doc_md=__doc__,
     schedule=None,
     max_active_runs=1,
-    params={
-        "older_than_days": Param(
-            90,
-            type="number",
-            minimum=1,
-            title="Minimum age in days",
-            description="Everything that changed within this number of days is kept.",
-        ),
-        "dry_run": Param(
-            True, type="boolean", title="Dry run", description="List what can be deleted, and delete nothing."
-        ),
-        "prefix": Param(
-            "",
-            type="string",
-            pattern=PREFIX,
-            title="Prefix",
-            description="The folder in the bucket that the runs publish to, ending with a slash.",
-        ),
-    },
+    params=clean_up_params(),
     tags=["qarib"],
     default_args=DEFAULT_ARGS,
 )

@@ -10,10 +10,11 @@ import click
 from click.core import ParameterSource
 
 from qarib_tasks.cli.options import FILE, setting_option, setting_options
-from qarib_tasks.cli.sources import source_names, tasks_of
+from qarib_tasks.cli.sources import tasks_of
 from qarib_tasks.config.evaluation import EvaluateConfig, TaskConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.training.recipe import TrainConfig
+from qarib_tasks.config.typed import source_names
 from qarib_tasks.corpus.characters import isolated
 
 HEADER = ("task", "metric", "mean ± sd", "seeds", "TF-IDF", "most frequent")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from qarib_tasks.cli.options import Command, SettingOption, setting_option, sett
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.evaluation import EvaluateConfig, TaskConfig
 from qarib_tasks.config.loading import from_dict, load_yaml, load_yaml_value
+from qarib_tasks.config.typed import source_names
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
 from qarib_tasks.errors import ConfigError, InputError, QaribError
 from qarib_tasks.labelled.decontamination import TaskTexts
@@ -28,43 +26,6 @@ from qarib_tasks.storage.files import scratch_folder
 log = logging.getLogger(__name__)
 OF_LINES = ("minimum_characters", "maximum_characters", "arabic_share")
 OF_CORPUS = (*OF_LINES, "heldout_share", "deduplicate", "near_duplicates")
-LONGEST_NAME = 60  # characters; the name is part of file names
-WEB = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)  # the path of an address
-ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
-
-
-def source_names(paths: Sequence[str]) -> list[str]:
-    """Return a name for each path, after its file: `tweets` for `2024/tweets.jsonl.gz`, then `tweets-2`."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        base = name = "stdin" if path == STANDARD_INPUT else _name(path)
-        number = 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
-
-
-def _name(path: str) -> str:
-    """Return the last part of the path that has letters or digits when it is no pattern, without endings."""
-    if address := WEB.match(path):
-        path = address[1]
-    is_pattern = has_magic(path) and not os.path.lexists(path)
-    if path.rstrip("/").rpartition("/")[2] in (".", ".."):
-        path = os.path.abspath(path)
-    for part in reversed(path.split("/")):
-        if is_pattern:
-            part = re.sub(r"\[[^]]*\]", "_", part)
-        while ENDING.search(part):
-            part = ENDING.sub("", part)
-        kept = "".join(c if c.isalpha() or c.isdecimal() or c in "-_." else "_" for c in part)
-        name = re.sub("_+", "_", kept).strip("_.-")[:LONGEST_NAME].strip("_.-")
-        if name:
-            return name
-    return "text"
 
 
 def source_options(command: Command) -> Command:

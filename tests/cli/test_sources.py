@@ -13,39 +13,9 @@ import pytest
 from qarib_tasks.cli.corpus import collect_command
 from qarib_tasks.cli.main import run_command
 from qarib_tasks.cli.preview import preview_command
-from qarib_tasks.cli.sources import source_names
-from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.presets import SAMPLE
 
 LINE = "ذهب سامي إلى السوق صباح اليوم\n"
-
-
-@pytest.mark.parametrize(
-    ("paths", "names"),
-    [
-        (["tweets.jsonl.gz"], ["tweets"]),
-        (["2023/tweets.jsonl", "2024/tweets.jsonl.gz", "TWEETS.txt"], ["tweets", "tweets-2", "TWEETS-3"]),
-        (["tweets.2023.txt", "w3-ar_EG-en.txt.zip"], ["tweets.2023", "w3-ar_EG-en"]),
-        (["books/*.txt", "books/", "data-*.csv", "[ab]/*"], ["books", "books-2", "data", "text"]),
-        (["كتب/قصص الأنبياء.txt", "حَدَّثَنا.txt"], ["قصص_الأنبياء", "ح_د_ث_نا"]),
-        (["https://[1/a.txt", "HTTPS://host.example", "https://h/?a/b.txt"], ["a", "text", "text-2"]),
-        (["https://host.example/a/file.txt?v=1.gz", "gs://bucket/x/*.jsonl"], ["file", "x"]),
-        (["-", "...", "½.txt", "a" * 300 + ".txt"], ["stdin", "text", "text-2", "a" * 60]),
-    ],
-)
-def test_sources_are_named_after_their_files(paths: list[str], names: list[str]) -> None:
-    assert source_names(paths) == names
-    for name in names:
-        SourceConfig(name=name, path="any")
-
-
-def test_a_file_that_exists_keeps_what_is_in_its_brackets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("book [2013].txt").touch()
-    assert source_names(["book [2013].txt", "book [2014].txt"]) == ["book_2013", "book"]
-    assert source_names(["."]) == [tmp_path.name]
 
 
 def test_standard_input(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Makes a trigger form's field from a field of a config class."""
+"""Makes a trigger form's field from a field of a config class, and reads what was typed there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import Param
+
+from qarib_tasks.config.typed import NUMBER_PATTERN, listed, number
+from qarib_tasks.errors import ConfigError
 
 BOOLEANS = {"true": True, "false": False}
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength")
@@ -15,23 +18,71 @@ _SOURCE = {"type": "object", "required": ["name", "path"]}
 def param(field: Mapping[str, Any], **attributes: Any) -> Param:
     """The form's field for a setting. The field can stay empty: null is not a value of the setting.
 
+    Numbers and lists of settings are typed as text, which `typed` reads: Airflow's field for numbers changes
+    what is typed, and its field for JSON closes brackets by itself. Requests to Airflow's API can also have
+    numbers and lists.
+
     Args:
         field: the setting's JSON schema, as pydantic gives it.
         attributes: more attributes of the `Param`; they override the schema's.
     """
-    if "anyOf" in field:  # An optional setting: an empty field means no value.
-        field = {**next(kind for kind in field["anyOf"] if kind["type"] != "null"), **field}
+    field = _own(field)
     schema = {key: field[key] for key in _LIMITS if key in field} | {"title": field["title"]}
     if field["type"] == "boolean":
         # In the form a switch cannot be empty, but a list of choices can.
         schema |= {"type": ["null", "string"], "enum": [None, *BOOLEANS]}
     elif "enum" in field or "const" in field:
         schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}
+    elif _is_list_of_settings(field):
+        # Without examples, Airflow shows a field of several types as JSON.
+        schema |= {
+            "type": ["null", "string", "array"],
+            "items": _SOURCE,
+            "format": "multiline",
+            "examples": [],
+        }
     elif field["type"] == "array":
-        items = field["items"]
-        schema |= {"type": ["null", "array"], "items": _SOURCE if "$ref" in items else items}
+        schema |= {"type": ["null", "array"], "items": field["items"]}
+    elif field["type"] in ("integer", "number"):
+        schema |= {"type": ["null", "string", field["type"]], "pattern": NUMBER_PATTERN, "examples": []}
     else:
         schema |= {"type": ["null", field["type"]]}
     if "description_md" not in attributes and "description" in field:
         schema["description"] = field["description"]
     return Param(None, **schema | attributes)
+
+
+def typed(field: Mapping[str, Any], value: Any, where: str) -> Any:
+    """The value of a setting, from its field of the form.
+
+    Args:
+        field: the setting's JSON schema.
+        where: the field's name.
+
+    Raises:
+        ConfigError: what was typed is no number, or no list of settings.
+    """
+    field = _own(field)
+    if not isinstance(value, str):
+        return value
+    try:
+        if field["type"] == "boolean":
+            return BOOLEANS.get(value, value)
+        if field["type"] in ("integer", "number"):
+            return number(value, whole=field["type"] == "integer") if value.strip() else None
+        if _is_list_of_settings(field):
+            return listed(value) or None
+    except ValueError as error:
+        raise ConfigError(str(error), where=where) from None
+    return value
+
+
+def _own(field: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a value that an optional setting has."""
+    if "anyOf" not in field:
+        return field
+    return {**next(kind for kind in field["anyOf"] if kind["type"] != "null"), **field}
+
+
+def _is_list_of_settings(field: Mapping[str, Any]) -> bool:
+    return field["type"] == "array" and "$ref" in field["items"]

@@ -13,14 +13,14 @@ from typing import Any, get_args
 from airflow.sdk import Param, get_parsing_context
 from pydantic import TypeAdapter
 
-from qarib_airflow.forms.fields import BOOLEANS, param
+from qarib_airflow.forms.fields import param, typed
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import PRESETS, overridden, resolve
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training.recipe import REMOVED, log_removed
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, Faults
 from qarib_tasks.layout import ID
 from qarib_tasks.machines.chips import CHIPS, PRICES_OF
 from qarib_tasks.runs.run import FirstStep
@@ -46,16 +46,26 @@ _PRESET_HELP = {
     "demo_modern": "the same with the recipe that we recommend",
 }
 _PRESET_TITLES = {"qarib_modern": "QARiB modern", "demo": "Demo", "demo_modern": "Demo modern"}
-_SOURCES_HELP = """The text to read, as JSON, for example
+_SOURCES_HELP = """The text to read: one path or address a line, for example
 
-    [{"name": "tweets", "path": "/data/tweets/*.txt.gz", "document": "line"}]
+    /data/tweets/*.txt.gz
+    gs://a-bucket/books/
 
-A source can have:
+or YAML or JSON, for example
+
+    - name: tweets
+      path: /data/tweets/*.txt.gz
+      document: line
+
+A source in YAML can have:
 
 """
-_TASKS_HELP = """Files of texts with labels, as JSON, for example
+_TASKS_HELP = """Files of texts with labels, as YAML or JSON, for example
 
-    [{"name": "sentiment", "train": "/data/train.csv", "text": "tweet", "label": "sentiment"}]
+    - name: sentiment
+      train: /data/train.csv
+      text: tweet
+      label: sentiment
 
 The run needs none. A task can have:
 
@@ -80,11 +90,12 @@ def build_params() -> dict[str, Param]:
     """The fields of the form, in the order of the run: the preset, then one section per step."""
     params = {
         "preset": Param(
-            "qarib",
-            type="string",
-            enum=list(PRESETS),
+            None,
+            type=["null", "string"],
+            enum=[None, *PRESETS],
             title="Preset",
-            description_md="The values of all fields that you keep empty.\n\n"
+            description_md="The values of all fields that you keep empty. Empty: **qarib** if a bucket is "
+            "set, here or by your administrator, otherwise **demo**.\n\n"
             + "\n".join(f"- **{name}**: {text}" for name, text in _PRESET_HELP.items()),
         ),
         "workspace": Param(
@@ -201,10 +212,11 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
             overrides them.
 
     Raises:
-        ConfigError: a name is not a setting, or a value is invalid.
+        ConfigError: a name is not a setting, or a value is invalid. One error has all.
     """
     values: dict[str, Any] = {section: {} for section in SECTIONS}
     unknown = []
+    faults = Faults()
     for name, value in params.items():
         # The first two set which steps are skipped.
         if name in ("dataset", "first_step"):
@@ -218,10 +230,15 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
             unknown.append(name)
         else:
             section, setting = field_names()[name]
-            is_switch = settings()[section][setting].get("type") == "boolean"
-            values[section][setting] = BOOLEANS.get(value, value) if is_switch else value
+            with faults.kept():
+                values[section][setting] = typed(settings()[section][setting], value, name)
     if unknown:
-        raise ConfigError(
-            "unknown setting", where=", ".join(sorted(unknown)), do="Use the names of the trigger form"
-        )
+        with faults.kept():
+            raise ConfigError(
+                "unknown setting", where=", ".join(sorted(unknown)), do="Use the names of the trigger form"
+            )
+    faults.raise_all()
+    if not values.get("preset"):
+        has_bucket = values["upload"].get("bucket") or (defaults.get("upload") or {}).get("bucket")
+        values["preset"] = "qarib" if has_bucket else "demo"
     return resolve(overridden(defaults, values), where="trigger form")

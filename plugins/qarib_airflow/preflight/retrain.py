@@ -13,6 +13,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import Asset, CronDataIntervalTimetable
 
 from qarib_airflow.errors import is_for_good
+from qarib_airflow.forms.retrain import read_retrain_params
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
 from qarib_airflow.preflight.deployment import (
     allowed_places,
@@ -81,7 +82,7 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
                 where=name,
                 do=f"Set the Airflow Variable qarib_{name} or the environment variable QARIB_{name.upper()}",
             )
-    values = merged(yaml_mapping(VARIABLE), params)
+    values = merged(yaml_mapping(VARIABLE), read_retrain_params(params))
     config = from_dict(RetrainConfig, values, where=f"the form and the Airflow Variable {VARIABLE}")
     allowed_places().check_prefix(defaults["upload"]["bucket"], config.prefix)
     date = date.astimezone(timezone()) if date else None

@@ -42,6 +42,30 @@ def test_every_setting_has_a_field() -> None:
     assert set(build_params()) == set(field_names()) | {"preset", "workspace", "dataset", "first_step"}
 
 
+def test_the_demo_is_the_preset_where_no_bucket_is_set() -> None:
+    assert read_params(filled_in(), DEFAULTS).preset == "qarib"
+    assert read_params(filled_in(), {"workspace": "/srv", "upload": {"bucket": None}}).preset == "demo"
+    assert read_params(filled_in(), {"workspace": "/srv"}).preset == "demo"
+    assert read_params(filled_in(bucket="mine-1"), {"workspace": "/srv"}).preset == "qarib"
+    assert read_params({"train_steps": 70}, DEFAULTS).preset == "qarib"
+
+
+def test_what_is_typed_arrives_as_meant() -> None:
+    typed = filled_in(
+        train_steps="2,000,000", learning_rate="8e-6", num_warmup_steps="1e5", sources="/data/t.txt\n/data/b/"
+    )
+    config = read_params(typed, DEFAULTS)
+    train = config.train
+    assert (train.train_steps, train.learning_rate, train.num_warmup_steps) == (2_000_000, 8e-6, 100_000)
+    assert [(s.name, s.path) for s in config.collect.sources] == [("t", "/data/t.txt"), ("b", "/data/b/")]
+    with pytest.raises(
+        ConfigError, match=r"found 2 problems:\n1. learning_rate: '8,5'.*\n2. train_steps: '2.000'"
+    ):
+        read_params(filled_in(train_steps="2.000", learning_rate="8,5"), DEFAULTS)
+    with pytest.raises(ConfigError, match="train_steps"):
+        read_params(filled_in(train_steps="-5"), DEFAULTS)
+
+
 def test_a_warm_up_in_the_form_replaces_that_of_the_deployment() -> None:
     defaults = DEFAULTS | {"train": {"num_warmup_steps": 1000}}
     train = read_params(filled_in(warmup_share=0.06), defaults).train
@@ -120,7 +144,8 @@ def test_every_field_says_what_it_is() -> None:
         assert param.schema["title"], name
         assert param.description or param.schema.get("description_md"), name
         assert name == "preset" or param.schema["section"], name
-        assert name == "preset" or (param.value is None and "null" in param.schema["type"]), name
+        assert param.value is None, name
+        assert "null" in param.schema["type"], name
     params = build_params()
     assert "64,000" in params["vocab_size"].description
     assert "QARiB: 64,000. Demo: 3,000. Demo modern: 3,000." in params["vocab_size"].description

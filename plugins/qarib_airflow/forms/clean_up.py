@@ -1,0 +1,51 @@
+"""The trigger form of `qarib_clean_up`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Param
+
+from qarib_airflow.forms.fields import typed
+from qarib_tasks.config.typed import NUMBER_PATTERN
+from qarib_tasks.config.upload import PREFIX
+from qarib_tasks.errors import ConfigError
+
+
+def clean_up_params() -> dict[str, Param]:
+    """The fields of the form."""
+    return {
+        "older_than_days": Param(
+            "90",
+            type=["string", "number"],
+            minimum=1,
+            pattern=NUMBER_PATTERN,
+            examples=["30", "90", "365"],
+            title="Minimum age in days",
+            description="Everything that changed within this number of days is kept. At least 1.",
+        ),
+        "dry_run": Param(
+            True, type="boolean", title="Dry run", description="List what can be deleted, and delete nothing."
+        ),
+        "prefix": Param(
+            None,
+            type=["null", "string"],
+            pattern=PREFIX,
+            title="Prefix",
+            description="The folder in the bucket that the runs publish to, ending with a slash. Empty: the "
+            "whole bucket.",
+        ),
+    }
+
+
+def minimum_age(params: Mapping[str, Any]) -> float:
+    """The minimum age in days.
+
+    Raises:
+        ConfigError: it is no number, or below 1: all that a running run made would be old.
+    """
+    days = typed({"type": "number"}, params["older_than_days"], "older_than_days")
+    if days is None or days < 1:
+        raise ConfigError(f"{days} is below 1", where="older_than_days", do="Enter 1 or more days")
+    return float(days)
