@@ -22,18 +22,18 @@ _WESTERN = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬\u2212", "
 # Of a field for a number: nothing, or characters that a number can have, a digit among them.
 _DIGIT, _PART = "[0-9٠-٩۰-۹]", rf"[-+.,_'eE{_SPACES}\u2212٫٬0-9٠-٩۰-۹]"
 NUMBER_PATTERN = rf"^\s*$|^{_PART}*{_DIGIT}{_PART}*$"
-_IN_TWO_WAYS = re.compile(r"[0-9]{1,3}\.[0-9]{3}")  # of a whole number: in German, the point groups digits
+_IN_TWO_WAYS = re.compile(r"[0-9]{1,3}\.[0-9]{3}")  # of an integer: in German, the point groups digits
 _YAML = re.compile(r"-(?:\s|$)|[\w-]+:(?:\s|$)")  # the beginning of an item of a list, or of a mapping
 
 
-def number(text: str, *, whole: bool = False) -> int | float:
+def number(text: str, *, integer: bool = False) -> int | float:
     """Read a number as people write it: `2,000,000`, `8e-6`, `.0001`, `1e5`, `٢٬٠٠٠`.
 
     Args:
-        whole: a whole number is meant, so that `2.000` is refused: two, or two thousand.
+        integer: an integer is meant, so that `2.000` is refused: two, or two thousand.
 
     Returns:
-        an int if the value is whole.
+        an int if the value has no decimals.
 
     Raises:
         ValueError: the text is no number, or can be read in two ways, such as `2,5`.
@@ -47,9 +47,9 @@ def number(text: str, *, whole: bool = False) -> int | float:
     if (
         not found
         or not re.search("[0-9]", f"{found[2]}{found[3]}")
-        or (whole and _IN_TWO_WAYS.fullmatch(rest))
+        or (integer and _IN_TWO_WAYS.fullmatch(rest))
     ):
-        how = "2,000,000 or 1e5" if whole else "2,000,000, 0.15, or 8e-6, with a point before the decimals"
+        how = "2,000,000 or 1e5" if integer else "2,000,000, 0.15, or 8e-6, with a point before the decimals"
         raise ValueError(f"{text.strip()!r} is not a number that can be read in one way. Write it as {how}")
     if found[3] is None and not (found[4] or "").startswith("-"):
         zeros = "0" * int(found[4] or 0)

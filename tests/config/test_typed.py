@@ -55,12 +55,12 @@ def test_what_is_no_number_or_two_is_refused(text: str) -> None:
         number(text)
 
 
-def test_a_point_that_could_group_digits_is_refused_in_a_whole_number() -> None:
+def test_a_point_that_could_group_digits_is_refused_in_an_integer() -> None:
     assert number("2.000") == 2
-    assert number("2.0e3", whole=True) == 2_000
-    assert number("2,000", whole=True) == 2_000
+    assert number("2.0e3", integer=True) == 2_000
+    assert number("2,000", integer=True) == 2_000
     with pytest.raises(ValueError, match=r"'2\.000' is not a number that can be read in one way"):
-        number("2.000", whole=True)
+        number("2.000", integer=True)
 
 
 def test_sources_are_paths_one_a_line() -> None:

@@ -34,7 +34,7 @@ def clean_up_params() -> dict[str, Param]:
             pattern=PREFIX,
             title="Prefix",
             description="The folder in the bucket that the runs publish to, ending with a slash. Empty: the "
-            "whole bucket.",
+            "bucket itself.",
         ),
     }
 

@@ -69,7 +69,7 @@ def typed(field: Mapping[str, Any], value: Any, where: str) -> Any:
         if field["type"] == "boolean":
             return BOOLEANS.get(value, value)
         if field["type"] in ("integer", "number"):
-            return number(value, whole=field["type"] == "integer") if value.strip() else None
+            return number(value, integer=field["type"] == "integer") if value.strip() else None
         if _is_list_of_settings(field):
             return listed(value) or None
     except ValueError as error:
