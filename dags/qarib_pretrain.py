@@ -3,10 +3,9 @@
 **To try it**, press *Trigger*, choose the preset `demo`, and keep all other fields empty. The run takes a few
 minutes.
 
-**To use your own text**, choose the preset `qarib` and list your files under *Sources*. Enter a bucket under
-*Bucket* unless your administrator has set one. Write numbers as you are used to, such as `2,000,000` or `8e-6`,
-and sources one path a line, or as YAML. An empty field has the preset's value; the log of `preflight`
-shows all values.
+**To use your own text**, choose the preset `qarib` and list your files under *Sources*, one path a line.
+Enter a bucket under *Bucket* unless your administrator has set one. Write numbers as you are used to, such as
+`2,000,000` or `8e-6`. An empty field has the preset's value; the log of `preflight` shows all values.
 
 The steps, from left to right:
 
