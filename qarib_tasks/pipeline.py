@@ -32,11 +32,12 @@ from qarib_tasks.layout import FETCHED, DatasetLayout, is_heldout
 from qarib_tasks.machines.backend import Work
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
+from qarib_tasks.runs.names import dataset_name
 from qarib_tasks.runs.prepare import vocab_file_of
 from qarib_tasks.runs.run import Run, ledger_of, write_settings
 from qarib_tasks.runs.training_job import TRAINER_COMMANDS, datasets_of, random_next_share, training_job
 from qarib_tasks.storage.bucket import Bucket
-from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.storage.ownership import Earlier, write_kept
 from qarib_tasks.train.results.finetuned import read_table, require_results
 from qarib_tasks.vocabulary.build import build_vocab as build_vocabulary
@@ -167,6 +168,8 @@ def build_vocab(run: Run) -> Manifest:
         return Manifest.complete(manifest_of(run.dataset.vocab))
     convert = run.config.convert
     given = str(vocab_file_of(run.config)) if run.config.vocab.vocab_file else ""
+    if given and not run.config.extends:
+        _require_same_vocabulary(run, Path(given))
     manifest = build_vocabulary(
         run.dataset.data,
         run.dataset.vocab,
@@ -179,6 +182,23 @@ def build_vocab(run: Run) -> Manifest:
     text = json.dumps(bert_config, indent=2, sort_keys=True) + "\n"
     write_kept(run.dataset.bert_config, text, Earlier.read(run.dataset.manifest))
     return manifest
+
+
+def _require_same_vocabulary(run: Run, path: Path) -> None:
+    """Require that a vocabulary to keep is the one after which the dataset is named.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not run.dataset.sources.is_file():  # An older version made this dataset.
+        return
+    digest = FileRecord.of(path).sha256
+    if dataset_name(run.config, read_plan(run.dataset.sources), digest) != run.dataset_id:
+        raise InputError(
+            "the vocabulary changed after the run was prepared",
+            where=run.config.vocab.vocab_file,
+            do="Start a new run",
+        )
 
 
 def split(run: Run) -> list[str]:

@@ -34,6 +34,7 @@ from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.corpus.content.plain import require_plain_text
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.layout import BERT_CONFIG
+from qarib_tasks.storage.checked_file import watched
 from qarib_tasks.storage.files import FULL, RunningChecksums, crc32c_of
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned
@@ -84,6 +85,7 @@ def convert_shard(
     check_outputs([out, place], [shard, vocab])
     owned("shard", place, [out], named=[out], adopt=adopt)
     inputs: list[FileRecord] = []
+    require_unchanged = watched(shard, vocab)
     try:
         inputs = [_input(shard), _input(vocab)]
         require_plain_text(shard)
@@ -105,6 +107,7 @@ def convert_shard(
             )
             with Staged(place) as staged:
                 manifest = _convert(shard, vocab, out, config, inputs, threads, progress, staged)
+                require_unchanged()
                 staged.commit(manifest, keep_changed=not adopt)
         except OSError as error:
             raise StorageError(

@@ -11,15 +11,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
-from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile, fetch, list_files
+from qarib_tasks.corpus.sources import STANDARD_INPUT, Input, SourceFile, fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
+from qarib_tasks.storage.manifest import Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import (
     Earlier,
     Staged,
@@ -150,9 +151,8 @@ def collect(
         for source in config.sources
         for named in [files.get(source.name, ())]
     }
-    inputs = [record for read in fetched.values() for _, record, _ in read]
     from qarib_tasks.corpus.joining import join
-    from qarib_tasks.corpus.reading.source import collect_files, text_settings
+    from qarib_tasks.corpus.reading.source import collect_files, records_of, text_settings
 
     share = config.heldout_share if heldout else 0.0
     settings = text_settings(config) | {"heldout_share": share, "random_seed": random_seed}
@@ -162,6 +162,7 @@ def collect(
         settings[WITHOUT] = dict(without.digests)
     counts = _without_given_texts if adopt else dict
     has_all = all(map(before.owns, texts_out))
+    inputs = lambda: records_of(chain.from_iterable(fetched.values()))  # noqa: E731
     if has_all and (done := finished(place, config=settings, inputs=inputs, counts=counts)):
         log.info("%s: already collected", out)
         remove_folder(working_folder_of(out))
@@ -181,9 +182,10 @@ def collect(
             where=", ".join(source.path for source in config.sources),
             do=losses.largest_to_do(lost, settings) or "Check the sources and the cleaning rules",
         )
+    read_as = [record for part in parts.values() for record in part.inputs]
     with Staged(place) as staged:
         manifest = join(
-            config, parts, folder, staged, out, heldout, random_seed, settings, inputs, texts, without
+            config, parts, folder, staged, out, heldout, random_seed, settings, read_as, texts, without
         )
         # The held-out part of an earlier run: its documents may be in the training text now.
         now = set(map(place_of, outputs))
@@ -208,7 +210,7 @@ def collect_source(
         name: of the source.
         out, cache, allowed, files: the same as for `collect`.
     """
-    from qarib_tasks.corpus.reading.source import collect_files, text_settings
+    from qarib_tasks.corpus.reading.source import collect_files, records_of, text_settings
 
     source = next((source for source in config.sources if source.name == name), None)
     if source is None:
@@ -222,7 +224,7 @@ def collect_source(
     joined = Earlier.read(manifest_of(out)).manifest
     if joined and joined.state == "complete":
         same = all(joined.config.get(key) == value for key, value in text_settings(config).items())
-        if same and all(record in joined.inputs for _, record, _ in fetched):
+        if same and all(record in joined.inputs for record in records_of(fetched)):
             log.info("%s: already collected into %s", name, out)
             return
     with working_folder(working_folder_of(out)) as folder:
@@ -273,13 +275,12 @@ def _cache(out: Path, cache: Path | None, files: Iterable[SourceFile]) -> Path:
 
 def _fetched(
     source: SourceConfig, cache: Path, allowed: AllowedSources | None, listed: Sequence[SourceFile]
-) -> list[tuple[Path, FileRecord, str]]:
-    """Fetch the source's files to this machine, with their sizes and checksums, and names for messages."""
+) -> list[Input]:
+    """Fetch the source's files to this machine."""
     files = []
     for file in listed:
         if allowed:
             allowed.check(file.address, source.name)
-        path, record = fetch(file, cache, sha256=source.sha256, allowed=allowed)
         name = f"{source.name}/{file.name}"
-        files.append((path, FileRecord(name, record.bytes, record.sha256, record.crc32c), file.where))
+        files.append(fetch(file, cache, sha256=source.sha256, allowed=allowed, name=name))
     return files

@@ -11,13 +11,12 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from glob import has_magic
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.allowed import AllowedSources, is_remote, require_no_secret
@@ -33,18 +32,17 @@ from qarib_tasks.corpus.patterns import (
     some_of,
     without_side_files,
 )
+from qarib_tasks.corpus.remote.filesystem import download_stored, filesystem, remote_errors
 from qarib_tasks.counting import counted
-from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
-from qarib_tasks.storage.bucket import default_client
-from qarib_tasks.storage.files import atomic_path, check_name, checksums, shown
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
+from qarib_tasks.storage.checked_file import CheckedFile
+from qarib_tasks.storage.files import Checksums, atomic_path, check_name, checksums, shown
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.storage.ownership import Earlier
 
 log = logging.getLogger(__name__)
-CONNECT_SECONDS = 30.0
 LONGEST_NAME = 60  # characters of a name in the cache, at its end
 STANDARD_INPUT = "-"
-SILENT_SECONDS = 60.0  # without a byte from a web server, until the download fails
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,16 @@ class SourceFile:
         bytes: the size; 0 if the web server does not report it.
         version: of a remote file: checksum, generation, ETag, or date, which change with the content.
         label: its name in messages, if the user does not know the address.
+        modified: of a local file: when it was changed last, in nanoseconds; 0 if that is not known.
+        checksums: of a local file when the run was prepared; None if they are not known.
     """
 
     address: str
     bytes: int
     version: str = ""
     label: str = ""
+    modified: int = 0
+    checksums: Checksums | None = None
 
     @property
     def path(self) -> Path | None:
@@ -189,15 +191,14 @@ def _local_file(path: str) -> SourceFile:
             where=path,
             do="Change the file's permissions, or run this as a user who may read it",
         )
-    return SourceFile(path, status.st_size)
+    return SourceFile(path, status.st_size, modified=status.st_mtime_ns)
 
 
 def _list_remote(address: str, allowed: AllowedSources | None) -> list[SourceFile]:
     system = filesystem(address, allowed)
     if not address.startswith("gs://"):
         info = system.info(address)
-        version = next((info[key] for key in ("ETag", "Content-MD5", "Last-Modified") if info.get(key)), "")
-        return [SourceFile(address, info.get("size") or 0, version)]
+        return [SourceFile(address, info.get("size") or 0, _version(info))]
     found = list(_objects(system, address))
     if not found:
         raise InputError("no such file", where=address, do="Correct the address")
@@ -205,6 +206,11 @@ def _list_remote(address: str, allowed: AllowedSources | None) -> list[SourceFil
         SourceFile(f"gs://{name}", info["size"], _object_version(info))
         for name, info in sorted(found, key=lambda pair: pair[0])
     ]
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    """Return what a web server says of a file that changes with its content."""
+    return next((info[key] for key in ("ETag", "Content-MD5", "Last-Modified") if info.get(key)), "")
 
 
 def _objects(system: Any, address: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -239,31 +245,90 @@ def _object_version(info: dict[str, Any]) -> str:
     return str(info.get("crc32c") or info.get("md5Hash") or info.get("etag") or info.get("generation"))
 
 
+class Input:
+    """A file of a source on this machine, to be read.
+
+    Args:
+        checksums: those that it must have; None for any.
+        name: its name in a manifest.
+
+    Attributes:
+        path: of the file, or of its copy in the cache.
+        where: its name in messages.
+    """
+
+    def __init__(self, listed: SourceFile, path: Path, checksums: Checksums | None, name: str) -> None:
+        self.path = path
+        self.where = listed.where
+        self._listed = listed
+        self._name = name
+        self._expected = checksums
+        self._found: Checksums | None = None
+
+    def record(self) -> FileRecord:
+        """Return its checksums: those that it must have or, if there are none, those that it has now."""
+        known = self._expected or self._found
+        if known is None:
+            with CheckedFile(self.path, self.where) as file:
+                return self.read(file)
+        return FileRecord(self._name, **asdict(known))
+
+    def read(self, file: CheckedFile) -> FileRecord:
+        """Return the checksums of what was read of the file; the rest is read for them.
+
+        Raises:
+            InputError: the file is not the one that was listed, or changed while it was read.
+        """
+        found, listed = file.finish(), self._listed
+        if self._expected and found != self._expected:
+            raise InputError(
+                "the file changed after the run was prepared"
+                f" (its SHA-256 is {found.sha256}, expected {self._expected.sha256})",
+                where=self.where,
+                do="Start a new run, which reads the file as it is now",
+            )
+        is_listed = (found.bytes, file.modified) == (listed.bytes, listed.modified)
+        if not self._expected and listed.modified and not is_listed:
+            raise InputError(
+                "the file changed after it was listed",
+                where=self.where,
+                do="Try again when no program writes to the file",
+            )
+        self._found = found
+        return FileRecord(self._name, **asdict(found))
+
+
 def fetch(
-    file: SourceFile, cache: Path, *, sha256: str = "", allowed: AllowedSources | None = None
-) -> tuple[Path, FileRecord]:
+    file: SourceFile,
+    cache: Path,
+    *,
+    sha256: str = "",
+    allowed: AllowedSources | None = None,
+    name: str = "",
+) -> Input:
     """Return a file on this machine: a remote one is downloaded into `cache` once, and checked at each call.
 
-    Returns:
-        the path, and the file's size and checksums.
+    Args:
+        sha256: the checksum that the file must have.
+        name: of the file in a manifest; its own by default.
 
     Raises:
         StorageError: the file cannot be downloaded now. CorruptError: its SHA-256 is not `sha256`.
     """
-    path = file.path
+    path, known = file.path, file.checksums
     if path is None:
         key = hashlib.sha256(f"{file.address}\n{file.version}\n{file.bytes}".encode()).hexdigest()[:16]
         path = cache / f"{key}-{file.name[-LONGEST_NAME:]}"
-        record = _cached(path) or _download(file, path, allowed)
-    else:
-        record = FileRecord.of(path)
-    if sha256 and record.sha256 != sha256:
+        known = (_cached(path) or _download(file, path, allowed)).checksums
+    elif sha256:
+        known = checksums(path)
+    if known and sha256 and known.sha256 != sha256:
         raise CorruptError(
-            f"the SHA-256 is {record.sha256}, expected {sha256}",
+            f"the SHA-256 is {known.sha256}, expected {sha256}",
             where=file.where,
             do="Check the file, then correct sha256",
         )
-    return path, record
+    return Input(file, path, known, name or file.name)
 
 
 def fetched_manifest(path: Path) -> Path | None:
@@ -300,9 +365,17 @@ def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> F
         system = filesystem(file.address, allowed)
         if file.address.startswith("gs://") and system.info(file.address).get("contentEncoding"):
             # gcsfs would unpack it, and the checksum is of what is stored.
-            _download_stored(file.address, temporary)
+            download_stored(file.address, temporary)
         else:
             system.get_file(file.address, str(temporary))
+        if (
+            file.version
+            and not file.address.startswith("gs://")
+            and _version(system.info(file.address)) != file.version
+        ):
+            raise InputError(
+                "the file changed after it was listed", where=file.where, do="Start again, with the new file"
+            )
         found = checksums(temporary)
         if file.bytes and found.bytes != file.bytes:
             raise StorageError(
@@ -318,65 +391,3 @@ def _download(file: SourceFile, path: Path, allowed: AllowedSources | None) -> F
         config = {"address": file.address, "version": file.version}
         Manifest(kind="corpus", id=path.name, config=config, outputs=[record]).write(_manifest_path(path))
     return record
-
-
-def _download_stored(address: str, path: Path) -> None:
-    from google.api_core.exceptions import GoogleAPIError
-    from google.cloud.storage import Blob
-    from google.cloud.storage.exceptions import DataCorruption
-
-    try:
-        Blob.from_uri(address, default_client()).download_to_filename(str(path), raw_download=True)
-    except (GoogleAPIError, DataCorruption) as error:
-        raise OSError(str(error)) from None
-
-
-def filesystem(address: str, allowed: AllowedSources | None) -> Any:
-    """Return the fsspec file system of an address."""
-    import fsspec
-
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # It logs the traceback of what it raises, too.
-    if address.startswith("gs://"):
-        if os.environ.get("STORAGE_EMULATOR_HOST"):
-            # With an emulator, gcsfs would wait a minute for gRPC.
-            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-            return fsspec.filesystem("gs", token="anon", skip_instance_cache=True)
-        return fsspec.filesystem("gs")
-    import aiohttp
-
-    async def on_redirect(session: Any, context: Any, parameters: Any) -> None:
-        # Without this check, an allowed host could redirect anywhere, even to the metadata server.
-        response = parameters.response
-        target = urljoin(str(response.url), response.headers.get("Location") or response.headers.get("URI"))
-        if allowed:
-            allowed.check(target, address)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_redirect.append(on_redirect)
-    timeout = aiohttp.ClientTimeout(
-        total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS
-    )
-    options = {"trace_configs": [trace], "timeout": timeout}
-    return fsspec.filesystem("http", client_kwargs=options, skip_instance_cache=True)
-
-
-@contextmanager
-def remote_errors(address: str) -> Iterator[None]:
-    """Turn the errors of remote file systems into one clear error."""
-    import aiohttp
-
-    try:
-        yield
-    except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        # fsspec reports every error of a web server as a missing file.
-        cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
-        status = getattr(cause, "status", None)
-        if isinstance(cause, QaribError):
-            raise cause from None
-        if status in (404, 410) or isinstance(cause, FileNotFoundError):
-            raise InputError("no such file", where=address, do="Correct the address") from None
-        if status:
-            what = f"the server answered {status} {getattr(cause, 'message', '')}".strip()
-        else:
-            what = f"cannot download: {str(cause) or type(cause).__name__}"
-        raise StorageError(what, where=address, do="Try again later") from None

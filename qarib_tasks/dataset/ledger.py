@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from qarib_tasks.corpus.sources import SourceFile
+from qarib_tasks.corpus.sources import Input, SourceFile
 from qarib_tasks.errors import CorruptError
-from qarib_tasks.storage.files import write_text
+from qarib_tasks.storage.files import Checksums, write_text
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.recognition import is_plan, require_ours
 from qarib_tasks.storage.shared_record import FORMAT, SharedRecord, Values
@@ -45,7 +45,7 @@ class ConsumedFile:
         """The entry for a listed file; a local file is read once."""
         if file.path is None:
             return cls(source, file.address, file.bytes, file.version, crc32c=_crc32c(file))
-        record = FileRecord.of(file.path)
+        record = Input(file, file.path, None, file.name).record()
         return cls(source, file.address, record.bytes, "", record.sha256, record.crc32c)
 
     def read_as(self, record: FileRecord, dataset: str) -> ConsumedFile:
@@ -72,7 +72,8 @@ class ConsumedFile:
 
     @property
     def listed(self) -> SourceFile:
-        return SourceFile(self.address, self.bytes, self.version)
+        known = Checksums(self.bytes, self.sha256, self.crc32c) if self.sha256 and self.crc32c else None
+        return SourceFile(self.address, self.bytes, self.version, checksums=known)
 
 
 def _crc32c(file: SourceFile) -> str:

@@ -11,6 +11,8 @@ from qarib_tasks.config.identity import named_settings
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import is_shard_file, shard_file
 from qarib_tasks.progress import progress
+from qarib_tasks.storage.checked_file import CheckedFile
+from qarib_tasks.storage.files import CHUNK
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import Staged, check_outputs, owned
 
@@ -58,7 +60,8 @@ def split(
     records, lines = [], 0
     with (
         Staged(manifest_path) as staged,
-        data.open("rb") as file,
+        CheckedFile(data) as checked,
+        checked.stream(CHUNK) as file,
         progress(f"split {data.name}", source.bytes, "bytes") as advance,
     ):
         for number in count(first_number or 0):
@@ -83,6 +86,8 @@ def split(
             records.append(staged.record(path))
             lines += written
             advance(records[-1].bytes)
+        if checked.finish() != source.checksums:
+            raise InputError("the file changed while it was read", where=data, do="Run the step again")
         manifest = Manifest(
             kind="shards",
             id=folder.name,

@@ -17,6 +17,7 @@ from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
 from qarib_tasks.labelled.labels import is_seen, label_key, log_labels, merged_labels, named
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
+from qarib_tasks.storage.checked_file import CheckedFile
 
 log = logging.getLogger(__name__)
 _ORDER_SEED = 0x6F72646572  # "order"
@@ -120,16 +121,18 @@ def _rows(
     pairs: list[tuple[str, str]] = []
     counts = Counter[str]()
     for file in list_files(source, allowed):
-        local, _ = fetch(file, cache, allowed=allowed)
-        for lines in read(source, local, file.where, counts):
-            for line in lines:
-                label, end, text = line.encode(errors="replace").decode().partition(LABEL_END)
-                if end:
-                    # What shows nothing is no text, and no label.
-                    pairs.append((_shown(label), _shown(text)))
-                elif line:  # Of a web page, which has no fields.
-                    what, do = source.without_fields
-                    raise ConfigError(what, where=file.where, do=do)
+        local = fetch(file, cache, allowed=allowed)
+        with CheckedFile(local.path, local.where) as opened:
+            for lines in read(source, local.path, local.where, counts, None, opened):
+                for line in lines:
+                    label, end, text = line.encode(errors="replace").decode().partition(LABEL_END)
+                    if end:
+                        # What shows nothing is no text, and no label.
+                        pairs.append((_shown(label), _shown(text)))
+                    elif line:  # Of a web page, which has no fields.
+                        what, do = source.without_fields
+                        raise ConfigError(what, where=file.where, do=do)
+            local.read(opened)
     total = len(pairs)
     if not total:
         raise InputError("no records", where=path, do="Check the file of the task")

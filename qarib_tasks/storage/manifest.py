@@ -151,7 +151,7 @@ def finished(
     path: Path,
     *,
     config: Mapping[str, Any],
-    inputs: Sequence[FileRecord],
+    inputs: Sequence[FileRecord] | Callable[[], Sequence[FileRecord]],
     counts: Callable[[Mapping[str, Any]], Any] = dict,
 ) -> Manifest | None:
     """The manifest at `path` if its step is done for these inputs and this config, else None.
@@ -160,6 +160,7 @@ def finished(
     be read, the step failed, the settings or inputs differ, or the outputs do not verify.
 
     Args:
+        inputs: also a function that returns them, which is called only if nothing else differs.
         counts: the part of a config that decides whether two configs are equal; by default, all of it.
     """
     try:
@@ -167,11 +168,9 @@ def finished(
     except (InputError, CorruptError):
         return None
     wanted = json.loads(json.dumps(dict(config)))
-    if (
-        manifest.state != "complete"
-        or counts(manifest.config) != counts(wanted)
-        or list(manifest.inputs) != list(inputs)
-    ):
+    if manifest.state != "complete" or counts(manifest.config) != counts(wanted):
+        return None
+    if list(manifest.inputs) != list(inputs() if callable(inputs) else inputs):
         return None
     return None if manifest.faults(path.parent) else manifest
 

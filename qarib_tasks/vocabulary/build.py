@@ -17,6 +17,7 @@ from typing import Any
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
+from qarib_tasks.storage.checked_file import watched
 from qarib_tasks.storage.files import scratch_folder
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned
@@ -70,6 +71,7 @@ def build_vocab(
     outputs, place = [out, *tokenizer_files_of(out)], manifest_of(out)
     check_outputs([*outputs, place], [data, given] if given else [data])
     earlier = owned("vocabulary", place, outputs, named=[out], adopt=adopt)
+    require_unchanged = watched(given or data)
     source = FileRecord.of(given, "vocab_file") if given else FileRecord.of(data)
     if done := finished(place, config=settings, inputs=[source]):
         log.info("%s: already built", out)
@@ -101,6 +103,7 @@ def build_vocab(
     else:
         vocabulary, figures = _normalized_vocabulary(data, config, do_lower_case, random_seed)
         sample = vocabulary[len(SPECIAL_TOKENS) + figures["character_entries"] :][:20]
+    require_unchanged()
     with Staged(place) as staged:
         texts = (
             "".join(entry + "\n" for entry in vocabulary),

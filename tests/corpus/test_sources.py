@@ -1,6 +1,6 @@
 """Sources far away: web servers and buckets.
 
-Covers qarib_tasks/emulators/gcs.py.
+Covers qarib_tasks/corpus/remote/filesystem.py, qarib_tasks/emulators/gcs.py.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ports import free_ports
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict
-from qarib_tasks.corpus import sources
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import collect
+from qarib_tasks.corpus.remote import filesystem
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.emulators import gcs
 from qarib_tasks.emulators.access import new_token
@@ -118,6 +118,11 @@ def test_a_checksum_that_is_given_must_be_right(server: str, tmp_path: Path) -> 
         ("/status403.txt", StorageError, "the server answered 403"),
         ("/status404.txt", InputError, "no such file"),
         ("/short.txt", StorageError, "cannot download"),
+        # Without an address, there is nothing to follow; and no other answer is the file.
+        ("/status302.txt", StorageError, "the server answered 302 Found, not the file"),
+        ("/status300.txt", StorageError, "the server answered 300"),
+        ("/status304.txt", StorageError, "the server answered 304"),
+        ("/status204.txt", StorageError, "the server answered 204"),
     ],
 )
 def test_a_web_server_that_fails_is_a_clear_error(
@@ -130,7 +135,7 @@ def test_a_web_server_that_fails_is_a_clear_error(
 
 
 def test_a_web_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(filesystem, "SILENT_SECONDS", 0.2)
     silent = socket.create_server(("127.0.0.1", 0))
     with silent, pytest.raises(StorageError, match="cannot download"):
         fetched(f"http://127.0.0.1:{silent.getsockname()[1]}/a.txt", tmp_path)
@@ -267,5 +272,5 @@ def test_sources_with_the_same_settings_read_a_file_once(tmp_path: Path) -> None
 def test_the_log_has_no_traceback_of_a_bucket_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     logging.getLogger("gcsfs").setLevel(logging.NOTSET)
-    sources.filesystem("gs://bucket/a.txt", None)
+    filesystem.filesystem("gs://bucket/a.txt", None)
     assert not logging.getLogger("gcsfs").isEnabledFor(logging.ERROR)

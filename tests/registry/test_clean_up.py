@@ -145,7 +145,7 @@ def test_fetched_sources(tmp_path: Path, bucket_name: str) -> None:
     for name in ("used.txt", "unused.txt"):
         bucket.write_text(name, "12345")
         (file,) = list_files(SourceConfig(name="text", path=f"gs://{bucket_name}/{name}"))
-        path, _ = fetch(file, cache)
+        path = fetch(file, cache).path
         os.utime(path, (OLD, OLD))
         if name == "used.txt":
             fetch(file, cache)

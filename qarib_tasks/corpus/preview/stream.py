@@ -9,8 +9,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from qarib_tasks.corpus.allowed import AllowedSources
-from qarib_tasks.corpus.sources import SourceFile, filesystem, remote_errors
+from qarib_tasks.corpus.remote.filesystem import filesystem, remote_errors
+from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.storage.bucket import default_client
+from qarib_tasks.storage.regular_files import open_regular
 
 _BUFFER = 1 << 16
 _RANGE = 1 << 20  # bytes that are requested at once
@@ -63,7 +65,7 @@ class Beginning(io.RawIOBase):
 def _opened(file: SourceFile, allowed: AllowedSources | None) -> tuple[Any, bool]:
     """Open a file where it is; return it, and whether it can be read in any order."""
     if file.path is not None:
-        return io.FileIO(file.address), True
+        return io.FileIO(open_regular(file.path)), True
     with _errors(file):
         if file.address.startswith("gs://"):
             from google.cloud.storage import Blob

@@ -18,11 +18,11 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.reading import has_layout
@@ -51,6 +51,7 @@ from qarib_tasks.corpus.reading.warc import read_warc
 from qarib_tasks.corpus.reading.wikiextractor import read_articles
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, InputError, QaribError
+from qarib_tasks.storage.checked_file import CheckedFile
 from qarib_tasks.storage.files import NOT_WRITTEN, name_output
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,12 @@ class _File:
 
 
 def read(
-    source: SourceConfig, path: Path, where: str, counts: Counter[str], findings: Findings | None = None
+    source: SourceConfig,
+    path: Path,
+    where: str,
+    counts: Counter[str],
+    findings: Findings | None = None,
+    file: CheckedFile | None = None,
 ) -> Batches:
     """Yield the lines of one file.
 
@@ -125,17 +131,16 @@ def read(
             what it is.
         counts: see `Reading`.
         findings: what is found out about the file is added to it.
+        file: the file, open; it stays open.
 
     Raises:
         ConfigError: the settings do not fit the format. InputError: the file cannot be read (with file and
             line), or more than `skip_at_most` records are unreadable.
     """
     findings = findings or Findings()
-    size = path.stat().st_size
-    with path.open("rb", buffering=BLOCK) as stream:
-        yield from read_stream(
-            source, cast(io.BufferedReader, stream), size, where, counts, findings, on_disk=True
-        )
+    with nullcontext(file) if file else CheckedFile(path, where) as raw:
+        stream = raw.stream(BLOCK)
+        yield from read_stream(source, stream, raw.size, where, counts, findings, on_disk=True)
 
 
 def read_stream(

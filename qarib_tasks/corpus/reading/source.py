@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.content.doubts import MOST_VALUES, doubts, sample_of
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import Findings
+from qarib_tasks.corpus.sources import Input
 from qarib_tasks.errors import Faults, InputError, QaribError
 from qarib_tasks.progress import progress
+from qarib_tasks.storage.checked_file import CheckedFile
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import Staged
 
@@ -33,24 +37,28 @@ def text_settings(config: CollectConfig) -> dict[str, Any]:
     return settings
 
 
-def collect_files(
-    config: CollectConfig, source: SourceConfig, files: list[tuple[Path, FileRecord, str]], out: Path
-) -> Manifest:
-    """Collect one source's files into `out`, its documents' records beside it, and its manifest last."""
-    inputs = [record for _, record, _ in files]
-    settings = text_settings(config)
-    settings["sources"] = [values for values in settings["sources"] if values["name"] == source.name]
-    if done := finished(manifest_of(out), config=settings, inputs=inputs):
+def collect_files(config: CollectConfig, source: SourceConfig, files: Sequence[Input], out: Path) -> Manifest:
+    """Collect one source's files into `out`, its documents' records beside it, and its manifest last.
+
+    The checksums in the manifest are those of the bytes that were read.
+    """
+    settings = text_settings(replace(config, sources=(source,)))
+    if done := finished(manifest_of(out), config=settings, inputs=lambda: records_of(files)):
         log.info("source %s: already collected", source.name)
         return done
     with Staged(manifest_of(out)) as staged:
         return staged.commit(_read_source(config, source, files, out, staged, settings), keep_changed=False)
 
 
+def records_of(files: Iterable[Input]) -> list[FileRecord]:
+    """Return the checksums of files."""
+    return [file.record() for file in files]
+
+
 def _read_source(
     config: CollectConfig,
     source: SourceConfig,
-    files: list[tuple[Path, FileRecord, str]],
+    files: Sequence[Input],
     out: Path,
     staged: Staged,
     settings: Mapping[str, Any],
@@ -61,6 +69,7 @@ def _read_source(
     cleaner, counts = Cleaner(config), Counter[str]()
     samples: list[tuple[str, str]] = []
     findings, values = Findings(), list[str]()
+    inputs: list[FileRecord] = []
     records = out.with_suffix(".documents")
     with (
         staged.path(out).open("wb") as text_file,
@@ -68,18 +77,21 @@ def _read_source(
         progress(f"collect {source.name}", 0, "bytes") as advance,
     ):
         writer = DocumentWriter(text_file, records_file, source.limit)
-        for number, (path, _, where) in enumerate(files):
+        for number, given in enumerate(files):
             inner = Counter[str](skipped=counts["skipped"])
             try:
-                for lines in read(source, path, where, inner, findings):
-                    if len(samples) < SAMPLE_LINES:
-                        samples += _samples(config, lines, SAMPLE_LINES - len(samples))
-                    cleaned = cleaner.clean(lines)
-                    if len(values) < MOST_VALUES:
-                        values += sample_of(cleaned)
-                    advance(writer.write(cleaned))
-                    if writer.full:
-                        break
+                with CheckedFile(given.path, given.where) as file:
+                    with _no_other_error_if_changed(file):
+                        for lines in read(source, given.path, given.where, inner, findings, file):
+                            if len(samples) < SAMPLE_LINES:
+                                samples += _samples(config, lines, SAMPLE_LINES - len(samples))
+                            cleaned = cleaner.clean(lines)
+                            if len(values) < MOST_VALUES:
+                                values += sample_of(cleaned)
+                            advance(writer.write(cleaned))
+                            if writer.full:
+                                break
+                    inputs.append(given.read(file))
             except InputError as error:
                 raise _with_later_faults(error, source, files[number + 1 :]) from None
             writer.write([""])
@@ -92,7 +104,7 @@ def _read_source(
     if found := doubts(values):
         findings.warn(source.path, f"{'; '.join(found)}. Check that this is the right file, and `field`")
     del counts["line"]
-    inputs = [record for _, record, _ in files]
+    inputs += records_of(files[len(inputs) :])
     return Manifest(
         kind="corpus",
         id=source.name,
@@ -117,22 +129,26 @@ def _read_source(
     )
 
 
-def _with_later_faults(
-    error: InputError, source: SourceConfig, later: Sequence[tuple[Path, FileRecord, str]]
-) -> QaribError:
-    """Return the error, or one that lists also what is wrong at the start of later files.
+@contextmanager
+def _no_other_error_if_changed(file: CheckedFile) -> Iterator[None]:
+    """Raise that the file changed in place of an error that this explains."""
+    try:
+        yield
+    except InputError:
+        file.require_unchanged()
+        raise
 
-    Args:
-        later: the path of each file on this machine, its checksums, and its name for messages.
-    """
+
+def _with_later_faults(error: InputError, source: SourceConfig, later: Sequence[Input]) -> QaribError:
+    """Return the error, or one that lists also what is wrong at the start of later files."""
     faults = Faults()
     with faults.kept():
         raise error
-    for path, _, where in later:
+    for given in later:
         if len(faults.found) == MOST_FAULTS:
             break
         with faults.kept():
-            next(read(source, path, where, Counter()), None)
+            next(read(source, given.path, given.where, Counter()), None)
     try:
         faults.raise_all()
     except QaribError as all_faults:

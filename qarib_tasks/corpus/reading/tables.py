@@ -202,7 +202,7 @@ def read_parquet(reading: Reading, raw: IO[bytes]) -> Batches:
 def read_arrow(reading: Reading, raw: IO[bytes]) -> Batches:
     """Yield the lines of the texts in an Arrow file or stream, which the library datasets writes.
 
-    A record batch is in memory; of a file that is not compressed, only the pages that are used.
+    A record batch is in memory.
     """
     import pyarrow.ipc
 

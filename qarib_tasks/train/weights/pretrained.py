@@ -13,6 +13,7 @@ import numpy as np
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, checkpoint_files
+from qarib_tasks.storage.checked_file import watched
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.model_files import SHARDS_INDEX, Pretrained, find, read_json, shards_of
 from qarib_tasks.train.data.vocabulary import Vocabulary
@@ -52,6 +53,7 @@ def pretrained_weights(
     if job.start_from_digest and found.digest != job.start_from_digest:
         raise InputError("has changed since the run was prepared", where=address, do="Start a new run")
     folder = found.stage(output.cache)
+    require_unchanged = watched(*(folder / name for name in found.recorded))
     weights, settings = read(found, folder)
     _check_architecture(address, weights, settings, shapes)
     check_vocabulary(found, folder, settings, vocabulary, lower_case(job, output))
@@ -63,6 +65,7 @@ def pretrained_weights(
         log.warning("%s has no %s: using initial values", address, ", ".join(missing))
     log.info("%s: loaded %d of %d variables", address, len(shapes) - len(missing), len(shapes))
     records = [FileRecord.of(folder / name, f"{START_FROM}/{name}") for name in found.recorded]
+    require_unchanged()
     return {name: weights[name] for name in shapes if name in weights}, records
 
 
