@@ -2,8 +2,8 @@
 
     python benchmarks/compare/retraining.py [--data ../shared] [--steps 1500] [--share 0.35] [--workspace X]
 
---data has corpus/tweets-real.txt.xz. Its first half is the text of one month, its second half that of the
-next. A small model is trained with the modern recipe on the first month; then on both, from its stable
+--data has corpus/tweets-real.txt.xz, whose tweets are sorted by sentiment. Every second one is of the first
+month, the others are of the next. A small model is trained with the modern recipe on the first month; then on both, from its stable
 checkpoint with the optimizer's state, for --share of --steps, as the DAG qarib_retrain does. Another one is
 trained from scratch on both for --steps. Prints the losses on the held-out part of the first month, and the
 steps. The exit status is 1 if the re-training ends with a higher loss than the training from scratch. A
@@ -40,13 +40,12 @@ def settings(month: Path, workspace: Path, **train: Any) -> dict[str, Any]:
 
 
 def write_months(tweets: Path, workspace: Path) -> list[Path]:
-    """Write the first and the second half of the tweets."""
+    """Write two months of tweets."""
     with lzma.open(tweets, "rt", encoding="utf-8") as file:
         lines = file.readlines()
     workspace.mkdir(parents=True, exist_ok=True)
     months = [workspace / "month-1.txt", workspace / "month-2.txt"]
-    half = len(lines) // 2
-    for path, part in zip(months, (lines[:half], lines[half:]), strict=True):
+    for path, part in zip(months, (lines[::2], lines[1::2]), strict=True):
         path.write_text("".join(part), encoding="utf-8")
     return months
 

@@ -103,7 +103,17 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object = None) -> 
         adapter: TypeAdapter[T] = _adapter(cast(Hashable, cls))
         return adapter.validate_python(dict(values))
     except ValidationError as error:
-        raise ConfigError(_faults(error), where=where, do="Correct these settings") from None
+        faults = "; ".join(f"{name}: {message}" if name else message for name, message in _faults(error))
+        raise ConfigError(faults, where=where, do="Correct these settings") from None
+
+
+def faults_of(cls: type, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what `from_dict` refuses: the full name of each setting or section, and what is wrong."""
+    try:
+        _adapter(cast(Hashable, cls)).validate_python(dict(values))
+    except ValidationError as error:
+        return _faults(error)
+    return []
 
 
 _SHAPES = {
@@ -113,8 +123,8 @@ _SHAPES = {
 }
 
 
-def _faults(error: ValidationError) -> str:
-    lines = []
+def _faults(error: ValidationError) -> list[tuple[str, str]]:
+    found = []
     for fault in error.errors():
         unknown = fault["type"] in {"unexpected_keyword_argument", "extra_forbidden", "invalid_key"}
         # Of a setting with several types, the place ends with the type.
@@ -130,8 +140,8 @@ def _faults(error: ValidationError) -> str:
         elif fault["type"] != "value_error":
             message = _SHAPES.get(fault["type"], message)
             message = f"{message} (got {fault['input']!r})"
-        lines.append(f"{name}: {message}" if name else message)
-    return "; ".join(lines)
+        found.append((name, message))
+    return found
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -136,7 +136,16 @@ def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:
     Raises:
         ConfigError: there is no such preset, or a setting is wrong.
     """
+    return from_dict(RunConfig, all_values(values, where), where)
+
+
+def all_values(values: Mapping[str, Any], where: object = None) -> dict[str, Any]:
+    """Return the values of a run, those of the preset named in `values` included; they may be invalid.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
     name = values.get("preset", "qarib")
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}")
-    return from_dict(RunConfig, {**overridden(PRESETS[name], values), "preset": name}, where)
+    return {**overridden(PRESETS[name], values), "preset": name}

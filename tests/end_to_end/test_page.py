@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import demo
 import pytest
-import screenshots
-from local_stack import TINY_MODEL, LocalStack
-from playwright.sync_api import (
-    Locator,
-    Page,
-    expect,
-    sync_playwright,
-)
+from local_stack import TINY_MODEL
+from playwright.sync_api import Locator, Page, expect
 
 from qarib_tasks.storage.manifest import manifest_of
-from tests.support.browser_site import SECONDS, Site, require_accessible, require_no_overflow
+from tests.support.browser_site import (
+    SECONDS,
+    Site,
+    browsing,
+    require_accessible,
+    require_no_overflow,
+    undisturbed,
+)
 from tests.support.made_up_run import HOSTILE, emulator_bucket, insert_run, make_run
 
 pytestmark = pytest.mark.slow
@@ -57,33 +57,14 @@ FORM = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert chromium, "Chromium is not installed: apt-get install chromium"
-    expect.set_options(timeout=SECONDS)
-    with LocalStack(tmp_path_factory.mktemp("stack")) as stack, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=screenshots.FLAGS)
-        site = Site(stack, browser.new_context(), browser.new_context())
-        for context in (site.context, site.signed_out):
-            context.on("request", lambda request: site.requests.append(request.url))
-            context.on("console", site.listen)
-            context.on("weberror", lambda error: site.complaints.append(f"error: {error.error}"))
-        page = site.context.new_page()
-        page.set_default_timeout(SECONDS)
-        screenshots.sign_in(page, stack)
-        page.close()
+    with browsing(tmp_path_factory.mktemp("stack")) as site:
         yield site
-        browser.close()
 
 
 @pytest.fixture(autouse=True)
 def nothing_leaves_and_nothing_is_refused(site: Site) -> Iterator[None]:
-    """No request goes to another host, and the browser complains of nothing on the page itself."""
-    site.requests.clear()
-    site.complaints.clear()
-    yield
-    hosts = {urlsplit(url).netloc for url in site.requests if not url.startswith(("blob:", "data:"))}
-    assert hosts <= {urlsplit(site.stack.url).netloc}
-    assert not site.complaints
+    with undisturbed(site):
+        yield
 
 
 def test_an_empty_installation(site: Site) -> None:

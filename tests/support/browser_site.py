@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import axe_playwright_python
 import demo
+import screenshots
 from local_stack import LocalStack
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, TimeoutError
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    TimeoutError,
+    expect,
+    sync_playwright,
+)
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 SECONDS = 60_000  # of patience, in milliseconds: the machine may be busy
+GUEST = "guest"  # may look at everything and start nothing
 
 
 @dataclass
@@ -51,6 +64,41 @@ class Site:
             page.reload()
             drawn.wait_for()
         return page
+
+
+@contextmanager
+def browsing(home: Path) -> Iterator[Site]:
+    """Start an Airflow, with an admin and a guest, and a browser that is signed in as the admin."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "Chromium is not installed: apt-get install chromium"
+    expect.set_options(timeout=SECONDS)
+    users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"admin:admin,{GUEST}:viewer"}
+    stack = LocalStack(home, environment=users)
+    stack.passwords.write_text(json.dumps({"admin": "a-password", GUEST: "a-password"}))
+    with stack, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=screenshots.FLAGS)
+        site = Site(stack, browser.new_context(), browser.new_context())
+        for context in (site.context, site.signed_out):
+            context.on("request", lambda request: site.requests.append(request.url))
+            context.on("console", site.listen)
+            context.on("weberror", lambda error: site.complaints.append(f"error: {error.error}"))
+        page = site.context.new_page()
+        page.set_default_timeout(SECONDS)
+        screenshots.sign_in(page, stack)
+        page.close()
+        yield site
+        browser.close()
+
+
+@contextmanager
+def undisturbed(site: Site) -> Iterator[None]:
+    """No request goes to another host, and the browser complains of nothing on the page itself."""
+    site.requests.clear()
+    site.complaints.clear()
+    yield
+    hosts = {urlsplit(url).netloc for url in site.requests if not url.startswith(("blob:", "data:"))}
+    assert hosts <= {urlsplit(site.stack.url).netloc}
+    assert not site.complaints
 
 
 def require_accessible(page: Page) -> None:

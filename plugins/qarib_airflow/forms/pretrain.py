@@ -126,11 +126,17 @@ def build_params() -> dict[str, Param]:
         description="For an existing dataset: train uses it as it is; convert first converts and uploads "
         "its missing shards. Empty: train with an existing dataset, collect without one.",
     )
-    presets = {name: to_dict(resolve({"preset": name, "workspace": "-"})) for name in PRESETS}
+    presets = preset_values()
     for key, (section, name) in field_names().items():
         values = {preset: presets[preset][section][name] for preset in PRESETS}
         params[key] = _param(name, settings()[section][name], SECTIONS[section], values)
     return params
+
+
+@cache
+def preset_values() -> dict[str, dict[str, Any]]:
+    """The values of each preset, nested as in a config file."""
+    return {name: to_dict(resolve({"preset": name, "workspace": "-"})) for name in PRESETS}
 
 
 def params_in_use() -> dict[str, Param]:
@@ -181,21 +187,22 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
     elif section == SECTIONS["upload"]:
         help_text += f" Empty: {presets['qarib'] or 'none'}."
     else:
-        help_text += f" QARiB: {_shown(presets['qarib'])}."
+        help_text += f" QARiB: {shown(presets['qarib'])}."
         for preset, title in _PRESET_TITLES.items():
             if presets[preset] != presets["qarib"]:
-                help_text += f" {title}: {_shown(presets[preset])}."
+                help_text += f" {title}: {shown(presets[preset])}."
     # With examples the form shows a list to choose from; a text field also accepts any other text.
     choices = PROPOSED.get(name) or field.get("items", {}).get("enum")
     examples = {"examples": choices} if choices else {}
     return param(field, section=section, description=help_text.strip(), **examples)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting's value as the forms show it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return ", ".join(value)
+        return ", ".join(one["name"] if isinstance(one, dict) else str(one) for one in value)
     if value is None or value == "":
         return "none"
     if isinstance(value, int):
@@ -214,9 +221,20 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
     Raises:
         ConfigError: a name is not a setting, or a value is invalid. One error has all.
     """
+    faults = Faults()
+    values = read_values(params, defaults, faults)
+    faults.raise_all()
+    return resolve(values, where="trigger form")
+
+
+def read_values(params: Mapping[str, Any], defaults: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
+    """The values that a filled-in form sets, nested as in a config file. `read_params` says what is what.
+
+    Args:
+        faults: of names that are no settings, and of what cannot be read; `where` of each is the field.
+    """
     values: dict[str, Any] = {section: {} for section in SECTIONS}
     unknown = []
-    faults = Faults()
     for name, value in params.items():
         # The first two set which steps are skipped.
         if name in ("dataset", "first_step"):
@@ -237,8 +255,7 @@ def read_params(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunCo
             raise ConfigError(
                 "unknown setting", where=", ".join(sorted(unknown)), do="Use the names of the trigger form"
             )
-    faults.raise_all()
     if not values.get("preset"):
         has_bucket = values["upload"].get("bucket") or (defaults.get("upload") or {}).get("bucket")
         values["preset"] = "qarib" if has_bucket else "demo"
-    return resolve(overridden(defaults, values), where="trigger form")
+    return overridden(defaults, values)

@@ -13,18 +13,19 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
 
 from qarib_airflow.defaults import CONNECTION
-from qarib_airflow.page import database
+from qarib_airflow.page import database, new_run
 from qarib_airflow.page.bucket import ConnectionBucket
-from qarib_airflow.page.guard import GUARD, readable_dags
+from qarib_airflow.page.guard import GUARD, may_trigger, readable_dags
+from qarib_tasks.errors import QaribError
 from qarib_tasks.layout import is_shard
 from qarib_tasks.views.corpus import corpus_view
 from qarib_tasks.views.files import PARALLEL_READS, Cache, Files
@@ -37,6 +38,7 @@ from qarib_tasks.views.training import training_view
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 RUNS_PER_PAGE = 15
+MOST_BYTES = 1 << 20  # of what is typed into a form
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
@@ -172,6 +174,58 @@ def tasks(user: GetUserDep, dag_id: str, run_id: str) -> Response:
 def model(user: GetUserDep, dag_id: str, run_id: str) -> Response:
     record = run_of(user, dag_id, run_id)
     return answer(model_view(record, files_of(record), before(user, record)))
+
+
+@app.get("/data/form")
+def form(user: GetUserDep, dag_id: str | None = None, run_id: str | None = None) -> Response:
+    """The fields of a new run; with a run, also what that one was triggered with."""
+    record = run_of(user, dag_id or "", run_id) if run_id else None
+    again = database.conf_of(record.dag_id, record.run_id) if record else None
+    return answer(new_run.form() | {"may_start": may_trigger(user), "again": again})
+
+
+async def typed_in(request: Request) -> dict[str, Any]:
+    """What a form sends: a JSON object of limited size.
+
+    Raises:
+        HTTPException: 413 or 422.
+    """
+    sent = b""
+    async for part in request.stream():
+        sent += part
+        if len(sent) > MOST_BYTES:
+            raise HTTPException(413, "more than a form can hold")
+    try:
+        values = json.loads(sent)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or not isinstance(values.get("values"), dict):
+        raise HTTPException(422, "invalid request")
+    return values
+
+
+TypedIn = Annotated[dict[str, Any], Depends(typed_in)]
+
+
+def positive(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 < value < 1e18 else None
+
+
+@app.post("/data/check")
+def check(typed: TypedIn) -> Response:
+    return answer(new_run.check(typed["values"], positive(typed.get("text")), positive(typed.get("within"))))
+
+
+@app.post("/data/preview")
+def preview(user: GetUserDep, typed: TypedIn) -> Response:
+    """Only for those who may start a run, because a run reads sources too."""
+    if not may_trigger(user):
+        raise HTTPException(403, "previews are for users who may trigger the DAG qarib_pretrain")
+    number = typed.get("number")
+    try:
+        return answer(new_run.preview_of(typed["values"], number if isinstance(number, int) else 0))
+    except QaribError as error:
+        return answer({"what": error.what, "where": error.where, "do": error.do}, 422)
 
 
 def before(user: Any, record: RunRecord) -> list[RunRecord]:

@@ -57,6 +57,13 @@ def runs(
     ]
 
 
+def conf_of(dag_id: str, run_id: str) -> Mapping[str, Any]:
+    """What a run was triggered with."""
+    with create_session() as session:
+        found = session.scalar(select(DagRun.conf).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return found if isinstance(found, Mapping) else {}
+
+
 def _values(
     session: Any, dag_ids: Sequence[str], run_ids: Sequence[str]
 ) -> dict[tuple[str, str], Mapping[str, Any]]:

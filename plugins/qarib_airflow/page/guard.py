@@ -19,6 +19,13 @@ may_read_tasks = requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE, param
 GUARD = (Depends(may_read_dag), Depends(may_read_runs), Depends(may_read_tasks))
 
 
+def may_trigger(user: Any) -> bool:
+    """Whether a user may start runs of the DAG `DAG_ID`."""
+    return get_auth_manager().is_authorized_dag(
+        method="POST", access_entity=DagAccessEntity.RUN, details=DagDetails(id=DAG_ID), user=user
+    )
+
+
 def readable_dags(user: Any) -> list[str]:
     """The DAGs of `DAG_IDS` whose runs a user can read."""
     manager = get_auth_manager()

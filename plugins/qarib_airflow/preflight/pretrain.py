@@ -87,6 +87,23 @@ def in_place(config: RunConfig, places: Places) -> RunConfig:
     return replace(config, workspace=workspace)
 
 
+def first_step_of(params: Mapping[str, Any]) -> FirstStep:
+    """The run's first step.
+
+    Raises:
+        ConfigError: it contradicts the dataset.
+    """
+    dataset = params.get("dataset")
+    first_step: FirstStep = params.get("first_step") or ("train" if dataset else "collect")
+    if (first_step == "collect") == bool(dataset):
+        raise ConfigError(
+            f"first_step '{first_step}' {'makes a new dataset' if dataset else 'needs an existing dataset'}",
+            where="first_step",
+            do="Clear dataset or first_step" if dataset else "Set dataset, or clear first_step",
+        )
+    return first_step
+
+
 def prepared(config: RunConfig, params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     """The run, starting at the form's first step; its settings are not saved yet.
 
@@ -94,14 +111,7 @@ def prepared(config: RunConfig, params: Mapping[str, Any], gcp_conn_id: str) -> 
         ConfigError: the first step contradicts the dataset.
         Exception: the errors of `prepare` and `prepare_training`.
     """
-    dataset = params.get("dataset")
-    first_step: FirstStep = params.get("first_step") or ("train" if dataset else "collect")
-    if (first_step == "collect") == bool(dataset):
-        raise ConfigError(
-            f"first_step '{first_step}' {'makes a new dataset' if dataset else 'needs an existing dataset'}",
-            where="first_step, dataset",
-            do="Clear dataset or first_step" if dataset else "Set dataset, or clear first_step",
-        )
+    dataset, first_step = params.get("dataset"), first_step_of(params)
     client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn() if config.upload.bucket else None
     if first_step == "collect":
         return prepare(config, allowed_sources(), client, save=False)

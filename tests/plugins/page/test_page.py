@@ -33,6 +33,7 @@ FILES = {path.relative_to(page.STATIC).as_posix(): path for path in page.STATIC.
 PATHS = [
     path
     for route in ROUTES
+    if "GET" in route.methods
     for path in ([f"/static/{name}" for name in FILES] if "{name" in route.path else [route.path])
 ]
 
@@ -46,7 +47,7 @@ def server(airflow_database: None) -> Iterator[TestClient]:
     with TestClient(host, raise_server_exceptions=False) as client:
         client.tokens = {  # type: ignore[attr-defined]
             role: manager.generate_jwt(SimpleAuthManagerUser(username=f"a-{role}", role=role))
-            for role in ("viewer", None)
+            for role in ("viewer", "user", None)
         }
         yield client
 
@@ -213,6 +214,40 @@ def test_labelled_tasks(server: TestClient, run: MadeUpRun) -> None:
     view = answer.json()
     assert (view["run"], view["expected"], view["tasks"][0]["labels"]) == ("success", False, ["<b>", "?"])
     assert view["tasks"][0]["probe"]["step"] == [5]
+
+
+def send(server: TestClient, path: str, sent: Any, role: str | None = "user") -> Any:
+    token = server.tokens[role]  # type: ignore[attr-defined]
+    content = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    return server.post(f"/qarib{path}", content=content, headers={"Authorization": f"Bearer {token}"})
+
+
+def test_a_new_run_is_planned_by_who_may_read_and_started_by_who_may_trigger(
+    server: TestClient, run: MadeUpRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "conf_of", lambda *_: {"train_steps": 70})
+    for role, may in (("viewer", False), ("user", True)):
+        view = ask(server, "/data/form", role).json()
+        assert (view["may_start"], view["again"]) == (may, {"train_steps": 70})
+        answer = send(server, "/data/check", {"values": {"train_steps": "2.000"}}, role)
+        assert answer.status_code == 200
+        assert answer.json()["faults"][0]["field"] == "train_steps"
+        preview = send(server, "/data/preview", {"values": {"sources": [{"path": "/etc/passwd"}]}}, role)
+        assert preview.status_code == (422 if may else 403)
+        assert set(preview.json()) == {"what", "where", "do"}
+    for path in ("/data/check", "/data/preview"):
+        assert server.post(f"/qarib{path}", json={"values": {}}).status_code == 401
+        assert send(server, path, {"values": {}}, None).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, {"values": []}, {"values": {"a": "x" * (1 << 20)}}]
+)
+@pytest.mark.parametrize("path", ["/data/check", "/data/preview"])
+def test_what_no_form_sends_is_refused(server: TestClient, path: str, sent: Any) -> None:
+    answer = send(server, path, sent)
+    assert answer.status_code in (413, 422)
+    assert set(answer.json()) == {"what", "where", "do"}
 
 
 def test_figures_that_are_not_finite() -> None:

@@ -2,13 +2,15 @@
 import { airflow, badge, empty, fill, h, out, runAddress } from "./dom.js";
 import { corpus } from "./corpus.js";
 import { model } from "./model.js";
+import { newRun } from "./new-run.js";
 import { runs } from "./runs.js";
 import { shards } from "./shards.js";
 import { tasks } from "./tasks.js";
 import { training } from "./training.js";
 
-// A view has: title, address(run, offset) of its data, make(context) → {node, update(data)}.
-const VIEWS = { runs, shards, corpus, training, tasks, model };
+// A view has: title, address(run, place) of its data, make(context) → {node, update(data)}, `alone` if it
+// shows no run, and `still` if its data do not change.
+const VIEWS = { runs, new: newRun, shards, corpus, training, tasks, model };
 const AT_WORK_SECONDS = 3;
 const AT_REST_SECONDS = 10;
 const REQUEST_SECONDS = 60;
@@ -25,7 +27,7 @@ function place() {
   const values = new URLSearchParams(query || window.location.search);
   const run = values.get("run_id") ? { dag_id: values.get("dag_id") || "qarib_pretrain", run_id: values.get("run_id") } : null;
   const offset = Math.max(0, Number.parseInt(values.get("offset"), 10) || 0); // Newer runs that are skipped.
-  return { name: VIEWS[name] ? name : run ? "" : "runs", run, offset };
+  return { name: VIEWS[name] ? name : run ? "" : "runs", run, offset, again: values.has("again") };
 }
 
 export function addressOf(name, run) {
@@ -74,17 +76,18 @@ async function refresh(own) {
   let seconds = AT_REST_SECONDS;
   const timer = setTimeout(() => own.stop.abort("late"), REQUEST_SECONDS * 1000);
   try {
-    if (own.name !== "runs") {
+    const alone = VIEWS[own.name]?.alone;
+    if (!alone) {
       own.record = await findRun(own.run, own.stop.signal);
       if (own.record && !own.name) own.name = own.record.training || own.record.steps.train ? "training" : "shards";
     }
     drawTabs(own);
     const kind = VIEWS[own.name || "shards"];
-    if (own.name !== "runs" && !own.record) {
+    if (!alone && !own.record) {
       view.replaceChildren(noRun(own.run));
       own.node = null;
     } else {
-      const data = await ask(kind.address(own.record, own.offset), own.stop.signal);
+      const data = await ask(kind.address(own.record || own.run, own), own.stop.signal);
       if (own !== shown) return;
       if (!own.node) {
         own.made = kind.make({ record: own.record, offset: own.offset, addressOf });
@@ -112,7 +115,7 @@ async function refresh(own) {
     clearTimeout(timer);
     if (own === shown) view.setAttribute("aria-busy", "false");
   }
-  if (own === shown) own.timer = setTimeout(() => again(own), seconds * 1000);
+  if (own === shown && !(own.node && VIEWS[own.name]?.still)) own.timer = setTimeout(() => again(own), seconds * 1000);
 }
 
 /** Do not refresh a hidden page until it is visible again. */
@@ -126,7 +129,7 @@ function drawTabs(own) {
   fill(tabs, [own.name, run && [run.dag_id, run.run_id]], () => Object.entries(VIEWS).map(([name, kind]) =>
     h("li", {}, h("a", { href: addressOf(name, run), "aria-current": name === own.name ? "page" : null },
       kind.title))));
-  const one = own.name === "runs" ? null : own.record;
+  const one = VIEWS[own.name]?.alone ? null : own.record;
   fill(runLine, one && [one.run_id, one.state], () => one
     ? [badge(one.state), h("span", {}, one.preset || one.dag_id), out(runAddress(one), one.run_id, { class: "run-id" })]
     : [h("span", { class: "faint" }, "pre-training an Arabic BERT")]);

@@ -1,5 +1,5 @@
 // The list of runs.
-import { badge, between, bytes, count, decimal, duration, empty, fill, h, money, out, airflow, progress, short, when } from "./dom.js";
+import { badge, between, bytes, count, decimal, duration, empty, fill, h, money, progress, short, when } from "./dom.js";
 
 // The tasks of a run, in order.
 const STEPS = [
@@ -46,7 +46,8 @@ function line(run, addressOf) {
     h("div", { class: "run-head" },
       badge(run.state),
       h("a", { class: "run-name", href: addressOf(run.training ? "training" : "shards", run) }, run.run_id),
-      h("span", { class: "faint" }, `${run.preset || run.dag_id} · ${when(run.started)} · ${duration(between(run.started, run.ended))}`)),
+      h("span", { class: "faint" }, `${run.preset || run.dag_id} · ${when(run.started)} · ${duration(between(run.started, run.ended))}`),
+      run.dag_id === "qarib_pretrain" ? h("a", { href: `${addressOf("new", run)}&again=1` }, "Run again with these values") : null),
     stepsOf(run),
     h("dl", { class: "run-figures" },
       h("div", {}, h("dt", {}, "Corpus"), h("dd", {}, data.lines ? `${short(data.lines)} lines, ${bytes(data.bytes)}` : "–",
@@ -59,7 +60,8 @@ function line(run, addressOf) {
 
 export const runs = {
   title: "Runs",
-  address: (_, offset) => `data/runs?offset=${offset}`,
+  alone: true,
+  address: (_, { offset }) => `data/runs?offset=${offset}`,
   make({ addressOf, offset }) {
     const list = h("ol", { class: "stack runs" });
     const pages = h("div", { class: "row" });
@@ -73,8 +75,8 @@ export const runs = {
         ]);
         fill(list, data.runs, (found) => found.length
           ? found.map((run) => line(run, addressOf))
-          : h("li", {}, offset ? empty("No older runs", "The newest runs are on the first page.") : empty("No runs yet", "Trigger the DAG qarib_pretrain. The preset “demo” takes a few minutes.",
-            out(airflow("dags/qarib_pretrain"), "Open the DAG", { class: "button first" }))));
+          : h("li", {}, offset ? empty("No older runs", "The newest runs are on the first page.") : empty("No runs yet", "Start one. The preset “demo” takes a few minutes.",
+            h("a", { class: "button first", href: "#/new" }, "New run"))));
       },
     };
   },

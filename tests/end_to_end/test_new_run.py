@@ -1,0 +1,145 @@
+"""The view *New run* in a real browser: a run planned and started by the keyboard alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import demo
+import pytest
+import screenshots
+from local_stack import TINY_MODEL
+from playwright.sync_api import Page, expect
+
+from qarib_tasks.config.presets import SAMPLE
+from tests.support.browser_site import (
+    GUEST,
+    SECONDS,
+    Site,
+    browsing,
+    require_accessible,
+    require_no_overflow,
+    undisturbed,
+)
+
+pytestmark = pytest.mark.slow
+TYPED = {
+    "vocab_size": "1,000",
+    "dupe_factor": "1",
+    **{name: str(value) for name, value in TINY_MODEL.items()},
+    "train_steps": "2e1",
+    "learning_rate": ".0001",
+    "num_warmup_steps": "5",
+    "save_checkpoints_steps": "٢٠",
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with browsing(tmp_path_factory.mktemp("stack")) as site:
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaves_and_nothing_is_refused(site: Site) -> Iterator[None]:
+    with undisturbed(site):
+        yield
+
+
+def press(page: Page, key: str, until: str) -> None:
+    """Press a key until the element has the focus."""
+    for _ in range(300):
+        if page.evaluate("selector => document.activeElement.matches(selector)", until):
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"the keyboard does not reach {until}")
+
+
+def test_a_run_is_planned_and_started_by_the_keyboard_alone(site: Site) -> None:
+    page = site.open("new")
+    plan, fault = page.get_by_role("complementary", name="Plan"), page.locator(".fault:not(:empty)")
+    press(page, "Tab", "#new-preset")
+    page.keyboard.type("demo")
+    expect(page.locator("#new-preset")).to_have_value("demo")
+    expect(plan).to_contain_text("Calculated, without preemptions")
+    press(page, "Tab", "#new-machine")
+    page.keyboard.type("local")
+    expect(plan).to_contain_text("has no price")
+    press(page, "Tab", "#new-max_cost")
+    page.keyboard.type("2,5")
+    expect(fault.first).to_contain_text("is not a number that can be read in one way")
+    expect(page.locator("#new-max_cost")).to_have_attribute("aria-invalid", "true")
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    expect(fault).to_have_count(0)
+    # A source, key by key.
+    press(page, "Shift+Tab", "fieldset button")
+    page.keyboard.press("Enter")
+    page.keyboard.type("/etc/passwd")
+    expect(fault.first).to_contain_text("sources may not be read from /etc/passwd")
+    page.keyboard.press("Control+A")
+    page.keyboard.type(str(SAMPLE / "tweets.txt"))
+    expect(fault).to_have_count(0)
+    press(page, "Tab", "fieldset li button")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="Preview")).to_be_visible()
+    # All other fields are found by their names.
+    for name, value in TYPED.items():
+        press(page, "Tab" if name == next(iter(TYPED)) else "Shift+Tab", "#search")
+        page.keyboard.press("Control+A")
+        page.keyboard.type(name)
+        press(page, "Tab", f"#new-{name}")
+        page.keyboard.type("-5")
+        expect(page.locator(f"#new-{name}")).to_have_attribute("aria-invalid", "true")
+        page.keyboard.press("Control+A")
+        page.keyboard.type(value)
+        expect(page.locator(f"#new-{name}")).to_have_attribute("aria-invalid", "false")
+    expect(page.locator("button[type=submit]")).to_have_attribute("aria-disabled", "false")
+    require_accessible(page)
+    press(page, "Tab", "button[type=submit]")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Started:")).to_be_visible()
+    (run,) = site.stack.api("GET", f"dags/{demo.DAG}/dagRuns")["dag_runs"]
+    assert run["triggering_user_name"] == "admin"
+    wanted = {"train_steps": 20, "learning_rate": 1e-4, "save_checkpoints_steps": 20, "vocab_size": 1000}
+    assert {name: run["conf"][name] for name in wanted} == wanted
+    assert run["conf"]["sources"] == [{"name": "tweets", "path": str(SAMPLE / "tweets.txt")}]
+    # It leads to the run.
+    press(page, "Tab", "[role=status] a")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(run["dag_run_id"])).to_be_visible()
+    site.run_id = run["dag_run_id"]
+    page.close()
+
+
+def test_again_with_the_same_values(site: Site) -> None:
+    page = site.open("runs")
+    page.get_by_role("link", name="Run again with these values").click()
+    expect(page.locator("#new-learning_rate")).to_have_value("0.0001")
+    expect(page.locator("#new-train_steps")).to_have_value("20")
+    expect(page.locator("#new-sources-1-path")).to_have_value(str(SAMPLE / "tweets.txt"))
+    expect(page.get_by_text(re.compile("changed$")).first).to_be_visible()
+    page.close()
+
+
+def test_on_a_phone(site: Site) -> None:
+    page = site.open("new", width=390)
+    require_no_overflow(page)
+    require_accessible(page)
+    page.close()
+
+
+def test_a_viewer_can_plan_but_not_start(site: Site) -> None:
+    context = site.signed_out.browser.new_context()  # type: ignore[union-attr]
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    admin, site.stack.user = site.stack.user, GUEST
+    try:
+        screenshots.sign_in(page, site.stack)
+    finally:
+        site.stack.user = admin
+    page.goto(f"{site.stack.url}/qarib/#/new")
+    expect(page.get_by_text("To start one, ask an administrator")).to_be_visible()
+    assert page.get_by_role("button", name="Start").count() == 0
+    expect(page.locator("#new-machine option").first).to_have_text("(cloud_tpu)")
+    page.close()
