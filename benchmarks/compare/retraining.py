@@ -92,7 +92,7 @@ def main() -> int:
     found = [losses(months, workspace, seed, options.steps, options.share) for seed in seeds]
     first, scratch, retrained = (mean(each) for each in zip(*found, strict=True))
     print(
-        f"means of {options.seeds} seeds: first month {first:.4f}, both from scratch {scratch:.4f}, re-trained "
+        f"mean of {options.seeds}: first month {first:.4f}, both from scratch {scratch:.4f}, re-trained "
         f"in {options.share:.0%} of the steps {retrained:.4f}: {'ok' if retrained <= scratch else 'FAILED'}"
     )
     return 0 if retrained <= scratch else 1
@@ -121,7 +121,7 @@ def losses(
     )
     _, retrained = trained(further | both)
     print(
-        f"seed {seed}: first month, {steps:,} steps: {before:.4f}; both months from scratch, {steps:,} steps: "
+        f"seed {seed}: first month, {steps:,} steps: {before:.4f}; both from scratch, {steps:,} steps: "
         f"{scratch:.4f}; from the stable checkpoint of step {stable:,}, {fewer:,} steps: {retrained:.4f}",
         flush=True,
     )
