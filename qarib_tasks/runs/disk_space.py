@@ -60,18 +60,21 @@ def estimate(config: RunConfig, files: Iterable[SourceFile], shards_at_once: int
             workspace holds those of this many shards, and as many again that wait for their upload.
     """
     files = list(files)
-    text = text_bytes(files)
+    text, tfrecords = text_bytes(files), tfrecord_bytes(config, text_bytes(files))
+    if not config.upload.keep_local:
+        at_once = 2 * shards_at_once * config.split.shard_lines * BYTES_PER_LINE
+        tfrecords = min(tfrecords, tfrecord_bytes(config, at_once))
+    fetched = sum(file.bytes for file in files if file.path is None)
+    return DiskNeed(fetched, 2 * text, int(tfrecords))
+
+
+def tfrecord_bytes(config: RunConfig, text: float) -> float:
+    """Estimate the size of the TFRecords of this many bytes of text."""
     convert = config.convert
     times = (
         TIMES_THE_TEXT * (BYTES_PER_PLACE + BYTES_PER_EXAMPLE / convert.max_seq_length) * convert.dupe_factor
     )
-    if convert.compression == "gzip":
-        times /= GZIP_SMALLER
-    tfrecords = text * times
-    if not config.upload.keep_local:
-        tfrecords = min(tfrecords, 2 * shards_at_once * config.split.shard_lines * BYTES_PER_LINE * times)
-    fetched = sum(file.bytes for file in files if file.path is None)
-    return DiskNeed(fetched, 2 * text, int(tfrecords))
+    return text * times / (GZIP_SMALLER if convert.compression == "gzip" else 1)
 
 
 def text_bytes(files: Iterable[SourceFile]) -> int:

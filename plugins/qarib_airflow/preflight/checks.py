@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.dataset.ledger import read_plan
 from qarib_tasks.errors import ConfigError, Faults, StorageError, masked
 from qarib_tasks.layout import DATASETS
-from qarib_tasks.runs.disk_space import BYTES_PER_LINE, check_room, estimate
+from qarib_tasks.runs.data_cost import data_cost
+from qarib_tasks.runs.disk_space import BYTES_PER_LINE, check_room, estimate, text_bytes
 from qarib_tasks.runs.run import Run
 from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
 from qarib_tasks.tpu.prepare import options, plan
@@ -29,8 +31,8 @@ from qarib_tasks.tpu.prepare import options, plan
 log = logging.getLogger(__name__)
 
 
-def check_size(run: Run) -> None:
-    """Check that the disk and Airflow's limits suffice for the run.
+def check_size(run: Run, gcp_conn_id: str) -> None:
+    """Check that the disk and Airflow's limits suffice for the run, and log what its data take.
 
     Raises:
         ConfigError: they do not.
@@ -46,6 +48,9 @@ def check_size(run: Run) -> None:
         at_once = int(SHARDS_AT_ONCE or conf.getint("core", "max_active_tasks_per_dag"))
         need = estimate(config, files, at_once)
         log.info("The run %s", check_room(Path(config.workspace), need, run.dataset.root))
+        log.info(
+            "%s", data_cost(config, text_bytes(files), bucket_location(config.upload.bucket, gcp_conn_id))
+        )
     faults.raise_all()
 
 
@@ -63,6 +68,17 @@ def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
             shown = [one[key] for one in value] if key else value
             lines.append(masked(f"  {name} = {shown}") + mark)
     return "\n".join(lines)
+
+
+def bucket_location(bucket: str, gcp_conn_id: str) -> str | None:
+    """The bucket's region; None for an emulator's bucket, or without the permission to ask."""
+    if not bucket or "STORAGE_EMULATOR_HOST" in os.environ:
+        return None
+    try:
+        found = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().get_bucket(bucket)
+    except (GoogleAPIError, GoogleAuthError, ValueError):
+        return None
+    return str(found.location)
 
 
 def check_map_length(shards: int) -> None:

@@ -57,7 +57,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
         with faults.kept():
             check_tpu(run, gcp_conn_id)
         with faults.kept():
-            check_size(run)
+            check_size(run, gcp_conn_id)
         with faults.kept():
             preview_sources(run, allowed_sources())
     faults.raise_all(is_for_good)

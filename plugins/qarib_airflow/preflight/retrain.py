@@ -95,7 +95,7 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
     log.info("Settings, preset %s:\n%s", config.preset, settings_table(run.config, {}))
     faults = Faults()
     with faults.kept():
-        check_size(run)
+        check_size(run, gcp_conn_id)
     with faults.kept():
         preview_sources(run, allowed_sources())
     with faults.kept():
