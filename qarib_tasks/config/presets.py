@@ -146,6 +146,6 @@ def all_values(values: Mapping[str, Any], where: object = None) -> dict[str, Any
         ConfigError: there is no such preset.
     """
     name = values.get("preset", "qarib")
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}", where=where, do=f"Choose one of: {', '.join(PRESETS)}")
     return {**overridden(PRESETS[name], values), "preset": name}

@@ -10,6 +10,9 @@ from typing import Any
 
 import yaml
 
+from qarib_tasks.config.loading import YAML_LOADER
+
+MOST_LEVELS = 20  # of lists and mappings in YAML
 LONGEST_NAME = 60  # characters; the name is part of file names
 WEB = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)  # the path of an address
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
@@ -71,15 +74,31 @@ def listed(text: str) -> list[Any]:
     value: Any = lines
     if lines and (_YAML.match(lines[0]) or (lines[0][0] in "[{" and lines[-1][-1] in "]}")):
         try:
-            value = yaml.safe_load(text)
+            # A few aliases of aliases are more than memory can hold.
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, YAML_LOADER)):
+                raise ValueError("YAML with aliases (*name) is not read here: write each value out")
+            value = yaml.load(text, YAML_LOADER)
         except yaml.YAMLError as error:
             raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
+        except RecursionError:
+            raise ValueError("not valid YAML: too many levels") from None
     if isinstance(value, dict):
         value = [value] if "path" in value or "train" in value else list(map(_named, value, value.values()))
     if not isinstance(value, list):
         raise ValueError("must be a list: one path a line, or YAML whose items begin with `- `")
     names = iter(source_names([item for item in value if isinstance(item, str)]))
     return [{"name": next(names), "path": item} if isinstance(item, str) else item for item in value]
+
+
+def _require_small(text: str) -> None:
+    """Refuse YAML that takes much more memory or time than its size: aliases of aliases, and deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, YAML_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("YAML with aliases (*name) is not read here: write each value out")
+        if depth > MOST_LEVELS:
+            raise ValueError(f"not valid YAML: more than {MOST_LEVELS} levels")
 
 
 def _named(name: Any, value: Any) -> dict[str, Any]:
@@ -90,12 +109,12 @@ def source_names(paths: Sequence[str]) -> list[str]:
     """Return a name for each path, after its file: `tweets` for `2024/tweets.jsonl.gz`, then `tweets-2`."""
     names: list[str] = []
     taken: set[str] = set()
+    last: dict[str, int] = {}  # of each name, the number of its newest namesake
     for path in paths:
         base = name = "stdin" if path == "-" else _name(path)
-        number = 1
         while name.casefold() in taken:
-            number += 1
-            name = f"{base}-{number}"
+            last[base.casefold()] = last.get(base.casefold(), 1) + 1
+            name = f"{base}-{last[base.casefold()]}"
         taken.add(name.casefold())
         names.append(name)
     return names

@@ -101,10 +101,22 @@ def test_sources_are_names_with_paths_or_paths() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["- name: [", "a: b: c"])
+@pytest.mark.parametrize("text", ["- name: [", "a: b: c", "- " + "[" * 20_000 + "]" * 20_000])
 def test_yaml_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not valid YAML"):
         listed(text)
+
+
+def test_yaml_that_grows_is_refused() -> None:
+    levels = "".join(f"  x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    with pytest.raises(ValueError, match="aliases"):
+        listed(f"- name: &x0 [lol]\n{levels}")
+
+
+def test_many_files_of_one_name_are_named_at_once() -> None:
+    """Each name is found without trying those of all earlier ones."""
+    names = source_names(["a/tweets.txt"] * 50_000)
+    assert (names[0], names[-1], len(set(names))) == ("tweets", "tweets-50000", 50_000)
 
 
 @pytest.mark.parametrize(

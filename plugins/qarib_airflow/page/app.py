@@ -213,7 +213,11 @@ def positive(value: object) -> float | None:
 
 @app.post("/data/check")
 def check(typed: TypedIn) -> Response:
-    return answer(new_run.check(typed["values"], positive(typed.get("text")), positive(typed.get("within"))))
+    try:
+        found = new_run.check(typed["values"], positive(typed.get("text")), positive(typed.get("within")))
+        return answer(found)
+    except RecursionError:
+        raise HTTPException(422, "invalid request") from None
 
 
 @app.post("/data/preview")

@@ -250,6 +250,16 @@ def test_what_no_form_sends_is_refused(server: TestClient, path: str, sent: Any)
     assert set(answer.json()) == {"what", "where", "do"}
 
 
+def test_what_one_types_does_not_fail_the_server(server: TestClient) -> None:
+    deep: Any = "x"
+    for _ in range(300):
+        deep = [deep]
+    for value in (deep, {"a": deep}, 7, True, "x" * 900_000, ["a"] * 10_000, [{"path": "a"}] * 10_000):
+        for name in ("train_steps", "sources", "tasks", "zones", "preset", "dataset", "nonsense", "xla"):
+            answer = send(server, "/data/check", {"values": {name: value}}, "viewer")
+            assert answer.status_code in (200, 422), (name, answer.text[:200])
+
+
 def test_figures_that_are_not_finite() -> None:
     text = bytes(page.answer({"loss": float("nan"), "step": 3}).body)
     assert json.loads(text) == {"loss": None, "step": 3}
