@@ -74,14 +74,10 @@ def listed(text: str) -> list[Any]:
     value: Any = lines
     if lines and (_YAML.match(lines[0]) or (lines[0][0] in "[{" and lines[-1][-1] in "]}")):
         try:
-            # A few aliases of aliases are more than memory can hold.
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, YAML_LOADER)):
-                raise ValueError("YAML with aliases (*name) is not read here: write each value out")
+            _require_small(text)
             value = yaml.load(text, YAML_LOADER)
         except yaml.YAMLError as error:
             raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
-        except RecursionError:
-            raise ValueError("not valid YAML: too many levels") from None
     if isinstance(value, dict):
         value = [value] if "path" in value or "train" in value else list(map(_named, value, value.values()))
     if not isinstance(value, list):
