@@ -55,6 +55,7 @@ def main() -> int:
         from tests.support.made_up_run import insert_run, make_run
 
         run = make_run(home / "workspace", shards)
+        os.environ |= {"QARIB_WORKSPACE": str(run.workspace), "QARIB_BUCKET": "qarib"}
         emulator = gcs.start(home / "buckets", port, token)
         try:
             run.upload_to(os.environ["STORAGE_EMULATOR_HOST"], "qarib")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import DatasetLayout, is_heldout
-from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
+from qarib_tasks.storage.manifest import MOST_BYTES, FileRecord, Manifest, manifest_of
 
 # Errors and logs list at most this many shards.
 MAX_LISTED = 50
@@ -25,8 +26,13 @@ def shard_names(dataset: DatasetLayout) -> list[str]:
     return list(raw_shards(dataset))
 
 
-def raw_shards(dataset: DatasetLayout) -> dict[str, FileRecord]:
+def raw_shards(
+    dataset: DatasetLayout, most: int = MOST_BYTES, within: Path | None = None
+) -> dict[str, FileRecord]:
     """The records of the raw shards by the shards' names, the held-out part last.
+
+    Args:
+        most, within: see `regular_files.read_regular`.
 
     Raises:
         InputError: the corpus has not been split.
@@ -35,7 +41,8 @@ def raw_shards(dataset: DatasetLayout) -> dict[str, FileRecord]:
     for data in (dataset.data, dataset.heldout_data):
         folder = dataset.shards(data)
         part = folder.relative_to(dataset.root).as_posix().removesuffix(folder.name)
-        records |= {part + record.name: record for record in Manifest.complete(manifest_of(folder)).outputs}
+        manifest = Manifest.complete(manifest_of(folder), most, within)
+        records |= {part + record.name: record for record in manifest.outputs}
     return records
 
 

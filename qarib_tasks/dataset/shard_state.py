@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
-from qarib_tasks.errors import CorruptError
+from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import MANIFEST, TFRECORD, DatasetLayout
 from qarib_tasks.storage.bucket import object_fault, same
 from qarib_tasks.storage.files import Checksums, checksums_of
-from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_names
+from qarib_tasks.storage.manifest import MOST_BYTES, FileRecord, Manifest, manifest_names
+from qarib_tasks.storage.regular_files import read_regular
 
 State = Literal["complete", "missing", "failed", "corrupt"]
 BROKEN: tuple[str, ...] = get_args(State)[1:]
@@ -77,12 +78,18 @@ class ShardFacts:
         return cls("complete", "", record, checksums_of(data), manifest.statistics, path.name, text)
 
     @classmethod
-    def read(cls, path: Path) -> ShardFacts | None:
-        """The facts in the manifest at `path`, or None if the file does not exist."""
+    def read(cls, path: Path, most: int = MOST_BYTES, within: Path | None = None) -> ShardFacts | None:
+        """The facts in the manifest at `path`, or None if the file does not exist.
+
+        Args:
+            most, within: see `regular_files.read_regular`.
+        """
         try:
-            return cls.of(path.read_bytes(), path)
+            return cls.of(read_regular(path, most, within), path)
         except FileNotFoundError:
             return None
+        except (InputError, CorruptError) as error:
+            return cls("corrupt", str(error))
 
     @classmethod
     def beside(cls, tfrecord: Path) -> ShardFacts | None:

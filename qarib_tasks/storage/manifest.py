@@ -20,8 +20,10 @@ from qarib_tasks import __version__
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import MANIFEST
 from qarib_tasks.storage.files import Checksums, checksums, require_file, write_text
+from qarib_tasks.storage.regular_files import open_regular, read_regular
 
 FORMAT = 1
+MOST_BYTES = 256 << 20  # of a manifest
 BEGINNING = b'{\n "config":'  # of every manifest that `Manifest.write` wrote
 Kind = Literal["corpus", "vocabulary", "shards", "shard", "dataset", "model"]
 
@@ -84,25 +86,25 @@ class Manifest:
         write_text(path, self.text())
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
+    def read(cls, path: Path, most: int = MOST_BYTES, within: Path | None = None) -> Manifest:
         """Read a manifest.
 
         Raises:
             InputError: the file does not exist. CorruptError: it is not a manifest of this format.
         """
         try:
-            return cls.parse(path.read_bytes(), path)
+            return cls.parse(read_regular(path, most, within), path)
         except FileNotFoundError:
             raise InputError("no such manifest", where=path) from None
 
     @classmethod
-    def complete(cls, path: Path) -> Manifest:
-        """Read the manifest of a step that is complete.
+    def complete(cls, path: Path, most: int = MOST_BYTES, within: Path | None = None) -> Manifest:
+        """Read the manifest of a step that is complete. For the arguments, see `read`.
 
         Raises:
             InputError: the file does not exist, or the step did not finish. CorruptError: see `read`.
         """
-        manifest = cls.read(path)
+        manifest = cls.read(path, most, within)
         if manifest.state != "complete":
             what = f"the {manifest.kind} is not complete ({manifest.reason or manifest.state})"
             raise InputError(what, where=path, do="Run the step again")
@@ -196,9 +198,9 @@ def manifest_of(path: Path) -> Path:
 def begins_as_manifest(path: Path) -> bool:
     """Whether a file begins as `Manifest.write` writes it, also if it is cut off."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             found = file.read(len(BEGINNING))
-    except OSError:
+    except (OSError, InputError):
         return False
     return bool(found) and BEGINNING.startswith(found)
 

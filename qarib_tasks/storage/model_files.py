@@ -36,8 +36,10 @@ from qarib_tasks.layout import (
 )
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
+from qarib_tasks.storage.regular_files import read_regular
 
 Kind = Literal["checkpoint", "tensorflow1", "hugging_face"]
+MOST_BYTES = 64 << 20  # of a JSON file that describes a model
 SHARDS_INDEX = ".index.json"  # ends the name of a file that lists the shards of the weights
 HUGGING_FACE = tuple(
     name + end for name in (HUGGING_FACE_WEIGHTS, "pytorch_model.bin") for end in ("", SHARDS_INDEX)
@@ -250,8 +252,8 @@ def read_json(path: Path) -> dict[str, Any]:
         CorruptError: it is not JSON.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
+        values = json.loads(read_regular(path, MOST_BYTES).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
         raise CorruptError("not JSON", where=path, do="Download it again") from None
     return values if isinstance(values, dict) else {}
 

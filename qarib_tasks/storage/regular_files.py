@@ -6,6 +6,7 @@ between a check and its use. So everything is checked on the opened file, and si
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -34,12 +35,19 @@ def open_regular(path: Path, within: Path | None = None) -> int:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _not_regular(path)
         # The name of what was opened: a link on the way can change at any time.
-        if within is not None and not _is_below(os.readlink(f"/proc/self/fd/{descriptor}"), within):
+        if within is not None and not _is_below(_name_of(descriptor), within):
             raise InputError("leads out of the folder", where=shown(str(path)), do="Remove the link")
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _name_of(descriptor: int) -> str:
+    get_path = getattr(fcntl, "F_GETPATH", None)  # macOS has no /proc.
+    if get_path is not None:
+        return os.fsdecode(fcntl.fcntl(descriptor, get_path, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 def _is_below(real: str, folder: Path) -> bool:

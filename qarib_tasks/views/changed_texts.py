@@ -12,7 +12,8 @@ from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import ModelLayout
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import trouble
-from qarib_tasks.views.task_results import AGAIN, Results, predictions, value_of
+from qarib_tasks.views.shapes import parsed
+from qarib_tasks.views.task_results import AGAIN, Results, predictions
 
 MOST_TEXTS = 20
 MOST_CHARACTERS = 1000  # of a text
@@ -74,7 +75,7 @@ def _predicted(files: Files, model: ModelLayout, name: str, seed: int) -> list[i
     path = model.name_of(model.finetuning_result(name, seed))
     if (data := files.read(path, 60.0)) is None:
         return None
-    found = value_of(data)
+    found = parsed(data)
     labels = predictions(found.get("predicted")) if isinstance(found, dict) else None
     if labels is None:
         raise CorruptError("no predictions of a fine-tuned model", where=files.where(path), do=AGAIN)
@@ -115,7 +116,7 @@ def _compared(lines: Iterable[bytes], pair: _Pair, where: str) -> dict[str, Any]
     try:
         head = next(rows)
         digest.update(head)
-        names = json.loads(head)["labels"]
+        names = parsed(head)["labels"]
         labels = {label: number for number, label in enumerate(names)}
         for line in rows:
             digest.update(line)

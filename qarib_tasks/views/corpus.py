@@ -10,6 +10,7 @@ from qarib_tasks.counting import counted
 from qarib_tasks.dataset.shard_state import tfrecord_of
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord, trouble
+from qarib_tasks.views.shapes import MANIFEST, STATISTICS, conform
 from qarib_tasks.views.shards import local_files
 
 SOURCE_FIGURES = (
@@ -35,7 +36,7 @@ def corpus_view(record: RunRecord, files: Files) -> dict[str, Any]:
         "dataset_id": dataset.dataset_id,
         "corpus": _corpus(corpus) if corpus else None,
         "vocabulary": _vocabulary(vocabulary) | _fit(record, files) if vocabulary else None,
-        "trouble": trouble(files.trouble),
+        "trouble": trouble(files.trouble or files.fault),
     }
 
 
@@ -77,7 +78,7 @@ def _contamination(figures: Mapping[str, Any]) -> list[str]:
     """Warnings of test texts that stayed: of tasks that were given after the text was collected."""
     counted: Mapping[str, Mapping[str, Any]] = figures.get("contamination") or {}
     return [
-        f"{task['documents']:,} documents contain test texts of the task {task['task']}, which was given "
+        f"{task['documents']:,} documents contain test texts of the task {task.get('task')}, which was given "
         "after the text was collected"
         for task in counted.values()
         if task.get("documents")
@@ -102,7 +103,7 @@ def _fit(record: RunRecord, files: Files) -> dict[str, Any]:
     dataset = record.dataset
     assert dataset is not None
     found: Sequence[Mapping[str, Any]] = [
-        facts.statistics for facts in local_files(dataset, files)[0].values()
+        conform(facts.statistics, STATISTICS)[0] for facts in local_files(dataset, files)[0].values()
     ]
     if not found:
         names = [
@@ -110,7 +111,7 @@ def _fit(record: RunRecord, files: Files) -> dict[str, Any]:
             for name in sorted(files.objects(dataset.name) or {})
             if name.startswith(dataset.upload.pretraining_data) and tfrecord_of(PurePath(name).name)
         ]
-        found = [one.get("statistics") or {} for one in files.many(names[:SAMPLED_SHARDS])]
+        found = [one.get("statistics") or {} for one in files.many(names[:SAMPLED_SHARDS], MANIFEST)]
     found = [one for one in found if one.get("words") and one.get("wordpieces")]
     words, pieces = sum(one["words"] for one in found), sum(one["wordpieces"] for one in found)
     if not words or not pieces:

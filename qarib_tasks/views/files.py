@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from qarib_tasks.errors import InputError, QaribError, StorageError
+from qarib_tasks.errors import CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.layout import DatasetLayout
 from qarib_tasks.storage.manifest import manifest_names
+from qarib_tasks.storage.regular_files import open_regular, read_regular
+from qarib_tasks.views.shapes import MANIFEST, conform, parsed
 
 T = TypeVar("T")
 # The bucket's listings and files, and failures too, are cached for this many seconds. For STALE seconds more,
@@ -114,7 +117,8 @@ class Files:
     """The files of one run, by their names relative to the workspace and to the bucket's prefix.
 
     A bucket that does not answer is asked once, not for every file: the page then shows the workspace,
-    and `trouble` holds the error.
+    and `trouble` holds the error. Others write these files, and one must not take the page from everybody:
+    what cannot be used is left out, as are values of a wrong type, and `fault` holds the first such error.
 
     Attributes:
         workspace: None if it is not on this machine.
@@ -125,6 +129,7 @@ class Files:
     bucket: BucketReader | None
     cache: Cache
     trouble: StorageError | None = field(default=None, init=False)
+    fault: QaribError | None = field(default=None, init=False)
 
     def _ask(self, key: tuple[Any, ...], make: Callable[[BucketReader], Any], seconds: float) -> Any:
         bucket = self.bucket
@@ -162,31 +167,57 @@ class Files:
         """The workspace's file with this name, or None."""
         if self.workspace is None:
             return None
-        path = self.workspace / name
         try:
-            return path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
-        except OSError:
+            return read_regular(self.workspace / name, MAX_BYTES, within=self.workspace)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except QaribError as error:
+            self.mark(error)
+        except (OSError, ValueError) as error:
+            what = f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
+            self.mark(InputError(what, where=self.workspace / name, do="Check the file"))
+        return None
+
+    def mark(self, error: QaribError) -> None:
+        """Keep the first fault of a file, for the page."""
+        self.fault = self.fault or error
 
     def read(self, name: str, seconds: float = FRESH) -> bytes | None:
         """The workspace's file or, without one, the bucket's object."""
         found = self.local(name)
         return self.published(name, seconds) if found is None else found
 
-    def json(self, name: str, seconds: float = FRESH) -> dict[str, Any]:
+    def json(self, name: str, shape: Any, seconds: float = FRESH) -> dict[str, Any]:
         """The JSON object in a file; empty if the file does not exist or is not a JSON object."""
-        return as_object(self.read(name, seconds))
+        return self.object(self.read(name, seconds), name, shape)
+
+    def object(self, data: bytes | None, name: str, shape: Any) -> dict[str, Any]:
+        """The JSON object in a file's bytes, without values of a wrong type; empty for anything else.
+
+        Args:
+            name: of the file.
+            shape: see `shapes`.
+        """
+        if not data:
+            return {}
+        found = as_object(data)
+        kept, complete = conform(found, shape)
+        if not complete or (not found and data.strip() != b"{}"):
+            what = "the file is damaged, or has values of a wrong type, which are left out"
+            self.mark(CorruptError(what, where=self.where(name), do="Check what wrote it"))
+        values: dict[str, Any] = kept
+        return values
 
     def manifest(self, dataset: DatasetLayout, path: Path, seconds: float = FRESH) -> dict[str, Any]:
         """The manifest of a file of a dataset, as `json`, under its name or that of an earlier version."""
         names = manifest_names(dataset.name_of(path))
         for name in names:
             if (data := self.local(name)) is not None:
-                return as_object(data)
+                return self.object(data, name, MANIFEST)
         objects = self.objects(dataset.name) or {}
         for name in names:
             if name.removeprefix(dataset.name) in objects:
-                return as_object(self.published(name, seconds))
+                return self.object(self.published(name, seconds), name, MANIFEST)
         return {}
 
     def taken(self, name: str, key: Hashable, take: Callable[[Iterable[bytes]], T]) -> T | None:
@@ -215,8 +246,11 @@ class Files:
 
         def local(path: Path, size: int) -> Any:
             try:
-                with path.open("rb") as file:
-                    return made(file, size, path)
+                with os.fdopen(open_regular(path, self.workspace), "rb") as file:
+                    data = file.read(MAX_BYTES + 1)
+                return made(BytesIO(data), max(size, len(data)), path)
+            except QaribError as error:
+                return error
             except OSError as error:
                 return InputError(f"the file cannot be read ({error.strerror})", where=path)
 
@@ -242,16 +276,22 @@ class Files:
             return self.bucket.address + name
         return str(path or name)
 
-    def many(self, names: list[str], seconds: float = SETTLED) -> list[dict[str, Any]]:
+    def many(self, names: list[str], shape: Any, seconds: float = SETTLED) -> list[dict[str, Any]]:
         """The JSON objects in files that no longer change, read in parallel."""
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            return list(pool.map(lambda name: self.json(name, seconds), names))
+            return list(pool.map(lambda name: self.json(name, shape, seconds), names))
+
+
+def names_in(folder: Path, most: int) -> list[str]:
+    """The names in a folder, which can have any number; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in islice(entries, most)]
+    except (OSError, ValueError):
+        return []
 
 
 def as_object(data: bytes | None) -> dict[str, Any]:
     """The JSON object in `data`; empty for anything else, so that a damaged file does not break the page."""
-    try:
-        value = json.loads(data) if data else {}
-    except (ValueError, RecursionError):
-        return {}
+    value = parsed(data)
     return value if isinstance(value, dict) else {}

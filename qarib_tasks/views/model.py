@@ -10,6 +10,7 @@ from qarib_tasks.layout import PROMOTED
 from qarib_tasks.storage.bucket import split_address
 from qarib_tasks.views.files import Files, as_object
 from qarib_tasks.views.runs import RunRecord, trouble
+from qarib_tasks.views.shapes import MANIFEST
 from qarib_tasks.views.training import evaluations
 
 CONSOLE = "https://console.cloud.google.com/storage/browser/"
@@ -28,7 +29,7 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
     model = record.model
     if model is None:
         return {"model_id": None, "trouble": None}
-    manifest = files.json(model.name_of(model.manifest))
+    manifest = files.json(model.name_of(model.manifest), MANIFEST)
     own = evaluations(files, model)
     judged, promoted = judgements(files, record)
     former = _judged_before(model.model_id, judged, promoted) or _trained_before(record, files, earlier)
@@ -47,7 +48,7 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
         ],
         "card": None if card is None else card.decode("utf-8", errors="replace")[:20_000],
         "links": links(record),
-        "trouble": trouble(files.trouble),
+        "trouble": trouble(files.trouble or files.fault),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,13 @@ from typing import Any
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.upload import UploadConfig
-from qarib_tasks.errors import QaribError
+from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import MEMORY, DatasetLayout, ModelLayout
-from qarib_tasks.views.files import Files, as_object
+from qarib_tasks.views import shapes
+from qarib_tasks.views.files import Cache, Files
+from qarib_tasks.views.shapes import MANIFEST, PROGRESS, RUN, conform
+
+MOST_WARNINGS, MOST_CHARACTERS = 20, 1000  # of the corpus, in the line of a run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,16 @@ class RunRecord:
     user: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    fault: QaribError | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Leave out values of a wrong type, also all of them: who may write XComs can write any."""
+        values, complete = conform(self.values, RUN)
+        object.__setattr__(self, "values", values)
+        if not complete:
+            what = "the run's record has values of a wrong type, which are left out"
+            error = CorruptError(what, where=f"{self.dag_id} {self.run_id}", do="Start a new run")
+            object.__setattr__(self, "fault", error)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -86,6 +100,7 @@ def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
         "training": None,
         "tpu": tpu_facts(record, files, now),
         "trouble": None,
+        "fault": None,
     }
     if (model := record.model) is not None and (progress := progress_of(files, model)):
         result["training"] = {
@@ -93,7 +108,14 @@ def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
             for name in ("state", "step", "train_steps", "loss", "masked_lm_loss", "masked_lm_accuracy")
         }
     result["trouble"] = trouble(files.trouble)
+    result["fault"] = trouble(record.fault or files.fault)
     return result
+
+
+def without_files(record: RunRecord, fault: QaribError) -> dict[str, Any]:
+    """The run's line in the list of runs if its files cannot be shown."""
+    found = summary(replace(record, values={}), Files(None, None, Cache()), 0.0)
+    return found | {"fault": trouble(fault)}
 
 
 def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
@@ -105,10 +127,11 @@ def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
         return {}
     layout = record.dataset
     corpus = files.manifest(layout, layout.data).get("statistics") or {}
-    dataset = files.json(layout.name_of(layout.manifest)).get("statistics") or {}
+    dataset = files.json(layout.name_of(layout.manifest), MANIFEST).get("statistics") or {}
     sizes = {key: corpus.get(key) for key in ("documents", "lines", "words", "bytes") if key in corpus}
     sizes |= {f"dataset_{key}": dataset.get(key) for key in ("shards", "examples", "bytes") if key in dataset}
-    return sizes | ({"warnings": list(corpus["warnings"])} if corpus.get("warnings") else {})
+    warnings = [text[:MOST_CHARACTERS] for text in (corpus.get("warnings") or ())[:MOST_WARNINGS]]
+    return sizes | ({"warnings": warnings} if warnings else {})
 
 
 def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
@@ -117,10 +140,10 @@ def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
     A training on another machine reports in the bucket, one on this machine first in the workspace.
     """
     name = model.name_of(model.progress)
-    here = as_object(files.local(name))
+    here = files.object(files.local(name), name, PROGRESS)
     if here.get("state") == "finished":
         return here | {"place": "workspace"}
-    there = as_object(files.published(name))
+    there = files.object(files.published(name), name, PROGRESS)
     if not here and not there:
         return {}
     if str(here.get("updated_at", "")) >= str(there.get("updated_at", "")):
@@ -137,7 +160,8 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
     model = record.model
     if model is None or (record.config.get("tpu") or {}).get("machine") == "local":
         return None
-    memory = as_object(files.published(model.tpu_job(record.run_id) + MEMORY))
+    name = model.tpu_job(record.run_id) + MEMORY
+    memory = files.object(files.published(name), name, shapes.MEMORY)
     if not memory:
         return None
     granted = memory.get("granted")

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,8 +28,9 @@ from qarib_tasks.layout import (
     shard_of_label,
 )
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_names
-from qarib_tasks.views.files import SETTLED, Cache, Files, Stored
+from qarib_tasks.views.files import MAX_BYTES, SETTLED, Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord, trouble
+from qarib_tasks.views.shapes import STATISTICS, conform
 
 # The page adds only the states of shards with unfinished tasks to the judge's states.
 TaskState = Literal["waiting", "converting", "uploading"]
@@ -40,6 +42,8 @@ FAILED = ("failed", "upstream_failed")
 SEE_LOG = "a task failed: see its log"
 # How long the bucket's listing can be older than a finished upload, s.
 JUST_UPLOADED_SECONDS = 10
+MOST_LISTED = 100_000  # files of shards
+MOST_OF_SHARD = 4 << 20  # bytes of a shard's manifest
 FIGURES = ("examples", "lines", "documents", "words", "wordpieces", "unknown_share", "packing_efficiency")
 
 
@@ -125,7 +129,7 @@ def shards_view(
         "workspace": record.config.get("workspace"),
         "totals": totals(rows),
         **pace(rows, tasks, record.state),
-        "trouble": trouble(files.trouble),
+        "trouble": trouble(files.trouble or files.fault),
     }
 
 
@@ -209,7 +213,7 @@ def _split_shards(dataset: DatasetLayout, files: Files) -> dict[str, FileRecord]
     if files.workspace is None:
         return {}
     try:
-        return raw_shards(replace(dataset, workspace=files.workspace))
+        return raw_shards(replace(dataset, workspace=files.workspace), MAX_BYTES, files.workspace)
     except (QaribError, OSError):
         return {}
 
@@ -258,7 +262,8 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFa
     for path in (dataset.training_data, dataset.heldout_training_data):
         folder = path.relative_to(dataset.root).as_posix()
         try:
-            entries = list(os.scandir(root / folder))
+            with os.scandir(root / folder) as names:
+                entries = list(islice(names, MOST_LISTED))
         except OSError:
             continue
         for entry in entries:
@@ -270,21 +275,26 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFa
                     place = f"{folder}/{described}"
                     version = (entry.path, about.st_mtime_ns, about.st_size)
                     newest = entry.name in manifest_names(described)[:1]
-                    if (newest or place not in facts) and (found := _facts(version, files.cache)):
+                    if (newest or place not in facts) and (
+                        found := _facts(version, files.cache, files.workspace)
+                    ):
                         facts[place] = found
             except OSError:
                 continue  # Replaced or removed in the meantime.
     return facts, sizes
 
 
-def _facts(version: tuple[str, int, int], cache: Cache) -> ShardFacts | None:
-    found: ShardFacts | None = cache.get(version, lambda: ShardFacts.read(Path(version[0])), SETTLED)
+def _facts(version: tuple[str, int, int], cache: Cache, workspace: Path) -> ShardFacts | None:
+    found: ShardFacts | None = cache.get(
+        version, lambda: ShardFacts.read(Path(version[0]), MOST_OF_SHARD, workspace), SETTLED
+    )
     return found
 
 
 def figures(facts: ShardFacts) -> dict[str, Any]:
     """The shard's statistics that the page shows."""
-    return {name: facts.statistics[name] for name in FIGURES if name in facts.statistics}
+    known, _ = conform(facts.statistics, STATISTICS)
+    return {name: known[name] for name in FIGURES if name in known}
 
 
 def _of_tasks(convert: ShardTask | None, upload: ShardTask | None) -> dict[str, Any]:
@@ -328,4 +338,6 @@ def shard_detail(record: RunRecord, files: Files, name: str) -> dict[str, Any]:
         return {}
     values = files.manifest(dataset, dataset.tfrecord(name))
     kept = ("id", "state", "reason", "statistics", "sample", "made_at", "made_by")
-    return {key: values[key] for key in kept if key in values} | {"trouble": trouble(files.trouble)}
+    return {key: values[key] for key in kept if key in values} | {
+        "trouble": trouble(files.trouble or files.fault)
+    }

@@ -5,7 +5,6 @@ What is not the value that its name says is left out. A file that cannot be read
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.labelled.scores import MOST_LABELS
 from qarib_tasks.layout import ModelLayout, evaluation_step
 from qarib_tasks.views.files import Files
+from qarib_tasks.views.shapes import EVALUATION, parsed
 from qarib_tasks.views.training import listed
 
 FIGURES = (
@@ -59,7 +59,7 @@ def results_of(files: Files, model: ModelLayout, newest: dict[str, Any] | None =
     results = Results(model)
     if newest is None:
         steps = [step for name in listed(files, model) if (step := evaluation_step(name)) is not None]
-        newest = files.json(model.name_of(model.evaluation(max(steps))), 60.0) if steps else {}
+        newest = files.json(model.name_of(model.evaluation(max(steps))), EVALUATION, 60.0) if steps else {}
     results.probe, _ = probed(newest.get("tasks"))
     if results.probe:
         _read_predicted(files, results)
@@ -68,7 +68,7 @@ def results_of(files: Files, model: ModelLayout, newest: dict[str, Any] | None =
 
 
 def _read_predicted(files: Files, results: Results) -> None:
-    found = value_of(files.read(results.model.name_of(results.model.probe_predictions)))
+    found = parsed(files.read(results.model.name_of(results.model.probe_predictions)))
     rows = found.get("tasks") if isinstance(found, dict) else None
     for row in rows[:MOST_TASKS] if isinstance(rows, list) else ():
         if (task := _task(row)) and (labels := predictions(row.get("predicted"))):
@@ -79,7 +79,7 @@ def _read_tuned(files: Files, results: Results) -> None:
     name = results.model.name_of(results.model.finetuning_table)
     if (data := files.read(name)) is None:
         return
-    found = value_of(data)
+    found = parsed(data)
     rows = found.get("tasks") if isinstance(found, dict) else None
     if not isinstance(rows, list):
         results.faults.append(CorruptError("no results of fine-tuning", where=files.where(name), do=AGAIN))
@@ -113,14 +113,6 @@ def predictions(values: object) -> list[int] | None:
     if isinstance(values, list) and values and all(map(_is_count, values)):
         return values
     return None
-
-
-def value_of(data: bytes | None) -> Any:
-    """The value in a file of JSON; None for anything else."""
-    try:
-        return json.loads(data) if data else None
-    except (ValueError, RecursionError):
-        return None
 
 
 def columns(rows: Sequence[dict[str, Any]], names: Iterable[str]) -> dict[str, list[Any]]:

@@ -51,7 +51,7 @@ def tasks_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
         "former": former.model.model_id if former else None,
         "tasks": [_task(files, name, curves.get(name, []), own, former) for name in dict.fromkeys(names)],
         "faults": [trouble(fault) for fault in (*faults, *own.faults)],
-        "trouble": trouble(files.trouble),
+        "trouble": trouble(files.trouble or files.fault),
     }
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.errors import QaribError
+from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import ModelLayout, checkpoint_of_index, evaluation_step
 from qarib_tasks.views import reference_curves
-from qarib_tasks.views.files import Files
+from qarib_tasks.views.files import Files, names_in
 from qarib_tasks.views.runs import RunRecord, data_sizes, progress_of, tpu_facts, trouble
+from qarib_tasks.views.shapes import EVALUATION, LINE, conform, is_plain, is_shallow, is_small
 
 T = TypeVar("T")
 FIGURES = (
@@ -27,6 +29,8 @@ MAX_POINTS = 800
 MAX_EVALUATIONS = 40
 # After these, what a training measures replaces the estimate.
 FIRST_STEPS = 200
+MOST_LOGGED = 1_500_000  # values in all lines of a history
+MOST_LISTED = 100_000  # names in a folder of a model
 
 
 def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
         "resumed": list(progress.get("resumed") or ()),
         "fill_mask": fill_mask(made),
         "tpu": tpu_facts(record, files, now),
-        "trouble": trouble(files.trouble),
+        "trouble": trouble(files.trouble or files.fault),
     }
 
 
@@ -103,10 +107,11 @@ def expected(record: RunRecord, lines: Sequence[dict[str, Any]]) -> dict[str, An
             return None
         shape = training_shape(config.model, config.vocab.vocab_size, config.train, config.convert)
         found = estimate(shape, config.train, config.evaluate, config.tpu)
-    except QaribError:  # Settings of another version, or a type that is not known.
+        measured = first_rate(lines, config.train.train_steps)
+        hours = found.at(measured, config.train.train_steps).hours if measured else None
+    # Settings of another version, a type that is not known, or settings that no run can have.
+    except (QaribError, ArithmeticError, ValueError):
         return None
-    measured = first_rate(lines, config.train.train_steps)
-    hours = found.at(measured, config.train.train_steps).hours if measured else None
     return {
         "accelerator_type": config.tpu.accelerator_type,
         "examples_per_second": found.examples_per_second.ends,
@@ -122,7 +127,7 @@ def first_rate(lines: Sequence[dict[str, Any]], train_steps: int) -> float | Non
 
     None before there are `FIRST_STEPS`, or all steps.
     """
-    known = [line for line in lines if line.get("examples_per_second")]
+    known = [line for line in lines if 0 < (line.get("examples_per_second") or 0) < math.inf]
     if not known or known[-1]["step"] < min(FIRST_STEPS, train_steps):
         return None
     steps = weighted = 0.0
@@ -146,12 +151,28 @@ def history(files: Files, model: ModelLayout, progress: dict[str, Any]) -> list[
     A training on another machine publishes its history with each checkpoint, its progress every few seconds.
     """
     name = model.name_of(model.history)
-    here, there = parse(files.local(name)), []
+    here, there = _lines(files, name, files.local(name)), []
     if progress.get("place") != "workspace" or not here:
-        there = parse(files.published(name))
+        there = _lines(files, name, files.published(name))
     lines = max((here, there), key=lambda lines: lines[-1]["step"] if lines else -1)
-    if progress.get("loss") is not None and (not lines or progress["step"] > lines[-1]["step"]):
+    step = progress.get("step")
+    if progress.get("loss") is not None and step is not None and (not lines or step > lines[-1]["step"]):
         lines = [*lines, {key: progress[key] for key in ("step", *FIGURES) if key in progress}]
+    return lines
+
+
+def _lines(files: Files, name: str, data: bytes | None) -> list[dict[str, Any]]:
+    what, lines = "", []
+    if data and not is_small(data, MOST_LOGGED):
+        what, data = "the file has too many values for this page", None
+    for line in parse(data):
+        kept, complete = (line, True) if is_plain(line) else conform(line, LINE)
+        if not complete:
+            what = "the file has values of a wrong type, which are left out"
+        if "step" in kept:
+            lines.append(kept)
+    if what:
+        files.mark(CorruptError(what, where=files.where(name), do="Check what wrote it"))
     return lines
 
 
@@ -163,7 +184,7 @@ def parse(data: bytes | None) -> list[dict[str, Any]]:
             line = json.loads(text)
         except (ValueError, RecursionError):
             break
-        if isinstance(line, dict) and "step" in line:
+        if isinstance(line, dict) and "step" in line and is_shallow(line):
             lines.append(line)
     return lines
 
@@ -189,7 +210,7 @@ def listed(files: Files, model: ModelLayout) -> set[str]:
     for folder in (model.bert_model, model.bert_evals):
         names |= set(files.objects(f"{model.name_of(folder)}/") or ())
         if files.workspace is not None:
-            names |= {path.name for path in folder.glob("*")}
+            names |= set(names_in(files.workspace / model.name_of(folder), MOST_LISTED))
     return names
 
 
@@ -198,7 +219,7 @@ def evaluations(files: Files, model: ModelLayout, names: set[str] | None = None)
     names = listed(files, model) if names is None else names
     steps = sorted(step for name in names if (step := evaluation_step(name)) is not None)
     shown = [model.name_of(model.evaluation(step)) for step in thinned(steps, MAX_EVALUATIONS)]
-    read = files.many(shown, 60.0)
+    read = files.many(shown, EVALUATION, 60.0)
     return sorted((one for one in read if isinstance(one.get("step"), int)), key=lambda one: int(one["step"]))
 
 

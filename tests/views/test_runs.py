@@ -22,7 +22,12 @@ def test_nothing_is_there_yet(tmp_path: Path) -> None:
     assert training_view(record, own, 0.0)["progress"] is None
     assert model_view(record, own, [])["model_id"] is None
     named = replace(
-        record, values={"dataset_id": "demo-1", "model_id": "demo-2", "config": {"workspace": str(tmp_path)}}
+        record,
+        values={
+            "dataset_id": "demo-0000000001",
+            "model_id": "demo-0000000002",
+            "config": {"workspace": str(tmp_path)},
+        },
     )
     own = Files(tmp_path, None, Cache())
     assert shards_view(named, own, [])["shards"] == []

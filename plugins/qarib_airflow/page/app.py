@@ -6,12 +6,13 @@ page's files. Answers are JSON; an error says what happened, where, and what to 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import mimetypes
 import time
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,12 +26,15 @@ from qarib_airflow.defaults import CONNECTION
 from qarib_airflow.page import database, new_run
 from qarib_airflow.page.bucket import ConnectionBucket
 from qarib_airflow.page.guard import GUARD, may_trigger, readable_dags
-from qarib_tasks.errors import QaribError
+from qarib_airflow.page.threads import Threads, in_time
+from qarib_airflow.preflight.deployment import allowed_places
+from qarib_tasks.errors import Faults, QaribError, StorageError
 from qarib_tasks.layout import is_shard
+from qarib_tasks.runs.places import Places
 from qarib_tasks.views.corpus import corpus_view
-from qarib_tasks.views.files import PARALLEL_READS, Cache, Files
+from qarib_tasks.views.files import FRESH, STALE, Cache, Files
 from qarib_tasks.views.model import model_view
-from qarib_tasks.views.runs import RunRecord, summary
+from qarib_tasks.views.runs import RunRecord, summary, without_files
 from qarib_tasks.views.shards import shard_detail, shards_view
 from qarib_tasks.views.tasks import tasks_view
 from qarib_tasks.views.training import training_view
@@ -51,6 +55,10 @@ FILES = StaticFiles(directory=STATIC)
 # Python before 3.12 has another type for it.
 mimetypes.add_type("text/javascript", ".js")
 CACHE = Cache()
+SECONDS = 30.0  # for the answer to a request
+LINE_SECONDS = 15.0  # for the lines of runs
+MOST_OFFSET = 1_000_000  # runs
+THREADS, DATABASE, PREVIEWS = Threads(), "database", "previews"
 
 # Every route has the guard, and the application has no other routes.
 app = FastAPI(
@@ -77,6 +85,7 @@ async def refused(request: Request, error: StarletteHTTPException) -> Response:
         401: "Sign in to Airflow",
         403: "Ask an Airflow administrator for permission to read the DAG qarib_pretrain",
         404: "Go back to the list of runs",
+        503: "Check the workspace and the bucket; the page retries automatically",
     }
     return answer(_fault(str(error.detail), request, advice.get(error.status_code)), error.status_code)
 
@@ -121,67 +130,120 @@ async def index(request: Request) -> Response:
 
 @app.get("/static/{name:path}")
 async def static(request: Request, name: str) -> Response:
+    if "\0" in name:
+        raise HTTPException(404)
     return await FILES.get_response(name, request.scope)
 
 
 @app.get("/data/runs")
-def runs(user: GetUserDep, offset: int = 0, dag_id: str | None = None, run_id: str | None = None) -> Response:
-    dag_ids = [name for name in readable_dags(user) if dag_id in (None, name)]
-    found = database.runs(dag_ids, run_id=run_id, limit=RUNS_PER_PAGE + 1, offset=max(0, offset))
-    now = time.time()
-    with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        rows = list(pool.map(lambda record: summary(record, files_of(record), now), found[:RUNS_PER_PAGE]))
+async def runs(
+    user: GetUserDep, offset: int = 0, dag_id: str | None = None, run_id: str | None = None
+) -> Response:
+    def found() -> list[tuple[RunRecord, Files]]:
+        dag_ids = [name for name in readable_dags(user) if dag_id in (None, name)]
+        if run_id is not None and "\0" in run_id:  # No database has it.
+            dag_ids = []
+        first = min(max(0, offset), MOST_OFFSET)
+        records = database.runs(dag_ids, run_id=run_id, limit=RUNS_PER_PAGE + 1, offset=first)
+        return [(record, files_of(record)) for record in records]
+
+    records = await in_time(THREADS.submit(DATABASE, found), SECONDS)
+    rows = await lines(records[:RUNS_PER_PAGE])
     trouble = next((row["trouble"] for row in rows if row["trouble"]), None)
-    more = len(found) > RUNS_PER_PAGE
+    more = len(records) > RUNS_PER_PAGE
     return answer({"runs": rows, "more": more, "runs_a_page": RUNS_PER_PAGE, "trouble": trouble})
 
 
+async def lines(records: Sequence[tuple[RunRecord, Files]]) -> list[dict[str, Any]]:
+    """The lines of runs. What cannot be shown of one run, or not in time, is a fault of its line only."""
+    now = time.time()
+
+    async def line(record: RunRecord, files: Files) -> dict[str, Any]:
+        try:
+            work = THREADS.submit(place_of(files), summary, record, files, now)
+            return await in_time(work, LINE_SECONDS)
+        except HTTPException as error:
+            what, do = error.detail, "Check the workspace and the bucket of this run"
+        except Exception:
+            log.exception("The page cannot show the run %s", record.run_id)
+            what, do = "the run's files cannot be shown", "Check the log of Airflow's api-server"
+        return without_files(record, StorageError(what, where=record.workspace, do=do))
+
+    return list(await asyncio.gather(*starmap(line, records)))
+
+
 @app.get("/data/shards")
-def shards(user: GetUserDep, dag_id: str, run_id: str) -> Response:
-    record = run_of(user, dag_id, run_id)
-    tasks = database.shard_tasks(dag_id, run_id)
-    repairs = database.repairs(record.values.get("dataset_id"))
-    return answer(shards_view(record, files_of(record), tasks, repairs))
+async def shards(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    def view(record: RunRecord, files: Files) -> dict[str, Any]:
+        tasks = database.shard_tasks(dag_id, run_id)
+        return shards_view(record, files, tasks, database.repairs(record.values.get("dataset_id")))
+
+    return await answer_of(view, user, dag_id, run_id)
 
 
 @app.get("/data/shard")
-def shard(user: GetUserDep, dag_id: str, run_id: str, name: str) -> Response:
+async def shard(user: GetUserDep, dag_id: str, run_id: str, name: str) -> Response:
     if not is_shard(name):
         raise HTTPException(404, "no such shard")
-    record = run_of(user, dag_id, run_id)
-    return answer(shard_detail(record, files_of(record), name))
+    return await answer_of(lambda record, files: shard_detail(record, files, name), user, dag_id, run_id)
 
 
 @app.get("/data/corpus")
-def corpus(user: GetUserDep, dag_id: str, run_id: str) -> Response:
-    record = run_of(user, dag_id, run_id)
-    return answer(corpus_view(record, files_of(record)))
+async def corpus(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    return await answer_of(corpus_view, user, dag_id, run_id)
 
 
 @app.get("/data/training")
-def training(user: GetUserDep, dag_id: str, run_id: str) -> Response:
-    record = run_of(user, dag_id, run_id)
-    return answer({"run": record.state} | training_view(record, files_of(record), time.time()))
+async def training(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    def view(record: RunRecord, files: Files) -> dict[str, Any]:
+        return {"run": record.state} | training_view(record, files, time.time())
+
+    return await answer_of(view, user, dag_id, run_id)
 
 
 @app.get("/data/tasks")
-def tasks(user: GetUserDep, dag_id: str, run_id: str) -> Response:
-    record = run_of(user, dag_id, run_id)
-    return answer({"run": record.state} | tasks_view(record, files_of(record), before(user, record)))
+async def tasks(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    def view(record: RunRecord, files: Files) -> dict[str, Any]:
+        return {"run": record.state} | tasks_view(record, files, before(user, record))
+
+    return await answer_of(view, user, dag_id, run_id)
 
 
 @app.get("/data/model")
-def model(user: GetUserDep, dag_id: str, run_id: str) -> Response:
-    record = run_of(user, dag_id, run_id)
-    return answer(model_view(record, files_of(record), before(user, record)))
+async def model(user: GetUserDep, dag_id: str, run_id: str) -> Response:
+    return await answer_of(
+        lambda record, files: model_view(record, files, before(user, record)), user, dag_id, run_id
+    )
+
+
+async def answer_of(
+    view: Callable[[RunRecord, Files], dict[str, Any]], user: Any, dag_id: str, run_id: str
+) -> Response:
+    """What a view shows of a run, from the threads of the run's place.
+
+    Raises:
+        HTTPException: 404, see `run_of`; 503 if the place does not answer in time.
+    """
+
+    def found() -> tuple[RunRecord, Files]:
+        record = run_of(user, dag_id, run_id)
+        return record, files_of(record)
+
+    record, files = await in_time(THREADS.submit(DATABASE, found), SECONDS)
+    work = THREADS.submit(place_of(files), lambda: answer(view(record, files)))
+    return await in_time(work, SECONDS)
 
 
 @app.get("/data/form")
-def form(user: GetUserDep, dag_id: str | None = None, run_id: str | None = None) -> Response:
+async def form(user: GetUserDep, dag_id: str | None = None, run_id: str | None = None) -> Response:
     """The fields of a new run; with a run, also what that one was triggered with."""
-    record = run_of(user, dag_id or "", run_id) if run_id else None
-    again = database.conf_of(record.dag_id, record.run_id) if record else None
-    return answer(new_run.form() | {"may_start": may_trigger(user), "again": again})
+
+    def made() -> Response:
+        record = run_of(user, dag_id or "", run_id) if run_id else None
+        again = database.conf_of(record.dag_id, record.run_id) if record else None
+        return answer(new_run.form() | {"may_start": may_trigger(user), "again": again})
+
+    return await in_time(THREADS.submit(DATABASE, made), SECONDS)
 
 
 async def typed_in(request: Request) -> dict[str, Any]:
@@ -212,24 +274,31 @@ def positive(value: object) -> float | None:
 
 
 @app.post("/data/check")
-def check(typed: TypedIn) -> Response:
-    try:
-        found = new_run.check(typed["values"], positive(typed.get("text")), positive(typed.get("within")))
-        return answer(found)
-    except RecursionError:
-        raise HTTPException(422, "invalid request") from None
+async def check(typed: TypedIn) -> Response:
+    def made() -> Response:
+        text, within = positive(typed.get("text")), positive(typed.get("within"))
+        try:
+            return answer(new_run.check(typed["values"], text, within))
+        except RecursionError:
+            raise HTTPException(422, "invalid request") from None
+
+    return await in_time(THREADS.submit(DATABASE, made), SECONDS)
 
 
 @app.post("/data/preview")
-def preview(user: GetUserDep, typed: TypedIn) -> Response:
+async def preview(user: GetUserDep, typed: TypedIn) -> Response:
     """Only for those who may start a run, because a run reads sources too."""
-    if not may_trigger(user):
-        raise HTTPException(403, "previews are for users who may trigger the DAG qarib_pretrain")
-    number = typed.get("number")
-    try:
-        return answer(new_run.preview_of(typed["values"], number if isinstance(number, int) else 0))
-    except QaribError as error:
-        return answer({"what": error.what, "where": error.where, "do": error.do}, 422)
+
+    def made() -> Response:
+        if not may_trigger(user):
+            raise HTTPException(403, "previews are for users who may trigger the DAG qarib_pretrain")
+        number = typed.get("number")
+        try:
+            return answer(new_run.preview_of(typed["values"], number if isinstance(number, int) else 0))
+        except QaribError as error:
+            return answer({"what": error.what, "where": error.where, "do": error.do}, 422)
+
+    return await in_time(THREADS.submit(PREVIEWS, made), SECONDS)
 
 
 def before(user: Any, record: RunRecord) -> list[RunRecord]:
@@ -244,12 +313,35 @@ def run_of(user: Any, dag_id: str, run_id: str) -> RunRecord:
     Raises:
         HTTPException: 404 if it does not exist or the user cannot read it; the answer does not reveal which.
     """
-    if dag_id in readable_dags(user) and (found := database.runs([dag_id], run_id=run_id, limit=1)):
+    if (
+        "\0" not in run_id
+        and dag_id in readable_dags(user)
+        and (found := database.runs([dag_id], run_id=run_id, limit=1))
+    ):
         return found[0]
     raise HTTPException(404, "no such run")
 
 
 def files_of(record: RunRecord) -> Files:
-    """The run's files; its bucket is read through Airflow's connection."""
-    bucket = ConnectionBucket(record.address, CONNECTION) if record.address else None
-    return Files(record.workspace, bucket, CACHE)
+    """The run's files; its bucket is read through Airflow's connection.
+
+    Who may write XComs can name any place in a run's record: only the deployment's own are read.
+    """
+    faults, workspace, bucket = Faults(), None, None
+    with faults.kept():
+        places: Places = CACHE.get("places", allowed_places, FRESH, STALE)
+        with faults.kept():
+            workspace = Path(places.workspace(str(record.workspace))) if record.workspace else None
+        if record.address:
+            places.check_prefix(record.upload.bucket, record.upload.prefix)
+            bucket = ConnectionBucket(record.address, CONNECTION)
+    files = Files(workspace, bucket, CACHE)
+    for fault in faults.found:
+        files.mark(fault)
+    return files
+
+
+def place_of(files: Files) -> tuple[str, str]:
+    """The folder and the bucket that files are in."""
+    address = files.bucket.address if files.bucket else ""
+    return str(files.workspace or ""), address.removeprefix("gs://").partition("/")[0]

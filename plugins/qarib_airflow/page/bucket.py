@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from qarib_tasks.views.files import MAX_BYTES, Stored
 
 # Seconds to connect and to wait for an answer. Without retries: the page sends its requests again.
 TIMEOUT = (2.0, 6.0)
+LISTING_SECONDS = 20.0
+MOST_LISTED = 200_000  # objects of a dataset or a model
 FIELDS = "items(name,size,crc32c),nextPageToken"
 
 
@@ -55,10 +58,12 @@ class ConnectionBucket:
     def list(self, below: str) -> list[Stored]:
         with self._bucket() as (bucket, prefix):
             blobs = bucket.list_blobs(prefix=prefix + below, fields=FIELDS, timeout=TIMEOUT, retry=None)
-            return [
-                Stored(blob.name.removeprefix(prefix), int(blob.size or 0), blob.crc32c or "")
-                for blob in blobs
-            ]
+            found, until = [], time.monotonic() + LISTING_SECONDS
+            for blob in blobs:
+                found.append(Stored(blob.name.removeprefix(prefix), int(blob.size or 0), blob.crc32c or ""))
+                if time.monotonic() > until or len(found) > MOST_LISTED:
+                    raise OSError("the folder has too many objects")
+            return found
 
     def read(self, name: str) -> bytes | None:
         from google.api_core.exceptions import NotFound
@@ -66,7 +71,12 @@ class ConnectionBucket:
         with self._bucket() as (bucket, prefix):
             try:
                 data = bucket.blob(prefix + name).download_as_bytes(
-                    end=MAX_BYTES, timeout=TIMEOUT, retry=None, checksum=None
+                    # As it is stored: it could unpack to any number of bytes.
+                    end=MAX_BYTES,
+                    raw_download=True,
+                    timeout=TIMEOUT,
+                    retry=None,
+                    checksum=None,
                 )
             except NotFound:
                 return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from qarib_airflow.defaults import RUN_TASK
 from qarib_tasks.views.runs import RunRecord
 from qarib_tasks.views.shards import AT_WORK, ShardTask
 
+log = logging.getLogger(__name__)
 BACKFILL = "qarib_backfill_shards"
 STEPS = {"shard.convert": "convert", "shard.upload": "upload"}
 
@@ -64,10 +66,21 @@ def conf_of(dag_id: str, run_id: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _values(
-    session: Any, dag_ids: Sequence[str], run_ids: Sequence[str]
-) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """The resolved run that the first task of each run returned, by DAG and run."""
+def _values(session: Any, dag_ids: Sequence[str], run_ids: Sequence[str]) -> dict[tuple[str, str], Any]:
+    """The resolved run that the first task of each run returned, by DAG and run; None if it cannot be read.
+
+    Who may write XComs can put anything there.
+    """
+    try:
+        return _read_values(session, dag_ids, run_ids)
+    except (RecursionError, ValueError):  # One of them, while the rows are read.
+        if len(run_ids) < 2:
+            return {(dag_id, run_id): None for dag_id in dag_ids for run_id in run_ids}
+        parts = [_values(session, dag_ids, [run_id]) for run_id in run_ids]
+        return {key: value for part in parts for key, value in part.items()}
+
+
+def _read_values(session: Any, dag_ids: Sequence[str], run_ids: Sequence[str]) -> dict[tuple[str, str], Any]:
     found = session.execute(
         select(XComModel.dag_id, XComModel.run_id, XComModel.value).where(
             XComModel.dag_id.in_(dag_ids),
@@ -77,8 +90,15 @@ def _values(
             XComModel.map_index == -1,
         )
     )
-    values = {(row.dag_id, row.run_id): XComModel.deserialize_value(row) for row in found}
-    return {key: value for key, value in values.items() if isinstance(value, Mapping)}
+    return {(row.dag_id, row.run_id): _value(row) for row in found}
+
+
+def _value(row: Any) -> Any:
+    try:
+        return XComModel.deserialize_value(row)
+    except Exception as error:
+        log.warning("%s %s: the XCom of %s cannot be read: %r", row.dag_id, row.run_id, RUN_TASK, error)
+        return None
 
 
 def _steps(
@@ -158,7 +178,7 @@ def repairs(dataset_id: str | None) -> list[ShardTask]:
     return [
         ShardTask(STEPS[row.task_id], row.map_index, row.state, label=row[3])  # type: ignore[arg-type]
         for row in found
-        if (row.conf or {}).get("dataset") == dataset_id
+        if isinstance(row.conf, Mapping) and row.conf.get("dataset") == dataset_id
     ]
 
 

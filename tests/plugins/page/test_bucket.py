@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from qarib_airflow.defaults import CONNECTION
 from qarib_airflow.page.bucket import ConnectionBucket
@@ -32,6 +34,15 @@ def test_a_huge_object_is_not_read_whole(bucket_name: str, monkeypatch: pytest.M
     address = f"gs://{bucket_name}/"
     Bucket(address).write_text("huge.json", " " * 1_000_000)
     assert len(ConnectionBucket(address, CONNECTION).read("huge.json") or b"") == 1001
+
+
+def test_an_object_is_read_as_it_is_stored(bucket_name: str) -> None:
+    """A client that unpacks it would make gigabytes of some kilobytes."""
+    address, packed = f"gs://{bucket_name}/", gzip.compress(bytes(10_000_000))
+    blob = Bucket(address)._bucket.blob("packed.json")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(packed)
+    assert ConnectionBucket(address, CONNECTION).read("packed.json") == packed
 
 
 def test_no_such_bucket_is_an_error_that_names_it(bucket_name: str) -> None:

@@ -1,29 +1,38 @@
 """The page's application: who may see it, what it answers, with Airflow's own auth manager and database.
 
 Covers plugins/qarib_airflow/page/app.py, plugins/qarib_airflow/page/database.py,
-plugins/qarib_airflow/page/guard.py.
+plugins/qarib_airflow/page/guard.py, plugins/qarib_airflow/page/threads.py.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.api_fastapi.app import init_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from qarib_airflow.page import app as page
 from qarib_airflow.page import database
 from qarib_airflow.page.guard import may_read_dag, may_read_runs, may_read_tasks
+from qarib_airflow.page.threads import MOST_WAITING, THREADS, Threads
 
+from qarib_tasks.errors import InputError
+from qarib_tasks.runs.places import PREFIXES_VARIABLE, WORKSPACES_VARIABLE
+from qarib_tasks.views.files import Cache, Files
+from qarib_tasks.views.runs import RunRecord
 from tests.support.made_up_run import MadeUpRun, arabic_task, make_run, write_probes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -52,9 +61,9 @@ def server(airflow_database: None) -> Iterator[TestClient]:
         yield client
 
 
-def ask(server: TestClient, path: str, role: str | None = "viewer", **more: Any) -> Any:
+def ask(server: TestClient, path: str, role: str | None = "viewer", query: Any = QUERY, **more: Any) -> Any:
     token = server.tokens[role]  # type: ignore[attr-defined]
-    return server.get(f"/qarib{path}", params=QUERY, headers={"Authorization": f"Bearer {token}"}, **more)
+    return server.get(f"/qarib{path}", params=query, headers={"Authorization": f"Bearer {token}"}, **more)
 
 
 @pytest.fixture
@@ -65,10 +74,18 @@ def run(
     made = make_run(tmp_path, 3, hostile=True)
     made.record.values["config"]["upload"]["bucket"] = bucket_name
     made.upload_to(emulator_address, bucket_name)
+    allow(monkeypatch, tmp_path, f"gs://{bucket_name}/,gs://there-is-none/")
     monkeypatch.setattr(database, "runs", lambda dag_ids, **_: [made.record] if dag_ids else [])
     monkeypatch.setattr(database, "shard_tasks", lambda *_: made.tasks)
     monkeypatch.setattr(database, "repairs", lambda *_: [])
     return made
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, workspace: Path, prefixes: str) -> None:
+    """Have a deployment with this workspace and these prefixes."""
+    monkeypatch.setenv(WORKSPACES_VARIABLE, str(workspace))
+    monkeypatch.setenv(PREFIXES_VARIABLE, prefixes)
+    monkeypatch.setattr(page, "CACHE", Cache())
 
 
 def test_there_are_no_routes_but_guarded_ones() -> None:
@@ -200,6 +217,109 @@ def test_a_bucket_that_does_not_answer(
     view = ask(server, "/data/shards").json()
     assert [shard["state"] for shard in view["shards"]] == ["complete"] * 4
     assert view["trouble"]["where"] == "gs://there-is-none/"
+
+
+@pytest.mark.parametrize("offset", [-(1 << 70), -1, 1 << 63, 10**30])
+def test_an_offset_of_any_size(server: TestClient, offset: int) -> None:
+    answer = ask(server, "/data/runs", query={"offset": offset})
+    assert answer.status_code == 200
+    assert not answer.json()["more"]
+
+
+def test_an_id_of_any_text(server: TestClient) -> None:
+    for name in (
+        "a\0b",
+        "x" * 10_000,
+        "%00",
+        "../..",
+        "\ud83d".encode("utf-8", "surrogatepass").decode("latin-1"),
+    ):
+        assert ask(server, "/data/runs", query={"run_id": name}).json()["runs"] == []
+        for view in ("shards", "corpus", "training", "tasks", "model"):
+            query = {"dag_id": "qarib_pretrain", "run_id": name}
+            assert ask(server, f"/data/{view}", query=query).status_code == 404
+    assert ask(server, "/static/a%00b", query={}).status_code == 404
+
+
+def test_what_is_wrong_with_one_run_is_said_there_only(
+    server: TestClient, run: MadeUpRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["fine", "slow", "broken", "damaged"]
+    records = [replace(run.record, run_id=name) for name in names]
+    monkeypatch.setattr(database, "runs", lambda dag_ids, **_: records)
+    monkeypatch.setattr(page, "LINE_SECONDS", 2.0)
+    real, go_on = page.summary, threading.Event()
+
+    def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
+        if record.run_id == "slow":
+            go_on.wait()
+        if record.run_id == "broken":
+            raise RuntimeError("secret words")
+        if record.run_id == "damaged":
+            files.mark(InputError("the file is damaged", where="data.json"))
+        return real(record, files, now)
+
+    monkeypatch.setattr(page, "summary", summary)
+    try:
+        answer = ask(server, "/data/runs")
+    finally:
+        go_on.set()
+    assert answer.status_code == 200
+    faults = {row["run_id"]: row["fault"] and row["fault"]["what"] for row in answer.json()["runs"]}
+    assert faults == {
+        "fine": None,
+        "slow": "the workspace or the bucket does not answer",
+        "broken": "the run's files cannot be shown",
+        "damaged": "the file is damaged",
+    }
+    assert "secret" not in answer.text
+
+
+def test_a_view_that_takes_too_long(
+    server: TestClient, run: MadeUpRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(page, "SECONDS", 0.2)
+    monkeypatch.setattr(page, "corpus_view", lambda *_: go_on.wait())
+    try:
+        answer = ask(server, "/data/corpus")
+    finally:
+        go_on.set()
+    assert (answer.status_code, answer.json()["what"]) == (503, "the workspace or the bucket does not answer")
+
+
+def test_only_the_places_of_the_deployment_are_read(
+    server: TestClient, run: MadeUpRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_name: str
+) -> None:
+    """Who may write XComs can name another team's workspace or bucket in the record of a run."""
+    allow(monkeypatch, tmp_path / "own", f"gs://{bucket_name}/own/")
+    row = ask(server, "/data/runs").json()["runs"][0]
+    assert row["data"] == {}
+    assert (row["fault"]["what"], row["fault"]["where"]) == (
+        "no workspace of this deployment",
+        str(run.workspace),
+    )
+    assert ask(server, "/data/corpus").json()["corpus"] is None
+    # Of the bucket's prefixes, too.
+    allow(monkeypatch, tmp_path, f"gs://{bucket_name}/own/")
+    shutil.rmtree(run.dataset.root)
+    view = ask(server, "/data/shards").json()
+    assert view["trouble"]["what"] == "this deployment does not publish there"
+    assert not any(shard.get("bytes") for shard in view["shards"])
+
+
+def test_a_place_that_does_not_answer_stops_no_other(
+    server: TestClient, run: MadeUpRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, go_on = Threads(), threading.Event()
+    monkeypatch.setattr(page, "THREADS", threads)
+    try:
+        with pytest.raises(HTTPException, match="too many requests"):
+            deque(threads.submit(("/hangs", ""), go_on.wait) for _ in range(2 * THREADS + MOST_WAITING))
+        assert ask(server, "/data/runs").json()["runs"][0]["fault"] is None
+        assert ask(server, "/data/corpus").status_code == 200
+    finally:
+        go_on.set()
 
 
 def test_labelled_tasks(server: TestClient, run: MadeUpRun) -> None:

@@ -24,6 +24,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from qarib_airflow.page import app as application
 from qarib_airflow.page import database
 
+from qarib_tasks.runs.places import WORKSPACES_VARIABLE
+from qarib_tasks.views.files import Cache
 from qarib_tasks.views.runs import RunRecord
 from tests.support.browser_site import SECONDS, require_accessible, require_no_overflow
 from tests.support.made_up_run import HOSTILE, MadeUpRun, arabic_task, make_run, write_probes, write_tuning
@@ -63,6 +65,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeUpRun:
     """A run that trains, and one before it that has made another model."""
+    monkeypatch.setenv(WORKSPACES_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(application, "CACHE", Cache())
     made = make_run(tmp_path, 1)
     config = {**made.record.config, "upload": {"bucket": ""}, "evaluate": {"tasks": [{"name": "sentiment"}]}}
     config |= {"train": {"train_steps": 300}}

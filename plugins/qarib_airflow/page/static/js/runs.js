@@ -49,6 +49,7 @@ function line(run, addressOf) {
       h("span", { class: "faint" }, `${run.preset || run.dag_id} · ${when(run.started)} · ${duration(between(run.started, run.ended))}`),
       run.dag_id === "qarib_pretrain" ? h("a", { href: `${addressOf("new", run)}&again=1` }, "Run again with these values") : null),
     stepsOf(run),
+    run.fault ? h("p", { class: "note warning" }, `${run.fault.what}: ${run.fault.where || ""}. ${run.fault.do || ""}`) : null,
     h("dl", { class: "run-figures" },
       h("div", {}, h("dt", {}, "Corpus"), h("dd", {}, data.lines ? `${short(data.lines)} lines, ${bytes(data.bytes)}` : "–",
         (data.warnings || []).map((text) => h("span", { class: "note warning" }, text)))),
