@@ -374,7 +374,7 @@ def test_what_one_types_does_not_fail_the_server(server: TestClient) -> None:
     deep: Any = "x"
     for _ in range(300):
         deep = [deep]
-    for value in (deep, {"a": deep}, 7, True, "x" * 900_000, ["a"] * 10_000, [{"path": "a"}] * 10_000):
+    for value in (deep, {"a": deep}, 7, True, "x" * 900_000, ["a"] * 1_000, [{"path": "a"}] * 1_000):
         for name in ("train_steps", "sources", "tasks", "zones", "preset", "dataset", "nonsense", "xla"):
             answer = send(server, "/data/check", {"values": {name: value}}, "viewer")
             assert answer.status_code in (200, 422), (name, answer.text[:200])
