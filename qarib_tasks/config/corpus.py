@@ -18,6 +18,10 @@ from qarib_tasks.config.reading import (
     Format,
     Header,
     Member,
+    MostBytes,
+    MostExpansion,
+    MostMembers,
+    MostRows,
     Quoting,
     SkipAtMost,
     UndecodableShare,
@@ -43,6 +47,7 @@ RuleName = Literal[
 ]
 LINE_RULES = ("minimum_length", "maximum_length", "arabic_share")
 TEXT_RULES = tuple(rule for rule in get_args(RuleName) if rule not in (*LINE_RULES, "sentences"))
+LIMIT = neither("a source that exceeds it is an error")
 DEFAULT_CLEANING: tuple[RuleName, ...] = (
     "html_entities",
     "presentation_forms",
@@ -129,6 +134,10 @@ class SourceConfig(Settings):
         DATASET,
     ] = 1.0
     skip_at_most: Annotated[SkipAtMost, DATASET] = 0
+    most_expansion: Annotated[MostExpansion, LIMIT] = 200
+    most_bytes: Annotated[MostBytes, LIMIT] = 1 << 40
+    most_members: Annotated[MostMembers, LIMIT] = 1_000_000
+    most_rows: Annotated[MostRows, LIMIT] = 10_000_000_000
     sha256: Annotated[
         str,
         Field(

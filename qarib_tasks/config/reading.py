@@ -95,6 +95,48 @@ SkipAtMost = Annotated[
 ]
 
 
+# Text compresses 3 to 30 times.
+MostExpansion = Annotated[
+    int,
+    Field(
+        ge=1,
+        title="Expansion allowed",
+        description="Maximum number of times its size that a file may unpack to, with all that is packed in "
+        "it. 16 MiB are always allowed.",
+    ),
+]
+MostBytes = Annotated[
+    int,
+    Field(
+        ge=1, title="Unpacked bytes allowed", description="Maximum number of bytes that a file unpacks to."
+    ),
+]
+MostMembers = Annotated[
+    int,
+    Field(ge=1, title="Members allowed", description="Maximum number of files in an archive."),
+]
+MostRows = Annotated[
+    int,
+    Field(ge=1, title="Rows allowed", description="Maximum number of rows of a Parquet or Arrow file."),
+]
+
+
+class ReadingLimits(Protocol):
+    """What a file may unpack to."""
+
+    @property
+    def most_expansion(self) -> int: ...
+
+    @property
+    def most_bytes(self) -> int: ...
+
+    @property
+    def most_members(self) -> int: ...
+
+    @property
+    def most_rows(self) -> int: ...
+
+
 class ReadingSettings(Protocol):
     """What the functions below need of a config."""
 

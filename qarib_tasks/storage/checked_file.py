@@ -30,6 +30,7 @@ class CheckedFile(io.RawIOBase):
         where: the file, for messages.
 
     Attributes:
+        name: the path.
         size, modified: its number of bytes and its time, in nanoseconds, when it was opened.
 
     Raises:
@@ -40,6 +41,7 @@ class CheckedFile(io.RawIOBase):
     def __init__(self, path: Path, where: object = None) -> None:
         self._descriptor = -1
         self._descriptor = open_regular(path)
+        self.name = str(path)
         self._where = path if where is None else where
         about = os.fstat(self._descriptor)
         self.size, self.modified = about.st_size, about.st_mtime_ns
@@ -145,6 +147,7 @@ class CheckedFile(io.RawIOBase):
 class _View(io.RawIOBase):
     def __init__(self, file: CheckedFile) -> None:
         self._file = file
+        self.name = file.name
 
     def readable(self) -> bool:
         return True

@@ -217,7 +217,7 @@ def _shards(folder: str, index: str, listing: Mapping[str, object]) -> list[str]
     """
     where = f"{folder}/{index}"
     if isinstance(path := listing[index], Path):
-        text = path.read_text(encoding="utf-8")
+        text: str | bytes = read_regular(path, MOST_BYTES)
     else:
         text = Bucket(folder + "/").read_text(index) or ""
     names = sorted(set(shards_of(text, where).values()))
@@ -230,8 +230,8 @@ def _shards(folder: str, index: str, listing: Mapping[str, object]) -> list[str]
     return names
 
 
-def shards_of(index: str, where: object) -> dict[str, str]:
-    """The file of each tensor, from the text of the index of a Hugging Face folder's shards.
+def shards_of(index: str | bytes, where: object) -> dict[str, str]:
+    """The file of each tensor, from the content of the index of a Hugging Face folder's shards.
 
     Raises:
         CorruptError: it is not such an index.
@@ -240,7 +240,7 @@ def shards_of(index: str, where: object) -> dict[str, str]:
         names = json.loads(index)["weight_map"]
         if names and all(isinstance(name, str) for name in names.values()):
             return dict(names)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise CorruptError("not an index of shards", where=where, do="Download the model again")
 

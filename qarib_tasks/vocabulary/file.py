@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from qarib_tasks.errors import InputError
+from qarib_tasks.storage.regular_files import open_regular
 
 log = logging.getLogger(__name__)
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -74,13 +76,13 @@ def read_entries(path: Path) -> list[str]:
     Raises:
         InputError: the file is missing, empty, too large or not text.
     """
+    if path.is_dir():
+        raise InputError("a folder, not a vocabulary", where=path, do="Use a file")
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise InputError("no such vocabulary", where=path, do="Build one with `qarib vocab`") from None
-    except IsADirectoryError:
-        raise InputError("a folder, not a vocabulary", where=path, do="Use a file") from None
     if len(data) > MAX_BYTES:
         raise InputError(f"larger than {MAX_BYTES >> 20} MiB, not a vocabulary", where=path, do=BUILD)
     lines = _decode(data, path).replace("\r", "").removesuffix("\n").split("\n")

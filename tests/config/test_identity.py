@@ -28,6 +28,7 @@ CHANGES_WEIGHTS = "model: changes the weights"
 CONTENTS = "its contents count, not where it is"
 PLACE = "neither: changes where files are, not what is in them"
 SAVING = "neither: changes how often the training is saved, not what it computes"
+LIMIT = "neither: a source that exceeds it is an error"
 MEASURE = "neither: measures the model without changing it"
 MACHINE = "neither: changes where and how long a training runs, not what it computes"
 
@@ -48,6 +49,8 @@ SETTINGS: dict[type, dict[str, str]] = {
         **dict.fromkeys(("encoding", "encoding_errors", "undecodable_share", "delimiter"), CHANGES_DATA),
         **dict.fromkeys(("quoting", "escape", "header"), CHANGES_DATA),
         **dict.fromkeys(("member", "limit", "share", "skip_at_most", "sha256"), CHANGES_DATA),
+        **dict.fromkeys(("most_expansion", "most_bytes", "most_members", "most_rows"), LIMIT),
+        **dict.fromkeys(("most_listed", "listing_seconds"), LIMIT),
     },
     CollectConfig: dict.fromkeys(
         (

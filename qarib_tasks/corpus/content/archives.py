@@ -6,11 +6,11 @@ import io
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, Any, cast
 
-from qarib_tasks.corpus.content.decompression import BLOCK
+from qarib_tasks.corpus.content.decompression import BLOCK, Allowance
 from qarib_tasks.corpus.content.detection import PACKED, document_name
 from qarib_tasks.errors import InputError
 
@@ -30,7 +30,11 @@ class Member:
 
 
 def zip_members(
-    file: IO[bytes], where: str, ignored: Callable[[str], bool], wanted: Callable[[str], bool]
+    file: IO[bytes],
+    where: str,
+    ignored: Callable[[str], bool],
+    wanted: Callable[[str], bool],
+    allowance: Allowance,
 ) -> Iterator[Member]:
     """Yield the members that are wanted, in the order of their names.
 
@@ -40,7 +44,8 @@ def zip_members(
     Raises:
         InputError: the zip file is a document or a program, or not safe.
     """
-    with zipfile.ZipFile(file) as archive:
+    with _Zip(file, where, allowance) as archive:
+        _check_apart(archive.infolist(), where)
         members = [member for member in archive.infolist() if not member.is_dir()]
         members.sort(key=lambda member: member.filename)
         if name := document_name([member.filename for member in members]):
@@ -59,7 +64,11 @@ def zip_members(
 
 
 def tar_members(
-    file: IO[bytes], where: str, ignored: Callable[[str], bool], wanted: Callable[[str], bool]
+    file: IO[bytes],
+    where: str,
+    ignored: Callable[[str], bool],
+    wanted: Callable[[str], bool],
+    allowance: Allowance,
 ) -> Iterator[Member]:
     """Yield the members that are wanted, in the archive's order, which needs no memory for the archive.
 
@@ -76,6 +85,10 @@ def tar_members(
         for member in archive:
             # Otherwise, the archive would hold every member that it has passed.
             archive.members = []  # type: ignore[attr-defined]
+            archive.pax_headers = {}
+            allowance.add_member()
+            # To skip more than there is, tarfile would count to the end of what is claimed.
+            allowance.require(member.size)
             if member.isdir() or member.type in _NO_FILES or ignored(member.name):
                 continue
             _check_path(member.name, where)
@@ -100,10 +113,69 @@ def shown_name(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+class _Zip(zipfile.ZipFile):
+    """A zip file whose members are counted while its directory is read."""
+
+    def __init__(self, file: IO[bytes], where: str, allowance: Allowance) -> None:
+        self._counted = _Counted(allowance)
+        super().__init__(cast(IO[bytes], _Bounded(file, where)))
+
+    @property
+    def filelist(self) -> list[zipfile.ZipInfo]:
+        return self._counted
+
+    @filelist.setter
+    def filelist(self, members: list[zipfile.ZipInfo]) -> None:
+        """Ignore the empty list that `zipfile` begins with."""
+
+
+class _Counted(list[zipfile.ZipInfo]):
+    def __init__(self, allowance: Allowance) -> None:
+        super().__init__()
+        self._allowance = allowance
+
+    def append(self, member: zipfile.ZipInfo) -> None:
+        self._allowance.add_member()
+        super().append(member)
+
+
+class _Bounded:
+    """A file of which no large part is read at once: only the directory could be one."""
+
+    def __init__(self, file: IO[bytes], where: str) -> None:
+        self._file = file
+        self._where = where
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, count: int = -1) -> bytes:
+        if count > _MOST_DIRECTORY:
+            what = f"the directory of the archive takes more than {_MOST_DIRECTORY >> 20} MiB"
+            raise InputError(what, where=self._where, do="Unpack the file yourself")
+        return self._file.read(count)
+
+
+def _check_apart(members: Sequence[zipfile.ZipInfo], where: str) -> None:
+    """Check that no two members share bytes of the file: that is how a small archive has a large content.
+
+    Raises:
+        InputError: some do.
+    """
+    end = 0
+    for member in sorted(members, key=lambda member: member.header_offset):
+        if member.header_offset < end:
+            raise _unsafe(f"member {member.filename!r} overlaps another one", where)
+        end = member.header_offset + _LOCAL_HEADER + member.compress_size
+
+
+_LOCAL_HEADER = 30  # bytes, without the name
+_MOST_DIRECTORY = 256 << 20  # bytes
+_MOST_HEADER = 1 << 20  # bytes of a long name or of other facts about a tar archive's member
 _NO_FILES = (b"V", b"D")  # of GNU tar: the name of the volume; the names in a folder
 
 
 class _TarInfo(tarfile.TarInfo):
+    """The header of a member. What only sparse files have, which are refused, is not read."""
+
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _TarInfo:
         try:
@@ -113,6 +185,29 @@ class _TarInfo(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             # tarfile takes these for the end of the archive, too.
             raise tarfile.ReadError(f"the archive is damaged or cut short: {error}") from None
+
+    def _proc_member(self, archive: Any) -> Any:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            self.sparse = b""
+            return self
+        # tarfile reads such a header at once.
+        if self.type in _LONG_HEADERS and self.size > _MOST_HEADER:
+            raise tarfile.ReadError(f"a header has {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+    def _proc_gnusparse_00(self, member: Any, *_: Any) -> None:
+        member.sparse = b""
+
+    _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse_00
+
+
+_LONG_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 
 
 def _check_path(name: str, where: str) -> None:

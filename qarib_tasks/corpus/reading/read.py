@@ -45,7 +45,8 @@ from qarib_tasks.corpus.reading.delimited import read_csv
 from qarib_tasks.corpus.reading.encoding import utf8
 from qarib_tasks.corpus.reading.json_lines import read_json_lines
 from qarib_tasks.corpus.reading.records import Batches, Findings, Reading
-from qarib_tasks.corpus.reading.tables import read_arrow, read_parquet
+from qarib_tasks.corpus.reading.tables.arrow import read_arrow
+from qarib_tasks.corpus.reading.tables.parquet import read_parquet
 from qarib_tasks.corpus.reading.text import read_text
 from qarib_tasks.corpus.reading.warc import read_warc
 from qarib_tasks.corpus.reading.wikiextractor import read_articles
@@ -71,7 +72,7 @@ _COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".zstd")
 _ENDINGS_OF_PACKED = (*_COMPRESSED, ".zip", ".tar", ".tgz")
 _NAME_OF_TAR = re.compile(r"\.(?:tar(?:\.\w+)?|t[gbx]z2?|tzst)\Z", re.IGNORECASE)
 _ZEROS = 1 << 20  # bytes, more than a tar archive without files has
-_UNKNOWN_SIZE = 1 << 40
+_UNKNOWN_SIZE = 64 << 20  # bytes of a file whose size is unknown: a preview reads no more
 _LONGEST_MESSAGE = 300  # characters of a library's message
 _MOST_LAYERS = 5  # archives and compressions in each other
 _MOSES = ("*.ar", "*.ar[_-]??")  # Arabic, and that of a country
@@ -86,6 +87,7 @@ _DAMAGED = (
     tarfile.TarError,
     NotImplementedError,
     RuntimeError,
+    MemoryError,
 )
 _READERS: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
     "jsonl": read_json_lines,
@@ -163,7 +165,8 @@ def read_stream(
         _leave_out(findings, where, "a file of the system")
         return
     file = _File(where, stream, size or None, on_disk=on_disk)
-    yield from _FileReader(source, counts, findings, Allowance(size or _UNKNOWN_SIZE, where)).read(file)
+    allowance = Allowance(size or _UNKNOWN_SIZE, where, source)
+    yield from _FileReader(source, counts, findings, allowance).read(file)
 
 
 def _leave_out(findings: Findings, where: str, why: str) -> None:
@@ -212,7 +215,7 @@ class _FileReader:
             if packed in ("zip", "tar"):
                 yield from self._members(file, packed)
             elif packed:
-                stream = limited(unpacked(file.stream, packed), self.allowance)
+                stream = limited(unpacked(file.stream, packed, is_inner=bool(file.packed)), self.allowance)
                 yield from self.read(_File(file.where, stream, None, (*file.packed, packed)))
             else:
                 if kind := harmless_content(head):
@@ -245,7 +248,7 @@ class _FileReader:
         members = zip_members if packed == "zip" else tar_members
         stream = file.stream if file.on_disk or packed == "tar" else seekable(file.stream)
         found = 0
-        for member in members(stream, file.where, ignored, wanted):
+        for member in members(stream, file.where, ignored, wanted, self.allowance):
             found += 1
             inner = limited(member.stream, self.allowance)
             layers = (*file.packed, packed)
@@ -280,6 +283,7 @@ class _FileReader:
                 do="Download the file again, or correct `format`",
             )
         reading = Reading(source, file.where, self.counts, form, size=file.size, packed=file.packed)
+        reading.allowance = self.allowance
         if self.findings.readings is not None:
             reading.detailed = True
             self.findings.readings.append(reading)

@@ -13,6 +13,7 @@ from itertools import islice
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.evaluation import LabelledSource
 from qarib_tasks.corpus.content.decoding import decoded
+from qarib_tasks.corpus.content.decompression import Allowance
 from qarib_tasks.corpus.content.guessing import likely_encoding, wrong_lines
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
@@ -89,6 +90,7 @@ class Reading:
         held: the number of them that it has not yielded lines of yet.
         share: the share of the rows whose lines were yielded, of a table.
         has_escapes: what is read may have halves of pairs of surrogates.
+        allowance: what the file may unpack to; None for any size.
     """
 
     source: SourceConfig
@@ -112,6 +114,7 @@ class Reading:
     held: int = 0
     share: float | None = None
     has_escapes: bool = False
+    allowance: Allowance | None = None
 
     def __post_init__(self) -> None:
         self._before = self.counts["lines_read"]  # of other members of the archive

@@ -12,7 +12,9 @@ from qarib_tasks import __version__
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.storage.model_files import SHARDS_INDEX, shards_of
+from qarib_tasks.storage.files import require_file
+from qarib_tasks.storage.model_files import MOST_BYTES, SHARDS_INDEX, shards_of
+from qarib_tasks.storage.regular_files import read_regular
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.weights.downloads import refuse_text
 from qarib_tasks.train.weights.pytorch import read_pytorch
@@ -117,12 +119,13 @@ def _with_prefix(key: str) -> str:
 
 
 def _read_file(path: Path) -> dict[str, np.ndarray]:
+    require_file(path)
     refuse_text(path)
     return read_pytorch(path) if path.suffix == ".bin" else _read_safetensors(path)
 
 
 def _read_shards(index: Path) -> dict[str, np.ndarray]:
-    names = shards_of(index.read_text(encoding="utf-8"), index)
+    names = shards_of(read_regular(index, MOST_BYTES), index)
     tensors: dict[str, np.ndarray] = {}
     for name in sorted(set(names.values())):
         shard = _read_file(index.with_name(name))

@@ -15,7 +15,15 @@ from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.layout import BERT_CONFIG, HUGGING_FACE_CONFIG, START_FROM, checkpoint_files
 from qarib_tasks.storage.checked_file import watched
 from qarib_tasks.storage.manifest import FileRecord
-from qarib_tasks.storage.model_files import SHARDS_INDEX, Pretrained, find, read_json, shards_of
+from qarib_tasks.storage.model_files import (
+    MOST_BYTES,
+    SHARDS_INDEX,
+    Pretrained,
+    find,
+    read_json,
+    shards_of,
+)
+from qarib_tasks.storage.regular_files import read_regular
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.model.trained import TOKEN_LOSSES, is_weight
 from qarib_tasks.train.output import Output
@@ -165,7 +173,7 @@ def _file_of(found: Pretrained, folder: Path, name: str) -> Path:
         return folder / checkpoint_files(found.stem)[1]
     if not found.stem.endswith(SHARDS_INDEX):
         return path
-    files = shards_of(path.read_text(encoding="utf-8"), path)
+    files = shards_of(read_regular(path, MOST_BYTES), path)
     return folder / next(file for key, file in files.items() if variable_name(key) == name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError
-from qarib_tasks.storage.files import atomic_path, scratch_folder
+from qarib_tasks.storage.files import atomic_path, require_file, scratch_folder
 from qarib_tasks.storage.model_files import TENSORFLOW1, TENSORFLOW1_FILES
 from qarib_tasks.train.weights.downloads import refuse_text
 
@@ -53,12 +54,19 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     """
     import tensorflow as tf
 
+    size = 0
     for path in sorted(prefix.parent.iterdir()):
         if path.name.startswith((f"{prefix.name}.index", f"{prefix.name}.data-")):
+            require_file(path)
             refuse_text(path)
+            size += path.stat().st_size
     try:
         reader = tf.train.load_checkpoint(str(prefix))
-        names = [name for name in reader.get_variable_to_shape_map() if not name.endswith(OPTIMIZER)]
+        shapes = reader.get_variable_to_shape_map()
+        # TensorFlow allocates what a shape claims, whether the file has it or not.
+        if sum(math.prod(shape) for shape in shapes.values()) > size:
+            raise ValueError("its variables are larger than its files")
+        names = [name for name in shapes if not name.endswith(OPTIMIZER)]
         return {
             name: reader.get_tensor(name).astype(np.float32)
             for name in sorted(names)

@@ -1,10 +1,10 @@
-"""Tables in columns: Parquet and Arrow."""
+"""Rows of tables in columns as lines, in parts that are not too large."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from qarib_tasks.corpus.content.decoding import decoded
 from qarib_tasks.corpus.reading.columns import places_of
@@ -12,7 +12,7 @@ from qarib_tasks.corpus.reading.encoding import encoding_of_cells
 from qarib_tasks.corpus.reading.records import Batches, Documents, Reading
 
 ROWS = 1000  # rows of a table that are read at once
-_FILE_MAGIC = b"ARROW1"
+AT_ONCE = 64 << 20  # bytes of texts that are read at once, except of one row
 _SHORT = 2000  # bytes of a cell that is kept to compare others with
 
 
@@ -44,7 +44,7 @@ class _Column:
         values = batch.column(places[self.nth])
         for name in self.inside:
             values = pyarrow.compute.struct_field(values, name)
-        return values.dictionary_decode() if pyarrow.types.is_dictionary(values.type) else values
+        return values
 
 
 def _columns(schema: Any) -> list[_Column]:
@@ -65,13 +65,13 @@ def _columns(schema: Any) -> list[_Column]:
     ]
 
 
-def _wanted(reading: Reading, schema: Any) -> tuple[list[_Column], _Column | None]:
+def wanted_columns(reading: Reading, schema: Any) -> tuple[list[_Column], _Column | None]:
     columns = _columns(schema)
     places, group = places_of(reading, [column.path for column in columns])
     return [columns[place] for place in places], None if group is None else columns[group]
 
 
-def _lines_of_batches(
+def lines_of_batches(
     reading: Reading, batches: Iterable[Any], wanted: list[_Column], group: _Column | None, rows: int = 0
 ) -> Batches:
     """Yield the lines of pyarrow's record batches.
@@ -81,15 +81,22 @@ def _lines_of_batches(
     """
     documents, cells, number = Documents(reading), _Cells(reading), 0
     for batch in batches:
-        for start in range(0, batch.num_rows, ROWS):
-            part = batch.slice(start, ROWS)
-            columns = [column.of(part) for column in wanted]
-            texts = [_values(column) for column in columns]
-            groups = _values(group.of(part)) if group else [None] * part.num_rows
+        columns = [column.of(batch) for column in wanted]
+        labels = group.of(batch) if group else None
+        for start, count in _parts([*columns, *([labels] if group else [])], batch.num_rows):
+            texts = [_dense(column.slice(start, count)) for column in columns]
+            size = sum(map(_bytes, texts))
+            if reading.allowance:
+                reading.allowance.add_rows(count)
+                reading.allowance.take(size)
+            groups: list[Any] = [None] * count
+            if labels is not None:
+                groups = _values(_dense(labels.slice(start, count)))
             firsts = [
-                next((each for each in row if each is not None), None) for row in zip(*texts, strict=True)
+                next((each for each in row if each is not None), None)
+                for row in zip(*map(_texts, texts), strict=True)
             ]
-            firsts = cells.decoded(firsts, sum(map(_bytes, columns)))
+            firsts = cells.decoded(firsts, size)
             if documents.takes_empty:  # The groups are labels.
                 groups = cells.decoded(groups, 0)
             lines: list[str] = []
@@ -100,6 +107,59 @@ def _lines_of_batches(
             reading.share = number / rows if rows else None
             yield lines
     cells.close()
+
+
+def _parts(columns: Sequence[Any], rows: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a batch that are read at once: the first row of each, and the number of rows."""
+    for start in range(0, rows, ROWS):
+        yield from _divided(columns, start, min(ROWS, rows - start))
+
+
+def _divided(columns: Sequence[Any], start: int, count: int) -> Iterator[tuple[int, int]]:
+    if count == 1 or sum(_most_bytes(column.slice(start, count)) for column in columns) <= AT_ONCE:
+        yield start, count
+        return
+    half = count // 2
+    yield from _divided(columns, start, half)
+    yield from _divided(columns, start + half, count - half)
+
+
+def _most_bytes(array: Any) -> int:
+    """Return how many bytes the texts of an array have at most. Many rows can have the same long text."""
+    from pyarrow import compute, types
+
+    if types.is_dictionary(array.type):
+        whole = len(array) * int(array.dictionary.nbytes)
+        if whole <= AT_ONCE or not _is_text(array.type.value_type):
+            return whole
+        lengths = compute.binary_length(array.dictionary)
+        return int(compute.sum(compute.take(lengths, array.indices)).as_py() or 0)
+    if types.is_run_end_encoded(array.type):
+        return len(array) * int(array.values.nbytes)
+    is_view = types.is_string_view(array.type) or types.is_binary_view(array.type)
+    return _bytes(array) if is_view else int(array.nbytes)
+
+
+def _dense(array: Any) -> Any:
+    import pyarrow
+
+    return array.dictionary_decode() if pyarrow.types.is_dictionary(array.type) else array
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    kinds = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _texts(array: Any) -> list[Any]:
+    """Return the values of texts. Lists are no texts; they can have any length, and are given empty."""
+    import pyarrow
+
+    if pyarrow.types.is_nested(array.type) and not pyarrow.types.is_struct(array.type):
+        return [[] if valid else None for valid in array.is_valid().to_pylist()]
+    return _values(array)
 
 
 class _Cells:
@@ -181,52 +241,19 @@ def _bytes(array: Any) -> int:
         return int(array.nbytes)
 
 
-def _show_first(reading: Reading, batches: Iterable[Any], schema: Any) -> None:
-    if batch := next((batch for batch in batches if batch.num_rows), None):
-        reading.examples = [_values(column.of(batch.slice(0, 1)))[0] for column in _columns(schema)]
+def show_first(reading: Reading, batches: Iterable[Any], schema: Any, hidden: Collection[str] = ()) -> None:
+    """Set the reading's examples.
 
-
-def read_parquet(reading: Reading, raw: IO[bytes]) -> Batches:
-    import pyarrow.parquet
-
-    # Without pre-buffering and with a small buffer, pyarrow holds no row group in memory.
-    with pyarrow.parquet.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20) as table:
-        wanted, group = _wanted(reading, table.schema_arrow)
-        names = [column.path for column in (*wanted, *filter(None, [group]))]
-        if reading.detailed:
-            _show_first(reading, table.iter_batches(1, use_threads=False), table.schema_arrow)
-        batches = table.iter_batches(ROWS, columns=names, use_threads=False)
-        yield from _lines_of_batches(reading, batches, wanted, group, table.metadata.num_rows)
-
-
-def read_arrow(reading: Reading, raw: IO[bytes]) -> Batches:
-    """Yield the lines of the texts in an Arrow file or stream, which the library datasets writes.
-
-    A record batch is in memory.
+    Args:
+        hidden: the paths of columns that are not shown.
     """
-    import pyarrow.ipc
-
-    with _opened(raw) as stream:
-        is_file = stream.read(len(_FILE_MAGIC)) == _FILE_MAGIC
-        stream.seek(0)
-        opened = pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream
-        with opened(stream) as table:
-            wanted, group = _wanted(reading, table.schema)
-            names = {column.name for column in (*wanted, *filter(None, [group]))}
-            used = [place for place, name in enumerate(table.schema.names) if name in names]
-            if reading.detailed:
-                some = map(table.get_batch, range(table.num_record_batches)) if is_file else table
-                _show_first(reading, some, table.schema)
-        stream.seek(0)
-        with opened(stream, options=pyarrow.ipc.IpcReadOptions(included_fields=used)) as table:
-            batches = map(table.get_batch, range(table.num_record_batches)) if is_file else table
-            yield from _lines_of_batches(reading, batches, wanted, group)
+    if batch := next((batch for batch in batches if batch.num_rows), None):
+        first = batch.slice(0, 1)
+        reading.examples = [_example(column, first, hidden) for column in _columns(schema)]
 
 
-def _opened(raw: IO[bytes]) -> Any:
-    import pyarrow
-
-    name = getattr(raw, "name", None)
-    if isinstance(name, str):
-        return pyarrow.memory_map(name)
-    return pyarrow.PythonFile(raw, mode="r")
+def _example(column: _Column, batch: Any, hidden: Collection[str]) -> Any:
+    if column.path in hidden or column.name not in batch.schema.names:
+        return ""
+    values = column.of(batch)
+    return _values(_dense(values))[0] if _most_bytes(values) <= AT_ONCE else ""
