@@ -138,6 +138,18 @@ class SourceConfig(Settings):
     most_bytes: Annotated[MostBytes, LIMIT] = 1 << 40
     most_members: Annotated[MostMembers, LIMIT] = 1_000_000
     most_rows: Annotated[MostRows, LIMIT] = 10_000_000_000
+    most_listed: Annotated[
+        int,
+        Field(
+            ge=1,
+            title="Names to list",
+            description="Maximum number of files and folders that are listed to find the source's files.",
+        ),
+        LIMIT,
+    ] = 1_000_000
+    listing_seconds: Annotated[
+        float, Field(gt=0, title="Time to list", description="Maximum seconds for that."), LIMIT
+    ] = 600.0
     sha256: Annotated[
         str,
         Field(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from qarib_tasks.errors import ConfigError, masked
@@ -51,12 +52,16 @@ class AllowedSources:
             ConfigError: the path or address is not allowed.
         """
         if not self.allows(source):
-            allowed = ", ".join([*map(str, self.folders), *self.addresses])
-            raise ConfigError(
-                f"sources may not be read from {source}",
-                where=where,
-                do=f"Use a path below {allowed}, or add to {ALLOWED_VARIABLE} in Airflow's environment",
-            )
+            self.refuse(source, where)
+
+    def refuse(self, source: str, where: object = None) -> NoReturn:
+        """Raise the error for a path or address that is not allowed."""
+        allowed = ", ".join([*map(str, self.folders), *self.addresses])
+        raise ConfigError(
+            f"sources may not be read from {source}",
+            where=where,
+            do=f"Use a path below {allowed}, or add to {ALLOWED_VARIABLE} in Airflow's environment",
+        )
 
     def allows(self, source: str) -> bool:
         """Return whether sources may be read from a path or address."""
@@ -68,7 +73,10 @@ class AllowedSources:
             plain = f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path or '/'}"
             climbs = ".." in unquote(parts.path).split("/")
             return not climbs and any(plain.startswith(address) for address in self.addresses)
-        path = Path(source).resolve()
+        try:
+            path = Path(os.path.realpath(source))
+        except ValueError:  # A name has no null character.
+            return False
         return any(path.is_relative_to(folder) for folder in self.folders)
 
 

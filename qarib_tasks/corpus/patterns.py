@@ -11,12 +11,14 @@ import fnmatch
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from glob import has_magic
 from pathlib import Path
 from typing import Any, Protocol
 
+from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
@@ -25,6 +27,7 @@ from qarib_tasks.storage.side_files import is_side_file
 
 log = logging.getLogger(__name__)
 MOST_NAMED = 50  # files of a folder, in the log
+_FEWER = "Name a smaller folder, or raise"
 
 KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -78,17 +81,61 @@ def pattern_root(pattern: str) -> str:
     return "/".join(plain) or ("/" if pattern.startswith("/") else ".")
 
 
+def check_pattern(pattern: str, allowed: AllowedSources, source: str) -> None:
+    """Check a pattern before any folder is read: all that it can match must be allowed.
+
+    Args:
+        source: the source's name, for messages.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    plain = pattern_root(pattern)
+    climbs = ".." in pattern.removeprefix(plain).split("/")
+    if climbs or not (allowed.allows(pattern) or allowed.allows(plain)):
+        allowed.refuse(pattern, source)
+
+
+class Walk:
+    """Counts the names that are listed for a source, and how long that takes.
+
+    Args:
+        source: has the limits.
+    """
+
+    def __init__(self, source: SourceConfig) -> None:
+        self._source = source
+        self._left = source.most_listed
+        self._until = time.monotonic() + source.listing_seconds
+
+    def count(self, names: int) -> None:
+        """Count names.
+
+        Raises:
+            InputError: there are more than allowed, or it takes too long.
+        """
+        self._left -= names
+        if self._left < 0:
+            what = f"has more than {self._source.most_listed:,} files and folders to list"
+            raise InputError(what, where=shown(self._source.path), do=f"{_FEWER} `most_listed`")
+        if time.monotonic() > self._until:
+            what = f"listing its files takes more than {self._source.listing_seconds:g} s"
+            raise InputError(what, where=shown(self._source.path), do=f"{_FEWER} `listing_seconds`")
+
+
 class LocalTree:
     """The files of this machine.
 
     Args:
         allowed: where names may be looked up: whether a file exists is private, too. None for anywhere.
         source: the source's name, for messages.
+        walk: counts the names.
     """
 
-    def __init__(self, allowed: AllowedSources | None, source: str) -> None:
+    def __init__(self, allowed: AllowedSources | None, source: str, walk: Walk) -> None:
         self._allowed = allowed
         self._source = source
+        self._counted = walk
 
     def _check(self, folder: str) -> None:
         if self._allowed:
@@ -108,7 +155,12 @@ class LocalTree:
         folder = folder or "."
         self._check(folder)
         try:
-            return sorted(os.listdir(folder))
+            found = []
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    self._counted.count(1)
+                    found.append(entry.name)
+            return sorted(found)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -128,22 +180,33 @@ class LocalTree:
         Yields:
             each path, and whether it is a folder.
         """
-        yield from self._walk(folder, hidden, set())
-
-    def _walk(self, folder: str, hidden: list[str] | None, seen: set[str]) -> Iterator[tuple[str, bool]]:
-        if (real := os.path.realpath(folder)) in seen:
-            return
-        seen.add(real)
-        for name in self.names(folder):
+        seen = {_inode(folder or ".")}
+        # Not recursive: folders can be deeper than functions.
+        open_folders = [(folder, iter(self.names(folder)))]
+        while open_folders:
+            folder, names = open_folders[-1]
+            if (name := next(names, None)) is None:
+                open_folders.pop()
+                continue
             path = name if not folder else os.path.join(folder, name)
             if name.startswith("."):
                 if hidden is not None:
                     hidden.append(path)
             elif os.path.isdir(path):
                 yield path, True
-                yield from self._walk(path, hidden, seen)
+                if (same := _inode(path)) not in seen:
+                    seen.add(same)
+                    open_folders.append((path, iter(self.names(path))))
             else:
                 yield path, False
+
+
+def _inode(folder: str) -> tuple[int, int]:
+    try:
+        about = os.stat(folder)
+    except OSError:  # It was removed, or may not be read: the listing says so.
+        return 0, 0
+    return about.st_dev, about.st_ino
 
 
 class BucketTree:
@@ -151,10 +214,12 @@ class BucketTree:
 
     Args:
         system: a gcsfs file system.
+        walk: counts the names.
     """
 
-    def __init__(self, system: Any) -> None:
+    def __init__(self, system: Any, walk: Walk) -> None:
         self._system = system
+        self._counted = walk
         self._infos: dict[str, dict[str, Any]] = {}
 
     def info(self, path: str) -> dict[str, Any]:
@@ -195,6 +260,7 @@ class BucketTree:
         """Keep the properties, and return the paths. A folder can be an object whose name ends with /."""
         paths = []
         for info in found:
+            self._counted.count(1)
             path = str(info["name"])
             kind = "directory" if path.endswith("/") else info["type"]
             path = path.rstrip("/")

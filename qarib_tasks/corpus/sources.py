@@ -23,6 +23,8 @@ from qarib_tasks.corpus.allowed import AllowedSources, is_remote, require_no_sec
 from qarib_tasks.corpus.patterns import (
     BucketTree,
     LocalTree,
+    Walk,
+    check_pattern,
     identity_of,
     kind_of,
     log_folder,
@@ -102,7 +104,7 @@ def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> l
         if allowed:
             allowed.check(source.path, source.name)
         with remote_errors(source.path):
-            files = _list_remote(source.path, allowed)
+            files = _list_remote(source, allowed)
     else:
         files = _list_local(source, allowed)
     if source.sha256 and len(files) > 1:
@@ -124,7 +126,9 @@ def _list_local(source: SourceConfig, allowed: AllowedSources | None) -> list[So
     pattern = os.path.expanduser(source.path)
     if allowed and pattern != source.path and not allowed.allows(pattern_root(pattern)):
         allowed.check(source.path, source.name)  # Does not show where the worker's home is.
-    tree = LocalTree(allowed, source.name)
+    elif allowed:
+        check_pattern(pattern, allowed, source.name)
+    tree = LocalTree(allowed, source.name, Walk(source))
     found, unread = [], []
     paths = matching(pattern, tree)
     plain = not has_magic(pattern) or paths == [pattern]
@@ -194,12 +198,13 @@ def _local_file(path: str) -> SourceFile:
     return SourceFile(path, status.st_size, modified=status.st_mtime_ns)
 
 
-def _list_remote(address: str, allowed: AllowedSources | None) -> list[SourceFile]:
+def _list_remote(source: SourceConfig, allowed: AllowedSources | None) -> list[SourceFile]:
+    address = source.path
     system = filesystem(address, allowed)
     if not address.startswith("gs://"):
         info = system.info(address)
         return [SourceFile(address, info.get("size") or 0, _version(info))]
-    found = list(_objects(system, address))
+    found = list(_objects(system, source))
     if not found:
         raise InputError("no such file", where=address, do="Correct the address")
     return [
@@ -213,10 +218,10 @@ def _version(info: Mapping[str, Any]) -> str:
     return next((info[key] for key in ("ETag", "Content-MD5", "Last-Modified") if info.get(key)), "")
 
 
-def _objects(system: Any, address: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the objects that an address in a bucket names, each with its name and properties."""
-    path = address.removeprefix("gs://")
-    tree = BucketTree(system)
+def _objects(system: Any, source: SourceConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects that a source in a bucket names, each with its name and properties."""
+    path = source.path.removeprefix("gs://")
+    tree = BucketTree(system, Walk(source))
     paths = matching(path, tree)
     plain = paths == [path]
     for name in paths:

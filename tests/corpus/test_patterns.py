@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import socket
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,12 +182,80 @@ def test_patterns_stay_in_what_is_allowed(folder: Path) -> None:
             found(f"{folder}/{path}", allowed)
     # Whether a file exists is private, too.
     messages = set()
-    for path in ("b/../data[1].txt", "b/../none[1].txt"):
+    for name in ("data", "none"):
         with pytest.raises(ConfigError) as raised:
-            found(f"{folder}/{path}", allowed)
-        messages.add(str(raised.value))
+            found(f"{folder}/b/../{name}[1].txt", allowed)
+        messages.add(str(raised.value).replace(name, "NAME"))
     assert len(messages) == 1
 
 
 def test_the_folder_that_a_pattern_begins_with() -> None:
     assert [pattern_root(p) for p in ("a/b/*.txt", "/*", "*", "/a/[b]/c")] == ["a/b", "/", ".", "/a"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["{outside}/**", "{outside}/*.txt", "{inside}/*/../../outside/**", "/**/*.txt", "{inside}/link/**"],
+)
+def test_a_pattern_that_is_refused_lists_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "more", outside / "more"):
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text("a")
+    (inside / "link").symlink_to(outside)
+    listed: list[object] = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder=".": listed.append(folder) or real(folder))
+    with pytest.raises(ConfigError, match="sources may not be read from"):
+        found(pattern.format(inside=inside, outside=outside), AllowedSources.of([str(inside)]))
+    assert listed == []
+
+
+def test_the_answer_is_the_same_whether_or_not_a_file_outside_exists(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "name").write_text("a")
+    (outside / "loop").symlink_to(outside / "loop")
+    (outside / "closed").mkdir(mode=0)
+    answers = set()
+    for name in ("name", "none", "loop", "closed", "name/more", "closed/more", "na*", "*"):
+        with pytest.raises(ConfigError) as raised:
+            found(f"{outside}/{name}", AllowedSources.of([str(inside)]))
+        answers.add(str(raised.value).replace(f"outside/{name}", "outside/NAME"))
+    assert len(answers) == 1
+    with pytest.raises(ConfigError, match="may not be read"):
+        found(f"{inside}/a\0b", AllowedSources.of([str(inside)]))
+
+
+def test_a_walk_has_limits(tmp_path: Path) -> None:
+    walked = tmp_path / "walked"
+    walked.mkdir()
+    for number in range(20):
+        (walked / f"{number}.txt").write_text("a")
+    # For `**`, once to find folders, and once to find files in them.
+    for path, names in ((str(walked), 20), (f"{walked}/*.txt", 20), (f"{walked}/**/*.txt", 40)):
+        source = SourceConfig(name="s", path=path, most_listed=names)
+        assert len(list_files(source)) == 20
+        message = rf"more than {names - 1} files and folders.*raise `most_listed`"
+        with pytest.raises(InputError, match=message):
+            list_files(replace(source, most_listed=names - 1))
+        with pytest.raises(InputError, match=r"takes more than 1e-09 s.*raise `listing_seconds`"):
+            list_files(replace(source, listing_seconds=1e-9))
+
+
+def test_folders_deeper_than_functions(tmp_path: Path) -> None:
+    deep = top = tmp_path / "deep"
+    for _ in range(300):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    (deep / "a.txt").write_text("a")
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 150)
+    try:
+        names = found(str(top))
+    finally:
+        sys.setrecursionlimit(before)
+    assert names == [str(deep / "a.txt")]
