@@ -34,13 +34,16 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.qarib-(?P<host>.+)-(?P<pid>\d+)\.tmp",
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, leftovers: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` if the block ends without an error.
 
     Two processes can write the same file at the same time: each has its own temporary name, and the complete
     file of the last to finish remains.
+
+    Args:
+        leftovers: see `temporary_of`.
     """
-    temporary = temporary_of(path)
+    temporary = temporary_of(path, leftovers=leftovers)
     try:
         yield temporary
         put_in_place(temporary, path)
@@ -51,10 +54,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def temporary_of(path: Path) -> Path:
-    """The name under which this process writes `path`. The folder is made, and leftovers are removed."""
+def temporary_of(path: Path, *, leftovers: bool = True) -> Path:
+    """The name under which this process writes `path`. The folder is made.
+
+    Args:
+        leftovers: remove those of killed writers. That lists the folder: False if it was done for many files.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
+    if leftovers:
+        remove_leftovers(path)
     return hidden_name(path)
 
 
@@ -210,9 +218,9 @@ def check_name(path: str) -> None:
         ) from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small UTF-8 file atomically."""
-    with atomic_path(path) as temporary:
+def write_text(path: Path, text: str, *, leftovers: bool = True) -> None:
+    """Write a small UTF-8 file atomically. `leftovers`: see `temporary_of`."""
+    with atomic_path(path, leftovers=leftovers) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -81,9 +81,9 @@ class Manifest:
         """The manifest as indented JSON with sorted keys."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
-    def write(self, path: Path) -> None:
-        """Write the manifest atomically."""
-        write_text(path, self.text())
+    def write(self, path: Path, *, leftovers: bool = True) -> None:
+        """Write the manifest atomically. `leftovers`: see `files.temporary_of`."""
+        write_text(path, self.text(), leftovers=leftovers)
 
     @classmethod
     def read(cls, path: Path, most: int = MOST_BYTES, within: Path | None = None) -> Manifest:

@@ -288,10 +288,12 @@ class Staged:
 
     Args:
         manifest: path of the step's manifest, see `owned`.
+        leftovers: see `files.temporary_of`.
     """
 
-    def __init__(self, manifest: Path) -> None:
+    def __init__(self, manifest: Path, *, leftovers: bool = True) -> None:
         self._manifest = manifest
+        self._leftovers = leftovers
         self._files: dict[Path, Path] = {}
         self._folders: set[Path] = set()
         self._made: list[Path] = []
@@ -318,7 +320,8 @@ class Staged:
                 new = takewhile(lambda folder: not folder.exists(), (out.parent, *out.parent.parents))
                 self._made += reversed(list(new))
                 out.parent.mkdir(parents=True, exist_ok=True)
-                remove_all_leftovers(out.parent)
+                if self._leftovers:
+                    remove_all_leftovers(out.parent)
                 self._folders.add(out.parent)
             self._files[out] = hidden_name(out)
         return self._files[out]
@@ -369,8 +372,8 @@ class Staged:
             outputs=list(dict.fromkeys([*before, *manifest.outputs])),
             statistics={},
             sample=(),
-        ).write(self._manifest)
-        with atomic_path(self._manifest) as complete:
+        ).write(self._manifest, leftovers=self._leftovers)
+        with atomic_path(self._manifest, leftovers=self._leftovers) as complete:
             # Before anything is replaced: on a full disk, it could not be written afterwards.
             complete.write_text(manifest.text(), encoding="utf-8", newline="\n")
             for path in [*changed, *(edited if keep_changed else ())]:

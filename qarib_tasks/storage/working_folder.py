@@ -50,6 +50,7 @@ def make_folder(folder: Path) -> None:
 def working_folder(folder: Path) -> Iterator[Path]:
     """Make a working folder, see `make_folder`; after an error, remove it if nothing is in it."""
     make_folder(folder)
+    remove_all_leftovers(folder)
     try:
         yield folder
     except BaseException:

@@ -5,6 +5,7 @@ Covers qarib_tasks/config/corpus.py, qarib_tasks/corpus/reading/source.py, qarib
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,27 @@ def test_text_in_archives_in_other_encodings_is_collected(tmp_path: Path) -> Non
         archive.writestr("b.txt", "\n".join(SENTENCES).encode("utf-16"))
     settings = config(tmp_path / "a.zip", source={"encoding": "windows-1256"}, deduplicate=False)
     assert collected(settings, tmp_path).split() == "\n".join(SENTENCES * 2).split()
+
+
+def test_the_work_grows_with_the_sources_and_no_faster(tmp_path: Path) -> None:
+    """Counts calls, which unlike time are the same on every machine."""
+    for number in range(80):
+        (tmp_path / f"{number:02}.txt").write_text(f"text {number}\n", encoding="utf-8")
+
+    def calls(count: int) -> int:
+        settings, made = config(*(tmp_path / f"{i:02}.txt" for i in range(count))), 0
+
+        def counted(frame: object, event: str, argument: object) -> None:
+            nonlocal made
+            made += 1
+
+        sys.setprofile(counted)
+        try:
+            collect(settings, tmp_path / f"out{count}" / "data.txt", heldout=None, random_seed=34)
+        finally:
+            sys.setprofile(None)
+        return made
+
+    calls(10)  # Imports and tables.
+    first, second, third = calls(20), calls(40), calls(80)
+    assert (third - second) / 40 < 1.05 * (second - first) / 20

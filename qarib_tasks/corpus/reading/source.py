@@ -46,7 +46,7 @@ def collect_files(config: CollectConfig, source: SourceConfig, files: Sequence[I
     if done := finished(manifest_of(out), config=settings, inputs=lambda: records_of(files)):
         log.info("source %s: already collected", source.name)
         return done
-    with Staged(manifest_of(out)) as staged:
+    with Staged(manifest_of(out), leftovers=False) as staged:  # Of thousands of sources, one folder.
         return staged.commit(_read_source(config, source, files, out, staged, settings), keep_changed=False)
 
 
