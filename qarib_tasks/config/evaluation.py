@@ -19,6 +19,10 @@ from qarib_tasks.config.reading import (
     Format,
     Header,
     Member,
+    MostBytes,
+    MostExpansion,
+    MostMembers,
+    MostRows,
     Quoting,
     SkipAtMost,
     UndecodableShare,
@@ -30,7 +34,8 @@ MEASURE = neither("measures the model without changing it")
 TEXT_OF_NUMBER = BeforeValidator(lambda value: str(value) if type(value) is int else value)
 _READING = (
     *("format", "compression", "encoding", "encoding_errors", "undecodable_share", "delimiter", "quoting"),
-    *("escape", "header", "member", "skip_at_most"),
+    *("escape", "header", "member", "skip_at_most", "most_expansion", "most_bytes", "most_members"),
+    "most_rows",
 )
 # Tasks that the corpus gives. The pattern of a name excludes the @, so no task of a user has such a name.
 SOURCE, EMOJI = "source@corpus", "emoji@corpus"
@@ -129,6 +134,10 @@ class TaskConfig(Settings):
     header: Annotated[Header, MEASURE] = True
     member: Annotated[Member, MEASURE] = ""
     skip_at_most: Annotated[SkipAtMost, MEASURE] = 0
+    most_expansion: Annotated[MostExpansion, MEASURE] = 200
+    most_bytes: Annotated[MostBytes, MEASURE] = 1 << 40
+    most_members: Annotated[MostMembers, MEASURE] = 1_000_000
+    most_rows: Annotated[MostRows, MEASURE] = 10_000_000_000
 
     def __post_init__(self) -> None:
         check_reading(self)

@@ -54,7 +54,8 @@ def test_every_setting_of_how_a_source_is_read_is_one_of_a_task() -> None:
     """But for those that select documents, or say what one is."""
     of_sources = {field.name for field in dataclasses.fields(SourceConfig)}
     of_tasks = {field.name for field in dataclasses.fields(TaskConfig)}
-    assert of_sources - of_tasks == {"path", "field", "document", "group", "share", "sha256"}
+    listing = {"most_listed", "listing_seconds"}
+    assert of_sources - of_tasks == {"path", "field", "document", "group", "share", "sha256"} | listing
     other = {"format": "csv", "encoding": "cp1256", "delimiter": ";", "quoting": "none", "header": False}
     source = TaskConfig(name="a", train="a.csv", label="3", **other).source("b.csv")  # type: ignore[arg-type]
     assert {name: getattr(source, name) for name in other} == other

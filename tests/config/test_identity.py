@@ -109,6 +109,7 @@ SETTINGS: dict[type, dict[str, str]] = {
             *("name", "train", "test", "test_share", "text", "label", "metric", "positive", "negative"),
             *("limit", "format", "compression", "encoding", "encoding_errors", "undecodable_share"),
             *("delimiter", "quoting", "escape", "header", "member", "skip_at_most"),
+            *("most_expansion", "most_bytes", "most_members", "most_rows"),
         ),
         MEASURE,
     ),

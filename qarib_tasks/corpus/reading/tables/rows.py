@@ -136,8 +136,7 @@ def _most_bytes(array: Any) -> int:
         return int(compute.sum(compute.take(lengths, array.indices)).as_py() or 0)
     if types.is_run_end_encoded(array.type):
         return len(array) * int(array.values.nbytes)
-    is_view = types.is_string_view(array.type) or types.is_binary_view(array.type)
-    return _bytes(array) if is_view else int(array.nbytes)
+    return _bytes(array) if _is_view(array.type) else int(array.nbytes)
 
 
 def _dense(array: Any) -> Any:
@@ -224,6 +223,22 @@ def _values(array: Any) -> list[Any]:
         return [_text_if_possible(value) for value in array.cast(pyarrow.large_binary()).to_pylist()]
 
 
+def _is_view(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string_view(kind) or types.is_binary_view(kind))
+
+
+def _bytes_of_views(array: Any) -> int:
+    """Return the sum of the lengths: the first of the four integers of each row. pyarrow cannot."""
+    import numpy as np
+
+    integers = np.frombuffer(array.buffers()[1] or b"", "<i4")
+    lengths = integers[4 * array.offset : 4 * (array.offset + len(array)) : 4]
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    return int(lengths[valid].sum(dtype=np.int64))
+
+
 def _text_if_possible(value: bytes | None) -> str | bytes | None:
     try:
         return value if value is None else value.decode()
@@ -235,6 +250,8 @@ def _bytes(array: Any) -> int:
     """Return the number of bytes of the texts in a pyarrow array; about, of a type that has no length."""
     import pyarrow
 
+    if _is_view(array.type):
+        return _bytes_of_views(array)
     try:
         return pyarrow.compute.sum(pyarrow.compute.binary_length(array)).as_py() or 0
     except pyarrow.ArrowNotImplementedError:
