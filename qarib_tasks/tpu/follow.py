@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from qarib_tasks.tpu.api.client import CloudTpuClient
@@ -132,4 +132,4 @@ class TpuRun:
             operation = self.client.create_queued_resource(self.request(memory, self._zone(memory)))
         except TpuError as error:
             return refused(memory, error, now, self.zones)[0]
-        return asked(memory, operation, now)
+        return replace(asked(memory, operation, now), emulated=self.client.emulated)

@@ -4,14 +4,14 @@
                                      ↓
                                   stopping
 
-`decide` is called at each poll. Its memory is plain values and is saved before each action: after a process
-is killed, the next one continues from it. Requests and deletions can be repeated, so no TPU is created twice.
+`decide` is called at each poll. Its memory is saved before each action: after a process is killed, the next
+one continues from it. Requests and deletions can be repeated, so no TPU is created twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from qarib_tasks.tpu.api.errors import (
@@ -76,14 +76,14 @@ class Memory:
             generation deletes it.
         attempt: of the run, from 1; part of the TPU's name.
         zone: index in the list of zones. tried: the zones that this search for a TPU has tried.
-        since: when the phase began.
-        operation: of the create call.
-        first_heartbeat: of the run.
+        since: when the phase began. operation: of the create call.
+        first_heartbeat: of the run. granted: when this attempt's TPU was granted.
         heartbeat, heartbeat_at: the mark of this attempt's newest heartbeat, and when it was first seen.
         spent: TPU seconds of earlier attempts.
-        granted: when this attempt's TPU was granted.
+        emulated: the TPU is one of the emulator's.
         after: what follows the deletion. reason: why it is deleted.
         history: for people to read, one entry per ended attempt.
+        seconds: of all phases that have ended, by name; `clearing` is `deleting` of one that was not granted.
     """
 
     run_id: str
@@ -105,6 +105,8 @@ class Memory:
     after: After = "fail"
     reason: str = ""
     history: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    emulated: bool = False
 
     @property
     def name(self) -> str:
@@ -116,8 +118,7 @@ class Memory:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Memory:
-        lists = {key: tuple(values[key]) for key in ("tried", "history")}
-        return cls(**{**values, **lists})
+        return cls(**{**values, "tried": tuple(values["tried"]), "history": tuple(values["history"])})
 
     def cost(self, now: float, price: float) -> float:
         """The estimated cost until `now`, on the high side: charged from the grant."""
@@ -166,6 +167,22 @@ class Observation:
 
 def decide(memory: Memory, seen: Observation, limits: Limits, zones: Sequence[str]) -> tuple[Memory, Action]:
     """The next action, and the memory to save before the action."""
+    after, action = _decided(memory, seen, limits, zones)
+    return _counted(memory, after, seen.time), action
+
+
+def _counted(before: Memory, after: Memory, now: float) -> Memory:
+    """Add the seconds of a phase that has ended."""
+    if (before.phase, before.attempt) == (after.phase, after.attempt) or not before.since:
+        return after
+    name = "clearing" if before.phase == "deleting" and before.granted is None else before.phase
+    total = after.seconds.get(name, 0.0) + max(0.0, now - before.since)
+    return replace(after, seconds={**after.seconds, name: round(total, 3)})
+
+
+def _decided(
+    memory: Memory, seen: Observation, limits: Limits, zones: Sequence[str]
+) -> tuple[Memory, Action]:
     if memory.phase in ("succeeded", "failed"):
         return memory, "succeed" if memory.phase == "succeeded" else "fail"
     if memory.phase == "asking":
@@ -190,7 +207,10 @@ def resumed(memory: Memory, now: float) -> Memory:
         attempt, history = memory.attempt + 1, memory.history
         return Memory(run_id=memory.run_id, attempt=attempt, zone=memory.zone, since=now, history=history)
     if memory.phase == "deleting" and memory.after == "fail":
-        return replace(memory, after="same_zone", since=now, first_heartbeat=None, spent=0.0, preemptions=0)
+        # `spent` will have the seconds since the grant.
+        used = {"deleting": now - memory.granted} if memory.granted is not None else {}
+        fresh = replace(memory, first_heartbeat=None, spent=0.0, preemptions=0, seconds=used)
+        return replace(fresh, after="same_zone", since=now)
     return memory
 
 
@@ -198,12 +218,12 @@ def ended(memory: Memory, now: float, reason: str) -> Memory:
     """The memory of a run that a user ended: its TPU is deleted, and the run fails."""
     if memory.phase in ("succeeded", "failed"):
         return memory
-    return _delete(memory, now, "fail", reason)[0]
+    return _counted(memory, _delete(memory, now, "fail", reason)[0], now)
 
 
 def asked(memory: Memory, operation: str | None, now: float) -> Memory:
     """The memory after the API accepted a request, or already had it."""
-    return replace(memory, phase="queueing", operation=operation, since=now, missing=0)
+    return _counted(memory, replace(memory, phase="queueing", operation=operation, since=now, missing=0), now)
 
 
 def refused(memory: Memory, error: TpuError, now: float, zones: Sequence[str]) -> tuple[Memory, Action]:
@@ -220,7 +240,8 @@ def refused(memory: Memory, error: TpuError, now: float, zones: Sequence[str]) -
     about_the_zone = (TpuQuotaError, TpuStockOutError, TpuRequestError, TpuPermissionError)
     if not isinstance(error, about_the_zone):
         raise error
-    return _next_zone(_noted(memory, str(error)), now, zones)
+    after, action = _next_zone(_noted(memory, str(error)), now, zones)
+    return _counted(memory, after, now), action
 
 
 def _noted(memory: Memory, reason: str) -> Memory:

@@ -61,13 +61,20 @@ def _train(
     parts = start(job, output, vocabulary, checkpoints, resume.newest, workers)
     steps, batches, evaluator, journal = parts.steps, parts.batches, parts.evaluator, parts.journal
     config, index, step, position = job.train, parts.index, parts.index.step, parts.position
-    agreement = Agreement(workers, step)
+    agreement, ledger, compiled = Agreement(workers, step), journal.ledger, set[int]()
     with batches, journal, termination.held():
         if resume.evaluates:
-            journal.evaluated(evaluator.run(step))
+            with ledger.of("evaluation"):
+                evaluation = evaluator.run(step)
+            journal.evaluated(evaluation)
         while step < config.train_steps:
-            taken = [batches.next() for _ in range(steps_of_call(step, config))]
-            for figures, (_, after) in zip(steps.train_several([b for b, _ in taken]), taken, strict=True):
+            with ledger.of("waiting"):
+                taken = [batches.next() for _ in range(steps_of_call(step, config))]
+            # Another number of steps in a call is another program.
+            with ledger.of("steps" if len(taken) in compiled else "compiling"):
+                trained = steps.train_several([b for b, _ in taken])
+            compiled.add(len(taken))
+            for figures, (_, after) in zip(trained, taken, strict=True):
                 journal.add(figures, position, after)
                 position, step = after, step + 1
             ends = (config.stable_step, config.train_steps)
@@ -75,17 +82,20 @@ def _train(
             due = Request.RECOVERY if checkpoints.recovery_is_due() else Request.NOTHING
             request = agreement(step, Request.STOP if termination.asked_by else due)
             if planned or request:
-                pending = journal.checkpoint()
-                positions = workers.exchange(f"position {step}", asdict(position))
-                state = steps.state() if workers.first or config.shard_optimizer else {}
-                if workers.first:
-                    stable = step == config.stable_step
-                    saved = index.at(step, positions, pending, recovery=not planned, stable=stable)
-                    checkpoints.save(saved, state, journal.publish)
+                with ledger.of("checkpoints"):
+                    pending = journal.checkpoint()
+                    positions = workers.exchange(f"position {step}", asdict(position))
+                    state = steps.state() if workers.first or config.shard_optimizer else {}
+                    if workers.first:
+                        stable = step == config.stable_step
+                        saved = index.at(step, positions, pending, recovery=not planned, stable=stable)
+                        checkpoints.save(saved, state, journal.publish)
                 agreement.answered()
             if request == Request.STOP:
                 workers.finish()
                 termination.end(step)
             if planned:
-                journal.evaluated(evaluator.run(step))
+                with ledger.of("evaluation"):
+                    evaluation = evaluator.run(step)
+                journal.evaluated(evaluation)
     journal.finish()

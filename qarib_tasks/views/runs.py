@@ -15,6 +15,7 @@ from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import MEMORY, DatasetLayout, ModelLayout
 from qarib_tasks.views import shapes
 from qarib_tasks.views.files import Cache, Files
+from qarib_tasks.views.goodput import goodput
 from qarib_tasks.views.shapes import MANIFEST, PROGRESS, RUN, conform
 
 MOST_WARNINGS, MOST_CHARACTERS = 20, 1000  # of the corpus, in the line of a run
@@ -152,7 +153,9 @@ def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
 
 
 def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | None:
-    """State, age, and estimated cost of the run's TPU; None for a run without one.
+    """State, age, estimated cost, and goodput of the run's TPU; None for a run without one.
+
+    An emulated TPU has no cost.
 
     Args:
         now: seconds since 1970.
@@ -176,8 +179,17 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
     if record.ended:  # The TPU is deleted when the run ends, but `memory.json` does not record it.
         now = min(now, record.ended.timestamp())
     seconds = float(memory.get("spent") or 0.0) + (now - granted if granted else 0.0)
-    zone = memory.get("zone")
+    zone, emulated = memory.get("zone"), memory.get("emulated") is True
+    per_example = None
+    progress = progress_of(files, model)
+    if price is not None and progress.get("step"):
+        examples = progress["step"] * ((record.config.get("train") or {}).get("train_batch_size") or 0)
+        per_example = max(0.0, seconds) / 3600 * price / examples if examples else None
     return {
+        "emulated": emulated,
+        "goodput": goodput(memory, progress, now),
+        "cost_per_million": None if emulated or per_example is None else 1e6 * per_example,
+        "budget": settings.get("max_cost"),
         "state": memory.get("phase"),
         "accelerator_type": settings.get("accelerator_type"),
         "provisioning": settings.get("provisioning"),
@@ -186,8 +198,8 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
         "preemptions": memory.get("preemptions"),
         "age_seconds": max(0.0, now - granted) if granted else None,
         "used_seconds": max(0.0, seconds),
-        "price": price,
-        "cost": None if price is None else max(0.0, seconds) / 3600 * price,
+        "price": None if emulated else price,
+        "cost": None if price is None or emulated else max(0.0, seconds) / 3600 * price,
         "reason": memory.get("reason") or "",
         "history": list(memory.get("history") or ()),
     }

@@ -90,6 +90,7 @@ PROGRESS = FIGURES | {
     "updated_at": anything,
     "evaluation": EVALUATION,
     "resumed": [anything],
+    "seconds": COUNTS,
 }
 MEMORY = {
     "granted": number,
@@ -100,6 +101,9 @@ MEMORY = {
     "preemptions": number,
     "reason": text,
     "history": [text],
+    "since": number,
+    "seconds": COUNTS,
+    "emulated": anything,
 }
 RUN = {
     "dataset_id": identifier,

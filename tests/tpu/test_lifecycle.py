@@ -17,7 +17,8 @@ from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.follow import TpuRun
-from qarib_tasks.tpu.lifecycle import Heartbeat, Limits, Memory, Observation, decide
+from qarib_tasks.tpu.lifecycle import Heartbeat, Limits, Memory, Observation, decide, ended, resumed
+from qarib_tasks.views.goodput import UNPAID
 
 ZONES = ("us-west4-a", "us-central1-a")
 POLL = 15.0
@@ -107,6 +108,9 @@ def finish(bench: Bench, memory: Memory) -> Memory:
     bench.beat(memory, state="succeeded")
     memory = bench.until(memory, "succeeded")
     assert bench.nothing_is_left
+    paid = [seconds for phase, seconds in memory.seconds.items() if phase not in UNPAID]
+    assert sum(paid) == pytest.approx(memory.spent, abs=0.01)
+    assert memory.emulated
     return memory
 
 
@@ -268,6 +272,14 @@ def test_machines_that_never_speak(bench: Bench) -> None:
         bench.emulator.advance(POLL)
     assert "no heartbeat within 300 s" in memory.reason
     assert bench.nothing_is_left
+
+
+def test_a_run_that_a_user_ended_and_started_again_counts_from_the_grant(bench: Bench) -> None:
+    memory = bench.until(NEW, "running")
+    bench.emulator.advance(100)
+    memory = resumed(ended(memory, bench.clock(), "cleared"), bench.clock())
+    assert memory.phase == "deleting"
+    finish(bench, bench.until(memory, "running"))
 
 
 def test_killed_between_asking_and_knowing(bench: Bench) -> None:

@@ -85,7 +85,9 @@ class CloudTpuClient:
             timeout=backoff.within,
             on_error=lambda error: log.warning("Cloud TPU API: retrying after %s", error),
         )
-        self.api = _connect(endpoint or os.environ.get(EMULATOR_ENVIRONMENT, ""), credentials, client_info)
+        emulator = endpoint or os.environ.get(EMULATOR_ENVIRONMENT, "")
+        self.emulated = bool(emulator) and not emulator.startswith("https://")
+        self.api = _connect(emulator, credentials, client_info)
 
     def close(self) -> None:
         self.api.transport.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,21 @@ def read_history(path: Path, until: int | None = None) -> list[dict[str, Any]]:
     return lines
 
 
-def resumed(output: Output, step: int) -> list[int]:
+def last_progress(output: Output) -> dict[str, Any]:
+    """Return the progress that the last process of this training reported; empty if there is none."""
+    output.fetch(output.progress)
+    try:
+        known = json.loads(output.progress.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def resumed(known: Mapping[str, Any], step: int) -> list[int]:
     """Return the steps from which this training has resumed; `step` is the last of them.
 
     Later steps are dropped, because the training has returned to a step before them.
     """
     if not step:
         return []
-    output.fetch(output.progress)
-    try:
-        known = json.loads(output.progress.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        known = {}
     return sorted({*(one for one in known.get("resumed", ()) if one <= step), step})

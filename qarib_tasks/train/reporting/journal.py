@@ -26,7 +26,8 @@ from qarib_tasks.train.output import Output
 if TYPE_CHECKING:
     from qarib_tasks.train.data.batches import Position, Prefetched
     from qarib_tasks.train.model.speed import Speed
-from qarib_tasks.train.reporting.history import log_interval, read_history, resumed
+from qarib_tasks.train.reporting.history import last_progress, log_interval, read_history, resumed
+from qarib_tasks.train.reporting.ledger import Ledger
 from qarib_tasks.train.reporting.plateau import plateau
 from qarib_tasks.train.reporting.tensorboard import Events
 
@@ -62,7 +63,8 @@ class Journal:
         self.speed = speed
         self.step, self.logged = step, step - len(figures)
         self.interval = log_interval(job.train.train_steps)
-        self.resumed = resumed(output, step)
+        known = last_progress(output)
+        self.resumed, self.ledger = resumed(known, step), Ledger(known, step)
         output.fetch(output.history)
         self.lines = read_history(output.history, until=step)
         write_text(output.history, "".join(json.dumps(line) + "\n" for line in self.lines))
@@ -223,6 +225,7 @@ class Journal:
             else None,
             "evaluation": self._evaluation,
             "resumed": self.resumed,
+            "seconds": self.ledger.seconds(self.step),
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_text(self.output.progress, json.dumps(progress, indent=1) + "\n")

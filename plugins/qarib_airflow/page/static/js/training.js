@@ -64,9 +64,13 @@ class Training {
         ["State", h("span", { class: "small" }, badge(tpu.state))],
         ["Type", h("span", { class: "small" }, tpu.accelerator_type), [tpu.provisioning, tpu.zone].filter(Boolean).join(", ")],
         ["Age", duration(tpu.age_seconds), `in use for ${duration(tpu.used_seconds)} in total`],
-        ["Cost to date", money(tpu.cost), isNumber(tpu.price) ? `estimated, ${money(tpu.price)} per hour` : "estimated"],
+        tpu.emulated ? ["Cost to date", "none", "an emulator, not a TPU"]
+          : ["Cost to date", money(tpu.cost), [isNumber(tpu.price) ? `estimated, ${money(tpu.price)} per hour` : "estimated",
+            isNumber(tpu.budget) ? `of ${money(tpu.budget)}` : null].filter(Boolean).join(", ")],
+        isNumber(tpu.cost_per_million) ? ["A million examples", money(tpu.cost_per_million)] : null,
         ["Preemptions", count(tpu.preemptions), `attempt ${count(tpu.attempt)}`],
       ]),
+      tpu.goodput && tpu.goodput.paid ? goodputOf(tpu.goodput) : null,
       tpu.history.length ? h("details", {}, h("summary", {}, `Events (${tpu.history.length})`),
         h("ol", { class: "history" }, tpu.history.map((line) => h("li", {}, line)))) : null);
   }
@@ -92,6 +96,19 @@ class Training {
       h("span", {}, h("span", { class: "mark interruption", "aria-hidden": "true" }, "┊"), ` interruptions: ${steps(data.resumed)}`),
       h("span", {}, h("span", { class: "mark evaluation", "aria-hidden": "true" }, "○"), " evaluations on the held-out part")] : null);
   }
+}
+
+const PARTS = { steps: "steps of the training", redone: "steps that were redone", compiling: "compiling", waiting: "waiting for data",
+  checkpoints: "checkpoints", evaluation: "evaluation", booting: "booting", starting: "starting the training, or not reported", deleting: "deleting" };
+
+/** What the paid time goes to, as a bar and a table. */
+function goodputOf({ paid, unpaid, parts, productive }) {
+  const shown = Object.entries(PARTS).filter(([name]) => parts[name] > 0);
+  return h("div", { class: "goodput" }, h("h3", {}, `Goodput ${percent(productive)}`),
+    h("div", { class: "funnel-bar", "aria-hidden": "true" }, shown.map(([name]) => h("i", { class: `part ${name}`, width: parts[name] / paid, title: PARTS[name] }))),
+    table("Goodput", ["Part of the paid time", "time", "share"], shown.map(([name, text]) => [
+      h("span", {}, h("span", { class: `swatch part ${name}`, "aria-hidden": "true" }), text), duration(parts[name]), percent(parts[name] / paid)])),
+    h("p", { class: "help" }, `Paid: ${duration(paid)}. Not paid: ${duration(unpaid)} of waiting for a TPU.`));
 }
 
 /** What the steps read: "128M of 1.4B examples, about 220M words, each text in 5 of them". */
