@@ -77,7 +77,7 @@ types: install ## Run mypy, strict
 check: lint format-check imports shellcheck types lock-check ## Run all checks that do not run the code
 
 test: check ## Run the checks, unit tests, DAG tests and one end-to-end run of the DAG
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: install ## Run the slow tests: servers, browsers, kill tests, torch, the TPU compiler
 	scripts/system_packages

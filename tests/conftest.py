@@ -28,7 +28,13 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
 
 
 # Minutes each. They start first, so that with several processes the last ones end at about the same time.
-LONG = ("tests/end_to_end/", "tests/train/hosts/test_hosts.py", "tests/train/test_kill.py")
+LONG = (
+    "tests/end_to_end/",
+    "tests/train/hosts/test_hosts.py",
+    "tests/train/test_kill.py",
+    "tests/train/model/test_steps.py",
+    "tests/train/test_loop.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
