@@ -53,7 +53,8 @@ def number(text: str, *, integer: bool = False) -> int | float:
         or (integer and _IN_TWO_WAYS.fullmatch(rest))
     ):
         how = "2,000,000 or 1e5" if integer else "2,000,000, 0.15, or 8e-6, with a point before the decimals"
-        raise ValueError(f"{text.strip()!r} is not a number that can be read in one way. Write it as {how}")
+        shown = text.strip()[:LONGEST_NAME]
+        raise ValueError(f"{shown!r} is not a number that can be read in one way. Write it as {how}")
     if found[3] is None and not (found[4] or "").startswith("-"):
         zeros = "0" * int(found[4] or 0)
         return int(f"{sign}{found[2]}{zeros}")  # Not by way of a float, which has 53 bits.

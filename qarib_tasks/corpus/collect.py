@@ -20,7 +20,7 @@ from qarib_tasks.corpus import losses
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.sources import STANDARD_INPUT, Input, SourceFile, fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
-from qarib_tasks.storage.manifest import Manifest, finished, manifest_of
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
 from qarib_tasks.storage.ownership import (
     Earlier,
     Staged,
@@ -162,7 +162,10 @@ def collect(
         settings[WITHOUT] = dict(without.digests)
     counts = _without_given_texts if adopt else dict
     has_all = all(map(before.owns, texts_out))
-    inputs = lambda: records_of(chain.from_iterable(fetched.values()))  # noqa: E731
+
+    def inputs() -> list[FileRecord]:
+        return records_of(chain.from_iterable(fetched.values()))
+
     if has_all and (done := finished(place, config=settings, inputs=inputs, counts=counts)):
         log.info("%s: already collected", out)
         remove_folder(working_folder_of(out))

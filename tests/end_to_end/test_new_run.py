@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import demo
 import pytest
@@ -16,13 +16,11 @@ from tests.support.browser_site import (
     GUEST,
     SECONDS,
     Site,
-    browsing,
     require_accessible,
     require_no_overflow,
-    undisturbed,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_leaves_and_nothing_is_refused")]
 TYPED = {
     "vocab_size": "1,000",
     "dupe_factor": "1",
@@ -32,18 +30,6 @@ TYPED = {
     "num_warmup_steps": "5",
     "save_checkpoints_steps": "٢٠",
 }
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with browsing(tmp_path_factory.mktemp("stack")) as site:
-        yield site
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaves_and_nothing_is_refused(site: Site) -> Iterator[None]:
-    with undisturbed(site):
-        yield
 
 
 def press(page: Page, key: str, until: str) -> None:
@@ -119,6 +105,27 @@ def test_again_with_the_same_values(site: Site) -> None:
     expect(page.locator("#new-train_steps")).to_have_value("20")
     expect(page.locator("#new-sources-1-path")).to_have_value(str(SAMPLE / "tweets.txt"))
     expect(page.get_by_text(re.compile("changed$")).first).to_be_visible()
+    page.close()
+
+
+def test_again_with_what_airflow_s_form_and_api_send(site: Site) -> None:
+    """Sources one path a line, a list of columns, and a sentence with a comma arrive as they were meant."""
+    conf = {
+        "sources": "/data/{a,b}.txt\n/data/c/",
+        "tasks": [{"name": "t", "train": "/data/t.csv", "header": False}],
+        "fill_mask_sentences": ["one, two [MASK]"],
+        "train_steps": "-5",
+    }
+    run_id = site.stack.trigger(demo.DAG, conf)
+    page = site.context.new_page()
+    page.set_default_timeout(SECONDS)
+    query = urlencode({"dag_id": demo.DAG, "run_id": run_id, "again": 1})
+    with page.expect_request("**/data/check") as asked:
+        page.goto(f"{site.stack.url}/qarib/#/new?{query}")
+    sent = asked.value.post_data_json["values"]
+    assert sent["sources"] == [{"name": "a_b", "path": "/data/{a,b}.txt"}, {"name": "c", "path": "/data/c/"}]
+    assert sent["tasks"] == [{"name": "t", "train": "/data/t.csv", "header": "false"}]
+    assert (sent["fill_mask_sentences"], sent["train_steps"]) == (["one, two [MASK]"], "-5")
     page.close()
 
 

@@ -10,7 +10,6 @@ import json
 import re
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -23,14 +22,12 @@ from qarib_tasks.storage.manifest import manifest_of
 from tests.support.browser_site import (
     SECONDS,
     Site,
-    browsing,
     require_accessible,
     require_no_overflow,
-    undisturbed,
 )
 from tests.support.made_up_run import HOSTILE, emulator_bucket, insert_run, make_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_leaves_and_nothing_is_refused")]
 VIEWS = {
     "runs": "Runs",
     "shards": "Shards",
@@ -53,18 +50,6 @@ FORM = {
     },
     "Evaluation": {"eval_batch_size": 16, "max_eval_steps": 4},
 }
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with browsing(tmp_path_factory.mktemp("stack")) as site:
-        yield site
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaves_and_nothing_is_refused(site: Site) -> Iterator[None]:
-    with undisturbed(site):
-        yield
 
 
 def test_an_empty_installation(site: Site) -> None:

@@ -47,5 +47,5 @@ def minimum_age(params: Mapping[str, Any]) -> float:
     """
     days = typed({"type": "number"}, params["older_than_days"], "older_than_days")
     if days is None or days < 1:
-        raise ConfigError(f"{days} is below 1", where="older_than_days", do="Enter 1 or more days")
+        raise ConfigError("must be 1 or more", where="older_than_days", do="Enter a number of days")
     return float(days)

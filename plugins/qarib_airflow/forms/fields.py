@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from airflow.sdk import Param
 
 from qarib_tasks.config.typed import NUMBER_PATTERN, listed, number
 from qarib_tasks.errors import ConfigError
 
+Kind = Literal["text", "number", "switch", "choice", "list", "rows"]
 BOOLEANS = {"true": True, "false": False}
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength")
 _SOURCE = {"type": "object", "required": ["name", "path"]}
@@ -26,14 +27,12 @@ def param(field: Mapping[str, Any], **attributes: Any) -> Param:
         field: the setting's JSON schema, as pydantic gives it.
         attributes: more attributes of the `Param`; they override the schema's.
     """
-    field = _own(field)
+    field, kind = _own(field), kind_of(field)
     schema = {key: field[key] for key in _LIMITS if key in field} | {"title": field["title"]}
-    if field["type"] == "boolean":
+    if kind in ("switch", "choice"):
         # In the form a switch cannot be empty, but a list of choices can.
-        schema |= {"type": ["null", "string"], "enum": [None, *BOOLEANS]}
-    elif "enum" in field or "const" in field:
-        schema |= {"type": ["null", "string"], "enum": [None, *field.get("enum", [field.get("const")])]}
-    elif _is_list_of_settings(field):
+        schema |= {"type": ["null", "string"], "enum": [None, *choices_of(field)]}
+    elif kind == "rows":
         # Without examples, Airflow shows a field of several types as JSON.
         schema |= {
             "type": ["null", "string", "array"],
@@ -41,9 +40,9 @@ def param(field: Mapping[str, Any], **attributes: Any) -> Param:
             "format": "multiline",
             "examples": [],
         }
-    elif field["type"] == "array":
+    elif kind == "list":
         schema |= {"type": ["null", "array"], "items": field["items"]}
-    elif field["type"] in ("integer", "number"):
+    elif kind == "number":
         schema |= {"type": ["null", "string", field["type"]], "pattern": NUMBER_PATTERN, "examples": []}
     else:
         schema |= {"type": ["null", field["type"]]}
@@ -62,19 +61,41 @@ def typed(field: Mapping[str, Any], value: Any, where: str) -> Any:
     Raises:
         ConfigError: what was typed is no number, or no list of settings.
     """
-    field = _own(field)
+    kind = kind_of(field)
     if not isinstance(value, str):
         return value
     try:
-        if field["type"] == "boolean":
+        if kind == "switch":
             return BOOLEANS.get(value, value)
-        if field["type"] in ("integer", "number"):
-            return number(value, integer=field["type"] == "integer") if value.strip() else None
-        if _is_list_of_settings(field):
+        if kind == "number":
+            return number(value, integer=_own(field)["type"] == "integer") if value.strip() else None
+        if kind == "rows":
             return listed(value) or None
     except ValueError as error:
         raise ConfigError(str(error), where=where) from None
     return value
+
+
+def kind_of(field: Mapping[str, Any]) -> Kind:
+    """How a setting is typed; `rows` are lists of settings, `list` has texts.
+
+    A setting that can be a text or a list of texts is a `list`.
+    """
+    kinds = [kind for kind in field.get("anyOf", [field]) if kind["type"] != "null"]
+    first = next((kind for kind in kinds if kind["type"] == "array"), kinds[0])
+    if first["type"] == "array":
+        return "rows" if "$ref" in first["items"] else "list"
+    if first["type"] == "boolean":
+        return "switch"
+    if "enum" in first or "const" in first:
+        return "choice"
+    return "number" if first["type"] in ("integer", "number") else "text"
+
+
+def choices_of(field: Mapping[str, Any]) -> list[Any]:
+    """What a switch or a choice can be."""
+    field = _own(field)
+    return list(BOOLEANS) if field["type"] == "boolean" else field.get("enum", [field.get("const")])
 
 
 def _own(field: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,7 +103,3 @@ def _own(field: Mapping[str, Any]) -> Mapping[str, Any]:
     if "anyOf" not in field:
         return field
     return {**next(kind for kind in field["anyOf"] if kind["type"] != "null"), **field}
-
-
-def _is_list_of_settings(field: Mapping[str, Any]) -> bool:
-    return field["type"] == "array" and "$ref" in field["items"]

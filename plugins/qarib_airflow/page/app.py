@@ -240,8 +240,9 @@ async def form(user: GetUserDep, dag_id: str | None = None, run_id: str | None =
 
     def made() -> Response:
         record = run_of(user, dag_id or "", run_id) if run_id else None
-        again = database.conf_of(record.dag_id, record.run_id) if record else None
-        return answer(new_run.form() | {"may_start": may_trigger(user), "again": again})
+        conf = database.conf_of(record.dag_id, record.run_id) if record else {}
+        again, lost = new_run.values_of(conf)
+        return answer(new_run.form() | {"may_start": may_trigger(user), "again": again, "lost": lost})
 
     return await in_time(THREADS.submit(DATABASE, made), SECONDS)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from qarib_airflow.forms.fields import typed
+from qarib_airflow.forms.fields import choices_of, kind_of, typed
 from qarib_airflow.forms.pretrain import (
     build_params,
     field_names,
@@ -59,9 +59,7 @@ def form() -> dict[str, Any]:
                 "title": schema["title"],
                 "help": param.description or schema.get("description_md", ""),
                 "section": "" if name in ESSENTIALS else schema["section"],
-                "kind": _kind(
-                    settings()[section][setting] if section else {"type": "string", **_choices(schema)}
-                ),
+                "kind": kind_of(_schema(name) or {**schema, "type": "string"}),
                 "choices": [choice for choice in schema.get("enum", schema.get("examples", [])) if choice],
                 "presets": {preset: shown(of[section][setting]) for preset, of in values.items()}
                 if section
@@ -74,18 +72,12 @@ def form() -> dict[str, Any]:
     return {"fields": fields, "deployment": _deployment()}
 
 
-def _choices(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"enum": schema["enum"]} if "enum" in schema else {}
-
-
-def _kind(schema: Mapping[str, Any]) -> str:
-    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
-    first = kinds[0]
-    if first.get("type") == "array":
-        return "rows" if "$ref" in first["items"] else "list"
-    if first.get("type") == "boolean" or "enum" in first or "const" in first:
-        return "choice"
-    return "number" if first.get("type") in ("integer", "number") else "text"
+def _schema(name: str) -> Mapping[str, Any] | None:
+    """The schema of a field's setting; None for a field that is no setting."""
+    if name not in field_names():
+        return None
+    section, setting = field_names()[name]
+    return settings()[section][setting]
 
 
 @cache
@@ -101,8 +93,8 @@ def _row_fields(name: str) -> list[dict[str, Any]]:
             "name": key,
             "title": field["title"],
             "help": field.get("description", ""),
-            "kind": _kind(field),
-            "choices": field.get("enum", ["true", "false"] if field.get("type") == "boolean" else []),
+            "kind": kind_of(field),
+            "choices": choices_of(field) if kind_of(field) in ("switch", "choice") else [],
             "required": key in schema["required"],
             "default": shown(field.get("default")) if key not in schema["required"] else "",
         }
@@ -117,6 +109,27 @@ def _deployment() -> dict[str, Any]:
     except ConfigError as error:
         return {"trouble": str(error)}
     return {"bucket": defaults["upload"]["bucket"] or "", "workspace": defaults["workspace"] or ""}
+
+
+def values_of(conf: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The form's values that a run was triggered with, and the names of those that it does not have."""
+    values: dict[str, Any] = {}
+    lost: list[str] = []
+    known = build_params()
+    for name, value in conf.items():
+        schema = _schema(name)
+        if value in ("", None, []):
+            continue
+        if name not in known:
+            lost.append(name)
+            continue
+        try:
+            values[name] = typed(schema, value, name) if schema and name in _ROWS else value
+        except ConfigError:
+            lost.append(name)
+        if name in _ROWS and not isinstance(values.get(name), list) and name not in lost:
+            lost.append(name)
+    return values, lost
 
 
 def check(
@@ -174,10 +187,10 @@ def _conf(values: Mapping[str, Any], found: list[dict[str, str]]) -> dict[str, A
         if name in _ROWS and isinstance(value, list):
             conf[name] = _rows(name, value, found)
             continue
-        schema = settings()[field_names()[name][0]][field_names()[name][1]] if name in field_names() else {}
-        is_switch = schema.get("type") == "boolean"
+        schema = _schema(name)
         try:
-            conf[name] = typed(schema, value, name) if schema and not is_switch else value
+            # Airflow's form has true and false as texts.
+            conf[name] = typed(schema, value, name) if schema and kind_of(schema) != "switch" else value
         except ConfigError as error:
             found.append(_fault(error))
     return {name: value for name, value in conf.items() if value is not None}
@@ -189,13 +202,14 @@ def _rows(name: str, rows: list[Any], found: list[dict[str, str]]) -> list[dict[
     for number, row in enumerate(rows):
         own: dict[str, Any] = {}
         for key, value in row.items() if isinstance(row, dict) else ():
-            if value in ("", None):
+            if value in ("", None, []):
                 continue
             try:
-                of_kind = schema.get(key, {"type": "string"})
-                own[key] = typed(of_kind, value, f"{name}.{number}.{key}") if "type" in of_kind else value
+                own[key] = typed(schema.get(key, {"type": "string"}), value, f"{name}.{number}.{key}")
             except ConfigError as error:
                 found.append(_fault(error))
+            if isinstance(value, list) and len(value) == 1 and "anyOf" in schema.get(key, {}):
+                own[key] = value[0]  # A text and a list of one text are different settings.
         read.append(own)
     address = "path" if "path" in schema else "train"
     unnamed = [row for row in read if address in row and "name" not in row]

@@ -49,7 +49,7 @@ def test_the_form_has_every_field_of_the_trigger_form() -> None:
         "bucket",
         "tasks",
     )
-    wanted = ["choice", "rows", "number", "number", "number", "list", "choice", "text", "rows"]
+    wanted = ["choice", "rows", "number", "number", "number", "list", "switch", "text", "rows"]
     assert [kinds[name] for name in some] == wanted
     assert fields["preset"]["choices"] == list(PRESETS)
     assert fields["train_steps"]["presets"]["demo"] == "800"
@@ -124,6 +124,45 @@ def test_what_is_wrong_is_said_of_its_field(values: dict[str, Any], field: str, 
     assert [name for name in found if name == field or name.startswith(f"{field}.")], found
     assert what in " ".join(found.values())
     assert new_run.check({"preset": "demo", **values})["conf"] == {}
+
+
+def test_a_run_is_filled_in_again() -> None:
+    """What the form cannot show is named, not left out in silence."""
+    conf = {
+        "preset": None,
+        "sources": "/data/a.txt\n/data/b.txt",
+        "tasks": "a: b: c",
+        "train_steps": "2,000",
+        "xla": "false",
+        "of_an_old_version": 7,
+        "zones": [],
+    }
+    values, lost = new_run.values_of(conf)
+    assert values == {
+        "sources": [{"name": "a", "path": "/data/a.txt"}, {"name": "b", "path": "/data/b.txt"}],
+        "train_steps": "2,000",
+        "xla": "false",
+    }
+    assert lost == ["tasks", "of_an_old_version"]
+
+
+def test_one_column_and_several() -> None:
+    """One column is the text that the config has; a list of one would name another dataset."""
+    (field,) = [one for one in new_run.form()["fields"] if one["name"] == "sources"]
+    kinds = {one["name"]: one["kind"] for one in field["fields"]}
+    assert (kinds["field"], kinds["header"], kinds["limit"], kinds["document"]) == (
+        "list",
+        "switch",
+        "number",
+        "choice",
+    )
+    sources = [
+        {"path": TWEETS, "field": ["a"]},
+        {"path": TWEETS, "field": ["a", "b"]},
+        {"path": TWEETS, "field": []},
+    ]
+    conf = new_run.check({"preset": "demo", "sources": sources})["conf"]
+    assert [one.get("field") for one in conf["sources"]] == ["a", ["a", "b"], None]
 
 
 def test_all_faults_are_said_at_once() -> None:

@@ -14,7 +14,7 @@ class Box {
     this.field = field;
     this.fault = h("p", { class: "fault", id: `${id}-fault`, role: "alert" });
     const common = { id, name: field.name, "aria-describedby": `${id}-help ${id}-fault` };
-    if (field.kind === "choice") {
+    if (Box.chosen(field)) {
       this.input = h("select", common, h("option", { value: "" }, ""), field.choices.map((one) => h("option", { value: one }, one)));
     } else if (field.kind === "list") {
       this.input = h("textarea", { ...common, rows: 2, spellcheck: "false" });
@@ -30,10 +30,15 @@ class Box {
       h("p", { class: "help", id: `${id}-help` }, first, more.length ? h("span", { class: "more" }, ` ${more.join(" ")}`) : null), this.fault);
   }
 
+  static chosen(field) {
+    return field.kind === "choice" || field.kind === "switch";
+  }
+
   get value() {
     const text = this.input.value;
     if (this.field.kind !== "list") return text;
-    return text.split(/[\n,]/).map((one) => one.trim()).filter(Boolean);
+    // A sentence can have a comma; a name from a list has none.
+    return text.split(this.field.choices.length ? /[\n,]/ : "\n").map((one) => one.trim()).filter(Boolean);
   }
 
   set value(value) {
@@ -47,7 +52,7 @@ class Box {
 
   /** Show what an empty field means. */
   hint(text) {
-    if (this.field.kind === "choice") this.input.options[0].textContent = text ? `(${text})` : "";
+    if (Box.chosen(this.field)) this.input.options[0].textContent = text ? `(${text})` : "";
     else this.input.placeholder = text || "";
   }
 
@@ -72,16 +77,17 @@ class Rows {
 
   add(values) {
     const id = `${this.id}-${(this.made += 1)}`;
-    const boxes = this.field.fields.map((one) => new Box(one, `${id}-${one.name}`, () => this.changed()));
+    const row = { bytes: null, shown: h("div", { class: "preview" }) };
+    const changed = () => { row.bytes = null; this.changed(); }; // The size was that of the earlier files.
+    const boxes = this.field.fields.map((one) => new Box(one, `${id}-${one.name}`, changed));
+    row.boxes = boxes;
     boxes.forEach((box) => { box.value = values[box.field.name]; box.hint(box.field.required ? (box.field.name === "name" ? "named after its file" : "") : box.field.default); });
     const [main, others] = [boxes.filter((box) => box.field.required), boxes.filter((box) => !box.field.required)];
-    const shown = h("div", { class: "preview" });
-    const row = { boxes, bytes: null, shown };
     const remove = () => { this.rows.splice(this.rows.indexOf(row), 1); row.node.remove(); this.changed(); };
     row.node = h("li", {}, h("div", { class: "fields" }, main.map((box) => box.node)),
       h("details", { open: others.some((box) => box.isSet) }, h("summary", {}, "How it is read"), h("div", { class: "fields" }, others.map((box) => box.node))),
       h("div", { class: "row" }, this.preview ? h("button", { type: "button", on: { click: () => this.preview(this.rows.indexOf(row), row) } }, "Preview") : null,
-        h("button", { type: "button", on: { click: remove } }, "Remove")), shown);
+        h("button", { type: "button", on: { click: remove } }, "Remove")), row.shown);
     this.rows.push(row);
     this.list.append(row.node);
     return main[main.length - 1].input;
@@ -158,6 +164,7 @@ class NewRun {
       return { node, boxes, set };
     });
     this.sections.replaceChildren(...this.folds.map((fold) => fold.node));
+    if (data.lost?.length) this.status.replaceChildren(`Not filled in, because this form cannot show it: ${data.lost.join(", ")}`);
     this.start.replaceChildren(data.may_start
       ? h("button", { type: "submit", class: "first" }, "Start")
       : h("p", {}, "You can plan a run here. To start one, ask an administrator for permission to trigger the DAG ", h("code", {}, DAG), "."));
