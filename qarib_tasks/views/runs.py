@@ -179,16 +179,15 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
     if record.ended:  # The TPU is deleted when the run ends, but `memory.json` does not record it.
         now = min(now, record.ended.timestamp())
     seconds = float(memory.get("spent") or 0.0) + (now - granted if granted else 0.0)
-    zone, emulated = memory.get("zone"), memory.get("emulated") is True
-    per_example = None
-    progress = progress_of(files, model)
-    if price is not None and progress.get("step"):
-        examples = progress["step"] * ((record.config.get("train") or {}).get("train_batch_size") or 0)
-        per_example = max(0.0, seconds) / 3600 * price / examples if examples else None
+    zone, progress = memory.get("zone"), progress_of(files, model)
+    if emulated := memory.get("emulated") is True:
+        price = None
+    cost = None if price is None else max(0.0, seconds) / 3600 * price
+    examples = (progress.get("step") or 0) * ((record.config.get("train") or {}).get("train_batch_size") or 0)
     return {
         "emulated": emulated,
         "goodput": goodput(memory, progress, now),
-        "cost_per_million": None if emulated or per_example is None else 1e6 * per_example,
+        "cost_per_million": 1e6 * cost / examples if cost is not None and examples else None,
         "budget": settings.get("max_cost"),
         "state": memory.get("phase"),
         "accelerator_type": settings.get("accelerator_type"),
@@ -198,8 +197,8 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
         "preemptions": memory.get("preemptions"),
         "age_seconds": max(0.0, now - granted) if granted else None,
         "used_seconds": max(0.0, seconds),
-        "price": None if emulated else price,
-        "cost": None if price is None or emulated else max(0.0, seconds) / 3600 * price,
+        "price": price,
+        "cost": cost,
         "reason": memory.get("reason") or "",
         "history": list(memory.get("history") or ()),
     }

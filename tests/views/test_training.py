@@ -111,8 +111,9 @@ def test_the_tpu(run: MadeUpRun, bucket: FolderBucket) -> None:
         "accelerator_type": "v5litepod-8",
         "zones": ["us-central1-a", "us-west4-b"],
         "chip_hour_price": 0.5,
+        "max_cost": 9.5,
     }
-    config = {**run.record.config, "tpu": tpu}
+    config = {**run.record.config, "tpu": tpu, "train": {"train_batch_size": 1000}}
     record = replace(run.record, run_id="run", values={**run.record.values, "config": config})
     assert record.model is not None
     folder = bucket.folder / record.model.name / "tpu" / "run"
@@ -131,3 +132,12 @@ def test_the_tpu(run: MadeUpRun, bucket: FolderBucket) -> None:
     assert facts["price"] == 8 * 0.5
     assert facts["cost"] == pytest.approx(4.0)  # half an hour before, half an hour now
     assert summary(record, files(run, bucket), 2800.0)["tpu"]["cost"] == pytest.approx(4.0)
+    step = training_view(record, files(run, bucket), now=2800.0)["progress"]["step"]
+    assert facts["cost_per_million"] == pytest.approx(4.0 / (step * 1000) * 1e6)
+    assert (facts["budget"], facts["emulated"], facts["goodput"]) == (9.5, False, None)
+    # An emulator's TPU is said to be one, and costs nothing.
+    memory |= {"emulated": True, "since": 1000.0, "seconds": {"queueing": 5.0, "running": 1800.0}}
+    (folder / "memory.json").write_text(json.dumps(memory))
+    facts = training_view(record, files(run, bucket), now=2800.0)["tpu"]
+    assert [facts[name] for name in ("emulated", "price", "cost", "cost_per_million")] == [True, *[None] * 3]
+    assert (facts["goodput"]["paid"], facts["goodput"]["unpaid"]) == (3600.0, 5.0)
