@@ -132,8 +132,10 @@ def test_the_tpu(run: MadeUpRun, bucket: FolderBucket) -> None:
     assert facts["price"] == 8 * 0.5
     assert facts["cost"] == pytest.approx(4.0)  # half an hour before, half an hour now
     assert summary(record, files(run, bucket), 2800.0)["tpu"]["cost"] == pytest.approx(4.0)
-    step = training_view(record, files(run, bucket), now=2800.0)["progress"]["step"]
-    assert facts["cost_per_million"] == pytest.approx(4.0 / (step * 1000) * 1e6)
+    assert facts["cost_per_million"] is None
+    write_training(run.workspace / record.model.name, steps=50, at="2026-01-01T00:00:10+00:00")
+    facts = training_view(record, files(run, bucket), now=2800.0)["tpu"]
+    assert facts["cost_per_million"] == pytest.approx(4.0 / (50 * 1000) * 1e6)
     assert (facts["budget"], facts["emulated"], facts["goodput"]) == (9.5, False, None)
     # An emulator's TPU is said to be one, and costs nothing.
     memory |= {"emulated": True, "since": 1000.0, "seconds": {"queueing": 5.0, "running": 1800.0}}
