@@ -3,31 +3,39 @@
 #   airflow  without TensorFlow and JAX: runs all tasks except evaluate, export, and train on a worker
 #
 #   DOCKER_BUILDKIT=1 docker build --target full --tag qarib .
-ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+#
+# `make images` sets the digest to that of the newest image; another image: --build-arg PYTHON_IMAGE=...
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:34386ef0cb081344d7ec1c103ba398e6e9f64e9ab3a1509accc92a4e24a07258
 
 # hadolint ignore=DL3006
 FROM ${PYTHON_IMAGE} AS build
 ENV VIRTUAL_ENV=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_CACHE_DIR=/var/cache/uv PIP_CACHE_DIR=/var/cache/pip
-COPY requirements/ /requirements/
+COPY qarib_tasks/tpu/machine/uv.txt requirements/ /requirements/
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# The lock names uv's version; every package has wheels, so no compiler is needed.
-# hadolint ignore=DL3013,DL3042
-RUN --mount=type=cache,target=/var/cache/pip \
-    python -m venv "$VIRTUAL_ENV" && pip install "$(grep '^uv==' /requirements/dev.txt)"
+# Everything has the checksums of a lock. Every package has wheels, so no compiler is needed. The program that
+# lists the packages is in a virtual environment of its own, which stays here.
+# hadolint ignore=DL3042
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=cache,target=/var/cache/uv \
+    python -m venv "$VIRTUAL_ENV" && pip install --require-hashes --requirement /requirements/uv.txt \
+    && uv venv /opt/sbom \
+    && uv pip install --python /opt/sbom/bin/python --require-hashes --only-binary :all: \
+      --requirement /requirements/sbom.txt
 # Removes test suites, which nothing imports.
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv pip install --only-binary :all: --requirement /requirements/airflow.txt \
+    uv pip install --require-hashes --only-binary :all: --requirement /requirements/airflow.txt \
     && find "$VIRTUAL_ENV"/lib/python3*/site-packages/{numpy,pandas,pyarrow,scipy} \
       -type d -name tests -prune -exec rm -rf {} +
+ENV SBOM="/opt/sbom/bin/cyclonedx-py environment --output-reproducible --output-file /opt/venv/sbom.json"
+RUN $SBOM /opt/venv/bin/python
 
 FROM build AS build-full
 # TensorFlow without its GPU code, as the image has no drivers, and without its C++ headers: saves 1 GB.
 RUN --mount=type=cache,target=/var/cache/uv \
-    sed 's/^tensorflow==/tensorflow-cpu==/' /requirements/train.txt > /requirements/train-cpu.txt \
-    && uv pip install --only-binary :all: --requirement /requirements/train-cpu.txt \
+    uv pip install --require-hashes --only-binary :all: --requirement /requirements/train_cpu.txt \
     && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/tensorflow/include
 # Nothing at run time uses the compiler's library, the installer or ray's Java part: saves 0.1 GB.
-RUN uv pip uninstall libclang pip && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/ray/jars
+RUN uv pip uninstall libclang pip && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/ray/jars \
+    && $SBOM /opt/venv/bin/python
 
 FROM build AS project
 WORKDIR /opt/qarib
@@ -44,8 +52,8 @@ LABEL org.opencontainers.image.title="qarib" org.opencontainers.image.licenses="
 # User and group id as in Airflow's own images, as its Helm chart expects.
 RUN useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow qarib \
     && install -d -o 50000 -g 0 -m 775 /opt/airflow /workspace /logs \
-    && install -d -o 50000 -g 0 -m 755 /secrets /secrets/airflow /secrets/emulators /secrets/postgres \
-      /secrets/redis
+    && install -d -o 50000 -g 0 -m 755 /secrets /secrets/api /secrets/database /secrets/emulators \
+      /secrets/postgres /secrets/queue /secrets/redis /secrets/tokens
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/qarib:/opt/qarib/plugins \
     PYTHONDONTWRITEBYTECODE=1 \

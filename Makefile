@@ -8,10 +8,13 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-check lint format format-check imports shellcheck types check test test-slow demo up down compose-test bench docs screenshots clean
+.PHONY: help install lock lock-check sbom images lint format format-check imports shellcheck types check test test-slow demo up down compose-test campaign bench docs screenshots clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Everything that is installed from a lock has to have the lock's checksum.
+INSTALL_uv = $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(FILE_uv)
 
 install: $(VENV)/.installed ## Make the virtual environment from the lock
 
@@ -22,37 +25,62 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	  { echo "Python's venv module is incomplete: apt-get install python3-venv"; exit 1; }
 	@test ! -e $(VENV) || test -e $(VENV)/pyvenv.cfg || \
 	  { echo "$(VENV) exists and is not a virtual environment: choose another VENV"; exit 1; }
+	@$(PYTHON) scripts/install_room.py $(VENV) requirements/dev.txt
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements/dev.txt)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(INSTALL_uv)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
+	  --build-constraints requirements/dev.txt -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@echo "Compiling the conversion ..."
 	$(BIN)/python -m qarib_tasks.conversion.compile_ahead
+	@du -sh $(VENV) | awk '{ print "Installed: " $$1 " in " $$2 }'
 	@touch $@
 
-COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate \
+  --custom-compile-command "make lock"
 EVERYWHERE = pyproject.toml --universal --python-version 3.11
 AS_DEV = --constraint requirements/dev.txt
 LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra celery --extra kubernetes \
   --extra train --extra dev
 LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow --extra celery --extra kubernetes
 LOCK_train = $(EVERYWHERE) $(AS_DEV) --extra train
-# The machines of a Cloud TPU have one platform and verify their downloads.
-LOCK_tpu = $(AS_DEV) --python-version 3.12 --python-platform x86_64-manylinux_2_31 --generate-hashes \
+# For the image: TensorFlow without its GPU code.
+LOCK_train_cpu = $(LOCK_train) requirements/train_cpu.in --no-emit-package tensorflow
+LOCK_sbom = requirements/sbom.in --universal --python-version 3.11 $(AS_DEV)
+# The machines of a Cloud TPU have one platform.
+LOCK_tpu = $(AS_DEV) --python-version 3.12 --python-platform x86_64-manylinux_2_31 \
   --extra train pyproject.toml requirements/tpu.in
 # Their own Python, which installs uv, can be as old as uv allows.
-LOCK_uv = $(AS_DEV) --universal --python-version 3.8 --generate-hashes requirements/uv.in
-LOCKS = dev airflow train tpu uv
+LOCK_uv = $(AS_DEV) --universal --python-version 3.8 requirements/uv.in
+LOCKS = dev airflow train train_cpu sbom tpu uv
 FILE_uv = qarib_tasks/tpu/machine/uv.txt
 FILE = $(or $(FILE_$f),requirements/$f.txt)
 
 lock: ## Write requirements/*.txt and uv.txt from pyproject.toml (UPGRADE=1: use the newest versions)
-	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv; }
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(INSTALL_uv); }
 	$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) $(if $(UPGRADE),--upgrade) -o $(FILE) &&) true
 
 lock-check: install ## Fail if the locks do not match pyproject.toml
 	@mkdir -p build/lock && cp $(foreach f,$(LOCKS),$(FILE)) build/lock/
 	@$(foreach f,$(LOCKS),$(COMPILE) $(LOCK_$f) -o build/lock/$f.txt &&) true
 	@$(foreach f,$(LOCKS),diff -u $(FILE) build/lock/$f.txt || { echo "$(FILE) is stale: make lock"; exit 1; };)
+
+SBOM_LOCKS ?= airflow train train_cpu dev
+SBOM_FOLDER ?= build/sbom
+SBOM_VENV ?= build/sbom-venv
+
+$(SBOM_VENV)/.installed: requirements/sbom.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SBOM_VENV)
+	$(BIN)/uv pip install --quiet --python $(SBOM_VENV)/bin/python --require-hashes -r requirements/sbom.txt
+	@touch $@
+
+sbom: install $(SBOM_VENV)/.installed ## List the packages of the locks with their checksums, as CycloneDX: build/sbom/*.json
+	@mkdir -p $(SBOM_FOLDER)
+	@$(foreach f,$(SBOM_LOCKS),$(SBOM_VENV)/bin/cyclonedx-py requirements --output-reproducible $(SBOM_FLAGS) \
+	  --pyproject pyproject.toml --output-file $(SBOM_FOLDER)/$f.json requirements/$f.txt &&) true
+
+images: install ## Pin the base images of Dockerfile and docker-compose.yaml to their newest digests
+	$(BIN)/python scripts/pin_images.py
 
 lint: install ## Check Ruff's rules
 	$(BIN)/ruff check .
@@ -92,16 +120,20 @@ COMPOSE = QARIB_PROFILE=$(PROFILE) \
   $$(command -v docker-compose >/dev/null && echo docker-compose || echo docker compose) --profile $(PROFILE)
 
 up: ## Start PostgreSQL, Redis, Airflow and two Celery workers in Docker (PROFILE=gcp: use the real Google Cloud)
-	DOCKER_BUILDKIT=1 docker build --target full --tag qarib .
+	DOCKER_BUILDKIT=1 docker build --target full --tag qarib \
+	  $(if $(QARIB_PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(QARIB_PYTHON_IMAGE)) .
 	$(COMPOSE) up --no-build --detach --wait --wait-timeout 900
 	@echo "Airflow UI: http://localhost:$${QARIB_UI_PORT:-8080}"
-	@$(COMPOSE) exec -T api-server cat /secrets/airflow/passwords.json; echo
+	@$(COMPOSE) exec -T api-server cat /secrets/api/passwords.json; echo
 
 down: ## Stop them and keep their data (VOLUMES=1: delete it)
 	$(COMPOSE) down $(if $(VOLUMES),--volumes)
 
 compose-test: install ## Test the deployment from the image to a trained model, with services killed on the way
 	$(BIN)/python scripts/compose_test.py
+
+campaign: install ## Attack the code and damage what it reads; print what held (AREAS="page users"; SEEDED=1: faults of ours must be found)
+	$(BIN)/python scripts/campaign/run.py $(if $(SEEDED),--seeded) $(AREAS)
 
 bench: install ## Run the benchmarks that need only the repository
 	$(BIN)/python benchmarks/convert.py

@@ -122,7 +122,8 @@ def verdict(what: str, value: float, baseline: str, base: float, factor: float) 
 
 def guess_words(training: Path, heldout: Path, model: Path) -> tuple[float, float]:
     """Return the shares of held-out sentences whose masked word the model and the frequent words guess."""
-    from qarib_tasks.train.results.fill_mask import MASK, FillMask
+    from qarib_tasks.train.results.fill_mask import FillMask
+    from qarib_tasks.train.results.masked_sentences import MASK
 
     fill = FillMask(model)
     some = training.read_text(encoding="utf-8").splitlines()[::COUNTED_LINES]

@@ -4,11 +4,11 @@
 the error of the task `dataset` give. Keep the other fields as they are.
 
 1. `preflight` finds the settings that the dataset was made with.
-2. `plan` audits every shard: its manifest, its file, and its object's size and checksum. The log lists the
-   shards that are incomplete or damaged, and why.
+2. `plan` audits every shard: its manifest, and the size and checksum of its file and of its object. The log
+   lists the shards that are incomplete or damaged, and why.
 3. `shard` runs `convert` and `upload` for each listed shard. A shard that proves to be intact is not changed.
-4. `dataset` checks the dataset again and lists the shards that could not be repaired. When every shard is
-   intact, `publish` uploads the dataset's manifest.
+4. When all of them have ended (`shards_ended`), `dataset` checks the dataset again and lists the shards that
+   could not be repaired. When every shard is intact, `publish` uploads the dataset's manifest.
 
 Then, in the run that failed, clear the task `dataset` and its downstream tasks: the run continues with the
 training.
@@ -20,27 +20,24 @@ from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
-from qarib_airflow.errors import fails_for_good
 from qarib_airflow.forms.backfill import backfill_params
 from qarib_airflow.preflight.backfill import find_run
 from qarib_airflow.preflight.backfill import plan as make_plan
-from qarib_airflow.tasks.shards import dataset, publish, raw_shards, shard
+from qarib_airflow.tasks.current_run import current_run
+from qarib_airflow.tasks.shards import judged, publish, raw_shards, shard
 
 from qarib_tasks.layout import shard_label
-from qarib_tasks.runs.run import Run
 
 
 @task
-@fails_for_good
 def preflight() -> dict[str, Any]:
     return find_run(get_current_context()["params"]).to_dict()
 
 
 @task
-@fails_for_good
-def plan(run: dict[str, Any]) -> list[str]:
-    found = Run.from_dict(run)
-    return raw_shards(found, make_plan(found, get_current_context()["params"], CONNECTION))
+def plan() -> list[str]:
+    run = current_run()
+    return raw_shards(run, make_plan(run, get_current_context()["params"], CONNECTION))
 
 
 @dag(
@@ -56,12 +53,10 @@ def plan(run: dict[str, Any]) -> list[str]:
     default_args=DEFAULT_ARGS,
 )
 def qarib_backfill_shards() -> None:
-    run = preflight()
-    paths = plan(run)
+    paths = plan()
+    preflight() >> paths
     shards = shard.expand(path=paths)
-    complete = dataset(run, paths)
-    shards >> complete
-    publish(complete)
+    publish(judged(shards, needed=[paths]))
 
 
 qarib_backfill_shards()

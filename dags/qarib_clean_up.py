@@ -17,7 +17,6 @@ from pathlib import Path
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS
-from qarib_airflow.errors import fails_for_good
 from qarib_airflow.forms.clean_up import clean_up_params, minimum_age
 from qarib_airflow.preflight.deployment import allowed_places, deployment_defaults
 
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 
 
 @task
-@fails_for_good
 def clean_up() -> int:
     params, defaults = get_current_context()["params"], deployment_defaults()
     if not defaults["workspace"]:

@@ -15,8 +15,8 @@ The steps, from left to right:
    text, shows the result.
 3. `vocab` trains the vocabulary while `split` cuts the text into shards.
 4. `shard` runs for each shard: `convert` makes the pre-training data, and `upload` copies it to the bucket.
-5. `dataset` checks that all shards exist and lists the missing ones. `publish` uploads the vocabulary,
-   `bert_config.json` and the dataset's manifest.
+5. When all of them have ended (`shards_ended`), `dataset` checks that all shards exist and lists the missing
+   ones. `publish` uploads the vocabulary, `bert_config.json` and the dataset's manifest.
 6. `train` trains on a Cloud TPU, which `prepare_tpu` prepares and `delete_tpu` deletes even if the training
    fails. With *Machine* set to `local` it trains on the worker's machine. The log shows step and loss. A lost
    TPU is replaced.
@@ -41,7 +41,6 @@ from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
-from qarib_airflow.errors import fails_for_good
 from qarib_airflow.forms.pretrain import params_in_use
 from qarib_airflow.preflight.pretrain import preflight as run_preflight
 from qarib_airflow.tasks.pipeline import from_sources_to_model
@@ -50,7 +49,6 @@ from qarib_tasks.layout import shard_label
 
 
 @task
-@fails_for_good
 def preflight() -> dict[str, Any]:
     return run_preflight(get_current_context()["params"], CONNECTION).to_dict()
 

@@ -15,7 +15,6 @@ import logging
 
 from airflow.sdk import Param, dag, get_current_context, task
 from qarib_airflow.defaults import DEFAULT_ARGS
-from qarib_airflow.errors import fails_for_good
 from qarib_airflow.preflight.deployment import yaml_mapping
 from qarib_airflow.tpu.hook import CloudTPUHook
 
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 
 
 @task
-@fails_for_good
 def reap() -> list[str]:
     if yaml_mapping("qarib_tpu").get("machine") == "local":
         log.info("This deployment does not train on Cloud TPUs (Airflow Variable qarib_tpu: machine: local)")

@@ -10,9 +10,9 @@ The steps, from left to right:
 1. `preflight` finds the source files that the promoted model's dataset does not contain, comparing contents.
    If there are no such files, all downstream tasks are skipped, and the log says so. If the new files hold
    nothing but duplicates, the tasks downstream of `collect` are skipped in the same way.
-2. `sources`, `collect_source`, `collect`, `vocab`, `split`, `shard` (`convert` and `upload`), `dataset` and
-   `publish` make a dataset of the new text alone, with the existing vocabulary. The shards of the datasets
-   that it extends are not changed.
+2. `sources`, `collect_source`, `collect`, `vocab`, `split`, `shard` (`convert` and `upload`), `shards_ended`,
+   `dataset` and `publish` make a dataset of the new text alone, with the existing vocabulary. The shards of
+   the datasets that it extends are not changed.
 3. `prepare_tpu`, `train` and `delete_tpu` train the promoted model's weights on all shards, old and new, with
    a new warm-up and decay.
 4. `evaluate` and `export` use the held-out part of the first dataset, as for every earlier model.
@@ -33,7 +33,6 @@ from typing import Any
 import pendulum
 from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
-from qarib_airflow.errors import fails_for_good
 from qarib_airflow.forms.retrain import retrain_params
 from qarib_airflow.preflight.retrain import preflight as run_preflight
 from qarib_airflow.preflight.retrain import schedule, timezone
@@ -43,10 +42,9 @@ from qarib_tasks.layout import shard_label
 
 
 @task.short_circuit
-@fails_for_good
 def preflight() -> dict[str, Any] | None:
     context = get_current_context()
-    run = run_preflight(context["params"], context.get("data_interval_start"), CONNECTION)
+    run = run_preflight(context["params"], context.get("data_interval_start"), CONNECTION, context["ti"])
     return run.to_dict() if run else None
 
 

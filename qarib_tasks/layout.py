@@ -20,8 +20,8 @@ PREVIEW = "preview.json"
 PROMOTED = f"{MODELS}/promoted.json"
 # Below the workspace only: what is downloaded.
 CACHE = "cache"
-FETCHED = f"{CACHE}/sources"
-VOCABULARIES = f"{CACHE}/vocab"
+FETCHED, VOCABULARIES = f"{CACHE}/sources", f"{CACHE}/vocab"
+CHECKSUMS = f"{CACHE}/checksums"  # of the files of a dataset that were compared with their manifests
 LAUNCH = "launch"  # Below the prefix only: what a TPU is started with.
 # In the folder of a dataset or a model.
 MANIFEST = "manifest.json"

@@ -39,6 +39,7 @@ from qarib_tasks.runs.training_job import TRAINER_COMMANDS, datasets_of, random_
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.storage.ownership import Earlier, write_kept
+from qarib_tasks.storage.working_folder import only_one
 from qarib_tasks.train.results.finetuned import read_table, require_results
 from qarib_tasks.vocabulary.build import build_vocab as build_vocabulary
 
@@ -151,10 +152,7 @@ def record_sources(run: Run, client: Any = None) -> None:
     if not run.dataset.sources.is_file():  # An older version made this dataset.
         return
     records = Manifest.complete(manifest_of(run.dataset.data)).inputs
-    files = [
-        file.read_as(record, run.dataset_id)
-        for file, record in zip(read_plan(run.dataset.sources), records, strict=True)
-    ]
+    files = ledger.consumed(run.dataset.sources, records, run.dataset_id)
     ledger.record(ledger_of(run, client), run.dataset_id, files)
 
 
@@ -351,11 +349,19 @@ def make_dataset(run: Run) -> list[str]:
 def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
     """Run all steps without Airflow. `work` runs a trainer command and waits for it.
 
+    A second run of the same dataset or model on this machine waits until the first has ended.
+
     Returns:
         the model's manifest.
     """
-    warn_of_settings(run)
-    names = make_dataset(run)
+    with only_one(run.model.root):
+        with only_one(run.dataset.root):
+            warn_of_settings(run)
+            _publish_dataset(run, make_dataset(run))
+        return _train(run, work)
+
+
+def _publish_dataset(run: Run, names: Sequence[str]) -> None:
     finish_dataset(run)
     record_sources(run)
     if run.address:
@@ -363,6 +369,9 @@ def run_all(run: Run, work: Callable[[Work], None]) -> Manifest:
         published = [path for name in names for path in shard_files(run, name)] + dataset_files(run)
         for path in published:
             bucket.upload(path, path.relative_to(run.config.workspace).as_posix())
+
+
+def _train(run: Run, work: Callable[[Work], None]) -> Manifest:
     for command in TRAINER_COMMANDS:
         work(trainer_work(run, command))
     for one in finetunings(run):

@@ -55,5 +55,6 @@ def progress(description: str, total: int, unit: str = "lines") -> Iterator[Call
 
 def _line(done: int, total: int, unit: str, seconds: float) -> str:
     scale, name = (1e6, "MB") if unit == "bytes" else (1, unit)
-    of = f" of {total / scale:,.0f}" if total else ""
+    # The total of packed text is an estimate.
+    of = f" of {total / scale:,.0f}" if total and done <= total else ""
     return f"{done / scale:,.0f}{of} {name}, {done / scale / max(seconds, 1e-9):,.0f} {name}/s"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -24,12 +25,11 @@ from typing import Any
 
 import httpx
 from airflow_api import AirflowApi, StackError
+from compose.images import IMAGE, base_images, build, docker, require, say
 from local_stack import REPOSITORY, TINY_MODEL
 from ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
-IMAGE = "qarib:compose-test"
-MOST_BYTES = 4_000_000_000
 DAG = "qarib_pretrain"
 CONF = {
     "preset": "demo",
@@ -60,17 +60,29 @@ try:
 except OSError:
     print("closed")
 """
+# By service, the folders of its secrets (tests/deploy has those of all services).
+SECRETS = {
+    "api-server": {"api", "database", "emulators", "tokens"},
+    "scheduler": {"database", "queue", "tokens"},
+    "dag-processor": {"database"},
+    "triggerer": {"database", "emulators"},
+    "worker-1": {"queue", "emulators"},
+}
+SHOW_SECRETS = """
+import json, pathlib
+files = [path for path in pathlib.Path("/secrets").rglob("*") if path.is_file()]
+print(json.dumps({str(path): path.read_text() for path in files}))
+"""
+CONNECT = """
+import socket
+for place in (("postgres", 5432), ("redis", 6379), ("api-server", 8080)):
+    try:
+        socket.create_connection(place, timeout=5).close()
+        print("open")
+    except OSError:
+        print("closed")
+"""
 WORKERS = ("worker-1", "worker-2")
-STARTED = time.monotonic()
-
-
-def say(text: str) -> None:
-    print(f"[{time.monotonic() - STARTED:5.0f} s] {text}", flush=True)
-
-
-def require(holds: object, what: str) -> None:
-    if not holds:
-        raise StackError(what)
 
 
 class ComposeStack(AirflowApi):
@@ -111,7 +123,7 @@ class ComposeStack(AirflowApi):
     def up(self) -> Iterator[None]:
         try:
             self.compose("up", "--no-build", "--detach", "--wait", "--wait-timeout", "900", quiet=True)
-            passwords = json.loads(self.inside("api-server", "cat", "/secrets/airflow/passwords.json"))
+            passwords = json.loads(self.inside("api-server", "cat", "/secrets/api/passwords.json"))
             with httpx.Client(base_url=self.url, timeout=300) as client:
                 self.log_in(client, "admin", passwords["admin"])
                 yield
@@ -147,38 +159,6 @@ class ComposeStack(AirflowApi):
                 if isinstance(error, StackError) and ": 5" not in str(error):
                     raise
             time.sleep(1)
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def build() -> None:
-    for target, tag in (("full", IMAGE), ("airflow", f"{IMAGE}-airflow")):
-        subprocess.run(
-            ["docker", "build", "--quiet", "--target", target, "--tag", tag, "."],
-            cwd=REPOSITORY,
-            env=os.environ | {"DOCKER_BUILDKIT": "1"},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        size = int(docker("image", "inspect", "--format", "{{.Size}}", tag))
-        say(f"image {tag}: {size / 1e9:.2f} GB")
-        require(size < MOST_BYTES, f"image {tag} is larger than {MOST_BYTES / 1e9:g} GB")
-    tools = docker(
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        IMAGE,
-        "sh",
-        "-c",
-        "for tool in gcc cc g++ clang make; do command -v $tool; done; true",
-    )
-    require(not tools, f"the image has a compiler: {tools}")
-    require(
-        docker("run", "--rm", "--network", "none", IMAGE, "id", "-u") == "50000\n", "the image runs as root"
-    )
 
 
 def exercise(stack: ComposeStack) -> str:
@@ -225,6 +205,8 @@ def exercise(stack: ComposeStack) -> str:
     require(not others, f"tasks did not succeed: {others}")
     tries = {task["map_index"]: task["try_number"] for task in conversions()}
     require(tries[lost["map_index"]] > 1, "the killed worker's shard was not converted again")
+    log = stack.task_log(conversions("success")[-1])
+    require("::endgroup::" in log, f"the API server does not show a task's log: {log}")
     say("the run succeeded")
     return run_id
 
@@ -232,7 +214,7 @@ def exercise(stack: ComposeStack) -> str:
 def check_results(stack: ComposeStack, run_id: str) -> None:
     path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/preflight/xcomEntries/return_value"
     run = stack.api("GET", path, params={"deserialize": True})["value"]
-    script = (REPOSITORY / "scripts" / "compose_check_run.py").read_text(encoding="utf-8")
+    script = (REPOSITORY / "scripts" / "compose" / "check_run.py").read_text(encoding="utf-8")
     command = (WITH_EMULATORS, "python", "-", json.dumps(run))
     answer = stack.compose("exec", "-T", "worker-2", *command, given=script)
     found = json.loads(answer)
@@ -270,20 +252,29 @@ def check_hardening(stack: ComposeStack) -> None:
         require("no-new-privileges:true" in host["SecurityOpt"], f"{name}: can gain privileges")
         for bindings in (host["PortBindings"] or {}).values():
             require(all(b["HostIp"] == "127.0.0.1" for b in bindings), f"{name}: a port is public")
-    show = "for f in /secrets/airflow/* /secrets/emulators/*; do cat $f; echo; done"
-    files = stack.inside("scheduler", "sh", "-c", show)
-    values = {
-        word for line in files.replace('"', "\n").splitlines() for word in line.split("@")[0].split(":")
-    }
-    secrets = {value for value in values if len(value) >= 16 and not value.startswith(("postgresql", "db+"))}
-    require(len(secrets) >= 7, f"found only {len(secrets)} secrets")
+    secrets: dict[str, set[str]] = {}
+    for service, folders in SECRETS.items():
+        given = stack.inside(service, "python", "-c", SHOW_SECRETS)
+        files = json.loads(given)
+        found = {name.split("/")[2] for name in files}
+        require(found == folders, f"{service} can read the secrets of {found}, not {folders}")
+        secrets[service] = {
+            word for text in files.values() for word in re.split(r"[\s:@\"/]", text) if len(word) >= 16
+        } - {"postgresql+psycopg2"}
+    everything = set().union(*secrets.values())
+    require(len(everything) >= 7, f"found only {len(everything)} secrets")
+    both = secrets["worker-1"] & secrets["dag-processor"]
+    require(not both, "the workers have what opens Airflow's database")
     public = (
         json.dumps(containers) + docker("history", "--no-trunc", IMAGE) + docker("image", "inspect", IMAGE)
     )
     require(
-        not [secret for secret in secrets if secret in public], "docker inspect or history shows a secret"
+        not [secret for secret in everything if secret in public], "docker inspect or history shows a secret"
     )
-    say(f"{len(containers)} containers are hardened; the engine shows none of {len(secrets)} secrets")
+    say(f"{len(containers)} containers are hardened; the engine shows none of {len(everything)} secrets")
+    answer = stack.inside("worker-1", "python", "-c", CONNECT).split()
+    require(answer == ["closed", "open", "open"], f"from a worker, database, queue, and API are {answer}")
+    say("each service has only its own secrets; the workers do not reach the database")
 
 
 def check_emulators(stack: ComposeStack) -> None:
@@ -314,8 +305,9 @@ def main() -> int:
     options = arguments.parse_args()
     stack = ComposeStack()
     try:
+        stack.environment |= (images := base_images())
         if not options.no_build:
-            build()
+            build(images["QARIB_PYTHON_IMAGE"])
         with stack.up():
             say("the stack is healthy")
             check_hardening(stack)

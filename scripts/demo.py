@@ -25,12 +25,12 @@ from local_stack import REPOSITORY, LocalStack, StackError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from qarib_tasks.corpus.characters import isolated
-from qarib_tasks.labelled.scores import METRICS
-from qarib_tasks.layout import evaluation_step
+from qarib_tasks.dataset.audit import shard_names
+from qarib_tasks.layout import DatasetLayout, ModelLayout
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.train.results.summary import evaluations_in, result_rows
 
 DAG = "qarib_pretrain"
 HOME = REPOSITORY / ".demo"
@@ -46,9 +46,9 @@ STEPS = {
     "shard.upload": "upload the shards",
     "dataset": "check the dataset",
     "publish": "publish vocabulary and manifest",
-    "prepare_tpu": "prepare the TPU",
-    "train": "train on the TPU",
-    "delete_tpu": "delete the TPU",
+    "prepare_tpu": "prepare the emulated TPU",
+    "train": "train on the emulated TPU",
+    "delete_tpu": "delete the emulated TPU",
     "evaluate": "evaluate",
     "export": "export",
     "promote": "promote the model",
@@ -71,8 +71,7 @@ def main() -> int:
     arguments.add_argument("--home", type=Path, default=HOME, help="folder for all files  [%(default)s]")
     arguments.add_argument("--conf", type=json.loads, default={}, help="JSON: values of the trigger form")
     options = arguments.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+    handle_signals()
     console = Console(highlight=False)
     try:
         preset = "demo" if options.published else "demo_modern"
@@ -86,6 +85,17 @@ def main() -> int:
     return 0
 
 
+def handle_signals() -> None:
+    """Stop at SIGINT, SIGTERM, and SIGHUP.
+
+    A shell without job control starts a background job with SIGINT ignored, and nohup with SIGHUP: only the
+    latter is meant to stay so.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupted)
+
+
 def interrupted(*_: object) -> None:
     """Handle a signal like Ctrl-C."""
     raise KeyboardInterrupt
@@ -95,18 +105,23 @@ def demo(console: Console, home: Path, conf: dict[str, Any], *, detach: bool) ->
     started = time.monotonic()
     console.print("Starting Airflow and the emulators of Cloud Storage and Cloud TPU ...")
     with LocalStack(home, ui_port=UI_PORT) as stack:
-        console.print(f"Airflow UI: {stack.url}  user {stack.user}  password {stack.password}")
+        until = " until the run ends" if detach else ""
+        console.print(f"Airflow UI{until}: {address_of(stack)}", soft_wrap=True)
         run_id = stack.trigger(DAG, conf)
         times = follow(console, stack, run_id)
         run = read_run(stack, run_id)
         times = {"start of Airflow": stack.seconds_to_start, **times, "total": time.monotonic() - started}
-        report(console, stack, run, times)
+        start = datetime.fromisoformat(stack.run(DAG, run_id)["start_date"])
+        report(console, stack, run, times, start)
         if not detach:
+            console.print(f"{'Airflow UI':<23}{address_of(stack)}", soft_wrap=True)
             console.print("\nThe Airflow UI runs until you press Ctrl-C.")
             while True:
                 stack.check()
                 time.sleep(1)
-    console.print("All processes are stopped.")
+    console.print(
+        "All processes are stopped. To see the run in the Airflow UI: make demo, which reuses its files."
+    )
 
 
 def follow(console: Console, stack: LocalStack, run_id: str) -> dict[str, float]:
@@ -226,89 +241,73 @@ def read_run(stack: LocalStack, run_id: str) -> Run:
     return Run.from_dict(value)
 
 
-def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float]) -> None:
-    """Print the results of the run, from the files that it wrote."""
+def address_of(stack: LocalStack) -> str:
+    return f"{stack.url}  user {stack.user}  password {stack.password}"
+
+
+def report(console: Console, stack: LocalStack, run: Run, times: dict[str, float], start: datetime) -> None:
+    """Print the results of the run, from the files that it wrote or found.
+
+    Args:
+        start: of the run.
+    """
     assert run.address is not None
     corpus = Manifest.read(manifest_of(run.dataset.data))
     dataset = Manifest.read(run.dataset.manifest)
     model = Manifest.read(run.model.manifest)
-    progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
-    evaluations = evaluations_in(run.model.bert_evals)
-    first, last = evaluations[0], evaluations[-1]
     vocabulary = run.dataset.vocab.read_text(encoding="utf-8").splitlines()
     bucket = Bucket(run.address, emulator_client(stack))
-    objects = {name: len(bucket.list(name)) for name in (run.dataset.name, run.model.name)}
-    start, end = progress["first"], progress
+    objects = [*bucket.list(run.dataset.name).values(), *bucket.list(run.model.name).values()]
     rows = {
         "Dataset": f"{run.dataset_id}",
         "Lines collected": f"{corpus.statistics['lines']:,}",
         "Vocabulary": f"{len(vocabulary):,} entries",
         "Shards": f"{dataset.statistics['shards']:,}",
         "Examples": f"{dataset.statistics['examples']:,}",
-        "Objects in the bucket": f"{sum(objects.values()):,} below {run.address}",
-        "Training steps": f"{progress['step']:,}",
-        "Masked-LM, first step": figures_text(start),
-        "Masked-LM, last steps": figures_text(end),
-        "Held-out part, first": evaluation_text(first),
-        "Held-out part, last": evaluation_text(last),
-        "Word frequencies alone": f"loss at least {last['unigram_entropy']:.3f} (held-out unigram entropy)",
-        **task_rows(evaluations),
-        **{f"[MASK] {number}": text for number, text in enumerate(sentences(last), start=1)},
+        "Objects in the bucket": f"{len(objects):,} below {run.address}",
+        **result_rows(model.statistics, evaluations_in(run.model.bert_evals)),
         "Model": f"{run.address}{run.model.name}export/",
         "": str(run.model.export),
         "Model's files": f"{len(model.outputs)}",
+        **made_rows(run.dataset, run.model, [one.updated for one in objects], start),
         "Time": ", ".join(f"{name} {value:.0f} s" for name, value in times.items()),
-        "Airflow UI": f"{stack.url}  user {stack.user}  password {stack.password}",
     }
     console.print()
     for name, text in rows.items():
         console.print(f"{name:<23}{text}", soft_wrap=True, markup=False)
 
 
-def evaluations_in(folder: Path) -> list[dict[str, Any]]:
-    """Return the evaluations in a folder, by step. Other files of the evaluation are there too."""
-    files = (path for path in folder.glob("*.json") if evaluation_step(path.name) is not None)
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    return sorted(found, key=lambda evaluation: int(evaluation["step"]))
-
-
-def figures_text(figures: dict[str, Any]) -> str:
-    return f"loss {figures['masked_lm_loss']:.3f}, accuracy {figures['masked_lm_accuracy']:.3f}"
-
-
-def evaluation_text(evaluation: dict[str, Any]) -> str:
-    return f"{figures_text(evaluation)} after {evaluation['step']:,} steps"
-
-
-def task_rows(evaluations: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Return a line for each task: its first and its last result, and the baselines.
+def made_rows(
+    dataset: DatasetLayout, model: ModelLayout, uploaded: Sequence[datetime], start: datetime
+) -> dict[str, str]:
+    """Return what the run made and what it found complete, of an earlier run with the same settings.
 
     Args:
-        evaluations: ordered by step.
+        uploaded: when each object was written. start: of the run.
     """
-    rows = {}
-    for task in evaluations[-1].get("tasks", ()):
-        values = {
-            evaluation["step"]: result["value"]
-            for evaluation in evaluations
-            for result in evaluation.get("tasks", ())
-            if (result["name"], result["sha256"]) == (task["name"], task["sha256"])
-        }
-        ends = dict.fromkeys((min(values), max(values)))
-        probes = ", ".join(f"{values[step]:.3f} after {step:,} steps" for step in ends)
-        rows[f"Task {task['name']}"] = (
-            f"{METRICS[task['metric']]} of the probe {probes}; TF-IDF {task['tfidf']:.3f}, "
-            f"most frequent label {task['most_frequent']:.3f}"
-        )
-    return rows or {"Tasks": "none: the log of the task collect says why"}
 
+    def made(manifest: Path) -> datetime:
+        return datetime.fromisoformat(Manifest.read(manifest).made_at)
 
-def sentences(evaluation: dict[str, Any]) -> list[str]:
-    """Return the sentences of an evaluation, each with the first words that the model predicts."""
-    return [
-        f"{isolated(entry['text'])}   " + " | ".join(isolated(guess["word"]) for guess in entry["words"])
-        for entry in evaluation.get("fill_mask", ())
-    ]
+    times = {
+        "the corpus": [made(manifest_of(dataset.data))],
+        "the vocabulary": [made(manifest_of(dataset.vocab))],
+        "shards": [made(manifest_of(dataset.tfrecord(name))) for name in shard_names(dataset)],
+        "objects": uploaded,
+        "the training": [datetime.fromisoformat(json.loads(model.progress.read_text())["updated_at"])],
+    }
+
+    def named(old: bool) -> str:
+        numbers = {name: sum((time < start) == old for time in found) for name, found in times.items()}
+        texts = [
+            name if name.startswith("the ") else f"{count:,} {name if count != 1 else name[:-1]}"
+            for name, count in numbers.items()
+            if count
+        ]
+        return ", ".join(texts)
+
+    rows = {"Made in this run": named(False) or "nothing", "Found complete": named(True)}
+    return {name: text for name, text in rows.items() if text}
 
 
 def emulator_client(stack: LocalStack) -> Any:

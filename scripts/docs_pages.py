@@ -22,6 +22,7 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from qarib_tasks.cli.main import cli
+from qarib_tasks.config.deployment.limits import Limits
 from qarib_tasks.config.identity import Identity
 from qarib_tasks.config.presets import PRESETS, SAMPLE
 from qarib_tasks.config.run import RunConfig
@@ -48,6 +49,16 @@ that names the setting. The last column says whether another value makes another
 model), another model, or the same one under the same name. For the settings of a deployment, which are
 environment variables, see [Deployment](deployment.md#settings).
 """
+LIMITS_HEAD = """
+## The limits of a deployment { #limits }
+
+The environment variable `QARIB_LIMITS` of Airflow's processes is a mapping of these limits in YAML or
+JSON, for example `{most_expansion: 300, page_seconds: 10}`. It holds for users of the trigger forms and of
+the page, not for commands. A source or a task has a setting of the same name for each of the first six: a
+value above the limit is an error before the run starts, and a default above it is lowered.
+
+| limit | what it is | default | allowed |
+|---|---|---|---|"""
 COMMANDS_HEAD = """# Every command
 
 The build of this site makes this page from the commands of `qarib_tasks/cli/`. `qarib COMMAND --help` prints
@@ -86,7 +97,11 @@ def settings_page() -> str:
     parts.append(
         f"\n## The preset `demo` {{ #demo }}\n\n`demo` differs from the defaults in:\n\n```yaml\n{demo}```\n"
     )
-    return "\n".join(parts)
+    parts.append(LIMITS_HEAD)
+    for name, field in fields(Limits):
+        cells = [_code(name, "name"), _cell(f"**{field.title}.** {field.description}"), _value(field.default)]
+        parts.append(f"| {' | '.join([*cells, _cell(_allowed(field))])} |")
+    return "\n".join([*parts, ""])
 
 
 def sections(cls: Any, name: str = "") -> Iterator[tuple[str, Any]]:

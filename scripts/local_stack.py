@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from qarib_tasks.emulators.access import new_token, read_token, write_token
 from qarib_tasks.storage.files import write_private, write_text
 
 MARKER = "QARIB_LOCAL_STACK"
+Given = dict[str, str] | None  # an environment instead of the stack's
 # Airflow's components. The tasks' API has a separate server, because Airflow 3.3 writes a user's action to
 # its log within the server's event loop. If a request of a task to the same server then holds SQLite's only
 # write lock, the request cannot end until the loop continues, and both wait until SQLite times out.
@@ -70,6 +72,7 @@ class LocalStack(AirflowApi):
         home: folder for the database, logs, buckets and workspace; it is kept, and reused by the next stack.
         bucket: created if it does not exist.
         environment: additional environment variables for Airflow.
+        database: an empty SQLite database of this Airflow, x.db, and x.cfg with its key, to copy instead.
         ui_port: for the UI; if it is in use, a free port is chosen.
     """
 
@@ -79,16 +82,14 @@ class LocalStack(AirflowApi):
         *,
         bucket: str = "qarib",
         environment: dict[str, str] | None = None,
+        database: Path | None = None,
         ui_port: int | None = None,
     ) -> None:
-        self.home = home.resolve()
-        self.bucket = bucket
-        self.workspace = self.home / "workspace"
-        self.logs = self.home / "logs"
+        self.home, self.bucket = home.resolve(), bucket
+        self.workspace, self.logs = self.home / "workspace", self.home / "logs"
         self.user = "admin"
         self.marker = secrets.token_hex(16)
-        self._more = environment or {}
-        self._wanted_port = ui_port
+        self._more, self._database, self._wanted_port = environment or {}, database, ui_port
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._exit = ExitStack()
 
@@ -134,13 +135,25 @@ class LocalStack(AirflowApi):
         )
         (self.home / "buckets" / self.bucket).mkdir(exist_ok=True)
         self._processes["tpu"] = self._start_tpu_emulator(tpu, tpu_token)
-        migrate = self._airflow("db", "migrate")
-        if migrate.wait() != 0:
-            raise StackError(f"Airflow could not create its database, see {self.logs / 'db.log'}")
+        self._prepare_database()
         for component in self.components:
             self._processes[component] = self._start_component(component)
         self._wait_until_healthy()
         self.seconds_to_start = time.monotonic() - started
+
+    def _prepare_database(self) -> None:
+        if self._database and not self._database_file.exists():
+            shutil.copyfile(self._database, self._database_file)
+            (
+                self.home / "airflow"
+            ).mkdir()  # Else, Airflow's processes each make a configuration, with other keys.
+            shutil.copy(self._database.with_suffix(".cfg"), self.home / "airflow" / "airflow.cfg")
+        elif self._airflow("db", "migrate").wait() != 0:
+            raise StackError(f"Airflow could not create its database, see {self.logs / 'db.log'}")
+
+    @property
+    def _database_file(self) -> Path:
+        return self.home / "airflow.db"
 
     def _start_servers(self) -> None:
         """Start other servers for Airflow; here none. An override may add to `environment`."""
@@ -209,7 +222,9 @@ class LocalStack(AirflowApi):
         """Start the TPU emulator. Its machines are processes on this machine, with this Python."""
         write_text(self.tpu_faults, f"scale: {TPU_SCALE}\n")
         # STORAGE_EMULATOR_HOST has a token: the command takes it from its environment.
-        machines = (f"QARIB_PYTHON={sys.executable}", "STORAGE_EMULATOR_HOST", "PYTHONPATH")
+        machines = [f"QARIB_PYTHON={sys.executable}", "STORAGE_EMULATOR_HOST", "PYTHONPATH"]
+        # So that a training on an emulated TPU computes the same bits as one on this machine.
+        machines += [name for name in ("XLA_FLAGS",) if name in self.environment]
         command = [sys.executable, "-m", "qarib_tasks.cli", "emulate", "tpu", "--port", str(port)]
         command += ["--folder", str(self.home / "tpu"), "--faults", str(self.tpu_faults)]
         command += ["--token-file", str(token_file)]
@@ -237,7 +252,7 @@ class LocalStack(AirflowApi):
             "CORE__EXECUTION_API_SERVER_URL": self._execution_url,
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.passwords,
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._database_file}?timeout={DATABASE_SECONDS}",
             # Each task sometimes needs one of the API server's connections.
             "DATABASE__SQL_ALCHEMY_POOL_SIZE": 4 * TASKS_AT_ONCE,
             # Only users of this machine can see it.
@@ -269,6 +284,7 @@ class LocalStack(AirflowApi):
             "QARIB_BUCKET": self.bucket,
             "QARIB_WORKSPACE": str(self.workspace),
             "QARIB_PRELOAD": "1",
+            "QARIB_PAGE_TRY": "1",
             "QARIB_SHARDS_AT_ONCE": str(SHARDS_AT_ONCE),
             "QARIB_CONVERT_FIRST": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), inherited.get("PYTHONPATH")])),
@@ -280,14 +296,14 @@ class LocalStack(AirflowApi):
             **self._more,
         }
 
-    def _airflow(self, *arguments: str, log_name: str = "") -> subprocess.Popen[bytes]:
+    def _airflow(self, *arguments: str, log_name: str = "", given: Given = None) -> subprocess.Popen[bytes]:
         with (self.logs / f"{log_name or arguments[0]}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "airflow", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self.environment,
+                env=given or self.environment,
                 cwd=self.home,
             )
 

@@ -23,7 +23,7 @@ from rich.console import Console
 IMAGES = REPOSITORY / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SIZE = {"width": 1600, "height": 900}
-VIEWS = ("runs", "shards", "corpus", "training", "tasks", "model")
+VIEWS = ("runs", "shards", "corpus", "training", "tasks", "model", "lineage", "new")
 DARK = "training"
 PATIENCE = 120_000  # milliseconds
 
@@ -58,9 +58,13 @@ def main() -> int:
 
 def take_pictures(page: Page, stack: LocalStack, run_id: str) -> None:
     run = f"{stack.url}/dags/{DAG}/runs/{quote(run_id, safe='')}"
-    remember(page, default_dag_view="graph", **{f"direction-{DAG}": "RIGHT", f"{DAG}/open-groups": ["shard"]})
+    remember(
+        page,
+        default_dag_view="graph",
+        **{f"direction-{DAG}": "RIGHT", f"{DAG}/open-groups": ["shards", "shard"]},
+    )
     page.goto(run)
-    page.locator(".react-flow__node", has_text="export").wait_for()
+    page.locator(".react-flow__node", has_text="results").wait_for()
     page.get_by_role("row").filter(has_text="preflight").first.wait_for()
     picture(page, "graph")
     remember(page, default_dag_view="grid")

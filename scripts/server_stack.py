@@ -1,5 +1,7 @@
 """A local stack like a deployment on many machines: real PostgreSQL and Redis servers, and Celery workers.
 
+As in docker-compose.yaml, a worker has the login of Redis, and none of Airflow's other secrets.
+
 The servers' programs are from Debian (`scripts/system_packages`). PostgreSQL refuses to run as root: for
 root, it runs as the user `postgres`, and its files are in a separate folder that this user can access.
 """
@@ -23,6 +25,13 @@ from ports import free_ports
 from qarib_tasks.storage.files import write_private
 
 ACCOUNT = "postgres"
+# What a worker must not need.
+NOT_OF_WORKERS = (
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+)
 
 
 class ServerStack(LocalStack):
@@ -43,6 +52,7 @@ class ServerStack(LocalStack):
         self.slots = slots
         self.restarted: list[str] = []
         self._postgres_port, self._redis_port = free_ports(2)
+        self._redis_password = secrets.token_hex(16)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -67,8 +77,8 @@ class ServerStack(LocalStack):
                 "CORE__EXECUTOR": "CeleryExecutor",
                 "CORE__PARALLELISM": 32,
                 "CELERY__CELERY_CONFIG_OPTIONS": "qarib_airflow.deployment.celery_config.CONFIG",
-                "CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
-                "CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{self._login}/airflow",
+                "CELERY__BROKER_URL": f"{self._redis}/0",
+                "CELERY__RESULT_BACKEND": f"{self._redis}/1",
                 "CELERY__WORKER_CONCURRENCY": self.slots,
                 "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": 86_400,
             }
@@ -78,11 +88,24 @@ class ServerStack(LocalStack):
         if component not in self.workers:
             return super()._start_component(component)
         options = ("--celery-hostname", component, "--skip-serve-logs")
-        return self._airflow("celery", "worker", *options, log_name=component)
+        environment = {key: value for key, value in self.environment.items() if key not in NOT_OF_WORKERS}
+        # The other components' configuration, with its keys, is in theirs.
+        environment["AIRFLOW_HOME"] = str(self.home / component)
+        return self._airflow("celery", "worker", *options, log_name=component, given=environment)
+
+    @property
+    def secrets(self) -> list[str]:
+        """What the workers must not have: the database's password and the keys of the API server."""
+        keys = ("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET")
+        return [self._password, *(self.environment[key] for key in keys)]
 
     @property
     def _login(self) -> str:
         return f"airflow:{self._password}@127.0.0.1:{self._postgres_port}"
+
+    @property
+    def _redis(self) -> str:
+        return f"redis://:{self._redis_password}@127.0.0.1:{self._redis_port}"
 
     def _make_database(self) -> None:
         """Create an empty database cluster, which is deleted with this stack."""
@@ -145,14 +168,24 @@ class ServerStack(LocalStack):
         return process
 
     def _start_redis(self) -> subprocess.Popen[bytes]:
-        # Redis must not set its process title: the title overwrites the marker.
-        options = ["--bind", "127.0.0.1", "--port", str(self._redis_port), "--set-proc-title", "no"]
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self._redis_port),
+            "requirepass": self._redis_password,
+            "save": '""',
+            "dir": str(self.home),
+            # The title overwrites the marker.
+            "set-proc-title": "no",
+        }
+        write_private(
+            self.home / "redis.conf", "".join(f"{name} {value}\n" for name, value in settings.items())
+        )
         program = shutil.which("redis-server")
         if program is None:
             raise StackError("redis-server is not installed. Run scripts/system_packages")
         with (self.logs / "redis.log").open("ab") as log:
             return subprocess.Popen(
-                [program, *options, "--save", "", "--dir", str(self.home)],
+                [program, str(self.home / "redis.conf")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

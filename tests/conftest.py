@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +28,15 @@ for name in [name for name in os.environ if name.startswith(("AIRFLOW", "QARIB")
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="qarib-airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
+# A program of the tests runs for milliseconds. Without these, XLA compiles it for seconds.
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
+        "--xla_llvm_disable_expensive_passes=true",
+    )
+)
 
 
 # Minutes each. They start first, so that with several processes the last ones end at about the same time.
@@ -39,6 +51,12 @@ LONG = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the libraries out of each garbage collection: they stay, and Keras collects for each model."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
@@ -61,11 +79,17 @@ def emulator_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def airflow_database() -> None:
-    """Airflow's own tables, for `dag.test()`."""
+def airflow_database() -> Path:
+    """Airflow's own tables, for `dag.test()`; returns an empty copy, beside its key, for a `LocalStack`."""
     from airflow.utils.db import initdb
+    from cryptography.fernet import Fernet
 
     initdb()
+    home = Path(os.environ["AIRFLOW_HOME"])
+    with closing(sqlite3.connect(home / "airflow.db")) as database:
+        database.execute("VACUUM INTO ?", (str(home / "empty.db"),))
+    (home / "empty.cfg").write_text(f"[core]\nfernet_key = {Fernet.generate_key().decode()}\n")
+    return home / "empty.db"
 
 
 @pytest.fixture

@@ -21,7 +21,15 @@ PARTS = (
     *("promoted.json", "eval_results.txt", "report.html", "vocab.txt", "bert_config.json", "tokenizer.json"),
     *("tokenizer_config.json", "model.safetensors", "data.json", "vocab.json"),
     *("datasets/", "models/", "launch/", "export/", "heldout/", "shards/", "bert_model/", "bert_evals/"),
-    *("pretraining_data/", "cache/sources", "cache/vocab", "tensorboard/", "/worker-", "worker-\\d"),
+    *(
+        "pretraining_data/",
+        "cache/sources",
+        "cache/vocab",
+        "cache/checksums",
+        "tensorboard/",
+        "/worker-",
+        "worker-\\d",
+    ),
     *("shard_0", "shard_[", "shard_\\d", "shard_*", "evaluation-", "checkpoint-", "recovery-", ".tfrecord"),
 )
 # Names of folders: as a whole string that is joined to a path by `/`.

@@ -15,6 +15,7 @@ from qarib_tasks.progress import progress
     [
         (4000, "lines", r"reading: 3,000 of 4,000 lines, [\d,]+ lines/s"),
         (0, "lines", r"reading: 3,000 lines, [\d,]+ lines/s"),
+        (2_999, "lines", r"reading: 3,000 lines, [\d,]+ lines/s"),
         (8_000_000_000, "bytes", r"reading: 0 of 8,000 MB, [\d,]+ MB/s"),
     ],
 )

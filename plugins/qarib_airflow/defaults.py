@@ -10,6 +10,7 @@ from airflow.sdk import WeightRule
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
+from qarib_airflow.errors import RetryByCause
 from qarib_airflow.reporting.notifier import QaribNotifier
 
 CONNECTION = "google_cloud_default"
@@ -23,6 +24,7 @@ RETRIES: dict[str, Any] = {
     "retry_delay": timedelta(seconds=float(os.environ.get("QARIB_RETRY_SECONDS", "10"))),
     "retry_exponential_backoff": 3.0,
     "max_retry_delay": timedelta(minutes=10),
+    "retry_policy": RetryByCause(),
 }
 
 FACTOR = float(os.environ.get("QARIB_TIMEOUT_FACTOR", "1"))

@@ -1,35 +1,41 @@
-"""Decides which errors Airflow retries."""
+"""Decides which errors Airflow retries, and after how long."""
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
-from qarib_tasks.errors import ConfigError, InputError, StorageError
+from qarib_tasks.errors import ConfigError, InputError, StoppedError, StorageError, masked
+from qarib_tasks.storage.system_errors import told
 from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
 
-FOR_GOOD = (ConfigError, InputError, TpuPermissionError, TpuRequestError)
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# A person who stops a training does not want it to start again by itself.
+FOR_GOOD = (ConfigError, InputError, StoppedError, TpuPermissionError, TpuRequestError)
 # Of the refused requests, only those with these codes (timeout, too many requests) can succeed later.
 WORTH_A_RETRY = (408, 429)
+# A service that asks for more is not waited for: the task then has its own delays.
+LONGEST_WAIT = timedelta(hours=1)
+MOST_CHARACTERS = 500  # of a reason, as Airflow keeps it
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
+class RetryByCause(RetryPolicy):
+    """Fails at once what a retry cannot fix, and waits as long as a service asks for."""
 
-@contextmanager
-def failing_for_good() -> Iterator[None]:
-    """Turn an error that a retry cannot fix into one that Airflow does not retry."""
-    try:
-        yield
-    except Exception as error:
-        if is_for_good(error):
-            raise AirflowFailException(str(error)) from error
-        raise
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        exception = (told(exception) if isinstance(exception, OSError) else None) or exception
+        reason = (masked(str(exception)) or type(exception).__name__)[:MOST_CHARACTERS]
+        if is_for_good(exception):
+            return RetryDecision.fail(reason)
+        return RetryDecision.retry(asked_wait(exception, datetime.now(UTC)), reason)
 
 
 def is_for_good(error: BaseException) -> bool:
@@ -42,12 +48,21 @@ def is_for_good(error: BaseException) -> bool:
     return isinstance(error, FOR_GOOD) or bool(refused)
 
 
-def fails_for_good(function: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a task's function in `failing_for_good`; put it below `@task`."""
+def asked_wait(error: BaseException | None, now: datetime) -> timedelta | None:
+    """How long the service that refused asks to wait (`Retry-After`); None if it does not."""
+    while error is not None:
+        headers = getattr(getattr(error, "response", None), "headers", None)
+        text = headers.get("Retry-After") if headers is not None and hasattr(headers, "get") else None
+        if text is not None:
+            return _wait(str(text).strip(), now)
+        error = error.__cause__ or error.__context__
+    return None
 
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with failing_for_good():
-            return function(*args, **kwargs)
 
-    return wrapped
+def _wait(text: str, now: datetime) -> timedelta | None:
+    """Seconds, or a date as HTTP has it."""
+    try:
+        wait = timedelta(seconds=int(text)) if text.isdecimal() else parsedate_to_datetime(text) - now
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return wait if timedelta() < wait <= LONGEST_WAIT else None

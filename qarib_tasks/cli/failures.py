@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import os
 import re
@@ -17,26 +16,12 @@ import click
 
 from qarib_tasks.errors import QaribError, masked
 from qarib_tasks.storage.files import NOT_WRITTEN, final_path
+from qarib_tasks.storage.system_errors import number_in, remedy
 
 DEBUG = "QARIB_DEBUG"
 INTERRUPTED = 130  # the status of a shell's command that Ctrl-C ended
 MOST_CHARACTERS = 500  # of a library's message
 OURS = Path(__file__).resolve().parents[1]
-TO_DO = {
-    errno.ENOSPC: "Free disk space, then run the command again",
-    errno.EDQUOT: "Free space in your quota, then run the command again",
-    errno.EFBIG: "Raise the limit on the size of files (`ulimit -f`), or use another file system",
-    errno.EROFS: "Choose a folder that you can write to",
-    errno.EACCES: "Change the permissions, or choose another path",
-    errno.EPERM: "Change the permissions, or choose another path",
-    errno.ENOENT: "Correct the path",
-    errno.EISDIR: "Give the path of a file",
-    errno.ENOTDIR: "Correct the path: a part of it is a file, not a folder",
-    errno.EEXIST: "Choose another path",
-    errno.ENAMETOOLONG: "Choose a shorter name",
-    errno.EMFILE: "Raise the limit on open files (`ulimit -n`)",
-    errno.EIO: "Check the disk",
-}
 
 
 def failure(error: BaseException, options: Mapping[str, str] | None = None) -> str:
@@ -54,16 +39,19 @@ def failure(error: BaseException, options: Mapping[str, str] | None = None) -> s
         where = error.filename
         if where is None and error.errno not in NOT_WRITTEN:
             where = _path_near(error)
-        do = TO_DO.get(error.errno or 0, _see_debug())
+        do = remedy(error.errno, where) or _see_debug()
         return str(QaribError(error.strerror or message, where=_text(where), do=do))
     if isinstance(error, UnicodeDecodeError):
         what = f"not {error.encoding.upper()}: byte 0x{error.object[error.start]:02x} at {error.start:,}"
         return str(QaribError(what, where=_text(_path_near(error)), do="Save the file as UTF-8"))
     if (library := _library(error)) is not None:
+        where = _path_near(error)
         what = f"{library}: {message}" if library else message
         system = re.search(r"\(os error (\d+)\)", message)  # of libraries that are written in Rust
-        do = TO_DO.get(int(system[1]) if system else 0, _see_debug())
-        return str(QaribError(what, where=_text(_path_near(error)), do=do))
+        number = int(system[1]) if system else number_in(str(error))
+        if number in NOT_WRITTEN:  # The rest of the message is about the library.
+            what = os.strerror(number)
+        return str(QaribError(what, where=_text(where), do=remedy(number, where) or _see_debug()))
     return (
         f"internal error: {type(error).__name__}: {masked(message)}. This is a bug: run the command again "
         f"with {DEBUG}=1 for the traceback, and report it{_address()}"

@@ -24,7 +24,8 @@ from qarib_tasks.cli.preview import preview_command
 from qarib_tasks.cli.promotion import promote_command
 from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config.loading import load_yaml
-from qarib_tasks.errors import InputError, QaribError
+from qarib_tasks.errors import ConfigError, InputError, QaribError
+from qarib_tasks.machines.exit_status import COMMANDS, REFUSED
 from qarib_tasks.storage.files import check_name, shown
 
 
@@ -50,6 +51,7 @@ def run(config: Path) -> None:
     from qarib_tasks.runs.places import Places
     from qarib_tasks.runs.prepare import prepare
     from qarib_tasks.storage.bucket import default_client
+    from qarib_tasks.train.results.summary import evaluations_in, result_rows
 
     settings = presets.resolve(load_yaml(config), config)
     settings = with_homes(settings, "workspace", "vocab.vocab_file", "train.start_from")
@@ -61,7 +63,9 @@ def run(config: Path) -> None:
     backend = LocalProcessBackend()
     manifest = pipeline.run_all(request, lambda work: run_to_end(backend, work))
     click.echo(f"dataset {request.dataset_id}\nmodel   {request.model_id}\nexport  {request.model.export}")
-    click.echo("".join(f"{name}: {value}\n" for name, value in manifest.statistics.items()), nl=False)
+    evaluations = evaluations_in(request.model.bert_evals) or [manifest.statistics["evaluation"]]
+    for name, text in result_rows(manifest.statistics, evaluations).items():
+        click.echo(f"{name:<23}{text}")
     for line in pipeline.losses_of(request):
         click.echo(f"corpus: {line}")
 
@@ -139,7 +143,8 @@ def run_command(arguments: Sequence[str]) -> int:
             return INTERRUPTED
         options = {} if isinstance(cause, QaribError) and cause.in_file else _options(arguments)
         click.echo(f"qarib: error: {failure(cause, options)}", err=True)
-        return 1
+        refused = arguments[:1] and arguments[0] in COMMANDS and isinstance(cause, ConfigError | InputError)
+        return REFUSED if refused else 1
 
 
 def _check_utf8(argument: str, before: str) -> None:

@@ -105,11 +105,16 @@ def fill_mask_command(model: Path, sentence: tuple[str, ...], count: int) -> Non
     MODEL is a folder that `qarib export` wrote, or the model's folder that contains it.
     """
     from qarib_tasks.train import runtime
+    from qarib_tasks.train.results.masked_sentences import ExportedModel
 
+    # Before the seconds that the import of Keras takes.
+    exported = ExportedModel.read(model)
+    for text in sentence:
+        exported.sentences.encode(text)
     runtime.choose_backend()
     from qarib_tasks.train.results.fill_mask import fill_mask
 
-    for text, masks in zip(sentence, fill_mask(model, sentence, count), strict=True):
+    for text, masks in zip(sentence, fill_mask(exported, sentence, count), strict=True):
         click.echo(isolated(text))
         for number, guesses in enumerate(masks, start=1):
             if len(masks) > 1:

@@ -61,6 +61,7 @@ class ConvertConfig(Settings):
         int,
         Field(
             ge=1,
+            le=4096,
             title="Predictions per sequence",
             description="Maximum number of masked wordpieces per example.",
         ),

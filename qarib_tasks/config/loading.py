@@ -15,36 +15,62 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from qarib_tasks.config.yaml_text import YAML_LOADER, require_small
 from qarib_tasks.errors import ConfigError, InputError
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+LARGEST = 2**63 - 1
+MOST_SHOWN = 100  # characters of a wrong value
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Settings:
-    """The base of all config classes: a number cannot be true or false, which Python takes for 1 and 0."""
+    """The base of all config classes.
+
+    A number cannot be true or false, which Python takes for 1 and 0. An integer has at most 64 bits, as the
+    libraries that read it. No text has a NUL character: no path can have one.
+    """
 
     # One validator for all fields: one for each would be a hundredth of the import of the DAG files.
     @model_validator(mode="before")
     @classmethod
-    def _no_boolean(cls, values: Any) -> Any:
+    def _no_boolean_or_nul(cls, values: Any) -> Any:
         given = getattr(values, "kwargs", values)  # of a constructor
         if isinstance(given, Mapping):
-            wrong = [
-                InitErrorDetails(
-                    type=PydanticCustomError("value_error", f"must be a number (got {str(value).lower()})"),
-                    loc=(name,),
-                    input=value,
-                )
-                for name, value in given.items()
-                if any(type(each) is bool for each in (value if isinstance(value, list | tuple) else [value]))
-                and _is_numeric(cls, name)
-            ]
+            wrong = []
+            for name, value in given.items():
+                each = value if isinstance(value, list | tuple) else [value]
+                what = ""
+                if any(isinstance(one, str) and "\0" in one for one in each):
+                    what = f"must not have a NUL character {got(value)}"
+                elif any(type(one) is bool for one in each) and _is_numeric(cls, name):
+                    what = f"must be a number (got {str(value).lower()})"
+                elif any(map(_is_too_large, each)) and _is_numeric(cls, name):
+                    what = f"is too large {got(value)}"
+                if what:
+                    kind = PydanticCustomError("value_error", "{what}", {"what": what})
+                    wrong.append(InitErrorDetails(type=kind, loc=(name,), input=value))
             if wrong:
                 raise ValidationError.from_exception_data(cls.__name__, wrong)
         return values
+
+
+def _is_too_large(value: Any) -> bool:
+    """Whether this is an integer, or the text of one, of more than 64 bits."""
+    if isinstance(value, str):
+        digits = value.strip().lstrip("+-")
+        return digits.isdecimal() and len(digits) > len(str(LARGEST))
+    return type(value) is int and abs(value) > LARGEST
+
+
+def got(value: Any) -> str:
+    """A wrong value, for an error; of a long one, the beginning."""
+    # Python writes out no integer of more than 4,300 digits.
+    is_long = isinstance(value, int) and value.bit_length() > 4 * MOST_SHOWN
+    text = f"{value:#x}" if is_long else repr(value)
+    return f"(got {text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + '…'})"
 
 
 def _is_numeric(cls: Any, name: str) -> bool:
@@ -79,8 +105,6 @@ def local(path: str, bucket: str) -> str:
     return path
 
 
-# Prefer the compiled loader: every task of a shard reads the settings of its run.
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -139,7 +163,7 @@ def _faults(error: ValidationError) -> list[tuple[str, str]]:
             message = "is missing"
         elif fault["type"] != "value_error":
             message = _SHAPES.get(fault["type"], message)
-            message = f"{message} (got {fault['input']!r})"
+            message = f"{message} {got(fault['input'])}"
         found.append((name, message))
     return found
 
@@ -193,6 +217,7 @@ def load_yaml_value(path: Path) -> Any:
 
 
 def _parsed(text: str, path: Path) -> Any:
+    require_small(text)
     loader = YAML_LOADER(text)
     try:
         node = loader.get_single_node()

@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
-from qarib_tasks.config.loading import YAML_LOADER
+from qarib_tasks.config.yaml_text import YAML_LOADER, require_small
 
-MOST_LEVELS = 20  # of lists and mappings in YAML
 LONGEST_NAME = 60  # characters; the name is part of file names
 WEB = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)  # the path of an address
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
@@ -20,10 +19,13 @@ ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
 _SPACES = "\u0020\u00a0\u2009\u202f"
 _GROUPS = re.compile(rf"[0-9]{{1,3}}([,_'{_SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*(?![0-9])")
 _NUMBER = re.compile(r"([+-]?)([0-9]*)(\.[0-9]*)?(?:[eE]([+-]?[0-9]{1,2}))?")
-# Eastern Arabic digits, the Arabic decimal and thousands separators, and a typographic minus sign.
-_WESTERN = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬\u2212", "01234567890123456789.,-")
+# Marks of direction, which are copied with Arabic numbers and cannot be seen.
+_MARKS = "\u061c\u200e\u200f"
+# Eastern Arabic digits, the Arabic decimal and thousands separators, the Arabic comma, which keyboards have
+# instead, and a typographic minus sign.
+_WESTERN = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬،\u2212", "01234567890123456789.,,-", _MARKS)
 # Of a field for a number: nothing, or characters that a number can have, a digit among them.
-_DIGIT, _PART = "[0-9٠-٩۰-۹]", rf"[-+.,_'eE{_SPACES}\u2212٫٬0-9٠-٩۰-۹]"
+_DIGIT, _PART = "[0-9٠-٩۰-۹]", rf"[-+.,_'eE{_SPACES}\u061c\u200e\u200f\u2212٫٬،0-9٠-٩۰-۹]"
 NUMBER_PATTERN = rf"^\s*$|^{_PART}*{_DIGIT}{_PART}*$"
 _IN_TWO_WAYS = re.compile(r"[0-9]{1,3}\.[0-9]{3}")  # of an integer: in German, the point groups digits
 _YAML = re.compile(r"-(?:\s|$)|[\w-]+:(?:\s|$)")  # the beginning of an item of a list, or of a mapping
@@ -41,7 +43,7 @@ def number(text: str, *, integer: bool = False) -> int | float:
     Raises:
         ValueError: the text is no number, or can be read in two ways, such as `2,5`.
     """
-    western = text.strip().translate(_WESTERN)
+    western = text.translate(_WESTERN).strip()
     sign = western[:1] if western[:1] in ("+", "-") else ""
     rest = western[len(sign) :]
     if groups := _GROUPS.match(rest):
@@ -49,6 +51,7 @@ def number(text: str, *, integer: bool = False) -> int | float:
     found = _NUMBER.fullmatch(sign + rest)
     if (
         not found
+        or len(western) > LONGEST_NAME
         or not re.search("[0-9]", f"{found[2]}{found[3]}")
         or (integer and _IN_TWO_WAYS.fullmatch(rest))
     ):
@@ -75,9 +78,9 @@ def listed(text: str) -> list[Any]:
     value: Any = lines
     if lines and (_YAML.match(lines[0]) or (lines[0][0] in "[{" and lines[-1][-1] in "]}")):
         try:
-            _require_small(text)
+            require_small(text, aliases=False)
             value = yaml.load(text, YAML_LOADER)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
     if isinstance(value, dict):
         value = [value] if "path" in value or "train" in value else list(map(_named, value, value.values()))
@@ -85,17 +88,6 @@ def listed(text: str) -> list[Any]:
         raise ValueError("must be a list: one path a line, or YAML whose items begin with `- `")
     names = iter(source_names([item for item in value if isinstance(item, str)]))
     return [{"name": next(names), "path": item} if isinstance(item, str) else item for item in value]
-
-
-def _require_small(text: str) -> None:
-    """Refuse YAML that takes much more memory or time than its size: aliases of aliases, and deep nesting."""
-    depth = 0
-    for event in yaml.parse(text, YAML_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError("YAML with aliases (*name) is not read here: write each value out")
-        if depth > MOST_LEVELS:
-            raise ValueError(f"not valid YAML: more than {MOST_LEVELS} levels")
 
 
 def _named(name: Any, value: Any) -> dict[str, Any]:

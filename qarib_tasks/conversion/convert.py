@@ -33,11 +33,12 @@ from qarib_tasks.conversion.shard_text import Progress, read_shard
 from qarib_tasks.conversion.tokenizer import Tokenizer
 from qarib_tasks.corpus.content.plain import require_plain_text
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
-from qarib_tasks.layout import BERT_CONFIG
+from qarib_tasks.layout import BERT_CONFIG, shard_label
 from qarib_tasks.storage.checked_file import watched
-from qarib_tasks.storage.files import FULL, RunningChecksums, crc32c_of
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
-from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned
+from qarib_tasks.storage.files import RunningChecksums, crc32c_of
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, lists_all, manifest_of
+from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned, recorded_name
+from qarib_tasks.storage.system_errors import remedy
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def convert_shard(
         StorageError: `out` cannot be written.
     """
     settings, place = named_settings(config), manifest_of(out)
+    label = shard_label(str(shard)).removesuffix(shard.stem) + shard.name
     check_outputs([out, place], [shard, vocab])
     owned("shard", place, [out], named=[out], adopt=adopt)
     inputs: list[FileRecord] = []
@@ -90,8 +92,9 @@ def convert_shard(
         inputs = [_input(shard), _input(vocab)]
         require_plain_text(shard)
         try:
-            if done := finished(place, config=settings, inputs=inputs):
-                log.info("%s: already converted", shard.name)
+            lists = lists_all(recorded_name(out, place))
+            if done := finished(place, kind="shard", config=settings, inputs=inputs, lists=lists):
+                log.info("%s: already converted", label)
                 return done
             began = datetime.now(UTC).isoformat(timespec="seconds")
             _note(
@@ -110,10 +113,11 @@ def convert_shard(
                 require_unchanged()
                 staged.commit(manifest, keep_changed=not adopt)
         except OSError as error:
+            again = "convert the shard again"
             raise StorageError(
                 f"cannot be written: {error.strerror or error}",
                 where=out,
-                do=f"{'Free disk space' if error.errno in FULL else CORRECT}, then convert the shard again",
+                do=remedy(error.errno, out, again) or f"{CORRECT}, then {again}",
             ) from error
     except QaribError as error:
         failed = Manifest(
@@ -123,9 +127,9 @@ def convert_shard(
             _note(place, failed)
         raise
     if config.format == "packed":
-        log.info("%s: %s", shard.name, summary(manifest.statistics))
+        log.info("%s: %s", label, summary(manifest.statistics))
     else:
-        log.info("%s: %d examples", shard.name, manifest.statistics["examples"])
+        log.info("%s: %d examples", label, manifest.statistics["examples"])
     return manifest
 
 
@@ -168,7 +172,7 @@ def check_lengths(vocab: Path, config: ConvertConfig) -> None:
         return
     try:
         positions = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return  # It only has the name of a model's config.
     if isinstance(positions, int) and config.max_seq_length > positions:
         raise ConfigError(

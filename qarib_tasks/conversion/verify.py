@@ -14,7 +14,7 @@ from qarib_tasks.config.conversion import ConvertConfig
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.conversion.example_reader import Array, Shape, read_rows
 from qarib_tasks.conversion.examples import predictions_of
-from qarib_tasks.errors import CorruptError, InputError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.storage.files import checksums, require_file
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import corrupt_record
@@ -49,21 +49,23 @@ def verify_file(path: Path) -> int:
             where=place,
             do="Copy it to the file, or convert the shard again",
         )
-    manifest = Manifest.read(place)
+    manifest = _manifest(place)
     if manifest.kind != "shard" or manifest.state != "complete":
         raise CorruptError(
             f"its manifest is not for a converted shard: {manifest.reason or manifest.kind}",
             where=path,
             do=REDO,
         )
-    record = manifest.output(path.name)
+    record = next((one for one in manifest.outputs if one.name == path.name), None)
+    if record is None or (fault := manifest.content_fault(missing=True)):
+        what = f"its manifest is damaged: {fault if record else 'it does not list the file'}"
+        raise CorruptError(what, where=place, do=REDO)
     statistics = manifest.statistics
     try:
         config = from_dict(ConvertConfig, manifest.config)
-        special = {token: int(number) for token, number in statistics["special_tokens"].items()}
-        size, examples = int(statistics["vocab_size"]), int(statistics["examples"])
-    except KeyError as error:
-        raise CorruptError(f"its manifest has no {error}", where=manifest_of(path), do=REDO) from None
+    except ConfigError as error:
+        raise CorruptError(f"its manifest is damaged: {error.what}", where=place, do=REDO) from None
+    special, size, examples = (statistics[name] for name in ("special_tokens", "vocab_size", "examples"))
     check = packed_rules if config.format == "packed" else rules
     done = 0
     for rows in read_rows(path, Shape(config.max_seq_length, config.max_predictions_per_seq)):
@@ -166,3 +168,10 @@ def packed_rules(
 
 def _features(rows: Array, config: ConvertConfig) -> Mapping[str, Any]:
     return Shape(config.max_seq_length, config.max_predictions_per_seq).features(rows)
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.read(path)
+    except CorruptError as error:
+        raise CorruptError(error.what, where=path, do=REDO) from None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from qarib_tasks.config.deployment.limits import LIMITS_VARIABLE, Limits, deployment_limits
 from qarib_tasks.errors import ConfigError, masked
 
+C = TypeVar("C")
 ALLOWED_VARIABLE = "QARIB_ALLOWED_SOURCES"
-
+# The settings of a source or task that a deployment has a ceiling for.
+LIMITED = ("most_expansion", "most_bytes", "most_members", "most_rows", "most_listed", "listing_seconds")
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
 
@@ -25,10 +28,12 @@ class AllowedSources:
     Attributes:
         folders: allows files below these folders; symbolic links are resolved.
         addresses: `gs://bucket/` or `https://host/`, each with or without a path: allows everything below it.
+        limits: how much may be read of them; None for what a source says.
     """
 
     folders: tuple[Path, ...] = ()
     addresses: tuple[str, ...] = ()
+    limits: Limits | None = None
 
     @classmethod
     def of(cls, entries: Sequence[str]) -> AllowedSources:
@@ -41,9 +46,14 @@ class AllowedSources:
     def of_deployment(cls, own: Sequence[str]) -> AllowedSources:
         """Allow the deployment's own folders and addresses, and the entries of QARIB_ALLOWED_SOURCES.
 
-        This environment variable is a comma-separated list of folders and addresses.
+        This environment variable is a comma-separated list of folders and addresses. The limits are those of
+        QARIB_LIMITS.
+
+        Raises:
+            ConfigError: a limit is not valid.
         """
-        return cls.of([*own, *os.environ.get(ALLOWED_VARIABLE, "").split(",")])
+        allowed = cls.of([*own, *os.environ.get(ALLOWED_VARIABLE, "").split(",")])
+        return replace(allowed, limits=deployment_limits())
 
     def check(self, source: str, where: object = None) -> None:
         """Check that sources may be read from a path or address.
@@ -78,6 +88,38 @@ class AllowedSources:
         except ValueError:  # A name has no null character.
             return False
         return any(path.is_relative_to(folder) for folder in self.folders)
+
+
+def limits_of(allowed: AllowedSources | None) -> Limits:
+    """Return the deployment's limits, or the defaults for a command."""
+    return (allowed.limits if allowed else None) or Limits()
+
+
+def limited(config: C, allowed: AllowedSources | None) -> C:
+    """Return a source or task that reads no more than a deployment allows.
+
+    A default above a ceiling is lowered.
+
+    Raises:
+        ConfigError: another value is above it.
+    """
+    limits = allowed.limits if allowed else None
+    if limits is None:
+        return config
+    source: Any = config
+    lower: dict[str, float] = {}
+    for name in LIMITED:
+        value, most = getattr(source, name, 0), getattr(limits, name)
+        if value > most:
+            if value != type(source).__dataclass_fields__[name].default:
+                raise ConfigError(
+                    f"`{name}` is {value:,}, and this deployment allows {most:,}",
+                    where=source.name,
+                    do=f"Lower it. Who operates the deployment sets the limit, in {LIMITS_VARIABLE}",
+                )
+            lower[name] = most
+    result: C = replace(source, **lower) if lower else config
+    return result
 
 
 def require_no_secret(address: str) -> None:

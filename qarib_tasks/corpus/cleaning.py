@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from qarib_tasks.config.corpus import LINE_RULES, TEXT_RULES, CollectConfig
 from qarib_tasks.corpus.characters import (
@@ -46,6 +46,16 @@ SENTENCE_MARK = "\v"  # separates sentences until the line is split; the text ha
 _SENTENCE_END = re.compile(r"([.!?؟۔…][.!?؟۔…\"'”’»)\]]*) (?=\S)")
 
 
+class Watch(Protocol):
+    """Is called with what the rules change, in the first pass, and with what they drop."""
+
+    def changed(self, rule: str, before: str, after: str) -> None:
+        """A rule changed some of these lines, which are joined by line feeds."""
+
+    def dropped(self, rule: str, texts: Sequence[str]) -> None:
+        """A rule dropped these lines; they are as they were before cleaning."""
+
+
 class Cleaner:
     """Applies the rules of a configuration and counts what they did.
 
@@ -56,6 +66,9 @@ class Cleaner:
         dropped_bytes: size of those lines in UTF-8, as they were before cleaning.
         lines, bytes: number and size in UTF-8 of all lines given, without empty ones and line feeds.
         ends: number of empty lines given.
+
+    Args:
+        watch: is called with what the rules do.
     """
 
     RULES: ClassVar[Mapping[str, TextRule]] = {
@@ -72,9 +85,13 @@ class Cleaner:
         "published": published,
     }
 
-    def __init__(self, config: CollectConfig) -> None:
+    def __init__(self, config: CollectConfig, watch: Watch | None = None) -> None:
         self._config = config
-        self._rules = [(name, self.RULES[name]) for name in config.cleaning if name in TEXT_RULES]
+        self._watch = watch
+        self._rules: list[tuple[str, TextRule]] = [
+            ("control_characters", table_rule(control_characters)),
+            *((name, self.RULES[name]) for name in config.cleaning if name in TEXT_RULES),
+        ]
         self._sentences = "sentences" in config.cleaning
         filters = {
             "minimum_length": self._too_short,
@@ -142,20 +159,25 @@ class Cleaner:
     ) -> tuple[list[str], set[str]]:
         """Apply each rule that changes text once; return the lines and the characters that may be in them."""
         text = Text("\n".join(lines), present)
+        watch = self._watch if present is None else None
         if present is None:
             self.bytes += text.size - (len(lines) - 1)
-        text, count = text.replaced(control_characters())
-        self.counts["control_characters"] += count
         for name, rule in self._rules:
+            before = text.text
             text, count = rule(text)
             self.counts[name] += count
+            if count and watch:
+                watch.changed(name, before, text.text)
         result = tidy(text.text)
         cleaned = result.split("\n")
         gone = [i for i, new in enumerate(cleaned) if not new and lines[i]]
         self._count_dropped("empty", [given[i] for i in gone])
         if self._sentences:
+            before = result
             result, count = _SENTENCE_END.subn(rf"\1{SENTENCE_MARK}", result)
             self.counts["sentences"] += count
+            if count and watch:
+                watch.changed("sentences", before, result)
             cleaned = result.split("\n")
         return cleaned, text.present
 
@@ -163,6 +185,8 @@ class Cleaner:
         if given:
             self.dropped[rule] += len(given)
             self.dropped_bytes[rule] += len("".join(given).encode(errors="surrogatepass"))
+            if self._watch:
+                self._watch.dropped(rule, given)
 
     def _filter(self, lines: list[str], given: list[str], places: Sequence[int]) -> None:
         """Make lines, or sentences in them, empty where a rule drops them; check the lines at `places`."""

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.corpus import losses
-from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.corpus.allowed import AllowedSources, limited
 from qarib_tasks.corpus.sources import STANDARD_INPUT, Input, SourceFile, fetch, list_files
 from qarib_tasks.errors import ConfigError, Faults, InputError, StorageError
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, lists_all, manifest_of
 from qarib_tasks.storage.ownership import (
     Earlier,
     Staged,
@@ -29,6 +29,7 @@ from qarib_tasks.storage.ownership import (
     made_with,
     owned,
     place_of,
+    recorded_name,
 )
 from qarib_tasks.storage.side_files import fetched_folder_of, report_of, working_folder_of
 from qarib_tasks.storage.working_folder import is_our_folder, make_folder, remove_folder, working_folder
@@ -38,6 +39,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 WITHOUT = "without_texts"  # in a manifest's config: the digests of the texts that were left out
+
+
+def require_sources(config: CollectConfig) -> None:
+    """Check that there is something to read.
+
+    Raises:
+        ConfigError: there is no source.
+    """
+    if not config.sources:
+        raise ConfigError("no source of text is set", where="collect.sources", do="Add at least one source")
 
 
 def list_sources(
@@ -57,8 +68,7 @@ def list_sources(
         InputError: a source names no file.
         StorageError: a bucket or web server does not answer as it should.
     """
-    if not config.sources:
-        raise ConfigError("no source of text is set", where="collect.sources", do="Add at least one source")
+    require_sources(config)
     names = Counter(source.name for source in config.sources)
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(
@@ -147,7 +157,7 @@ def collect(
     check_temporary_folders(out, _paths(files))
     before = owned("corpus", place, outputs, named=texts_out, adopt=adopt)
     fetched = {
-        source: _fetched(source, _cache(out, cache, named), allowed, named)
+        limited(source, allowed): _fetched(source, _cache(out, cache, named), allowed, named)
         for source in config.sources
         for named in [files.get(source.name, ())]
     }
@@ -161,12 +171,13 @@ def collect(
     if without:
         settings[WITHOUT] = dict(without.digests)
     counts = _without_given_texts if adopt else dict
-    has_all = all(map(before.owns, texts_out))
 
     def inputs() -> list[FileRecord]:
         return records_of(chain.from_iterable(fetched.values()))
 
-    if has_all and (done := finished(place, config=settings, inputs=inputs, counts=counts)):
+    lists = lists_all(*(recorded_name(path, place) for path in texts_out))
+    done = finished(place, kind="corpus", config=settings, inputs=inputs, lists=lists, counts=counts)
+    if done:
         log.info("%s: already collected", out)
         remove_folder(working_folder_of(out))
         return done
@@ -222,6 +233,7 @@ def collect_source(
             where=name,
             do=f"Use one of: {', '.join(source.name for source in config.sources)}",
         )
+    source = limited(source, allowed)
     listed = list_files(source, allowed) if files is None else files.get(name, ())
     fetched = _fetched(source, _cache(out, cache, listed), allowed, listed)
     joined = Earlier.read(manifest_of(out)).manifest

@@ -21,6 +21,7 @@ from qarib_tasks.config.corpus import CollectConfig
 from qarib_tasks.corpus.deduplication import Bits, near_repeats, repeats, unpacked
 from qarib_tasks.corpus.documents import RECORD, DocumentWriter, Records, histogram
 from qarib_tasks.corpus.losses import losses, summary, warnings
+from qarib_tasks.corpus.reading.examples import CANDIDATES, LINE_END, MOST_CHARACTERS, Examples, joined
 from qarib_tasks.corpus.report import report
 from qarib_tasks.corpus.sampling import chosen
 from qarib_tasks.counting import counted
@@ -100,6 +101,7 @@ def join(
     total = sum(part.statistics["documents_read"] for part in parts.values())
     exact, near = _repeats(config, folder, parts, total, earlier)
     statistics: dict[str, dict[str, Any]] = {}
+    changed_texts, dropped_texts = dict[str, Any](), dict[str, Any]()  # by source and rule
     targets = [path for path in (out, heldout) if path]
     lengths = Counter[str]()
     search = without.search(config) if without else None
@@ -112,7 +114,7 @@ def join(
         copy = _Copy(files)
         first = 0
         for source in config.sources:
-            counts = Counter[str]()
+            counts, examples, place = Counter[str](), Examples(), 0
             sizes = Counter[str](parts[source.name].statistics.get("dropped_bytes"))
             found, number = _found(search, folder, parts[source.name]), 0
             with (folder / f"{source.name}.txt").open("rb") as text:
@@ -129,6 +131,7 @@ def join(
                     target = chosen(keys, config.heldout_share, random_seed).astype("u1") * HOLD_OUT
                     target = target if heldout else target * 0
                     target[dropped] = DROP
+                    starts = place + np.cumsum(np.append(0, records["bytes"] + 1), dtype=np.int64)
                     copy.records(text, records, target)
                     first, number = first + count, number + count
                     counts += _tally(records, target)
@@ -141,13 +144,15 @@ def join(
                         counts[name] += int(some.sum())
                         # Without line feeds, like the sizes of the cleaner.
                         sizes[name] += int(records["bytes"][some].sum() - records["lines"][some].sum())
+                        if some.any():
+                            examples.dropped(name, _beginnings(text, starts, some))
+                    place = int(starts[-1])
                     lengths.update(histogram(records[target == KEEP]["lines"]))
                     advance(int(records["bytes"].sum()))
-            statistics[source.name] = {
-                **parts[source.name].statistics,
-                **counts,
-                "dropped_bytes": dict(sorted((+sizes).items())),
-            }
+            own = dict(parts[source.name].statistics)
+            changed_texts[source.name] = own.pop("changed_texts", {})
+            dropped_texts[source.name] = own.pop("dropped_texts", {}) | examples.figures()["dropped_texts"]
+            statistics[source.name] = {**own, **counts, "dropped_bytes": dict(sorted((+sizes).items()))}
         totals = Counter[str]()
         for values in statistics.values():
             totals.update({name: value for name, value in values.items() if isinstance(value, int)})
@@ -171,6 +176,7 @@ def join(
         both = sum((Counter(values[name]) for values in statistics.values()), Counter[str]())
         figures[name] = dict(sorted(both.items()))
     figures["sources"] = statistics
+    figures |= {"changed_texts": joined(changed_texts), "dropped_texts": joined(dropped_texts)}
     if search:
         figures |= search.figures(tested)
     figures |= {
@@ -219,6 +225,22 @@ def _records(folder: Path, name: str) -> Iterator[Records]:
     with (folder / f"{name}.documents").open("rb") as file:
         while data := file.read(RECORDS * RECORD.itemsize):
             yield np.frombuffer(data, dtype=RECORD)
+
+
+def _beginnings(text: BinaryIO, starts: Any, some: Any) -> list[str]:
+    """Return the beginnings of the first few of some documents.
+
+    Args:
+        starts: int64 [documents + 1]: the place of each document in `text`, and the end of the last.
+        some: bool [documents].
+    """
+    found = []
+    for number in np.flatnonzero(some)[:CANDIDATES].tolist():
+        start, size = int(starts[number]), int(starts[number + 1] - starts[number]) - 1
+        # A character has four bytes at most; one more character shows that the text is longer.
+        data = os.pread(text.fileno(), min(size, 4 * (MOST_CHARACTERS + 1)), start)
+        found.append(data.decode(errors="ignore").rstrip("\n").replace("\n", LINE_END))
+    return found
 
 
 def _repeats(

@@ -8,8 +8,10 @@ pattern matches hidden names only if it begins with a dot.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import logging
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +22,7 @@ from typing import Any, Protocol
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.corpus.remote.objects import FOLDER, Entry, list_objects
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
 from qarib_tasks.storage.files import shown
@@ -43,8 +46,8 @@ class Tree(Protocol):
     def exists(self, path: str) -> bool:
         """Return whether the path exists, also as a link that leads nowhere."""
 
-    def names(self, folder: str) -> Iterable[str]:
-        """Return the names in a folder; none if it is not a folder."""
+    def names(self, folder: str, pattern: str = "*") -> Iterable[str]:
+        """Return the names in a folder that match; none if it is not a folder."""
 
     def below(self, folder: str, *, files: bool) -> Iterable[str]:
         """Return the paths of the folders (and files) at any depth in a folder that are not hidden."""
@@ -67,7 +70,7 @@ def _step(folder: str | None, part: str, tree: Tree, last: bool) -> Iterable[str
         return [start + part]
     if part == "**":
         return [*([] if last else [folder]), *tree.below(start, files=last)]
-    names = fnmatch.filter(tree.names(start), part)
+    names = tree.names(start, part)
     return [start + name for name in names if part.startswith(".") or not name.startswith(".")]
 
 
@@ -146,8 +149,8 @@ class LocalTree:
             self._check(os.path.dirname(path) or ".")
         return os.path.lexists(path)
 
-    def names(self, folder: str) -> list[str]:
-        """Return the sorted names.
+    def names(self, folder: str, pattern: str = "*") -> list[str]:
+        """Return the sorted names that match.
 
         Raises:
             InputError: the folder cannot be read.
@@ -160,7 +163,7 @@ class LocalTree:
                 for entry in entries:
                     self._counted.count(1)
                     found.append(entry.name)
-            return sorted(found)
+            return sorted(fnmatch.filter(found, pattern))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -210,7 +213,7 @@ def _inode(folder: str) -> tuple[int, int]:
 
 
 class BucketTree:
-    """The objects of buckets, by `bucket/name`.
+    """The objects of buckets, by `bucket/name`. Only what is asked for is kept of a listing.
 
     Args:
         system: a gcsfs file system.
@@ -220,54 +223,56 @@ class BucketTree:
     def __init__(self, system: Any, walk: Walk) -> None:
         self._system = system
         self._counted = walk
-        self._infos: dict[str, dict[str, Any]] = {}
+        self._found: dict[str, Entry] = {}
 
-    def info(self, path: str) -> dict[str, Any]:
-        """Return the properties of an object or folder, as gcsfs has them.
+    def entry(self, path: str) -> Entry:
+        """Return an object or a folder.
 
         Raises:
             FileNotFoundError: it does not exist.
         """
-        found: dict[str, Any] = self._infos.get(path) or self._system.info(path)
-        return found
+        return self._found.get(path) or Entry.of(self._system.info(path))
 
     def exists(self, path: str) -> bool:
         try:
-            self.info(path)
+            self.entry(path)
         except FileNotFoundError:
             return False
         return True
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, pattern: str = "*") -> list[str]:
         try:
-            found = self._system.ls(folder.rstrip("/"), detail=True, refresh=True)
+            found = [self._keep(*one) for one in self._entries(folder, pattern, delimiter="/")]
         except FileNotFoundError:
             return []
-        return sorted(path.rpartition("/")[2] for path in self._keep(found) if path != folder.rstrip("/"))
+        return sorted({path.rpartition("/")[2] for path in found})
 
     def below(self, folder: str, *, files: bool, hidden: bool = False) -> list[str]:
         """See `Tree`. With `hidden`, names that begin with a dot are returned too."""
-        found = self._system.find(folder.rstrip("/"), withdirs=True, detail=True)
-        return [
-            path
-            for path in sorted(self._keep(found.values()))
-            if len(path) > len(folder)
-            and (hidden or "/." not in path[len(folder) - 1 :])
-            and (files or self._infos[path]["type"] == "directory")
-        ]
+        found: set[str] = set()
+        for path, entry in self._entries(folder):
+            parts = path.removeprefix(folder).split("/")
+            listed = parts if hidden else list(itertools.takewhile(lambda part: part[:1] != ".", parts))
+            parents = itertools.accumulate(listed[: len(parts) - 1], "{}/{}".format)
+            found.update(self._keep(folder + parent, FOLDER) for parent in parents)
+            if len(listed) == len(parts) and (files or entry.is_folder):
+                found.add(self._keep(path, entry))
+        return sorted(found)
 
-    def _keep(self, found: Iterable[dict[str, Any]]) -> list[str]:
-        """Keep the properties, and return the paths. A folder can be an object whose name ends with /."""
-        paths = []
-        for info in found:
+    def _entries(self, folder: str, pattern: str = "*", delimiter: str = "") -> Iterator[tuple[str, Entry]]:
+        """Yield what is in a folder, page by page. A folder can be an object whose name ends with /."""
+        bucket, _, prefix = folder.partition("/")
+        matches = re.compile(fnmatch.translate(pattern)).match
+        for name, entry in list_objects(bucket, prefix, delimiter):
             self._counted.count(1)
-            path = str(info["name"])
-            kind = "directory" if path.endswith("/") else info["type"]
-            path = path.rstrip("/")
-            paths.append(path)
-            if kind == "file" or path not in self._infos:  # An object and a folder can have one name.
-                self._infos[path] = {**info, "type": kind}
-        return paths
+            path = name.rstrip("/")
+            if len(path) > len(prefix) and matches(path.rpartition("/")[2]):
+                yield f"{bucket}/{path}", entry
+
+    def _keep(self, path: str, entry: Entry) -> str:
+        if not entry.is_folder or path not in self._found:  # An object and a folder can have one name.
+            self._found[path] = entry
+        return path
 
 
 def kind_of(mode: int) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.corpus.allowed import AllowedSources, is_remote, require_no_secret
+from qarib_tasks.corpus.allowed import AllowedSources, is_remote, limited, require_no_secret
 from qarib_tasks.corpus.patterns import (
     BucketTree,
     LocalTree,
@@ -35,6 +35,7 @@ from qarib_tasks.corpus.patterns import (
     without_side_files,
 )
 from qarib_tasks.corpus.remote.filesystem import download_stored, filesystem, remote_errors
+from qarib_tasks.corpus.remote.objects import Entry
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
 from qarib_tasks.storage.checked_file import CheckedFile
@@ -100,6 +101,7 @@ def list_files(source: SourceConfig, allowed: AllowedSources | None = None) -> l
         StorageError: the bucket or the web server does not answer as it should.
     """
     require_no_secret(source.path)
+    source = limited(source, allowed)
     if is_remote(source.path):
         if allowed:
             allowed.check(source.path, source.name)
@@ -208,8 +210,8 @@ def _list_remote(source: SourceConfig, allowed: AllowedSources | None) -> list[S
     if not found:
         raise InputError("no such file", where=address, do="Correct the address")
     return [
-        SourceFile(f"gs://{name}", info["size"], _object_version(info))
-        for name, info in sorted(found, key=lambda pair: pair[0])
+        SourceFile(f"gs://{name}", entry.bytes, entry.version)
+        for name, entry in sorted(found, key=lambda pair: pair[0])
     ]
 
 
@@ -218,36 +220,32 @@ def _version(info: Mapping[str, Any]) -> str:
     return next((info[key] for key in ("ETag", "Content-MD5", "Last-Modified") if info.get(key)), "")
 
 
-def _objects(system: Any, source: SourceConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the objects that a source in a bucket names, each with its name and properties."""
+def _objects(system: Any, source: SourceConfig) -> Iterator[tuple[str, Entry]]:
+    """Yield the objects that a source in a bucket names."""
     path = source.path.removeprefix("gs://")
     tree = BucketTree(system, Walk(source))
     paths = matching(path, tree)
     plain = paths == [path]
     for name in paths:
         try:
-            info = tree.info(name)
+            entry = tree.entry(name)
         except FileNotFoundError:
             if not plain:
                 continue
             raise
-        if info["type"] == "file":
-            yield name, info
+        if not entry.is_folder:
+            yield name, entry
         elif plain or name.endswith("/"):
             yield from _objects_below(tree, name.rstrip("/"))
 
 
-def _objects_below(tree: BucketTree, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _objects_below(tree: BucketTree, folder: str) -> Iterator[tuple[str, Entry]]:
     names = tree.below(f"{folder}/", files=True, hidden=True)
     hidden = [name for name in names if "/." in name.removeprefix(folder)]
-    found = {name: tree.info(name) for name in names if name not in set(hidden)}
-    files = {name: info for name, info in found.items() if info["type"] == "file"}
+    found = {name: tree.entry(name) for name in names if "/." not in name.removeprefix(folder)}
+    files = {name: entry for name, entry in found.items() if not entry.is_folder}
     log_folder(f"gs://{folder}", list(files), hidden)
     yield from files.items()
-
-
-def _object_version(info: dict[str, Any]) -> str:
-    return str(info.get("crc32c") or info.get("md5Hash") or info.get("etag") or info.get("generation"))
 
 
 class Input:

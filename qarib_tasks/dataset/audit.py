@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qarib_tasks.dataset.known_checksums import KnownChecksums
 from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import DatasetLayout, is_heldout
@@ -46,21 +47,32 @@ def raw_shards(
     return records
 
 
-def audit(dataset: DatasetLayout, objects: Mapping[str, Any] | None = None) -> list[ShardState]:
+def audit(
+    dataset: DatasetLayout, objects: Mapping[str, Any] | None = None, known: KnownChecksums | None = None
+) -> list[ShardState]:
     """Judge every shard of a dataset in the workspace, from manifests, sizes, and the listing of the bucket.
 
     Args:
         objects: see `shard_state.judge`.
+        known: also compare the bytes of the TFRecord files in the workspace with the manifests.
 
     Raises:
         InputError: the corpus has not been split.
     """
     states = []
-    for name, raw in raw_shards(dataset).items():
+    shards = raw_shards(dataset)
+    for name, raw in shards.items():
         file = dataset.tfrecord(name)
         size = file.stat().st_size if file.exists() else None
         facts = ShardFacts.beside(file)
-        states.append(judge(dataset, name, facts, size, objects, text=raw.sha256))
+        crc32c = None
+        if known and facts and facts.tfrecord and facts.tfrecord.bytes == size:
+            crc32c = known.crc32c(name, file)
+        states.append(judge(dataset, name, facts, size, objects, text=raw.sha256, crc32c=crc32c))
+        if known:
+            known.report(len(states), len(shards))
+    if known:
+        known.save()
     return states
 
 

@@ -11,13 +11,20 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from qarib_tasks.corpus.sources import Input, SourceFile
-from qarib_tasks.errors import CorruptError
+from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.files import Checksums, write_text
 from qarib_tasks.storage.manifest import FileRecord
-from qarib_tasks.storage.recognition import is_plan, require_ours
+from qarib_tasks.storage.recognition import MOVE_SHARED, is_plan, require_ours
+from qarib_tasks.storage.records.read import first_fault, read_record, take_record
+from qarib_tasks.storage.records.schemas import Plan, Text
 from qarib_tasks.storage.shared_record import FORMAT, SharedRecord, Values
+
+PLAN_AGAIN = "Start the run again with the same settings: its check of the sources writes this list again"
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,9 @@ class ConsumedFile:
         dataset: the dataset that includes the file; empty if none does yet.
     """
 
-    source: str
-    address: str
-    bytes: int
+    source: Text
+    address: Text
+    bytes: Annotated[int, Field(ge=0)]
     version: str = ""
     sha256: str = ""
     crc32c: str = ""
@@ -88,9 +95,12 @@ def files_of(values: Values, where: object = None) -> list[ConsumedFile]:
         CorruptError: the values are not a ledger.
     """
     try:
-        return [ConsumedFile(**entry) for entry in values.get("files", ())]
-    except TypeError as error:
-        raise CorruptError(f"not a ledger: {error}", where=where) from None
+        return _FILES.validate_python(values.get("files", ()))
+    except ValidationError as error:
+        raise CorruptError(f"not a ledger: {first_fault(error)}", where=where, do=MOVE_SHARED) from None
+
+
+_FILES = TypeAdapter(list[ConsumedFile])
 
 
 def not_taken_by(
@@ -110,7 +120,7 @@ def record(ledger: SharedRecord, dataset: str, files: Sequence[ConsumedFile]) ->
     """Record in the ledger the files that a dataset includes, in place of its earlier entries."""
 
     def change(values: Values) -> Values:
-        others = [file for file in files_of(values, ledger.name) if file.dataset != dataset]
+        others = [file for file in files_of(values, ledger.where) if file.dataset != dataset]
         entries = sorted([*others, *files], key=lambda file: (file.dataset, file.source, file.address))
         return {**values, "files": [asdict(file) for file in entries]}
 
@@ -125,12 +135,36 @@ def write_plan(path: Path, files: Sequence[ConsumedFile]) -> None:
     """
     values = {"format": FORMAT, "files": [asdict(file) for file in files]}
     require_ours(path, is_plan)
+    take_record(path, Plan, "it is written again")
     write_text(path, json.dumps(values, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_plan(path: Path) -> list[ConsumedFile]:
-    """Read the files that `write_plan` wrote."""
-    return files_of(json.loads(path.read_text(encoding="utf-8")), path)
+    """Read the files that `write_plan` wrote.
+
+    Raises:
+        InputError: there is no such file. CorruptError: it is damaged.
+    """
+    values = read_record(path, Plan, PLAN_AGAIN)
+    if values is None:
+        raise InputError("no such file", where=path, do=PLAN_AGAIN)
+    return files_of(values, path)
+
+
+def consumed(path: Path, records: Sequence[FileRecord], dataset: str) -> list[ConsumedFile]:
+    """The files that a dataset includes, in the order of the list at `path`, with what was read of them.
+
+    Args:
+        records: the inputs of the collected text.
+
+    Raises:
+        InputError: there is no such list. CorruptError: it is damaged, or not that of the collected text.
+    """
+    plan = read_plan(path)
+    if [file.source for file in plan] != [record.name.partition("/")[0] for record in records]:
+        what = f"lists {len(plan):,} files, but not those {len(records):,} that the text was made of"
+        raise CorruptError(what, where=path, do=PLAN_AGAIN)
+    return [file.read_as(record, dataset) for file, record in zip(plan, records, strict=True)]
 
 
 def by_source(files: Sequence[ConsumedFile]) -> Mapping[str, list[SourceFile]]:

@@ -107,6 +107,7 @@ def judge(
     *,
     unanswered: bool = False,
     text: str = "",
+    crc32c: str | None = None,
 ) -> ShardState:
     """Judge a shard by its manifest, the size of its file, and the size and CRC32C of its objects.
 
@@ -120,6 +121,8 @@ def judge(
         unanswered: the dataset is published, but the bucket's listing is not available. `objects` is ignored,
             and a file that the workspace lacks is assumed to be in the bucket.
         text: the SHA-256 of the raw shard; empty if it is not known.
+        crc32c: of the TFRecord file in the workspace, as in `Checksums`; empty if the file cannot be read,
+            None to compare only its size.
     """
     place = dataset.tfrecord_name(name)
     if facts is None:
@@ -136,6 +139,9 @@ def judge(
     if size is not None and size != record.bytes:
         fault = f"the workspace's {place} has {size:,} bytes, its manifest says {record.bytes:,}"
         return ShardState(name, "corrupt", fault)
+    if size is not None and crc32c is not None and crc32c != record.crc32c:
+        what = "does not match its manifest" if crc32c else "cannot be read"
+        return ShardState(name, "corrupt", f"the workspace's {place} {what}")
     if unanswered:
         return ShardState(name, "complete")
     if objects is None:

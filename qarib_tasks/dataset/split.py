@@ -8,13 +8,14 @@ from pathlib import Path
 
 from qarib_tasks.config.conversion import SplitConfig
 from qarib_tasks.config.identity import named_settings
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import is_shard_file, shard_file
 from qarib_tasks.progress import progress
 from qarib_tasks.storage.checked_file import CheckedFile
 from qarib_tasks.storage.files import CHUNK
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
-from qarib_tasks.storage.ownership import Staged, check_outputs, owned
+from qarib_tasks.storage.ownership import Staged, check_outputs, owned, recorded_name
 
 log = logging.getLogger(__name__)
 MAX_SHARDS = 10_000  # four digits, as `split -a 4`
@@ -54,8 +55,15 @@ def split(
     settings = named_settings(config)
     if first_number is not None:
         settings["first_number"] = first_number
-    if done := finished(manifest_path, config=settings, inputs=[source]):
-        log.info("%s: already split into %d shards", data, len(done.outputs))
+
+    def lists(manifest: Manifest) -> bool:
+        """Whether the shards are those of the text, in order."""
+        found = [record.name for record in manifest.outputs]
+        paths = (folder / shard_file(number) for number, _ in enumerate(found, first_number or 0))
+        return found == [recorded_name(path, manifest_path) for path in paths]
+
+    if done := finished(manifest_path, kind="shards", config=settings, inputs=[source], lists=lists):
+        log.info("%s: already split into %s", data, counted(len(done.outputs), "shard"))
         return done
     records, lines = [], 0
     with (

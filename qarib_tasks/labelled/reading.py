@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qarib_tasks.config.evaluation import TaskConfig
-from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.corpus.allowed import AllowedSources, limited
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import LABEL_END
 from qarib_tasks.corpus.sources import fetch, list_files
@@ -117,7 +117,7 @@ def _rows(
     config: TaskConfig, path: str, cache: Path, allowed: AllowedSources | None, left_out: Counter[str]
 ) -> list[_Row]:
     """Return the texts of one of the task's addresses that have a label, in the order of a hash."""
-    source = config.source(path)
+    source = limited(config.source(path), allowed)
     pairs: list[tuple[str, str]] = []
     counts = Counter[str]()
     for file in list_files(source, allowed):

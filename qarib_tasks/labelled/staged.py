@@ -42,7 +42,7 @@ def is_task_file(path: Path) -> bool:
 
 def is_task(head: bytes) -> bool:
     """Whether a file that begins like this is a task's."""
-    return json_with(*_SETTINGS, "labels", "left_out")(head.partition(b"\n")[0])
+    return json_with(*_SETTINGS, "labels", "left_out", begins=b'{"name": "')(head.partition(b"\n")[0])
 
 
 def _lines(task: LabelledTask) -> Iterator[dict[str, object]]:
@@ -98,5 +98,5 @@ def read_staged(staged: StagedTask, path: Path) -> LabelledTask:
             left_out=head["left_out"],
             **settings,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptError(f"not a task: {error!r}", where=path, do="Start a new run") from None

@@ -78,20 +78,21 @@ CHIPS = {
         Chip("v6e", 918e12, 32 * GIB, 1638e9, 1, False, 2.70, 0.5442, "us-central1", _V6E, 90e9, 2, 16),
     )
 }
-_TYPE = re.compile(r"(v\d+(?:litepod|[a-z])?)-(\d+)")
+_TYPE = re.compile(r"(v[0-9]+(?:litepod|[a-z])?)-([1-9][0-9]{0,5})")
 
 
 def chips_of(accelerator_type: str) -> tuple[int, Chip]:
     """Return the number of chips of an accelerator type such as "v5litepod-8" or "v4-8", and the chip.
 
     Raises:
-        ConfigError: the generation is not in the table.
+        ConfigError: the generation is not in the table, or the number is none of chips.
     """
     match = _TYPE.fullmatch(accelerator_type)
     chip = CHIPS.get(match[1].replace("v5litepod", "v5e")) if match else None
     if match is None or chip is None:
         raise ConfigError(
             f"unknown accelerator type {accelerator_type!r}",
+            where="tpu.accelerator_type",
             do=f"Use a type of the generations {', '.join(CHIPS)}, such as v4-8, v5litepod-8, or v6e-8",
         )
     number = int(match[2])

@@ -27,13 +27,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qarib_tasks.errors import TrainingError
-from qarib_tasks.machines.backend import Status, Work
-from qarib_tasks.machines.exit_status import STOPPED
+from qarib_tasks.machines.backend import State, Status, Work
+from qarib_tasks.machines.exit_status import REFUSED, STOPPED
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.recognition import is_empty, is_process_record, require_folders, require_ours
+from qarib_tasks.storage.records.read import take_record
+from qarib_tasks.storage.records.schemas import ProcessRecord
 
 TAIL_LINES = 20
 _POLL = 0.1
+_RUNNER = ("-m", "qarib_tasks.machines.local")  # the arguments of Python that run this module
 # A process that ended by one of these was stopped from outside; by any other signal, it crashed.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
 
@@ -58,7 +61,7 @@ class _Record:
 
     @property
     def alive(self) -> bool:
-        return self.exit_status is None and _start_time(self.pid) == self.started
+        return self.exit_status is None and self.pid > 0 and _start_time(self.pid) == self.started
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,16 @@ class LocalProcessBackend:
             if (record := _read(work)) and record.alive:
                 self._renew(work)
                 return
-            if record and record.exit_status is None and _has_orphans(record):
+            if record and record.pid and record.exit_status is None and _has_orphans(record):
                 _end_group(record.pid, self.grace)
             self._renew(work)
             command = [*self.program, *work.arguments]
             with _path(work, "log").open("ab") as log:
                 log_start = log.tell()
-                arguments = [str(_path(work, "process.json")), str(self.lease), str(self.grace)]
+                path = str(_path(work, "process.json").absolute())
+                arguments = [path, str(self.lease), str(self.grace), str(log_start)]
                 runner = subprocess.Popen(
-                    [sys.executable, "-m", "qarib_tasks.machines.local", *arguments],
+                    [sys.executable, *_RUNNER, *arguments],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -117,6 +121,8 @@ class LocalProcessBackend:
         record = _read(work)
         if record is None:
             return Status("waiting")
+        if record.exit_status is None and not record.pid:
+            return Status("lost", f"{_path(work, 'process.json')} was damaged, and no process of it runs")
         if record.alive:
             self._renew(work)
             return Status("running")
@@ -131,7 +137,8 @@ class LocalProcessBackend:
             requested = "on request, its state is saved" if record.exit_status == STOPPED else None
             why = record.reason or requested or f"ended by {signal.Signals(-record.exit_status).name}"
             return Status("lost", f"process {record.pid} was stopped: {why}\n{end}".rstrip())
-        return Status("failed", end or f"exit status {record.exit_status}")
+        state: State = "refused" if record.exit_status == REFUSED else "failed"
+        return Status(state, end or f"exit status {record.exit_status}")
 
     def stop(self, work: Work) -> None:
         """End the work and every process that it started. Does nothing if the work is not running."""
@@ -192,10 +199,36 @@ def _lock(work: Work) -> Iterator[None]:
 
 
 def _read(work: Work) -> _Record | None:
-    try:
-        return _Record(**json.loads(_path(work, "process.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    """Read the record of a work's process; None if it was never started.
+
+    A damaged record is set aside, and made again from the runner, if that runs; otherwise its `pid` is 0. A
+    record stays, as the sign that the log is ours.
+    """
+    path = _path(work, "process.json")
+    if not path.exists():
         return None
+    if values := take_record(path, ProcessRecord, "it is made again from the running process"):
+        return _Record(**values)
+    record = _running(path) or _Record(0, 0, 0)
+    _write(path, record)
+    return record
+
+
+def _running(path: Path) -> _Record | None:
+    """Return the record of the runner that has this record's path among its arguments; None if none runs."""
+    wanted = [*_RUNNER, str(path.absolute())]
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # It has ended, or is another user's.
+            continue
+        words = [os.fsdecode(argument) for argument in arguments[1:7]]
+        started = _start_time(int(entry.name))
+        if words[: len(wanted)] == wanted and len(words) > 5 and words[5].isdecimal() and started:
+            return _Record(int(entry.name), started, int(words[5]))
+    return None
 
 
 def _write(path: Path, record: _Record) -> None:
@@ -253,7 +286,7 @@ def _end_group(leader: int, grace: float) -> None:
             time.sleep(_POLL)
 
 
-def _run(path: Path, lease: float, grace: float) -> int:
+def _run(path: Path, lease: float, grace: float, log_start: int) -> int:
     """Run the runner: start the command from standard input, wait for it, record its exit status."""
     text = sys.stdin.buffer.read()
     if not text:  # The process that started this one died before the record was on disk.
@@ -286,8 +319,8 @@ def _run(path: Path, lease: float, grace: float) -> int:
                 child.kill()
                 exit_status = child.wait()
             break
-    record = _Record(**json.loads(path.read_text(encoding="utf-8")))
-    _write(path, _Record(record.pid, record.started, record.log_start, exit_status, reason))
+    # What is there may be damaged.
+    _write(path, _Record(os.getpid(), _start_time(os.getpid()) or 0, log_start, exit_status, reason))
     # Kill helper processes that the command left running, and the runner itself.
     if _group(os.getpid()) != [os.getpid()]:
         os.killpg(os.getpid(), signal.SIGKILL)
@@ -295,4 +328,4 @@ def _run(path: Path, lease: float, grace: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_run(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
+    sys.exit(_run(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])))

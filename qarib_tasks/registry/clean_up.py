@@ -16,16 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.loading import load_yaml
-from qarib_tasks.layout import DATASETS, FETCHED, ID, MANIFEST, MODELS, SETTINGS
+from qarib_tasks.errors import ConfigError, CorruptError
+from qarib_tasks.layout import DATASETS, FETCHED, ID, MANIFEST, MODELS, PROMOTED, SETTINGS
 from qarib_tasks.registry.contents import split_files, split_objects
 from qarib_tasks.registry.fetched import fetched, forget
 from qarib_tasks.registry.promotion import record_of
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
+from qarib_tasks.storage.recognition import MOVE_SHARED
+from qarib_tasks.storage.records.read import fault_of
+from qarib_tasks.storage.records.schemas import PromotedModels
 from qarib_tasks.storage.working_folder import MARKER, remove_folder
 
 log = logging.getLogger(__name__)
 KINDS = (DATASETS, MODELS)
+_SETTINGS_DO = "Restore it from a copy, or move its folder: what it refers to could be deleted"
 MOST_NAMED = 10  # files that stay, in a line of the log
 OURS = re.compile(ID)
 # The files in which an artifact names others. A dataset's settings name the dataset that it extends.
@@ -105,17 +110,27 @@ def _add_from_workspace(workspace: Path, made: dict[str, Artifact], address: str
             one.bytes += sum(path.stat().st_size for path in ours)
             for file in REFERENCING_FILES:
                 if (folder / file).is_file():
-                    _note(one, (folder / file).read_text(encoding="utf-8"))
+                    _note(one, (folder / file).read_text("utf-8", "replace"))
             other = _publishes_to(folder / SETTINGS, one.name)
             if other and other != address:
                 one.kept = f"publishes to {other}"
 
 
 def _publishes_to(config: Path, name: str) -> str | None:
-    """Return the bucket and prefix in a dataset's or a model's settings, or None."""
-    values = load_yaml(config) if config.is_file() and config.stat().st_size else {}
+    """Return the bucket and prefix in a dataset's or a model's settings, or None.
+
+    Raises:
+        CorruptError: the settings are damaged.
+    """
+    try:
+        values = load_yaml(config) if config.is_file() and config.stat().st_size else {}
+    except ConfigError as error:
+        raise CorruptError(f"is damaged: {error.what}", where=error.where, do=_SETTINGS_DO) from None
     if upload := values.get("upload"):
-        return f"gs://{upload['bucket']}/{upload['prefix']}" if upload["bucket"] else None
+        places = [upload.get(part) if isinstance(upload, Mapping) else None for part in ("bucket", "prefix")]
+        if not all(isinstance(place, str) for place in places):
+            raise CorruptError("is damaged: upload has no bucket and prefix", where=config, do=_SETTINGS_DO)
+        return "gs://{}/{}".format(*places) if places[0] else None
     publish_to = values.get("publish_to")
     return str(publish_to).removesuffix("/").removesuffix(name) if publish_to else None
 
@@ -146,6 +161,18 @@ def _note(one: Artifact, text: str) -> None:
 
 
 def _promoted(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Yield what the record of promoted models refers to, and why it is kept.
+
+    Raises:
+        CorruptError: the record is damaged: what it refers to could be removed.
+    """
+    fault = fault_of(values, PromotedModels, missing=False)
+    for own in values.get("presets", {}).values() if not fault else ():
+        for entry in own.get("judged", ()):
+            if not entry.keys() >= {"model_id", "dataset_id"}:
+                fault = "an entry does not name its model and dataset"
+    if fault:
+        raise CorruptError(f"not a record of promoted models: {fault}", where=PROMOTED, do=MOVE_SHARED)
     for preset, own in values.get("presets", {}).items():
         promoted = own.get("promoted")
         for entry in own.get("judged", ()):

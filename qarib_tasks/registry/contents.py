@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from qarib_tasks.config.upload import UploadConfig
+from qarib_tasks.config.yaml_text import read_yaml
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.labelled.staged import is_task
 from qarib_tasks.layout import (
@@ -105,8 +106,8 @@ class _Folders:
     def of(cls, settings: str) -> _Folders:
         """Read the names that can be chosen from a `config.yaml`."""
         try:
-            values = yaml.safe_load(settings)
-        except yaml.YAMLError:
+            values = read_yaml(settings)
+        except (yaml.YAMLError, ValueError):
             values = None
         chosen = values if isinstance(values, dict) else {}
         if isinstance(upload := chosen.get("upload"), dict):

@@ -18,15 +18,19 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from qarib_tasks.config.evaluation import FREE_TASKS
-from qarib_tasks.config.loading import from_dict, load_yaml, to_dict
+from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
 from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.layout import PROMOTED, SETTINGS, ModelLayout, is_heldout, model_folder
 from qarib_tasks.runs.run import Run, run_of_dataset
-from qarib_tasks.storage.manifest import Manifest
+from qarib_tasks.storage.manifest import DO_AGAIN, Manifest
 from qarib_tasks.storage.model_files import model_address
+from qarib_tasks.storage.recognition import MOVE_SHARED
+from qarib_tasks.storage.records.read import fault_of
+from qarib_tasks.storage.records.schemas import PromotedModels
+from qarib_tasks.storage.records.settings import read_settings
 from qarib_tasks.storage.shared_record import SharedRecord, Values
 
 log = logging.getLogger(__name__)
@@ -335,11 +339,11 @@ def run_of_model(workspace: Path, model_id: str) -> Run:
     """
     path = model_folder(workspace, model_id) / SETTINGS
     if not path.is_file():
-        known = sorted(other.parent.name for other in path.parent.parent.glob(f"*/{SETTINGS}"))
+        known = sorted(p.parent.name for p in path.parent.parent.glob(f"*/{SETTINGS}") if p.is_file())
         raise InputError(
             "no such model", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
         )
-    job = from_dict(TrainingJob, load_yaml(path), path)
+    job = from_dict(TrainingJob, read_settings(path), path)
     made = run_of_dataset(workspace, PurePath(job.training_data).parent.name)
     config = replace(made.config, model=job.model, train=job.train, evaluate=job.evaluate)
     return replace(made, config=config, model_id=model_id, steps_before=job.steps_before)
@@ -370,13 +374,17 @@ def model_manifest(model: ModelLayout) -> Manifest:
     """
     if not model.manifest.is_file():
         raise InputError("the model is not exported", where=model.root, do="Clear the task `export`")
-    return Manifest.read(model.manifest)
+    manifest = Manifest.read(model.manifest)
+    if missing := {"evaluation", "total_steps"} - manifest.statistics.keys():
+        what = f"not a manifest: statistics.{min(missing)}: Field required"
+        raise CorruptError(what, where=model.manifest, do=DO_AGAIN)
+    return manifest
 
 
 def _of_preset(values: Values, preset: str) -> Mapping[str, Any]:
-    own = values.get("presets", {}).get(preset, {})
-    if not isinstance(own, dict):
-        raise CorruptError("not a record of promoted models", where=f"{PROMOTED}, preset {preset}")
+    if fault := fault_of(values, PromotedModels):
+        raise CorruptError(f"not a record of promoted models: {fault}", where=PROMOTED, do=MOVE_SHARED)
+    own: Mapping[str, Any] = values.get("presets", {}).get(preset, {})
     return own
 
 

@@ -13,18 +13,21 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.evaluation import EvaluateConfig
 from qarib_tasks.config.loading import STRICT, Settings, fields_of, from_dict, to_dict
 from qarib_tasks.config.presets import merged
 from qarib_tasks.config.run import PromotionConfig, RunConfig
+from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.config.upload import PREFIX, UploadConfig, plain_prefix
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.sources import list_files
-from qarib_tasks.errors import ConfigError, InputError, NothingNewError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, NothingNewError
 from qarib_tasks.layout import PROMOTED, ModelLayout, checkpoint_name
 from qarib_tasks.registry.promotion import JudgedModel, model_manifest, promoted_model, record_of
 from qarib_tasks.runs.prepare import prepare
 from qarib_tasks.runs.run import Run, run_of_dataset
+from qarib_tasks.storage.manifest import DO_AGAIN
 from qarib_tasks.storage.model_files import find
 
 log = logging.getLogger(__name__)
@@ -175,8 +178,8 @@ def prepare_retraining(
         f"{promoted.total_steps:,}",
         promoted.loss,
     )
-    made = model_manifest(ModelLayout.of(workspace, promoted.model_id, base.config.upload)).config
-    values = to_dict(base.config) | {name: made[name] for name in ("model", "train", "evaluate")}
+    layout = ModelLayout.of(workspace, promoted.model_id, base.config.upload)
+    values = to_dict(base.config) | _settings_of(layout)
     values = merged(values, {**deployment, "upload": to_dict(upload) | _folders(base.config)})
     start = _start(promoted, from_dict(TrainConfig, values["train"]), base)
     had_none = values["train"].get("start_from_optimizer", False)
@@ -202,6 +205,24 @@ def prepare_retraining(
     values["collect"]["sources"] = [to_dict(source) for source in existing]
     values |= {"preset": config.preset, "extends": promoted.dataset_id}
     return prepare(from_dict(RunConfig, values, "qarib_retrain"), allowed, client, save=False)
+
+
+def _settings_of(model: ModelLayout) -> dict[str, Any]:
+    """Return the settings that a model was trained with.
+
+    Raises:
+        CorruptError: its manifest is damaged. InputError: it is not exported.
+    """
+    made, values = model_manifest(model).config, {}
+    for name, cls in (("model", ModelConfig), ("train", TrainConfig), ("evaluate", EvaluateConfig)):
+        try:
+            from_dict(cls, made[name])
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            what = error.what if isinstance(error, ConfigError) else "no settings"
+            what = f"not a manifest: config.{name}: {what}"
+            raise CorruptError(what, where=model.manifest, do=DO_AGAIN) from None
+        values[name] = made[name]
+    return values
 
 
 def _start(promoted: JudgedModel, train: TrainConfig, base: Run) -> dict[str, Any]:

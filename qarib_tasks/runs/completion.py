@@ -16,6 +16,7 @@ from qarib_tasks.layout import REPORT, is_heldout
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import object_fault
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
+from qarib_tasks.storage.ownership import Earlier
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
     totals, outputs, share = {"examples": 0, "bytes": 0}, [], 0.0
     share_name = "packing_efficiency" if run.config.convert.format == "packed" else "random_next_share"
     for name in names:
-        shard = Manifest.read(manifest_of(dataset.tfrecord(name)))
+        shard = Manifest.complete(manifest_of(dataset.tfrecord(name)))
         record = shard.output(dataset.tfrecord(name).name)
         outputs.append(FileRecord(dataset.tfrecord_name(name), record.bytes, record.sha256, record.crc32c))
         if not is_heldout(name):
@@ -75,8 +76,10 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
         },
     )
     # The audit has verified every file, so nothing large is read again.
-    if dataset.manifest.is_file() and _same_but_for_its_time(Manifest.read(dataset.manifest), manifest):
-        return Manifest.read(dataset.manifest)
+    earlier = Earlier.read(dataset.manifest)
+    if earlier.manifest and _same_but_for_its_time(earlier.manifest, manifest):
+        return earlier.manifest
+    earlier.keep_damaged()
     manifest.write(dataset.manifest)
     return manifest
 
@@ -101,7 +104,7 @@ def require_published(run: Run, objects: Mapping[str, Any] | None) -> Manifest:
     Raises:
         InputError: objects are missing or damaged. The error lists them.
     """
-    manifest = Manifest.read(run.dataset.manifest)
+    manifest = Manifest.complete(run.dataset.manifest)
     if objects is None:
         return manifest
     found = [object_fault(objects, record.name, record.checksums) for record in manifest.outputs]

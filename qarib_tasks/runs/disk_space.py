@@ -89,6 +89,11 @@ def dataset_size(config: RunConfig, text: float) -> DatasetSize:
     return DatasetSize(math.ceil(lines / config.split.shard_lines), math.ceil(examples))
 
 
+def size_to_read(config: RunConfig, text: float) -> DatasetSize | None:
+    """Estimate what there is to read, if the sources' text is all of it: what a run extends is read too."""
+    return dataset_size(config, text) if text and not config.extends else None
+
+
 def check_room(workspace: Path, need: DiskNeed, done: Path) -> str:
     """Compare the need with the free space.
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import yaml
 
-from qarib_tasks.config.loading import YAML_LOADER, from_dict
+from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training.job import TrainingJob
-from qarib_tasks.errors import QaribError, StorageError
+from qarib_tasks.config.yaml_text import read_yaml
+from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import ID, LAUNCH, MANIFEST, MODELS, PROGRESS, SETTINGS
 from qarib_tasks.runs.names import actual_values, later_weight_settings, model_name, weight_settings
-from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.bucket import Bucket, refused
 
 log = logging.getLogger(__name__)
 _READ_AT_ONCE = 16  # objects
@@ -58,9 +59,7 @@ def made_before(
         except NotFound:
             return _made_before(config, dataset_id, start_from_digest, _Models(folder, None))
     except (GoogleAPIError, GoogleAuthError) as error:
-        raise StorageError(
-            f"the bucket cannot be searched for models: {error}", where=address, do="Run the step again"
-        ) from error
+        raise refused(error, address) from error
 
 
 def _made_before(config: RunConfig, dataset_id: str, digest: str, models: _Models) -> str | None:
@@ -133,7 +132,7 @@ class _Models:
         assert self.bucket is not None
         try:
             return self.bucket.read_text(name)
-        except UnicodeDecodeError:
+        except CorruptError:
             return None
 
 
@@ -151,7 +150,7 @@ def _job(text: str | None, folder: str) -> Iterator[tuple[str, TrainingJob]]:
         folder: name of the model's folder that holds the text; empty for the settings of a launch.
     """
     try:
-        values = yaml.load(text or "", Loader=YAML_LOADER)
+        values = read_yaml(text or "")
         job = from_dict(TrainingJob, values) if isinstance(values, dict) else None
     except (QaribError, yaml.YAMLError, ValueError, RecursionError, OverflowError):
         return

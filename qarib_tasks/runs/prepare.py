@@ -13,7 +13,7 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.corpus.allowed import AllowedSources, require_no_secret
 from qarib_tasks.corpus.collect import list_sources
 from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, write_plan
-from qarib_tasks.errors import InputError, NothingNewError, StorageError
+from qarib_tasks.errors import CorruptError, InputError, NothingNewError
 from qarib_tasks.labelled.staged import is_task
 from qarib_tasks.layout import (
     CACHE,
@@ -33,12 +33,13 @@ from qarib_tasks.runs.earlier_models import made_before
 from qarib_tasks.runs.names import dataset_name, model_name, short_hash
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset, save_settings
 from qarib_tasks.runs.training_job import TRAINER_COMMANDS
-from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.bucket import Bucket, refused
 from qarib_tasks.storage.files import is_temporary
-from qarib_tasks.storage.manifest import FileRecord, manifest_of
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.storage.model_files import find, steps_trained
 from qarib_tasks.storage.ownership import Earlier
 from qarib_tasks.storage.recognition import (
+    MOVE_SHARED,
     check_model_folder,
     check_model_objects,
     is_dataset_manifest,
@@ -49,6 +50,7 @@ from qarib_tasks.storage.recognition import (
     require_our_object,
     require_ours,
 )
+from qarib_tasks.storage.records.aside import set_aside
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,11 @@ def prepare(
         vocab_digest = FileRecord.of(vocab_file_of(config)).sha256
     run = _named(config, dataset_name(config, files, vocab_digest), allowed, client)
     _check_dataset_folder(run.dataset)
+    try:
+        if run.dataset.manifest.is_file():
+            Manifest.complete(run.dataset.manifest)
+    except CorruptError as error:
+        set_aside(run.dataset.manifest, error.what, "it is written again once every shard is complete")
     write_plan(run.dataset.sources, files)
     if save:
         save_settings(run)
@@ -114,7 +121,8 @@ def _new(config: RunConfig, files: list[ConsumedFile], client: Any) -> list[Cons
     """
     run = Run(config, "", "")
     datasets = {earlier.dataset_id for earlier in run.earlier}
-    new = not_taken_by(datasets, files_of(ledger_of(run, client).read()), files)
+    ledger = ledger_of(run, client)
+    new = not_taken_by(datasets, files_of(ledger.read(), ledger.where), files)
     log.info("%d of %d source files are new to %s", len(new), len(files), config.extends)
     for file in new[:MOST_NAMED]:
         log.info("new: %s", file.address)
@@ -162,6 +170,7 @@ def _require_complete(run: Run) -> None:
             where=run.dataset.root,
             do=f"Trigger the DAG qarib_backfill_shards for {run.dataset_id}, or the run that made it",
         )
+    Manifest.complete(run.dataset.manifest)
 
 
 def _named(config: RunConfig, dataset_id: str, allowed: AllowedSources | None, client: Any) -> Run:
@@ -189,7 +198,7 @@ def _check_files(run: Run, client: Any) -> None:
     """
     workspace = Path(run.config.workspace)
     for name in (LEDGER, PROMOTED):
-        require_ours(workspace / name, is_shared_record)
+        require_ours(workspace / name, is_shared_record, MOVE_SHARED)
     require_folders(workspace / name for name in (DATASETS, MODELS, CACHE, FETCHED))
     check_model_folder(run.model)
     evaluate = run.config.evaluate
@@ -213,9 +222,7 @@ def _check_objects(run: Run, address: str, client: Any) -> None:
     except NotFound:  # There is no such bucket: the first write says so.
         return
     except (GoogleAPIError, GoogleAuthError) as error:
-        raise StorageError(
-            f"the bucket cannot be checked: {error}", where=address, do="Run the step again"
-        ) from error
+        raise refused(error, address) from error
 
 
 def _check_dataset_folder(dataset: DatasetLayout) -> None:

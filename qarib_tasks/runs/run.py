@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from qarib_tasks.config.loading import dump_yaml, from_dict, load_yaml, to_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import InputError, QaribError
-from qarib_tasks.layout import LEDGER, SETTINGS, DatasetLayout, ModelLayout, dataset_folder, dataset_of_shard
-from qarib_tasks.storage.files import checksums_of, write_text
-from qarib_tasks.storage.ownership import keep_aside
+from qarib_tasks.layout import (
+    LEDGER,
+    SETTINGS,
+    DatasetLayout,
+    ModelLayout,
+    dataset_folder,
+    dataset_of_shard,
+)
+from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.recognition import is_run_config, is_training_job, require_ours
+from qarib_tasks.storage.records.aside import keep_aside
+from qarib_tasks.storage.records.settings import WRITTEN, digest, is_edited, read_settings
 from qarib_tasks.storage.shared_record import SharedRecord
 
-# Begins a file of settings, before a digest of the rest.
-_WRITTEN = "# Written by qarib. If you edit this file, it is kept when it is written again. "
 FirstStep = Literal["collect", "convert", "train"]
 
 
@@ -107,23 +111,10 @@ def write_settings(path: Path, config: RunConfig | TrainingJob) -> None:
         if from_dict(type(config), load_yaml(path)) == config:
             return
     require_ours(path, is_training_job if isinstance(config, TrainingJob) else is_run_config)
-    if path.exists() and _is_edited(path.read_text(encoding="utf-8")):
+    if path.exists() and is_edited(path.read_text("utf-8", "replace")):
         keep_aside(path)
     text = dump_yaml(config)
-    write_text(path, f"{_WRITTEN}{_digest(text)}\n{text}")
-
-
-def _is_edited(text: str) -> bool:
-    """Whether this is not what `write_settings` wrote."""
-    first, _, rest = text.partition("\n")
-    if first.startswith(_WRITTEN):
-        return first.removeprefix(_WRITTEN) != _digest(rest)
-    # Of an earlier version, which wrote no digest: at least comments and another form show.
-    return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, allow_unicode=True) != text
-
-
-def _digest(text: str) -> str:
-    return checksums_of(text.encode()).sha256[:16]
+    write_text(path, f"{WRITTEN}{digest(text)}\n{text}")
 
 
 def ledger_of(run: Run, client: Any = None) -> SharedRecord:
@@ -139,12 +130,12 @@ def run_of_dataset(workspace: Path, dataset_id: str) -> Run:
     """
     path = dataset_folder(workspace, dataset_id) / SETTINGS
     if not path.is_file():
-        known = sorted(other.parent.name for other in path.parent.parent.glob(f"*/{SETTINGS}"))
+        known = sorted(p.parent.name for p in path.parent.parent.glob(f"*/{SETTINGS}") if p.is_file())
         raise InputError(
             f"no dataset {dataset_id!r}", where=path.parent, do=f"Choose one of: {', '.join(known) or 'none'}"
         )
-    config = from_dict(RunConfig, load_yaml(path) | {"workspace": str(workspace)}, path)
-    return Run(config, dataset_id, "")
+    values = read_settings(path, "collect", "vocab", "convert")
+    return Run(from_dict(RunConfig, values | {"workspace": str(workspace)}, path), dataset_id, "")
 
 
 def run_of_shard(path: Path) -> tuple[Run, str]:

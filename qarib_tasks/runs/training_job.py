@@ -74,8 +74,13 @@ def _tasks(run: Run) -> tuple[StagedTask, ...]:
 
 
 def datasets_of(run: Run) -> list[Manifest]:
-    """Return the manifests of the complete datasets that the run trains on, the oldest first."""
-    return [Manifest.read(r.dataset.manifest) for r in (*run.earlier, run) if r.dataset.manifest.is_file()]
+    """Return the manifests of the complete datasets that the run trains on, the oldest first.
+
+    Raises:
+        CorruptError: one is damaged.
+    """
+    manifests = (one.dataset.manifest for one in (*run.earlier, run))
+    return [Manifest.complete(path) for path in manifests if path.is_file()]
 
 
 def _task_names(run: Run) -> list[str]:

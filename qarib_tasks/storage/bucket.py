@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.errors import ChangedError, StorageError
+from qarib_tasks.errors import ChangedError, CorruptError, StorageError
 from qarib_tasks.storage.files import Checksums, atomic_path, checksums
+
+# Seconds for which a request is repeated after faults that may pass, at random and growing intervals.
+PATIENCE = 120.0
+RESTORE = "Restore an earlier generation of it"
+_MOST_CHARACTERS = 300  # of a bucket's answer
+_PASSES = (408, 429, 500, 502, 503, 504)
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -52,18 +59,21 @@ class Bucket:
 
     def get(self, name: str) -> Any | None:
         """The object's metadata (`size`, `crc32c`, `generation` …), or None if the object does not exist."""
-        return self._bucket.get_blob(self.prefix + name)
+        with answers(self.address + name):
+            return self._bucket.get_blob(self.prefix + name, retry=_retry())
 
     def list(self, below: str = "") -> dict[str, Any]:
         """Every object below a folder, by its name relative to the prefix, sorted."""
-        blobs = self._bucket.list_blobs(prefix=self.prefix + below)
+        with answers(self.address + below):
+            blobs = list(self._bucket.list_blobs(prefix=self.prefix + below, retry=_retry()))
         return {b.name.removeprefix(self.prefix): b for b in sorted(blobs, key=lambda b: str(b.name))}
 
     def folders(self, below: str = "") -> tuple[str, ...]:
         """The names of the folders directly below a folder, each with a trailing slash, sorted."""
-        listing = self._bucket.list_blobs(prefix=self.prefix + below, delimiter="/")
-        for _ in listing.pages:  # The listing has its prefixes only after every page is read.
-            pass
+        with answers(self.address + below):
+            listing = self._bucket.list_blobs(prefix=self.prefix + below, delimiter="/", retry=_retry())
+            for _ in listing.pages:  # The listing has its prefixes only after every page is read.
+                pass
         return tuple(sorted(name.removeprefix(self.prefix) for name in listing.prefixes))
 
     def upload(self, path: Path, name: str, send: Callable[[], object] | None = None) -> bool:
@@ -84,7 +94,9 @@ class Bucket:
         if send:
             send()
         else:
-            self._bucket.blob(self.prefix + name).upload_from_filename(str(path), checksum="crc32c")
+            with answers(self.address + name):
+                blob = self._bucket.blob(self.prefix + name)
+                blob.upload_from_filename(str(path), checksum="crc32c", retry=_retry())
         if not same(self.get(name), local):
             raise StorageError(
                 "the uploaded object fails its checksum",
@@ -99,7 +111,8 @@ class Bucket:
         if blob is None:
             raise StorageError("no such object", where=self.address + name)
         with atomic_path(path) as temporary:
-            blob.download_to_filename(str(temporary), checksum="crc32c")
+            with answers(self.address + name):
+                blob.download_to_filename(str(temporary), checksum="crc32c", retry=_retry())
             if not same(blob, checksums(temporary)):
                 raise StorageError(
                     "checksum mismatch after download", where=self.address + name, do="Run the step again"
@@ -110,18 +123,28 @@ class Bucket:
         from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
         try:
-            return bytes(self._bucket.blob(self.prefix + name).download_as_bytes(end=length - 1))
+            with answers(self.address + name):
+                blob = self._bucket.blob(self.prefix + name)
+                return bytes(blob.download_as_bytes(end=length - 1, retry=_retry()))
         except (NotFound, RequestRangeNotSatisfiable):
             return b""
 
     def read_text(self, name: str) -> str | None:
-        """The current text of a small UTF-8 object, or None if it does not exist."""
+        """The current text of a small UTF-8 object, or None if it does not exist.
+
+        Raises:
+            CorruptError: it is not UTF-8.
+        """
         from google.api_core.exceptions import NotFound
 
         try:
-            return str(self._bucket.blob(self.prefix + name).download_as_text(encoding="utf-8"))
+            with answers(self.address + name):
+                data = bytes(self._bucket.blob(self.prefix + name).download_as_bytes(retry=_retry()))
+            return data.decode("utf-8")
         except NotFound:
             return None
+        except UnicodeDecodeError:
+            raise CorruptError("is damaged: not UTF-8", where=self.address + name, do=RESTORE) from None
 
     def read_version(self, name: str) -> tuple[str | None, int]:
         """The text and the generation of a small UTF-8 object, for `write_text`; None and 0 if there is none.
@@ -149,7 +172,10 @@ class Bucket:
 
         blob = self._bucket.blob(self.prefix + name)
         try:
-            blob.upload_from_string(text.encode(), checksum="crc32c", if_generation_match=over)
+            with answers(self.address + name):
+                blob.upload_from_string(
+                    text.encode(), checksum="crc32c", if_generation_match=over, retry=_retry()
+                )
         except PreconditionFailed:
             raise ChangedError("was modified concurrently", where=self.address + name) from None
         return int(blob.generation)
@@ -157,7 +183,63 @@ class Bucket:
     def delete(self, name: str) -> None:
         """Delete an object if it exists."""
         if (blob := self.get(name)) is not None:
-            blob.delete()
+            with answers(self.address + name):
+                blob.delete(retry=_retry())
+
+
+def _retry() -> Any:
+    """The policy for faults that may pass: repeated at random, growing intervals, for a limited time."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(PATIENCE)
+
+
+@contextmanager
+def answers(where: object) -> Iterator[None]:
+    """Turn what a bucket's client raises into one line with cause and remedy.
+
+    That an object or a bucket does not exist, has another generation, or has no such bytes stays an exception
+    of the client, for the caller.
+
+    Raises:
+        StorageError: the bucket does not answer, or refuses.
+    """
+    from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
+    from google.api_core.exceptions import RequestRangeNotSatisfiable as NoSuchRange
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except (NotFound, PreconditionFailed, NoSuchRange):
+        raise
+    except (
+        *(GoogleAPIError, GoogleAuthError, RequestException, HTTPError),
+        *(DataCorruption, InvalidResponse, ConnectionError),
+    ) as error:
+        raise refused(error, where) from error
+
+
+def refused(error: BaseException, where: object) -> StorageError:
+    """The error for the user, for one of a bucket's client."""
+    from google.auth.exceptions import GoogleAuthError
+
+    cause = getattr(error, "cause", None) or error  # of the last try
+    code = getattr(cause, "code", None) or getattr(getattr(cause, "response", None), "status_code", None)
+    answer = " ".join(str(getattr(cause, "message", cause)).split())[:_MOST_CHARACTERS]
+    if code == 401 or isinstance(cause, GoogleAuthError):
+        what = f"the bucket does not accept the credentials: {answer}"
+        do = "Log in again (`gcloud auth application-default login`), or renew the key of the connection"
+    elif code == 403:
+        what = f"the bucket denies access: {answer}"
+        do = "Grant the account the role Storage Object Admin on the bucket"
+    elif code in _PASSES or not isinstance(code, int):
+        what, do = f"the bucket does not answer as it should: {answer}", "Run the step again later"
+    else:
+        what, do = f"the bucket refuses the request: {answer}", "Check the bucket's name and its settings"
+    return StorageError(what, where=where, do=do)
 
 
 def same(blob: Any | None, local: Checksums) -> bool:

@@ -30,6 +30,7 @@ DAY = 86_400
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITTEN = (*FULL, errno.EFBIG, errno.EROFS)
 LONGEST_NAME = 255  # bytes
+_SCRATCH = ".scratch-"
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.qarib-(?P<host>.+)-(?P<pid>\d+)\.tmp", re.DOTALL)
 
 
@@ -80,8 +81,11 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 def hidden_name(path: Path) -> Path:
     """The name under which this process writes `path`."""
-    end = f".qarib-{platform.node()}-{os.getpid()}.tmp"
-    return path.with_name(f".{_short(path.name)}{end}")
+    return path.with_name(f".{_short(path.name)}{_end_of_temporary()}")
+
+
+def _end_of_temporary() -> str:
+    return f".qarib-{platform.node()}-{os.getpid()}.tmp"
 
 
 def _short(name: str) -> str:
@@ -103,9 +107,16 @@ def scratch_folder(folder: Path | None = None, prefix: str = "qarib-") -> Iterat
     """Yield a temporary folder, which is removed at the end. The error of a full disk names where it is.
 
     Args:
-        folder: where to make it; by default, in TMPDIR.
+        folder: where to make it; by default, in TMPDIR, from which those of killed processes are removed.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=prefix) as name, names_output(Path(name).parent):
+    end = ""
+    if folder is None:
+        folder, prefix, end = Path(tempfile.gettempdir()), _SCRATCH, _end_of_temporary()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(_SCRATCH) and is_dead(entry):
+                    remove(Path(entry.path))
+    with tempfile.TemporaryDirectory(end, prefix, folder) as name, names_output(Path(name).parent):
         yield Path(name)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -20,11 +20,14 @@ from qarib_tasks import __version__
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import MANIFEST
 from qarib_tasks.storage.files import Checksums, checksums, require_file, write_text
+from qarib_tasks.storage.records.contents import CONTENTS
+from qarib_tasks.storage.records.read import fault_of, first_fault, record_bytes
 from qarib_tasks.storage.regular_files import open_regular, read_regular
 
 FORMAT = 1
 MOST_BYTES = 256 << 20  # of a manifest
 BEGINNING = b'{\n "config":'  # of every manifest that `Manifest.write` wrote
+DO_AGAIN = "Run what made it again with the same settings: the step is done again"
 Kind = Literal["corpus", "vocabulary", "shards", "shard", "dataset", "model"]
 
 
@@ -32,8 +35,8 @@ Kind = Literal["corpus", "vocabulary", "shards", "shard", "dataset", "model"]
 class FileRecord:
     """A file's name (relative to the manifest's folder), size in bytes, and checksums."""
 
-    name: str
-    bytes: int
+    name: Annotated[str, Field(pattern=r"^[^\x00]+$")]
+    bytes: Annotated[int, Field(ge=0)]
     sha256: str
     crc32c: str
 
@@ -90,12 +93,13 @@ class Manifest:
         """Read a manifest.
 
         Raises:
-            InputError: the file does not exist. CorruptError: it is not a manifest of this format.
+            InputError: the file does not exist. CorruptError: it is not a manifest of
+                this format.
         """
         try:
             return cls.parse(read_regular(path, most, within), path)
         except FileNotFoundError:
-            raise InputError("no such manifest", where=path) from None
+            raise InputError("no such manifest", where=path, do="Run the step that writes it") from None
 
     @classmethod
     def complete(cls, path: Path, most: int = MOST_BYTES, within: Path | None = None) -> Manifest:
@@ -108,6 +112,8 @@ class Manifest:
         if manifest.state != "complete":
             what = f"the {manifest.kind} is not complete ({manifest.reason or manifest.state})"
             raise InputError(what, where=path, do="Run the step again")
+        if fault := manifest.content_fault(missing=True):
+            raise CorruptError(f"not a manifest: {fault}", where=path, do=DO_AGAIN)
         return manifest
 
     @classmethod
@@ -118,10 +124,29 @@ class Manifest:
             CorruptError: the bytes are not a manifest of this format.
         """
         try:
-            return _ADAPTER.validate_json(data)
+            manifest = _ADAPTER.validate_json(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise CorruptError(f"not a manifest: {first['loc']}: {first['msg']}", where=where) from None
+            raise CorruptError(f"not a manifest: {first_fault(error)}", where=where, do=DO_AGAIN) from None
+        if manifest.state == "complete" and (fault := manifest.content_fault(missing=False)):
+            raise CorruptError(f"not a manifest: {fault}", where=where, do=DO_AGAIN)
+        return manifest
+
+    def content_fault(self, *, missing: bool) -> str:
+        """What is wrong in the config or the statistics of a complete manifest; empty if nothing is.
+
+        Args:
+            missing: whether a name that is missing is wrong.
+        """
+        contents = {"config": self.config, "statistics": self.statistics}
+        fault = fault_of(contents, CONTENTS[self.kind], missing=missing)
+        if self.kind == "shards" and self.inputs and missing and not fault:
+            total, expected = sum(record.bytes for record in self.outputs), self.inputs[0].bytes
+            if total != expected:
+                return f"its shards have {total:,} bytes, the text has {expected:,}"
+        is_measured = self.statistics.keys() & {"next_sentence_shares", "packing_efficiency"}
+        if self.kind == "shard" and missing and not fault and not is_measured:
+            return "statistics.next_sentence_shares: Field required"
+        return fault
 
     def output(self, name: str) -> FileRecord:
         """The record of the output with this name.
@@ -154,6 +179,8 @@ def finished(
     *,
     config: Mapping[str, Any],
     inputs: Sequence[FileRecord] | Callable[[], Sequence[FileRecord]],
+    kind: Kind = "corpus",
+    lists: Callable[[Manifest], bool] | None = None,
     counts: Callable[[Mapping[str, Any]], Any] = dict,
 ) -> Manifest | None:
     """The manifest at `path` if its step is done for these inputs and this config, else None.
@@ -163,11 +190,16 @@ def finished(
 
     Args:
         inputs: also a function that returns them, which is called only if nothing else differs.
+        lists: whether a manifest lists all outputs of the step, see `lists_all`; by default, whether it lists
+            any.
         counts: the part of a config that decides whether two configs are equal; by default, all of it.
     """
     try:
         manifest = Manifest.read(path)
     except (InputError, CorruptError):
+        return None
+    complete = lists(manifest) if lists else bool(manifest.outputs)
+    if manifest.kind != kind or not complete or manifest.content_fault(missing=True):
         return None
     wanted = json.loads(json.dumps(dict(config)))
     if manifest.state != "complete" or counts(manifest.config) != counts(wanted):
@@ -175,6 +207,16 @@ def finished(
     if list(manifest.inputs) != list(inputs() if callable(inputs) else inputs):
         return None
     return None if manifest.faults(path.parent) else manifest
+
+
+def lists_all(*names: str) -> Callable[[Manifest], bool]:
+    """A check that a manifest lists outputs with these names, each once."""
+
+    def listed(manifest: Manifest) -> bool:
+        found = [record.name for record in manifest.outputs]
+        return len(found) == len(set(found)) and set(names) <= set(found)
+
+    return listed
 
 
 def manifest_of(path: Path) -> Path:
@@ -195,6 +237,16 @@ def manifest_of(path: Path) -> Path:
     return former if _describes(manifest, path) else new
 
 
+def is_like_manifest(data: bytes) -> bool:
+    """Whether bytes are a JSON object with most of a manifest's names: a manifest that may be damaged."""
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    names = {field.name for field in fields(Manifest)}
+    return isinstance(values, dict) and 3 * len(names & values.keys()) >= 2 * len(names)
+
+
 def begins_as_manifest(path: Path) -> bool:
     """Whether a file begins as `Manifest.write` writes it, also if it is cut off."""
     try:
@@ -203,6 +255,17 @@ def begins_as_manifest(path: Path) -> bool:
     except (OSError, InputError):
         return False
     return bool(found) and BEGINNING.startswith(found)
+
+
+def is_damaged_manifest(path: Path) -> bool:
+    """Whether a file that is not a manifest was one: it begins like one, or has most of its names."""
+    if begins_as_manifest(path):
+        return True
+    try:
+        data = record_bytes(path)
+    except (InputError, CorruptError, OSError):
+        return False
+    return data is not None and is_like_manifest(data)
 
 
 def manifest_names(name: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import yaml
 
+from qarib_tasks.config.yaml_text import read_yaml
 from qarib_tasks.errors import CorruptError, InputError, StorageError
 from qarib_tasks.layout import (
     BERT_CONFIG,
@@ -36,10 +37,13 @@ from qarib_tasks.layout import (
 )
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
+from qarib_tasks.storage.records.settings import WRITTEN
 from qarib_tasks.storage.regular_files import read_regular
 
 Kind = Literal["checkpoint", "tensorflow1", "hugging_face"]
 MOST_BYTES = 64 << 20  # of a JSON file that describes a model
+SETTINGS_AGAIN = "Restore it from a copy, or copy the weights to a folder without it"
+_MOST_STEPS = 10**12
 SHARDS_INDEX = ".index.json"  # ends the name of a file that lists the shards of the weights
 HUGGING_FACE = tuple(
     name + end for name in (HUGGING_FACE_WEIGHTS, "pytorch_model.bin") for end in ("", SHARDS_INDEX)
@@ -152,13 +156,23 @@ def steps_trained(found: Pretrained) -> int:
         text = Bucket(parent + "/").read_text(SETTINGS) if parent.count("/") > 2 else None
     else:
         path = Path(parent) / SETTINGS
-        text = path.read_text(encoding="utf-8") if path.is_file() else None
-    job = (yaml.safe_load(text) if text else None) or {}
+        text = path.read_text("utf-8", "replace") if path.is_file() else None
+    try:
+        job = read_yaml(text or "")
+    except (yaml.YAMLError, ValueError):
+        job = None
     if not isinstance(job, dict) or not isinstance(job.get("train"), dict):
+        if text is not None and (found.kind == "checkpoint" or text.startswith(WRITTEN)):
+            where = f"{parent}/{SETTINGS}"
+            raise CorruptError("is damaged: not the settings of a training", where=where, do=SETTINGS_AGAIN)
         return 0
     checkpoint = checkpoint_of_stem(found.stem)
-    own = checkpoint.step if checkpoint else int(job["train"].get("train_steps", 0))
-    return int(job.get("steps_before", 0)) + own
+    before: Any = job.get("steps_before", 0)
+    own: Any = checkpoint.step if checkpoint else job["train"].get("train_steps", 0)
+    if not all(isinstance(steps, int) and 0 <= steps < _MOST_STEPS for steps in (before, own)):
+        what = f"is damaged: steps_before is {before!r}, train_steps is {own!r}"
+        raise CorruptError(what, where=f"{parent}/{SETTINGS}", do=SETTINGS_AGAIN)
+    return int(before) + int(own)
 
 
 def _in_folder(folder: str, listing: Mapping[str, object], below: str) -> Pretrained | None:
@@ -246,16 +260,19 @@ def shards_of(index: str | bytes, where: object) -> dict[str, str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that describes a model; empty for other JSON.
+    """Read a JSON object that describes a model.
 
     Raises:
-        CorruptError: it is not JSON.
+        CorruptError: it is not a JSON object.
     """
+    do = "Download it again, or export the model again"
     try:
         values = json.loads(read_regular(path, MOST_BYTES).decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise CorruptError("not JSON", where=path, do="Download it again") from None
-    return values if isinstance(values, dict) else {}
+        raise CorruptError("not JSON", where=path, do=do) from None
+    if not isinstance(values, dict):
+        raise CorruptError("not a JSON object", where=path, do=do)
+    return values
 
 
 def _list(folder: str) -> Mapping[str, object]:

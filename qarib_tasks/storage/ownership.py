@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -37,7 +36,8 @@ from qarib_tasks.storage.files import (
     remove_all_leftovers,
     write_text,
 )
-from qarib_tasks.storage.manifest import FileRecord, Kind, Manifest, begins_as_manifest
+from qarib_tasks.storage.manifest import FileRecord, Kind, Manifest, is_damaged_manifest
+from qarib_tasks.storage.records.aside import CHANGED, KEPT, keep_aside, set_aside
 from qarib_tasks.storage.side_files import fetched_folder_of, working_folder_of
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,6 @@ _WHAT = {
     "dataset": "a dataset",
     "model": "a model",
 }
-CHANGED = "changed since it was made"
-_KEPT = re.compile(r"(?P<name>.+)\.changed-\d+", re.DOTALL)  # the names that `keep_aside` gives
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
@@ -125,11 +123,13 @@ class Earlier:
         manifest: in any state; None if there is none that can be read.
         unlisted: files that the manifest does not list are ours too: it is damaged, or its run was killed and
             did not list any.
+        damage: what is wrong in a manifest of ours that cannot be read.
     """
 
     path: Path
     manifest: Manifest | None = None
     unlisted: bool = False
+    damage: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Earlier:
@@ -145,11 +145,16 @@ class Earlier:
         except OSError as error:
             do = "Change the permissions, or choose another output"
             raise InputError(f"cannot be read: {error.strerror}", where=path, do=do) from None
-        except (InputError, CorruptError):
-            if begins_as_manifest(path):
-                return cls(path, unlisted=True)
+        except (InputError, CorruptError) as error:
+            if is_damaged_manifest(path):
+                return cls(path, unlisted=True, damage=error.what)
             raise InputError("exists and is not a manifest of qarib", where=path, do=OTHER_OUTPUT) from None
         return cls(path, manifest, unlisted=manifest.state == "running" and not manifest.outputs)
+
+    def keep_damaged(self) -> None:
+        """Keep a damaged manifest under another name too: it is about to be written again."""
+        if self.damage:
+            set_aside(self.path, self.damage, "its step is done again", stays=True)
 
     @property
     def is_complete(self) -> bool:
@@ -211,6 +216,7 @@ def owned(
         if not os.path.lexists(out) or adopt or earlier.owns(out) or (out in named and is_empty(out)):
             continue
         raise InputError("exists and was not made by qarib", where=out, do=OTHER_OUTPUT)
+    earlier.keep_damaged()
     return earlier
 
 
@@ -230,7 +236,7 @@ def made_with(manifest: Path, outputs: Sequence[Path], folders: Iterable[Path]) 
     names = set(map(place_of, (manifest, *outputs, *own)))
 
     def is_made(path: Path) -> bool:
-        kept = _KEPT.fullmatch(path.name)
+        kept = KEPT.fullmatch(path.name)
         if kept and place_of(path.with_name(kept["name"])) in names:
             return True
         return identity(path) in found or any(map(path.resolve().is_relative_to, within))
@@ -251,25 +257,6 @@ def recorded_name(path: Path, manifest: Path) -> str:
     if path.is_relative_to(manifest.parent):
         return path.relative_to(manifest.parent).as_posix()
     return os.path.relpath(place_of(path), manifest.parent.resolve())
-
-
-def keep_aside(path: Path, why: str = CHANGED) -> Path:
-    """Give a file's content a second, new name, `data.txt.changed-1`, so that `path` can be replaced."""
-    number = 1
-    while True:
-        new = path.with_name(f"{path.name}.changed-{number}")
-        try:
-            os.link(path, new, follow_symlinks=False)
-        except FileExistsError:
-            number += 1
-            continue
-        except OSError:  # The file system has no links.
-            if os.path.lexists(new):
-                number += 1
-                continue
-            path.rename(new)
-        log.warning("%s: %s: kept as %s", path, why, new.name)
-        return new
 
 
 def write_kept(path: Path, text: str, earlier: Earlier) -> None:
@@ -355,6 +342,7 @@ class Staged:
             the manifest.
         """
         earlier = Earlier.read(self._manifest)
+        earlier.keep_damaged()
         before = list(earlier.manifest.outputs) if earlier.manifest else []
         stale = [path for path in stale if earlier.records(path)]
         edited = [path for path in stale if keep_stale or not is_one_of(path, earlier.records(path))]

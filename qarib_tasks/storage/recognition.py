@@ -7,11 +7,14 @@ only the trainer writes, in the first bytes of each file. See `storage.ownership
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from qarib_tasks.config.yaml_text import read_yaml
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import (
     EXPORT,
@@ -23,17 +26,22 @@ from qarib_tasks.layout import (
 )
 from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.files import checksums
-from qarib_tasks.storage.manifest import BEGINNING, Kind, Manifest
+from qarib_tasks.storage.manifest import BEGINNING, Kind, Manifest, is_like_manifest
 from qarib_tasks.storage.model_files import EXPORTED
 from qarib_tasks.storage.ownership import OTHER_OUTPUT, Earlier
+from qarib_tasks.storage.records.settings import WRITTEN
 
+MOVE_SHARED = (
+    "Restore it from a copy, or move it: then a new one is started, without what the runs before recorded"
+)
 HEAD = 1 << 20  # bytes that decide
 Recognizer = Callable[[bytes], bool]
 NOT_OURS = "exists and was not made by qarib"
+MOVE_RECORD = "Choose another output, or move this file: if it was made by qarib, it is made again"
 
 
 def json_with(*names: str, begins: bytes = b"") -> Recognizer:
-    """A recognizer of JSON objects that have at least these names.
+    """A recognizer of JSON objects that have at least these names; of three and more, one can be missing.
 
     Args:
         begins: how such a file begins: one that is cut off is recognized by it.
@@ -42,28 +50,40 @@ def json_with(*names: str, begins: bytes = b"") -> Recognizer:
     def recognized(head: bytes) -> bool:
         try:
             values = json.loads(head)
-        except ValueError:
+        except (ValueError, RecursionError):
             return bool(begins) and head.startswith(begins)
-        return isinstance(values, dict) and values.keys() >= set(names)
+        return isinstance(values, dict) and _has_names(values, names)
 
     return recognized
 
 
-def yaml_with(*names: str) -> Recognizer:
-    """A recognizer of YAML mappings that have at least these names."""
+def _has_names(values: Mapping[Any, Any], names: Collection[str]) -> bool:
+    """Whether an object has the names of a record, which may be damaged."""
+    return len(set(names) - values.keys()) <= (len(names) > 2)
+
+
+def settings_with(*names: str, first: str) -> Recognizer:
+    """A recognizer of settings in YAML that have at least these names.
+
+    Args:
+        first: the name of the first setting: a damaged file of ours is recognized by it.
+    """
+    begins = re.compile(rf"{re.escape(WRITTEN)}[^\n]*\n{first}:".encode())
 
     def recognized(head: bytes) -> bool:
         try:
-            values = yaml.load(head.decode("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            values = read_yaml(head.decode("utf-8"))
         except (yaml.YAMLError, ValueError):
-            return False
-        return isinstance(values, dict) and values.keys() >= set(names)
+            values = None
+        if isinstance(values, dict) and values.keys() >= set(names):
+            return True
+        return begins.match(head) is not None
 
     return recognized
 
 
-is_training_job = yaml_with("training_data", "vocab_file", "output")
-is_run_config = yaml_with("collect", "vocab", "convert")
+is_training_job = settings_with("training_data", "vocab_file", "output", first="training_data")
+is_run_config = settings_with("collect", "vocab", "convert", first="workspace")
 is_progress = json_with("state", "step", "train_steps", "updated_at", begins=b'{\n "state":')
 is_checkpoint_index = json_with("step", "position", "model", "state", "format", begins=b'{\n "figures":')
 is_probe_predictions = json_with("step", "tasks", begins=b'{"step": ')
@@ -71,9 +91,9 @@ is_evaluation = json_with("step", "masked_lm_loss", "masked_lm_accuracy", "perpl
 
 is_finetuning_result = json_with("task", "sha256", "seed", "rates", "predicted", begins=b'{"task":')
 
-is_process_record = json_with("pid", "started", "log_start")
+is_process_record = json_with("pid", "started", "log_start", begins=b'{"pid": ')
 is_shared_record = json_with("format")
-is_plan = json_with("format", "files")
+is_plan = json_with("format", "files", begins=b'{\n "format": ')
 
 
 def is_preview(head: bytes) -> bool:
@@ -82,8 +102,8 @@ def is_preview(head: bytes) -> bool:
 
 
 def is_manifest(head: bytes) -> bool:
-    """Whether it is a manifest of any kind and size, as `Manifest.write` writes it."""
-    return head.startswith(BEGINNING)
+    """Whether it is a manifest of any kind and size, which may be damaged."""
+    return head.startswith(BEGINNING) or is_like_manifest(head)
 
 
 def _manifest_of(kind: Kind) -> Recognizer:
@@ -91,7 +111,7 @@ def _manifest_of(kind: Kind) -> Recognizer:
         try:
             return Manifest.parse(head, "").kind == kind
         except CorruptError:
-            return is_manifest(head)  # cut off
+            return is_manifest(head)  # cut off, or damaged
 
     return recognized
 
@@ -147,14 +167,17 @@ def is_ours(path: Path, recognizer: Recognizer) -> bool:
     return path.is_file() and recognizer(head_of(path))
 
 
-def require_ours(path: Path, recognizer: Recognizer) -> None:
+def require_ours(path: Path, recognizer: Recognizer, do: str = MOVE_RECORD) -> None:
     """Check, before anything is written, that the file at a path is ours, if there is one.
+
+    Args:
+        do: what a person can do otherwise.
 
     Raises:
         InputError: it is not.
     """
     if (path.exists() or path.is_symlink()) and not is_ours(path, recognizer):
-        raise InputError(NOT_OURS, where=path, do=OTHER_OUTPUT)
+        raise InputError(f"{NOT_OURS}, or is damaged", where=path, do=do)
 
 
 def require_our_object(bucket: Bucket, name: str, recognizer: Recognizer) -> None:

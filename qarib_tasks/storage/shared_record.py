@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.errors import ChangedError, CorruptError
-from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.bucket import RESTORE, Bucket
 from qarib_tasks.storage.files import write_text
-from qarib_tasks.storage.recognition import is_shared_record, require_ours
+from qarib_tasks.storage.recognition import MOVE_SHARED, is_shared_record, require_ours
+from qarib_tasks.storage.records.read import parse_record, record_bytes
+from qarib_tasks.storage.records.schemas import Record
 
 FORMAT = 1
 Values = Mapping[str, Any]
@@ -48,8 +50,7 @@ class SharedRecord:
         """
         if self.address:
             return self._parsed(Bucket(self.address, self.client).read_text(self.name))
-        path = self.workspace / self.name
-        return self._parsed(path.read_text(encoding="utf-8") if path.is_file() else None)
+        return self._parsed(self._text())
 
     def change(self, change: Callable[[Values], Values]) -> Values:
         """Read, change, and write the record; retry if another process writes it in between.
@@ -66,16 +67,15 @@ class SharedRecord:
             CorruptError: the file is not a record of this format. InputError: the workspace's copy is not.
         """
         if self.address:  # What is in the bucket replaces this file.
-            require_ours(self.workspace / self.name, is_shared_record)
+            require_ours(self.workspace / self.name, is_shared_record, MOVE_SHARED)
         with self._locked():
             return self._change_bucket(change) if self.address else self._change_file(change)
 
     def _change_file(self, change: Callable[[Values], Values]) -> Values:
-        path = self.workspace / self.name
-        before = path.read_text(encoding="utf-8") if path.is_file() else None
+        before = self._text()
         values = change(self._parsed(before))
         if (text := _text(values)) != before:
-            write_text(path, text)
+            write_text(self.workspace / self.name, text)
         return values
 
     def _change_bucket(self, change: Callable[[Values], Values]) -> Values:
@@ -104,14 +104,35 @@ class SharedRecord:
     def _parsed(self, text: str | None) -> Values:
         if text is None:
             return {}
-        where = f"{self.address or self.workspace}/{self.name}"
         try:
-            values = json.loads(text)
-        except ValueError:
-            raise CorruptError("not JSON", where=where, do="Restore an earlier generation") from None
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise CorruptError(f"not a record of format {FORMAT}", where=where, do="Update qarib")
+            values = parse_record(text.encode(), Record, self.where)
+        except CorruptError as error:
+            raise CorruptError(error.what, where=self.where, do=self._do) from None
+        if values.get("format") != FORMAT:
+            what = f"not a record of format {FORMAT}"
+            raise CorruptError(what, where=self.where, do=f"Update qarib. {self._do}")
         return values
+
+    @property
+    def where(self) -> str:
+        """The record's path, or its address in the bucket."""
+        return f"{self.address}{self.name}" if self.address else str(self.workspace / self.name)
+
+    @property
+    def _do(self) -> str:
+        return RESTORE if self.address else MOVE_SHARED
+
+    def _text(self) -> str | None:
+        """The text of the workspace's file; None if it does not exist.
+
+        Raises:
+            CorruptError: it is not UTF-8. InputError: it is no file, or may not be read.
+        """
+        data = record_bytes(self.workspace / self.name)
+        try:
+            return None if data is None else data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise CorruptError("is damaged: not UTF-8", where=self.where, do=self._do) from None
 
 
 def _text(values: Values) -> str:

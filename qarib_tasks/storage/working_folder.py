@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -44,6 +45,28 @@ def make_folder(folder: Path) -> None:
     if is_our_folder(folder):
         return
     raise InputError("exists and was not made by qarib", where=folder, do=OTHER_OUTPUT)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Let one process at a time work in a folder; another one waits, and logs it.
+
+    The lock ends with the process. It is one of this machine: on a file system without such locks, no
+    process waits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: another process works in this folder: waiting until it ends", folder)
+            fcntl.flock(place, fcntl.LOCK_EX)
+        except OSError as error:
+            log.info("%s: cannot be locked (%s)", folder, error.strerror)
+        yield
+    finally:
+        os.close(place)
 
 
 @contextmanager

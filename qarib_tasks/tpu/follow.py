@@ -11,16 +11,16 @@ from qarib_tasks.tpu.api.errors import TpuError, of_failed
 from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.lifecycle import (
     QUEUED_STATES,
-    Heartbeat,
     Limits,
     Memory,
-    Observation,
     asked,
     decide,
     refused,
 )
+from qarib_tasks.tpu.observation import Heartbeat, Observation
 
 PROBLEM = "qarib/problem"  # Guest attribute.
+NOT_FOUND = "NOT_FOUND"
 
 
 class Training(Protocol):
@@ -81,7 +81,8 @@ class TpuRun:
         if memory.phase in ("asking", "succeeded", "failed"):
             return Observation(time=now)
         if memory.phase == "deleting":
-            return Observation(time=now, gone=self.client.delete_step(zone, name))
+            gone = self.client.delete_step(zone, name)
+            return Observation(time=now, gone=gone, answer=NOT_FOUND if gone else "DELETING")
         # Read the heartbeat before the machines: its final state can then not be newer than their state.
         heartbeat = self.training.heartbeat(name)
         resource = self.client.queued_resource(zone, name)
@@ -99,7 +100,13 @@ class TpuRun:
         if heartbeat is None and states and set(states) == {"READY"}:
             problem = self._problem(zone, resource)
         return Observation(
-            time=now, queued=state, nodes=states, error=error, heartbeat=heartbeat, problem=problem
+            time=now,
+            queued=state,
+            nodes=states,
+            error=error,
+            heartbeat=heartbeat,
+            problem=problem,
+            answer=", ".join(sorted({one or NOT_FOUND for one in states or [state]})),
         )
 
     def _problem(self, zone: str, resource: Any) -> str:

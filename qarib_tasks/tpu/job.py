@@ -148,8 +148,16 @@ class TpuJob:
             request=self.request,
             zones=self.tpu.zones,
             limits=self.limits,
-            save=save or JobMemory(self.address, storage).save,
+            save=save or self.memory(storage).save,
         )
+
+    def memory(self, storage: Any = None) -> JobMemory:
+        """What the job keeps between polls.
+
+        Args:
+            storage: a `google.cloud.storage.Client`.
+        """
+        return JobMemory(self.address, storage, run_id=self.run_id, zones=len(self.tpu.zones))
 
     def zone(self, memory: Memory) -> str:
         return self.tpu.zones[memory.zone]

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from qarib_tasks.tpu.api.errors import (
     TpuConflictError,
@@ -23,9 +25,12 @@ from qarib_tasks.tpu.api.errors import (
     TpuStockOutError,
 )
 from qarib_tasks.tpu.api.request import resource_name
+from qarib_tasks.tpu.observation import Observation
 
 Phase = Literal["asking", "queueing", "booting", "running", "stopping", "deleting", "succeeded", "failed"]
 Action = Literal["ask", "wait", "stop", "delete", "succeed", "fail"]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Seconds = Annotated[float, Field(ge=0, le=1e11)]
 After = Literal["same_zone", "next_zone", "succeed", "fail"]
 
 QUEUED_STATES = ("CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "STATE_UNSPECIFIED")
@@ -37,6 +42,8 @@ LOST_STATES = (
 # A single NOT_FOUND can be from a replica that lags.
 MISSING_POLLS = 2
 ASKING_SECONDS = 1800.0
+# The same answer of the service is saved again after this long.
+ANSWERED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +88,8 @@ class Memory:
         heartbeat, heartbeat_at: the mark of this attempt's newest heartbeat, and when it was first seen.
         spent: TPU seconds of earlier attempts.
         emulated: the TPU is one of the emulator's.
+        answer, answered: the state of the TPU that the service last answered, and when.
+        deleted: since when the attempt's TPU is known to exist no more.
         after: what follows the deletion. reason: why it is deleted.
         history: for people to read, one entry per ended attempt.
         seconds: of all phases that have ended, by name; `clearing` is `deleting` of one that was not granted.
@@ -88,25 +97,30 @@ class Memory:
 
     run_id: str
     holder: str = ""
-    generation: int = 0
+    generation: Count = 0
     phase: Phase = "asking"
-    attempt: int = 1
-    zone: int = 0
-    tried: tuple[int, ...] = ()
-    since: float = 0.0
+    attempt: Count = 1
+    zone: Count = 0
+    tried: tuple[Count, ...] = ()
+    since: Seconds = 0.0
     operation: str | None = None
-    preemptions: int = 0
-    missing: int = 0
-    first_heartbeat: float | None = None
+    preemptions: Count = 0
+    missing: Count = 0
+    first_heartbeat: Seconds | None = None
     heartbeat: str = ""
-    heartbeat_at: float = 0.0
-    spent: float = 0.0
-    granted: float | None = None
+    heartbeat_at: Seconds = 0.0
+    spent: Seconds = 0.0
+    granted: Seconds | None = None
     after: After = "fail"
     reason: str = ""
     history: tuple[str, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, Seconds] = field(default_factory=dict)
     emulated: bool = False
+    answer: str = ""
+    answered: Seconds = 0.0
+    deleted: Seconds | None = None
+
+    __pydantic_config__ = ConfigDict(extra="forbid", defer_build=True)
 
     @property
     def name(self) -> str:
@@ -116,57 +130,16 @@ class Memory:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Memory:
-        return cls(**{**values, "tried": tuple(values["tried"]), "history": tuple(values["history"])})
-
     def cost(self, now: float, price: float) -> float:
         """The estimated cost until `now`, on the high side: charged from the grant."""
         seconds = self.spent + (now - self.granted if self.granted is not None else 0.0)
         return seconds / 3600 * price
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heartbeat:
-    """What the training reports.
-
-    Attributes:
-        name: of the TPU that it runs on; a heartbeat of another TPU is ignored.
-        mark: differs from heartbeat to heartbeat.
-        state: `preempted`: it received a preemption notice and has saved. `stopped`: it was asked to save and
-            stop. `lost`: one of several machines is lost, and the others have ended.
-        message: the last lines of the log if the training failed.
-    """
-
-    name: str
-    mark: str
-    state: Literal["running", "succeeded", "failed", "preempted", "stopped", "lost"] = "running"
-    message: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """The result of one poll of an attempt's TPU.
-
-    Attributes:
-        queued: state of the queued resource; None: NOT_FOUND.
-        nodes: state of each of its nodes; None: NOT_FOUND.
-        error: of the create operation, or of a FAILED queued resource.
-        gone: the deletion is complete.
-        problem: the report of a machine that cannot reach the bucket.
-    """
-
-    time: float
-    queued: str | None = None
-    nodes: Sequence[str | None] = ()
-    error: TpuError | None = None
-    heartbeat: Heartbeat | None = None
-    gone: bool = False
-    problem: str = ""
-
-
 def decide(memory: Memory, seen: Observation, limits: Limits, zones: Sequence[str]) -> tuple[Memory, Action]:
     """The next action, and the memory to save before the action."""
+    if seen.answer and (seen.answer != memory.answer or seen.time - memory.answered >= ANSWERED_SECONDS):
+        memory = replace(memory, answer=seen.answer, answered=seen.time)
     after, action = _decided(memory, seen, limits, zones)
     return _counted(memory, after, seen.time), action
 
@@ -216,14 +189,23 @@ def resumed(memory: Memory, now: float) -> Memory:
 
 def ended(memory: Memory, now: float, reason: str) -> Memory:
     """The memory of a run that a user ended: its TPU is deleted, and the run fails."""
-    if memory.phase in ("succeeded", "failed"):
+    if memory.phase in ("succeeded", "failed") or (memory.phase == "deleting" and memory.after == "fail"):
         return memory
     return _counted(memory, _delete(memory, now, "fail", reason)[0], now)
 
 
+def all_deleted(memory: Memory, now: float) -> Memory:
+    """The memory of a run that has ended, once none of its TPUs exists."""
+    if memory.phase == "deleting" and memory.after == "fail":
+        return decide(memory, Observation(time=now, gone=True), Limits(), ())[0]
+    had_one = memory.answer or memory.granted is not None
+    return _without_tpu(memory, now) if memory.phase in ("succeeded", "failed") and had_one else memory
+
+
 def asked(memory: Memory, operation: str | None, now: float) -> Memory:
     """The memory after the API accepted a request, or already had it."""
-    return _counted(memory, replace(memory, phase="queueing", operation=operation, since=now, missing=0), now)
+    after = replace(memory, phase="queueing", operation=operation, since=now, missing=0, deleted=None)
+    return _counted(memory, after, now)
 
 
 def refused(memory: Memory, error: TpuError, now: float, zones: Sequence[str]) -> tuple[Memory, Action]:
@@ -357,7 +339,8 @@ def _within_budget(memory: Memory, now: float, limits: Limits) -> tuple[Memory, 
     if limits.max_cost is not None and limits.price is not None:
         cost = memory.cost(now, limits.price)
         if cost > limits.max_cost:
-            reason = f"stopped: about {cost:.2f} spent, max_cost is {limits.max_cost:.2f}"
+            of = ", as a real TPU would cost" if memory.emulated else ""
+            reason = f"stopped: about {cost:.2f} spent{of}, max_cost is {limits.max_cost:.2f}"
     if not reason:
         return memory, "wait"
     return replace(memory, phase="stopping", since=now, reason=reason), "stop"
@@ -373,8 +356,7 @@ def _deleting(
             reason = f"{reason}; {memory.reason}"
             return replace(_noted(memory, reason), phase="failed"), "fail"
         return memory, "delete"
-    spent = memory.spent + (now - memory.granted if memory.granted is not None else 0.0)
-    memory = replace(memory, spent=spent, granted=None, heartbeat="", missing=0, operation=None)
+    memory = _without_tpu(memory, now)
     if memory.after == "succeed":
         return replace(memory, phase="succeeded"), "succeed"
     if memory.after == "fail":
@@ -383,6 +365,13 @@ def _deleting(
         return _next_zone(memory, now, zones)
     # The zone that worked is tried first again, then all others.
     return replace(memory, phase="asking", attempt=memory.attempt + 1, tried=(), since=now), "ask"
+
+
+def _without_tpu(memory: Memory, now: float) -> Memory:
+    """The attempt's TPU does not exist any more."""
+    spent = memory.spent + (now - memory.granted if memory.granted is not None else 0.0)
+    memory = replace(memory, spent=spent, granted=None, heartbeat="", missing=0, operation=None)
+    return replace(memory, answer="", answered=0.0, deleted=now)
 
 
 def _next_zone(memory: Memory, now: float, zones: Sequence[str]) -> tuple[Memory, Action]:

@@ -11,22 +11,18 @@ from typing import Any
 
 from qarib_tasks.config.loading import dump_yaml
 from qarib_tasks.config.training.job import TrainingJob
+from qarib_tasks.counting import counted
 from qarib_tasks.dataset.ledger import read_plan
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.layout import CACHE, LAUNCH, SETTINGS, START_FROM
-from qarib_tasks.machines.chips import (
-    TrainingShape,
-    chips_of,
-    machines_of,
-    require_divisible,
-    training_shape,
-)
+from qarib_tasks.machines.chips import TrainingShape, machines_of, training_shape
 from qarib_tasks.machines.planning.advice import advice
 from qarib_tasks.machines.planning.estimate import estimate
+from qarib_tasks.machines.planning.limits import over_limits, require_devices
 from qarib_tasks.machines.planning.options import DatasetSize
 from qarib_tasks.machines.planning.options import plan as plan_of_options
 from qarib_tasks.machines.planning.text import summary, table
-from qarib_tasks.runs.disk_space import dataset_size, text_bytes
+from qarib_tasks.runs.disk_space import size_to_read, text_bytes
 from qarib_tasks.runs.run import Run
 from qarib_tasks.runs.training_job import training_job
 from qarib_tasks.storage.bucket import Bucket, split_address
@@ -58,7 +54,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     """
     if run.address is None:
         raise ConfigError("a TPU needs a bucket", where="bucket", do="Set one")
-    check_devices(run)
+    require_devices(run.config.train, run.config.tpu.accelerator_type)
     training = replace(
         training_job(run),
         output=run.model.name.rstrip("/"),
@@ -103,26 +99,6 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         tensorboard=f"{run.at(run.model.events)}/",
         batch=asked.train.train_batch_size,
         expected=(rates.low, rates.high),
-    )
-
-
-def check_devices(run: Run) -> None:
-    """Check that the TPU's devices can share the training.
-
-    Raises:
-        ConfigError: they cannot, or the accelerator type is unknown.
-    """
-    train, accelerator_type = run.config.train, run.config.tpu.accelerator_type
-    number, chip = chips_of(accelerator_type)
-    if train.backend == "tensorflow":
-        if machines_of(accelerator_type) > 1:
-            raise ConfigError("TensorFlow trains on one machine only", where="backend", do="Set it to auto")
-        return
-    require_divisible(
-        train.train_batch_size,
-        number * chip.devices,
-        f"devices of {accelerator_type}",
-        accumulated=train.accumulation_steps,
     )
 
 
@@ -171,26 +147,16 @@ def plan(run: Run) -> str:
     """
     config = run.config
     tpu = config.tpu
-    check_devices(run)
+    require_devices(run.config.train, run.config.tpu.accelerator_type)
     expected = estimate(shape_of(run), config.train, config.evaluate, tpu)
     machines = machines_of(tpu.accelerator_type)
     of = f" of {machines} machines" if machines > 1 else ""
     text = (
-        f"TPU {tpu.accelerator_type} ({expected.chips} chips{of}, {tpu.provisioning}) in "
+        f"TPU {tpu.accelerator_type} ({counted(expected.chips, 'chip')}{of}, {tpu.provisioning}) in "
         f"{', '.join(tpu.zones)}: about {summary(expected, config.train.train_steps)}"
     )
-    if tpu.max_cost is not None and expected.cost.high > tpu.max_cost:
-        raise ConfigError(
-            f"{text}. The upper end of the cost is above max_cost {tpu.max_cost:.2f}",
-            where="max_cost",
-            do="Raise it",
-        )
-    if expected.hours.high > tpu.running_hours:
-        raise ConfigError(
-            f"{text}. The upper end of the hours is above running_hours {tpu.running_hours:g}",
-            where="running_hours",
-            do="Raise it",
-        )
+    for fault in over_limits(tpu, expected):
+        raise ConfigError(f"{text}. {fault.what[0].upper()}{fault.what[1:]}", where=fault.where, do=fault.do)
     return text
 
 
@@ -201,12 +167,10 @@ def options(run: Run) -> list[str]:
 
 
 def _dataset_size(run: Run) -> DatasetSize | None:
-    if run.config.extends:  # A dataset that extends others is only a part of what is read.
-        return None
-    if run.dataset.manifest.is_file():
+    if run.dataset.manifest.is_file() and not run.config.extends:
         known = Manifest.read(run.dataset.manifest).statistics
         return DatasetSize(known["shards"], known["examples"])
     if not run.dataset.sources.is_file():
         return None
     text = text_bytes(file.listed for file in read_plan(run.dataset.sources))
-    return dataset_size(run.config, text) if text else None
+    return size_to_read(run.config, text)

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.config.training.job import TrainingJob
-from qarib_tasks.errors import ConfigError, CorruptError, QaribError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError
 from qarib_tasks.layout import (
     checkpoint_name,
     checkpoint_of_index,
@@ -40,6 +40,9 @@ from qarib_tasks.storage.files import (
 )
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.recognition import is_checkpoint_state, is_ours
+from qarib_tasks.storage.records.aside import set_aside
+from qarib_tasks.storage.records.read import read_record
+from qarib_tasks.storage.records.schemas import CheckpointIndex
 from qarib_tasks.train.model.trained import is_weight
 from qarib_tasks.train.output import Output
 
@@ -101,6 +104,18 @@ class Index:
             stable=stable,
             state=None,
         )
+
+    @classmethod
+    def read(cls, path: Path) -> Index:
+        """Read an index.
+
+        Raises:
+            CorruptError: it is damaged. InputError: there is none.
+        """
+        values = read_record(path, CheckpointIndex)
+        if values is None:
+            raise InputError("no such checkpoint", where=path)
+        return cls.from_dict(values)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Index:
@@ -220,7 +235,7 @@ class Checkpoints:
         for name in self.names():
             try:
                 return self._check(name)
-            except (QaribError, ValueError, KeyError, TypeError) as error:
+            except QaribError as error:
                 log.warning("skipping %s, which is incomplete or damaged: %s", name, error)
         return None
 
@@ -228,7 +243,7 @@ class Checkpoints:
         index_path, state_path = self.index_path(name), self.state_path(name)
         if not self.output.fetch(index_path) or not self.output.fetch(state_path):
             raise CorruptError("a file of the checkpoint is missing", where=state_path)
-        index = Index.from_dict(json.loads(index_path.read_text(encoding="utf-8")))
+        index = self._index(name)
         if (state := index.state) is None:
             raise CorruptError("the index names no state file", where=index_path)
         if index.format != FORMAT or index.name != name:
@@ -240,6 +255,21 @@ class Checkpoints:
         if not intact:
             raise CorruptError("does not match its index", where=state_path)
         return index
+
+    def _index(self, name: str) -> Index:
+        """Read an index. A damaged one is set aside, and fetched again if the bucket has another.
+
+        Raises:
+            CorruptError: it is damaged.
+        """
+        path = self.index_path(name)
+        try:
+            return Index.read(path)
+        except CorruptError as error:
+            set_aside(path, error.what, "a checkpoint before it is used, or the bucket's")
+            if not self.output.fetch(path):
+                raise
+            return Index.read(path)
 
     def load(self, index: Index) -> dict[str, np.ndarray]:
         return load_file(self.state_path(index.name))

@@ -92,6 +92,8 @@ def _train(
                         checkpoints.save(saved, state, journal.publish)
                 agreement.answered()
             if request == Request.STOP:
+                if workers.first:
+                    journal.stopped()
                 workers.finish()
                 termination.end(step)
             if planned:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import TrainingError
@@ -19,8 +20,12 @@ from qarib_tasks.storage.recognition import (
     is_ours,
     is_training_events,
 )
+from qarib_tasks.storage.records.aside import set_aside
+from qarib_tasks.storage.records.read import take_record
+from qarib_tasks.storage.records.schemas import Evaluation
 
 log = logging.getLogger(__name__)
+THEN = "that of the newest checkpoint is made again"
 
 
 class Output:
@@ -98,12 +103,22 @@ class Output:
         return False
 
     def fetch_evaluations(self) -> None:
-        """Fetch the evaluations that the bucket has and this machine lacks."""
+        """Fetch the evaluations that the bucket has and this machine lacks. Damaged ones are set aside."""
         if self.bucket:
             prefix = self.name(self.evaluations) + "/"
             for name in self.bucket.list(prefix):
-                if evaluation_step(name.removeprefix(prefix)) is not None:
+                if (step := evaluation_step(name.removeprefix(prefix))) is not None:
+                    self.evaluation(step)
                     self.fetch(self.root / name)
+
+    def evaluation(self, step: int) -> dict[str, Any] | None:
+        """Read the evaluation of a step; None if there is none, or a damaged one, which is set aside."""
+        path = self.layout.evaluation(step)
+        values = take_record(path, Evaluation, THEN)
+        if values is not None and values["step"] != step:
+            set_aside(path, f"is of step {values['step']}", THEN)
+            return None
+        return values
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -37,7 +37,8 @@ def choose_backend(backend: str = "tensorflow") -> str:
             do="Install requirements/train.txt" + (" and jax[tpu]" if backend == "jax" else ""),
         )
     os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Without a GPU, TensorFlow reports an error of its library, CUDA, which concerns nothing.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu() else "3")
     return backend
 
 
@@ -46,6 +47,11 @@ def chosen_precision(precision: str) -> str:
     if precision != "auto":
         return precision
     return "bfloat16" if os.environ.get("KERAS_BACKEND") == "jax" and has_tpu() else "float32"
+
+
+def has_gpu(root: Path = Path("/")) -> bool:
+    """Return whether this machine has a GPU of Nvidia, also below Windows, or of AMD."""
+    return any(any((root / "dev").glob(name)) for name in ("nvidia[0-9]*", "dxg", "kfd"))
 
 
 def has_tpu(root: Path = Path("/")) -> bool:

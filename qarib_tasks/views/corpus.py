@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -10,7 +11,7 @@ from qarib_tasks.counting import counted
 from qarib_tasks.dataset.shard_state import tfrecord_of
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord, trouble
-from qarib_tasks.views.shapes import MANIFEST, STATISTICS, conform
+from qarib_tasks.views.shapes import MANIFEST
 from qarib_tasks.views.shards import local_files
 
 SOURCE_FIGURES = (
@@ -18,8 +19,10 @@ SOURCE_FIGURES = (
     "duplicates", "near_duplicates", "outside_share", "documents", "lines", "words", "bytes",
     "heldout_documents",
 )  # fmt: skip
+MAX_RULES = 40
 LOST_FIGURES = ("rule", "number", "total", "unit", "share")
-MAX_SAMPLES = 8
+MAX_SAMPLES = 10
+MAX_SOURCES = 50  # whose samples are shown
 MAX_SAMPLE_CHARACTERS = 400
 # How many shards' manifests are read if only the bucket has them.
 SAMPLED_SHARDS = 3
@@ -69,8 +72,18 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "document_lines": ordered(figures.get("document_lines") or {}),
         "samples": {
             name: [[cut(before), cut(after)] for before, after in (source.get("samples") or ())[:MAX_SAMPLES]]
-            for name, source in sources.items()
+            for name, source in islice(sources.items(), MAX_SOURCES)
         },
+        "changed_texts": _texts(figures.get("changed_texts")),
+        "dropped_texts": _texts(figures.get("dropped_texts")),
+    }
+
+
+def _texts(by_rule: Mapping[str, Sequence[Sequence[str]]] | None) -> dict[str, list[list[str]]]:
+    """A few texts that each rule changed or dropped, each after its source. Earlier versions have none."""
+    return {
+        rule: [list(map(cut, one)) for one in texts[:MAX_SAMPLES]]
+        for rule, texts in islice((by_rule or {}).items(), MAX_RULES)
     }
 
 
@@ -103,7 +116,7 @@ def _fit(record: RunRecord, files: Files) -> dict[str, Any]:
     dataset = record.dataset
     assert dataset is not None
     found: Sequence[Mapping[str, Any]] = [
-        conform(facts.statistics, STATISTICS)[0] for facts in local_files(dataset, files)[0].values()
+        facts.statistics for facts in local_files(dataset, files)[0].values()
     ]
     if not found:
         names = [

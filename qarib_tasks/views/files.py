@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from qarib_tasks.config.deployment.limits import Limits
 from qarib_tasks.errors import CorruptError, InputError, QaribError, StorageError
 from qarib_tasks.layout import DatasetLayout
 from qarib_tasks.storage.manifest import manifest_names
@@ -26,10 +27,11 @@ T = TypeVar("T")
 FRESH = 4.0
 STALE = 60.0
 SETTLED = 3600.0
+SMALL = 1 << 20  # bytes of a file that is read again at once when it has changed
+BYTES_A_SECOND = 2_000_000  # of a large file that grows
+MOST_KEPT = 32  # results of files that grow
 TAKEN = 600.0  # what was taken from a large file, also a fault of it
 PARALLEL_READS = 8
-# The largest object or file that is read for a view.
-MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Stored:
     crc32c: str
 
 
-class BucketReader(Protocol):
+class BucketAccess(Protocol):
     """The calls to a bucket. Each returns within seconds.
 
     Raises:
@@ -55,8 +57,11 @@ class BucketReader(Protocol):
     def list(self, below: str) -> list[Stored]:
         """The objects whose names start with `below`; names are relative to the prefix."""
 
-    def read(self, name: str) -> bytes | None:
-        """An object's bytes, or None if it does not exist."""
+    def read(self, name: str, last: int = 0) -> bytes | None:
+        """An object's bytes, or with `last` only so many at its end; None if it does not exist."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object: only what a person asks for, never a result."""
 
 
 class Cache:
@@ -96,6 +101,21 @@ class Cache:
                 self._keep(key, value, seconds)
         return value
 
+    def last(self, key: Any) -> Any:
+        """The value as it was computed last, of any age; None if there is none."""
+        return self._values.get(key, (0.0, None))[1]
+
+    def keep(self, key: Any, value: T, seconds: float) -> T:
+        self._keep(key, value, seconds)
+        return value
+
+    def forget(self, one: Callable[[Any], bool], most: int) -> None:
+        """Forget the oldest values whose keys are like this, so that at most so many stay."""
+        with self._lock:
+            keys = [key for key in self._values if one(key)]
+            for key in keys[: max(0, len(keys) - most)]:
+                del self._values[key]
+
     def age(self, seconds: float) -> None:
         """Make every value older by this many seconds."""
         with self._lock:
@@ -123,15 +143,17 @@ class Files:
     Attributes:
         workspace: None if it is not on this machine.
         bucket: None for a run that does not publish.
+        most: bytes of the largest file that is read.
     """
 
     workspace: Path | None
-    bucket: BucketReader | None
+    bucket: BucketAccess | None
     cache: Cache
+    most: int = Limits().page_file_bytes
     trouble: StorageError | None = field(default=None, init=False)
     fault: QaribError | None = field(default=None, init=False)
 
-    def _ask(self, key: tuple[Any, ...], make: Callable[[BucketReader], Any], seconds: float) -> Any:
+    def _ask(self, key: tuple[Any, ...], make: Callable[[BucketAccess], Any], seconds: float) -> Any:
         bucket = self.bucket
         if bucket is None or self.trouble:
             return None
@@ -163,12 +185,17 @@ class Files:
         data: bytes | None = self._ask(("read", name), lambda bucket: bucket.read(name), seconds)
         return data
 
+    def end_of_published(self, name: str, last: int) -> bytes | None:
+        """The last bytes of the bucket's object with this name, or None."""
+        data: bytes | None = self._ask(("end", name, last), lambda bucket: bucket.read(name, last), FRESH)
+        return data
+
     def local(self, name: str) -> bytes | None:
         """The workspace's file with this name, or None."""
         if self.workspace is None:
             return None
         try:
-            return read_regular(self.workspace / name, MAX_BYTES, within=self.workspace)
+            return read_regular(self.workspace / name, self.most, within=self.workspace)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except QaribError as error:
@@ -236,9 +263,9 @@ class Files:
 
         def made(lines: Iterable[bytes], size: int, where: object) -> Any:
             try:
-                if size > MAX_BYTES:
+                if size > self.most:
                     raise InputError(
-                        f"the file is too large for this page (over {MAX_BYTES >> 20} MiB)", where=where
+                        f"the file is too large for this page (over {self.most >> 20} MiB)", where=where
                     )
                 return take(lines)
             except QaribError as error:  # Kept like a result: a damaged file is not read for each request.
@@ -247,14 +274,14 @@ class Files:
         def local(path: Path, size: int) -> Any:
             try:
                 with os.fdopen(open_regular(path, self.workspace), "rb") as file:
-                    data = file.read(MAX_BYTES + 1)
+                    data = file.read(self.most + 1)
                 return made(BytesIO(data), max(size, len(data)), path)
             except QaribError as error:
                 return error
             except OSError as error:
                 return InputError(f"the file cannot be read ({error.strerror})", where=path)
 
-        def published(bucket: BucketReader) -> Any:
+        def published(bucket: BucketAccess) -> Any:
             data = bucket.read(name)
             return None if data is None else made(BytesIO(data), len(data), bucket.address + name)
 
@@ -268,6 +295,58 @@ class Files:
             raise value.with_traceback(None)
         found: T | None = value
         return found
+
+    def kept(self, name: str, take: Callable[[bytes], T], *, here: bool) -> T | None:
+        """What `take` makes of a file that grows, made again when it has changed.
+
+        A large file that has changed is not read for each request: the last result is given for a time that
+        its size allows.
+
+        Args:
+            here: the workspace's file; otherwise the bucket's object.
+
+        Returns:
+            the result; None if the file does not exist, is too large, or the bucket does not answer.
+        """
+        place = str(self.workspace) if here else self.bucket.address if self.bucket else ""
+        about = self._about(name) if here else self._stored(name)
+        if about is None:
+            return None
+        size, version = about
+        if size > self.most:
+            what = f"the file is too large for this page (over {self.most >> 20} MiB)"
+            self.mark(InputError(what, where=self.where(name)))
+            return None
+
+        def made(data: bytes | None) -> tuple[Any, T | None]:
+            return version, None if data is None else take(data)
+
+        seconds = max(FRESH, size / BYTES_A_SECOND)
+        found: Any = self.cache.last((place, "kept", name))
+        if not isinstance(found, tuple) or found[0] != version:
+            if not here:
+                found = self._ask(("kept", name), lambda bucket: made(bucket.read(name)), seconds)
+            elif size <= SMALL:
+                found = self.cache.keep((place, "kept", name), made(self.local(name)), seconds)
+            else:
+                found = self.cache.get((place, "kept", name), lambda: made(self.local(name)), seconds, STALE)
+            self.cache.forget(lambda key: isinstance(key, tuple) and key[1:2] == ("kept",), MOST_KEPT)
+        value: T | None = found[1] if found else None
+        return value
+
+    def _about(self, name: str) -> tuple[int, Hashable] | None:
+        """The size of a file of the workspace, and what changes with it; None if there is none."""
+        try:
+            about = (self.workspace / name).stat() if self.workspace is not None else None
+        except (OSError, ValueError):
+            about = None
+        return (about.st_size, (about.st_size, about.st_mtime_ns, about.st_ino)) if about else None
+
+    def _stored(self, name: str) -> tuple[int, Hashable] | None:
+        """The same of an object of the bucket."""
+        folder, _, own = name.rpartition("/")
+        stored = (self.objects(f"{folder}/") or {}).get(own)
+        return (stored.size, (stored.size, stored.crc32c)) if stored else None
 
     def where(self, name: str) -> str:
         """The path of the workspace's file or, without one, the address of the bucket's object."""

@@ -7,6 +7,8 @@ from typing import Any
 
 # Phases of a TPU's memory that cost nothing; `clearing` deletes what was not granted.
 UNPAID = ("asking", "queueing", "clearing")
+PAID = ("booting", "running", "stopping", "deleting")
+MOST_SECONDS = 1e10  # three centuries; the file is wrong
 # Of the training's own ledger, in progress.json.
 LOSSES = ("compiling", "waiting", "checkpoints", "evaluation", "redone")
 
@@ -26,24 +28,23 @@ def goodput(memory: Mapping[str, Any], progress: Mapping[str, Any], now: float) 
     """
     if "seconds" not in memory:
         return None
-    phases = {name: float(value) for name, value in (memory.get("seconds") or {}).items()}
+    phases = {name: _seconds(memory.get("seconds"), name) for name in (*UNPAID, *PAID)}
     phase, since, granted = memory.get("phase"), memory.get("since"), memory.get("granted")
     if isinstance(since, int | float) and since and phase not in ("succeeded", "failed"):
         name = "clearing" if phase == "deleting" and granted is None else str(phase)
-        phases[name] = phases.get(name, 0.0) + max(0.0, now - since)
-    unpaid = sum(phases.get(name, 0.0) for name in UNPAID)
-    paid = sum(phases.values()) - unpaid
-    alive = phases.get("running", 0.0) + phases.get("stopping", 0.0)
-    own = {name: float((progress.get("seconds") or {}).get(name) or 0.0) for name in (*LOSSES, "steps")}
+        phases[name] = phases.get(name, 0.0) + _seconds({name: now - since}, name)
+    unpaid, paid = (sum(phases[name] for name in names) for names in (UNPAID, PAID))
+    alive = phases["running"] + phases["stopping"]
+    own = {name: _seconds(progress.get("seconds"), name) for name in (*LOSSES, "steps")}
     # The two clocks start at different times; a training cannot use more than was paid for.
     total = sum(own.values())
     if total > alive:
         own = {name: value * alive / total for name, value in own.items()}
     parts = {
-        "booting": phases.get("booting", 0.0),
+        "booting": phases["booting"],
         "starting": max(0.0, alive - total),
         **own,
-        "deleting": phases.get("deleting", 0.0),
+        "deleting": phases["deleting"],
     }
     return {
         "paid": paid,
@@ -51,3 +52,9 @@ def goodput(memory: Mapping[str, Any], progress: Mapping[str, Any], now: float) 
         "parts": {name: round(value, 3) for name, value in parts.items()},
         "productive": parts["steps"] / paid if paid else None,
     }
+
+
+def _seconds(values: Mapping[str, Any] | None, name: str) -> float:
+    """One of the times in a file, which all who may write to the bucket can have written; 0: it is none."""
+    value = (values or {}).get(name)
+    return float(value) if isinstance(value, int | float) and 0 < value < MOST_SECONDS else 0.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -32,7 +35,7 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
     manifest = files.json(model.name_of(model.manifest), MANIFEST)
     own = evaluations(files, model)
     judged, promoted = judgements(files, record)
-    former = _judged_before(model.model_id, judged, promoted) or _trained_before(record, files, earlier)
+    former = _judged_before(model.model_id, judged, record.ended) or _trained_before(record, files, earlier)
     card = files.read(model.name_of(model.model_card))
     return {
         "model_id": model.model_id,
@@ -52,33 +55,57 @@ def model_view(record: RunRecord, files: Files, earlier: Sequence[RunRecord]) ->
     }
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The judged models of a preset by name, in the order of judgement, and the promoted model's name."""
+
+    models: dict[str, dict[str, Any]]
+    promoted: str | None
+
+
+def judged_of(files: Files) -> dict[str, Judged]:
+    """What the record of promoted models says, by preset."""
+    presets = as_object(files.published(PROMOTED) or files.local(PROMOTED)).get("presets")
+    found = {}
+    for preset, own in presets.items() if isinstance(presets, dict) else ():
+        if not isinstance(own, dict):
+            continue
+        listed, promoted = own.get("judged"), own.get("promoted")
+        judged = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        models = {str(one.get("model_id")): one for one in judged}
+        found[preset] = Judged(models, promoted if isinstance(promoted, str) else None)
+    return found
+
+
 def judgements(files: Files, record: RunRecord) -> tuple[dict[str, dict[str, Any]], str | None]:
     """The judged models of the run's preset in the order of judgement, and the promoted model's name."""
-    record_text = files.published(PROMOTED) or files.local(PROMOTED)
-    presets = as_object(record_text).get("presets")
-    own = presets.get(record.config.get("preset")) if isinstance(presets, dict) else None
-    if not isinstance(own, dict):
-        return {}, None
-    listed = own.get("judged")
-    judged = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    promoted = own.get("promoted")
-    return {str(one.get("model_id")): one for one in judged}, promoted if isinstance(promoted, str) else None
+    own = judged_of(files).get(str(record.config.get("preset")))
+    return (own.models, own.promoted) if own else ({}, None)
 
 
-def promoted_before(model_id: str, judged: dict[str, dict[str, Any]], promoted: str | None) -> str | None:
-    """The newest model promoted before this one was judged; for a model not judged, the promoted model."""
+def promoted_before(
+    model_id: str, judged: dict[str, dict[str, Any]], ended: datetime | None = None
+) -> str | None:
+    """The newest model promoted before this one was judged, or before its run ended if it was not judged."""
     names = list(judged)
-    before = names[: names.index(model_id)] if model_id in judged else names
-    order = [name for name in reversed(before) if judged[name].get("state") == "promoted"]
-    if model_id not in judged:
-        order.insert(0, promoted or "")
-    return next((name for name in order if name != model_id and judged.get(name)), None)
+    if model_id in judged:
+        before = names[: names.index(model_id)]
+    else:
+        before = [name for name in names if ended is None or _is_before(judged[name].get("judged_at"), ended)]
+    return next((name for name in reversed(before) if judged[name].get("state") == "promoted"), None)
+
+
+def _is_before(stamp: object, time: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(str(stamp)) <= time
+    except (ValueError, TypeError):  # No time, or one without a zone.
+        return False
 
 
 def _judged_before(
-    model_id: str, judged: dict[str, dict[str, Any]], promoted: str | None
+    model_id: str, judged: dict[str, dict[str, Any]], ended: datetime | None
 ) -> dict[str, Any] | None:
-    name = promoted_before(model_id, judged, promoted)
+    name = promoted_before(model_id, judged, ended)
     if name is None:
         return None
     found, own = judged[name], judged.get(model_id, {})
@@ -112,17 +139,21 @@ def _compared(evaluation: Any) -> dict[str, Any]:
     return {name: found[name] for name in COMPARED if name in found}
 
 
-def links(record: RunRecord) -> list[dict[str, str]]:
-    """The addresses of the run's outputs, each with its page in the Google Cloud console."""
+def links(record: RunRecord) -> list[dict[str, str | None]]:
+    """The addresses of the run's outputs, each with its page in the Google Cloud console.
+
+    An emulator's bucket has no such page: one of the same name there is another one.
+    """
     address, model, dataset = record.address, record.model, record.dataset
     if address is None or model is None:
         return []
     places = {"Export": f"{model.name_of(model.export)}/", "Model": model.name}
     if dataset:
         places["Dataset"] = dataset.name
-    result = []
+    result: list[dict[str, str | None]] = []
     for title, name in places.items():
         bucket, path = split_address(address + name)
         page = f"{CONSOLE}{quote(bucket)}/{quote(path.rstrip('/'))}"
-        result.append({"title": title, "address": address + name, "href": page})
+        href = None if os.environ.get("STORAGE_EMULATOR_HOST") else page
+        result.append({"title": title, "address": address + name, "href": href})
     return result

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from qarib_tasks.views import shapes
 from qarib_tasks.views.files import Cache, Files
 from qarib_tasks.views.goodput import goodput
 from qarib_tasks.views.shapes import MANIFEST, PROGRESS, RUN, conform
+from qarib_tasks.views.way import AT_WORK, ENDED, Reason, way
 
 MOST_WARNINGS, MOST_CHARACTERS = 20, 1000  # of the corpus, in the line of a run
 
@@ -28,6 +29,7 @@ class RunRecord:
     Attributes:
         values: the `run.Run` that its first task resolved, as a dictionary; empty before that.
         steps: number of task instances by task and state.
+        reasons: why tasks failed or were skipped, as they kept them.
     """
 
     dag_id: str
@@ -38,6 +40,7 @@ class RunRecord:
     user: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    reasons: Sequence[Reason] = ()
     fault: QaribError | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +99,7 @@ def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
         "dataset_id": record.values.get("dataset_id"),
         "model_id": record.values.get("model_id"),
         "address": record.address,
-        "steps": {name: dict(states) for name, states in record.steps.items()},
+        "way": way(record.steps, record.reasons, record.state),
         "data": data_sizes(record, files),
         "training": None,
         "tpu": tpu_facts(record, files, now),
@@ -104,6 +107,7 @@ def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
         "fault": None,
     }
     if (model := record.model) is not None and (progress := progress_of(files, model)):
+        progress["state"] = training_state(record, progress.get("state"))
         result["training"] = {
             name: progress.get(name)
             for name in ("state", "step", "train_steps", "loss", "masked_lm_loss", "masked_lm_accuracy")
@@ -153,7 +157,7 @@ def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
 
 
 def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | None:
-    """State, age, estimated cost, and goodput of the run's TPU; None for a run without one.
+    """State (see `tpu_state`), age, estimated cost, and goodput of the run's TPU; None for a run without one.
 
     An emulated TPU has no cost.
 
@@ -176,7 +180,8 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
         price: float | None = hourly_price(from_dict(TpuConfig, settings))
     except QaribError:
         price = None
-    if record.ended:  # The TPU is deleted when the run ends, but `memory.json` does not record it.
+    # A memory of an earlier version does not say when the TPU was deleted: no later than the run ended.
+    if record.ended:
         now = min(now, record.ended.timestamp())
     seconds = float(memory.get("spent") or 0.0) + (now - granted if granted else 0.0)
     zone, progress = memory.get("zone"), progress_of(files, model)
@@ -189,7 +194,7 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
         "goodput": goodput(memory, progress, now),
         "cost_per_million": 1e6 * cost / examples if cost is not None and examples else None,
         "budget": settings.get("max_cost"),
-        "state": memory.get("phase"),
+        **tpu_state(memory),
         "accelerator_type": settings.get("accelerator_type"),
         "provisioning": settings.get("provisioning"),
         "zone": zones[zone] if isinstance(zone, int) and 0 <= zone < len(zones) else None,
@@ -202,6 +207,34 @@ def tpu_facts(record: RunRecord, files: Files, now: float) -> dict[str, Any] | N
         "reason": memory.get("reason") or "",
         "history": list(memory.get("history") or ()),
     }
+
+
+def tpu_state(memory: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a TPU, `at` what time (ISO 8601), and the `phase` of the run with it.
+
+    The state is `deleted`, or else what the service last answered, in its words. It is the phase while the
+    service was not asked, and for a memory of an earlier version, `at` the start of the phase.
+    """
+    phase, at = memory.get("phase"), memory.get("since")
+    state: str | None = phase
+    if memory.get("deleted") and phase in ("succeeded", "failed"):
+        state, at = "deleted", memory["deleted"]
+    elif memory.get("answer"):
+        state, at = memory["answer"], memory.get("answered")
+    try:
+        time = stamp(datetime.fromtimestamp(at, UTC)) if at else None
+    except (OverflowError, OSError, ValueError):  # Anyone who may write to the bucket can have written it.
+        time = None
+    return {"state": state, "phase": phase, "at": time}
+
+
+def training_state(record: RunRecord, state: str | None) -> str | None:
+    """The state that a training last reported, or `not finished` if it has ended without a last report."""
+    if state != "training":
+        return state
+    tasks = record.steps.get("train") or {}
+    ended = record.state in ENDED or (tasks and not any(tasks.get(one) for one in (*AT_WORK, "none")))
+    return "not finished" if ended else state
 
 
 def trouble(error: QaribError | None) -> dict[str, str | None] | None:

@@ -63,6 +63,8 @@ STATISTICS = FIGURES | {
     "sources": {ANY_KEY: SOURCE},
     "changed": COUNTS,
     "dropped": COUNTS,
+    "changed_texts": {ANY_KEY: [(text, text, text)]},
+    "dropped_texts": {ANY_KEY: [(text, text)]},
     "lost": [{"rule": text, "number": number, "total": number, "unit": text, "share": number}],
     "summary": text,
     "warnings": [text],
@@ -70,6 +72,7 @@ STATISTICS = FIGURES | {
     "document_lines": COUNTS,
     "contamination": {ANY_KEY: {"documents": number, "task": text}},
 }
+REASON = {"kind": text, "what": text, "where": text, "do": text}
 MANIFEST = {
     "id": text,
     "state": text,
@@ -104,6 +107,9 @@ MEMORY = {
     "since": number,
     "seconds": COUNTS,
     "emulated": anything,
+    "answer": text,
+    "answered": number,
+    "deleted": number,
 }
 RUN = {
     "dataset_id": identifier,
@@ -112,6 +118,8 @@ RUN = {
     "config": {
         "preset": text,
         "workspace": folder,
+        "extends": text,
+        "collect": {"sources": [{"name": text, "path": text}]},
         "upload": {},
         "train": {"train_batch_size": number, "train_steps": number, "start_from": text},
         "convert": {"dupe_factor": number},
@@ -179,9 +187,9 @@ def parsed(data: bytes | None) -> Any:
     return value if is_shallow(value) else None
 
 
-def is_small(data: bytes, most: int = MOST_VALUES) -> bool:
+def is_small(data: bytes) -> bool:
     """Whether JSON has not too many values. A comma or a bracket is in front of each, but the first one."""
-    return sum(map(data.count, (b",", b"[", b"{"))) <= most
+    return sum(map(data.count, (b",", b"[", b"{"))) <= MOST_VALUES
 
 
 def is_plain(line: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from the bucket. A shard's manifest is read from the workspace, once per version
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -28,7 +29,7 @@ from qarib_tasks.layout import (
     shard_of_label,
 )
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_names
-from qarib_tasks.views.files import MAX_BYTES, SETTLED, Cache, Files, Stored
+from qarib_tasks.views.files import SETTLED, Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.shapes import STATISTICS, conform
 
@@ -213,7 +214,7 @@ def _split_shards(dataset: DatasetLayout, files: Files) -> dict[str, FileRecord]
     if files.workspace is None:
         return {}
     try:
-        return raw_shards(replace(dataset, workspace=files.workspace), MAX_BYTES, files.workspace)
+        return raw_shards(replace(dataset, workspace=files.workspace), files.most, files.workspace)
     except (QaribError, OSError):
         return {}
 
@@ -285,16 +286,18 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFa
 
 
 def _facts(version: tuple[str, int, int], cache: Cache, workspace: Path) -> ShardFacts | None:
-    found: ShardFacts | None = cache.get(
-        version, lambda: ShardFacts.read(Path(version[0]), MOST_OF_SHARD, workspace), SETTLED
-    )
+    def read() -> ShardFacts | None:
+        found = ShardFacts.read(Path(version[0]), MOST_OF_SHARD, workspace)
+        # Once for each version, because it takes longer than all else.
+        return found and replace(found, statistics=conform(found.statistics, STATISTICS)[0])
+
+    found: ShardFacts | None = cache.get(version, read, SETTLED)
     return found
 
 
 def figures(facts: ShardFacts) -> dict[str, Any]:
     """The shard's statistics that the page shows."""
-    known, _ = conform(facts.statistics, STATISTICS)
-    return {name: known[name] for name in FIGURES if name in known}
+    return {name: facts.statistics[name] for name in FIGURES if name in facts.statistics}
 
 
 def _of_tasks(convert: ShardTask | None, upload: ShardTask | None) -> dict[str, Any]:
@@ -320,15 +323,27 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def pace(
     rows: Sequence[Mapping[str, Any]], tasks: Sequence[ShardTask], run_state: str
 ) -> dict[str, float | None]:
-    """Shards per second since the first task started, and the seconds left at that pace."""
+    """Shards per second while any task was at work, and the seconds left at that pace.
+
+    The hours between a run and its repair are not work.
+    """
     ends = [task.ended for task in tasks if task.step == "upload" and task.state == "success" and task.ended]
-    starts = [task.started for task in tasks if task.step == "convert" and task.started]
-    if not ends or not starts or max(ends) <= min(starts):
+    worked = work_seconds([(task.started, task.ended) for task in tasks if task.started and task.ended])
+    if not ends or not worked:
         return {"shards_per_second": None, "seconds_left": None}
-    speed = len(ends) / (max(ends) - min(starts))
+    speed = len(ends) / worked
     left = sum(row["state"] in ("waiting", "converting", "uploading") for row in rows)
     at_work = run_state in ("running", "queued") and left
     return {"shards_per_second": speed, "seconds_left": left / speed if at_work else None}
+
+
+def work_seconds(intervals: Iterable[tuple[float, float]]) -> float:
+    """The length of the union of intervals."""
+    total, until = 0.0, -math.inf
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
 
 
 def shard_detail(record: RunRecord, files: Files, name: str) -> dict[str, Any]:

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, TypeVar
+
+import numpy as np
 
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import RunConfig
-from qarib_tasks.errors import CorruptError, QaribError
+from qarib_tasks.errors import QaribError
 from qarib_tasks.layout import ModelLayout, checkpoint_of_index, evaluation_step
 from qarib_tasks.views import reference_curves
+from qarib_tasks.views.curves.history import History, history_of, with_newest
 from qarib_tasks.views.files import Files, names_in
-from qarib_tasks.views.runs import RunRecord, data_sizes, progress_of, tpu_facts, trouble
-from qarib_tasks.views.shapes import EVALUATION, LINE, conform, is_plain, is_shallow, is_small
+from qarib_tasks.views.runs import RunRecord, data_sizes, progress_of, tpu_facts, training_state, trouble
+from qarib_tasks.views.shapes import EVALUATION
 
 T = TypeVar("T")
-FIGURES = (
-    "loss", "masked_lm_loss", "masked_lm_accuracy", "next_sentence_loss", "next_sentence_accuracy",
-    "learning_rate", "examples_per_second",
-)  # fmt: skip
 # Parts of an evaluation that are large and shown elsewhere.
 ELSEWHERE = ("tasks", "fill_mask")
-# More points than a screen has columns only make the page slower.
-MAX_POINTS = 800
+# Each gives two points. More points than a screen has columns only make the page slower.
+BUCKETS = 400
 MAX_EVALUATIONS = 40
 # After these, what a training measures replaces the estimate.
 FIRST_STEPS = 200
-MOST_LOGGED = 1_500_000  # values in all lines of a history
 MOST_LISTED = 100_000  # names in a folder of a model
 
 
@@ -39,25 +35,32 @@ def training_view(record: RunRecord, files: Files, now: float) -> dict[str, Any]
     if model is None:
         return {"progress": None, "trouble": None}
     progress = _without_large(progress_of(files, model))
-    lines = history(files, model, progress)
+    if progress:
+        progress["state"] = training_state(record, progress.get("state"))
+    past = history_of(files, model, progress)
     names = listed(files, model)
     checkpoints = [one for one in map(checkpoint_of_index, names) if one]
+    tpu = tpu_facts(record, files, now)
+    # An emulated TPU is as fast as this machine.
+    estimated = None if tpu and tpu["emulated"] else expected(record, past, progress.get("step") or 0)
     made = evaluations(files, model, names)
     batch = (record.config.get("train") or {}).get("train_batch_size")
     return {
         "model_id": model.model_id,
         "train_batch_size": batch,
         "reads": reads(record, files),
-        "expected": expected(record, lines),
+        "expected": estimated,
         "progress": progress or None,
-        "history": columns(thinned(lines, MAX_POINTS)),
+        "history": with_newest(past.curves(BUCKETS), progress, past.last_step),
         "evaluations": list(map(_without_large, made)),
-        "references": reference_curves.for_run(made, batch, lines[-1]["step"] if lines else 0),
+        "references": reference_curves.for_run(
+            made, batch, int(max(past.last_step, progress.get("step") or 0))
+        ),
         "checkpoints": sorted(one.step for one in checkpoints if not one.recovery),
         "recovery": sorted(one.step for one in checkpoints if one.recovery),
         "resumed": list(progress.get("resumed") or ()),
         "fill_mask": fill_mask(made),
-        "tpu": tpu_facts(record, files, now),
+        "tpu": tpu,
         "trouble": trouble(files.trouble or files.fault),
     }
 
@@ -90,13 +93,17 @@ def reads(record: RunRecord, files: Files) -> dict[str, Any] | None:
     }
 
 
-def expected(record: RunRecord, lines: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def expected(record: RunRecord, past: History, step: int) -> dict[str, Any] | None:
     """The estimate of the training's speed, hours, and cost on its TPU, beside what its first steps measure.
+
+    Args:
+        step: that the training has reached.
 
     Returns:
         accelerator_type; examples_per_second, hours, and cost in US dollars: each the two ends of the
         estimate; measured: examples per second of the first steps, or None; measured_hours: the same as
-        hours, at the measured speed. None for a training without a TPU.
+        hours, at the measured speed; cost_ahead: of the steps that are left, at the measured speed if it
+        is known. None for a training without a TPU.
     """
     from qarib_tasks.machines.chips import training_shape
     from qarib_tasks.machines.planning.estimate import estimate
@@ -107,35 +114,40 @@ def expected(record: RunRecord, lines: Sequence[dict[str, Any]]) -> dict[str, An
             return None
         shape = training_shape(config.model, config.vocab.vocab_size, config.train, config.convert)
         found = estimate(shape, config.train, config.evaluate, config.tpu)
-        measured = first_rate(lines, config.train.train_steps)
-        hours = found.at(measured, config.train.train_steps).hours if measured else None
+        measured = first_rate(past, config.train.train_steps)
+        at_speed = found.at(measured, config.train.train_steps) if measured else None
     # Settings of another version, a type that is not known, or settings that no run can have.
     except (QaribError, ArithmeticError, ValueError):
         return None
+    left = max(0.0, 1 - step / config.train.train_steps)
     return {
         "accelerator_type": config.tpu.accelerator_type,
         "examples_per_second": found.examples_per_second.ends,
         "hours": found.hours.ends,
         "cost": found.cost.ends,
         "measured": measured,
-        "measured_hours": hours.ends if hours else None,
+        "measured_hours": at_speed.hours.ends if at_speed else None,
+        "cost_ahead": [cost * left for cost in (at_speed or found).cost.ends],
     }
 
 
-def first_rate(lines: Sequence[dict[str, Any]], train_steps: int) -> float | None:
+def first_rate(past: History, train_steps: int) -> float | None:
     """The examples per second of the first steps, without the first line, in which the step is compiled.
 
     None before there are `FIRST_STEPS`, or all steps.
     """
-    known = [line for line in lines if 0 < (line.get("examples_per_second") or 0) < math.inf]
-    if not known or known[-1]["step"] < min(FIRST_STEPS, train_steps):
+    rates = past.figures.get("examples_per_second")
+    if rates is None:
         return None
-    steps = weighted = 0.0
-    for before, line in pairwise(known):
-        if before["step"] < FIRST_STEPS:
-            steps += line["step"] - before["step"]
-            weighted += (line["step"] - before["step"]) / line["examples_per_second"]
-    return steps / weighted if steps else None
+    known = (rates > 0) & (rates < math.inf)
+    steps, rates = past.steps[known], rates[known]
+    if not len(steps) or steps[-1] < min(FIRST_STEPS, train_steps):
+        return None
+    first = int((steps[:-1] < FIRST_STEPS).sum())
+    made = steps[1 : first + 1] - steps[:first]
+    with np.errstate(over="ignore"):
+        weighted = float((made / rates[1 : first + 1]).sum())
+    return float(made.sum()) / weighted if weighted else None
 
 
 def _without_large(values: dict[str, Any]) -> dict[str, Any]:
@@ -145,50 +157,6 @@ def _without_large(values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def history(files: Files, model: ModelLayout, progress: dict[str, Any]) -> list[dict[str, Any]]:
-    """The logged steps in order, up to the newest in `progress.json`.
-
-    A training on another machine publishes its history with each checkpoint, its progress every few seconds.
-    """
-    name = model.name_of(model.history)
-    here, there = _lines(files, name, files.local(name)), []
-    if progress.get("place") != "workspace" or not here:
-        there = _lines(files, name, files.published(name))
-    lines = max((here, there), key=lambda lines: lines[-1]["step"] if lines else -1)
-    step = progress.get("step")
-    if progress.get("loss") is not None and step is not None and (not lines or step > lines[-1]["step"]):
-        lines = [*lines, {key: progress[key] for key in ("step", *FIGURES) if key in progress}]
-    return lines
-
-
-def _lines(files: Files, name: str, data: bytes | None) -> list[dict[str, Any]]:
-    what, lines = "", []
-    if data and not is_small(data, MOST_LOGGED):
-        what, data = "the file has too many values for this page", None
-    for line in parse(data):
-        kept, complete = (line, True) if is_plain(line) else conform(line, LINE)
-        if not complete:
-            what = "the file has values of a wrong type, which are left out"
-        if "step" in kept:
-            lines.append(kept)
-    if what:
-        files.mark(CorruptError(what, where=files.where(name), do="Check what wrote it"))
-    return lines
-
-
-def parse(data: bytes | None) -> list[dict[str, Any]]:
-    """The lines of JSON up to the first incomplete one."""
-    lines = []
-    for text in (data or b"").splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            break
-        if isinstance(line, dict) and "step" in line and is_shallow(line):
-            lines.append(line)
-    return lines
-
-
 def thinned(lines: Sequence[T], most: int) -> list[T]:
     """At most about `most` of the items, evenly spread, including the first and the last."""
     if len(lines) <= most:
@@ -196,12 +164,6 @@ def thinned(lines: Sequence[T], most: int) -> list[T]:
     every = -(-len(lines) // most)
     kept = list(lines[::every])
     return kept if kept[-1] is lines[-1] else [*kept, lines[-1]]
-
-
-def columns(lines: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """`step` and each figure that any line has, as lists of equal length."""
-    present = [name for name in FIGURES if any(name in line for line in lines)]
-    return {name: [line.get(name) for line in lines] for name in ("step", *present)}
 
 
 def listed(files: Files, model: ModelLayout) -> set[str]:
@@ -214,11 +176,13 @@ def listed(files: Files, model: ModelLayout) -> set[str]:
     return names
 
 
-def evaluations(files: Files, model: ModelLayout, names: set[str] | None = None) -> list[dict[str, Any]]:
+def evaluations(
+    files: Files, model: ModelLayout, names: set[str] | None = None, most: int = MAX_EVALUATIONS
+) -> list[dict[str, Any]]:
     """The evaluations by step; of very many, an evenly spread selection with the first and the last."""
     names = listed(files, model) if names is None else names
     steps = sorted(step for name in names if (step := evaluation_step(name)) is not None)
-    shown = [model.name_of(model.evaluation(step)) for step in thinned(steps, MAX_EVALUATIONS)]
+    shown = [model.name_of(model.evaluation(step)) for step in thinned(steps, most)]
     read = files.many(shown, EVALUATION, 60.0)
     return sorted((one for one in read if isinstance(one.get("step"), int)), key=lambda one: int(one["step"]))
 

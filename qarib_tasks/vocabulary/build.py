@@ -19,8 +19,8 @@ from qarib_tasks.config.vocabulary import VocabConfig
 from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.storage.checked_file import watched
 from qarib_tasks.storage.files import scratch_folder
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, manifest_of
-from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, lists_all, manifest_of
+from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned, recorded_name
 from qarib_tasks.storage.side_files import tokenizer_files_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 from qarib_tasks.vocabulary.sentencepiece import SPACE, as_entry, read_pieces, train_sentencepiece
@@ -73,7 +73,8 @@ def build_vocab(
     earlier = owned("vocabulary", place, outputs, named=[out], adopt=adopt)
     require_unchanged = watched(given or data)
     source = FileRecord.of(given, "vocab_file") if given else FileRecord.of(data)
-    if done := finished(place, config=settings, inputs=[source]):
+    lists = lists_all(*(recorded_name(path, place) for path in outputs))
+    if done := finished(place, kind="vocabulary", config=settings, inputs=[source], lists=lists):
         log.info("%s: already built", out)
         return done
     if not source.bytes:
@@ -126,7 +127,8 @@ def build_vocab(
 def _refuse_another(out: Path, earlier: Earlier) -> None:
     """Raise InputError if `out` is an intact vocabulary of other text or with other settings."""
     other = earlier.manifest
-    if other and earlier.is_complete and out.exists() and not other.faults(earlier.path.parent):
+    lists = earlier.records(out)
+    if other and earlier.is_complete and lists and out.exists() and not other.faults(earlier.path.parent):
         raise InputError(
             "the file is a vocabulary of other text or with other settings",
             where=out,

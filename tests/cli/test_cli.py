@@ -17,6 +17,7 @@ import pytest
 
 from qarib_tasks.cli.main import cli
 from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.machines.exit_status import COMMANDS, REFUSED
 
 
 def qarib(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -75,7 +76,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     (tmp_path / "no_mask.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nword\n")
     (tmp_path / "unknown.yaml").write_text("trian: {train_steps: 5}\n")
     result = qarib(*arguments, cwd=tmp_path)
-    assert result.returncode == 1
+    assert result.returncode == (REFUSED if arguments[0] in COMMANDS else 1)
     errors = [line for line in result.stderr.splitlines() if line.startswith("qarib: error: ")]
     assert len(errors) == 1, result.stderr
     assert message in errors[0]

@@ -87,7 +87,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], objec
 @pytest.mark.parametrize(
     ("function", "line"),
     [
-        (full, "qarib: error: {path}: No space left on device. Free disk space, then run the command again"),
+        (full, "qarib: error: {path}: No space left on device. Free disk space on the disk of {disk} ("),
         (arrow, "qarib: error: {path}: pyarrow: Could not open Parquet"),
         (sentencepiece, "qarib: error: {path}: sentencepiece: "),
         (safetensors, "qarib: error: {path}: safetensors"),
@@ -115,7 +115,8 @@ def test_an_error_is_one_line_with_the_path(
     failing(function)
     assert run_command(["split", str(path)]) == 1
     out, error = capsys.readouterr()
-    assert error.startswith(line.format(path=path, folder=tmp_path))
+    disk = next(folder for folder in path.parents if folder.is_mount())
+    assert error.startswith(line.format(path=path, folder=tmp_path, disk=disk))
     assert error.count("\n") == 1
     assert not out
 

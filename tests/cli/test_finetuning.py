@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qarib_tasks.cli.main import run_command
+from qarib_tasks.machines.exit_status import REFUSED
 from qarib_tasks.train.runtime import choose_backend
 
 choose_backend()
@@ -106,12 +107,23 @@ def test_a_task_from_options(
     options = ("--train", texts, "--text", "tweet", "--label", "mood", "--metric", "accuracy", "--seeds", 1)
     output_of(capsys, model, "-o", folder, *options)
     output_of(
-        capsys, model, "-o", folder, "--name", "again", "--test", texts, *options[:-2], "--seeds", 1, status=1
+        capsys,
+        model,
+        "-o",
+        folder,
+        "--name",
+        "again",
+        "--test",
+        texts,
+        *options[:-2],
+        "--seeds",
+        1,
+        status=REFUSED,
     )
     assert [(entry["name"], entry["metric"]) for entry in table(folder)] == [("mood", "accuracy")]
 
 
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 1) -> str:
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = REFUSED) -> str:
     lines = [line for line in output_of(capsys, *arguments, status=status).splitlines() if "rror:" in line]
     assert len(lines) == 1
     return lines[0]

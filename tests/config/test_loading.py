@@ -113,3 +113,21 @@ def test_a_pipe_is_no_file_of_settings(tmp_path: Path) -> None:
         assert load_yaml(Path(f"/dev/fd/{reader}")) == {"a": 1}  # as with <(…) in a shell
     finally:
         os.close(reader)
+
+
+def test_no_text_has_a_nul_character() -> None:
+    """No path can have one, and what it would mean to the system is not what was written."""
+    source = {"name": "s", "path": "a\0b"}
+    with pytest.raises(ConfigError, match="NUL character"):
+        from_dict(RunConfig, {"workspace": "w", "collect": {"sources": [source]}})
+
+
+def test_an_integer_has_64_bits_and_an_error_is_short() -> None:
+    assert from_dict(TrainConfig, {"train_steps": 2**63 - 1}).train_steps == 2**63 - 1
+    for value in (2**63, 10**100, 10**5_000, "1" + "0" * 400, "-" + "9" * 20):
+        with pytest.raises(ConfigError, match="train_steps: is too large") as error:
+            from_dict(TrainConfig, {"train_steps": value})
+        assert len(str(error.value)) < 200
+    with pytest.raises(ConfigError) as error:
+        from_dict(TrainConfig, {"schedule": "x" * 10_000})
+    assert len(str(error.value)) < 300

@@ -227,7 +227,7 @@ except StorageError as error:
     result = subprocess.run(
         [sys.executable, "-c", program, TWEETS, VOCAB, tmp_path], capture_output=True, text=True
     )
-    what = "o.tfrecord: cannot be written: File too large. Correct the path, its permissions, or the limit"
+    what = "o.tfrecord: cannot be written: File too large. Raise the limit on the size of files"
     assert what in result.stdout, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["o.tfrecord.manifest.json"]
     assert Manifest.read(manifest_of(tmp_path / "o.tfrecord")).state == "failed"

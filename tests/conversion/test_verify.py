@@ -22,6 +22,7 @@ from qarib_tasks.conversion.verify import rules, verify_file, verify_files
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.storage.tfrecord import frame, read_records
+from tests.support.records.damage import damaged_bytes, damaged_json
 
 FOLDER = Path(__file__).parents[1] / "data" / "pretraining_data"
 CONFIG = ConvertConfig(dupe_factor=1)
@@ -116,6 +117,41 @@ def test_no_manifest_failed_manifest_no_file(shard: Path) -> None:
         verify_file(shard)
     with pytest.raises(InputError, match="no such file"):
         verify_file(shard.with_name("other.tfrecord"))
+
+
+# What of a manifest is needed to verify a file, and so cannot be missing or of another kind.
+NEEDED = (
+    *("outputs: empty", "outputs.0.name: other text", "outputs.0.bytes: text", "state: other text"),
+    *("config: number", "config.max_seq_length: text", "config.max_seq_length: huge"),
+    *("config.max_predictions_per_seq: huge", "config.dupe_factor: negative", "statistics: empty"),
+    *("statistics.special_tokens: number", "statistics.special_tokens.[CLS]: removed"),
+    *(
+        "statistics.special_tokens.[SEP]: text",
+        "statistics.vocab_size: null",
+        "statistics.examples: infinite",
+    ),
+)
+
+
+def test_a_damaged_manifest(shard: Path, record_property: Callable[[str, object], None]) -> None:
+    """A fault in one line that names the file or its manifest, and what to do; never a traceback."""
+    path = manifest_of(shard)
+    found = {}
+    damages = damaged_json(path.read_bytes())
+    record_property("tried", len(damages))
+    for damage, data in damages.items():
+        path.write_bytes(data)
+        try:
+            verify_file(shard)
+        except CorruptError as error:
+            found[damage] = str(error)
+    for damage, error in found.items():
+        assert error.startswith((f"{path}: ", f"{shard}: ")), damage
+        assert error.endswith(". Convert the shard again"), damage
+        assert "\n" not in error, damage
+    assert found.keys() >= {*damaged_bytes(b""), *NEEDED}
+    for damage in NEEDED:
+        assert found[damage].startswith(f"{path}: "), damage
 
 
 def rewritten(shard: Path, change: Callable[[bytes], bytes], number: int) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qarib_tasks.config.corpus import SourceConfig
+from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.deployment.limits import Limits
 from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.presets import SAMPLE, resolve
-from qarib_tasks.corpus.allowed import ALLOWED_VARIABLE, AllowedSources
-from qarib_tasks.corpus.collect import collect
+from qarib_tasks.corpus.allowed import ALLOWED_VARIABLE, LIMITED, AllowedSources, limited
+from qarib_tasks.corpus.collect import collect, collect_source
+from qarib_tasks.corpus.preview.preview import preview
 from qarib_tasks.corpus.sources import SourceFile, fetch, list_files
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.labelled.reading import read_task
 from qarib_tasks.runs.prepare import prepare
 
@@ -124,3 +130,73 @@ def test_an_address_with_a_secret_is_refused_and_not_written(address: str, tmp_p
         fetch(SourceFile(address, 7), tmp_path / "cache")
     written = [path for path in tmp_path.rglob("*") if path.is_file() and b"PASS" in path.read_bytes()]
     assert written == []
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> SourceConfig:
+    """A source that unpacks to 100,000 bytes."""
+    path = tmp_path / "text.gz"
+    path.write_bytes(gzip.compress("كلمة وكلمة\n".encode() * 5000))
+    return SourceConfig(name="s", path=str(path))
+
+
+def read(source: SourceConfig, allowed: AllowedSources | None) -> None:
+    """Read it as each of the steps does."""
+    config = CollectConfig(sources=(source,))
+    folder = Path(source.path).parent
+    out = folder / "out" / "data.txt"
+    out.parent.mkdir(exist_ok=True)
+    preview(config, source, allowed)
+    collect_source(config, "s", out, allowed=allowed)
+    collect(config, out, heldout=None, random_seed=1, allowed=allowed)
+
+
+def test_a_source_reads_no_more_than_the_deployment_allows(packed: SourceConfig, tmp_path: Path) -> None:
+    read(packed, None)
+    shutil.rmtree(tmp_path / "out")
+    allowed = AllowedSources((tmp_path,), limits=Limits(most_bytes=10_000))
+    config = CollectConfig(sources=(packed,))
+    listed = list_files(packed, allowed)
+    out = tmp_path / "out" / "data.txt"
+    out.parent.mkdir()
+    steps: list[Callable[[], object]] = [
+        lambda: preview(config, packed, allowed, files=listed),
+        lambda: collect_source(config, "s", out, allowed=allowed, files={"s": listed}),
+        lambda: collect(config, out, heldout=None, random_seed=1, allowed=allowed, files={"s": listed}),
+    ]
+    for step in steps:
+        with pytest.raises(InputError, match="unpacks to more than 10,000 bytes"):
+            step()
+
+
+def test_a_task_reads_no_more_than_the_deployment_allows(tmp_path: Path) -> None:
+    path = tmp_path / "task.tsv.gz"
+    path.write_bytes(
+        gzip.compress(b"text\tlabel\n" + "".join(f"نص {n}\ta\nغير {n}\tb\n" for n in range(500)).encode())
+    )
+    config = TaskConfig(name="t", train=str(path), text="text", label="label")
+    read_task(config, tmp_path / "cache")
+    allowed = AllowedSources((tmp_path,), limits=Limits(most_bytes=1_000))
+    with pytest.raises(InputError, match="unpacks to more than 1,000 bytes"):
+        read_task(config, tmp_path / "cache", allowed)
+
+
+def test_a_limit_above_the_deployment_s_is_refused(packed: SourceConfig, tmp_path: Path) -> None:
+    allowed = AllowedSources.of_deployment([str(tmp_path)])
+    for name in LIMITED:
+        most = getattr(Limits(), name)
+        raised = replace(packed, **{name: most})
+        assert limited(raised, allowed) == raised
+        above = replace(packed, **{name: most + 1})
+        assert limited(above, None) == above
+        with pytest.raises(ConfigError, match=f"`{name}` is .* this deployment allows .*QARIB_LIMITS"):
+            read(above, allowed)
+
+
+def test_listing_stops_at_the_deployment_s_limit(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.txt").write_text("نص\n")
+    source = SourceConfig(name="s", path=f"{tmp_path}/*.txt")
+    assert len(list_files(source, AllowedSources((tmp_path,)))) == 20
+    with pytest.raises(InputError, match="more than 10 files"):
+        list_files(source, AllowedSources((tmp_path,), limits=Limits(most_listed=10)))

@@ -5,16 +5,18 @@ Covers plugins/qarib_airflow/preflight/backfill.py.
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
-from qarib_airflow.preflight.backfill import find_run
+from qarib_airflow.preflight.backfill import find_run, plan
 
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, InputError
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
-from tests.support.datasets import fail, objects, states
+from tests.support.datasets import CONNECTION, fail, objects, states
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def backfill(run: Run, **conf: Any) -> Any:
 
 
 def test_a_backfill_repairs_what_can_be_repaired_and_touches_nothing_else(
-    run: Run, airflow_database: None, caplog: pytest.LogCaptureFixture
+    run: Run, airflow_database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bucket = Bucket(f"{run.address}{run.dataset.name}")
     raw = run.dataset.shard("shards/shard_0000")
@@ -64,7 +66,7 @@ def test_a_backfill_repairs_what_can_be_repaired_and_touches_nothing_else(
     assert Manifest.read(run.dataset.manifest).statistics["examples"] > 0
 
 
-def test_a_shard_whose_file_was_dropped_is_not_converted_again(run: Run, airflow_database: None) -> None:
+def test_a_shard_whose_file_was_dropped_is_not_converted_again(run: Run, airflow_database: Path) -> None:
     """As with keep_local off: the bucket has it, and only another fault of it makes it be made again."""
     dropped, damaged = (run.dataset.tfrecord(f"shards/shard_000{number}") for number in (0, 1))
     dropped.unlink()
@@ -75,6 +77,29 @@ def test_a_shard_whose_file_was_dropped_is_not_converted_again(run: Run, airflow
     assert (dropped.exists(), damaged.exists()) == (False, True)
     assert objects(run)["pretraining_data/shard_0000.tfrecord"].generation == before
     assert states(run) == {}
+
+
+def test_a_flipped_byte_in_the_workspace_is_planned(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    params = {"choice": ["failed", "missing", "corrupt"], "shards": []}
+    assert plan(run, params, CONNECTION) == []
+    file = run.dataset.tfrecord("shards/shard_0001")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert plan(run, params, CONNECTION) == ["shards/shard_0001"]
+    where = "pretraining_data/shard_0001.tfrecord"
+    assert f"shards/shard_0001: the workspace's {where} does not match its manifest" in caplog.text
+    assert plan(run, params | {"choice": ["missing"]}, CONNECTION) == []
+
+
+def test_without_a_vocabulary_no_repair_begins(run: Run) -> None:
+    params = {"choice": ["failed", "missing", "corrupt"], "shards": []}
+    run.dataset.vocab.unlink()
+    assert plan(run, params, CONNECTION) == []
+    fail(run, "shards/shard_0000", "cannot be read")
+    with pytest.raises(InputError, match="has no vocabulary, so no shard can be converted"):
+        plan(run, params, CONNECTION)
 
 
 def test_only_the_deployment_s_workspaces_and_buckets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,30 +1,28 @@
 """The DAG files: what importing them costs, how they are wired, what they say of themselves.
 
 Covers plugins/qarib_airflow/defaults.py, plugins/qarib_airflow/deployment/preload.py,
-plugins/qarib_airflow/tasks/pipeline.py, plugins/qarib_plugin.py.
+plugins/qarib_airflow/tasks/pipeline.py, plugins/qarib_airflow/tasks/current_run.py,
+plugins/qarib_plugin.py.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.airflow_runs import printed
+from tests.support.airflow.interpreter import printed, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAG_FILES = sorted(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
 
-# Airflow and the provider are imported first: their share is not ours.
+# The provider is imported first, as Airflow is: their share is not ours.
 IMPORT = """
-import json, sys
-import airflow.sdk, airflow.sdk.configuration, airflow.sdk.exceptions
+import json, sys, warnings
+warnings.filterwarnings("error", category=DeprecationWarning, module=r"airflow\\Z")
 import airflow.providers.google.cloud.hooks.gcs, airflow.providers.google.cloud.transfers.local_to_gcs
 before = set(sys.modules)
 for name in sys.argv[1:]:
@@ -39,10 +37,8 @@ HEAVY = {
 
 def import_all() -> set[str]:
     """Import every DAG file in a fresh interpreter: the packages that it took."""
-    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
-    code = f"import sys; sys.path[:0] = {path!r}\n{IMPORT}"
-    command = [sys.executable, "-W", "error::DeprecationWarning:airflow", "-c", code, *DAG_FILES]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = run(IMPORT, tuple(DAG_FILES))
+    assert answer.returncode == 0, answer.stderr
     assert "Deprecat" not in answer.stderr
     assert "RemovedIn" not in answer.stderr
     return set(json.loads(answer.stdout.splitlines()[-1]))
@@ -67,25 +63,34 @@ def test_the_order_of_the_steps(pretrain: Any) -> None:
     assert upstream == {
         "preflight": set(),
         "sources": {"preflight"},
-        "collect_source": {"preflight", "sources"},
-        "collect": {"preflight", "collect_source"},
-        "vocab": {"preflight", "collect"},
-        "split": {"preflight", "collect"},
+        "collect_source": {"sources"},
+        "collect": {"collect_source"},
+        "vocab": {"collect"},
+        "split": {"collect"},
         "shard.convert": {"split", "vocab"},
         "shard.upload": {"shard.convert"},
-        "dataset": {"preflight", "split", "shard.upload"},
+        "shards_ended": {"shard.upload"},
+        "dataset": {"split", "vocab", "shards_ended"},
         "publish": {"dataset"},
-        "prepare_tpu": {"preflight", "publish"},
-        "train": {"preflight", "prepare_tpu"},
+        "prepare_tpu": {"publish"},
+        "train": {"prepare_tpu"},
         "delete_tpu": {"prepare_tpu", "train"},
-        "evaluate": {"preflight", "train"},
-        "export": {"preflight", "evaluate"},
-        "promote": {"preflight", "export"},
-        "finetunings": {"preflight", "promote"},
-        "finetune": {"preflight", "finetunings"},
-        # It begins when one of them has succeeded: the run's first task, which always has, would be enough.
+        "evaluate": {"train"},
+        "export": {"evaluate"},
+        "promote": {"export"},
+        "finetunings": {"promote"},
+        "finetune": {"finetunings"},
+        # It begins when one of them has succeeded.
         "finetuning_table": {"finetune"},
     }
+
+
+def test_its_graph_has_five_boxes(pretrain: Any) -> None:
+    """The first task and four groups, which Airflow's graph shows folded; the shards are one in another."""
+    top = pretrain.task_group.children
+    assert list(top) == ["preflight", "data", "shards", "training", "results"]
+    assert set(top["shards"].children) == {"shard", "shards_ended", "dataset", "publish"}
+    assert set(top["training"].children) == {"prepare_tpu", "train", "delete_tpu"}
 
 
 def test_a_person_can_read_what_it_does(pretrain: Any) -> None:
@@ -123,12 +128,11 @@ def test_shards_are_called_by_their_names() -> None:
 )
 def test_only_processes_that_fork_tasks_import_the_provider_ahead(process: str, imported: bool) -> None:
     code = (
-        f"import sys; sys.argv = ['airflow', {process!r}]; sys.path[:0] = [{str(REPOSITORY / 'plugins')!r}]\n"
+        f"import sys; sys.argv = ['airflow', {process!r}]\n"
         "import qarib_plugin\n"
         "print('airflow.providers.google.cloud.hooks.gcs' in sys.modules, 'qarib_airflow' in sys.modules)"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.split() == [str(imported), "False"]
+    assert printed(code).split() == [str(imported), "False"]
 
 
 def test_the_shards_converted_at_once_can_be_limited() -> None:
@@ -180,12 +184,8 @@ def test_only_who_shows_or_reads_the_form_has_it() -> None:
 
 def test_our_own_code_is_loaded_ahead_only_where_it_does_not_change() -> None:
     code = (
-        f"import sys; sys.argv = ['airflow', 'scheduler']; sys.path[:0] = [{str(REPOSITORY / 'plugins')!r}]\n"
+        "import sys; sys.argv = ['airflow', 'scheduler']\n"
         "import qarib_plugin\n"
         "print('qarib_airflow.tasks.pipeline' in sys.modules, 'numba' in sys.modules)"
     )
-    environment = {**os.environ, "QARIB_PRELOAD": "1"}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert answer.stdout.splitlines()[-1] == "True True", answer.stderr
+    assert printed(code, QARIB_PRELOAD="1") == "True True"

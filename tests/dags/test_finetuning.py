@@ -5,6 +5,7 @@ Covers plugins/qarib_airflow/tasks/finetuning.py.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.errors import InputError
 from qarib_tasks.runs.run import Run
-from tests.support.airflow_runs import printed
+from tests.support.airflow.interpreter import printed
 
 
 @pytest.fixture
@@ -63,10 +64,11 @@ def test_the_commands_are_those_of_the_command_line(run: Run) -> None:
 def test_missing_results_are_named(run: Run) -> None:
     path = run.model.finetuning_table
     path.parent.mkdir(parents=True)
-    path.write_text(
-        '{"tasks": [{"name": "dialect", "sha256": "", "seeds": [], "missing": [1, 2]},'
-        ' {"name": "other", "sha256": "", "seeds": [], "missing": [1]}]}'
-    )
+    figures = dict.fromkeys(("most_frequent", "tfidf", "tfidf_low", "tfidf_high"), 0.5)
+    row = {"metric": "macro_f1", "sha256": "", "labels": ["a", "b"], "mean": None, "sd": None} | figures
+    row |= {"seeds": [], "test_texts": 2}
+    rows = [row | {"name": "dialect", "missing": [1, 2]}, row | {"name": "other", "missing": [1]}]
+    path.write_text(json.dumps({"tasks": rows}))
     with pytest.raises(InputError, match=r"without a result: dialect, seed 1; dialect, seed 2$"):
         pipeline.require_finetunings(run)
 

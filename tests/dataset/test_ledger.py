@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from qarib_tasks.corpus.sources import SourceFile
-from qarib_tasks.dataset.ledger import ConsumedFile, files_of, not_taken_by, record
+from qarib_tasks.dataset.ledger import ConsumedFile, consumed, files_of, not_taken_by, record, write_plan
 from qarib_tasks.errors import CorruptError
+from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.shared_record import SharedRecord
 
 
@@ -69,3 +70,16 @@ def test_runs_at_once_lose_no_entry(where: str, tmp_path: Path, bucket_name: str
         thread.join()
     ledger = SharedRecord(tmp_path / "7" if address else tmp_path, address, "sources.json")
     assert {file.dataset for file in files_of(ledger.read())} == {f"d{number}" for number in range(8)}
+
+
+def test_a_list_that_is_not_that_of_the_text_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "sources.json"
+    write_plan(path, [entry("a"), entry("b")])
+    read = [FileRecord(f"s/{name}", 7, "aa", "AAAAAA==") for name in "ab"]
+    assert consumed(path, read, "one") == [
+        entry(name, "one", bytes=7, sha256="aa", crc32c="AAAAAA==") for name in "ab"
+    ]
+    for others in (read[:1], [*read, read[0]], [read[0], FileRecord("t/b", 7, "aa", "AAAAAA==")], []):
+        with pytest.raises(CorruptError, match=r"sources\.json: lists 2 files, but not .*again") as error:
+            consumed(path, others, "one")
+        assert error.value.do

@@ -7,16 +7,53 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.support.deploy.locks import locked
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
+# The secrets of docker-compose.yaml. Its folders are volumes.
+FILES = {
+    "api/passwords.json",
+    "api/secret_key",
+    "database/fernet_key",
+    "database/sql_alchemy_conn",
+    "emulators/token",
+    "postgres/password",
+    "queue/broker_url",
+    "queue/result_backend",
+    "redis/redis.conf",
+    "tokens/jwt_secret",
+}
+FOLDERS = sorted({name.partition("/")[0] for name in FILES})
+# Where the password of Airflow's database is.
+PASSWORD_OF = {"database", "postgres"}
+# By service, the folders of secrets that it can read.
+SECRETS_OF = {
+    "secrets": set(FOLDERS),
+    "init": {"database", "emulators"},
+    "api-server": {"api", "database", "emulators", "tokens"},
+    "scheduler": {"database", "queue", "tokens"},
+    "dag-processor": {"database"},
+    "triggerer": {"database", "emulators"},
+    "worker-1": {"queue", "emulators"},
+    "worker-2": {"queue", "emulators"},
+    "metrics": set(),
+    "postgres": {"postgres"},
+    "redis": {"redis"},
+    "gcs": {"emulators"},
+    "gcs-server": set(),
+    "tpu": {"emulators"},
+}
 
 
 def call(*command: str, **environment: str) -> str:
@@ -32,6 +69,7 @@ def call(*command: str, **environment: str) -> str:
     return ended.stdout
 
 
+@cache
 def compose(profile: str) -> dict[str, Any]:
     """docker-compose.yaml as docker-compose reads it: checked against the schema, all values filled in."""
     text = call(
@@ -60,6 +98,44 @@ def test_every_service_is_hardened(profile: str) -> None:
     assert ("STORAGE_EMULATOR_HOST" in environment) == (profile == "emulators")
 
 
+def test_every_service_has_only_its_own_secrets() -> None:
+    services = compose("emulators")["services"]
+    assert set(services) == set(SECRETS_OF)
+    for name, service in services.items():
+        mounted = {
+            volume["target"].removeprefix("/secrets/"): volume
+            for volume in service.get("volumes", ())
+            if volume["target"].startswith("/secrets")
+        }
+        assert set(mounted) == SECRETS_OF[name], name
+        writable = {folder for folder in mounted if not mounted[folder].get("read_only")}
+        assert writable <= ({"api"} if name == "api-server" else set()) or name == "secrets", name
+        # What its settings read is there, and nothing else is.
+        text = json.dumps(
+            [service.get(key) for key in ("environment", "command", "entrypoint", "healthcheck")]
+        )
+        read = set(re.findall(r"/secrets/(\w+)/", text))
+        assert read <= SECRETS_OF[name], name
+        assert SECRETS_OF[name] - {"emulators"} <= read or name == "secrets", name
+
+
+def test_only_airflows_servers_reach_its_database() -> None:
+    services = compose("emulators")["services"]
+
+    def on(network: str) -> set[str]:
+        return {name for name, service in services.items() if network in service.get("networks", {})}
+
+    airflow = {"init", "api-server", "scheduler", "dag-processor", "triggerer"}
+    assert on("database") == {"postgres", *airflow}
+    assert on("queue") == {"redis", "scheduler", "worker-1", "worker-2"}
+    assert not {"postgres", "redis"} & on("default")
+    networks = compose("emulators")["networks"]
+    assert {name for name in networks if networks[name].get("internal")} == {"database", "queue"}
+    # The secrets' folders are in the image, with the owner that a new volume copies.
+    dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    assert all(f"/secrets/{folder}" in dockerfile for folder in FOLDERS)
+
+
 def test_airflow_starts_after_what_it_needs() -> None:
     services = compose("emulators")["services"]
     for name in ("scheduler", "dag-processor", "triggerer", "worker-1", "worker-2"):
@@ -70,25 +146,42 @@ def test_airflow_starts_after_what_it_needs() -> None:
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
-    for folder in ("airflow", "emulators", "postgres", "redis"):
+    for folder in FOLDERS:
         (tmp_path / folder).mkdir()
     command = [sys.executable, str(REPOSITORY / "deploy" / "compose" / "make_secrets.py")]
     environment = os.environ | {"QARIB_SECRETS": str(tmp_path)}
     subprocess.run(command, env=environment, check=True)
     files = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(files) == 10
+    assert {str(path.relative_to(tmp_path)) for path in files} == FILES
     # The second time after a death between two files: what was there stays, what was missing is made.
-    lost = tmp_path / "airflow" / "broker_url"
+    lost = tmp_path / "queue" / "broker_url"
     lost.unlink()
     subprocess.run(command, env=environment, check=True)
     assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == files
     password = (tmp_path / "postgres" / "password").read_text()
-    assert f":{password}@postgres" in (tmp_path / "airflow" / "sql_alchemy_conn").read_text()
-    assert (tmp_path / "airflow" / "fernet_key").stat().st_mode & 0o777 == 0o400
+    assert f":{password}@postgres" in (tmp_path / "database" / "sql_alchemy_conn").read_text()
+    assert (tmp_path / "database" / "fernet_key").stat().st_mode & 0o777 == 0o400
+    assert not [path for path in files if password in files[path] and path.parent.name not in PASSWORD_OF]
+
+
+def test_secrets_of_an_earlier_version_are_kept_by_those_who_need_them(tmp_path: Path) -> None:
+    """All of Airflow's were in one volume, which is now the API server's."""
+    for folder in FOLDERS:
+        (tmp_path / folder).mkdir()
+    former = tmp_path / "api"
+    (former / "passwords.json").write_text('{"admin": "the same"}')
+    for name in ("fernet_key", "jwt_secret", "sql_alchemy_conn", "result_backend", "broker_url"):
+        (former / name).write_text(f"former {name}")
+    command = [sys.executable, str(REPOSITORY / "deploy" / "compose" / "make_secrets.py")]
+    subprocess.run(command, env=os.environ | {"QARIB_SECRETS": str(tmp_path)}, check=True)
+    assert (tmp_path / "database" / "fernet_key").read_text() == "former fernet_key"
+    assert (tmp_path / "tokens" / "jwt_secret").read_text() == "former jwt_secret"
+    assert (former / "passwords.json").read_text() == '{"admin": "the same"}'
+    assert {path.name for path in former.iterdir()} == {"passwords.json", "secret_key"}
 
 
 def test_secrets_have_their_mode_from_the_first_byte(tmp_path: Path) -> None:
-    for folder in ("airflow", "emulators", "postgres", "redis"):
+    for folder in FOLDERS:
         (tmp_path / folder).mkdir()
     script = REPOSITORY / "deploy" / "compose" / "make_secrets.py"
     code = (
@@ -110,7 +203,7 @@ def test_secrets_have_their_mode_from_the_first_byte(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 10
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == len(FILES)
 
 
 def test_the_emulators_token_reaches_a_service_and_no_setting_of_it(tmp_path: Path) -> None:
@@ -150,11 +243,7 @@ def test_kubernetes_values() -> None:
     settings: dict[str, Any] = {}
     exec(values["airflowLocalSettings"], settings)
     assert callable(settings["pod_mutation_hook"])
-    version = next(
-        line.partition("==")[2]
-        for line in (REPOSITORY / "requirements" / "airflow.txt").read_text().splitlines()
-        if line.startswith("apache-airflow==")
-    )
+    ((version, _),) = locked(REPOSITORY / "requirements" / "airflow.txt")["apache-airflow"]
     assert values["airflowVersion"] == version
     container = yaml.safe_load((folder / "init-job.yaml").read_text())["spec"]["template"]["spec"][
         "containers"
@@ -162,13 +251,14 @@ def test_kubernetes_values() -> None:
     assert container["image"] == ":".join(values["images"]["airflow"].values())
 
 
-def test_a_pod_asks_for_what_its_step_needs(airflow_database: None) -> None:
+def test_a_pod_asks_for_what_its_step_needs(airflow_database: Path) -> None:
     from airflow.dag_processing.dagbag import DagBag
-    from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec
-    from qarib_airflow.deployment.pods import SMALL, STEPS, pod_mutation_hook
+    from kubernetes.client import V1Container, V1EnvVar, V1ObjectMeta, V1Pod, V1PodSpec
+    from qarib_airflow.deployment.pods import NOT_OF_TASKS, SMALL, STEPS, pod_mutation_hook
 
     def pod(dag_id: str, task_id: str) -> V1Pod:
         containers = [V1Container(name="base"), V1Container(name="other")]
+        containers[0].env = [V1EnvVar(name=name) for name in (*NOT_OF_TASKS, "QARIB_BUCKET")]
         annotations = {"dag_id": dag_id, "task_id": task_id}
         pod = V1Pod(metadata=V1ObjectMeta(annotations=annotations), spec=V1PodSpec(containers=containers))
         pod_mutation_hook(pod)
@@ -178,6 +268,9 @@ def test_a_pod_asks_for_what_its_step_needs(airflow_database: None) -> None:
     assert first.resources.requests == STEPS["shard.convert"]
     assert first.resources.limits == {"memory": STEPS["shard.convert"]["memory"]}
     assert second.resources is None
+    assert [one.name for one in first.env] == ["QARIB_BUCKET"]
+    assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" in NOT_OF_TASKS
+    assert len(pod("another", "shard.convert").spec.containers[0].env) == len(NOT_OF_TASKS) + 1
     assert pod("qarib_pretrain", "preflight").spec.containers[0].resources.requests == SMALL
     assert pod("another", "shard.convert").spec.containers[0].resources is None
     dag = DagBag(str(REPOSITORY / "dags" / "qarib_pretrain.py")).dags["qarib_pretrain"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.browser_site import Site, browsing, undisturbed
+from tests.support.browser.site import Site, browsing, undisturbed
 
 
 @pytest.fixture(scope="module")

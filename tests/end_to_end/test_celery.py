@@ -22,6 +22,8 @@ QUICK = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    # The scheduler ends with the database: its successor takes its tasks over, a lost one among them.
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     "QARIB_RETRY_SECONDS": "1",
 }
 
@@ -47,6 +49,10 @@ def test_two_workers_one_is_lost_and_the_database_restarts(
                 stack.hold("worker-1", signal.SIGCONT)
             return None
 
+        for worker in stack.workers:
+            environment = Path(f"/proc/{stack.process(worker)}/environ").read_bytes()
+            assert b"STORAGE_EMULATOR_HOST=" in environment
+            assert not [secret for secret in stack.secrets if secret.encode() in environment]
         wait(stack, run_id, lambda: conversions("success") and both_convert(stack))
         taken = wait(stack, run_id, caught)
         stack.lose("worker-1")

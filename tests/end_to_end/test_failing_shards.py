@@ -62,7 +62,10 @@ def faults(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stack(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, faults: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    airflow_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Path,
 ) -> Iterator[LocalStack]:
     environment = {
         "PYTHONPATH": os.pathsep.join([str(faults.parent / "python"), str(REPOSITORY)]),
@@ -70,7 +73,8 @@ def stack(
         "QARIB_RETRY_SECONDS": "1",
         "QARIB_RUN_DEADLINE_HOURS": "0.001",
     }
-    with LocalStack(tmp_path_factory.mktemp("stack"), environment=environment) as stack:
+    home = tmp_path_factory.mktemp("stack")
+    with LocalStack(home, environment=environment, database=airflow_database) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
 

@@ -22,8 +22,10 @@ FAILS = "sentiment, seed 2"
 
 
 @pytest.fixture
-def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalStack]:
+    with LocalStack(tmp_path_factory.mktemp("stack"), database=airflow_database) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
 
@@ -87,7 +89,11 @@ def test_a_seed_that_fails_is_named_and_completes_the_table_when_it_is_cleared(s
     assert {label: task["state"] for label, task in tasks.items()} == {
         label: "failed" if label == FAILS else "success" for label in ALL
     }
-    assert f"{stranger}: exists and was not made by qarib" in stack.task_log(tasks[FAILS])
+    assert tasks[FAILS]["try_number"] == 1  # a retry cannot mend it
+    log = stack.task_log(tasks[FAILS])
+    assert f"{stranger}: exists and was not made by qarib" in log
+    assert "Task failed: seed-2: failed, its last lines:" in log
+    assert "InputError" not in log  # no traceback
     assert stranger.read_text(encoding="utf-8") == '{"mine": true}\n'
     found = table(run.model.finetuning_table)
     assert {name: entry["missing"] for name, entry in found.items()} == {"sentiment": [2], "dialect": []}

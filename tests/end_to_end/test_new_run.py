@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from urllib.parse import urlencode
 
 import demo
 import pytest
-import screenshots
 from local_stack import TINY_MODEL
 from playwright.sync_api import Page, expect
 
 from qarib_tasks.config.presets import SAMPLE
-from tests.support.browser_site import (
-    GUEST,
+from tests.support.browser.site import (
     SECONDS,
     Site,
     require_accessible,
@@ -25,9 +25,9 @@ TYPED = {
     "vocab_size": "1,000",
     "dupe_factor": "1",
     **{name: str(value) for name, value in TINY_MODEL.items()},
+    "num_warmup_steps": "5",  # first: as many steps as the preset's warm-up are refused
     "train_steps": "2e1",
     "learning_rate": ".0001",
-    "num_warmup_steps": "5",
     "save_checkpoints_steps": "٢٠",
 }
 
@@ -100,11 +100,14 @@ def test_a_run_is_planned_and_started_by_the_keyboard_alone(site: Site) -> None:
 
 def test_again_with_the_same_values(site: Site) -> None:
     page = site.open("runs")
+    page.get_by_role("button", name="Details of").first.click()
     page.get_by_role("link", name="Run again with these values").click()
     expect(page.locator("#new-learning_rate")).to_have_value("0.0001")
     expect(page.locator("#new-train_steps")).to_have_value("20")
     expect(page.locator("#new-sources-1-path")).to_have_value(str(SAMPLE / "tweets.txt"))
     expect(page.get_by_text(re.compile("changed$")).first).to_be_visible()
+    steps = page.locator(".field", has=page.locator("#new-train_steps"))
+    expect(steps.get_by_text(re.compile(r"^In the preset: [\d,]+$"))).to_be_visible()
     page.close()
 
 
@@ -137,16 +140,44 @@ def test_on_a_phone(site: Site) -> None:
 
 
 def test_a_viewer_can_plan_but_not_start(site: Site) -> None:
-    context = site.signed_out.browser.new_context()  # type: ignore[union-attr]
-    page = context.new_page()
-    page.set_default_timeout(SECONDS)
-    admin, site.stack.user = site.stack.user, GUEST
-    try:
-        screenshots.sign_in(page, site.stack)
-    finally:
-        site.stack.user = admin
-    page.goto(f"{site.stack.url}/qarib/#/new")
+    page = site.as_guest("new")
     expect(page.get_by_text("To start one, ask an administrator")).to_be_visible()
     assert page.get_by_role("button", name="Start").count() == 0
     expect(page.locator("#new-machine option").first).to_have_text("(cloud_tpu)")
+    page.context.close()
+
+
+def test_a_training_is_stopped_from_the_page_and_goes_on(site: Site) -> None:
+    stack = site.stack
+    while stack.run(demo.DAG, site.run_id)["state"] not in ("success", "failed"):
+        time.sleep(0.5)
+    known = stack.run(demo.DAG, site.run_id)["conf"]
+    long = {"train_steps": 1_000_000, "save_checkpoints_steps": 500_000, "num_warmup_steps": 5}
+    run_id = stack.trigger(demo.DAG, known | long)
+    page = site.open("training", run_id)
+    steps = page.get_by_text(re.compile(r"^[1-9][\d,]* of 1,000,000 steps"))
+    expect(steps).to_be_visible(timeout=4 * SECONDS)
+    page.get_by_role("button", name="Stop and save").click()
+    page.get_by_role("button", name="Save and stop").click()
+    expect(page.get_by_text("Asked.")).to_be_visible()
+    expect(page.locator("#notices")).to_contain_text(
+        "train failed: admin asked it to stop; its state is saved", timeout=4 * SECONDS
+    )
+    run = demo.read_run(stack, run_id)
+    saved = json.loads(run.model.progress.read_text())["step"]
+    assert 0 < saved < 1_000_000
+    assert list(run.model.bert_model.glob(f"*-{saved}*.json"))
+    assert not (run.model.root / "stop").exists()
+    # Cleared, it goes on from there.
+    clear = {
+        "dry_run": False,
+        "task_ids": ["train"],
+        "dag_run_id": run_id,
+        "only_failed": False,
+        "include_downstream": True,
+    }
+    stack.api("POST", f"dags/{demo.DAG}/clearTaskInstances", json=clear)
+    expect(page.locator("#notices")).to_be_empty(timeout=4 * SECONDS)
+    while saved not in (json.loads(run.model.progress.read_text()).get("resumed") or []):
+        time.sleep(0.5)
     page.close()

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import demo
@@ -40,8 +41,11 @@ TWO = TINY | {"sources": [{"name": name, "path": str(SAMPLE / f"{name}.txt")} fo
 
 
 @pytest.fixture
-def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    with LocalStack(tmp_path_factory.mktemp("stack"), environment={"QARIB_RETRY_SECONDS": "1"}) as stack:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalStack]:
+    home, environment = tmp_path_factory.mktemp("stack"), {"QARIB_RETRY_SECONDS": "1"}
+    with LocalStack(home, environment=environment, database=airflow_database) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
 
@@ -81,10 +85,7 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     assert "(v5litepod-8) in us-central1-a trains" in train
     assert "the training succeeded" in train
     links = stack.api("GET", f"dags/{demo.DAG}/dagRuns/{run_id}/taskInstances/train/links")["extra_links"]
-    console, bucket = "https://console.cloud.google.com", run.config.upload.bucket
-    assert links["Cloud TPUs"].startswith(f"{console}/compute/tpus")
-    folder = f"{bucket}/{run.config.upload.prefix}{run.model.name}bert_model/tensorboard"
-    assert links["TensorBoard logs"].startswith(f"{console}/storage/browser/{folder}")
+    assert links == {"Cloud TPUs": None, "TensorBoard logs": None}  # Google's console knows no emulator.
     preflight = stack.task_log(next(t for t in tasks if t["task_id"] == "preflight"))
     assert "vocab_size = 800   <- from the form" in preflight
     assert "max_seq_length = 64\n" in preflight
@@ -97,6 +98,9 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     require_success(stack, again)
     assert demo.read_run(stack, again_id) == run
     assert {name: blob.generation for name, blob in objects(run).items()} == before
+    start = datetime.fromisoformat(stack.run(demo.DAG, again_id)["start_date"])
+    rows = demo.made_rows(run.dataset, run.model, [blob.updated for blob in objects(run).values()], start)
+    assert rows["Made in this run"] == "nothing"
     for task in again:
         if task["task_id"] == "shard.upload":
             assert "0 files uploaded, 2 already" in stack.task_log(task)
@@ -104,11 +108,18 @@ def test_the_whole_way_twice_and_without_airflow(stack: LocalStack, tmp_path: Pa
     # A wrong setting: the run fails at once, in words, without a retry.
     failed_id, failed = finish(stack, TWO | {"max_seq_length": 600})
     assert stack.run(demo.DAG, failed_id)["state"] == "failed"
-    assert {t["task_id"]: t["try_number"] for t in failed if t["state"] == "failed"} == {
-        "preflight": 1,
-        "dataset": 1,
-    }
-    assert "max_seq_length 600 is above model.max_position_embeddings 128" in demo.failure(stack, failed)
+    assert {t["task_id"]: t["try_number"] for t in failed if t["state"] == "failed"} == {"preflight": 1}
+    fault = "max_seq_length 600 is above model.max_position_embeddings 128"
+    assert fault in demo.failure(stack, failed)
+    # The reason is where people and programs look for it.
+    preflight_of_it = f"dags/{demo.DAG}/dagRuns/{failed_id}/taskInstances/preflight"
+    kept = stack.api("GET", f"{preflight_of_it}/xcomEntries/qarib_reason?deserialize=true")["value"]
+    assert fault in str(kept)
+    note = stack.run(demo.DAG, failed_id)["note"]
+    assert note.startswith("× preflight failed: ")
+    assert fault in note
+    assert f"/dags/{demo.DAG}/runs/" in note
+    assert stack.run(demo.DAG, run_id)["note"] is None
 
     # Without Airflow, in another place: the same vocabulary, shards and examples.
     upload = replace(run.config.upload, prefix="elsewhere/")
@@ -161,7 +172,8 @@ def test_a_task_killed_in_each_step(stack: LocalStack, tmp_path: Path) -> None:
     database.close()
     tasks = stack.task_instances(demo.DAG, run_id)
     require_success(stack, tasks)
-    assert killed == {t["task_id"] for t in tasks} - {*SKIPPED} <= set(demo.STEPS)
+    # No process runs `shards_ended`.
+    assert killed == {t["task_id"] for t in tasks} - {*SKIPPED, "shards_ended"} <= set(demo.STEPS)
     assert {t["task_id"] for t in tasks if t["try_number"] > 1} == killed
     again_id, again = finish(stack, LOCAL)
     require_success(stack, again)

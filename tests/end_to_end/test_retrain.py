@@ -34,7 +34,7 @@ def text(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def deployment(text: Path, bucket_name: str, airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+def deployment(text: Path, bucket_name: str, airflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An Airflow that re-trains each month on that month's files. Returns the workspace."""
     workspace = text.parent
     monkeypatch.setenv("QARIB_WORKSPACE", str(workspace))

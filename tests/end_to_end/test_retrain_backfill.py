@@ -36,7 +36,7 @@ CREATE = (
 
 
 @pytest.fixture
-def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+def stack(tmp_path: Path, airflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
     """Re-trains each month, by the clock of Qatar, on the files of that month."""
     month = tmp_path / "workspace" / "text" / "{month}.txt"
     values = {
@@ -50,7 +50,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStac
         "QARIB_RETRAIN_SCHEDULE": "0 0 1 * *",
         "QARIB_TIMEZONE": "Asia/Qatar",
     }
-    with LocalStack(tmp_path, environment=environment) as stack:
+    with LocalStack(tmp_path, environment=environment, database=airflow_database) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
 

@@ -59,9 +59,13 @@ def converted(run: Run, names: list[str]) -> dict[str, str]:
 
 
 def test_the_run_ends_well(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    airflow_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with LocalStack(tmp_path_factory.mktemp("stack"), environment=SOON) as stack:
+    home = tmp_path_factory.mktemp("stack")
+    with LocalStack(home, environment=SOON, database=airflow_database) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         run, names = split(stack.workspace, stack.bucket)
         assert len(names) > 10

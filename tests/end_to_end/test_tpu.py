@@ -14,6 +14,7 @@ import pytest
 from local_stack import LocalStack
 
 from qarib_tasks import pipeline
+from qarib_tasks.config.loading import to_dict
 from qarib_tasks.machines.backend import run_to_end
 from qarib_tasks.machines.local import LocalProcessBackend
 from qarib_tasks.runs.prepare import prepare
@@ -21,6 +22,8 @@ from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.api.client import CloudTpuClient
 from tests.support.airflow_runs import TINY, require_success
+from tests.support.browser.shown import require_right_figures_of_tpu
+from tests.support.browser.site import looking_at
 
 pytestmark = pytest.mark.slow
 # A triggerer that starts again takes over the dead one's triggers sooner than by default.
@@ -28,14 +31,25 @@ QUICK = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12", "QARIB_RE
 STEPS = {"train_steps": 50, "num_warmup_steps": 3, "save_checkpoints_steps": 10}
 
 
+class Stack(LocalStack):
+    """Airflow whose TPUs are emulated; `goodput` is what a test saw of one's paid time at its end."""
+
+    goodput: dict[str, Any] | None = None
+
+
 @pytest.fixture
-def stack(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    with LocalStack(tmp_path_factory.mktemp("stack"), environment=QUICK) as stack:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stack]:
+    home = tmp_path_factory.mktemp("stack")
+    with Stack(home, environment=QUICK, database=airflow_database) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
     bill = (stack.logs / "tpu.log").read_text(encoding="utf-8").splitlines()[-1]
-    print(bill)
     assert "node-seconds with run=manual" in bill
+    if stack.goodput:
+        # The service knows when a machine was ready and when it was gone; the run sees it some seconds later.
+        assert stack.goodput["paid"] == pytest.approx(float(bill.split()[0]), rel=0.1)
 
 
 class Tpus:
@@ -82,37 +96,62 @@ def ended(stack: LocalStack, run_id: str) -> bool:
     return stack.run(demo.DAG, run_id)["state"] in ("success", "failed")
 
 
+def require_goodput_shown(stack: LocalStack, run_id: str) -> dict[str, Any]:
+    """The parts of the paid time add up to it, and the page shows each; return what it shows."""
+    with looking_at(stack) as site:
+        with site.context.expect_event(
+            "response", lambda response: "/qarib/data/training" in response.url
+        ) as answer:
+            page = site.open("training", run_id)
+        found: dict[str, Any] = answer.value.json()["tpu"]["goodput"]
+        parts = found["parts"]
+        assert sum(parts.values()) == pytest.approx(found["paid"], rel=0.02)
+        assert found["unpaid"] > 0
+        for name in ("booting", "steps", "compiling", "checkpoints"):
+            assert parts[name] > 0, parts
+        assert parts["booting"] > 4 * 4.0  # four machines booted for four seconds each
+        table = page.get_by_role("region", name="Goodput").get_by_role("row")
+        assert table.count() == 1 + sum(seconds > 0 for seconds in parts.values())
+        run = demo.read_run(stack, run_id)
+        progress = Bucket(f"{run.address}{run.model.name}").read_text("progress.json") or ""
+        settings = to_dict(run.config)["tpu"]
+        require_right_figures_of_tpu(page, memory(stack), json.loads(progress), settings)
+    return found
+
+
 def test_three_preemptions_a_dead_triggerer_and_everything_dead(stack: LocalStack, tmp_path: Path) -> None:
     """The end has the figures of a training that nothing befell, and each attempt had one TPU."""
-    # Each strikes one attempt; before the last the machine is told.
+    # The first attempt finds no TPU. Each other strikes one attempt; before the last the machine is told.
     faults: list[dict[str, Any]] = [
-        {"kind": "preempt", "at_step": 15, "match": "*-1"},
-        {"kind": "preempt", "at_step": 25, "match": "*-2"},
-        {"kind": "preempt", "at_step": 35, "match": "*-3", "notice": 30},
+        {"kind": "stock_out", "match": "*-1"},
+        {"kind": "preempt", "at_step": 15, "match": "*-2"},
+        {"kind": "preempt", "at_step": 25, "match": "*-3"},
+        {"kind": "preempt", "at_step": 35, "match": "*-4", "notice": 30},
     ]
-    values = {"scale": 0.01, "faults": faults}
+    values = {"scale": 0.01, "faults": faults, "delays": {"booting": 400}}
     stack.tpu_faults.write_text(json.dumps(values), encoding="utf-8")
     tpus, seen = Tpus(stack), set[str]()
     run_id = stack.trigger(demo.DAG, TINY | STEPS)
     wait(stack, lambda: memory(stack)["phase"] == "running")
     seen |= set(tpus.queued)
     stack.kill("triggerer")
-    wait(stack, lambda: memory(stack)["attempt"] == 2 and memory(stack)["phase"] == "running")
+    wait(stack, lambda: memory(stack)["attempt"] == 3 and memory(stack)["phase"] == "running")
     seen |= set(tpus.queued)
     stack.kill(*stack.components)
-    wait(stack, lambda: memory(stack)["attempt"] == 4 and memory(stack)["phase"] == "running")
+    wait(stack, lambda: memory(stack)["attempt"] == 5 and memory(stack)["phase"] == "running")
     seen |= set(tpus.queued)
     wait(stack, lambda: ended(stack, run_id))
     tasks = stack.task_instances(demo.DAG, run_id)
     require_success(stack, tasks)
     assert tpus.all == []
     assert memory(stack)["preemptions"] == 3
-    assert {name.rpartition("-")[2] for name in seen} == {"1", "2", "4"}
+    assert {name.rpartition("-")[2] for name in seen} == {"2", "3", "5"}
     run = demo.read_run(stack, run_id)
     lines = history(run)
     steps = [line["step"] for line in lines]
     assert steps == sorted(set(steps))
     assert steps[-1] == 50
+    stack.goodput = require_goodput_shown(stack, run_id)
 
     # The same in one go, on this machine.
     upload = replace(run.config.upload, prefix="undisturbed/")
@@ -143,6 +182,7 @@ def test_marked_failed_then_cleared(stack: LocalStack) -> None:
         "success",
     )
     assert stack.run(demo.DAG, run_id)["state"] == "failed"
+    assert (memory(stack)["phase"], bool(memory(stack)["deleted"])) == ("failed", True)
 
     clear = {"dry_run": False, "task_ids": ["train"], "dag_run_id": run_id, "only_failed": False}
     stack.api("POST", f"dags/{demo.DAG}/clearTaskInstances", json=clear | {"include_downstream": True})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ def bench(
     bench = Bench(bucket_name, emulator_address, tmp_path, monkeypatch)
     bench.emulator.state.environment |= {
         "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": os.environ["XLA_FLAGS"],
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),  # the second slice need not compile again
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # its many small functions too
     }

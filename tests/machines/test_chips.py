@@ -117,3 +117,9 @@ def test_flops_of_token_dropping() -> None:
     assert BASE.flops - replace(BASE, kept=32).flops == pytest.approx(3 * 64 * saved, rel=1e-12)
     small = replace(BASE, model=ModelConfig(num_hidden_layers=2), kept=64)
     assert small.flops == replace(small, kept=None).flops
+
+
+@pytest.mark.parametrize("accelerator_type", ["v6e-0", "v4-00", "v6e-08", "v6e-" + "9" * 5_000, "v6e-٨"])
+def test_a_type_has_chips(accelerator_type: str) -> None:
+    with pytest.raises(ConfigError, match="unknown accelerator type"):
+        chips_of(accelerator_type)

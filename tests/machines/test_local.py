@@ -5,17 +5,19 @@ Covers qarib_tasks/machines/backend.py, qarib_tasks/machines/exit_status.py.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from qarib_tasks.errors import InputError, TrainingError
+from qarib_tasks.errors import InputError, StoppedError, TrainingError
 from qarib_tasks.machines.backend import Work, run_to_end
-from qarib_tasks.machines.exit_status import STOPPED
+from qarib_tasks.machines.exit_status import REFUSED, STOPPED
 from qarib_tasks.machines.local import LocalProcessBackend
 
 # Says who it is through a named pipe and holds it open: the pipe's reader meets its end when the last
@@ -52,6 +54,23 @@ def test_the_log_is_followed_to_the_end(tmp_path: Path, backend: LocalProcessBac
     assert sorted(lines[2:]) == ["step 1", "برت 2"]
 
 
+def test_times_and_notices_of_libraries_are_not_told(tmp_path: Path, backend: LocalProcessBackend) -> None:
+    log = (
+        "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+        "I0000 00:00:1796027487.503048    9313 cudart_stub.cc:31] Could not find cuda drivers\n"
+        "08:31:40 training on tensorflow\n"
+        "W0000 00:00:1796027487.503048    9313 a.cc:31] a warning\n"
+        "step = 30\n12:00 is a time\n"
+    )
+    lines: list[str] = []
+    work = work_of(tmp_path, f"print({log!r}, end='')")
+    run_to_end(backend, work, on_line=lines.append)
+    warning = "W0000 00:00:1796027487.503048    9313 a.cc:31] a warning"
+    assert lines == ["training on tensorflow", warning, "step = 30", "12:00 is a time"]
+    # The file has all.
+    assert backend.log(work, 0)[0] == log
+
+
 def test_a_failure_shows_the_last_lines(tmp_path: Path, backend: LocalProcessBackend) -> None:
     work = work_of(
         tmp_path, "for i in range(100): print('line', i)\nraise SystemExit('loss is not a number')"
@@ -60,6 +79,15 @@ def test_a_failure_shows_the_last_lines(tmp_path: Path, backend: LocalProcessBac
         run_to_end(backend, work)
     assert "line 10\n" not in str(error.value)
     assert backend.status(work).state == "failed"
+
+
+def test_what_the_work_refuses_is_an_error_of_the_inputs(
+    tmp_path: Path, backend: LocalProcessBackend
+) -> None:
+    """So Airflow does not retry the task."""
+    code = f"import sys; print('2.json: was not made by qarib'); sys.exit({REFUSED})"
+    with pytest.raises(InputError, match=r"last lines:\n2\.json: was not made by qarib"):
+        run_to_end(backend, work_of(tmp_path, code))
 
 
 def test_work_killed_from_outside_is_lost_not_failed(
@@ -80,6 +108,28 @@ def test_a_training_that_saved_and_left_when_asked_is_lost_not_failed(
     work = work_of(tmp_path, f"raise SystemExit({STOPPED})")
     with pytest.raises(TrainingError, match=r"its state is saved.*\n?.* Run it again"):
         run_to_end(backend, work)
+    assert backend.status(work).state == "lost"
+
+
+def test_work_that_is_asked_to_stop_saves_first(tmp_path: Path) -> None:
+    """It has as long as it is given, and its last lines are shown."""
+    code = (
+        "import signal, sys\n"
+        f"def save(*_):\n    print('saved', flush=True)\n    sys.exit({STOPPED})\n"
+        "signal.signal(signal.SIGTERM, save)\nprint('step 1', flush=True)\nsignal.pause()"
+    )
+    lines: list[str] = []
+    backend = LocalProcessBackend(program=(sys.executable, "-c"), grace=60)
+    work = work_of(tmp_path, code)
+    with pytest.raises(StoppedError, match=r"Amina asked it to stop\. Clear the task"):
+        run_to_end(
+            backend,
+            work,
+            on_line=lines.append,
+            asked_to_stop=lambda: "Amina asked it to stop" if lines else None,
+            poll=0.01,
+        )
+    assert lines == ["step 1", "saved"]
     assert backend.status(work).state == "lost"
 
 
@@ -179,6 +229,53 @@ def test_what_a_killed_runner_left_is_ended_before_the_work_starts_again(
         run_to_end(backend, again, on_line=lines.append)
         assert lines == ["again"]
         assert reader.read() == ""
+
+
+DAMAGES = [b"", b"{", b"\xff", b'{"pid": "text"}', b'{"pid": 1' + b"0" * 400 + b"}"]
+
+
+def damage(work: Work, content: bytes) -> Path:
+    """Damage the record of a work's process; return it."""
+    path = work.folder / "train.process.json"
+    beginning = path.read_bytes()[:9] if content == b"{" else b""
+    path.write_bytes(beginning or content)
+    return path
+
+
+@pytest.mark.parametrize("content", DAMAGES)
+def test_a_damaged_record_is_made_again_from_the_running_process(
+    tmp_path: Path, backend: LocalProcessBackend, pipe: Path, content: bytes
+) -> None:
+    work = work_of(tmp_path, SAYS_ITS_PID + "signal.pause()", str(pipe))
+    backend.start(work)
+    with pipe.open() as reader:
+        child = int(reader.readline())
+        before = (work.folder / "train.process.json").read_bytes()
+        path = damage(work, content)
+        damaged = path.read_bytes()
+        assert backend.status(work).state == "running"
+        assert path.read_bytes() == before
+        assert path.with_name(f"{path.name}.damaged-1").read_bytes() == damaged
+        backend.start(work)  # It is adopted, not started again.
+        os.kill(child, signal.SIGKILL)
+        assert reader.read() == ""
+
+
+@pytest.mark.parametrize("content", DAMAGES)
+def test_a_damaged_record_of_a_process_that_ended(
+    tmp_path: Path, backend: LocalProcessBackend, content: bytes
+) -> None:
+    run_to_end(backend, work_of(tmp_path, "print(1)"))
+    again = work_of(tmp_path, "print('again')")
+    with suppress(ChildProcessError):  # It ends after it wrote its record.
+        os.waitpid(json.loads((again.folder / "train.process.json").read_text())["pid"], 0)
+    path = damage(again, content)
+    for _ in range(2):
+        assert backend.status(again).state == "lost"
+    assert [one.name for one in again.folder.glob("*.damaged-*")] == [f"{path.name}.damaged-1"]
+    lines: list[str] = []
+    run_to_end(backend, again, on_line=lines.append)
+    assert lines == ["again"]
 
 
 @pytest.mark.parametrize("name", ["train.process.json", "train.lease", "train.log", "train.lock"])

@@ -17,7 +17,7 @@ import pytest
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.evaluation import SOURCE
 from qarib_tasks.corpus.sources import fetch, list_files
-from qarib_tasks.errors import CorruptError
+from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.labelled.staged import write_task
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
 from qarib_tasks.registry.clean_up import Artifact, delete, survey
@@ -99,6 +99,27 @@ def test_a_record_that_nobody_understands_lets_nothing_go(tmp_path: Path) -> Non
         survey(tmp_path, None, 90)
 
 
+@pytest.mark.parametrize(
+    "upload", ["7", "[a]", "{bucket: b}", "{bucket: 7, prefix: p}", "{bucket: b, prefix: [", "\xff"]
+)
+def test_settings_that_are_damaged_let_nothing_go(tmp_path: Path, upload: str) -> None:
+    make(tmp_path, f"datasets/{an_id(1)}")
+    make(tmp_path, f"models/{an_id(2)}")
+    path = tmp_path / "models" / an_id(2) / "config.yaml"
+    path.write_bytes(f"{SETTINGS}upload: {upload}\n".encode("latin-1"))
+    with pytest.raises(QaribError, match=r"config\.yaml.*\. ") as error:
+        survey(tmp_path, None, 30)
+    assert error.value.do
+
+
+def test_a_damaged_manifest_is_no_obstacle(tmp_path: Path) -> None:
+    make(tmp_path, f"models/{an_id(2)}")
+    path = tmp_path / "models" / an_id(2) / "manifest.json"
+    path.write_bytes(path.read_bytes()[:60] + b"\xff\xfe")
+    os.utime(path, (OLD, OLD))
+    assert reasons(survey(tmp_path, None, 30)) == {f"models/{an_id(2)}": ""}
+
+
 def test_the_bucket(tmp_path: Path, bucket_name: str) -> None:
     """What is young in either place is young; what is deleted goes from both."""
     address = f"gs://{bucket_name}/prefix/"
@@ -160,7 +181,7 @@ def test_fetched_sources(tmp_path: Path, bucket_name: str) -> None:
 def test_the_dag_deletes_only_when_told_to(
     tmp_path: Path,
     bucket_name: str,
-    airflow_database: None,
+    airflow_database: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

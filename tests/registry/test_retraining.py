@@ -19,7 +19,7 @@ from qarib_tasks import pipeline
 from qarib_tasks.cli.main import cli
 from qarib_tasks.config.loading import dump_yaml, from_dict, to_dict
 from qarib_tasks.config.presets import merged, resolve
-from qarib_tasks.errors import ConfigError, InputError, NothingNewError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, NothingNewError
 from qarib_tasks.registry.promotion import promote, promoted_model, record_of
 from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining, with_date
 from qarib_tasks.runs.prepare import prepare_training
@@ -207,6 +207,21 @@ def test_without_a_promoted_model_nothing_is_retrained(first: Run, tmp_path: Pat
         prepare_retraining(settings(tmp_path, preset="qarib"), deployment(first), OCTOBER)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model", 7), ("model", {"hidden_size": "x"}), ("train", {"train_steps": -1}), ("train", None)],
+)
+def test_a_damaged_manifest_of_the_promoted_model_is_named(
+    first: Run, tmp_path: Path, name: str, value: Any
+) -> None:
+    path = first.model.manifest
+    values = json.loads(path.read_bytes())
+    values["config"][name] = value
+    path.write_text(json.dumps(values))
+    with pytest.raises(CorruptError, match=rf"manifest\.json: not a manifest: config\.{name}: .*again"):
+        prepare_retraining(settings(tmp_path), deployment(first), OCTOBER)
+
+
 def test_by_hand(first: Run, tmp_path: Path) -> None:
     """`qarib promote`, as it is for a model on another held-out part."""
     longer = {"train": {"train_steps": 900}, "evaluate": {"max_eval_steps": 7}}
@@ -277,7 +292,7 @@ def test_with_nothing_new_the_run_ends_well_and_everything_is_skipped(
     retrain: Any,
     tmp_path: Path,
     bucket_name: str,
-    airflow_database: None,
+    airflow_database: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "work" / "text").mkdir(parents=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import demo
 import pytest
 import sqlalchemy
-from local_stack import MARKER, LocalStack, StackError, end_marked, marked
+from local_stack import COMPONENTS, MARKER, LocalStack, StackError, end_marked, marked
+
+from tests.support.made_up_run import make_run, write_training
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -100,42 +102,55 @@ def test_progress_lines_without_a_terminal() -> None:
     )
 
 
-def test_a_line_for_each_task_with_the_first_and_the_last_evaluation() -> None:
-    def result(name: str, value: float, sha256: str = "1") -> dict[str, object]:
-        figures = {"value": value, "tfidf": 0.9388, "most_frequent": 0.1424}
-        return {"name": name, "sha256": sha256, "metric": "macro_f1", **figures}
+def test_what_was_made_and_what_was_found(tmp_path: Path) -> None:
+    made = make_run(tmp_path, 3)
+    assert made.record.model is not None
+    write_training(tmp_path / made.record.model.name, steps=1, at="2020-01-01T00:00:00+00:00")
+    old, start, new = (datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2021, 2022))
 
-    evaluations = [
-        {"step": 0, "tasks": [result("source@corpus", 0.6151), result("mood", 0.3, "other texts")]},
-        {"step": 200},
-        {"step": 400, "tasks": [result("source@corpus", 0.7389)]},
-        {"step": 800, "tasks": [result("source@corpus", 0.7112), result("mood", 0.5)]},
-    ]
-    baselines = "; TF-IDF 0.939, most frequent label 0.142"
-    assert demo.task_rows(evaluations) == {
-        "Task source@corpus": "macro-F1 of the probe 0.615 after 0 steps, 0.711 after 800 steps" + baselines,
-        "Task mood": "macro-F1 of the probe 0.500 after 800 steps" + baselines,
+    def rows(start: datetime, *uploaded: datetime) -> dict[str, str]:
+        return demo.made_rows(made.dataset, made.record.model, uploaded, start)
+
+    # The manifests are of today.
+    assert rows(start, old, old, new) == {
+        "Made in this run": "the corpus, the vocabulary, 4 shards, 1 object",
+        "Found complete": "2 objects, the training",
     }
-    assert list(demo.task_rows(evaluations[:2])) == ["Tasks"]
+    assert rows(datetime(2100, 1, 1, tzinfo=UTC), old) == {
+        "Made in this run": "nothing",
+        "Found complete": "the corpus, the vocabulary, 4 shards, 1 object, the training",
+    }
+    assert rows(datetime(2019, 1, 1, tzinfo=UTC), old) == {
+        "Made in this run": "the corpus, the vocabulary, 4 shards, 1 object, the training"
+    }
 
 
-def test_each_sentence_is_shown_with_the_words_of_the_model() -> None:
-    words = [{"word": "الله", "probability": 0.5}, {"word": "،", "probability": 0.1}]
-    evaluation = {"fill_mask": [{"text": "السلام [MASK]", "words": words}]}
-    assert demo.sentences(evaluation) == ["\u2068السلام [MASK]\u2069   \u2068الله\u2069 | \u2068،\u2069"]
-    assert demo.sentences({}) == []
-
-
-def test_the_report_reads_evaluations_only(tmp_path: Path) -> None:
-    for name, step in [
-        ("evaluation-800", 800),
-        ("evaluation-0", 0),
-        ("probe_predictions", 800),
-        ("tasks", 1),
-    ]:
-        (tmp_path / f"{name}.json").write_text(json.dumps({"step": step, "name": name}))
-    names = [evaluation["name"] for evaluation in demo.evaluations_in(tmp_path)]
-    assert names == ["evaluation-0", "evaluation-800"]
+@pytest.mark.parametrize(("number", "stops"), [(signal.SIGINT, True), (signal.SIGHUP, False)])
+def test_a_background_job_can_be_interrupted_and_nohup_is_kept(number: signal.Signals, stops: bool) -> None:
+    """A shell starts the job with the signal ignored."""
+    code = (
+        "import signal, demo\n"
+        "demo.handle_signals()\n"
+        "try:\n    print('up', flush=True); input(); print('went on')\n"
+        "except KeyboardInterrupt:\n    print('stopped')"
+    )
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "scripts")])
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(number, before)
+    assert process.stdout
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    out, _ = process.communicate(None if stops else "\n")
+    assert out == ("stopped\n" if stops else "went on\n")
 
 
 def test_a_password_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
@@ -154,3 +169,12 @@ def test_a_password_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
     again._write_password()
     assert again.password == password
     assert stack.passwords.stat().st_mode & 0o777 == 0o600
+
+
+def test_no_component_serves_logs_or_listens_beyond_this_machine(tmp_path: Path) -> None:
+    """Airflow's log servers listen on every address."""
+    for name in ("scheduler", "triggerer"):
+        assert "--skip-serve-logs" in COMPONENTS[name]
+    stack = LocalStack(tmp_path)
+    stack.url, stack.emulator, stack._execution_port = "http://127.0.0.1:1", "http://127.0.0.1:2", 3
+    assert stack._environment(1, "token@127.0.0.1:2")["AIRFLOW__API__HOST"] == "127.0.0.1"

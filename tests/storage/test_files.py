@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,23 @@ def test_a_killed_writer_leaves_no_file_and_the_next_one_clears_up(tmp_path: Pat
     assert len(list(tmp_path.iterdir())) == 1
     write_text(path, "whole")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_process_left_in_tmpdir_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal, sys; from qarib_tasks.storage.files import scratch_folder\n"
+        "with scratch_folder() as folder:\n"
+        "    (folder / 'large').write_text('x')\n"
+        "    os.kill(os.getpid(), int(sys.argv[1]))\n"
+    )
+    stranger = tmp_path / ".scratch-mine"
+    stranger.mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, 0):
+        subprocess.run([sys.executable, "-c", code, str(int(number))], env=environment)
+        left = [path for path in tmp_path.iterdir() if path != stranger]
+        assert len(left) == (number != 0)
+    assert stranger.is_dir()
 
 
 def test_the_temporary_file_of_a_living_writer_is_left_alone(tmp_path: Path) -> None:

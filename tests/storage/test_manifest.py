@@ -15,10 +15,10 @@ def manifest(tmp_path: Path) -> Manifest:
     return Manifest(
         kind="corpus",
         id="x",
-        config={"a": (1, 2), "b": None},
+        config={"a": (1, 2), "b": None, "sources": []},
         inputs=[FileRecord("in", 1, "s", "c")],
         outputs=[FileRecord.of(tmp_path / "out.txt")],
-        statistics={"lines": 3},
+        statistics={"documents_read": 3},
         sample=["نص"],
     )
 
@@ -27,7 +27,12 @@ def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
     made = manifest(tmp_path)
     made.write(tmp_path / "m.json")
     read = Manifest.read(tmp_path / "m.json")
-    assert (read.id, read.statistics, read.sample, read.made_at) == ("x", {"lines": 3}, ["نص"], made.made_at)
+    assert (read.id, read.statistics, read.sample, read.made_at) == (
+        "x",
+        {"documents_read": 3},
+        ["نص"],
+        made.made_at,
+    )
     assert read.output("out.txt").bytes == 3
     with pytest.raises(CorruptError, match="has no output"):
         read.output("other")

@@ -126,10 +126,11 @@ def test_a_file_that_is_no_manifest_of_ours_is_refused(tmp_path: Path, text: str
 def test_a_damaged_manifest_of_ours_is_replaced_and_its_outputs_are_kept(tmp_path: Path) -> None:
     manifest = tmp_path / "out.manifest.json"
     made(tmp_path, "first", "out")
-    manifest.write_bytes(manifest.read_bytes()[:-40])
+    manifest.write_bytes(damaged := manifest.read_bytes()[:-40])
     owned("corpus", manifest, [tmp_path / "out"])
     made(tmp_path, "second", "out", keep_changed=False)
-    assert contents(tmp_path) == {"out": "second", "out.changed-1": "first"}
+    kept = {"out.manifest.json.damaged-1": damaged.decode(), "out.changed-1": "first"}
+    assert contents(tmp_path) == {"out": "second"} | kept
 
 
 def test_a_failed_step_leaves_everything_as_before(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from qarib_tasks.storage import recognition
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 from qarib_tasks.storage.recognition import check_model_folder, check_model_objects
+from qarib_tasks.storage.records.settings import WRITTEN
 
 STRANGERS = b'{"name": "a file of another program"}\n'
 CHECKPOINT = b'{"step": 5, "position": {}, "model": {}, "state": {}, "format": 1}'
@@ -101,7 +102,16 @@ def test_a_damaged_state_is_ours_if_its_index_is(layout: ModelLayout) -> None:
             [struct.pack("<Q", 18) + b'{"global_step":{}}' + b"\0" * 8],
             [b"", struct.pack("<Q", 14) + b'{"weights":{}}', b'text about "global_step":'],
         ),
-        (recognition.is_run_config, [b"collect: {}\nvocab: {}\nconvert: {}\n"], [b"", b"- a\n", b"a: [\n"]),
+        (
+            recognition.is_run_config,
+            [
+                b"collect: {}\nvocab: {}\nconvert: {}\n",
+                WRITTEN.encode() + b"0123\nworkspace: work\nextends: '",
+                WRITTEN.encode() + b"0123\nworkspace: " + b"[" * 5000,
+                WRITTEN.encode() + b"0123\nworkspace: \xff\xfe",
+            ],
+            [b"", b"- a\n", b"a: [\n", b"[" * 5000, WRITTEN.encode() + b"0123\ntraining_data: x\n"],
+        ),
         (recognition.is_progress, [b'{\n "state": "trai'], [b"", b"{}", b"7", b"\xff\xfe"]),
     ],
 )

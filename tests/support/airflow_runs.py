@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import demo
-from local_stack import REPOSITORY, TINY_MODEL, LocalStack
+from local_stack import TINY_MODEL, LocalStack
 
 from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.conversion.example_decoder import decode_example
@@ -52,19 +49,6 @@ MONTH = {
 }
 
 
-def printed(code: str, **environment: str) -> str:
-    """Run code in a fresh interpreter that finds the DAG files; return the last line that it prints."""
-    path = [str(REPOSITORY / folder) for folder in ("", "dags", "plugins")]
-    answer = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{code}"],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return answer.stdout.splitlines()[-1]
-
-
 def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     """Trigger the DAG and wait for its end: the run_id and the task instances.
 
@@ -73,7 +57,7 @@ def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str,
     run_id = stack.trigger(demo.DAG, conf)
     while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
         stack.api("PATCH", f"dags/{demo.DAG}", json={"is_paused": False})
-        time.sleep(0.1)
+        time.sleep(0.3)
     return run_id, stack.task_instances(demo.DAG, run_id)
 
 

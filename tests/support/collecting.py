@@ -17,6 +17,7 @@ import pyarrow.parquet
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.loading import from_dict
+from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.collect import collect
 from qarib_tasks.corpus.preview.preview import Preview, preview
 from qarib_tasks.corpus.reading.read import read
@@ -61,11 +62,16 @@ _WORDS = " ".join(SENTENCES).split()
 
 
 def seen(
-    path: Path | str, *, seconds: float = 30, cleaning: dict[str, Any] | None = None, **settings: Any
+    path: Path | str,
+    allowed: AllowedSources | None = None,
+    *,
+    seconds: float = 30,
+    cleaning: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Preview:
     values = {"sources": [{"name": "s", "path": str(path), **settings}], **(cleaning or {})}
     config = from_dict(CollectConfig, values)
-    return preview(config, config.sources[0], seconds=seconds)
+    return preview(config, config.sources[0], allowed, seconds=seconds)
 
 
 def sentences(count: int, seed: int = 7) -> list[str]:

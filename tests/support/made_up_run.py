@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from qarib_airflow.reporting.reasons import KEY
+
 from qarib_tasks.labelled.scores import scores
 from qarib_tasks.labelled.staged import write_task
 from qarib_tasks.labelled.task import LabelledPart, LabelledTask
@@ -22,6 +24,7 @@ from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
 from qarib_tasks.views.files import Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord
 from qarib_tasks.views.shards import ShardTask
+from qarib_tasks.views.way import ENDED
 
 HOSTILE = "<script>document.title='taken'</script>"
 FIGURES = {"examples": 1157, "lines": 512, "documents": 100, "words": 9000, "wordpieces": 12000}
@@ -139,7 +142,7 @@ def make_run(
 
 
 class FolderBucket:
-    """A `BucketReader` over a folder that counts what is asked of it."""
+    """A `BucketAccess` over a folder that counts what is asked of it."""
 
     address = "gs://qarib/"
 
@@ -156,10 +159,15 @@ class FolderBucket:
         about = checksums(path)
         return Stored(path.relative_to(self.folder).as_posix(), about.bytes, about.crc32c)
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, last: int = 0) -> bytes | None:
         self.asked.append(f"read {name}")
         path = self.folder / name
-        return path.read_bytes() if path.is_file() else None
+        return path.read_bytes()[-last:] if path.is_file() else None
+
+    def write(self, name: str, data: bytes) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def write_training(folder: Path, *, steps: int, at: str, state: str = "training") -> None:
@@ -269,40 +277,57 @@ def write_tuning(folder: Path, *tasks: LabelledTask, every: int, missing: Sequen
     (folder / "bert_evals/tasks.json").write_text(json.dumps({"tasks": rows}))
 
 
-def insert_run(database: Path, run: MadeUpRun) -> None:
-    """Have Airflow's own database (SQLite) tell of the run, as if its tasks had run."""
+def insert_run(database: Path, *runs: MadeUpRun, note: str | None = None) -> None:
+    """Have Airflow's own database (SQLite) tell of runs, as if their tasks had run."""
+    with sqlite3.connect(database, timeout=60) as connection:
+        for run in runs:
+            _insert(connection, run, note)
+    connection.close()
+
+
+def _insert(connection: sqlite3.Connection, run: MadeUpRun, note: str | None) -> None:
     record, now = run.record, datetime.now(UTC).replace(tzinfo=None)
 
     def stamp(seconds: float | None) -> str | None:
         return None if seconds is None else str(now - timedelta(hours=1) + timedelta(seconds=seconds - 1000))
 
-    with sqlite3.connect(database, timeout=60) as connection:
-        (number,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM dag_run").fetchone()
+    (number,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM dag_run").fetchone()
 
-        def insert(table: str, **values: Any) -> None:
-            names, marks = ", ".join(values), ", ".join("?" * len(values))
-            connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
+    def insert(table: str, **values: Any) -> None:
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
 
-        of = {"dag_id": record.dag_id, "run_id": record.run_id}
+    of = {"dag_id": record.dag_id, "run_id": record.run_id}
+    insert(
+        "dag_run", id=number, **of, run_type="manual", run_after=str(now), state=record.state,
+        start_date=stamp(1000), end_date=stamp(4600) if record.state in ENDED else None, conf="{}",
+    )  # fmt: skip
+    if note is not None:
+        times = {"created_at": str(now), "updated_at": str(now)}
+        insert("dag_run_note", dag_run_id=number, content=note, **times)
+    common = of | {"max_tries": 2, "pool": "default_pool", "pool_slots": 1, "queue": "default"}
+    for task_id, states in (record.steps or {"preflight": {"success": 1}}).items():
+        for state, times in states.items():
+            for index in range(times):
+                insert(
+                    "task_instance", id=uuid.uuid4().hex, task_id=task_id, try_number=1, **common,
+                    state=None if state == "none" else state, map_index=index if times > 1 else -1,
+                )  # fmt: skip
+    kept = [("preflight", -1, "return_value", dict(record.values))] if record.values else []
+    for one in record.reasons:
+        texts = {"kind": one.kind, "what": one.what, "where": one.where, "do": one.do}
+        kept.append((one.task, one.map_index, KEY, texts))
+    for task_id, index, key, value in kept:
         insert(
-            "dag_run", id=number, **of, run_type="manual", run_after=str(now), state=record.state,
-            start_date=stamp(1000), end_date=stamp(4600), conf="{}",
+            "xcom", dag_run_id=number, task_id=task_id, map_index=index, key=key, **of,
+            value=json.dumps(value), timestamp=str(now),
         )  # fmt: skip
-        common = of | {"max_tries": 2, "pool": "default_pool", "pool_slots": 1, "queue": "default"}
+    for task in run.tasks:
         insert(
-            "task_instance", id=uuid.uuid4().hex, task_id="preflight", state="success", try_number=1, **common
-        )
-        insert(
-            "xcom", dag_run_id=number, task_id="preflight", key="return_value", **of,
-            value=json.dumps(record.values), timestamp=str(now),
+            "task_instance", id=uuid.uuid4().hex, task_id=f"shard.{task.step}", map_index=task.map_index,
+            state=task.state, try_number=task.tries, start_date=stamp(task.started),
+            end_date=stamp(task.ended), rendered_map_index=task.label, **common,
         )  # fmt: skip
-        for task in run.tasks:
-            insert(
-                "task_instance", id=uuid.uuid4().hex, task_id=f"shard.{task.step}", map_index=task.map_index,
-                state=task.state, try_number=task.tries, start_date=stamp(task.started),
-                end_date=stamp(task.ended), rendered_map_index=task.label, **common,
-            )  # fmt: skip
-    connection.close()
 
 
 def files(run: MadeUpRun, bucket: FolderBucket | None, *, local: bool = True) -> Files:

@@ -153,16 +153,25 @@ def read_documents(text: str, wordpieces: Wordpieces) -> list[Document]:
     return [document for document in documents if document]
 
 
+class Entries:
+    """A vocabulary's ids, with what masking asks of all its entries, once for all examples."""
+
+    def __init__(self, vocab: Mapping[str, int]) -> None:
+        self.ids = vocab
+        self.in_order = list(vocab.values())
+        self.continues = {number for word, number in vocab.items() if word.startswith("##")}
+
+
 def create_instances(
     documents: list[Document], vocab: Mapping[str, int], config: ConvertConfig, seed: int
 ) -> list[Example]:
     """All examples of a shard in the order in which they are written. `documents` is shuffled."""
     rng = random.Random(seed)
     rng.shuffle(documents)
-    examples = []
+    examples, entries = [], Entries(vocab)
     for _ in range(config.dupe_factor):
         for index in range(len(documents)):
-            examples += _document_instances(documents, index, vocab, config, rng)
+            examples += _document_instances(documents, index, entries, config, rng)
     rng.shuffle(examples)
     return examples
 
@@ -170,7 +179,7 @@ def create_instances(
 def _document_instances(
     documents: list[Document],
     index: int,
-    vocab: Mapping[str, int],
+    entries: Entries,
     config: ConvertConfig,
     rng: random.Random,
 ) -> list[Example]:
@@ -195,7 +204,7 @@ def _document_instances(
             else:
                 tokens_b = [token for line in chunk[a_end:] for token in line]
             _truncate(tokens_a, tokens_b, max_num_tokens, rng)
-            examples.append(_masked(tokens_a, tokens_b, is_random_next, vocab, config, rng))
+            examples.append(_masked(tokens_a, tokens_b, is_random_next, entries, config, rng))
             chunk = []
         i += 1
     return examples
@@ -225,20 +234,18 @@ def _masked(
     tokens_a: list[int],
     tokens_b: list[int],
     is_random_next: bool,
-    vocab: Mapping[str, int],
+    entries: Entries,
     config: ConvertConfig,
     rng: random.Random,
 ) -> Example:
-    cls, sep, mask = (vocab[token] for token in ("[CLS]", "[SEP]", "[MASK]"))
-    words = list(vocab)
-    continues = {number for word, number in vocab.items() if word.startswith("##")}
+    cls, sep, mask = (entries.ids[token] for token in ("[CLS]", "[SEP]", "[MASK]"))
     tokens = [cls, *tokens_a, sep, *tokens_b, sep]
     segment_ids = [0] * (len(tokens_a) + 2) + [1] * (len(tokens_b) + 1)
     candidates: list[list[int]] = []
     for position, token in enumerate(tokens):
         if token in (cls, sep):
             continue
-        if config.do_whole_word_mask and candidates and token in continues:
+        if config.do_whole_word_mask and candidates and token in entries.continues:
             candidates[-1].append(position)
         else:
             candidates.append([position])
@@ -255,7 +262,7 @@ def _masked(
             if rng.random() < 0.8:
                 output[position] = mask
             elif rng.random() >= 0.5:
-                output[position] = vocab[words[rng.randint(0, len(words) - 1)]]
+                output[position] = entries.in_order[rng.randint(0, len(entries.in_order) - 1)]
             positions.append(position)
     positions.sort()
     return Example(output, segment_ids, positions, [tokens[p] for p in positions], is_random_next)

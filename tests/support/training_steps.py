@@ -94,26 +94,35 @@ def batches(job: TrainingJob) -> Iterator[dict[str, np.ndarray]]:
         yield parse(records)
 
 
-def figures(job: TrainingJob, **arguments: Any) -> list[dict[str, float]]:
-    """The figures of each of the job's steps; the last entry is the norm of the weights behind them.
-
-    With token dropping, it also has the sum of the entries' losses.
-    """
+def steps_of(job: TrainingJob, **arguments: Any) -> Any:
+    """The job's compiled steps, with the weights of its seed; with arguments, a `JaxSteps` that has them."""
     from qarib_tasks.train.model.bert import build_model
     from qarib_tasks.train.model.positions.dropping import dropping_of
     from qarib_tasks.train.model.positions.masking import masking_of
     from qarib_tasks.train.model.steps import make_steps
-    from qarib_tasks.train.model.trained import TOKEN_LOSSES, is_weight
     from tests.support.training_examples import TOKENS
 
     model = build_model(job, 64)
     chosen: Any = {"masking": masking_of(job, TOKENS), "dropping": dropping_of(job, TOKENS)}
-    if arguments:
-        from qarib_tasks.train.model.steps_jax import JaxSteps
+    if not arguments:
+        return make_steps(model, job.train, job.random_seed, **chosen)
+    from qarib_tasks.train.model.steps_jax import JaxSteps
 
-        steps: Any = JaxSteps(model, job.train, job.random_seed, **chosen, **arguments)
-    else:
-        steps = make_steps(model, job.train, job.random_seed, **chosen)
+    return JaxSteps(model, job.train, job.random_seed, **chosen, **arguments)
+
+
+def figures(job: TrainingJob, **arguments: Any) -> list[dict[str, float]]:
+    """`figures_of` the job's steps."""
+    return figures_of(steps_of(job, **arguments), job)
+
+
+def figures_of(steps: Any, job: TrainingJob) -> list[dict[str, float]]:
+    """The figures of each of the job's steps; the last entry is the norm of the weights after them.
+
+    With token dropping, it also has the sum of the entries' losses.
+    """
+    from qarib_tasks.train.model.trained import TOKEN_LOSSES, is_weight
+
     result = []
     for batch, _ in zip(batches(job), range(job.train.train_steps), strict=False):
         result.append({name: float(value) for name, value in steps.train(batch).items()})
@@ -123,6 +132,13 @@ def figures(job: TrainingJob, **arguments: Any) -> list[dict[str, float]]:
     if TOKEN_LOSSES in state:
         result[-1][TOKEN_LOSSES] = float(state[TOKEN_LOSSES].sum())
     return result
+
+
+def in_calls(steps: Any, job: TrainingJob) -> list[dict[str, float]]:
+    """The figures of ten steps, the first in a call of its own, then three a call."""
+    given = [batch for batch, _ in zip(batches(job), range(10), strict=False)]
+    parts = [steps.train_several(given[start:end]) for start, end in ((0, 1), (1, 4), (4, 7), (7, 10))]
+    return [{name: float(value) for name, value in each.items()} for part in parts for each in part]
 
 
 def restarted(job: TrainingJob, other: TrainingJob) -> list[list[dict[str, float]]]:
@@ -203,29 +219,18 @@ def packed_figures(job: TrainingJob, **arguments: Any) -> dict[str, dict[str, fl
     `leak` is how far the logits of the other documents change with the first document of each row, `change`
     how far its own do.
     """
-    from qarib_tasks.train.model.bert import build_model
-    from qarib_tasks.train.model.steps import make_steps
-
-    def steps() -> Any:
-        model = build_model(job, 64)
-        if arguments:
-            from qarib_tasks.train.model.steps_jax import JaxSteps
-
-            return JaxSteps(model, job.train, job.random_seed, **arguments)
-        return make_steps(model, job.train, job.random_seed)
-
+    steps = steps_of(job, **arguments)
     packed, alone = packed_and_alone()
-    result = {
-        name: {figure: float(value) for figure, value in steps().train(batch).items()}
-        for name, batch in (("packed", packed), ("alone", alone))
-    }
     first = packed["documents"] == 1
     words = first & (packed["input_ids"] > 3)
     other = packed | {"input_ids": np.where(words, 5 + (packed["input_ids"] + 7) % 59, packed["input_ids"])}
-    made = steps()
-    difference = np.abs(made.predict(packed) - made.predict(other)).max(axis=-1).reshape(8, -1)
+    difference = np.abs(steps.predict(packed) - steps.predict(other)).max(axis=-1).reshape(8, -1)
     of_first = np.take_along_axis(first, packed["masked_lm_positions"], axis=1)
     real = packed["masked_lm_weights"] > 0
+    start, result = steps.state(), {}
+    for name, batch in (("packed", packed), ("alone", alone)):
+        steps.restore(start)
+        result[name] = {figure: float(value) for figure, value in steps.train(batch).items()}
     result["logits"] = {
         "leak": float(difference[real & ~of_first].max()),
         "change": float(difference[real & of_first].min()),
@@ -274,39 +279,35 @@ def main(folder: Path) -> None:
     from qarib_tasks.errors import ConfigError
     from qarib_tasks.train.loop import train
     from qarib_tasks.train.model.bert import build_model
-    from qarib_tasks.train.model.steps import make_steps
-    from qarib_tasks.train.model.steps_jax import JaxSteps
 
     devices = jax.devices()
     assert len(devices) == 8
     job, dropped = job_of(folder), job_of(folder, dropout=0.1, steps=10)
     mixed = replace(job, train=replace(job.train, precision="bfloat16"))
+    one, eight, eight_dropped = steps_of(job, devices=devices[:1]), steps_of(job), steps_of(dropped)
+    start = eight_dropped.state()
     cases: dict[str, Any] = {
-        "one": figures(job, devices=devices[:1]),
-        "eight": figures(job),
+        "one": figures_of(one, job),
+        "eight": figures_of(eight, job),
         "one, dropout": figures(dropped, devices=devices[:1]),
-        "eight, dropout": figures(dropped),
+        "eight, dropout": figures_of(eight_dropped, dropped),
         "one, bfloat16": figures(mixed, devices=devices[:1]),
         "one, four parts": figures(with_other_optimizer(folder, 4), devices=devices[:1]),
         "eight, two parts": figures(with_other_optimizer(folder, 2)),
     }
-    steps = make_steps(build_model(job, 64), job.train, job.random_seed)
     state = dict(np.load(folder / "state.npz"))
-    steps.restore(state)
-    cases["same state"] = all(np.array_equal(value, state[name]) for name, value in steps.state().items())
+    eight.restore(state)
+    cases["same state"] = all(np.array_equal(value, state[name]) for name, value in eight.state().items())
     given = [batch for batch, _ in zip(batches(job), range(6), strict=False)][3:]
-    cases["from the state"] = [float(steps.train(batch)["loss"]) for batch in given]
-    one = JaxSteps(build_model(job, 64), job.train, job.random_seed, devices=devices[:1])
-    one.restore(steps.state())
+    cases["from the state"] = [float(eight.train(batch)["loss"]) for batch in given]
+    one.restore(eight.state())
     thirteen = {name: array[:13] for name, array in given[0].items()}
     cases["evaluation"] = [
-        {name: float(value) for name, value in each.evaluate(thirteen).items()} for each in (steps, one)
+        {name: float(value) for name, value in each.evaluate(thirteen).items()} for each in (eight, one)
     ]
-    cases["embeddings"] = [each.embed(texts()).tolist() for each in (one, steps)]
-    several = JaxSteps(build_model(dropped, 64), dropped.train, dropped.random_seed)
-    all_batches = [batch for batch, _ in zip(batches(dropped), range(10), strict=False)]
-    parts = [several.train_several(part) for part in (all_batches[:1], all_batches[1:5], all_batches[5:])]
-    cases["several a call"] = [{n: float(v) for n, v in each.items()} for part in parts for each in part]
+    cases["embeddings"] = [each.embed(texts()).tolist() for each in (one, eight)]
+    eight_dropped.restore(start)
+    cases["several a call"] = in_calls(eight_dropped, dropped)
     own_masks = job_of(folder, dropout=0.1, steps=10, masking="dynamic", masked_lm_prob=0.3)
     cases["one, own masks"] = figures(own_masks, devices=devices[:1])
     cases["eight, own masks"] = figures(own_masks)
@@ -317,7 +318,7 @@ def main(folder: Path) -> None:
     cases["eight, sharded"] = figures(sharded)
     cases["sharded state"] = sharded_state(sharded, state)
     cases["restarted"] = restarted(dropped, changed(dropped))
-    cases["prediction"] = largest_difference_of_predictions(steps, build_model(job, 64), given[0])
+    cases["prediction"] = largest_difference_of_predictions(eight, build_model(job, 64), given[0])
     whole = replace(job_of(folder, steps=6, save_checkpoints_steps=3), output=str(folder / "whole"))
     train(whole)
     cases["progress"] = json.loads((folder / "whole" / "progress.json").read_text())

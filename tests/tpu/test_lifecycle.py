@@ -1,4 +1,7 @@
-"""A run's TPU from asking to gone, through every loss, against the Cloud TPU emulator."""
+"""A run's TPU from asking to gone, through every loss, against the Cloud TPU emulator.
+
+Covers qarib_tasks/tpu/observation.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour
@@ -17,11 +21,13 @@ from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.follow import TpuRun
-from qarib_tasks.tpu.lifecycle import Heartbeat, Limits, Memory, Observation, decide, ended, resumed
+from qarib_tasks.tpu.lifecycle import Limits, Memory, all_deleted, decide, ended, resumed
+from qarib_tasks.tpu.observation import Heartbeat, Observation
 from qarib_tasks.views.goodput import UNPAID
 
 ZONES = ("us-west4-a", "us-central1-a")
 POLL = 15.0
+MEMORY = TypeAdapter(Memory)
 LIMITS = Limits(queueing=600, booting=300, heartbeat=120, stopping=60, deleting=600)
 
 
@@ -71,7 +77,7 @@ class Bench:
         """Look every quarter of a minute; each look by a process that knows no more than what was saved."""
         for _ in range(looks):
             memory = self.run().step(memory, self.clock())
-            memory = Memory.from_dict(json.loads(self.saved[-1]))
+            memory = MEMORY.validate_json(self.saved[-1])
             if memory.phase == phase:
                 return memory
             if memory.phase in ("succeeded", "failed"):
@@ -111,11 +117,17 @@ def finish(bench: Bench, memory: Memory) -> Memory:
     paid = [seconds for phase, seconds in memory.seconds.items() if phase not in UNPAID]
     assert sum(paid) == pytest.approx(memory.spent, abs=0.01)
     assert memory.emulated
+    assert memory.deleted == bench.clock()
     return memory
 
 
 def test_the_way_without_a_loss(bench: Bench) -> None:
-    memory = finish(bench, bench.until(NEW, "running"))
+    memory = bench.until(NEW, "queueing")
+    assert (memory.answer, memory.deleted) == ("", None)
+    memory = bench.until(memory, "running")
+    assert memory.answer == "READY"
+    assert bench.clock() - memory.answered < 60
+    memory = finish(bench, memory)
     assert (memory.attempt, memory.preemptions) == (1, 0)
     assert len(bench.emulator.bills()) == 1
     # The estimate is on the high side, by no more than provisioning and deleting take.
@@ -286,7 +298,7 @@ def test_killed_between_asking_and_knowing(bench: Bench) -> None:
     run = bench.run()
     run.step(NEW, bench.clock())
     # The answer is lost with the process: the next one has what was saved before it asked.
-    memory = Memory.from_dict(json.loads(bench.saved[0]))
+    memory = MEMORY.validate_json(bench.saved[0])
     assert memory.phase == "asking"
     memory = bench.until(memory, "running")
     assert (memory.attempt, len(bench.emulator.bills())) == (1, 1)
@@ -334,6 +346,36 @@ def test_a_delete_without_end_says_so(bench: Bench) -> None:
     bench.beat(memory, state="succeeded")
     memory = bench.until(memory, "failed")
     assert "still exists after 600 s of deleting and may cost money" in memory.reason
+
+
+def test_a_run_that_a_user_ended_is_over_when_no_tpu_exists() -> None:
+    running = replace(NEW, phase="running", since=100.0, granted=90.0, spent=50.0, answer="READY")
+    memory = ended(running, 110.0, "a user ended it")
+    assert ended(memory, 115.0, "the run is over") == memory
+    memory = all_deleted(memory, 120.0)
+    assert (memory.phase, memory.deleted, memory.answer) == ("failed", 120.0, "")
+    assert (memory.spent, memory.granted, memory.seconds["deleting"]) == (80.0, None, 10.0)
+    assert all_deleted(memory, 130.0) == memory
+    assert memory.history == (f"attempt 1 ({NEW.name}): a user ended it",)
+    # One that would not go is gone in the end; where there never was one, none was deleted.
+    stuck = replace(running, phase="failed", answer="DELETING")
+    assert all_deleted(stuck, 120.0).deleted == 120.0
+    never = replace(NEW, phase="failed")
+    assert all_deleted(never, 120.0) == never
+    # The next try has the next name.
+    assert resumed(memory, 140.0).attempt == 2
+
+
+def test_the_same_answer_is_saved_once_a_minute() -> None:
+    memory = replace(NEW, phase="queueing", since=100.0, answer="ACCEPTED", answered=100.0)
+
+    def looked(at: float, answer: str) -> Memory:
+        seen = Observation(time=at, queued=answer, answer=answer)
+        return decide(memory, seen, LIMITS, ZONES)[0]
+
+    assert looked(159.0, "ACCEPTED").answered == 100.0
+    assert looked(160.0, "ACCEPTED").answered == 160.0
+    assert looked(101.0, "WAITING_FOR_RESOURCES").answered == 101.0
 
 
 def test_another_tpu_s_heartbeat_does_not_count() -> None:

@@ -27,6 +27,7 @@ from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory
 from qarib_tasks.tpu.prepare import REQUIREMENTS
 from tests.support.datasets import CONNECTION, tpu_run
+from tests.support.deploy.locks import locked
 
 
 def test_all_that_a_machine_needs_is_in_the_bucket(bucket_name: str, tmp_path: Path) -> None:
@@ -109,7 +110,11 @@ def test_no_tpu_where_none_is_needed(bucket_name: str, tmp_path: Path) -> None:
     assert prepare_tpu(tpu_run(tmp_path, bucket_name, machine="local"), "r", "o", CONNECTION) is None
     run = tpu_run(tmp_path, bucket_name)
     assert run.address
-    Bucket(run.address + run.model.name).write_text("progress.json", '{"state": "finished"}')
+    bucket = Bucket(run.address + run.model.name)
+    bucket.write_text("progress.json", '{"state": "finished"}')  # damaged
+    assert prepare_tpu(run, "r", "o", CONNECTION) is not None
+    progress = {"state": "finished", "step": 7, "train_steps": 7, "updated_at": ""}
+    bucket.write_text("progress.json", json.dumps(progress))
     assert prepare_tpu(run, "r", "o", CONNECTION) is None
 
 
@@ -129,15 +134,12 @@ def test_machines_without_a_way_out_need_a_wheelhouse(
 
 
 def test_the_requirements_are_pinned_with_checksums() -> None:
-    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    pinned = [line for line in lines if line[:1].isalnum()]
-    assert all("==" in line and line.endswith("\\") for line in pinned)
-    names = {line.partition("==")[0] for line in pinned}
-    assert {"jax", "jaxlib", "libtpu", "tensorflow", "keras", "google-cloud-tpu"} <= names
-    tested: dict[str, set[str]] = {}
-    for line in (REQUIREMENTS.parent / "dev.txt").read_text(encoding="utf-8").splitlines():
-        name, _, version = line.partition(" ;")[0].partition("==")
-        tested.setdefault(name, set()).add(version)
-    versions = dict(line.removesuffix(" \\").split(" ;")[0].split("==") for line in pinned)
-    differ = {name for name, version in versions.items() if version not in tested.get(name, {version})}
+    versions = {name: one[0][0] for name, one in locked(REQUIREMENTS).items()}
+    assert {"jax", "jaxlib", "libtpu", "tensorflow", "keras", "google-cloud-tpu"} <= set(versions)
+    tested = locked(REQUIREMENTS.parent / "dev.txt")
+    differ = {
+        name
+        for name, version in versions.items()
+        if name in tested and version not in {known for known, _ in tested[name]}
+    }
     assert not differ, "the machines would run what no test has run"

@@ -16,7 +16,7 @@ from qarib_tasks.train.checkpoint import Checkpoints, Index, model_settings, req
 from qarib_tasks.train.output import Output
 from tests.support.training_examples import make_job
 
-POSITION = {"epoch": 1, "window": 0, "shard": 0, "record": 0, "offset": 0, "used": 3}
+POSITION = {"epoch": 1, "window": 0, "shard": 0, "record": 0, "offset": 0, "used": 3, "corrupt": 0}
 NEWEST = "checkpoint-12"
 
 

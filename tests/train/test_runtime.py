@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.train.runtime import choose_backend, chosen_precision, has_tpu
+from qarib_tasks.train.runtime import choose_backend, chosen_precision, has_gpu, has_tpu
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,17 @@ def test_a_tpu_that_jax_may_not_use_is_none(tmp_path: Path, monkeypatch: pytest.
     assert not has_tpu(tmp_path)
     monkeypatch.setenv("JAX_PLATFORMS", "tpu,cpu")
     assert has_tpu(tmp_path)
+
+
+def test_cuda_is_silent_where_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not has_gpu(tmp_path)
+    device(tmp_path, "nvidiactl")
+    assert not has_gpu(tmp_path)
+    device(tmp_path, "nvidia0")
+    assert has_gpu(tmp_path)
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    choose_backend()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == ("2" if has_gpu() else "3")
 
 
 def test_keras_is_told_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_sigterm_saves_the_step_and_leaves(undisturbed: TrainingJob, tmp_path: P
         train(job)
     thread.join()
     assert signal.getsignal(signal.SIGTERM) == before
-    assert json.loads(Output(job).progress.read_text())["state"] == "training"
+    assert json.loads(Output(job).progress.read_text())["state"] == "stopped"
     (name,) = names(job)
     assert name.startswith("recovery-")
     train(job)

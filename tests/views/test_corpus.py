@@ -61,6 +61,33 @@ def test_files_left_out_and_undecodable_bytes(run: MadeUpRun, bucket: FolderBuck
     ]
 
 
+def test_texts_that_rules_changed_and_dropped(run: MadeUpRun, bucket: FolderBucket, tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("خبـــر اليوم\n\nhello\n\n" + "x" * 600 + "\n", encoding="utf-8")
+    made = config(source, cleaning=DEFAULT_CLEANING)
+    manifest = collect(made, tmp_path / "data.txt", heldout=None, random_seed=1)
+    place = manifest_of(run.dataset.data)
+    manifest.write(place)
+    corpus = corpus_view(run.record, files(run, bucket))["corpus"]
+    assert corpus["changed_texts"] == {"tatweel": [["source0", "خبـــر اليوم", "خبر اليوم"]]}
+    assert sorted(corpus["dropped_texts"]["arabic_share"]) == [
+        ["source0", "hello"],
+        ["source0", "x" * 239 + "…"],
+    ]
+    # Of any type and number.
+    wrong = {"changed_texts": {"a": [["s", "b"], ["s", 1, "c"]], "b": 3}, "dropped_texts": [1]}
+    replace(manifest, statistics={**manifest.statistics, **wrong}).write(place)
+    corpus = corpus_view(run.record, files(run, bucket))["corpus"]
+    assert (corpus["changed_texts"], corpus["dropped_texts"]) == ({"a": []}, {})
+    many = {"dropped_texts": {str(n): [["s", "y" * 1000]] * 100 for n in range(100)}}
+    many["sources"] = {str(n): {"samples": [["a", "b"]] * 100} for n in range(100)}  # type: ignore[dict-item]
+    replace(manifest, statistics={**manifest.statistics, **many}).write(place)
+    corpus = corpus_view(run.record, files(run, bucket))["corpus"]
+    assert {len(texts) for texts in corpus["dropped_texts"].values()} == {10}
+    assert {len(text) for texts in corpus["dropped_texts"].values() for _, text in texts} == {400}
+    assert (len(corpus["dropped_texts"]), len(corpus["samples"])) == (40, 50)
+
+
 def test_corpus_and_vocabulary(run: MadeUpRun, bucket: FolderBucket) -> None:
     view = corpus_view(run.record, files(run, bucket))
     corpus, vocabulary = view["corpus"], view["vocabulary"]

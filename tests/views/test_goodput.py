@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -66,3 +67,18 @@ def test_what_earlier_versions_and_damaged_files_have() -> None:
     found = goodput({"phase": "asking", "seconds": {}}, {}, 1.0)
     assert found
     assert (found["paid"], found["productive"]) == (0.0, None)
+
+
+@pytest.mark.parametrize("wrong", [-5.0, math.nan, math.inf, 1e308, 2**62])
+@pytest.mark.parametrize("name", ["running", "stopping", "booting", "queueing", "a phase of the future"])
+def test_times_that_cannot_be_are_none(wrong: float, name: str) -> None:
+    memory = {"phase": "running", "since": 10.0, "granted": 1.0, "seconds": {"booting": 10.0, name: wrong}}
+    for progress in ({}, {"seconds": {"steps": 5.0, "waiting": wrong}}):
+        found = goodput(memory, progress, 40.0)
+        assert found
+        assert sum(found["parts"].values()) == pytest.approx(found["paid"])
+        assert 30 <= found["paid"] <= 40
+        assert 0 <= found["productive"] < 1
+    nothing = goodput({"phase": "asking", "seconds": {"stopping": wrong}}, {}, 1.0)
+    assert nothing
+    assert (nothing["paid"], nothing["productive"]) == (0.0, None)

@@ -31,5 +31,5 @@ def test_nothing_is_there_yet(tmp_path: Path) -> None:
     )
     own = Files(tmp_path, None, Cache())
     assert shards_view(named, own, [])["shards"] == []
-    assert training_view(named, own, 0.0)["history"] == {"step": []}
+    assert training_view(named, own, 0.0)["history"] == {}
     assert model_view(named, own, [])["evaluation"] is None

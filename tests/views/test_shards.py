@@ -8,9 +8,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.views.files import Cache, Files
-from qarib_tasks.views.shards import STATES, ShardTask, shard_detail, shards_view
+from qarib_tasks.views.shards import STATES, ShardTask, pace, shard_detail, shards_view
 from tests.support.made_up_run import FolderBucket, MadeUpRun, files, make_run, states
 
 
@@ -131,8 +133,20 @@ def test_shards_that_have_only_a_number_yet(tmp_path: Path) -> None:
 
 def test_the_page_has_a_sign_and_a_meaning_for_each_state() -> None:
     static = Path(__file__).resolve().parents[2] / "plugins/qarib_airflow/page/static"
-    script, style = ((static / name).read_text() for name in ("js/shards.js", "views.css"))
+    script, style = ((static / name).read_text() for name in ("js/views/shards.js", "views.css"))
     for table in ("SIGNS", "MEANINGS"):
         (body,) = re.findall(rf"const {table} = \{{(.*?)\}};", script, re.DOTALL)
         assert set(re.findall(r"(\w+): \"", body)) == set(STATES)
     assert set(re.findall(r"\.cell\.(\w+) \{", style)) >= set(STATES)
+
+
+def test_the_hours_between_a_run_and_its_repair_are_not_work() -> None:
+    def shard(number: int, start: float) -> list[ShardTask]:
+        convert = ShardTask("convert", number, "success", 1, start, start + 4)
+        return [convert, ShardTask("upload", number, "success", 1, start + 4, start + 5)]
+
+    tasks = [task for number in range(6) for task in shard(number, 1000.0 + 5 * (number // 2))]
+    quick = pace([], tasks, "success")["shards_per_second"]
+    assert quick == pytest.approx(6 / 15)
+    cleared = pace([], [*tasks, *shard(6, 90_000.0)], "success")["shards_per_second"]
+    assert cleared == pytest.approx(7 / 20)

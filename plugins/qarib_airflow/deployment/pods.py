@@ -1,4 +1,4 @@
-"""The resources of each step's pod on Kubernetes. Airflow calls `pod_mutation_hook` for each pod it creates.
+"""The resources and secrets of each step's pod on Kubernetes. Airflow calls `pod_mutation_hook` for each pod.
 
 The values file of the Helm chart (deploy/kubernetes/values.yaml) sets it in Airflow's local settings; no DAG
 refers to it.
@@ -26,10 +26,22 @@ STEPS: dict[str, dict[str, str]] = {
     # A regression on TF-IDF.
     "finetuning_table": {"cpu": "1", "memory": "3Gi"},
 }
+# The Helm chart gives these to every container. A task has a token of its own for Airflow's API instead.
+NOT_OF_TASKS = frozenset(
+    {
+        "AIRFLOW__API__SECRET_KEY",
+        "AIRFLOW__API_AUTH__JWT_SECRET",
+        "AIRFLOW__CORE__FERNET_KEY",
+        "AIRFLOW__CORE__SQL_ALCHEMY_CONN",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+        "AIRFLOW__WEBSERVER__SECRET_KEY",
+        "AIRFLOW_CONN_AIRFLOW_DB",
+    }
+)
 
 
 def pod_mutation_hook(pod: Any) -> None:
-    """Set the resource requests and the memory limit of a task's container, by the pod's task.
+    """Set the resource requests and the memory limit of a task's container, and remove Airflow's own secrets.
 
     Args:
         pod: a `kubernetes.client.V1Pod` that Airflow is about to create; changed in place. The pods of other
@@ -42,5 +54,6 @@ def pod_mutation_hook(pod: Any) -> None:
 
     wanted = STEPS.get(annotations.get("task_id", ""), SMALL)
     for container in pod.spec.containers:
+        container.env = [one for one in container.env or () if one.name not in NOT_OF_TASKS]
         if container.name == "base":
             container.resources = V1ResourceRequirements(requests=wanted, limits={"memory": wanted["memory"]})

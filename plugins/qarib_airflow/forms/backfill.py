@@ -25,7 +25,9 @@ def backfill_params() -> dict[str, Param]:
             examples=list(BROKEN),
             title="Kinds of shards",
             description="failed: the conversion reported an error. missing: not converted, or not in the "
-            "bucket. corrupt: the bytes in the workspace or in the bucket differ from the manifest.",
+            "bucket. corrupt: the bytes in the workspace or in the bucket differ from the manifest. A file "
+            "in the workspace that was compared before is read again only if its size, times, or inode "
+            "changed.",
         ),
         "shards": Param(
             [],

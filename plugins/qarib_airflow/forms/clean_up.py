@@ -12,6 +12,8 @@ from qarib_tasks.config.typed import NUMBER_PATTERN
 from qarib_tasks.config.upload import PREFIX
 from qarib_tasks.errors import ConfigError
 
+MOST_DAYS = 100_000
+
 
 def clean_up_params() -> dict[str, Param]:
     """The fields of the form."""
@@ -43,9 +45,11 @@ def minimum_age(params: Mapping[str, Any]) -> float:
     """The minimum age in days.
 
     Raises:
-        ConfigError: it is no number, or below 1: all that a running run made would be old.
+        ConfigError: it is no number, can be read in two ways, such as `1.000`, or is below 1: all that a
+            running run made would be old.
     """
-    days = typed({"type": "number"}, params["older_than_days"], "older_than_days")
-    if days is None or days < 1:
-        raise ConfigError("must be 1 or more", where="older_than_days", do="Enter a number of days")
+    days = typed({"type": "integer"}, params["older_than_days"], "older_than_days")
+    if days is None or not 1 <= days <= MOST_DAYS:
+        what = f"must be 1 to {MOST_DAYS:,}"
+        raise ConfigError(what, where="older_than_days", do="Enter a number of days")
     return float(days)

@@ -6,10 +6,12 @@ empty: null means the preset's value, because a `Param` cannot distinguish a def
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, get_args
 
+import yaml
 from airflow.sdk import Param, get_parsing_context
 from pydantic import TypeAdapter
 
@@ -24,6 +26,7 @@ from qarib_tasks.errors import ConfigError, Faults
 from qarib_tasks.layout import ID
 from qarib_tasks.machines.chips import CHIPS, PRICES_OF
 from qarib_tasks.runs.run import FirstStep
+from qarib_tasks.tpu.api.client import is_emulator
 
 SECTIONS = {
     "upload": "Where it publishes",
@@ -187,6 +190,7 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
     elif section == SECTIONS["upload"]:
         help_text += f" Empty: {presets['qarib'] or 'none'}."
     else:
+        help_text += _deployed(name) if section == SECTIONS["tpu"] else ""
         help_text += f" QARiB: {shown(presets['qarib'])}."
         for preset, title in _PRESET_TITLES.items():
             if presets[preset] != presets["qarib"]:
@@ -195,6 +199,23 @@ def _param(name: str, field: Mapping[str, Any], section: str, presets: Mapping[s
     choices = PROPOSED.get(name) or field.get("items", {}).get("enum")
     examples = {"examples": choices} if choices else {}
     return param(field, section=section, description=help_text.strip(), **examples)
+
+
+def _deployed(name: str) -> str:
+    """What an empty field of the section `tpu` means before the preset's value.
+
+    Only the environment is read: the scheduler builds the form, and a Variable costs it a query.
+    """
+    try:
+        values = yaml.safe_load(os.environ.get("QARIB_TPU", ""))
+    except yaml.YAMLError:
+        values = None
+    here = values.get(name) if isinstance(values, dict) else None
+    text = " Empty: the Airflow Variable qarib_tpu, or QARIB_TPU in the environment"
+    text += f" (here {shown(here)})" if here is not None else ""
+    if name == "machine" and is_emulator(None):
+        text = f" Here, Cloud TPU is an emulator, a process on this machine, and costs nothing.{text}"
+    return f"{text}; if neither sets it, the preset's value."
 
 
 def shown(value: Any) -> str:

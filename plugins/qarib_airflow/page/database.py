@@ -8,42 +8,97 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from airflow.models.dagrun import DagRun
+from airflow.models.dagrun import DagRun, DagRunNote
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import func, select
 
 from qarib_airflow.defaults import RUN_TASK
+from qarib_airflow.reporting import reasons
+from qarib_tasks.views.many.note import parse_note
+from qarib_tasks.views.many.table import Key, Line
 from qarib_tasks.views.runs import RunRecord
 from qarib_tasks.views.shards import AT_WORK, ShardTask
 
 log = logging.getLogger(__name__)
 BACKFILL = "qarib_backfill_shards"
+COLUMNS = (
+    DagRun.dag_id,
+    DagRun.run_id,
+    DagRun._state,
+    DagRun.start_date,
+    DagRun.end_date,
+    DagRun.triggering_user_name,
+)
+NEWEST_FIRST = (DagRun.run_after.desc(), DagRun.id.desc())
+MOST_RUNS = 10_000  # in the table of all runs
 STEPS = {"shard.convert": "convert", "shard.upload": "upload"}
 
 
-def runs(
-    dag_ids: Sequence[str], *, run_id: str | None = None, limit: int = 20, offset: int = 0
-) -> list[RunRecord]:
+def runs(dag_ids: Sequence[str], *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
     """The runs of these DAGs, the newest first; with `run_id`, only that run."""
-    wanted = select(
-        DagRun.dag_id,
-        DagRun.run_id,
-        DagRun._state,
-        DagRun.start_date,
-        DagRun.end_date,
-        DagRun.triggering_user_name,
-    ).where(DagRun.dag_id.in_(dag_ids))
+    wanted = select(*COLUMNS).where(DagRun.dag_id.in_(dag_ids))
     if run_id is not None:
         wanted = wanted.where(DagRun.run_id == run_id)
+    return _records(wanted.order_by(*NEWEST_FIRST).limit(limit))
+
+
+def records(keys: Sequence[Key]) -> list[RunRecord]:
+    """These runs, by DAG and run, in any order."""
+    dag_ids, run_ids = ({key[index] for key in keys} for index in (0, 1))
+    wanted = select(*COLUMNS).where(DagRun.dag_id.in_(dag_ids), DagRun.run_id.in_(run_ids))
+    return [one for one in _records(wanted) if (one.dag_id, one.run_id) in set(keys)]
+
+
+def lines(dag_ids: Sequence[str]) -> list[Line]:
+    """All runs of these DAGs, the newest first, from one query without their tasks."""
     with create_session() as session:
         found = session.execute(
-            wanted.order_by(DagRun.run_after.desc(), DagRun.id.desc()).limit(limit).offset(offset)
+            select(*COLUMNS, DagRunNote.content)
+            .outerjoin(DagRunNote, DagRunNote.dag_run_id == DagRun.id)
+            .where(DagRun.dag_id.in_(dag_ids))
+            .order_by(*NEWEST_FIRST)
+            .limit(MOST_RUNS)
         ).all()
-        run_ids = [row.run_id for row in found]
+    return [
+        Line(
+            dag_id=dag_id,
+            run_id=run_id,
+            state=str(state or ""),
+            started=started,
+            ended=ended,
+            user=user or "",
+            note=parse_note(note),
+        )
+        for dag_id, run_id, state, started, ended, user, note in found
+    ]
+
+
+def note_of(dag_id: str, run_id: str) -> str:
+    """A run's note, as Airflow has it now."""
+    return notes_of([(dag_id, run_id)]).get((dag_id, run_id), "")
+
+
+def notes_of(keys: Sequence[Key]) -> dict[Key, str]:
+    """The notes of these runs, by DAG and run, and perhaps of others; a run without one is left out."""
+    dag_ids, run_ids = ({key[index] for key in keys} for index in (0, 1))
+    with create_session() as session:
+        found = session.execute(
+            select(DagRun.dag_id, DagRun.run_id, DagRunNote.content)
+            .join(DagRun, DagRunNote.dag_run_id == DagRun.id)
+            .where(DagRun.dag_id.in_(dag_ids), DagRun.run_id.in_(run_ids))
+        ).all()
+    return {(row[0], row[1]): row[2] for row in found if row[2]}
+
+
+def _records(wanted: Any) -> list[RunRecord]:
+    with create_session() as session:
+        found = session.execute(wanted).all()
+        dag_ids, run_ids = (sorted({row[index] for row in found}) for index in (0, 1))
         values = _values(session, dag_ids, run_ids)
         steps = _steps(session, dag_ids, run_ids)
+        kept = reasons.kept(session, dag_ids, run_ids)
     return [
         RunRecord(
             dag_id=row.dag_id,
@@ -54,6 +109,7 @@ def runs(
             user=row.triggering_user_name or "",
             values=values.get((row.dag_id, row.run_id), {}),
             steps=steps.get((row.dag_id, row.run_id), {}),
+            reasons=kept.get((row.dag_id, row.run_id), ()),
         )
         for row in found
     ]

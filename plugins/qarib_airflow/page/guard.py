@@ -26,6 +26,20 @@ def may_trigger(user: Any) -> bool:
     )
 
 
+def may_clear(user: Any, dag_id: str) -> bool:
+    """Whether a user may clear the tasks of one of our DAGs."""
+    return dag_id in DAG_IDS and get_auth_manager().is_authorized_dag(
+        method="PUT", access_entity=DagAccessEntity.TASK_INSTANCE, details=DagDetails(id=dag_id), user=user
+    )
+
+
+def may_note(user: Any, dag_id: str) -> bool:
+    """Whether a user may write the notes of a DAG's runs."""
+    return get_auth_manager().is_authorized_dag(
+        method="PUT", access_entity=DagAccessEntity.RUN, details=DagDetails(id=dag_id), user=user
+    )
+
+
 def readable_dags(user: Any) -> list[str]:
     """The DAGs of `DAG_IDS` whose runs a user can read."""
     manager = get_auth_manager()

@@ -7,8 +7,10 @@ Airflow's own API, which checks whether the user may.
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,6 +18,7 @@ from pydantic import TypeAdapter
 
 from qarib_airflow.forms.fields import choices_of, kind_of, typed
 from qarib_airflow.forms.pretrain import (
+    SECTIONS,
     build_params,
     field_names,
     preset_values,
@@ -23,32 +26,36 @@ from qarib_airflow.forms.pretrain import (
     settings,
     shown,
 )
-from qarib_airflow.preflight.deployment import allowed_places, allowed_sources, deployment_defaults
+from qarib_airflow.page.planned import deadline, planned
+from qarib_airflow.preflight.deployment import (
+    allowed_places,
+    allowed_sources,
+    deployment_defaults,
+    require_bucket,
+)
 from qarib_airflow.preflight.pretrain import first_step_of
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.deployment.limits import deployment_limits
 from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import faults_of, from_dict, to_dict
-from qarib_tasks.config.presets import all_values
+from qarib_tasks.config.presets import all_values, merged
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.typed import source_names
-from qarib_tasks.corpus.allowed import require_no_secret
+from qarib_tasks.corpus.allowed import limited, require_no_secret
+from qarib_tasks.corpus.collect import require_sources
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.errors import ConfigError, Faults, QaribError
-from qarib_tasks.machines.planning.advice import advice
-from qarib_tasks.machines.planning.estimate import Range
-from qarib_tasks.machines.planning.options import Option, Plan, plan
-from qarib_tasks.runs.disk_space import dataset_size, text_bytes
+from qarib_tasks.registry.promotion import check_rule
+from qarib_tasks.runs.disk_space import text_bytes
 
 ESSENTIALS = ("preset", "sources", "bucket", "machine", "accelerator_type", "provisioning", "max_cost")
-PREVIEW_SECONDS = 10.0
-# Threads that wait for a server which does not answer are not ended, so there must not be many.
-_PREVIEWS = threading.BoundedSemaphore(4)
+MOST_SHOWN = 500  # characters of a fault
 _ROWS: dict[str, type] = {"sources": SourceConfig, "tasks": TaskConfig}
 
 
 def form() -> dict[str, Any]:
     """The fields: name, title, help, section, kind, choices, and each preset's value as text."""
-    values = preset_values()
+    values = {preset: merged(of, _deployed()) for preset, of in preset_values().items()}
     fields = []
     for name, param in build_params().items():
         schema = param.schema
@@ -102,6 +109,14 @@ def _row_fields(name: str) -> list[dict[str, Any]]:
     ]
 
 
+def _deployed() -> dict[str, Any]:
+    """What the deployment sets of where it trains, nested as in a config file; it goes before the presets."""
+    try:
+        return {"tpu": deployment_defaults()["tpu"]}
+    except ConfigError:
+        return {}
+
+
 def _deployment() -> dict[str, Any]:
     """What the deployment sets, to be shown in empty fields."""
     try:
@@ -133,14 +148,14 @@ def values_of(conf: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def check(
-    values: Mapping[str, Any], text: float | None = None, within: float | None = None
+    values: Mapping[str, Any], text: float | None = None, within: float | str | None = None
 ) -> dict[str, Any]:
     """Check what is typed as the preflight does, and plan the run.
 
     Args:
         values: the fields that are not empty, by name: texts, lists of texts, or lists of rows of texts.
         text: bytes of the sources, if they are known.
-        within: hours in which the training should end.
+        within: hours in which the training should end, as typed.
 
     Returns:
         the faults by field. Without any: what Airflow is to be given, the value of every setting, and
@@ -149,28 +164,48 @@ def check(
     found: list[dict[str, str]] = []
     conf = _conf(values, found)
     faults = Faults()
+    hours = deadline(within, found)
     try:
         defaults = deployment_defaults()
         nested = read_values(conf, defaults, faults)
         everything = all_values({**nested, "workspace": nested.get("workspace") or "-"}, "preset")
     except ConfigError as error:
-        return {"faults": [*found, _fault(error)], "conf": {}, "preset": None, "values": {}, "plan": None}
-    found += [{"field": _field(name), "what": what} for name, what in faults_of(RunConfig, everything)]
+        return {
+            "faults": _shortened([*found, _fault(error)]),
+            "conf": {},
+            "preset": None,
+            "values": {},
+            "plan": None,
+        }
+    faulty = faults_of(RunConfig, everything)
+    found += [{"field": _beside(name, what, conf), "what": what} for name, what in faulty]
     config: RunConfig | None = None
     if not found and not faults.found:
         config = from_dict(RunConfig, everything)
         with faults.kept():
-            first_step_of(conf)
+            if first_step_of(conf) == "collect":
+                require_sources(config.collect)
+        with faults.kept():
+            require_bucket(config.upload)
+        with faults.kept():
+            check_rule(config)
         _check_places(nested.get("workspace") or "", config, found)
         _check_addresses(config, found)
+    plan = planned(config, text, hours, faults) if config else None
     found += [_fault(error) for error in faults.found]
     return {
-        "faults": found,
+        "faults": _shortened(found),
         "conf": conf if not found else {},
         "preset": everything["preset"],
         "values": _shown(config) if config else {},
-        "plan": _plan(config, text, within) if config else None,
+        "plan": plan,
     }
+
+
+def _shortened(found: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [
+        {**one, "what": one["what"][:MOST_SHOWN] + "…" * (len(one["what"]) > MOST_SHOWN)} for one in found
+    ]
 
 
 def _shown(config: RunConfig) -> dict[str, str]:
@@ -199,13 +234,13 @@ def _conf(values: Mapping[str, Any], found: list[dict[str, str]]) -> dict[str, A
 def _rows(name: str, rows: list[Any], found: list[dict[str, str]]) -> list[dict[str, Any]]:
     schema = _row_schema(name)["properties"]
     read: list[dict[str, Any]] = []
-    for number, row in enumerate(rows):
+    for place, row in enumerate(rows):
         own: dict[str, Any] = {}
         for key, value in row.items() if isinstance(row, dict) else ():
             if value in ("", None, []):
                 continue
             try:
-                own[key] = typed(schema.get(key, {"type": "string"}), value, f"{name}.{number}.{key}")
+                own[key] = typed(schema.get(key, {"type": "string"}), value, f"{name}.{place}.{key}")
             except ConfigError as error:
                 found.append(_fault(error))
             if isinstance(value, list) and len(value) == 1 and "anyOf" in schema.get(key, {}):
@@ -219,14 +254,34 @@ def _rows(name: str, rows: list[Any], found: list[dict[str, str]]) -> list[dict[
 
 
 def _fault(error: QaribError) -> dict[str, str]:
-    return {"field": str(error.where or ""), "what": f"{error.what}. {error.do}" if error.do else error.what}
+    place = str(error.where or "")
+    field = _field(place) if place.partition(".")[0] in SECTIONS else place
+    return {"field": field, "what": f"{error.what}. {error.do}" if error.do else error.what}
+
+
+def _beside(name: str, what: str, given: Mapping[str, Any]) -> str:
+    """The field of a fault: of one that names several settings, the first given one, or else the first."""
+    own, words = _field(name), re.findall(r"[a-z_][a-z0-9_.]*[a-z0-9_]", what[:MOST_SHOWN])
+    first, _, rest = own.partition(".")
+    if first in _ROWS and rest.isdecimal():
+        return next((f"{own}.{word}" for word in words if word in _row_schema(first)["properties"]), own)
+    if first in field_names() or first not in ("", *SECTIONS):
+        return own
+    named = [_field(place) for word in words for place in (word, f"{name}.{word}")]
+    named = [field for field in named if field in field_names()]
+    return next((field for field in named if field in given), named[0] if named else own)
+
+
+@cache
+def _fields_of_settings() -> dict[tuple[str, str], str]:
+    return {place: field for field, place in field_names().items()}
 
 
 def _field(name: str) -> str:
     """The field of a setting's full name: `max_seq_length`, or `sources.0.path`; empty for a section."""
     section, _, rest = name.partition(".")
     setting, _, more = rest.partition(".")
-    field = next((key for key, place in field_names().items() if place == (section, setting)), "")
+    field = _fields_of_settings().get((section, setting), "")
     return f"{field}.{more}" if field and more else field or section
 
 
@@ -245,8 +300,14 @@ def _check_places(workspace: str, config: RunConfig, found: list[dict[str, str]]
 def _check_addresses(config: RunConfig, found: list[dict[str, str]]) -> None:
     allowed = allowed_sources()
     places = [(f"sources.{n}.path", source.path) for n, source in enumerate(config.collect.sources)]
-    for number, task in enumerate(config.evaluate.tasks):
-        places += [(f"tasks.{number}.train", task.train), (f"tasks.{number}.test", task.test)]
+    for n, task in enumerate(config.evaluate.tasks):
+        places += [(f"tasks.{n}.train", task.train), (f"tasks.{n}.test", task.test)]
+    for name, rows in (("sources", config.collect.sources), ("tasks", config.evaluate.tasks)):
+        for n, one in enumerate(rows):
+            try:
+                limited(one, allowed)
+            except ConfigError as error:
+                found.append(_fault(error) | {"field": f"{name}.{n}"})
     for field, address in places:
         if address:
             try:
@@ -254,52 +315,6 @@ def _check_addresses(config: RunConfig, found: list[dict[str, str]]) -> None:
                 allowed.check(address, field)
             except ConfigError as error:
                 found.append(_fault(error) | {"field": field})
-
-
-def _plan(config: RunConfig, text: float | None, within: float | None) -> dict[str, Any] | None:
-    if config.tpu.machine == "local":
-        return None
-    try:
-        made = plan(config, dataset_size(config, text) if text else None, within)
-    except ConfigError as error:
-        return {"trouble": str(error)}
-    asked = made.asked
-    return {
-        "asked": _option(asked)
-        | {"price_source": asked.estimate.price_source, "chips": asked.estimate.chips},
-        "rows": _table(made),
-        "advice": advice(config, made),
-        "above_budget": bool(config.tpu.max_cost and asked.estimate.cost.high > config.tpu.max_cost),
-    }
-
-
-def _table(made: Plan) -> list[dict[str, Any]]:
-    """A row per type and batch, with the prices of spot and on demand."""
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    for option in made.options:
-        row = rows.setdefault(
-            (option.accelerator_type, option.batch), _option(option) | {"prices": {}, "marks": []}
-        )
-        row["prices"][option.provisioning] = _ends(option.estimate.cost)
-        row["marks"] += option.marks
-    return list(rows.values())
-
-
-def _option(option: Option) -> dict[str, Any]:
-    return {
-        "accelerator_type": option.accelerator_type,
-        "provisioning": option.provisioning,
-        "batch": option.batch,
-        "steps": option.steps,
-        "parts": option.parts,
-        "steps_per_second": _ends(option.estimate.steps_per_second),
-        "hours": _ends(option.estimate.hours),
-        "cost": _ends(option.estimate.cost),
-    }
-
-
-def _ends(range_: Range) -> list[float]:
-    return [range_.low, range_.high]
 
 
 def preview_of(values: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -319,12 +334,22 @@ def preview_of(values: Mapping[str, Any], number: int) -> dict[str, Any]:
     config = from_dict(CollectConfig, all_values(nested)["collect"])
     if not config.sources:
         raise ConfigError("no such source", where=f"sources.{number}")
-    if not _PREVIEWS.acquire(blocking=False):
+    limits = deployment_limits()
+    places = _places(limits.previews_at_once)
+    if not places.acquire(blocking=False):
         raise ConfigError("too many previews are being made", do="Try again in some seconds")
-    return _in_time(config, config.sources[0])
+    return _in_time(config, config.sources[0], limits.preview_seconds, places)
 
 
-def _in_time(config: CollectConfig, source: SourceConfig) -> dict[str, Any]:
+@cache
+def _places(previews: int) -> threading.BoundedSemaphore:
+    """Threads that wait for a server which does not answer are not ended, so there must not be many."""
+    return threading.BoundedSemaphore(previews)
+
+
+def _in_time(
+    config: CollectConfig, source: SourceConfig, seconds: float, places: threading.BoundedSemaphore
+) -> dict[str, Any]:
     """The preview, made in a thread, because a server that does not answer cannot be interrupted."""
     from qarib_tasks.corpus.preview.preview import preview
     from qarib_tasks.corpus.preview.text import text_of, title
@@ -334,8 +359,10 @@ def _in_time(config: CollectConfig, source: SourceConfig) -> dict[str, Any]:
     def work() -> None:
         try:
             allowed = allowed_sources()
-            files = list_files(source, allowed)
-            made = preview(config, source, allowed, files=files, seconds=PREVIEW_SECONDS / 2)
+            # The answer does not wait longer for the names.
+            briefly = replace(source, listing_seconds=min(source.listing_seconds, seconds))
+            files = list_files(briefly, allowed)
+            made = preview(config, source, allowed, files=files, seconds=seconds / 2)
             results.put(
                 {
                     "title": title(made),
@@ -347,14 +374,14 @@ def _in_time(config: CollectConfig, source: SourceConfig) -> dict[str, Any]:
         except Exception as error:
             results.put(error)
         finally:
-            _PREVIEWS.release()
+            places.release()
 
     threading.Thread(target=work, name=f"preview {source.name}", daemon=True).start()
     try:
-        result = results.get(timeout=PREVIEW_SECONDS)
+        result = results.get(timeout=seconds)
     except queue.Empty:
         raise ConfigError(
-            f"no preview within {PREVIEW_SECONDS:.0f} seconds",
+            f"no preview within {seconds:.0f} seconds",
             where=source.path,
             do="qarib preview has no limit",
         ) from None

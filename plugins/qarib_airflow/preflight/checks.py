@@ -16,6 +16,8 @@ from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.defaults import SHARDS_AT_ONCE
 from qarib_airflow.forms.pretrain import SECTIONS, field_names
+from qarib_airflow.preflight.deployment import require_bucket
+from qarib_airflow.tpu.emulated import is_emulated
 from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.run import RunConfig
@@ -29,6 +31,9 @@ from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
 from qarib_tasks.tpu.prepare import options, plan
 
 log = logging.getLogger(__name__)
+# The Airflow Variables that set defaults.
+DEPLOYED = {"upload": "qarib_bucket", "tpu": "qarib_tpu"}
+STORAGE_EMULATOR = "STORAGE_EMULATOR_HOST"
 
 
 def check_size(run: Run, gcp_conn_id: str) -> None:
@@ -48,14 +53,20 @@ def check_size(run: Run, gcp_conn_id: str) -> None:
         at_once = int(SHARDS_AT_ONCE or conf.getint("core", "max_active_tasks_per_dag"))
         need = estimate(config, files, at_once)
         log.info("The run %s", check_room(Path(config.workspace), need, run.dataset.root))
-        log.info(
-            "%s", data_cost(config, text_bytes(files), bucket_location(config.upload.bucket, gcp_conn_id))
-        )
+        cost = data_cost(config, text_bytes(files), bucket_location(config.upload.bucket, gcp_conn_id))
+        free = "The bucket is emulated, a folder on this machine, and costs nothing. In a real one: "
+        log.info("%s%s", free if STORAGE_EMULATOR in os.environ else "", cost)
     faults.raise_all()
 
 
-def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
-    """The resolved settings, one per line; those that the form overrides are marked."""
+def settings_table(
+    config: RunConfig, params: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> str:
+    """The resolved settings, one per line, with a mark if the form or the deployment sets it.
+
+    Args:
+        defaults: of the deployment, nested as in a config file.
+    """
     values = to_dict(config)
     fields = {setting: key for key, setting in field_names().items()}
     lines = [f"  workspace = {config.workspace}"]
@@ -63,16 +74,29 @@ def settings_table(config: RunConfig, params: Mapping[str, Any]) -> str:
         lines.append(f"{title} ({section})")
         for name, value in values[section].items():
             field = fields.get((section, name))
-            mark = "   <- from the form" if field and params.get(field) is not None else ""
+            mark = ""
+            if field and params.get(field) is not None:
+                mark = "   <- from the form"
+            elif ((defaults or {}).get(section) or {}).get(name) is not None:
+                mark = f"   <- from the deployment: {DEPLOYED[section]}"
             key = {"sources": "path", "tasks": "name"}.get(name)
             shown = [one[key] for one in value] if key else value
             lines.append(masked(f"  {name} = {shown}") + mark)
     return "\n".join(lines)
 
 
+def log_settings(
+    config: RunConfig, params: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Log the settings in a group, which Airflow's UI shows folded."""
+    log.info("::group::Settings, preset %s", config.preset)
+    log.info("%s", settings_table(config, params, defaults))
+    log.info("::endgroup::")
+
+
 def bucket_location(bucket: str, gcp_conn_id: str) -> str | None:
     """The bucket's region; None for an emulator's bucket, or without the permission to ask."""
-    if not bucket or "STORAGE_EMULATOR_HOST" in os.environ:
+    if not bucket or STORAGE_EMULATOR in os.environ:
         return None
     try:
         found = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().get_bucket(bucket)
@@ -104,12 +128,7 @@ def check_writable(config: RunConfig, gcp_conn_id: str) -> None:
         StorageError: the connection cannot write to the bucket.
     """
     upload = config.upload
-    if not upload.bucket:
-        raise ConfigError(
-            "no bucket to publish to",
-            where="bucket",
-            do="Fill in Bucket, or set the Airflow Variable qarib_bucket or QARIB_BUCKET in the environment",
-        )
+    require_bucket(upload)
     name = f"{upload.prefix}{DATASETS}/.qarib-write-test-{uuid4().hex}"
     try:
         bucket = GCSHook(gcp_conn_id=gcp_conn_id).get_conn().bucket(upload.bucket)
@@ -134,9 +153,12 @@ def check_tpu(run: Run, gcp_conn_id: str) -> None:
     tpu = run.config.tpu
     if tpu.machine == "local":
         return
-    log.info("%s", plan(run))
-    log.info("Other TPUs and batches for the same examples, by the upper ends:\n%s", "\n".join(options(run)))
     hook = CloudTPUHook(gcp_conn_id=gcp_conn_id)
+    planned = plan(run)
+    if is_emulated(gcp_conn_id):
+        planned = f"The TPU is emulated, a process on this machine, and costs nothing. A real one: {planned}"
+    log.info("%s", planned)
+    log.info("Other TPUs and batches for the same examples, by the upper ends:\n%s", "\n".join(options(run)))
     problems: list[TpuRequestError | TpuPermissionError] = []
     for zone in tpu.zones:
         try:

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
 from airflow.sdk import Variable
 
 from qarib_tasks.config.loading import is_address
 from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.config.upload import UploadConfig
+from qarib_tasks.config.yaml_text import read_mapping
 from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.runs.places import Places
@@ -49,15 +50,21 @@ def yaml_mapping(variable: str) -> dict[str, Any]:
         ConfigError: the value is not a mapping.
     """
     text = Variable.get(variable, default=None) or os.environ.get(variable.upper(), "")
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=variable) from None
-    if not isinstance(values, dict):
+    return read_mapping(text, variable)
+
+
+def require_bucket(upload: UploadConfig) -> None:
+    """Check that the run has a bucket to publish to.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if not upload.bucket:
         raise ConfigError(
-            "the value must be a mapping of settings", where=variable, do="Write it as `name: value`"
+            "no bucket to publish to",
+            where="bucket",
+            do="Fill in Bucket, or set the Airflow Variable qarib_bucket or QARIB_BUCKET in the environment",
         )
-    return values
 
 
 def allowed_places() -> Places:

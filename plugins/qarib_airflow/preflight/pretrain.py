@@ -11,7 +11,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
 from qarib_airflow.errors import is_for_good
 from qarib_airflow.forms.pretrain import read_params
-from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
+from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, log_settings
 from qarib_airflow.preflight.deployment import allowed_places, allowed_sources, deployment_defaults
 from qarib_airflow.preflight.sources import preview_sources
 from qarib_tasks import pipeline
@@ -40,8 +40,9 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
         StorageError: the bucket does not exist, or the connection cannot write to it.
         TpuError: no zone offers the TPU of the training.
     """
-    config = in_place(read_params(params, deployment_defaults()), allowed_places())
-    log.info("Settings, preset %s:\n%s", config.preset, settings_table(config, params))
+    defaults = deployment_defaults()
+    config = in_place(read_params(params, defaults), allowed_places())
+    log_settings(config, params, defaults)
     faults = Faults()
     with faults.kept():
         check_writable(config, gcp_conn_id)

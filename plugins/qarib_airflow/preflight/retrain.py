@@ -14,7 +14,7 @@ from airflow.sdk import Asset, CronDataIntervalTimetable
 
 from qarib_airflow.errors import is_for_good
 from qarib_airflow.forms.retrain import read_retrain_params
-from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, settings_table
+from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, log_settings
 from qarib_airflow.preflight.deployment import (
     allowed_places,
     allowed_sources,
@@ -24,6 +24,7 @@ from qarib_airflow.preflight.deployment import (
 from qarib_airflow.preflight.sources import preview_sources
 from qarib_airflow.publishing.assets import CORPUS
 from qarib_airflow.publishing.published import published_objects
+from qarib_airflow.reporting import reasons
 from qarib_tasks import pipeline
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import merged
@@ -58,11 +59,12 @@ def schedule() -> CronDataIntervalTimetable | list[Asset] | None:
     return [CORPUS] if text == ON_ASSET else CronDataIntervalTimetable(text, timezone=timezone())
 
 
-def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str) -> Run | None:
+def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str, ti: Any) -> Run | None:
     """Find the promoted model and its new text, log the settings, check bucket and deployment.
 
     Args:
         date: the start of the run's data interval, if it has one.
+        ti: the task instance, which keeps why there is nothing to do.
 
     Returns:
         the run; None if there is no new text.
@@ -91,8 +93,9 @@ def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str
         run = prepare_retraining(config, defaults, date, allowed_sources(), client)
     except NothingNewError as error:
         log.info("Nothing new: %s. Downstream tasks are skipped", error)
+        reasons.keep(ti, f"Nothing new: {error}")
         return None
-    log.info("Settings, preset %s:\n%s", config.preset, settings_table(run.config, {}))
+    log_settings(run.config, {}, defaults)
     faults = Faults()
     with faults.kept():
         check_size(run, gcp_conn_id)

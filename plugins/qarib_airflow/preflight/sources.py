@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.corpus.allowed import AllowedSources, limits_of
 from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.dataset.ledger import by_source, read_plan
 from qarib_tasks.errors import Faults, QaribError, StorageError
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from qarib_tasks.corpus.preview.preview import Preview
 
 log = logging.getLogger(__name__)
-SECONDS = 10.0  # for all sources together
 _LEAST = 0.5  # seconds that are left, without which no further source is begun
 
 
-def preview_sources(run: Run, allowed: AllowedSources, seconds: float = SECONDS) -> None:
+def preview_sources(run: Run, allowed: AllowedSources, seconds: float | None = None) -> None:
     """Log a sample of each source before and after cleaning, and save the figures beside the dataset's plan.
+
+    Args:
+        seconds: for all sources together; None for the deployment's limit.
 
     Does nothing if the sources are collected already. Sources for which there is no time are named.
 
@@ -42,6 +44,8 @@ def preview_sources(run: Run, allowed: AllowedSources, seconds: float = SECONDS)
     require_ours(run.dataset.preview, is_preview)
     files = by_source(read_plan(run.dataset.sources))
     sources = [source for source in run.config.collect.sources if source.name in files]
+    if seconds is None:
+        seconds = limits_of(allowed).preview_seconds
     deadline, faults = time.monotonic() + seconds, Faults()
     found: list[Preview] = []
     late: list[str] = []

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.providers.google.cloud.transfers.local_to_gcs import LocalFilesystemToGCSOperator
 
-from qarib_airflow.errors import failing_for_good
 from qarib_tasks.dataset.shard_state import is_dropped, is_safe_to_drop
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import TFRECORD
@@ -57,17 +56,9 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
         """Upload the files that the bucket does not hold yet.
 
         :return: the objects' addresses.
-        :raises AirflowFailException: a file is missing, or Google refuses a request.
-        :raises StorageError: an uploaded object fails its checksum.
+        :raises InputError: a file is missing.
+        :raises StorageError: an uploaded object fails its checksum, or Google refuses a request.
         """
-        with failing_for_good():
-            return self._upload()
-
-    def _name(self, path: Path) -> str:
-        """The name of a file's object."""
-        return str(self.dst + os.path.relpath(path, self.relative_to or path.parent))
-
-    def _upload(self) -> list[str]:
         hook = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         bucket = Bucket(f"gs://{self.bucket}/", hook.get_conn())
         files = [self.src] if isinstance(self.src, str) else self.src
@@ -111,3 +102,7 @@ class VerifiedUploadOperator(LocalFilesystemToGCSOperator):
                 if path.suffix == TFRECORD and is_safe_to_drop(path, bucket.get(self._name(path))):
                     path.unlink()
         return addresses
+
+    def _name(self, path: Path) -> str:
+        """The name of a file's object."""
+        return str(self.dst + os.path.relpath(path, self.relative_to or path.parent))

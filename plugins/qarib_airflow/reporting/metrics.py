@@ -6,7 +6,6 @@ the gauges. If a gauge cannot be sent, the log has a warning and no task fails.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from functools import cache
@@ -21,6 +20,8 @@ from qarib_tasks.errors import QaribError
 from qarib_tasks.layout import TFRECORD, is_shard_file
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.storage.records.read import read_record
+from qarib_tasks.storage.records.schemas import Progress
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +58,12 @@ def _is_complete(manifest: Path) -> bool:
 
 def report_training(run: Run, preemptions: int = 0) -> None:
     """Send the gauges of a training, once progress.json exists in the workspace."""
-    if run.model.progress.is_file():
-        progress = json.loads(run.model.progress.read_text(encoding="utf-8"))
+    try:
+        progress = read_record(run.model.progress, Progress)
+    except QaribError as error:
+        log.warning("%s: no metrics are sent", error)
+        return
+    if progress:
         report_progress(run.model_id, progress, preemptions)
 
 

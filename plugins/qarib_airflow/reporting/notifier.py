@@ -11,9 +11,11 @@ from airflow.sdk import Connection
 from airflow.sdk.bases.notifier import BaseNotifier
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
+from qarib_airflow.reporting import reasons
 from qarib_tasks.dataset.audit import repair
 from qarib_tasks.errors import masked
 from qarib_tasks.layout import shard_of_label
+from qarib_tasks.storage.system_errors import told
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,18 +29,20 @@ SHARD_TASKS = "shard."
 class QaribNotifier(BaseNotifier):
     """Reports what failed, why, and the command that repairs it.
 
-    It always logs. If a connection `qarib_slack` (type Slack Incoming Webhook) exists, it also writes to that
-    channel. If a connection `qarib_smtp` exists, it also sends mail to the addresses in the environment
-    variable `QARIB_NOTIFY`, or else to the sender's address. For a shard it only logs: one cause can make a
-    thousand shards fail, and the task `dataset` then reports all of them together. If a message cannot be
-    sent, the log has a warning and nothing fails.
+    It always logs, and keeps the reason for the QARiB page. If a connection `qarib_slack` (type Slack
+    Incoming Webhook) exists, it also writes to that channel. If a connection `qarib_smtp` exists, it also
+    sends mail to the addresses in the environment variable `QARIB_NOTIFY`, or else to the sender's address.
+    For a shard it only logs: one cause can make a thousand shards fail, and the task `dataset` then reports
+    all of them together. If a message cannot be sent, the log has a warning and nothing fails.
 
     Used as a task's `on_failure_callback`, and awaited for a run that is past its deadline.
     """
 
     def notify(self, context: Context) -> None:
         text = failure(context)
+        self.log.info("::endgroup::")  # Airflow calls this in a group, which its UI folds.
         self.log.error("%s", text)
+        reasons.keep(context["ti"], context.get("exception"))
         if not context["ti"].task_id.startswith(SHARD_TASKS):
             self.send(text)
 
@@ -94,7 +98,7 @@ def failure(context: Context) -> str:
     label = getattr(ti, "rendered_map_index", None) or (str(ti.map_index) if ti.map_index >= 0 else "")
     lines = [shown(f"{ti.dag_id}: {ti.task_id}{f' [{label}]' if label else ''} failed")]
     if error := context.get("exception"):
-        lines.append(masked(str(error)))
+        lines.append(masked(str((told(error) if isinstance(error, OSError) else None) or error)))
     lines.append(f"Run: {ti.run_id}")
     if ti.task_id.startswith(SHARD_TASKS) and (name := shard_of_label(label)):
         lines.append(f"To repair {name}: {repair(*dataset_of(context), [name])}")

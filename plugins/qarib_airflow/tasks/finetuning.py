@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TriggerRule, task
 
-from qarib_airflow.defaults import CORPUS_TIMEOUT, FINETUNE_AT_ONCE, RUN_TASK
-from qarib_airflow.errors import failing_for_good, fails_for_good
+from qarib_airflow.defaults import CORPUS_TIMEOUT, FINETUNE_AT_ONCE
+from qarib_airflow.tasks.current_run import current_run
 from qarib_airflow.tasks.training import TrainerOperator
 from qarib_tasks import pipeline
 from qarib_tasks.machines.backend import Work
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 # A model that is not promoted is fine-tuned too. Without tasks, the downstream tasks are skipped.
 @task.short_circuit(trigger_rule=TriggerRule.NONE_FAILED)
-@fails_for_good
-def finetunings(run: dict[str, Any]) -> list[dict[str, Any]]:
-    return pipeline.finetunings(Run.from_dict(run))
+def finetunings() -> list[dict[str, Any]]:
+    return pipeline.finetunings(current_run())
 
 
 class FineTuneOperator(TrainerOperator):
@@ -31,7 +30,7 @@ class FineTuneOperator(TrainerOperator):
     :param finetuning: the name of the task and the seed. (templated)
     """
 
-    template_fields = (*TrainerOperator.template_fields, "finetuning")
+    template_fields = ("finetuning",)
 
     def __init__(self, *, finetuning: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(command="finetune", **kwargs)
@@ -44,29 +43,22 @@ class FineTuneOperator(TrainerOperator):
 class FineTuningTableOperator(TrainerOperator):
     """Writes the table of the results and the model card, also if some have failed, and names those."""
 
-    template_fields = ()
-
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(command="finetune", run_values={}, **kwargs)
+        super().__init__(command="finetune", **kwargs)
 
     def work_of(self, run: Run) -> Work:
         return pipeline.finetuning_table_work(run)
 
     def execute(self, context: Context) -> None:
-        # As an argument, the run would make its task an upstream one, which always succeeds: the table could
-        # then begin without any result.
-        self.run_values = context["ti"].xcom_pull(task_ids=RUN_TASK)
         super().execute(context)
-        with failing_for_good():
-            pipeline.require_finetunings(Run.from_dict(self.run_values))
+        pipeline.require_finetunings(current_run())
 
 
-def fine_tune(run: Any) -> Any:
+def fine_tune() -> Any:
     """Return the first of the tasks that fine-tune the model."""
-    wanted = finetunings(run)
+    wanted = finetunings()
     each = FineTuneOperator.partial(
         task_id="finetune",
-        run_values=run,
         map_index_template="{{ task.finetuning['name'] }}, seed {{ task.finetuning['seed'] }}",
         max_active_tis_per_dagrun=FINETUNE_AT_ONCE,
         execution_timeout=CORPUS_TIMEOUT,

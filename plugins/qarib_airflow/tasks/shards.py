@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
 
 from qarib_airflow.defaults import AT_ONCE, CONVERT_POOL
-from qarib_airflow.errors import fails_for_good
 from qarib_airflow.publishing.assets import DATASET, VOCABULARY, describe_dataset
 from qarib_airflow.publishing.published import is_published, published_objects
 from qarib_airflow.publishing.upload import VerifiedUploadOperator
 from qarib_airflow.reporting.metrics import report_shards
 from qarib_airflow.reporting.settings_link import SavedSettingsLink
+from qarib_airflow.tasks.current_run import current_run
 from qarib_tasks import pipeline
-from qarib_tasks.errors import InputError
 from qarib_tasks.layout import shard_label
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
 from qarib_tasks.runs.run import Run, run_of_shard
@@ -63,7 +63,6 @@ def timed(name: str) -> Iterator[None]:
     pool=CONVERT_POOL,
     **AT_ONCE,
 )
-@fails_for_good
 def convert(shard: str) -> None:
     with timed("convert"):
         run, name = run_of_shard(Path(shard))
@@ -106,16 +105,31 @@ def shard(path: str) -> None:
     convert(shard=path) >> upload
 
 
-@task(trigger_rule=TriggerRule.ALL_DONE)
-@fails_for_good
-def dataset(run: Any, shards: Any) -> list[str]:
-    if run is None or shards is None:
-        raise InputError("there are no shards to check", do="See the log of the first task that failed")
-    found = Run.from_dict(run)
-    finish_dataset(found, published_objects(found, CONNECTION))
-    report_shards(found)
-    pipeline.record_sources(found, GCSHook(gcp_conn_id=CONNECTION).get_conn())
-    return [str(path) for path in dataset_files(found)]
+@task
+def dataset() -> list[str]:
+    run = current_run()
+    finish_dataset(run, published_objects(run, CONNECTION))
+    report_shards(run)
+    pipeline.record_sources(run, GCSHook(gcp_conn_id=CONNECTION).get_conn())
+    return [str(path) for path in dataset_files(run)]
+
+
+def judged(shards: Any, needed: Sequence[Any]) -> XComArg:
+    """The task `dataset`, which judges the shards when the tasks of all have ended, also if some have failed.
+
+    If one of the tasks that all shards need has failed, none can be converted, and `dataset` doesn't run. No
+    trigger rule says both. So an empty task, which the scheduler marks as done itself, waits for the shards.
+
+    Args:
+        shards: the mapped task group.
+        needed: the tasks that all shards need.
+    """
+    ended = EmptyOperator(task_id="shards_ended", trigger_rule=TriggerRule.ALL_DONE)
+    complete: XComArg = dataset()
+    shards >> ended >> complete
+    for one in needed:
+        one >> complete
+    return complete
 
 
 class PublishOperator(VerifiedUploadOperator):

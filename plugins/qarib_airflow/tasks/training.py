@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from qarib_airflow.errors import failing_for_good
 from qarib_airflow.reporting.metrics import report_training
 from qarib_airflow.reporting.settings_link import SavedSettingsLink
+from qarib_airflow.tasks.current_run import current_run, current_values
 from qarib_airflow.tpu.operators import CloudTPUTrainOperator
 from qarib_tasks import pipeline
+from qarib_tasks.errors import StoppedError
 from qarib_tasks.machines.backend import Backend, Work, run_to_end
 from qarib_tasks.machines.local import LocalProcessBackend
 from qarib_tasks.runs.run import Run
+from qarib_tasks.runs.stopping import StopRequests
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.tpu.job import TpuJob
-from qarib_tasks.tpu.memory import JobMemory
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 # Airflow kills a task five seconds after asking it to end.
 STOP_WITHIN = 4.0
+# Seconds that a training has to save its state if a person stops it on the page.
+SAVE_WITHIN = 600.0
 
 
 class TrainerOperator(BaseOperator):
@@ -32,16 +35,14 @@ class TrainerOperator(BaseOperator):
     If a task is killed without notice, the trainer keeps running; the retry finds it and follows it again. A
     task that is marked failed or cleared stops the trainer. A trainer that no task follows ends by itself.
 
-    :param run_values: a `Run` as a dictionary. (templated)
     :param command: `train`, `evaluate` or `export`.
     """
 
-    template_fields: Sequence[str] = ("run_values",)
     operator_extra_links = (SavedSettingsLink(),)
 
-    def __init__(self, *, run_values: Mapping[str, Any], command: str, **kwargs: Any) -> None:
+    def __init__(self, *, command: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.run_values = run_values
+        self.run_values: Mapping[str, Any] | None = None  # for the link
         self.command = command
         self._work: Work | None = None
 
@@ -50,8 +51,8 @@ class TrainerOperator(BaseOperator):
         return pipeline.trainer_work(run, self.command)
 
     def execute(self, context: Context) -> None:
-        with failing_for_good():
-            self._work = self.work_of(Run.from_dict(self.run_values))
+        self.run_values = current_values()
+        self._work = self.work_of(Run.from_dict(self.run_values))
         run_to_end(local_backend(), self._work, on_line=self.log.info)
 
     def on_kill(self) -> None:
@@ -62,42 +63,44 @@ class TrainerOperator(BaseOperator):
 class TrainOperator(CloudTPUTrainOperator):
     """Trains on the Cloud TPU that was prepared for the run, or on this machine if none was.
 
-    :param run_values: a `Run` as a dictionary. (templated)
     :param job: a `TpuJob` as a dictionary, or None. (templated)
     """
 
-    template_fields: Sequence[str] = (*CloudTPUTrainOperator.template_fields, "run_values")
-
-    def __init__(self, *, run_values: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.run_values = run_values
         self._work: Work | None = None
 
     def execute(self, context: Context) -> None:
-        run = Run.from_dict(self.run_values)
+        run = current_run()
         if self.job is not None:
             super().execute(context)  # Returns only if the training has already ended.
             self._report(run)
             return
-        with failing_for_good():
-            self._work = pipeline.trainer_work(run, "train")
+        self._work = pipeline.trainer_work(run, "train")
 
         def on_line(line: str) -> None:
             self.log.info(line)
             report_training(run)
 
-        run_to_end(local_backend(), self._work, on_line=on_line)
+        requests = StopRequests(run, self.storage if run.address else None)
+        requests.clear()
+        backend = LocalProcessBackend(grace=SAVE_WITHIN)
+        try:
+            run_to_end(backend, self._work, on_line=on_line, asked_to_stop=requests.made)
+        except StoppedError:
+            requests.clear()
+            raise
         report_training(run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
         super().execute_complete(context, event)
-        self._report(Run.from_dict(self.run_values))
+        self._report(current_run())
 
     def _report(self, run: Run) -> None:
         """Fetch the progress of a training on a TPU, and report its metrics."""
         assert self.job is not None
         fetch_progress(run, self.storage)
-        memory = JobMemory(TpuJob.from_dict(self.job).address, self.storage).load()
+        memory = TpuJob.from_dict(self.job).memory(self.storage).load()
         report_training(run, memory.preemptions if memory else 0)
 
     def on_kill(self) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from airflow.providers.google.cloud.links.base import BaseGoogleLink
 
+from qarib_airflow.tpu.emulated import is_emulated
 from qarib_tasks.storage.bucket import split_address
 
 
@@ -31,8 +32,15 @@ class TensorBoardLogsLink(BaseGoogleLink):
     format_str = "/storage/browser/{tensorboard}{project}"
 
 
-def link_params(project_id: str | None, job: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """The values of the links' `format_str`; a link with missing values is empty."""
+def link_params(
+    project_id: str | None, gcp_conn_id: str, job: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """The values of the links' `format_str`. A link with missing values is empty, and not shown.
+
+    The console knows nothing of an emulated TPU.
+    """
+    if is_emulated(gcp_conn_id):
+        return {}
     # Without a project the console uses the one that its user chose last.
     params = {"project": f"?project={quote(project_id)}" if project_id else ""}
     if job and (folder := job.get("tensorboard")):

@@ -15,10 +15,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_airflow.tpu.links import CloudTPULink, TensorBoardLogsLink, link_params
 from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger
+from qarib_tasks.errors import CorruptError
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.job import TpuJob
-from qarib_tasks.tpu.lifecycle import Memory, ended, resumed
-from qarib_tasks.tpu.memory import JobMemory
+from qarib_tasks.tpu.lifecycle import Memory, all_deleted, ended, resumed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -65,7 +65,7 @@ class CloudTPUTrainOperator(BaseOperator):
     @property
     def extra_links_params(self) -> dict[str, str]:
         """The values of the links; none for a run without a TPU."""
-        return link_params(self.project_id, self.job) if self.job else {}
+        return link_params(self.project_id, self.gcp_conn_id, self.job) if self.job else {}
 
     @property
     def storage(self) -> Any:
@@ -88,7 +88,7 @@ class CloudTPUTrainOperator(BaseOperator):
                     memory = ended(memory, now, "the task was cleared")
             return replace(resumed(memory, now), holder=holder, generation=generation)
 
-        memory = JobMemory(job.address, self.storage).change(taken_over)
+        memory = job.memory(self.storage).change(taken_over)
         if memory is not None and memory.phase == "succeeded":
             self.log.info("The training has already ended")
             return
@@ -151,7 +151,7 @@ class CloudTPUDeleteRunOperator(BaseOperator):
     @property
     def extra_links_params(self) -> dict[str, str]:
         """The values of the links; none for a run without a TPU."""
-        return link_params(self.project_id) if self.job else {}
+        return link_params(self.project_id, self.gcp_conn_id) if self.job else {}
 
     def execute(self, context: Context) -> list[str]:
         """Delete the run's TPUs, and return the names of those that existed."""
@@ -164,7 +164,12 @@ class CloudTPUDeleteRunOperator(BaseOperator):
             return memory and replace(ended(memory, time.time(), "the run is over"), holder="")
 
         # First, so that no process that still follows the run creates another.
-        memory = JobMemory(job.address, _storage(self)).change(over)
+        memories, memory, damaged = job.memory(_storage(self)), None, False
+        try:
+            memory = memories.change(over)
+        except CorruptError as error:
+            self.log.warning("%s. The run's TPUs are found by their labels", error.what)
+            damaged = True
         hook = CloudTPUHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
         client = hook.get_conn(self.project_id)
         removed: list[str] = []
@@ -187,6 +192,14 @@ class CloudTPUDeleteRunOperator(BaseOperator):
                 )
             time.sleep(min(10.0, job.tpu.poll_seconds))
         self.log.info("Deleted: %s", ", ".join(removed) or "none existed")
+
+        def none_exists(memory: Memory | None) -> Memory | None:
+            # Meanwhile, a new try of the training can have taken over.
+            return None if memory is None or memory.holder else all_deleted(memory, time.time())
+
+        if damaged:
+            memories.set_aside()
+        memories.change(none_exists)
         return removed
 
 

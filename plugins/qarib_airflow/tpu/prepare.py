@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
+from qarib_tasks.errors import CorruptError
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.records.read import parse_record
+from qarib_tasks.storage.records.schemas import Progress
 from qarib_tasks.tpu.prepare import prepare_job
 
 log = logging.getLogger(__name__)
@@ -25,8 +27,20 @@ def prepare_tpu(run: Run, run_id: str, owner: str, gcp_conn_id: str) -> dict[str
         return None
     client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn()
     assert run.address is not None
-    progress = Bucket(run.address, client).read_text(run.model.name_of(run.model.progress))
-    if progress and json.loads(progress)["state"] == "finished":
+    name = run.model.name_of(run.model.progress)
+    if _is_finished(Bucket(run.address, client), name):
         log.info("%s is already trained: no TPU is needed", run.model_id)
         return None
     return prepare_job(run, run_id, owner, client).to_dict()
+
+
+def _is_finished(bucket: Bucket, name: str) -> bool:
+    """Whether a training's progress says that it has finished; a damaged one is written again."""
+    try:
+        text = bucket.read_text(name)
+        if text is None:
+            return False
+        return bool(parse_record(text.encode(), Progress, bucket.address + name)["state"] == "finished")
+    except CorruptError as error:
+        log.warning("%s. The training writes it again", error)
+        return False

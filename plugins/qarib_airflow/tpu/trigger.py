@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import threading
 import time
@@ -20,6 +19,8 @@ from qarib_airflow.reporting.metrics import report_progress
 from qarib_tasks.errors import ChangedError, CorruptError, StorageError
 from qarib_tasks.layout import MEMORY
 from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.records.read import parse_record
+from qarib_tasks.storage.records.schemas import Progress
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
 from qarib_tasks.tpu.follow import TpuRun
 from qarib_tasks.tpu.job import TpuJob
@@ -101,6 +102,10 @@ class CloudTPUTrainTrigger(BaseTrigger):
                     yield _event("failed", f"no answer for {OUTAGE_SECONDS:g} s: {error}", memory)
                     return
                 self.log.warning("Trying again at the next poll: %s", error)
+            except CorruptError as error:
+                self.log.error("%s", error)
+                yield _event("failed", str(error), memory)
+                return
             except Exception as error:
                 self.log.exception("Unexpected error while managing the TPU")
                 yield _event("failed", str(error), memory)
@@ -142,8 +147,8 @@ class CloudTPUTrainTrigger(BaseTrigger):
             gcs = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=chain)
             hook = CloudTPUHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=chain)
             self._storage = gcs.get_conn()
-            self._memories = JobMemory(self.job["address"], self._storage)
             job, client = TpuJob.from_dict(self.job), hook.get_conn(self.project_id)
+            self._memories = job.memory(self._storage)
             self._run = job.run(client, self._storage, self._memories.save)
         return self._run, self._memories
 
@@ -190,25 +195,33 @@ class CloudTPUTrainTrigger(BaseTrigger):
             "succeeded": "is deleted, the training has finished",
             "failed": f"has failed: {memory.reason}",
         }[memory.phase]
-        return f"TPU {memory.name} ({job.tpu.accelerator_type}) in {job.zone(memory)} {what}"
+        kind = "Emulated TPU" if memory.emulated else "TPU"
+        return f"{kind} {memory.name} ({job.tpu.accelerator_type}) in {job.zone(memory)} {what}"
 
     async def _report(self, job: TpuJob, memory: Memory) -> None:
         """Log the progress and the cost of the training; only the cost if the progress cannot be read."""
         try:
-            text = await asyncio.to_thread(self._progress, job, memory.preemptions)
+            text = await asyncio.to_thread(self._progress, job, memory)
         except _OUTAGES as error:
             text = f"cannot read the progress: {error}"
+        if memory.emulated:
+            self.log.info("%s; an emulated TPU, which costs nothing", text)
+            return
         cost = memory.cost(time.time(), job.price)
         self.log.info("%s; estimated cost until now %.2f US dollars", text, cost)
 
-    def _progress(self, job: TpuJob, preemptions: int) -> str:
+    def _progress(self, job: TpuJob, memory: Memory) -> str:
         folder, _, name = job.progress.rpartition("/")
-        text = Bucket(f"{folder}/", self._storage).read_text(name)
-        if not text:
-            return "no step yet"
-        progress = json.loads(text)
-        report_progress(str(progress.get("model_id")), progress, preemptions)
-        return progress_line(progress, job.batch, job.expected)
+        try:
+            text = Bucket(f"{folder}/", self._storage).read_text(name)
+            if not text:
+                return "no step yet"
+            progress = parse_record(text.encode(), Progress, job.progress)
+        except CorruptError as error:
+            return f"cannot read the progress: {error}"
+        report_progress(str(progress.get("model_id")), progress, memory.preemptions)
+        # An emulated TPU is as fast as this machine.
+        return progress_line(progress, job.batch, () if memory.emulated else job.expected)
 
     async def _is_still_deferred(self) -> bool:
         """Whether the task is still deferred. False if unknown: then a user is assumed to have ended it."""

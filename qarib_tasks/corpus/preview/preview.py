@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
+from qarib_tasks.config.deployment.limits import Limits
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.corpus import losses
-from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.corpus.allowed import AllowedSources, limited, limits_of
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.content.doubts import MOST_VALUES, doubts, most_arabic, sample_of
 from qarib_tasks.corpus.preview.pace import Pace, share_of_sample, share_read
@@ -23,11 +24,9 @@ from qarib_tasks.corpus.reading.read import read_stream
 from qarib_tasks.corpus.reading.records import Findings, Reading
 from qarib_tasks.corpus.sources import SourceFile, list_files
 
-SAMPLE_LINES = 10_000
 SECONDS = 8.0  # per source
 DOCUMENTS = 3
 CUT = 300  # characters of a document that are shown
-_SAMPLE_BYTES = 32 << 20  # of text, for lines that are long
 _SPREAD = 5  # files that share the sample, if there are as many
 _MOST_COLUMNS = 30
 _MOST_NAMED = 10  # files that are left out
@@ -123,8 +122,9 @@ def preview(
         StorageError: a bucket or a web server does not answer as it should.
     """
     deadline = time.monotonic() + seconds
+    source = limited(source, allowed)
     files = list_files(source, allowed) if files is None else files
-    sample = _Sample(config, source)
+    sample = _Sample(config, source, limits_of(allowed))
     sample.read(files, deadline, allowed)
     return sample.preview(files)
 
@@ -132,7 +132,8 @@ def preview(
 class _Sample:
     """The lines that were read, and what became of them."""
 
-    def __init__(self, config: CollectConfig, source: SourceConfig) -> None:
+    def __init__(self, config: CollectConfig, source: SourceConfig, limits: Limits) -> None:
+        self._limits = limits
         self._config = config
         self._source = source
         self._cleaner = Cleaner(config)
@@ -160,7 +161,7 @@ class _Sample:
             writer = DocumentWriter(nowhere, records, self._source.limit)
             for number, file in enumerate(self._ordered(files)):
                 spread = min(_SPREAD, len(files)) - number if not self._source.limit else 1
-                most = max(0, SAMPLE_LINES - self._size) // max(1, spread)
+                most = max(0, self._limits.preview_lines - self._size) // max(1, spread)
                 if (not most and number >= _SPREAD) or time.monotonic() > deadline or self._stopped:
                     self._all = False
                     break
@@ -177,8 +178,8 @@ class _Sample:
 
     @property
     def _size(self) -> int:
-        if self._cleaner.bytes > _SAMPLE_BYTES:
-            return SAMPLE_LINES
+        if self._cleaner.bytes > self._limits.preview_bytes:
+            return self._limits.preview_lines
         return max(self._cleaner.lines, self._counts["lines_read"])
 
     def _ordered(self, files: Sequence[SourceFile]) -> list[SourceFile]:

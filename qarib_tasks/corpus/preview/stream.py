@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from qarib_tasks.corpus.allowed import AllowedSources
+from qarib_tasks.corpus.allowed import AllowedSources, limits_of
 from qarib_tasks.corpus.remote.filesystem import filesystem, remote_errors
 from qarib_tasks.corpus.sources import SourceFile
 from qarib_tasks.storage.bucket import default_client
@@ -16,7 +16,6 @@ from qarib_tasks.storage.regular_files import open_regular
 
 _BUFFER = 1 << 16
 _RANGE = 1 << 20  # bytes that are requested at once
-MOST_REMOTE = 64 << 20  # bytes of a remote file that are downloaded for a preview
 
 
 class EnoughError(Exception):
@@ -30,8 +29,11 @@ class Beginning(io.RawIOBase):
         passed: the number of bytes that were read.
     """
 
-    def __init__(self, file: SourceFile, stream: Any, deadline: float, in_any_order: bool) -> None:
+    def __init__(
+        self, file: SourceFile, stream: Any, deadline: float, in_any_order: bool, most_remote: int
+    ) -> None:
         self.passed = 0
+        self._most_remote = most_remote
         self._file = file
         self._stream = stream
         self._deadline = deadline
@@ -53,8 +55,8 @@ class Beginning(io.RawIOBase):
         is_remote = self._file.path is None
         if time.monotonic() > self._deadline:
             raise EnoughError("the time is used up")
-        if is_remote and self.passed > MOST_REMOTE:
-            raise EnoughError(f"{MOST_REMOTE >> 20} MiB are downloaded")
+        if is_remote and self.passed > self._most_remote:
+            raise EnoughError(f"{self._most_remote >> 20} MiB are downloaded")
         with _errors(self._file):
             data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
@@ -115,5 +117,5 @@ def beginning(
     """
     stream, in_any_order = _opened(file, allowed)
     with stream:
-        raw = Beginning(file, stream, deadline, in_any_order)
+        raw = Beginning(file, stream, deadline, in_any_order, limits_of(allowed).preview_download)
         yield io.BufferedReader(raw, _BUFFER), raw

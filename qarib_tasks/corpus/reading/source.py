@@ -14,6 +14,7 @@ from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.identity import named_settings
 from qarib_tasks.corpus.cleaning import Cleaner
 from qarib_tasks.corpus.content.doubts import MOST_VALUES, doubts, sample_of
+from qarib_tasks.corpus.reading.examples import Examples
 from qarib_tasks.corpus.reading.read import read
 from qarib_tasks.corpus.reading.records import Findings
 from qarib_tasks.corpus.sources import Input
@@ -66,7 +67,8 @@ def _read_source(
     """Do the work of `collect_files`; returns the manifest."""
     from qarib_tasks.corpus.documents import DocumentWriter
 
-    cleaner, counts = Cleaner(config), Counter[str]()
+    examples, counts = Examples(), Counter[str]()
+    cleaner = Cleaner(config, examples)
     samples: list[tuple[str, str]] = []
     findings, values = Findings(), list[str]()
     inputs: list[FileRecord] = []
@@ -125,6 +127,7 @@ def _read_source(
             "dropped_bytes": dict(+cleaner.dropped_bytes),
             "line_words": writer.line_words,
             "samples": samples,
+            **examples.figures(),
         },
     )
 

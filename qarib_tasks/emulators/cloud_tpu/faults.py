@@ -114,6 +114,7 @@ class Delays(Settings):
     node_stopping: Seconds = 20.0
     stock_out: Seconds = 30.0
     preempted_visible: Seconds = 10.0
+    booting: Seconds = 0.0  # of a machine, until its startup script runs
     between_machines: Seconds = 0.0
     id_taken_after_delete: Seconds = 0.0
 

@@ -112,7 +112,7 @@ class Nodes:
             self._make_machines(record)
         record.booted = self.state.timeline.now
         for worker, machine in enumerate(record.machines):
-            seconds = worker * self.state.delay("between_machines")
+            seconds = self.state.delay("booting") + worker * self.state.delay("between_machines")
             if seconds:
                 self.later(record, seconds, machine.boot)
             else:

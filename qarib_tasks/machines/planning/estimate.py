@@ -7,11 +7,15 @@ has it. Limits of a run are compared with the upper end.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from qarib_tasks.config.evaluation import EvaluateConfig
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training.recipe import TrainConfig
+from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import (
     PRICES_OF,
     Chip,
@@ -180,12 +184,36 @@ class Estimate:
         return self.hours.times(self.hourly)
 
 
+@contextmanager
+def calculable() -> Iterator[None]:
+    """Say which error it is when numbers are too large to calculate with.
+
+    Raises:
+        ConfigError: they are.
+    """
+    try:
+        yield
+    except ArithmeticError:
+        raise ConfigError(
+            "these settings have no estimate: a number is too large or too small",
+            do="Correct the numbers of the model, the training, and the TPU",
+        ) from None
+
+
 def estimate(shape: TrainingShape, train: TrainConfig, evaluate: EvaluateConfig, tpu: TpuConfig) -> Estimate:
     """Estimate the training of `train.train_steps` steps of this shape on this TPU.
 
     Raises:
-        ConfigError: the accelerator type is unknown.
+        ConfigError: the accelerator type is unknown, or a number is too large to calculate with.
     """
+    with calculable():
+        found = _estimate(shape, train, evaluate, tpu)
+        if not math.isfinite(found.hours.high) or not math.isfinite(found.cost.high):
+            raise OverflowError
+    return found
+
+
+def _estimate(shape: TrainingShape, train: TrainConfig, evaluate: EvaluateConfig, tpu: TpuConfig) -> Estimate:
     number, chip = chips_of(tpu.accelerator_type)
     step = step_time(shape, tpu.accelerator_type, tpu.share_of_peak)
     steps_hours = step.seconds.times(train.train_steps / 3600)

@@ -9,7 +9,7 @@ from typing import Literal
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training.recipe import TrainConfig
 from qarib_tasks.machines.chips import TrainingShape, chips_of, training_shape
-from qarib_tasks.machines.planning.estimate import Estimate, Range, estimate
+from qarib_tasks.machines.planning.estimate import Estimate, Range, calculable, estimate
 
 # Google's types of at most 16 chips.
 TYPES = (
@@ -98,9 +98,10 @@ def plan(config: RunConfig, dataset: DatasetSize | None = None, within: float | 
         within: hours in which the training should end.
 
     Raises:
-        ConfigError: the accelerator type is unknown.
+        ConfigError: the accelerator type is unknown, or a number is too large to calculate with.
     """
-    options = list(_options(config))
+    with calculable():
+        options = list(_options(config))
     own = config.tpu.provisioning
     among = [option for option in options if option.provisioning == own]
     in_time = [option for option in among if within is not None and option.estimate.hours.high <= within]
@@ -128,9 +129,10 @@ def _options(config: RunConfig) -> Iterator[Option]:
             is_asked = accelerator_type == tpu.accelerator_type and times == 1
             fitting = fitting_parts(replace(shape, batch=batch), devices, chip.hbm_bytes / chip.devices)
             parts = train.accumulation_steps if is_asked else fitting
-            if parts is None:
+            # None: it does not fit. A batch of more examples than the run reads would be a longer training.
+            if parts is None or batch > examples:
                 continue
-            steps = max(examples // batch, 1)
+            steps = examples // batch
             wanted = (tpu.provisioning,) if is_asked and tpu.provisioning == "reserved" else ()
             for provisioning in dict.fromkeys((*wanted, tpu.provisioning, "spot", "on_demand")):
                 if provisioning == "reserved" and not is_asked:

@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+from qarib_tasks.counting import counted
 from qarib_tasks.machines.planning.estimate import Estimate, Range
 from qarib_tasks.machines.planning.options import Option, Plan
 
 
+def figure(value: float, form: str) -> str:
+    """A number in a format; one that is too large to be meant is short."""
+    return format(value, form if abs(value) < 1e12 else ".3g")
+
+
 def span(range_: Range, form: str = "") -> str:
     """The two ends in one format, or one of them if they read the same."""
-    low, high = format(range_.low, form), format(range_.high, form)
+    low, high = figure(range_.low, form), figure(range_.high, form)
     return low if low == high else f"{low} to {high}"
+
+
+def hours(range_: Range) -> str:
+    """Hours, or minutes if both ends are below an hour."""
+    if range_.high < 1:
+        return f"{span(range_.times(60), ',.1f')} minutes"
+    return f"{span(range_, ',.1f')} hours"
+
+
+def dollars(range_: Range) -> str:
+    """US dollars; an end below a cent is not shown as nothing."""
+    if range_.high < 0.01:
+        return "less than 0.01 US dollars"
+    return f"{span(range_, ',.2f')} US dollars"
+
+
+def price(hourly: float) -> str:
+    """US dollars per hour, with tenths of a cent if there are some."""
+    if 0 < hourly < 0.001:
+        return "less than 0.001"
+    text = figure(hourly, ",.3f")
+    return text.removesuffix("0") if "." in text else text
 
 
 def summary(expected: Estimate, steps: int) -> str:
     """Speed, hours, and cost of a training of this many steps, and what the hours are made of."""
     step = expected.step
     return (
-        f"{span(expected.steps_per_second, ',.0f')} steps/s, {span(expected.hours, ',.1f')} hours for "
-        f"{steps:,} steps, {span(expected.cost, ',.2f')} US dollars at {expected.hourly:.2f} per hour "
+        f"{span(expected.steps_per_second, ',.0f')} steps/s, {hours(expected.hours)} for "
+        f"{counted(steps, 'step')}, {dollars(expected.cost)} at {price(expected.hourly)} per hour "
         f"({expected.price_source}), preemptions excluded. A step: products {1000 * step.products:.1f} ms, "
         f"optimizer {1000 * step.optimizer:.1f} ms, exchange of gradients "
         f"{span(step.exchange.times(1000), '.1f')} ms. Besides the steps: startup "
-        f"{span(expected.startup_hours, '.1f')} hours, checkpoints "
-        f"{span(expected.checkpoint_hours, '.1f')}, evaluations {span(expected.evaluation_hours, '.1f')}"
+        f"{hours(expected.startup_hours)}, checkpoints {hours(expected.checkpoint_hours)}, "
+        f"evaluations {hours(expected.evaluation_hours)}"
     )
 
 

@@ -85,9 +85,8 @@ class CloudTpuClient:
             timeout=backoff.within,
             on_error=lambda error: log.warning("Cloud TPU API: retrying after %s", error),
         )
-        emulator = endpoint or os.environ.get(EMULATOR_ENVIRONMENT, "")
-        self.emulated = bool(emulator) and not emulator.startswith("https://")
-        self.api = _connect(emulator, credentials, client_info)
+        self.emulated = is_emulator(endpoint)
+        self.api = _connect(_address(endpoint), credentials, client_info)
 
     def close(self) -> None:
         self.api.transport.close()
@@ -294,6 +293,16 @@ class CloudTpuClient:
         except GoogleAPIError as error:
             kind, name = (asked.accelerator_type, asked.name) if asked else ("", "")
             raise explain(error, zone=zone, accelerator_type=kind, name=name) from error
+
+
+def is_emulator(endpoint: str | None) -> bool:
+    """Whether a client with this endpoint calls an emulator. See `CloudTpuClient`."""
+    address = _address(endpoint)
+    return bool(address) and not address.startswith("https://")
+
+
+def _address(endpoint: str | None) -> str:
+    return endpoint or os.environ.get(EMULATOR_ENVIRONMENT, "")
 
 
 def _connect(endpoint: str, credentials: Any, client_info: Any) -> TpuClient:

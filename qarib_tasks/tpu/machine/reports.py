@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.errors import StorageError
+from qarib_tasks.errors import CorruptError, StorageError
 from qarib_tasks.layout import STOP, WORKER
-from qarib_tasks.storage.bucket import Bucket
-from qarib_tasks.tpu.lifecycle import Heartbeat
+from qarib_tasks.storage.bucket import Bucket, answers
+from qarib_tasks.storage.records.read import parse_record
+from qarib_tasks.storage.records.schemas import WorkerReport
+from qarib_tasks.tpu.observation import Heartbeat
 
 _WORKER = re.compile(rf"/{WORKER}([0-9]+)\.json$")
 # If one worker has one of these states, the training has it; the first one counts.
@@ -49,10 +50,12 @@ class BucketReports:
         for path, blob in self._bucket.list(f"{name}/").items():
             if match := _WORKER.search(path):
                 try:
-                    workers[int(match[1])] = json.loads(_read(blob))
+                    workers[int(match[1])] = parse_record(_read(blob), WorkerReport, path)
                     reported[int(match[1])] = blob.updated
-                except ValueError as error:
-                    raise StorageError(f"not a report: {error}", where=self.address + "/" + path) from None
+                except CorruptError as error:
+                    raise StorageError(
+                        f"not a report: {error.what}", where=self.address + "/" + path
+                    ) from None
         of = {
             state: [number for number, report in workers.items() if report["state"] == state]
             for state in (*_FIRST, "succeeded")
@@ -80,4 +83,5 @@ class BucketReports:
 
 def _read(blob: Any) -> bytes:
     """The current content of the object: the generation that was listed may be overwritten by now."""
-    return bytes(blob.bucket.blob(blob.name).download_as_bytes())
+    with answers(f"gs://{blob.bucket.name}/{blob.name}"):
+        return bytes(blob.bucket.blob(blob.name).download_as_bytes())

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qarib_tasks.config.loading import fields_of, from_dict, load_yaml
+from qarib_tasks.config.loading import fields_of, from_dict
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
@@ -28,6 +28,7 @@ from qarib_tasks.layout import (
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.model_files import Pretrained, find, read_json
 from qarib_tasks.storage.recognition import is_ours, is_training_job
+from qarib_tasks.storage.records.settings import read_settings
 from qarib_tasks.train.data.shards import open_address
 from qarib_tasks.train.weights.pretrained import GELUS, check_finite, check_shapes, read
 from qarib_tasks.vocabulary.file import ids_of, read_entries
@@ -83,7 +84,7 @@ def own_model(address: str) -> OwnModel | None:
         path = root / SETTINGS
         if is_ours(path, is_training_job):
             # The folder can have been moved since.
-            job = replace(from_dict(TrainingJob, load_yaml(path), path), output=str(root))
+            job = replace(from_dict(TrainingJob, read_settings(path), path), output=str(root))
             layout = ModelLayout(root, job)
             parts = (root, layout.export, layout.bert_model)
             return OwnModel(layout, job) if folder.resolve() in [p.resolve() for p in parts] else None
@@ -193,7 +194,7 @@ def _job_of(found: Pretrained) -> TrainingJob | None:
     path = Path(found.folder).parent / SETTINGS
     if found.folder.startswith("gs://") or not is_ours(path, is_training_job):
         return None
-    return from_dict(TrainingJob, load_yaml(path), path)
+    return from_dict(TrainingJob, read_settings(path), path)
 
 
 def _tokenizer(
@@ -214,7 +215,7 @@ def _tokenizer(
             path = open_address(address, cache)
         except InputError:
             continue
-        if checksums(path).sha256 == settings["vocabulary"]:
+        if checksums(path).sha256 == settings.get("vocabulary"):
             return _from_entries(path, {"do_lower_case": job.do_lower_case if job else True})
     raise InputError(
         "the vocabulary that this checkpoint was trained with was not found",

@@ -25,12 +25,15 @@ from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.recognition import (
     is_finetuning_result,
     is_finetuning_table,
+    is_ours,
     require_folders,
     require_ours,
 )
+from qarib_tasks.storage.records.read import take_record
+from qarib_tasks.storage.records.schemas import FinetuningResult
 from qarib_tasks.storage.working_folder import HIDDEN, remove_folder, working_folder
 from qarib_tasks.train.finetuning.recipe import Recipe
-from qarib_tasks.train.results.finetuned import read_json, read_table
+from qarib_tasks.train.results.finetuned import read_table
 
 if TYPE_CHECKING:
     from qarib_tasks.train.finetuning.tune import Tuner
@@ -60,7 +63,10 @@ class Subject:
 
     def result(self, seed: int) -> dict[str, Any] | None:
         """Return the result of a seed; None if there is none of this task, model, and recipe."""
-        values = read_json(self.layout.finetuning_result(self.task.name, seed))
+        path = self.layout.finetuning_result(self.task.name, seed)
+        if not is_ours(path, is_finetuning_result):
+            return None
+        values = take_record(path, FinetuningResult, "this seed is fine-tuned again")
         if values is None or any(values.get(name) != value for name, value in self.facts().items()):
             return None
         rates = [one["rate"] for one in values["rates"]]

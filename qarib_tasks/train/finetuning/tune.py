@@ -23,6 +23,8 @@ from safetensors.numpy import save_file
 from qarib_tasks.labelled.scores import METRICS, scores
 from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.storage.files import atomic_path, open_to_readers, write_text
+from qarib_tasks.storage.records.read import take_record
+from qarib_tasks.storage.records.schemas import RateOutcome
 from qarib_tasks.storage.working_folder import HIDDEN
 from qarib_tasks.train import runtime
 from qarib_tasks.train.finetuning.model import StartingModel
@@ -150,13 +152,8 @@ class Tuner:
 
 
 def _read(path: Path, key: str) -> Outcome | None:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["key"] == key:
-            return Outcome(**values["outcome"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
+    values = take_record(path, RateOutcome, "the rate is trained again")
+    return Outcome(**values["outcome"]) if values and values["key"] == key else None
 
 
 def _save(path: Path, key: str, state: Mapping[str, np.ndarray], loss: float | None) -> None:
@@ -175,6 +172,6 @@ def _load(path: Path, key: str) -> tuple[dict[str, np.ndarray], float | None] | 
                 return None
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return state, json.loads(about["loss"])
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         log.warning("%s: cannot be read, the rate starts again: %s", path, error)
         return None

@@ -53,11 +53,13 @@ class TensorFlowSteps:
         )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.token_losses: Any = tf.Variable(dropping.first_losses(), trainable=False) if dropping else None
-        self._train = tf.function(self._train_step, jit_compile=config.xla)
-        self._train_several = tf.function(self._train_steps, jit_compile=config.xla)
+        # Nothing here has a Python `if` or `for` over tensors for AutoGraph to convert, which takes seconds.
+        options = {"jit_compile": config.xla, "autograph": False}
+        self._train = tf.function(self._train_step, **options)
+        self._train_several = tf.function(self._train_steps, **options)
         self._figures: Any = None  # the specification of a step's figures
-        self._evaluate = tf.function(self._evaluate_step, jit_compile=config.xla)
-        self._embed = tf.function(model.vectors, jit_compile=config.xla)
+        self._evaluate = tf.function(self._evaluate_step, **options)
+        self._embed = tf.function(model.vectors, **options)
 
     def begin(self, state: Mapping[str, np.ndarray] | None, source: bool = True) -> None:
         if state:  # there is one process

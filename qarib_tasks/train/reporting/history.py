@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qarib_tasks.config.training.recipe import TrainConfig
+from qarib_tasks.errors import CorruptError
+from qarib_tasks.storage.records.aside import set_aside
+from qarib_tasks.storage.records.read import parse_record, record_bytes, take_record
+from qarib_tasks.storage.records.schemas import HistoryLine, Progress
 from qarib_tasks.train.output import Output
+
+MOST_FAULTS = 5  # that the log lists
 
 
 def log_interval(train_steps: int) -> int:
@@ -33,34 +38,47 @@ def steps_of_call(step: int, train: TrainConfig) -> int:
 
 def is_finished(output: Output) -> bool:
     """Return whether a training has finished here and all its figures are written and published."""
-    if not output.progress.is_file():
-        return False
-    return bool(json.loads(output.progress.read_text(encoding="utf-8"))["state"] == "finished")
+    known = read_progress(output.progress)
+    return known is not None and known["state"] == "finished"
+
+
+def read_progress(path: Path) -> dict[str, Any] | None:
+    """Read a training's progress; None if there is none, or a damaged one, which is set aside."""
+    return take_record(path, Progress, "the training writes it again")
 
 
 def read_history(path: Path, until: int | None = None) -> list[dict[str, Any]]:
-    """Read the lines up to the step `until`, without a last line that a kill truncated."""
-    lines = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                break
-            if until is not None and line["step"] > until:
-                break
-            lines.append(line)
+    """Read the lines up to the step `until`, without a last line that a kill truncated.
+
+    A file with damaged lines is kept under another name too.
+    """
+    lines: list[dict[str, Any]] = []
+    faults: list[str] = []
+    data = record_bytes(path) or b""
+    for number, text in enumerate(data.split(b"\n"), 1):
+        try:
+            line = parse_record(text, HistoryLine, path) if text else None
+        except CorruptError as error:
+            faults.append(f"line {number} {error.what}")
+            continue
+        if line is None:
+            continue
+        if until is not None and line["step"] > until:
+            break
+        if lines and line["step"] <= lines[-1]["step"]:
+            faults.append(f"line {number} is of step {line['step']}, after step {lines[-1]['step']}")
+            continue
+        lines.append(line)
+    cut_off = len(faults) == 1 and faults[0].startswith(f"line {data.count(bytes([10])) + 1} ")
+    if faults and not cut_off:
+        set_aside(path, "; ".join(faults[:MOST_FAULTS]), "its other lines are used", stays=True)
     return lines
 
 
 def last_progress(output: Output) -> dict[str, Any]:
     """Return the progress that the last process of this training reported; empty if there is none."""
     output.fetch(output.progress)
-    try:
-        known = json.loads(output.progress.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+    return read_progress(output.progress) or {}
 
 
 def resumed(known: Mapping[str, Any], step: int) -> list[int]:

@@ -21,6 +21,7 @@ from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import TrainingError
 from qarib_tasks.layout import evaluation_step
 from qarib_tasks.storage.files import names_output, write_text
+from qarib_tasks.storage.records.schemas import TrainingState
 from qarib_tasks.train.output import Output
 
 if TYPE_CHECKING:
@@ -190,6 +191,11 @@ class Journal:
         for events in (self._events, self._evaluation_events):
             self.output.publish_events(events.folder)
 
+    def stopped(self) -> None:
+        """Report that the training saved its state and stops on request."""
+        self._progress("stopped")
+        self.output.try_to_publish(self.output.progress)
+
     def finish(self) -> None:
         """Publish the figures of a finished training and, last, mark it as finished."""
         self._publish_events()
@@ -211,7 +217,7 @@ class Journal:
             f", {line['corrupt_records']} corrupt records" if line.get("corrupt_records") else "",
         )  # fmt: skip
 
-    def _progress(self, state: str) -> None:
+    def _progress(self, state: TrainingState) -> None:
         line = self.lines[-1] if self.lines else {}
         progress = {
             "state": state,

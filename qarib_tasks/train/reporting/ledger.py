@@ -23,7 +23,7 @@ class Ledger:
     """
 
     def __init__(self, known: Mapping[str, Any], step: int) -> None:
-        earlier = known.get("seconds") if known.get("state") == "training" else None
+        earlier = known.get("seconds") if known.get("state") in ("training", "stopped") else None
         earlier = earlier if isinstance(earlier, Mapping) else {}
         self._earlier = {part: float(earlier.get(part) or 0.0) for part in PARTS}
         self._steps_before = int(earlier.get("count") or 0)

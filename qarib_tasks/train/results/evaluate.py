@@ -72,19 +72,17 @@ def evaluate(job: TrainingJob) -> dict[str, Any]:
 
 
 def read_evaluations(output: Output) -> list[dict[str, Any]]:
-    """Read the existing evaluations, ordered by step."""
-    files = [path for path in output.evaluations.glob("*") if evaluation_step(path.name) is not None]
-    return sorted(
-        (json.loads(path.read_text(encoding="utf-8")) for path in files), key=lambda e: int(e["step"])
-    )
+    """Read the existing evaluations, ordered by step. Damaged ones are set aside."""
+    steps = {evaluation_step(path.name) for path in output.evaluations.glob("*")}
+    found = (output.evaluation(step) for step in sorted(step for step in steps if step is not None))
+    return [evaluation for evaluation in found if evaluation]
 
 
 def evaluation_of(job: TrainingJob, output: Output, step: int) -> dict[str, Any] | None:
     """Return the evaluation of a step if it was made with the job's settings."""
-    path = output.layout.evaluation(step)
-    if not path.is_file():
+    known = output.evaluation(step)
+    if known is None:
         return None
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     same = all(known.get(name) == getattr(job.evaluate, name) for name in SETTINGS)
     return known if same and was_probed(job, known) else None
 
@@ -131,7 +129,7 @@ class Evaluator:
     def __init__(self, job: TrainingJob, output: Output, vocabulary: Vocabulary, steps: Steps) -> None:
         from qarib_tasks.train.data.batches import Parser, heldout_examples
         from qarib_tasks.train.data.shards import Shards
-        from qarib_tasks.train.results.fill_mask import MaskedSentences
+        from qarib_tasks.train.results.masked_sentences import MaskedSentences
         from qarib_tasks.vocabulary.tokenizer_files import make_tokenizer
 
         self.job = job

@@ -27,14 +27,16 @@ from qarib_tasks.layout import (
 )
 from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.files import atomic_path, open_to_readers, remove, temporary_of, write_text
-from qarib_tasks.storage.manifest import FileRecord, Manifest, finished
+from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, lists_all
 from qarib_tasks.storage.model_files import EXPORTED
 from qarib_tasks.storage.ownership import Earlier, Staged, is_one_of
 from qarib_tasks.storage.recognition import NOT_OURS
+from qarib_tasks.storage.records.read import fault_of
+from qarib_tasks.storage.records.schemas import EndsOfHistory
 from qarib_tasks.train.checkpoint import Checkpoints, require_same_model
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.output import Output
-from qarib_tasks.train.reporting.history import read_history
+from qarib_tasks.train.reporting.history import read_history, read_progress
 from qarib_tasks.train.results.evaluate import evaluation_of, read_evaluations
 from qarib_tasks.train.results.finetuned import read_table
 from qarib_tasks.train.results.model_card import model_card
@@ -91,7 +93,10 @@ def _export(job: TrainingJob, output: Output, checkpoints: Checkpoints) -> Manif
     config = {name: value for name, value in to_dict(job).items() if name not in PLACES}
     assert index.state is not None
     inputs = [vocabulary.record, index.state, *index.started_from]
-    if done := finished(output.manifest, config=config, inputs=inputs, counts=_exported_settings):
+    lists = lists_all(*(f"{EXPORT}/{name}" for name in EXPORTED if name != MODEL_CARD))
+    if done := finished(
+        output.manifest, kind="model", config=config, inputs=inputs, lists=lists, counts=_exported_settings
+    ):
         log.info("%s: already exported", output.export)
         if list(done.config.get("tasks", ())) != config["tasks"]:
             of_tasks = {name: config[name] for name in ("tasks", "evaluate")}
@@ -117,7 +122,6 @@ def _export(job: TrainingJob, output: Output, checkpoints: Checkpoints) -> Manif
             Manifest(kind="model", id=output.model_id, config=config, inputs=inputs, statistics=statistics),
         )
     _publish(output, manifest)
-    log.info("%s: %d files", output.export, len(exported(manifest)))
     return manifest
 
 
@@ -246,8 +250,7 @@ def _statistics(job: TrainingJob, output: Output, evaluation: Mapping[str, Any])
 
     `total_steps` includes the steps of the models that the training started from.
     """
-    lines = read_history(output.history)
-    first, last = lines[0], lines[-1]
+    first, last = _first_and_last(output, job.train.train_steps)
     evaluations = read_evaluations(output)
     return {
         "train_steps": last["step"],
@@ -262,6 +265,28 @@ def _statistics(job: TrainingJob, output: Output, evaluation: Mapping[str, Any])
             for e in evaluations
         ],
     }
+
+
+def _first_and_last(output: Output, steps: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the figures of a training's first and last step: of the history or, if it lacks them, of the
+    progress.
+
+    Raises:
+        CorruptError: neither has them.
+    """
+    lines, progress = read_history(output.history), read_progress(output.progress) or {}
+    first = lines[0] if lines and lines[0]["step"] == 1 else progress.get("first") or {}
+    last = lines[-1] if lines and lines[-1]["step"] == steps else progress
+    if fault_of(first, EndsOfHistory) or fault_of(last, EndsOfHistory) or last["step"] != steps:
+        if output.fetch(output.history, again=True) and (lines := read_history(output.history)):
+            first, last = lines[0], lines[-1]
+        if not lines or last["step"] != steps:
+            raise CorruptError(
+                f"lacks the figures of the first or the last of {steps} steps",
+                where=output.history,
+                do="Restore it from a copy, or move the model's folder to train the model again",
+            )
+    return first, last
 
 
 def _write(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from qarib_tasks.errors import InputError
 from qarib_tasks.layout import ModelLayout
 from qarib_tasks.storage.recognition import is_finetuning_table, is_ours
+from qarib_tasks.storage.records.read import take_record
+from qarib_tasks.storage.records.schemas import FinetuningTable
 
 
 def read_table(layout: ModelLayout) -> list[dict[str, Any]]:
@@ -21,17 +21,10 @@ def read_table(layout: ModelLayout) -> list[dict[str, Any]]:
     more than 50 labels; test_texts.
     """
     path = layout.finetuning_table
-    values = read_json(path) if is_ours(path, is_finetuning_table) else None
+    if not is_ours(path, is_finetuning_table):
+        return []
+    values = take_record(path, FinetuningTable, "it is written again once all fine-tunings are done")
     return list(values["tasks"]) if values else []
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a file of ours; None if there is no such file, or it cannot be read."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return values if isinstance(values, dict) else None
 
 
 def mean_of(entry: Mapping[str, Any]) -> str:

@@ -23,6 +23,8 @@ from qarib_tasks.storage.model_files import (
     read_json,
     shards_of,
 )
+from qarib_tasks.storage.records.read import read_record
+from qarib_tasks.storage.records.schemas import CheckpointIndex
 from qarib_tasks.storage.regular_files import read_regular
 from qarib_tasks.train.data.vocabulary import Vocabulary
 from qarib_tasks.train.model.trained import TOKEN_LOSSES, is_weight
@@ -152,13 +154,10 @@ def _checkpoint(found: Pretrained, folder: Path) -> tuple[dict[str, Any], dict[s
     from safetensors.numpy import load_file
 
     index_file, path = (folder / name for name in checkpoint_files(found.stem))
-    index = read_json(index_file)
-    try:
-        recorded = FileRecord(**index["state"])
-        index["model"] = dict(index["model"])
-    except (KeyError, TypeError):
-        raise CorruptError("not the index of a checkpoint", where=index_file) from None
-    if FileRecord.of(path, path.name) != recorded:
+    index = read_record(index_file, CheckpointIndex, "Start from another checkpoint, or copy it again")
+    if index is None:
+        raise CorruptError("no such file", where=index_file, do=REPLACE)
+    if FileRecord.of(path, path.name) != FileRecord(**index["state"]):
         raise CorruptError("does not match its index", where=path)
     try:
         return index, load_file(path)

@@ -45,6 +45,7 @@ _DAMAGED = (
     MemoryError,
     RuntimeError,  # also of an encrypted zip file, and one that is packed in an unknown way
 )
+REPLACE = "Download it again, or save it again with `torch.save(model.state_dict(), ...)`"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {
     "FloatStorage": "float32",
@@ -79,9 +80,10 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"its tensors repeat more than {MOST_TIMES} times its size")
     except _DAMAGED as error:
         what = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CorruptError(f"not a PyTorch state_dict: {what}", where=path) from None
+        do = "Save it without a password" if "encrypted" in what else REPLACE
+        raise CorruptError(f"not a PyTorch state_dict: {what}", where=path, do=do) from None
     if not all(isinstance(value, np.ndarray) for value in state.values()):
-        raise CorruptError("contains values that are not tensors", where=path)
+        raise CorruptError("contains values that are not tensors", where=path, do=REPLACE)
     return dict(state)
 
 

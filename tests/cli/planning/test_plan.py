@@ -35,7 +35,41 @@ def test_the_size_of_sources(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "soon"])
+def test_a_run_without_a_tpu_and_one_that_extends_another(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("preset: demo\nworkspace: w\nextends: qarib-0123456789\n", encoding="utf-8")
+    assert run_command(["plan", "--config", str(config), "--text-gb", "60"]) == 0
+    out, _ = capfd.readouterr()
+    assert out.startswith(
+        "The run trains on its own machine (machine: local), which has no price. On a Cloud TPU:"
+    )
+    assert "This reads" not in out
+
+
+def test_a_limit_that_the_run_would_exceed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "run.yaml"
+    for limits in ("max_cost: 1, running_hours: 13.5", "max_cost: 27", "max_cost: 1, machine: local"):
+        config.write_text(f"workspace: w\ntpu: {{{limits}}}\n", encoding="utf-8")
+        assert run_command(["plan", "--config", str(config)]) == 0
+        begin = "No run starts with these limits: the upper end of the "
+        found = [line for line in capfd.readouterr().out.splitlines() if line.startswith(begin)]
+        both = [
+            f"{begin}cost, 26.54 US dollars, is above max_cost 1.00.",
+            f"{begin}hours, 13.5, is above running_hours 13.5.",
+        ]
+        assert found == (both if "hours" in limits else [])
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "1e300", "0"])
+def test_a_size_is_a_number_of_gigabytes(tmp_path: Path, size: str) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("workspace: w\n", encoding="utf-8")
+    assert run_command(["plan", "--config", str(config), "--text-gb", size]) == 2
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", "inf"])
 def test_a_deadline_is_a_number_of_hours(tmp_path: Path, value: str) -> None:
     config = tmp_path / "run.yaml"
     config.write_text("workspace: w\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.corpus.preview.preview import SAMPLE_LINES
+from qarib_tasks.config.deployment.limits import Limits
 from qarib_tasks.errors import InputError
 from tests.support.collecting import CASES, SENTENCES, as_json, as_parquet, as_text, seen, sentences
 
@@ -42,7 +42,7 @@ def test_a_wrong_column_of_a_large_file_is_seen_in_ten_seconds(tmp_path: Path) -
     assert "are numbers or dates" in warning
     assert "no line of 2,000 has Arabic letters" in warning
     assert "Is 'id' the right column? `field: tweet` looks like text" in warning
-    assert SAMPLE_LINES <= found.sample_lines < 3 * SAMPLE_LINES
+    assert Limits().preview_lines <= found.sample_lines < 3 * Limits().preview_lines
     assert not found.complete
 
     found = seen(path, field="label")

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from qarib_tasks.config.deployment.limits import Limits
+from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.preview import stream
 from qarib_tasks.errors import StorageError
 from qarib_tasks.storage.bucket import default_client
@@ -98,10 +100,10 @@ def test_a_web_server_sends_only_the_beginning(path: str, most: float, server: s
     assert 0.7 * whole < found.lines < 1.3 * whole
 
 
-def test_an_archive_without_ranges_is_read_to_a_limit(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_without_ranges_is_read_to_a_limit(server: str) -> None:
     """Its directory is at its end."""
-    monkeypatch.setattr(stream, "MOST_REMOTE", 2 << 20)
-    found = seen(f"{server}/plain/a.zip")
+    limits = Limits(preview_download=2 << 20)
+    found = seen(f"{server}/plain/a.zip", AllowedSources(addresses=(f"{server}/",), limits=limits))
     assert found.sample_lines == 0
     assert found.warnings == ("the sample is small: 2 MiB are downloaded",)
     assert Server.sent < len(Server.bodies["a.zip"])

@@ -62,6 +62,27 @@ def test_the_published_run() -> None:
     assert 4.6 < one.estimate.cost.low < one.estimate.cost.high < 5.6
 
 
+def test_no_option_reads_more_than_the_run() -> None:
+    for steps, batches in ((1, {64}), (5, {64, 256}), (16, {64, 256, 1_024})):
+        train = {"train_steps": steps, "num_warmup_steps": 0}
+        made = plan(resolve({"workspace": "w", "preset": "qarib", "train": train}))
+        assert {option.batch for option in made.options} == batches
+        assert all(0 < option.batch * option.steps <= 64 * steps for option in made.options)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tpu": {"share_of_peak": 1e-300}},
+        {"tpu": {"chip_hour_price": 1e308}},
+        {"train": {"recovery_minutes": 1e-300}},
+    ],
+)
+def test_what_has_no_estimate(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="no estimate"):
+        plan(resolve({"workspace": "w", "preset": "qarib", **values}))
+
+
 def test_a_price_of_one_s_own_is_that_of_the_own_type() -> None:
     made = plan(config(chip_hour_price=0.01))
     assert made.asked.estimate.hourly == pytest.approx(0.08)

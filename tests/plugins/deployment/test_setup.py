@@ -16,7 +16,7 @@ from qarib_tasks.errors import ConfigError
 
 
 @pytest.fixture
-def database(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def database(airflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Airflow's, without what the command makes."""
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "10000")
     remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 from qarib_airflow.forms.clean_up import clean_up_params, minimum_age
@@ -20,8 +22,8 @@ def test_the_age_is_read_as_it_is_typed(typed: object, days: float) -> None:
     assert minimum_age({"older_than_days": clean_up_params()["older_than_days"].resolve(typed)}) == days
 
 
-@pytest.mark.parametrize("typed", ["0", "-5", "0.5", "7,5", " ", ""])
-def test_an_age_at_which_a_running_run_would_lose_files_is_refused(typed: str) -> None:
+@pytest.mark.parametrize("typed", ["0", "-5", "0.5", "7,5", " ", "", "1.000", "1e99", math.nan, math.inf])
+def test_an_age_at_which_a_running_run_would_lose_files_is_refused(typed: object) -> None:
     with pytest.raises(ConfigError, match="older_than_days"):
         minimum_age({"older_than_days": typed})
 

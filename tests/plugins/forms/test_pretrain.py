@@ -77,6 +77,35 @@ def test_the_settings_in_the_log_mark_what_is_from_the_form() -> None:
     lines = settings_table(read_params(params, DEFAULTS), params).splitlines()
     marked = [line.strip() for line in lines if line.endswith("<- from the form")]
     assert marked == ["masking = dynamic   <- from the form", "masked_lm_prob = 0.3   <- from the form"]
+    params = filled_in(preset="demo", zones=["us-west4-a"])
+    defaults = {**DEFAULTS, "tpu": {"machine": "cloud_tpu", "zones": ["us-central1-a"], "poll_seconds": None}}
+    lines = settings_table(read_params(params, defaults), params, defaults).splitlines()
+    marks = [line.strip().split("   <- ") for line in lines if "<-" in line]
+    assert marks == [
+        ["bucket = a-bucket", "from the deployment: qarib_bucket"],
+        ["machine = cloud_tpu", "from the deployment: qarib_tpu"],
+        ["zones = ['us-west4-a']", "from the form"],
+    ]
+
+
+def test_the_form_says_where_an_empty_machine_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    def help_of(name: str) -> str:
+        return str(build_params()[name].description)
+
+    deployed = "Empty: the Airflow Variable qarib_tpu, or QARIB_TPU in the environment"
+    assert f"{deployed}; if neither sets it, the preset's value. QARiB: cloud_tpu. Demo: local." in help_of(
+        "machine"
+    )
+    monkeypatch.setenv("QARIB_TPU", "machine: cloud_tpu")
+    assert f"{deployed} (here cloud_tpu); if neither" in help_of("machine")
+    assert f"{deployed}; if neither" in help_of("zones")
+    assert deployed not in help_of("train_steps")
+    assert "is an emulator" not in help_of("machine")
+    monkeypatch.setenv("CLOUD_TPU_EMULATOR_HOST", "token@localhost:9470")
+    assert "Cloud TPU is an emulator, a process on this machine" in help_of("machine")
+    for text in ("machine: [", "cloud_tpu"):
+        monkeypatch.setenv("QARIB_TPU", text)
+        assert f"{deployed}; if neither" in help_of("machine")
 
 
 def test_an_empty_form_is_the_preset() -> None:

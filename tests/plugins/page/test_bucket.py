@@ -30,10 +30,10 @@ def test_names_are_below_the_prefix_and_what_is_missing_is_none(bucket_name: str
 
 
 def test_a_huge_object_is_not_read_whole(bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qarib_airflow.page.bucket.MAX_BYTES", 1000)
+    monkeypatch.setenv("QARIB_LIMITS", f"page_file_bytes: {1 << 20}")
     address = f"gs://{bucket_name}/"
-    Bucket(address).write_text("huge.json", " " * 1_000_000)
-    assert len(ConnectionBucket(address, CONNECTION).read("huge.json") or b"") == 1001
+    Bucket(address).write_text("huge.json", " " * 2_000_000)
+    assert len(ConnectionBucket(address, CONNECTION).read("huge.json") or b"") == (1 << 20) + 1
 
 
 def test_an_object_is_read_as_it_is_stored(bucket_name: str) -> None:

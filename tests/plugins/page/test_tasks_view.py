@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import screenshots
-import uvicorn
-from airflow.api_fastapi.app import init_auth_manager
-from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-from fastapi import FastAPI
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from qarib_airflow.page import app as application
-from qarib_airflow.page import database
+from playwright.sync_api import Page, expect
+from qarib_airflow.page import answers, database
 
 from qarib_tasks.runs.places import WORKSPACES_VARIABLE
 from qarib_tasks.views.files import Cache
 from qarib_tasks.views.runs import RunRecord
-from tests.support.browser_site import SECONDS, require_accessible, require_no_overflow
+from tests.support.browser.in_process import Look
+from tests.support.browser.site import require_accessible, require_no_overflow
 from tests.support.made_up_run import HOSTILE, MadeUpRun, arabic_task, make_run, write_probes, write_tuning
 
 pytestmark = pytest.mark.slow
@@ -36,37 +27,11 @@ LONG = "لهجة من لهجات العرب لا يتسع لاسمها الطو�
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="module")
-def address(airflow_database: None) -> Iterator[tuple[str, str]]:
-    """The address of a server, and a token of a user who can read the DAG."""
-    host = FastAPI()
-    manager = init_auth_manager(host)
-    host.mount("/qarib", application.app)
-    token = manager.generate_jwt(SimpleAuthManagerUser(username="reader", role="viewer"))
-    server = uvicorn.Server(uvicorn.Config(host, log_level="warning"))
-    # Requests wait in the socket until the server is up.
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", token
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert chromium, "Chromium is not installed: apt-get install chromium"
-    expect.set_options(timeout=SECONDS)
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, args=screenshots.FLAGS)
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeUpRun:
     """A run that trains, and one before it that has made another model."""
     monkeypatch.setenv(WORKSPACES_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(application, "CACHE", Cache())
+    monkeypatch.setattr(answers, "CACHE", Cache())
     made = make_run(tmp_path, 1)
     config = {**made.record.config, "upload": {"bucket": ""}, "evaluate": {"tasks": [{"name": "sentiment"}]}}
     config |= {"train": {"train_steps": 300}}
@@ -85,30 +50,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeUpRun:
 
 
 @pytest.fixture
-def view(address: tuple[str, str], browser: Browser) -> Iterator[Open]:
-    """Opens the view. No request goes elsewhere, and the browser complains of nothing."""
-    url, token = address
-    context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {token}"})
-    context.set_default_timeout(SECONDS)
-    requests: list[str] = []
-    complaints: list[str] = []
-    context.on("request", lambda request: requests.append(request.url))
-    context.on(
-        "console", lambda message: complaints.append(message.text) if message.type == "error" else None
-    )
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-
-    def opened(width: int = 1280) -> Page:
-        page = context.new_page()
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto(f"{url}/qarib/#/tasks?dag_id=qarib_pretrain&run_id=made-up")
-        page.locator("#view[aria-busy=false]").wait_for()
-        return page
-
-    yield opened
-    context.close()
-    assert {urlsplit(one).netloc for one in requests} == {urlsplit(url).netloc}
-    assert not complaints
+def view(look: Look) -> Open:
+    return lambda width=1280: look("tasks?dag_id=qarib_pretrain&run_id=made-up", width)
 
 
 def own(run: MadeUpRun) -> Path:

@@ -12,14 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
-from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable, TooManyRequests
-from qarib_airflow.errors import fails_for_good, is_for_good
+from qarib_airflow.errors import is_for_good
 from qarib_airflow.preflight.checks import check_map_length
 from qarib_airflow.preflight.deployment import deployment_defaults
 from qarib_airflow.preflight.pretrain import preflight
 
-from qarib_tasks.errors import ConfigError, CorruptError, InputError, StorageError
+from qarib_tasks.errors import ConfigError, InputError, StorageError
 from qarib_tasks.runs.run import run_of_shard
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
@@ -105,7 +103,13 @@ def test_labelled_tasks_are_checked_and_their_texts_kept(
         preflight(params | by_task, CONNECTION)
     promotion = preflight(params | by_task | {"promote_task": None}, CONNECTION).config.promotion
     assert (promotion.promote_by, promotion.promote_task) == ("task", "")
-    Manifest(kind="corpus", id="data").write(manifest_of(run.dataset.data))
+    corpus = Manifest(
+        kind="corpus",
+        id="data",
+        config={"sources": [{"name": "text"}]},
+        statistics={"documents_read": 1},
+    )
+    corpus.write(manifest_of(run.dataset.data))
     preflight(params | {"tasks": [good]}, CONNECTION)
     assert f"test texts of the task good may be in the text of {run.dataset_id}" in caplog.text
 
@@ -159,13 +163,15 @@ def test_only_the_deployment_s_workspaces_and_prefixes(
     told = set()
     for workspace in (
         *(str(other), str(tmp_path), "/", "/etc", "/etc/passwd", "other", "work/../other", "link", "~"),
-        *(str(tmp_path / "none"), str(tmp_path / "work" / "datasets"), f"{tmp_path}/work/../other", "a\0b"),
+        *(str(tmp_path / "none"), str(tmp_path / "work" / "datasets"), f"{tmp_path}/work/../other"),
     ):
         with pytest.raises(ConfigError, match="no workspace of this deployment") as error:
             preflight(asked | {"workspace": workspace}, CONNECTION)
         assert run.dataset_id not in str(error.value)
         told.add(str(error.value).partition(": ")[2])
     assert len(told) == 1, "whether the place exists is told"
+    with pytest.raises(ConfigError, match="workspace: must not have a NUL character"):
+        preflight(asked | {"workspace": "a\0b"}, CONNECTION)
     assert sorted(other.rglob("*")) == before
     # Another way to write an allowed one gives the same workspace.
     assert preflight(params | {"workspace": f"{tmp_path}/./work/"}, CONNECTION).config.workspace == str(
@@ -216,6 +222,21 @@ def test_the_deployment_sets_bucket_and_workspace(monkeypatch: pytest.MonkeyPatc
         ConfigError, match=r"gs://bucket/folder: the workspace must be a folder.*qarib_bucket"
     ):
         deployment_defaults()
+
+
+def test_the_deployment_limits_what_a_source_can_read(
+    params: dict[str, Any], bucket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = params["sources"]
+    given = params | {"bucket": bucket_name}
+    high = given | {"sources": [source | {"most_listed": 50_000_000}]}
+    with pytest.raises(ConfigError, match="`most_listed` is 50,000,000, and this deployment allows"):
+        preflight(high, CONNECTION)
+    tasks = [{"name": "t", "train": source["path"], "most_rows": 10**12}]
+    with pytest.raises(ConfigError, match=r"`most_rows` is .*, and this deployment allows"):
+        preflight(given | {"tasks": tasks}, CONNECTION)
+    monkeypatch.setenv("QARIB_LIMITS", "most_listed: 50000000")
+    assert preflight(high, CONNECTION).dataset_id
 
 
 def test_everything_that_is_wrong_is_told_at_once(
@@ -269,35 +290,6 @@ def test_too_many_shards_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> No
         check_map_length(1172)
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "10000")
     check_map_length(1172)
-
-
-def because(error: Exception, cause: Exception) -> Exception:
-    error.__cause__ = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "raised"),
-    [
-        (ConfigError("bad"), AirflowFailException),
-        (Forbidden("bad"), AirflowFailException),
-        (because(StorageError("bad"), NotFound("no bucket")), AirflowFailException),
-        (because(StorageError("bad"), ServiceUnavailable("later")), StorageError),
-        (TooManyRequests("bad"), TooManyRequests),
-        (ServiceUnavailable("bad"), ServiceUnavailable),
-        (InputError("bad"), AirflowFailException),
-        (StorageError("bad"), StorageError),
-        (CorruptError("bad"), CorruptError),
-        (OSError("bad"), OSError),
-    ],
-)
-def test_only_what_may_help_is_tried_again(error: Exception, raised: type[Exception]) -> None:
-    @fails_for_good
-    def step() -> None:
-        raise error
-
-    with pytest.raises(raised, match="bad"):
-        step()
 
 
 def test_a_password_in_an_address_is_not_logged_and_not_saved(

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from google.api_core.exceptions import NotFound
+from qarib_airflow.errors import is_for_good
 from qarib_airflow.publishing.upload import VerifiedUploadOperator
 
-from qarib_tasks.errors import StorageError
+from qarib_tasks.errors import InputError, StorageError
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 
@@ -75,14 +76,15 @@ def test_the_same_bytes_are_left_alone_and_others_are_not(
 
 def test_a_missing_file_is_not_retried(bucket_name: str, tmp_path: Path, files: list[Path]) -> None:
     files[0].unlink()
-    with pytest.raises(AirflowFailException, match=r"shard_0000\.tfrecord: no such file"):
+    with pytest.raises(InputError, match=r"shard_0000\.tfrecord: no such file"):
         upload(bucket_name, tmp_path, *files)
     assert generations(bucket_name) == {}, "the manifest is there without what it speaks of"
 
 
 def test_what_google_refuses_is_not_retried(bucket_name: str, tmp_path: Path, files: list[Path]) -> None:
-    with pytest.raises(AirflowFailException, match="404"):
+    with pytest.raises(NotFound, match="404") as error:
         upload(f"{bucket_name}-not", tmp_path, *files)
+    assert is_for_good(error.value)
 
 
 def test_compression_on_the_way_is_refused(tmp_path: Path, files: list[Path]) -> None:
@@ -150,7 +152,7 @@ def test_tfrecords_are_removed_once_they_are_up_and_then_not_missed(
     assert generations(bucket_name) == before
 
     Bucket(f"gs://{bucket_name}/").write_text("prefix/pretraining_data/shard_0000.tfrecord", "other bytes")
-    with pytest.raises(AirflowFailException, match="no such file to upload"):
+    with pytest.raises(InputError, match="no such file to upload"):
         upload(bucket_name, tmp_path, *files)
 
 
@@ -178,6 +180,8 @@ def test_a_trained_model_links_to_its_settings() -> None:
 
     config = {"workspace": "/w", "upload": {"bucket": "a-bucket", "prefix": "p/"}}
     run = {"config": config, "dataset_id": "demo-0123456789", "model_id": "demo-9876543210"}
-    operator = TrainerOperator(task_id="export", run_values=run, command="export")
+    operator = TrainerOperator(task_id="export", command="export")
     (link,) = operator.operator_extra_links
+    assert link.get_link(operator, ti_key=Any) == ""
+    operator.run_values = run  # as it has read them when it ends
     assert link.get_link(operator, ti_key=Any).endswith("/a-bucket/p/models/demo-9876543210/config.yaml")

@@ -94,6 +94,8 @@ def test_gauges_say_what_the_files_say(
     metrics.report_training(run)  # Nothing yet.
     progress = {
         "step": 20,
+        "train_steps": 40,
+        "updated_at": "2026-05-04T03:02:01+00:00",
         "loss": 7.25,
         "masked_lm_loss": 6.5,
         "examples_per_second": 12.5,

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.xcom import XCom
 from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
-from qarib_airflow.tpu.trigger import progress_line
+from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger, progress_line
 
 from qarib_tasks.errors import ChangedError
 from qarib_tasks.tpu.api.client import CloudTpuClient
@@ -112,7 +112,9 @@ def test_a_training_that_fails_says_how(bench: Bench) -> None:
 def test_the_money_is_spent(bench: Bench) -> None:
     # Some seconds, in which the machine has begun to train.
     job = bench.job(50, max_cost=0.01, chip_hour_price=2.0)
-    with pytest.raises(AirflowFailException, match=r"stopped: about .* spent, max_cost is 0\.01"):
+    with pytest.raises(
+        AirflowFailException, match=r"stopped: .* spent, as a real TPU would cost, max_cost is 0\.01"
+    ):
         finish(job)
     assert bench.nothing_is_left
     assert "saved\n" in bench.log(bench.memory().name)
@@ -237,6 +239,10 @@ def test_the_teardown_deletes_all_of_the_run_and_nothing_else(bench: Bench) -> N
     mine = bench.memory().name
     deleted = CloudTPUDeleteRunOperator(task_id="delete", job=job).execute(context())
     assert deleted == [f"us-west4-a/{mine}"]
+    memory = bench.memory()
+    assert (memory.phase, memory.holder, memory.granted) == ("failed", "", None)
+    assert memory.deleted is not None
+    assert time.time() - memory.deleted < 60
     assert bench.emulator.queued_resource_ids == ["other"]
     client.delete("us-west4-a", "other", poll=0.05)
     assert bench.nothing_is_left
@@ -252,6 +258,8 @@ def test_links(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     task = operator(bench.job() | {"tensorboard": "gs://b/models/m/bert model/tensorboard/"})
     tpus, logs = task.operator_extra_links
     key: Any = None
+    assert [link.get_link(task, ti_key=key) for link in (tpus, logs)] == ["", ""], "it is emulated"
+    monkeypatch.delenv("CLOUD_TPU_EMULATOR_HOST")
     assert tpus.get_link(task, ti_key=key) == f"{console}/compute/tpus"
     task.project_id = "p"
     assert tpus.get_link(task, ti_key=key) == f"{console}/compute/tpus?project=p"
@@ -264,6 +272,24 @@ def test_links(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert link.get_link(deletes, ti_key=key) == f"{console}/compute/tpus?project=p"
 
 
+def test_the_log_does_not_price_an_emulated_tpu(
+    bench: Bench, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = TpuJob.from_dict(bench.job() | {"progress": f"gs://{bench.bucket.name}/progress.json"})
+    trigger = CloudTPUTrainTrigger(job=job.to_dict(), holder="me")
+    trigger._connect()
+    told = []
+    for emulated in (True, False):
+        memory = Memory(run_id="r", phase="running", granted=1.0, emulated=emulated)
+        asyncio.run(trigger._report(job, memory))
+        told.append(capsys.readouterr().out + caplog.text)
+        caplog.clear()
+        assert trigger._state(job, memory).startswith("Emulated TPU" if emulated else "TPU")
+    assert "no step yet; an emulated TPU, which costs nothing" in told[0]
+    assert "dollars" not in told[0]
+    assert "US dollars" in told[1]
+
+
 def test_the_line_of_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     progress = {"step": 1000, "train_steps": 4000, "loss": 7.25, "examples_per_second": 64.0}
@@ -273,3 +299,20 @@ def test_the_line_of_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     )
     assert progress_line({"step": 0, "train_steps": 10}, 64, (1.0, 2.0)) == "step 0 of 10"
     assert progress_line({"step": 0, "train_steps": 10}, 64) == "step 0 of 10"
+
+
+def test_a_run_with_a_damaged_memory_is_deleted_and_can_start_again(bench: Bench) -> None:
+    job = bench.job()
+    trigger = deferred(operator(job))
+    trigger._step()
+    assert len(bench.emulator.queued_resource_ids) == 1
+    blob = bench.bucket.blob("models/m/tpu/run/memory.json")
+    blob.upload_from_string(b'{"run_id": ')
+    event = asyncio.run(anext(trigger.run()))
+    assert event.payload["status"] == "failed"
+    assert "memory.json: not a TPU's memory" in event.payload["reason"]
+    assert CloudTPUDeleteRunOperator(task_id="delete", job=job).execute(context())
+    assert bench.nothing_is_left
+    kept = [one for one in bench.bucket.list_blobs() if ".damaged-" in one.name]
+    assert [one.download_as_bytes() for one in kept] == [b'{"run_id": ']
+    assert finish(job)["status"] == "success"

@@ -13,7 +13,16 @@ _LISTEN = "0A"
 
 def public_ports(pids: Iterable[int]) -> list[str]:
     """The addresses other than loopback at which processes listen."""
-    found = []
+    return [
+        f"{host}:{port}"
+        for host, port in listening(pids)
+        if not host.startswith(("127.", "::ffff:127.")) and host != "::1"
+    ]
+
+
+def listening(pids: Iterable[int]) -> set[tuple[str, int]]:
+    """The addresses and ports at which processes listen."""
+    found = set()
     for pid in pids:
         own = set()
         with suppress(OSError):  # It has ended.
@@ -26,9 +35,7 @@ def public_ports(pids: Iterable[int]) -> list[str]:
                     fields = line.split()
                     address, port = fields[1].split(":")
                     if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in own:
-                        host = _host(address, family)
-                        if not host.startswith(("127.", "::ffff:127.")) and host != "::1":
-                            found.append(f"{host}:{int(port, 16)}")
+                        found.add((_host(address, family), int(port, 16)))
     return found
 
 

@@ -5,6 +5,7 @@ Covers qarib_tasks/tpu/job.py, qarib_tasks/tpu/memory.py.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -16,12 +17,13 @@ from pathlib import Path
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from qarib_tasks.errors import ChangedError
+from qarib_tasks.errors import ChangedError, CorruptError
 from qarib_tasks.tpu.api.client import CloudTpuClient
 from qarib_tasks.tpu.job import TpuJob, expiry
 from qarib_tasks.tpu.lifecycle import Memory
 from qarib_tasks.tpu.machine.startup import Launch, with_launch
-from qarib_tasks.tpu.memory import JobMemory
+from qarib_tasks.tpu.memory import JobMemory, read_memory
+from tests.support.records.damage import damaged_json
 from tests.support.tpu_jobs import Bench, finish
 
 ZONE = "us-west4-a"
@@ -146,9 +148,34 @@ def test_the_lifetime_is_the_same_whoever_asks(bench: Bench) -> None:
 
 
 def test_a_memory_that_cannot_be_read_is_not_replaced(bench: Bench) -> None:
-    bench.bucket.blob("models/m/tpu/run/memory.json").upload_from_string("{}")
-    with pytest.raises(Exception, match=r"not a TPU's memory.*made-by=qarib"):
-        JobMemory(bench.address).load()
+    memory = JobMemory(bench.address, run_id="run", zones=2)
+    saved = Memory(run_id="run", zone=1, tried=(0, 1), history=("a",))
+    JobMemory(bench.address).save(saved)
+    assert memory.load() == saved
+    blob = bench.bucket.blob("models/m/tpu/run/memory.json")
+    for other in ({"run_id": "other"}, {"zone": 2}, {"tried": [0, 7]}, {"since": 1e300}, {"phase": "lost"}):
+        blob.upload_from_string(json.dumps(saved.to_dict() | other))
+        with pytest.raises(CorruptError, match=r"memory\.json: not a TPU's memory: .*Clear the task that"):
+            memory.load()
+
+
+def test_a_memory_is_read_as_it_is_or_refused() -> None:
+    saved = Memory(run_id="run", zone=1, tried=(0, 1), seconds={"running": 1.5}, history=("a",))
+    data = json.dumps(saved.to_dict()).encode()
+    assert read_memory(data) == saved
+    read = []
+    for damage, damaged in damaged_json(data).items():
+        try:
+            read_memory(damaged)
+        except CorruptError:
+            continue
+        read.append(damage)
+    # What a memory can be, too. The last ones an earlier version did not write.
+    texts = ("run_id", "holder", "heartbeat", "reason", "history.0", "answer")
+    newer = ("seconds", "seconds.running", "emulated", "answer", "answered", "deleted")
+    empty = ["tried: empty", "history: empty", "seconds: empty", "operation: text"]
+    wanted = [*(f"{name}: other text" for name in texts), *(f"{name}: removed" for name in newer), *empty]
+    assert sorted(read) == sorted(wanted)
 
 
 def test_what_was_made_of_an_old_memory_is_not_saved(bench: Bench) -> None:

@@ -30,6 +30,7 @@ from qarib_tasks.storage.files import checksums
 from qarib_tasks.tpu.api.client import CloudTpuClient
 from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.machine.startup import UV, BucketFile, Launch, render, with_launch
+from tests.support.deploy.locks import locked
 
 NAME, ZONE = "qarib-run-1", "us-west4-a"
 HOSTILE = """a b'c"d $(touch CANARY) `touch CANARY` ${HOME} \\ ; touch CANARY & | > x * ? ~ # برت 🤗 ' -rf"""
@@ -234,12 +235,7 @@ def offer_uv(bench: Bench, program: bytes) -> str:
 
 def test_uv_is_named_by_its_checksums() -> None:
     """And by the version that the rest of the project uses."""
-    pinned = UV.read_text(encoding="utf-8")
-    assert "--hash=sha256:" in pinned
-    assert "://" not in pinned
-    locked = (Path(__file__).parents[3] / "requirements" / "dev.txt").read_text(encoding="utf-8")
-    (line,) = (line for line in locked.splitlines() if line.startswith("uv=="))
-    assert f"\n{line} \\\n" in pinned
+    assert locked(UV) == {"uv": locked(Path(__file__).parents[3] / "requirements" / "dev.txt")["uv"]}
 
 
 # Prints a line a moment until it is told to end; then saves, and ends with an error.

@@ -179,8 +179,8 @@ def without(start: str) -> Callable[[Path], object]:
         (lambda folder: (folder / "config.json").write_text("{"), CorruptError, "config.json: not JSON"),
         (
             lambda folder: (folder / "config.json").write_text("[]"),
-            InputError,
-            "no config.json or bert_config",
+            CorruptError,
+            "config.json: not a JSON object",
         ),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no"), CorruptError, "no weights, but"),
         (

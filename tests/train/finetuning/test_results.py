@@ -245,6 +245,10 @@ def test_files_of_others_stay(job: TrainingJob, layout: ModelLayout) -> None:
                 run()
             assert files(layout.root) == before, path
         path.unlink()
+    # The table only reads results: another's file is none, and stays.
+    layout.finetuning_result("kinds", 1).write_text('{"mine": true}')
+    assert [entry["missing"] for entry in found.table([1])] == [[1]]
+    assert layout.finetuning_result("kinds", 1).read_text() == '{"mine": true}'
     layout.finetuning_table.write_text('{"tasks": [{"label": "build"}]}')
     with pytest.raises(InputError, match=r"tasks\.json: exists and was not made by qarib"):
         check_model_folder(layout)

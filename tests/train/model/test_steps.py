@@ -23,23 +23,24 @@ choose_backend()
 
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.train.model.bert import build_model
-from qarib_tasks.train.model.steps import make_steps
 from tests.support.training_steps import (
     batches,
     changed,
     check_packed,
     figures,
+    figures_of,
+    in_calls,
     job_of,
     masks,
     restarted,
+    steps_of,
     texts,
     with_dropping,
     with_other_optimizer,
 )
 
 Figures = list[dict[str, float]]
-# Compiling takes longer than these few steps.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+FLAGS = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +54,38 @@ def job(folder: Path) -> TrainingJob:
 
 
 @pytest.fixture(scope="module")
-def tensorflow(job: TrainingJob) -> Figures:
-    return figures(job)
+def steps(job: TrainingJob) -> Any:
+    """Of TensorFlow, compiled once for the tests, which restore a state first."""
+    return steps_of(job)
 
 
 @pytest.fixture(scope="module")
-def continued(job: TrainingJob, folder: Path) -> list[float]:
+def start(steps: Any) -> dict[str, np.ndarray]:
+    return dict(steps.state())
+
+
+@pytest.fixture(scope="module")
+def tensorflow(job: TrainingJob, steps: Any, start: dict[str, np.ndarray]) -> Figures:
+    steps.restore(start)
+    return figures_of(steps, job)
+
+
+@pytest.fixture(scope="module")
+def continued(job: TrainingJob, folder: Path, steps: Any, start: dict[str, np.ndarray]) -> list[float]:
     """Keeps TensorFlow's state after three steps; gives the losses of the next three."""
-    steps = make_steps(build_model(job, 64), job.train, job.random_seed)
+    steps.restore(start)
     given = [batch for batch, _ in zip(batches(job), range(6), strict=False)]
     for batch in given[:3]:
         steps.train(batch)
     np.savez(folder / "state.npz", **steps.state())
     return [float(steps.train(batch)["loss"]) for batch in given[3:]]
+
+
+@pytest.fixture(scope="module")
+def dropped(folder: Path) -> tuple[TrainingJob, Figures]:
+    """A job with dropout, and TensorFlow's figures of it."""
+    job = job_of(folder, dropout=0.1, steps=10)
+    return job, figures(job)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +123,10 @@ def test_eight_devices_compute_what_one_does(jax: dict[str, Any]) -> None:
     assert largest_difference(jax["eight"], jax["one"], *LOSSES) < 1e-4
 
 
-def test_dropout_is_the_same_on_both_backends(folder: Path, jax: dict[str, Any]) -> None:
-    dropped = figures(job_of(folder, dropout=0.1, steps=10))
-    assert largest_difference(jax["one, dropout"], dropped, *LOSSES) < 1e-4
+def test_dropout_is_the_same_on_both_backends(
+    dropped: tuple[TrainingJob, Figures], jax: dict[str, Any]
+) -> None:
+    assert largest_difference(jax["one, dropout"], dropped[1], *LOSSES) < 1e-4
 
 
 def test_dropout_does_not_depend_on_the_number_of_devices(jax: dict[str, Any]) -> None:
@@ -138,15 +159,14 @@ def test_the_schedule_is_the_same_in_the_compiled_step(jax: dict[str, Any], whol
         )
 
 
-def test_several_steps_in_a_call_are_those_steps(folder: Path, jax: dict[str, Any]) -> None:
+def test_several_steps_in_a_call_are_those_steps(
+    dropped: tuple[TrainingJob, Figures], jax: dict[str, Any]
+) -> None:
     """Dropout too: its numbers follow from the step."""
     assert largest_difference(jax["several a call"], jax["one, dropout"][:-1], *LOSSES) < 1e-4
-    job = job_of(folder, dropout=0.1, steps=10)
-    steps = make_steps(build_model(job, 64), job.train, job.random_seed)
-    given = [batch for batch, _ in zip(batches(job), range(10), strict=False)]
-    parts = [steps.train_several(part) for part in (given[:1], given[1:5], given[5:])]
-    several = [{name: float(value) for name, value in each.items()} for part in parts for each in part]
-    assert largest_difference(several, figures(job)[:-1], *LOSSES) < 1e-4
+    job, expected = dropped
+    steps = steps_of(job)
+    assert largest_difference(in_calls(steps, job), expected[:-1], *LOSSES) < 1e-4
     assert int(steps.state()["global_step"]) == 10
 
 
@@ -155,10 +175,12 @@ def test_packed_documents_are_kept_apart_on_jax(jax: dict[str, Any]) -> None:
     check_packed(jax["packed"])
 
 
-def test_a_restarted_step_trains_as_a_new_one(folder: Path, jax: dict[str, Any]) -> None:
+def test_a_restarted_step_trains_as_a_new_one(
+    dropped: tuple[TrainingJob, Figures], jax: dict[str, Any]
+) -> None:
     """With its own seed, rate, weights, and averages."""
-    job = job_of(folder, dropout=0.1, steps=10)
-    expected = [figures(job)[:-1], figures(changed(job))[:-1]]
+    job, first = dropped
+    expected = [first[:-1], figures(changed(job))[:-1]]
     assert expected[0] != expected[1]
     for found in (restarted(job, changed(job)), jax["restarted"]):
         for one, other in zip(found, expected, strict=True):
@@ -168,16 +190,16 @@ def test_a_restarted_step_trains_as_a_new_one(folder: Path, jax: dict[str, Any])
             )
 
 
-def test_masks_that_are_drawn_are_the_same_everywhere(folder: Path, jax: dict[str, Any]) -> None:
+def test_masks_that_are_drawn_are_the_same_everywhere(
+    folder: Path, tensorflow: Figures, jax: dict[str, Any]
+) -> None:
     job = job_of(folder, dropout=0.1, steps=10, masking="dynamic", masked_lm_prob=0.3)
     assert jax["masks"] == masks(job)
     found = figures(job)
     assert largest_difference(jax["one, own masks"], found, *LOSSES) < 1e-4
     assert largest_difference(jax["eight, own masks"], jax["one, own masks"], *LOSSES) < 1e-4
     predictions = [each["predictions"] for each in found[:-1]]
-    assert min(predictions) > 1.5 * max(
-        each["predictions"] for each in figures(job_of(folder, steps=10))[:-1]
-    )
+    assert min(predictions) > 1.5 * max(each["predictions"] for each in tensorflow[:10])
 
 
 def test_token_dropping_is_the_same_everywhere(folder: Path, jax: dict[str, Any]) -> None:
@@ -201,16 +223,12 @@ def test_an_optimizer_divided_over_devices_computes_the_same(jax: dict[str, Any]
 
 
 def test_bfloat16_trains_like_float32(job: TrainingJob, tensorflow: Figures, jax: dict[str, Any]) -> None:
-    mixed = figures(replace(job, train=replace(job.train, precision="bfloat16")))
-    for result in (mixed, jax["one, bfloat16"]):
+    """And keeps weights and optimizer in float32."""
+    job = replace(job, train=replace(job.train, precision="bfloat16"))
+    steps = steps_of(job)
+    for result in (figures_of(steps, job), jax["one, bfloat16"]):
         # Near, and yet not the same: it did compute otherwise.
         assert 1e-7 < largest_difference(result, tensorflow, "loss") < 0.02
-
-
-def test_bfloat16_keeps_weights_and_optimizer_in_float32(job: TrainingJob) -> None:
-    mixed = replace(job, train=replace(job.train, precision="bfloat16"))
-    steps = make_steps(build_model(mixed, 64), mixed.train, 1)
-    steps.train(next(batches(mixed)))
     kinds = {name.rpartition("/")[2]: value.dtype for name, value in steps.state().items()}
     assert kinds.pop("global_step") == np.int64
     assert set(kinds.values()) == {np.dtype(np.float32)}
@@ -244,16 +262,14 @@ def test_an_evaluation_of_any_size_is_divided(jax: dict[str, Any]) -> None:
 
 
 def test_embeddings_are_the_mean_over_the_chosen_positions_on_both_backends(
-    job: TrainingJob, folder: Path, jax: dict[str, Any]
+    job: TrainingJob, folder: Path, steps: Any, jax: dict[str, Any]
 ) -> None:
-    model = build_model(job, 64)
-    steps = make_steps(model, job.train, job.random_seed)
-    steps.restore({name: array for name, array in np.load(folder / "state.npz").items()})
+    steps.restore(dict(np.load(folder / "state.npz")))
     for batch in [batch for batch, _ in zip(batches(job), range(6), strict=False)][3:]:
         steps.train(batch)
     found = steps.embed(texts())
     assert (found.shape, found.dtype) == ((13, 16), np.float32)
-    hidden = np.asarray(model.encode(texts()))
+    hidden = np.asarray(steps.model.encode(texts()))
     expected = [each[1 : length - 1].mean(axis=0) for each, length in zip(hidden, range(3, 15), strict=False)]
     np.testing.assert_allclose(found[:-1], expected, atol=1e-6)
     assert not found[-1].any()

@@ -1,8 +1,13 @@
-"""The words for a [MASK]: from an exported model, with no torch."""
+"""The words for a [MASK]: from an exported model, with no torch.
+
+Covers qarib_tasks/train/results/masked_sentences.py.
+"""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,7 +127,7 @@ def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
     ("change", "message"),
     [
         (write("config.json", "{"), r"config\.json: not JSON"),
-        (write("config.json", "[]"), r"word_embeddings has the shape \[64, 16\], expected \[64, 768\]"),
+        (write("config.json", "[]"), r"config\.json: not a JSON object"),
         (
             replace_in("config.json", '"num_hidden_layers": 1', '"num_hidden_layers": 2'),
             "layer_1/.* is missing",
@@ -144,6 +149,24 @@ def test_files_that_do_not_belong_together(
     change(folder)
     with pytest.raises(CorruptError, match=message):
         fill_mask(folder, ["w1 [MASK]"])
+
+
+def test_arguments_are_checked_before_keras_is_imported(model: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom qarib_tasks.cli.main import run_command\n"
+        "status = [run_command(['fill-mask', *one.split('|')]) for one in sys.argv[1:]]\n"
+        "print(status, sorted({'tensorflow', 'keras', 'jax'} & set(sys.modules)))"
+    )
+    long = "w1 " * 40 + "[MASK]"
+    calls = [f"{tmp_path}|w1 [MASK]", f"{model}|w1 [MASK]|w2", f"{model}|{long}"]
+    answer = subprocess.run([sys.executable, "-c", code, *calls], capture_output=True, text=True)
+    assert answer.stdout == "[1, 1, 1] []\n", answer.stderr
+    messages = answer.stderr.splitlines()
+    assert [message.partition(". ")[0] for message in messages] == [
+        f"qarib: error: {tmp_path}: no exported model: config.json is missing",
+        "qarib: error: w2: the sentence has no [MASK]",
+        f"qarib: error: {long}: the sentence is 43 wordpieces long; the model reads at most 32",
+    ]
 
 
 def test_the_command_prints_the_words(model: Path) -> None:

@@ -260,7 +260,7 @@ def test_the_results_on_both_backends_and_on_eight_devices_are_the_same(
     config.write_text(dump_yaml(replace(copy, train=replace(copy.train, backend="jax"))), encoding="utf-8")
     expected = result(copy)["tasks"]
     evaluation(copy).unlink()
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-m", "qarib_tasks.cli", "evaluate", "--config", str(config)],
         env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "KERAS_BACKEND": "jax"},

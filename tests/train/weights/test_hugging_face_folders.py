@@ -150,7 +150,7 @@ def test_another_setting_of_lower_case_is_named(
     ("text", "message"),
     [
         ("{", "tokenizer.json: not JSON"),
-        ("[]", "tokenizer.json: not a tokenizer of transformers"),
+        ("[]", "tokenizer.json: not a JSON object"),
         ('{"model": {"vocab": ["a"]}}', "tokenizer.json: not a tokenizer of transformers"),
         ('{"model": {"type": "BPE", "vocab": {}}}', "a tokenizer of the kind BPE, not WordPiece"),
     ],

@@ -90,6 +90,20 @@ def test_an_archive_made_by_hand(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_pytorch(path)["w"], [1, 2])
 
 
+def test_an_encrypted_archive(tmp_path: Path) -> None:
+    """`zipfile` writes none: the flag of each member is set by hand, in its header and in the directory."""
+    data = bytearray(archive(pickled(3, 2, 1), np.array([1, 2, 3], "f4").tobytes()))
+    for header, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = data.find(header)
+        while place >= 0:
+            data[place + offset] |= 1
+            place = data.find(header, place + 1)
+    path = tmp_path / "model.bin"
+    path.write_bytes(data)
+    with pytest.raises(CorruptError, match=r"model\.bin: .* is encrypted, .*\. Save it without a password"):
+        read_pytorch(path)
+
+
 MANY = 1 << 30
 SMALL = {
     "a storage that is larger than its file": lambda: archive(pickled(MANY, 1, 1), b"1234"),

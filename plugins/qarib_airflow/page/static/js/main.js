@@ -1,16 +1,20 @@
 // Selects the view and the run, and refreshes the view.
-import { airflow, badge, empty, fill, h, out, runAddress } from "./dom.js";
-import { corpus } from "./corpus.js";
-import { model } from "./model.js";
-import { newRun } from "./new-run.js";
-import { runs } from "./runs.js";
-import { shards } from "./shards.js";
-import { tasks } from "./tasks.js";
-import { training } from "./training.js";
+import { airflow, badge, empty, fill, h, out, runAddress } from "./parts/dom.js";
+import { compare } from "./views/compare.js";
+import { corpus } from "./views/corpus.js";
+import { lineage } from "./views/lineage.js";
+import { model } from "./views/model.js";
+import { newRun } from "./views/new-run.js";
+import { runs } from "./views/runs.js";
+import { shards } from "./views/shards.js";
+import { tasks } from "./views/tasks.js";
+import { training } from "./views/training.js";
+import { failureOf, partOf } from "./parts/way.js";
 
 // A view has: title, address(run, place) of its data, make(context) → {node, update(data)}, `alone` if it
-// shows no run, and `still` if its data do not change.
-const VIEWS = { runs, new: newRun, shards, corpus, training, tasks, model };
+// shows no run, `still` if its data do not change, and `apart` if it has a tab only while it is shown. Without an
+// address it has no data. It may change `context.query`, then call `context.ask()`, or only `context.keep()` its address.
+const VIEWS = { runs, compare, lineage, new: newRun, shards, corpus, training, tasks, model };
 const AT_WORK_SECONDS = 3;
 const AT_REST_SECONDS = 10;
 const REQUEST_SECONDS = 60;
@@ -26,8 +30,7 @@ function place() {
   const [name, query] = window.location.hash.replace(/^#\/?/, "").split("?");
   const values = new URLSearchParams(query || window.location.search);
   const run = values.get("run_id") ? { dag_id: values.get("dag_id") || "qarib_pretrain", run_id: values.get("run_id") } : null;
-  const offset = Math.max(0, Number.parseInt(values.get("offset"), 10) || 0); // Newer runs that are skipped.
-  return { name: VIEWS[name] ? name : run ? "" : "runs", run, offset, again: values.has("again") };
+  return { name: VIEWS[name] ? name : run ? "" : "runs", run, query: values, again: values.has("again") };
 }
 
 export function addressOf(name, run) {
@@ -49,11 +52,10 @@ async function ask(address, signal) {
   return values;
 }
 
-/** The given run, or the newest, as the list of runs has it. */
+/** The given run, or the newest, as the views need it. */
 async function findRun(run, signal) {
   const query = run ? `?${new URLSearchParams(run)}` : "";
-  const { runs: found } = await ask(`data/runs${query}`, signal);
-  return found[0] || null;
+  return (await ask(`data/run${query}`, signal)).run;
 }
 
 async function show() {
@@ -72,14 +74,31 @@ async function show() {
   await refresh(own);
 }
 
+/** Have what a view's query is now in the address. */
+function keep(own) {
+  if (own === shown) window.history.replaceState(null, "", `#/${own.name}?${own.query}`);
+}
+
+/** The same, and ask at once for its data. */
+function askAgain(own) {
+  if (own !== shown) return;
+  keep(own);
+  clearTimeout(own.timer);
+  own.stop.abort();
+  own.stop = new AbortController();
+  view.setAttribute("aria-busy", "true");
+  refresh(own);
+}
+
 async function refresh(own) {
+  const { stop } = own;
   let seconds = AT_REST_SECONDS;
-  const timer = setTimeout(() => own.stop.abort("late"), REQUEST_SECONDS * 1000);
+  const timer = setTimeout(() => stop.abort("late"), REQUEST_SECONDS * 1000);
   try {
     const alone = VIEWS[own.name]?.alone;
     if (!alone) {
-      own.record = await findRun(own.run, own.stop.signal);
-      if (own.record && !own.name) own.name = own.record.training || own.record.steps.train ? "training" : "shards";
+      own.record = await findRun(own.run, stop.signal);
+      if (own.record && !own.name) own.name = own.record.training || ["running", "done"].includes(partOf(own.record, "training")?.state) ? "training" : "shards";
     }
     drawTabs(own);
     const kind = VIEWS[own.name || "shards"];
@@ -87,23 +106,25 @@ async function refresh(own) {
       view.replaceChildren(noRun(own.run));
       own.node = null;
     } else {
-      const data = await ask(kind.address(own.record || own.run, own), own.stop.signal);
-      if (own !== shown) return;
+      const address = kind.address(own.record || own.run, own);
+      const data = address ? await ask(address, stop.signal) : {};
+      if (own !== shown || stop !== own.stop) return;
       if (!own.node) {
-        own.made = kind.make({ record: own.record, offset: own.offset, addressOf });
+        own.made = kind.make({ record: own.record, run: own.run, query: own.query, ask: () => askAgain(own), keep: () => keep(own), addressOf });
         own.node = own.made.node;
         view.replaceChildren(own.node);
       }
       own.made.update(data, own.record);
       own.trouble = data.trouble || own.record?.trouble;
-      notice(own.trouble);
+      notice(own.trouble, alone ? null : own.record);
+      own.seconds = data.again_in;
     }
     const atWork = own.record ? own.record.state === "running" || own.record.state === "queued" : true;
-    seconds = atWork || own.trouble ? AT_WORK_SECONDS : AT_REST_SECONDS;
+    seconds = own.seconds || (atWork || own.trouble ? AT_WORK_SECONDS : AT_REST_SECONDS);
     view.dataset.state = "ready";
   } catch (error) {
-    if (own !== shown || (own.stop.signal.aborted && own.stop.signal.reason !== "late")) return;
-    if (own.stop.signal.aborted) own.stop = new AbortController();
+    if (own !== shown || stop !== own.stop || (stop.signal.aborted && stop.signal.reason !== "late")) return;
+    if (stop.signal.aborted) own.stop = new AbortController();
     const fault = error.what ? error : { what: "cannot draw this view", where: String(error), do: "Reload the page" };
     if (!error.what) console.error(error);
     if (!own.node) view.replaceChildren(failure(fault));
@@ -113,7 +134,7 @@ async function refresh(own) {
     if (fault.status === 401 || fault.status === 403) return;
   } finally {
     clearTimeout(timer);
-    if (own === shown) view.setAttribute("aria-busy", "false");
+    if (own === shown && (stop === own.stop || stop.signal.reason === "late")) view.setAttribute("aria-busy", "false");
   }
   if (own === shown && !(own.node && VIEWS[own.name]?.still)) own.timer = setTimeout(() => again(own), seconds * 1000);
 }
@@ -126,26 +147,31 @@ function again(own) {
 
 function drawTabs(own) {
   const run = own.record || own.run;
-  fill(tabs, [own.name, run && [run.dag_id, run.run_id]], () => Object.entries(VIEWS).map(([name, kind]) =>
+  fill(tabs, [own.name, run && [run.dag_id, run.run_id]], () => Object.entries(VIEWS).filter(([name, kind]) => !kind.apart || name === own.name).map(([name, kind]) =>
     h("li", {}, h("a", { href: addressOf(name, run), "aria-current": name === own.name ? "page" : null },
       kind.title))));
   const one = VIEWS[own.name]?.alone ? null : own.record;
-  fill(runLine, one && [one.run_id, one.state], () => one
-    ? [badge(one.state), h("span", {}, one.preset || one.dag_id), out(runAddress(one), one.run_id, { class: "run-id" })]
+  // On a phone, Airflow shows a part only of a run's tab.
+  const cut = window.parent !== window && window.parent.innerWidth < window.innerWidth && window.location.href;
+  fill(runLine, [one && [one.run_id, one.state], cut], () => one
+    ? [cut ? out(cut, "Full page", { class: "button" }) : null, badge(one.state), h("span", {}, one.preset || one.dag_id), out(runAddress(one), one.run_id, { class: "run-id" })]
     : [h("span", { class: "faint" }, "pre-training an Arabic BERT")]);
 }
 
-/** Show an error above a view that shows the rest. */
-function notice(fault) {
-  fill(notices, fault || null, () => fault
-    ? h("div", { class: "notice" }, h("strong", {}, fault.what), fault.where ? h("code", {}, fault.where) : null,
-      fault.do ? h("span", {}, fault.do) : null)
-    : null);
+/** Show an error, and why the run failed, above a view that shows the rest. */
+function notice(fault, run = null) {
+  const failure = failureOf(run);
+  fill(notices, [fault || null, failure && run.way], () => [
+    failure ? h("div", { class: "notice failure" }, failure) : null,
+    fault ? h("div", { class: "notice" }, h("strong", {}, fault.what), fault.where ? h("code", {}, fault.where) : null,
+      fault.status === 401 ? signIn() : fault.do ? h("span", {}, fault.do) : null) : null]);
 }
+
+const signIn = (properties) => out(airflow(`api/v2/auth/login?${new URLSearchParams({ next: window.location.href })}`), "Sign in", properties);
 
 function failure(fault) {
   if (fault.status === 401) {
-    return empty("You are signed out", "Sign in to Airflow, then open this page again.", out(airflow(""), "Go to Airflow", { class: "button" }));
+    return empty("You are signed out", "Your session has ended. After the sign-in, this view opens again.", signIn({ class: "button first" }));
   }
   return empty("This view is not available", [fault.what, fault.do].filter(Boolean).join(". ") + ".");
 }

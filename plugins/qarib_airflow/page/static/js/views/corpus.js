@@ -1,0 +1,137 @@
+// What the corpus keeps and drops, and how the vocabulary fits it.
+import { bars, bytes, card, count, counted, decimal, fill, h, percent, short, table, tiles, when } from "../parts/dom.js";
+import { marked } from "../parts/diff.js";
+import { nothingOf } from "../parts/way.js";
+
+const COLUMNS = [
+  ["files", "Files"], ["left_out_files", "Left out"], ["bytes_read", "Read", bytes], ["undecodable_bytes", "Undecodable bytes"],
+  ["skipped", "Skipped"], ["lines_read", "Lines read"], ["documents_read", "Documents cleaned"],
+  ["duplicates", "Repeats"], ["near_duplicates", "Near-repeats"], ["outside_share", "Outside the share"],
+  ["heldout_documents", "Held out"], ["documents", "Documents kept"], ["lines", "Lines kept"], ["words", "Words"], ["bytes", "Kept", bytes],
+];
+
+const words = (name) => name.replaceAll("_", " ");
+
+/** The documents by outcome: kept, held out, or dropped and why. */
+function funnel(totals) {
+  const parts = [
+    ["kept", totals.documents], ["held out", totals.heldout_documents], ["repeats", totals.duplicates],
+    ["near-repeats", totals.near_duplicates], ["outside the share", totals.outside_share],
+  ].filter(([, number]) => number);
+  const all = parts.reduce((sum, [, number]) => sum + number, 0) || 1;
+  return h("div", { class: "funnel" },
+    h("div", { class: "funnel-bar", "aria-hidden": "true" }, parts.map(([name, number]) => h("i", { class: `part ${name.replaceAll(" ", "-")}`, width: number / all }))),
+    h("ul", { class: "row" }, parts.map(([name, number]) => h("li", {}, h("i", { class: `swatch part ${name.replaceAll(" ", "-")}`, "aria-hidden": "true" }),
+      `${name} ${count(number)} (${percent(number / all)})`))));
+}
+
+const arabic = (text) => h("p", { class: "arabic", dir: "auto", lang: "ar" }, text);
+
+const FOLDED = /[\u064B-\u065F\u0670\u0640]/g; // Diacritics and tatweel do not matter to a search.
+const folded = (text) => text.normalize("NFKC").replace(FOLDED, "").toLowerCase();
+
+/** A text before and after: [before, after, its source]. Without `after`, it was dropped. */
+function pair([before, after, source]) {
+  const [old, now] = after ? marked(before, after) : [before, null];
+  return h("li", {},
+    h("div", {}, h("span", { class: "faint" }, after ? "before" : "dropped"), source ? h("bdi", { class: "note" }, ` ${source}`) : null, arabic(old)),
+    after ? h("div", {}, h("span", { class: "faint" }, "after"), arabic(now)) : null);
+}
+
+/** Texts by rule and by source, each group drawn when it is opened; a search opens those that have the words. */
+function texts(data) {
+  const places = Object.fromEntries(data.changed);
+  const lost = Object.fromEntries(data.lost.map(([rule, number, , unit]) => [rule, counted(number, unit.replace(/s$/, ""))]));
+  const groups = [
+    ...Object.entries(data.changed_texts).map(([rule, found]) => [`Changed by ${words(rule)}`, places[rule] ? counted(places[rule], "place") : "",
+      found.map(([source, before, after]) => [before, after, source])]),
+    ...Object.entries(data.dropped_texts).map(([rule, found]) => [`Dropped: ${words(rule)}`, lost[rule] || "", found.map(([source, text]) => [text, "", source])]),
+    ...Object.entries(data.samples).map(([source, found]) => [`Sample of ${source}`, "", found.map(([before, after]) => [before, after, ""])]),
+  ].filter(([, , found]) => found.length);
+  const total = groups.reduce((sum, [, , found]) => sum + found.length, 0);
+  const status = h("p", { class: "faint", role: "status" }, counted(total, "text"));
+  const made = groups.map(([title, note, found], index) => {
+    const list = h("ol", { class: "pairs-of-text" });
+    const searchable = found.map((one) => folded(one.join(" ")));
+    let shown = found;
+    const draw = () => fill(list, node.open ? shown : [], (now) => now.map(pair));
+    const node = h("details", { open: index === 0, on: { toggle: draw } }, h("summary", {}, h("bdi", {}, title), note ? h("span", { class: "faint" }, ` ${note}`) : null), list);
+    draw();
+    return { node, search(text) {
+      shown = text ? found.filter((_, at) => searchable[at].includes(text)) : found;
+      node.hidden = !shown.length;
+      node.open = text ? shown.length > 0 : index === 0;
+      draw();
+      return shown.length;
+    } };
+  });
+  const search = h("input", { type: "search", id: "search-texts", autocomplete: "off", dir: "auto", on: { input: () => {
+    const text = folded(search.value.trim());
+    const number = made.reduce((sum, one) => sum + one.search(text), 0);
+    status.textContent = text ? `${count(number)} of ${counted(total, "text")}` : counted(total, "text");
+  } } });
+  return total ? [
+    h("div", { class: "row spread" }, h("div", { class: "field" }, h("label", { for: "search-texts" }, "Search in these texts"), search), status),
+    made.map((one) => one.node)] : h("p", { class: "faint" }, "There are no texts to show.");
+}
+
+function corpusOf(data) {
+  const { totals } = data;
+  const sources = Object.entries(data.sources);
+  const used = COLUMNS.filter(([key]) => totals[key] || ["documents", "lines", "words"].includes(key));
+  return [
+    ...data.warnings.map((text) => h("p", { class: "notice", role: "note" }, `Warning: ${text}`)),
+    card("What was kept", tiles([
+      ["Documents", short(totals.documents), `of ${short(totals.documents_read)} read`], ["Lines", short(totals.lines)],
+      ["Words", short(totals.words)], ["Size", bytes(totals.bytes), `of ${bytes(totals.bytes_read)} read`],
+      ["Sources", count(sources.length), counted(totals.files, "file")], ["Made", h("span", { class: "small" }, when(data.made_at))],
+    ]), funnel(totals)),
+    card("What was dropped", data.lost.length ? table("What was dropped, by rule", ["Rule", "Dropped", "Share of the bytes"],
+      data.lost.map(([rule, number, total, unit, share]) => [words(rule), `${count(number)}${total ? ` of ${count(total)}` : ""} ${unit}`, percent(share)]))
+      : null, h("p", { class: "faint" }, data.summary || "Nothing was dropped.")),
+    card("Sources", table("Sources", ["Source", ...used.map(([, name]) => name)],
+      [...sources, ["all", totals]].map(([name, source]) => [name, ...used.map(([key, , show]) => (show || count)(source[key] || 0))]))),
+    data.files.length ? card("Files", table("Files", ["File", "What"], data.files)) : null,
+    h("div", { class: "three" },
+      card("Cleaning", data.changed.length ? bars("Places changed, by rule", data.changed.map(([name, number]) => [words(name), number]))
+        : h("p", { class: "faint" }, "No rule changed anything.")),
+      card("Words per line", bars("before deduplication", data.line_words)),
+      card("Lines per document", bars("of the kept documents", data.document_lines))),
+    card("Before and after cleaning", texts(data)),
+  ];
+}
+
+function vocabularyOf(data) {
+  const { statistics, fit, config } = data;
+  return [
+    card("Vocabulary", tiles([
+      ["Entries", count(statistics.vocab_size)],
+      ["[UNK]", fit ? percent(fit.unknown_share, 3) : "–", "of the wordpieces"],
+      ["Wordpieces per word", fit ? decimal(fit.wordpieces_a_word, 2) : "–"],
+      statistics.distinct_words ? ["Distinct words", short(statistics.distinct_words), "used for training it"] : null,
+      statistics.characters ? ["Characters", count(statistics.characters)] : null,
+      ["Recipe", h("span", { class: "small" }, config.recipe || "–"), config.model_type],
+    ]),
+    fit ? h("p", { class: "faint" }, `Measured on ${counted(fit.words, "word")} of ${counted(fit.shards, "shard")}.`) : null,
+    h("h3", {}, "The first entries"),
+    h("ul", { class: "chips", dir: "rtl", lang: "ar" }, data.sample.map((one) => h("li", { class: "arabic" }, h("bdi", {}, one))))),
+  ];
+}
+
+export const corpus = {
+  title: "Corpus and vocabulary",
+  address: (run) => `data/corpus?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}`,
+  make() {
+    const node = h("div", { class: "stack" });
+    return {
+      node,
+      update(data, run) {
+        fill(node, [data.corpus, data.vocabulary, run.way], () => [
+          data.corpus ? corpusOf(data.corpus) : nothingOf(run, "collect", ["No corpus yet", "The sources are read and cleaned first."]),
+          data.vocabulary ? vocabularyOf(data.vocabulary)
+            : data.corpus ? card("Vocabulary", h("p", { class: "faint" }, "The vocabulary is built after the corpus.")) : null,
+        ]);
+      },
+    };
+  },
+};

@@ -1,0 +1,217 @@
+// How good the model is on labelled tasks: scores, curves, confusion matrices, and what the previous model got wrong.
+import { Chart } from "../parts/charts.js";
+import { confusion, labelOf } from "../parts/confusion.js";
+import { card, count, decimal, empty, fill, h, isNumber, out, table } from "../parts/dom.js";
+import { nothingOf, partOf } from "../parts/way.js";
+
+const score = (value) => decimal(value, 3);
+const newest = (probe) => Object.fromEntries(Object.entries(probe).map(([key, values]) => [key, values.at(-1)]));
+const noted = (text, note) => [text, note ? h("span", { class: "cell-note" }, note) : null];
+const interval = (low, high) => (isNumber(low) && isNumber(high) ? `${score(low)} to ${score(high)}` : null);
+const used = (number, all) => (isNumber(all) && all !== number ? `${count(number)} of ${count(all)}` : count(number));
+const part = (title, ...children) => h("section", { class: "card" }, h("h3", {}, title), children);
+const faint = (...text) => h("p", { class: "faint note" }, text);
+
+const notice = (fault) => h("div", { class: "notice", role: "note" }, h("strong", {}, fault.what),
+  fault.where ? h("code", {}, fault.where) : null, fault.do ? h("span", {}, fault.do) : null);
+
+/** The cells on the previous model: its score, and how this one's differs, beyond chance or not. */
+function compared(own, former, text, chance) {
+  if (!former || !isNumber(former)) return [text, ""];
+  const difference = own - former;
+  if (!isNumber(difference)) return [text, ""];
+  if (!difference) return [text, "no change"];
+  const name = chance ? "faint" : difference > 0 ? "better" : "worse";
+  return [text, noted(h("span", { class: name }, `${difference > 0 ? "▲" : "▼"} ${score(Math.abs(difference))}`), chance)];
+}
+
+const absent = (former) => h("span", { class: "faint" }, former ? "scored on other texts" : "not scored");
+
+function probeRow(task, former) {
+  const own = newest(task.probe);
+  const row = [labelOf(task.name), task.metric, noted(score(own.value), interval(own.low, own.high))];
+  if (former) {
+    const before = task.former_probe;
+    const other = before?.same_texts && (before.train_texts !== own.train_texts || before.test_texts !== own.test_texts)
+      ? `${count(before.train_texts)} training, ${count(before.test_texts)} test texts` : null;
+    const inside = before && before.value >= own.low && before.value <= own.high ? "within the interval" : null;
+    row.push(...before?.same_texts ? compared(own.value, before.value, noted(score(before.value), other || interval(before.low, before.high)), inside)
+      : [absent(before), ""]);
+  }
+  return [...row, noted(score(own.tfidf), interval(own.tfidf_low, own.tfidf_high)), score(own.most_frequent),
+    used(own.train_texts, own.all_train_texts), used(own.test_texts, own.all_test_texts)];
+}
+
+function tunedRow(task, former) {
+  const own = task.tuned;
+  const row = [labelOf(task.name), task.metric, noted(spread(own), seedsOf(own))];
+  if (former) {
+    const before = task.former_tuned;
+    const inside = before && Math.abs(own.mean - before.mean) <= own.sd ? "within one sd" : null;
+    row.push(...before?.same_texts ? compared(own.mean, before.mean, spread(before), inside) : [absent(before), ""]);
+  }
+  return [...row, noted(score(own.tfidf), interval(own.tfidf_low, own.tfidf_high)), score(own.most_frequent), count(own.test_texts)];
+}
+
+const previousOf = (former) => (former ? ["Previous model: ", h("code", {}, former), "."] : "There is no previous model to compare with.");
+const documents = (number) => `${count(number)} ${number === 1 ? "document" : "documents"}`;
+const spread = (result) => (isNumber(result.mean) ? `${score(result.mean)}${isNumber(result.sd) ? ` ± ${score(result.sd)}` : ""}` : "–");
+const missing = (result) => `${result.missing.length === 1 ? "seed" : "seeds"} ${result.missing.join(", ")}`;
+
+function seedsOf(result) {
+  const made = `${count(result.seeds.length)} ${result.seeds.length === 1 ? "seed" : "seeds"}`;
+  return result.missing.length ? `${made}, missing: ${missing(result)}` : made;
+}
+
+function probes(tasks, former) {
+  const between = former ? ["Previous model", "Change"] : [];
+  return card("Probe at the last evaluation",
+    table("Probe", ["Task", "Metric", "This model", ...between, "TF-IDF", "Most frequent label", "Training texts", "Test texts"],
+      tasks.map((task) => probeRow(task, former)), { class: "scores" }),
+    faint("A logistic regression on the model's frozen vectors, with a 95% interval over the test texts. TF-IDF is the same regression on n-grams of characters. ", previousOf(former)));
+}
+
+function tunings(tasks, former) {
+  const between = former ? ["Previous model", "Change"] : [];
+  return card("Fine-tuning",
+    table("Fine-tuning", ["Task", "Metric", "This model", ...between, "TF-IDF", "Most frequent label", "Test texts"],
+      tasks.map((task) => tunedRow(task, former)), { class: "scores" }),
+    faint("Mean and standard deviation over the seeds. ", previousOf(former)),
+    h("details", {}, h("summary", {}, "Values of each seed"), tasks.map((task) => [
+      h("h3", {}, labelOf(task.name)),
+      task.tuned.seeds.length ? table(`Seeds of ${task.name}`, ["Seed", "Learning rate", task.metric, "95% interval"], task.tuned.seeds.map((one) =>
+        [count(one.seed), isNumber(one.rate) ? one.rate.toExponential(1) : "–", score(one.value), interval(one.low, one.high) || "–"])) : null,
+      task.tuned.missing.length ? faint(`Missing: ${missing(task.tuned)}.`) : null])));
+}
+
+/** One task: its curve, its confusion matrix, and the texts that changed. */
+class Task {
+  constructor(task) {
+    this.metric = task.metric;
+    this.chart = new Chart(`Probe: ${task.metric}`, score, { heading: "h3", axis: task.metric });
+    this.note = h("div");
+    this.values = h("div");
+    this.chart.node.append(this.note, this.values);
+    this.matrix = h("div");
+    this.parts = h("div", { class: "two" }, this.chart.node, this.matrix);
+    this.changed = h("div");
+    this.node = h("section", { class: "task", "aria-label": task.name }, h("h2", {}, labelOf(task.name)),
+      task.about ? h("p", { class: "faint" }, task.about) : null, this.parts, this.changed);
+  }
+
+  update(task, former, steps) {
+    const { probe } = task;
+    this.chart.update(probe ? curves(probe, steps) : []);
+    fill(this.note, [probe, task.on_other_texts], () => probe ? noteOf(newest(probe), task.on_other_texts) : null);
+    fill(this.values, probe, () => probe ? valuesOf(task) : null);
+    fill(this.matrix, [task.labels, task.confusion, task.confusion_of, task.label_count], () => matrixOf(task));
+    this.matrix.className = task.labels.length > 8 ? "wide" : "";
+    this.matrix.hidden = !this.matrix.childElementCount;
+    fill(this.changed, [task.changed, former], () => changedOf(task.changed, former));
+  }
+}
+
+/** The probe at each evaluation. The baselines need no training: they are as wide as it. */
+function curves(probe, trainSteps) {
+  const first = probe.step[0] > 0 ? [0] : [];
+  const last = probe.step.at(-1) < trainSteps ? [trainSteps] : [];
+  const wide = (values) => [...first.map(() => values[0]), ...values, ...last.map(() => values.at(-1))];
+  const ends = (low, high, of = (values) => values) => (probe[low] && probe[high] ? { low: of(probe[low]), high: of(probe[high]) } : {});
+  const level = (name, key, colour, more) => probe[key]
+    ? [{ name, colour, steps: [...first, ...probe.step, ...last], values: wide(probe[key]), level: true, ...more }] : [];
+  return [
+    { name: "probe", colour: "--c1", steps: probe.step, values: probe.value, ...ends("low", "high"), bars: true, dots: true },
+    ...level("TF-IDF", "tfidf", "--c2", ends("tfidf_low", "tfidf_high", wide)),
+    ...level("most frequent label", "most_frequent", "--c4", { dash: [6, 4] }),
+  ];
+}
+
+function noteOf(own, others) {
+  const cut = own.train_texts !== own.all_train_texts || own.test_texts !== own.all_test_texts;
+  return [
+    faint(`${used(own.train_texts, own.all_train_texts)} training texts, ${used(own.test_texts, own.all_test_texts)} test texts`,
+      cut ? ", to stay within evaluate.probe_seconds." : "."),
+    own.contaminated_documents ? h("p", { class: "note warning" }, `In the training text: ${documents(own.contaminated_documents)} with test texts.`) : null,
+    own.left_out_documents ? faint(`Left out of the training text: ${documents(own.left_out_documents)} with test texts.`) : null,
+    others ? faint(`Not shown: ${count(others)} earlier ${others === 1 ? "evaluation" : "evaluations"} on other texts.`) : null,
+  ];
+}
+
+function valuesOf({ name, metric, probe }) {
+  const at = (key, index) => (probe[key] ? probe[key][index] : null);
+  return h("details", {}, h("summary", {}, `Values (${count(probe.step.length)})`), table(`Probe of ${name} by step`,
+    ["Step", metric, "95% interval", "TF-IDF", "95% interval", "Most frequent label", "Training texts", "Test texts"],
+    probe.step.map((step, index) => [count(step), score(at("value", index)), interval(at("low", index), at("high", index)) || "–",
+      score(at("tfidf", index)), interval(at("tfidf_low", index), at("tfidf_high", index)) || "–", score(at("most_frequent", index)),
+      count(at("train_texts", index)), count(at("test_texts", index))])));
+}
+
+function matrixOf(task) {
+  const seeds = task.tuned?.seeds.length;
+  const of = isNumber(task.confusion_of) ? `evaluation at step ${count(task.confusion_of)}`
+    : seeds > 1 ? `fine-tuning, ${count(seeds)} seeds together` : "fine-tuning";
+  if (task.confusion) return part(`Confusion matrix: ${of}`, confusion(`Confusion matrix of ${task.name}, ${of}`, task.labels, task.confusion));
+  return task.label_count > 50 ? part("Confusion matrix", faint(`Not shown for ${count(task.label_count)} labels.`)) : null;
+}
+
+function changedOf(changed, former) {
+  if (!former) return null;
+  const title = "From wrong to right";
+  if (changed.fault) return part(title, notice(changed.fault));
+  if (changed.reason) return part(title, faint(changed.reason));
+  const of = changed.seed === null ? "by their probes" : `fine-tuned with seed ${changed.seed}`;
+  return part(title,
+    faint(`Of ${count(changed.compared)} test texts, ${count(changed.right)} changed from wrong to right since `, h("code", {}, former),
+      ` and ${count(changed.wrong)} from right to wrong, ${of}.`, changed.right > changed.texts.length ? ` The first ${changed.texts.length}:` : ""),
+    h("ul", { class: "changed" }, changed.texts.map((one) => h("li", {},
+      h("p", { class: "arabic", dir: "auto", lang: "ar" }, one.text),
+      h("p", { class: "faint" }, "label: ", labelOf(one.label), "; predicted before: ", labelOf(one.before))))));
+}
+
+function nothing(data, run) {
+  // Without a model, the run's settings are not known.
+  if ((data.expected || !data.model_id) && !data.evaluated) {
+    if (["failed", "not reached", "skipped"].includes(partOf(run, "training")?.state)) return nothingOf(run, "training");
+    return ["running", "queued"].includes(data.run)
+      ? empty("No evaluation yet", "Each evaluation scores the model on its labelled tasks. Curves appear here after the first one.")
+      : empty("Not evaluated", "The run ended before its first evaluation.");
+  }
+  return empty("No labelled tasks", "To see what the model is good for, name files of texts with labels in the setting Labelled tasks (evaluate.tasks).",
+    out(data.documentation, "Documentation of labelled tasks", { class: "button", target: "_blank", rel: "noopener" }));
+}
+
+export const tasks = {
+  title: "Tasks",
+  address: (run) => `data/tasks?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}`,
+  make: () => new Tasks(),
+};
+
+class Tasks {
+  constructor() {
+    this.faults = h("div");
+    this.nothing = h("div");
+    this.tuned = h("div");
+    this.probed = h("div");
+    this.list = h("div", { class: "stack" });
+    this.shown = new Map();
+    this.node = h("div", { class: "stack" }, this.faults, this.nothing, this.tuned, this.probed, this.list);
+  }
+
+  update(data, run) {
+    const { tasks: found, former } = data;
+    fill(this.faults, data.faults, (faults) => faults.map(notice));
+    fill(this.nothing, [found.length, data.expected, data.evaluated, data.model_id, data.run, run.way], () => found.length ? null : card(null, nothing(data, run)));
+    const [tuned, probed] = ["tuned", "probe"].map((key) => found.filter((task) => task[key]));
+    const key = (some) => [former, some.map(({ changed, confusion: _, ...rest }) => rest)];
+    fill(this.tuned, key(tuned), () => tuned.length ? tunings(tuned, former) : null);
+    fill(this.probed, key(probed), () => probed.length ? probes(probed, former) : null);
+    const before = this.shown;
+    this.shown = new Map(found.map((task) => {
+      const known = before.get(task.name);
+      return [task.name, known && known.metric === task.metric ? known : new Task(task)];
+    }));
+    const nodes = [...this.shown.values()].map((one) => one.node);
+    if (nodes.some((node, index) => node !== this.list.children[index]) || nodes.length !== this.list.childElementCount) this.list.replaceChildren(...nodes);
+    for (const task of found) this.shown.get(task.name).update(task, former, data.train_steps);
+  }
+}

@@ -1,0 +1,1 @@
+"""The settings of a deployment, which are in its environment, not in the form."""

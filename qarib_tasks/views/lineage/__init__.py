@@ -1,0 +1,1 @@
+"""What each dataset and model was made from, over many runs."""

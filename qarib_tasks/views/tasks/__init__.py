@@ -1,0 +1,1 @@
+"""Labelled tasks: results, curves, and texts that changed."""

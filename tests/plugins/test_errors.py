@@ -1,0 +1,89 @@
+"""Which errors are retried, and after how long."""
+
+from __future__ import annotations
+
+import errno
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk.definitions.retry_policy import RetryAction
+from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable, TooManyRequests
+from qarib_airflow.errors import LONGEST_WAIT, RetryByCause, asked_wait
+from qarib_airflow.reporting import reasons
+
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, StoppedError, StorageError
+
+NOW = datetime(2026, 11, 30, 3, 0, tzinfo=UTC)
+
+
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (ConfigError("bad"), RetryAction.FAIL),
+        (Forbidden("bad"), RetryAction.FAIL),  # type: ignore[no-untyped-call]
+        (because(StorageError("bad"), NotFound("no bucket")), RetryAction.FAIL),  # type: ignore[no-untyped-call]
+        (because(StorageError("bad"), ServiceUnavailable("later")), RetryAction.RETRY),  # type: ignore[no-untyped-call]
+        (TooManyRequests("bad"), RetryAction.RETRY),  # type: ignore[no-untyped-call]
+        (ServiceUnavailable("bad"), RetryAction.RETRY),  # type: ignore[no-untyped-call]
+        (InputError("bad"), RetryAction.FAIL),
+        (StoppedError("bad"), RetryAction.FAIL),
+        (StorageError("bad"), RetryAction.RETRY),
+        (CorruptError("bad"), RetryAction.RETRY),
+        (OSError("bad"), RetryAction.RETRY),
+    ],
+)
+def test_only_what_may_help_is_tried_again(error: Exception, action: RetryAction) -> None:
+    decision = RetryByCause().evaluate(error, 1, 3)
+    assert decision.action == action
+    assert decision.reason is not None
+    assert "bad" in decision.reason
+
+
+def test_the_reason_is_short_and_has_no_password() -> None:
+    reason = RetryByCause().evaluate(OSError("https://me:PASSWORD@host/" + 900 * "x"), 1, 3).reason
+    assert reason is not None
+    assert len(reason) == 500
+    assert "PASSWORD" not in reason
+    assert RetryByCause().evaluate(KeyError(), 1, 3).reason == "KeyError"
+
+
+def test_a_full_disk_says_what_to_do() -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "/dev/full")
+    decision = RetryByCause().evaluate(error, 1, 3)
+    assert decision.action == RetryAction.RETRY
+    for text in (str(decision.reason), str(reasons.described(error))):
+        assert "/dev/full" in text
+        assert "Free disk space" in text
+
+
+def answered(retry_after: str | None) -> Exception:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    return TooManyRequests("slow down", response=SimpleNamespace(headers=headers))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("text", "wait"),
+    [
+        ("120", timedelta(seconds=120)),
+        ("Mon, 30 Nov 2026 03:05:00 GMT", timedelta(minutes=5)),
+        (str(2 * int(LONGEST_WAIT.total_seconds())), None),
+        ("Mon, 30 Nov 2026 02:00:00 GMT", None),  # has passed
+        ("soon", None),
+        ("0", None),
+        (None, None),
+    ],
+)
+def test_a_service_that_says_how_long_is_waited_for(text: str | None, wait: timedelta | None) -> None:
+    assert asked_wait(answered(text), NOW) == wait
+    assert asked_wait(because(StorageError("bad"), answered(text)), NOW) == wait
+
+
+def test_other_errors_have_the_delays_of_the_task() -> None:
+    assert RetryByCause().evaluate(OSError("bad"), 1, 3).retry_delay is None
+    assert RetryByCause().evaluate(answered("60"), 1, 3).retry_delay == timedelta(seconds=60)
