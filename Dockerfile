@@ -2,7 +2,7 @@
 #   full     all steps, including training on the worker (TensorFlow, JAX)
 #   airflow  without TensorFlow and JAX: runs all tasks except evaluate, export, and train on a worker
 #
-#   DOCKER_BUILDKIT=1 docker build --target full --tag qarib .
+#   DOCKER_BUILDKIT=1 docker build --target full --tag qarib --build-arg QARIB_CODE_VERSION=$(git rev-parse HEAD) .
 #
 # `make images` sets the digest to that of the newest image; another image: --build-arg PYTHON_IMAGE=...
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:34386ef0cb081344d7ec1c103ba398e6e9f64e9ab3a1509accc92a4e24a07258
@@ -77,6 +77,9 @@ FROM base AS airflow
 COPY --from=build /opt/venv /opt/venv
 COPY --from=project /usr/local/bin/qarib /usr/local/bin/qarib
 COPY --from=project /opt/qarib /opt/qarib
+# What manifests say of the code (`made_by`): the image has no history. Last, as it changes with each commit.
+ARG QARIB_CODE_VERSION=""
+ENV QARIB_CODE_VERSION=${QARIB_CODE_VERSION}
 USER 50000:0
 
 FROM base AS full
@@ -86,4 +89,6 @@ RUN apt-get update && apt-get install -y --no-install-recommends curl && rm -rf 
 COPY --from=build-full /opt/venv /opt/venv
 COPY --from=project /usr/local/bin/qarib /usr/local/bin/qarib
 COPY --from=project /opt/qarib /opt/qarib
+ARG QARIB_CODE_VERSION=""
+ENV QARIB_CODE_VERSION=${QARIB_CODE_VERSION}
 USER 50000:0

@@ -122,6 +122,7 @@ COMPOSE = QARIB_PROFILE=$(PROFILE) \
 
 up: ## Start PostgreSQL, Redis, Airflow and two Celery workers in Docker (PROFILE=gcp: use the real Google Cloud)
 	DOCKER_BUILDKIT=1 docker build --target full --tag qarib \
+	  --build-arg QARIB_CODE_VERSION="$$(git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)" \
 	  $(if $(QARIB_PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(QARIB_PYTHON_IMAGE)) .
 	$(COMPOSE) up --no-build --detach --wait --wait-timeout 900
 	@echo "Airflow UI: http://localhost:$${QARIB_UI_PORT:-8080}"

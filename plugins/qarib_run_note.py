@@ -1,4 +1,4 @@
-"""A listener: a run that fails has the reason in its note, below what people wrote there.
+"""A listener: a run's note says why it failed and what its tasks remarked, below what people wrote there.
 
 Airflow calls it where it sets the state of a run: in the scheduler, or where a person marks the run. Like
 `qarib_plugin`, this file is loaded once by each of Airflow's processes, and imports nothing of ours: a task
@@ -17,8 +17,9 @@ from airflow.sdk.configuration import conf
 
 DAGS = ("qarib_pretrain", "qarib_retrain", "qarib_backfill_shards", "qarib_clean_up", "qarib_reap_tpus")
 REASON = "qarib_reason"  # the XCom in which a task keeps why it failed
-# The first characters of our part of a note, which is its end.
-MARK = "× "
+REMARKS = "qarib_remark"  # the XCom in which a task keeps what people should read, whether it failed or not
+# The first characters of our part of a note, which is its end: why the run failed, then the remarks.
+MARK, REMARK = "× ", "⚠ "
 MOST_CHARACTERS = 1_000  # of a note
 
 
@@ -38,8 +39,9 @@ def _write(dag_run: Any) -> None:
     session = object_session(dag_run)
     if dag_run.dag_id not in DAGS or session is None:
         return
-    ours = _reason(session, dag_run.dag_id, dag_run.run_id) if dag_run.state == "failed" else ""
-    note = joined(dag_run.note or "", ours)
+    reason = _reason(session, dag_run.dag_id, dag_run.run_id) if dag_run.state == "failed" else ""
+    ours = [reason, *_remarks(session, dag_run.dag_id, dag_run.run_id)]
+    note = joined(dag_run.note or "", "\n".join(filter(None, ours)))
     if note != (dag_run.note or ""):
         dag_run.note = note
 
@@ -66,6 +68,20 @@ def _reason(session: Any, dag_id: str, run_id: str) -> str:
     return text(kept, dag_id, run_id, row.task_id, row.map_index)
 
 
+def _remarks(session: Any, dag_id: str, run_id: str) -> list[str]:
+    """What the tasks of a run remarked, each once."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+
+    rows = session.execute(
+        select(XComModel.value)
+        .where(XComModel.key == REMARKS, XComModel.dag_id == dag_id, XComModel.run_id == run_id)
+        .order_by(XComModel.timestamp)
+    ).all()
+    values = [XComModel.deserialize_value(row) for row in rows]
+    return list(dict.fromkeys(REMARK + " ".join(value.split()) for value in values if isinstance(value, str)))
+
+
 def text(kept: dict[str, Any], dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
     """What failed, why, what to do, and where the log is."""
     error = f"{kept['where']}: {kept['what']}" if kept.get("where") else kept["what"]
@@ -79,7 +95,7 @@ def text(kept: dict[str, Any], dag_id: str, run_id: str, task_id: str, map_index
 def joined(note: str, ours: str) -> str:
     """The note with our part at its end, in place of an earlier one; people's part is never cut."""
     lines = note.splitlines()
-    marks = [number for number, line in enumerate(lines) if line.startswith(MARK)]
+    marks = [number for number, line in enumerate(lines) if line.startswith((MARK, REMARK))]
     theirs = "\n".join(lines[: marks[0]]).rstrip() if marks else note
     room = MOST_CHARACTERS - len(theirs) - 2
     if not ours or room < len(MARK) + 20:
@@ -91,7 +107,7 @@ LISTENERS: list[object] = [sys.modules[__name__]]
 
 
 class QaribRunNote(AirflowPlugin):
-    """Writes the reason of a failure into the run's note."""
+    """Writes the reason of a failure, and what tasks remarked, into the run's note."""
 
     name = "qarib_run_note"
     listeners = LISTENERS

@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from qarib_tasks import __version__
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import MANIFEST
 from qarib_tasks.storage.files import Checksums, checksums, require_file, write_text
 from qarib_tasks.storage.records.contents import CONTENTS
+from qarib_tasks.storage.records.made_by import made_by
 from qarib_tasks.storage.records.read import fault_of, first_fault, record_bytes
 from qarib_tasks.storage.regular_files import open_regular, read_regular
 
@@ -74,7 +74,7 @@ class Manifest:
     outputs: Sequence[FileRecord] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
     sample: Sequence[Any] = ()
-    made_by: str = f"qarib {__version__}"
+    made_by: str = field(default_factory=made_by)
     made_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     format: Annotated[int, Field(ge=FORMAT, le=FORMAT)] = FORMAT
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from qarib_airflow.reporting import reasons
-from qarib_run_note import MOST_CHARACTERS, REASON, joined, text
+from qarib_run_note import MOST_CHARACTERS, REASON, REMARKS, joined, text
 
 OURS = "× train failed: x\nCheck y\nLog: z"
 
@@ -22,6 +22,8 @@ OURS = "× train failed: x\nCheck y\nLog: z"
         (f"my run\nwith two lines\n\n{OURS}", "", "my run\nwith two lines"),
         (OURS, "", ""),
         ("a 3 × 4 table", "", "a 3 × 4 table"),
+        ("mine\n\n⚠ one\n⚠ two", "⚠ two", "mine\n\n⚠ two"),
+        (f"mine\n\n{OURS}\n⚠ one", "⚠ one", "mine\n\n⚠ one"),
         ("x" * MOST_CHARACTERS, OURS, "x" * MOST_CHARACTERS),
     ],
 )
@@ -30,7 +32,7 @@ def test_people_s_part_stays(note: str, ours: str, expected: str) -> None:
 
 
 def test_the_tasks_and_the_listener_use_the_same_xcom() -> None:
-    assert reasons.KEY == REASON
+    assert (reasons.KEY, reasons.REMARK) == (REASON, REMARKS)
 
 
 def test_ours_is_cut_to_the_room_that_is_left() -> None:

@@ -14,6 +14,7 @@ from qarib_tasks.views.way import Reason
 
 log = logging.getLogger(__name__)
 KEY = "qarib_reason"
+REMARK = "qarib_remark"
 MOST_CHARACTERS = 2_000
 
 
@@ -26,6 +27,14 @@ def keep(ti: Any, reason: BaseException | str | None) -> None:
         ti.xcom_push(KEY, described(reason))
     except Exception as error:
         log.warning("Could not keep the reason for the page: %s", error)
+
+
+def remark(ti: Any, text: str) -> None:
+    """Keep a line for the run's note, which `qarib_run_note` writes when the run ends, however it ends."""
+    try:
+        ti.xcom_push(REMARK, masked(text)[:MOST_CHARACTERS])
+    except Exception as error:
+        log.warning("Could not keep the remark for the run's note: %s", error)
 
 
 def described(reason: BaseException | str | None) -> dict[str, str | None]:

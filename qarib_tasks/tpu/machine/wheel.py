@@ -13,13 +13,14 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import qarib_tasks
 from qarib_tasks.storage.files import atomic_path
+from qarib_tasks.storage.records.made_by import FILE, code_version
 
 NAME = f"qarib-{qarib_tasks.__version__}-py3-none-any.whl"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def build_wheel(folder: Path) -> Path:
-    """Write the wheel; the same files give the same bytes.
+    """Write the wheel; the same files of the same commit give the same bytes.
 
     Returns:
         the path of the wheel in `folder`.
@@ -30,6 +31,8 @@ def build_wheel(folder: Path) -> Path:
         for path in sorted(root.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
+    if code := code_version():
+        files[f"{root.name}/{FILE}"] = f"{code}\n".encode()
     info = f"qarib-{qarib_tasks.__version__}.dist-info"
     version = f"Name: qarib\nVersion: {qarib_tasks.__version__}\n"
     files |= {

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 MOST_NAME = 100  # characters: a longer first line is a text
-# The first characters of what the listener `qarib_run_note` writes at the end of a failed run's note.
-MARK = "× "
+# The first characters of what the listener `qarib_run_note` writes at the end of a run's note: why it failed,
+# and what else its tasks have to say.
+MARK, REMARK = "× ", "⚠ "
 # A tag has a letter: #12 is a number of something.
 TAG = re.compile(r"#(?=[\w-]*[^\W\d_])([\w-]+)")
 
@@ -31,7 +32,7 @@ class Note:
 def parse_note(content: str | None) -> Note:
     """Divide a note, which can be any text."""
     lines = (content or "").replace("\r\n", "\n").replace("\0", "").split("\n")
-    own = next((number for number, line in enumerate(lines) if line.startswith(MARK)), len(lines))
+    own = next((number for number, line in enumerate(lines) if line.startswith((MARK, REMARK))), len(lines))
     lines, failure = lines[:own] or [""], "\n".join(lines[own:])
     first, rest = lines[0], lines[1:]
     if len(first.strip()) > MOST_NAME:

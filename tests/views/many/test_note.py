@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import qarib_run_note
 
-from qarib_tasks.views.many.note import MARK, Note, parse_note
+from qarib_tasks.views.many.note import MARK, REMARK, Note, parse_note
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ from qarib_tasks.views.many.note import MARK, Note, parse_note
         ("long " * 30 + "\n#tag", Note("", ("tag",), ("long " * 30).strip())),
         ("<b>\0</b>", Note("<b></b>")),
         ("× train failed: it\nLog: l", Note("", (), "", "× train failed: it\nLog: l")),
+        ("Best\n\n⚠ another code\nx", Note("Best", (), "", "⚠ another code\nx")),
         ("Best\n#low\n\n× train failed\n#low", Note("Best", ("low",), "", "× train failed\n#low")),
     ],
 )
@@ -31,7 +32,7 @@ def test_a_note_is_divided(content: str | None, note: Note) -> None:
 
 
 def test_a_failure_is_found_in_a_note_as_it_is_written() -> None:
-    assert MARK == qarib_run_note.MARK
+    assert (MARK, REMARK) == (qarib_run_note.MARK, qarib_run_note.REMARK)
     note = parse_note(
         qarib_run_note.joined("Best\n#low", f"{MARK}train failed: the disk is full\nLog: there")
     )
