@@ -124,7 +124,8 @@ def prepared(recipe: Recipe, data: Path, workspace: Path) -> Run:
         "workspace": str(workspace),
         "collect": {"heldout_share": 0.03, "sources": sources},
         "vocab": {"vocab_size": 8_000},
-        "split": {"shard_lines": 50_000},
+        # A training reads shards one after another, and each shard has the texts of one source.
+        "split": {"shard_lines": 1_000},
         "evaluate": {"max_eval_steps": 1, "tasks": tasks, "free_tasks": False, "probe_seconds": 60},
         **{section: dict(settings) for section, settings in recipe.settings.items()},
     }
@@ -298,10 +299,11 @@ def main() -> int:
     best = min(losses, key=lambda rate: losses[rate])
     print("published, one seed: " + ", ".join(f"{rate:g}: {loss:.3f}" for rate, loss in losses.items()))
     table = rows(best)
-    started = {
-        recipe.name: [trainings.start(recipe, seed) for seed in range(1, options.seeds + 1)]
-        for recipe in table
-    }
+    started: dict[str, list[concurrent.futures.Future[list[dict[str, Any]]]]]
+    started = {recipe.name: [] for recipe in table}
+    for seed in range(1, options.seeds + 1):  # All rows by one seed before the next.
+        for recipe in table:
+            started[recipe.name].append(trainings.start(recipe, seed))
     figures = {name: [future.result() for future in futures] for name, futures in started.items()}
     print_table(figures)
     if options.draw:
