@@ -94,6 +94,7 @@ def start(
         window=job.train.shuffle_window,
         seed=job.random_seed,
         max_corrupt=job.train.max_corrupt_records,
+        interleave=job.train.interleave_shards,
         host=workers.number,
         hosts=workers.count,
     )
@@ -119,7 +120,7 @@ def position_of(index: Index, workers: Workers) -> Position:
     """
     if index.step == 0:
         return Position()
-    positions = [Position(**position) for position in (index.position, *index.others)]
+    positions = [Position.from_dict(position) for position in (index.position, *index.others)]
     if len(positions) == workers.count:
         return positions[workers.number]
     epoch = max(position.epoch for position in positions) + 1

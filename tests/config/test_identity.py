@@ -88,7 +88,7 @@ SETTINGS: dict[type, dict[str, str]] = {
         **dict.fromkeys(("weight_decay", "clip_norm"), CHANGES_WEIGHTS),
         **dict.fromkeys(("backend", "precision", "xla"), CHANGES_WEIGHTS),
         **dict.fromkeys(("masking", "masked_lm_prob", "mask_strategy", "whole_words"), CHANGES_WEIGHTS),
-        "token_dropping": CHANGES_WEIGHTS,
+        **dict.fromkeys(("token_dropping", "interleave_shards"), CHANGES_WEIGHTS),
         "save_checkpoints_steps": SAVING,
         "recovery_minutes": SAVING,
         "keep_checkpoint_max": "neither: only removes old checkpoints",

@@ -140,6 +140,17 @@ class TrainConfig(Settings):
         ),
         MODEL,
     ] = 65_536
+    interleave_shards: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            title="Shards read in turn",
+            description="Number of shards that are read at a time, one example of each in turn. With 1, the "
+            "texts of a source, whose shards are neighbours, can make up all examples of a window.",
+        ),
+        MODEL,
+    ] = 1
     max_corrupt_records: Annotated[
         int,
         Field(

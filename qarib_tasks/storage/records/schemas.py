@@ -128,6 +128,7 @@ class _Position(_Strict):
     offset: Count
     used: Count
     corrupt: Count
+    lanes: list[tuple[Count, Count, Count]] = []
 
 
 class _File(_Strict):

@@ -1,9 +1,9 @@
 """The training examples: TFRecords read in a seeded, repeatable order from a position that can be saved.
 
-An epoch reads the shards in an order drawn from (seed, epoch). The records are divided into windows of
-`shuffle_window`, and each window is shuffled by (seed, epoch, window). A position says where in the shards
-its window begins and how many of the window's examples are used, so that to resume from it reads one window
-again and nothing else.
+An epoch reads the shards in an order drawn from (seed, epoch): one after another, or `interleave_shards` of
+them in turn, one record of each. The records are divided into windows of `shuffle_window`, and each window is
+shuffled by (seed, epoch, window). A position says where in the shards its window begins and how many of the
+window's examples are used, so that to resume from it reads one window again and nothing else.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -40,6 +41,8 @@ class Position:
         record, offset: index of the window's first record in the shard, and its offset in uncompressed bytes.
         used: number of examples of the shuffled window that are used.
         corrupt: number of records skipped before the window, in all epochs.
+        lanes: (shard, record, offset) of each of the shards that are read in turn, the next one first.
+            `shard` is then the shard that is opened next, and `record` and `offset` are 0.
     """
 
     epoch: int = 0
@@ -49,6 +52,12 @@ class Position:
     offset: int = 0
     used: int = 0
     corrupt: int = 0
+    lanes: tuple[tuple[int, int, int], ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        lanes = tuple((shard, record, offset) for shard, record, offset in values.get("lanes", ()))
+        return cls(**{**values, "lanes": lanes})
 
 
 class ExampleStream:
@@ -56,20 +65,30 @@ class ExampleStream:
 
     Args:
         max_corrupt: number of corrupt records to skip; one more is an error.
+        interleave: number of shards that are read in turn.
         host, hosts: rank and world size. With n hosts, each reads every n-th shard, or every n-th record if
             there are fewer shards than hosts.
     """
 
     def __init__(
-        self, shards: Shards, *, window: int, seed: int, max_corrupt: int = 0, host: int = 0, hosts: int = 1
+        self,
+        shards: Shards,
+        *,
+        window: int,
+        seed: int,
+        max_corrupt: int = 0,
+        interleave: int = 1,
+        host: int = 0,
+        hosts: int = 1,
     ) -> None:
         self.shards = shards
         self.window = window
         self.seed = seed
         self.max_corrupt = max_corrupt
+        self.interleave = interleave
         self.host, self.hosts = host, hosts
         self._corrupt = 0
-        self._last_shard: dict[tuple[int, int], int] = {}  # by (epoch, window), for each window read
+        self._read: dict[tuple[int, int], list[int]] = {}  # shards by (epoch, window)
 
     def batches(self, position: Position, size: int) -> Iterator[tuple[list[bytes], Position]]:
         """Yield batches starting at `position`, each with the position after it; batches span epochs."""
@@ -93,8 +112,6 @@ class ExampleStream:
             found = False
             for after, records in self._fill(position, names):
                 found = True
-                last = after.shard if after.epoch == position.epoch else len(names) - 1
-                self._last_shard[position.epoch, position.window] = last
                 shuffled = np.random.default_rng([self.seed, position.epoch, position.window])
                 yield position, after, [records[i] for i in shuffled.permutation(len(records))]
                 position = after
@@ -127,39 +144,79 @@ class ExampleStream:
         """Return the shards that a batch between two positions may be from: those of its windows."""
         found = []
         for position in (before, after) if after.used else (before,):
-            last = self._last_shard[position.epoch, position.window]
-            found += self._order(position.epoch)[position.shard : last + 1]
+            order = self._order(position.epoch)
+            found += [order[shard] for shard in self._read[position.epoch, position.window]]
         return sorted(set(found))
 
     def _fill(self, position: Position, names: list[str]) -> Iterator[tuple[Position, list[bytes]]]:
-        """Yield the windows of one epoch in the order of the shards, each with the position after it."""
+        """Yield the windows of one epoch, each with the position after it."""
+        places = position.lanes or ((position.shard, position.record, position.offset),)
+        following = position.shard if position.lanes else position.shard + 1
+        lanes = deque(lane for place in places for lane in self._opened(position.epoch, names, place))
         records: list[bytes] = []
-        window, number, offset = position.window, position.record, position.offset
-        for index in range(position.shard, len(names)):
-            if names[index] in self.shards.left_out:
-                number = offset = 0
+        window, read = position.window, [lane.shard for lane in lanes]
+        while True:
+            while len(lanes) < self.interleave and following < len(names):
+                opened = self._opened(position.epoch, names, (following, 0, 0))
+                lanes += opened
+                read += [lane.shard for lane in opened]
+                following += 1
+            if not lanes:
+                break
+            lane = lanes.popleft()
+            if (record := lane.next()) is None:
+                self.shards.release(names[lane.shard])
                 continue
-            if self.hosts > 1:
-                part = f", every {self.hosts}th record" if self._by_record else ""
-                log.info("epoch %d: rank %d reads %s%s", position.epoch, self.host, names[index], part)
-            self.shards.expect(names[index + 1 : index + 2])
-            path = self.shards.path(names[index])
-            for after in read_records(path, number, offset, self._skip):
-                number, offset, record = after
-                if self._by_record and number % self.hosts != self.host:
-                    continue
-                records.append(record)
-                if len(records) == self.window:
-                    window += 1
-                    yield (
-                        Position(position.epoch, window, index, number, offset, corrupt=self._corrupt),
-                        records,
-                    )
-                    records = []
-            number = offset = 0
-            self.shards.release(names[index])
+            lanes.append(lane)
+            records.append(record)
+            if len(records) == self.window:
+                self._read[position.epoch, window] = read
+                window += 1
+                yield self._place(position.epoch, window, following, lanes), records
+                records, read = [], [lane.shard for lane in lanes]
         if records:
+            self._read[position.epoch, window] = read
             yield Position(position.epoch + 1, corrupt=self._corrupt), records
+
+    def _place(self, epoch: int, window: int, following: int, lanes: Iterable[_Lane]) -> Position:
+        """Return the position where a window begins, with these open shards."""
+        places = tuple((lane.shard, lane.record, lane.offset) for lane in lanes)
+        if self.interleave > 1:
+            return Position(epoch, window, following, corrupt=self._corrupt, lanes=places)
+        return Position(epoch, window, *places[0], corrupt=self._corrupt)
+
+    def _opened(self, epoch: int, names: list[str], place: tuple[int, int, int]) -> list[_Lane]:
+        """Return a lane that reads a shard from a place; none if there is no such shard or it is left out."""
+        shard, record, offset = place
+        if shard >= len(names) or names[shard] in self.shards.left_out:
+            return []
+        if self.hosts > 1:
+            part = f", every {self.hosts}th record" if self._by_record else ""
+            log.info("epoch %d: rank %d reads %s%s", epoch, self.host, names[shard], part)
+        self.shards.expect(names[shard + 1 : shard + 2])
+        path = self.shards.path(names[shard])
+        mine = (self.host, self.hosts) if self._by_record else (0, 1)
+        return [_Lane(shard, record, offset, mine, read_records(path, record, offset, self._skip))]
+
+
+@dataclass
+class _Lane:
+    """A shard that is being read, and the place of its next record; `mine`: (rank, world size)."""
+
+    shard: int
+    record: int
+    offset: int
+    mine: tuple[int, int]
+    records: Iterator[tuple[int, int, bytes]]
+
+    def next(self) -> bytes | None:
+        """Return the next record, or None at the end of the shard."""
+        host, hosts = self.mine
+        for number, offset, record in self.records:
+            self.record, self.offset = number, offset
+            if number % hosts == host:
+                return record
+        return None
 
 
 class Parser:

@@ -5,6 +5,7 @@ Covers qarib_tasks/train/data/shards.py.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -22,14 +23,17 @@ from qarib_tasks.train.model.batch import padded
 from tests.support.training_examples import USED, example, make_job, write_shard
 
 
-def stream(folder: Path, sizes: tuple[int, ...], *, window: int, seed: int = 7) -> ExampleStream:
+def stream(
+    folder: Path, sizes: tuple[int, ...], *, window: int, seed: int = 7, interleave: int = 1
+) -> ExampleStream:
     """Shards of records that are numbered; every second file is compressed."""
     number = 0
     for index, size in enumerate(sizes):
         records = [str(number + i).encode() for i in range(size)]
         write_shard(folder / f"shard_{index:04}.tfrecord", records, compressed=index % 2 == 1)
         number += size
-    return ExampleStream(Shards(str(folder), folder / "cache"), window=window, seed=seed)
+    shards = Shards(str(folder), folder / "cache")
+    return ExampleStream(shards, window=window, seed=seed, interleave=interleave)
 
 
 def corrupted(folder: Path, shard: int, record: int, *, size: int) -> None:
@@ -44,22 +48,42 @@ def numbers(source: ExampleStream, position: Position, size: int, batches: int) 
     return [[int(r) for r in batch] for batch, _ in islice(source.batches(position, size), batches)]
 
 
+@pytest.mark.parametrize("interleave", [1, 2, 3, 9])
 @pytest.mark.parametrize("window", [1, 4, 10, 23, 100])
-def test_an_epoch_gives_every_example_once(tmp_path: Path, window: int) -> None:
-    source = stream(tmp_path, (10, 0, 7, 6), window=window)
+def test_an_epoch_gives_every_example_once(tmp_path: Path, window: int, interleave: int) -> None:
+    source = stream(tmp_path, (10, 0, 7, 6), window=window, interleave=interleave)
     (first,), (second,) = numbers(source, Position(), 23, 1), numbers(source, Position(epoch=1), 23, 1)
     assert sorted(first) == sorted(second) == list(range(23))
     assert first != second
 
 
+@pytest.mark.parametrize("interleave", [1, 2, 3, 9])
 @pytest.mark.parametrize("window", [1, 4, 10, 23, 100])
-def test_going_on_from_any_position_gives_what_would_have_come(tmp_path: Path, window: int) -> None:
-    source = stream(tmp_path, (10, 0, 7, 6), window=window)
+def test_going_on_from_any_position_gives_what_would_have_come(
+    tmp_path: Path, window: int, interleave: int
+) -> None:
+    source = stream(tmp_path, (10, 0, 7, 6), window=window, interleave=interleave)
     whole = numbers(source, Position(), 5, 20)
     positions = [position for _, position in islice(source.batches(Position(), 5), 15)]
     for done, position in enumerate(positions, start=1):
-        again = Position(**asdict(position))
+        again = Position.from_dict(json.loads(json.dumps(asdict(position))))
+        assert again == position
         assert numbers(source, again, 5, 20 - done) == whole[done:]
+
+
+def test_shards_are_read_in_turn(tmp_path: Path) -> None:
+    source = stream(tmp_path, (4, 4, 4, 2), window=1, interleave=2)
+    order = [number for (number,) in numbers(source, Position(), 1, 14)]
+    of_shard = [min(number // 4, 3) for number in order]
+    first, second = of_shard[:2]
+    assert of_shard[:8] == [first, second] * 4
+    assert {*of_shard[8:12]} == {*range(4)} - {first, second}
+    for shard in range(4):
+        read = [number for number in order if min(number // 4, 3) == shard]
+        assert read == sorted(read)  # in the order of the file
+    ((_, after),) = islice(source.batches(Position(), 3), 1)
+    expected = sorted(f"shard_000{shard}.tfrecord" for shard in (first, second))
+    assert source.shards_of(Position(), after) == expected
 
 
 def test_position_reads_at_most_the_window_again(tmp_path: Path) -> None:
@@ -105,15 +129,16 @@ def test_corrupt_records_are_passed_over_up_to_the_limit(
         numbers(ExampleStream(shards, window=4, seed=7, max_corrupt=1), Position(), 23, 1)
 
 
+@pytest.mark.parametrize("interleave", [1, 2])
 @pytest.mark.parametrize("window", [1, 4, 10, 100])
-def test_going_on_where_records_were_passed_over(tmp_path: Path, window: int) -> None:
+def test_going_on_where_records_were_passed_over(tmp_path: Path, window: int, interleave: int) -> None:
     stream(tmp_path, (10, 5, 10), window=1)
     for shard, record, size in ((0, 0, 1), (0, 9, 1), (2, 9, 2)):
         corrupted(tmp_path, shard, record, size=size)
     shards = Shards(str(tmp_path), tmp_path / "cache")
 
     def read(position: Position, count: int) -> list[tuple[list[bytes], Position]]:
-        source = ExampleStream(shards, window=window, seed=7, max_corrupt=100)
+        source = ExampleStream(shards, window=window, seed=7, max_corrupt=100, interleave=interleave)
         return list(islice(source.batches(position, 5), count))
 
     whole = read(Position(), 20)
@@ -134,13 +159,14 @@ def test_a_shard_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> No
     assert after == Position(epoch=1, corrupt=2)
 
 
+@pytest.mark.parametrize("interleave", [1, 2])
 @pytest.mark.parametrize("hosts", [2, 3, 5])
-def test_hosts_share_the_examples(tmp_path: Path, hosts: int) -> None:
+def test_hosts_share_the_examples(tmp_path: Path, hosts: int, interleave: int) -> None:
     stream(tmp_path, (10, 8, 6), window=1)
     shards = Shards(str(tmp_path), tmp_path)
     parts = []
     for host in range(hosts):
-        source = ExampleStream(shards, window=100, seed=7, host=host, hosts=hosts)
+        source = ExampleStream(shards, window=100, seed=7, interleave=interleave, host=host, hosts=hosts)
         epoch: list[int] = []
         for (record,), after in source.batches(Position(), 1):
             epoch.append(int(record))
