@@ -1,16 +1,18 @@
 """Compare this checkout with an earlier commit: converting, collecting, and importing the DAG files.
 
-    python benchmarks/compare/former_commit.py [--commit 3ef437a] [--turns 5] [--lines 100000] [--text FILE …]
+    python benchmarks/compare/former_commit.py [--commit 3ef437a] [--turns 5] [--lines 100000]
+        [--text FILE …] [--copies 4] [--only collect]
 
 Both versions run in turns, each time in a new process, on the same files. The benchmark prints
 the median CPU and wall seconds of each version, and the median of the ratios, pair by pair. It also compares
-the bytes of the outputs.
+the outputs, and the texts that the rules make which are the same in both versions.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import lzma
 import os
 import resource
 import statistics
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,6 +30,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from convert import make_vocab
 from inputs.make_tweets import Tweets
 
+PARTS = ("convert", "collect", "import")
+# These did not change since the commit.
+SAME_RULES = "html_entities,lookalikes,emoji,minimum_length,maximum_length,arabic_share"
 IMPORT = "import qarib_backfill_shards, qarib_clean_up, qarib_pretrain, qarib_reap_tpus, qarib_retrain"
 
 
@@ -36,6 +42,8 @@ def main() -> None:
     arguments.add_argument("--turns", type=int, default=5)
     arguments.add_argument("--lines", type=int, default=100_000)
     arguments.add_argument("--text", type=Path, nargs="*", help="texts to collect; default: synthetic tweets")
+    arguments.add_argument("--copies", type=int, default=1, help="of each text, with numbered lines")
+    arguments.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -62,22 +70,50 @@ def main() -> None:
         def convert(version: str) -> tuple[float, float]:
             return measured(version, "convert", shard, "--vocab", vocab, "--threads", 1)
 
-        compare(f"convert {options.lines:,} lines", convert, options.turns)
-        same(outputs, "the TFRecords")
-        for text in options.text or [shard]:
-            compare(
-                f"collect {text.name}",
-                lambda v, text=text: measured(v, "collect", text.resolve(), "--document", "line"),
-                options.turns,
-            )
-            same(outputs, "the texts")
-        compare("import the DAG files", lambda v: run(versions[v], ["-c", IMPORT]), options.turns)
+        if "convert" in options.only:
+            compare(f"convert {options.lines:,} lines", convert, options.turns)
+            same(outputs, "the TFRecords")
+        for given in (options.text or [shard]) if "collect" in options.only else ():
+            text = copied(given, options.copies, folder)
+            collect = ["collect", text, "--document", "line"]
+
+            def measured_collect(version: str, collect: list[object] = collect) -> tuple[float, float]:
+                return measured(version, *collect)
+
+            compare(f"collect {given.name}, {text.stat().st_size:,} bytes", measured_collect, options.turns)
+            same_lines(outputs, "the default rules")
+            for version in versions:
+                measured(version, *collect, "--clean", SAME_RULES, "--no-deduplicate")
+            same_lines(outputs, "rules that have not changed")
+        if "import" in options.only:
+            compare("import the DAG files", lambda v: run(versions[v], ["-c", IMPORT]), options.turns)
+
+
+def copied(text: Path, copies: int, folder: Path) -> Path:
+    """Write a text, which may be compressed with xz, so many times; return the file.
+
+    From the second time on, each line has the number of the copy at its end, so that it is no duplicate.
+    """
+    data = text.read_bytes()
+    if text.suffix == ".xz":
+        data = lzma.decompress(data)
+    path = folder / f"{text.name.removesuffix('.xz')}-{copies}"
+    with path.open("wb") as file:
+        for number in range(copies):
+            file.write(data.replace(b"\n", b" %d\n" % number) if number else data)
+    return path
 
 
 def same(outputs: Mapping[str, Path], what: str) -> None:
     """Print whether both versions wrote the same bytes."""
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs.values()}
     print(f"{what} {'are the same, byte for byte' if len(digests) == 1 else 'DIFFER'}")
+
+
+def same_lines(outputs: Mapping[str, Path], rules: str) -> None:
+    """Print how many lines differ between both versions' texts."""
+    former, now = (Counter(outputs[version].read_bytes().splitlines()) for version in ("former", "now"))
+    print(f"  with {rules}, {(now - former).total():,} of {now.total():,} lines differ")
 
 
 def run(root: Path, arguments: list[object]) -> tuple[float, float]:

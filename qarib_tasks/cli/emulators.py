@@ -22,11 +22,11 @@ _TOKEN_FILE = click.option(
 
 
 @click.group("emulate")
-def emulate_group() -> None:
+def emulate_command() -> None:
     """Emulate Google services until Ctrl-C."""
 
 
-@emulate_group.command(
+@emulate_command.command(
     "tpu",
     epilog="Example: qarib emulate tpu --folder emulated-tpu --port 9470 --scale 0.01 --faults faults.yaml",
 )
@@ -96,7 +96,7 @@ def emulate_tpu_command(
             click.echo(f"{seconds:.1f} node-seconds with {label}={value or 'nothing'}")
 
 
-@emulate_group.command("gcs", epilog="Example: qarib emulate gcs --folder buckets --port 4443")
+@emulate_command.command("gcs", epilog="Example: qarib emulate gcs --folder buckets --port 4443")
 @click.option(
     "--folder",
     type=OUTPUT_FOLDER,
@@ -127,7 +127,7 @@ def emulate_gcs_command(folder: Path, port: int, token_file: Path | None) -> Non
     _until(end, process)
 
 
-@emulate_group.command(
+@emulate_command.command(
     "gcs-gate", epilog="Example: qarib emulate gcs-gate --upstream 127.0.0.1:4444 --token-file token"
 )
 @click.option("--upstream", required=True, metavar="HOST:PORT", help="Address of fake-gcs-server.")

@@ -2,34 +2,65 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import UserDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from qarib_tasks import __version__
-from qarib_tasks.cli.conversion import convert_command, inspect_command, verify_command
-from qarib_tasks.cli.corpus import collect_command, split_command, vocab_command, vocab_report_command
-from qarib_tasks.cli.deployment import airflow_init_command, metrics_command
-from qarib_tasks.cli.emulators import emulate_group
 from qarib_tasks.cli.failures import INTERRUPTED, failure, show_traceback, with_options
-from qarib_tasks.cli.finetuning import finetune_command
 from qarib_tasks.cli.options import FILE, options_of, with_homes
-from qarib_tasks.cli.planning.plan import plan_command
-from qarib_tasks.cli.preview import preview_command
-from qarib_tasks.cli.promotion import promote_command
-from qarib_tasks.cli.training import evaluate_command, export_command, fill_mask_command, train_command
 from qarib_tasks.config.loading import load_yaml
 from qarib_tasks.errors import ConfigError, InputError, QaribError
 from qarib_tasks.machines.exit_status import COMMANDS, REFUSED
 from qarib_tasks.storage.files import check_name, shown
 
+# The other commands, and where they are: a command imports its own settings only.
+COMMANDS_OF = {
+    "cli.conversion": ("convert", "verify", "inspect"),
+    "cli.corpus": ("collect", "vocab", "vocab-report", "split"),
+    "cli.deployment": ("airflow-init", "metrics"),
+    "cli.emulators": ("emulate",),
+    "cli.finetuning": ("finetune",),
+    "cli.planning.plan": ("plan",),
+    "cli.preview": ("preview",),
+    "cli.promotion": ("promote",),
+    "cli.training": ("train", "evaluate", "export", "fill-mask"),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class Commands(UserDict[str, click.Command]):
+    """The commands by their names. A command is imported when it is first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._modules = {name: module for module, names in COMMANDS_OF.items() for name in names}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self.data and name in self._modules:
+            module = importlib.import_module(f"qarib_tasks.{self._modules[name]}")
+            self.data[name] = getattr(module, f"{name.replace('-', '_')}_command")
+        return self.data[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data or name in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self.data, *self._modules]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+@click.group(
+    commands=Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="qarib")
 def cli() -> None:
     """Train a BERT from raw Arabic text, step by step.
@@ -68,29 +99,6 @@ def run(config: Path) -> None:
         click.echo(f"{name:<23}{text}")
     for line in pipeline.losses_of(request):
         click.echo(f"corpus: {line}")
-
-
-for command in (
-    plan_command,
-    preview_command,
-    collect_command,
-    vocab_command,
-    vocab_report_command,
-    emulate_group,
-    airflow_init_command,
-    metrics_command,
-    split_command,
-    convert_command,
-    verify_command,
-    inspect_command,
-    train_command,
-    evaluate_command,
-    export_command,
-    fill_mask_command,
-    finetune_command,
-    promote_command,
-):
-    cli.add_command(command)
 
 
 def main() -> None:

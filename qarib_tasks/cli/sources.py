@@ -8,20 +8,22 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from qarib_tasks.cli.options import Command, SettingOption, setting_option, setting_options
 from qarib_tasks.config.corpus import CollectConfig, SourceConfig
-from qarib_tasks.config.evaluation import EvaluateConfig, TaskConfig
 from qarib_tasks.config.loading import from_dict, load_yaml, load_yaml_value
 from qarib_tasks.config.typed import source_names
 from qarib_tasks.corpus.sources import STANDARD_INPUT, SourceFile
 from qarib_tasks.errors import ConfigError, InputError, QaribError
-from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.storage.files import scratch_folder
+
+if TYPE_CHECKING:
+    from qarib_tasks.config.evaluation import TaskConfig
+    from qarib_tasks.labelled.decontamination import TaskTexts
 
 log = logging.getLogger(__name__)
 OF_LINES = ("minimum_characters", "maximum_characters", "arabic_share")
@@ -147,6 +149,7 @@ def texts_of_tasks(path: Path) -> TaskTexts:
     Raises:
         QaribError: the file or a task in it cannot be used. Its `in_file` is set.
     """
+    from qarib_tasks.labelled.decontamination import TaskTexts
     from qarib_tasks.labelled.reading import read_tasks
 
     with _in_file(), scratch_folder() as fetched:
@@ -159,6 +162,8 @@ def tasks_of(path: Path) -> tuple[TaskConfig, ...]:
     Raises:
         ConfigError, InputError: there are none, or a setting is invalid.
     """
+    from qarib_tasks.config.evaluation import EvaluateConfig
+
     value = load_yaml_value(path)
     if isinstance(value, dict) and "evaluate" in value:
         value = value["evaluate"]

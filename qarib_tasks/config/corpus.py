@@ -67,6 +67,7 @@ DEFAULT_CLEANING: tuple[RuleName, ...] = (
 class SourceConfig(Settings):
     """One corpus source: a file, a glob of files, or an address in a bucket or on a web server."""
 
+    takes_empty: ClassVar[bool] = False  # Whether a null is an empty text.
     # For messages: the settings of the two fields; what is wrong without fields, and what to do.
     text_setting: ClassVar[str] = "field"
     group_setting: ClassVar[str] = "group"

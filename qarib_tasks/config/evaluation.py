@@ -161,6 +161,7 @@ class TaskConfig(Settings):
 class LabelledSource(SourceConfig):
     """A source that is read as records of a text and a label, its grouping field."""
 
+    takes_empty: ClassVar[bool] = True
     text_setting: ClassVar[str] = "text"
     group_setting: ClassVar[str] = "label"
     without_fields: ClassVar[tuple[str, str]] = (

@@ -19,7 +19,6 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import MANIFEST
 from qarib_tasks.storage.files import Checksums, checksums, require_file, write_text
-from qarib_tasks.storage.records.contents import CONTENTS
 from qarib_tasks.storage.records.made_by import made_by
 from qarib_tasks.storage.records.read import fault_of, first_fault, record_bytes
 from qarib_tasks.storage.regular_files import open_regular, read_regular
@@ -137,6 +136,8 @@ class Manifest:
         Args:
             missing: whether a name that is missing is wrong.
         """
+        from qarib_tasks.storage.records.contents import CONTENTS
+
         contents = {"config": self.config, "statistics": self.statistics}
         fault = fault_of(contents, CONTENTS[self.kind], missing=missing)
         if self.kind == "shards" and self.inputs and missing and not fault:

@@ -114,7 +114,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
 
 def test_help_comes_fast_without_the_heavy_libraries(tmp_path: Path) -> None:
     code = (
-        "import sys; import qarib_tasks.cli.main\n"
+        "import sys; from qarib_tasks.cli.main import cli; list(cli.commands.values())\n"
         "heavy = {'tensorflow', 'keras', 'numba', 'sentencepiece', 'tokenizers', 'airflow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -122,3 +122,14 @@ def test_help_comes_fast_without_the_heavy_libraries(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SAMPLE.parent
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_a_command_starts_without_the_settings_of_others() -> None:
+    code = (
+        "import sys; from qarib_tasks.cli.main import cli; cli.commands['collect']\n"
+        "print([name for name in sys.modules if name.startswith('qarib_tasks.config.')])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "qarib_tasks.config.corpus" in ended.stdout
+    for name in ("training", "tpu", "run", "evaluation"):
+        assert f"qarib_tasks.config.{name}" not in ended.stdout

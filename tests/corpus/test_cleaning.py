@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from qarib_tasks.config.corpus import DEFAULT_CLEANING, LINE_RULES, TEXT_RULES, CollectConfig, RuleName
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.presets import SAMPLE
+from qarib_tasks.corpus.characters import (
+    LOOKALIKES,
+    WESTERN_DIGITS,
+    control_characters,
+    presentation_forms,
+)
 from qarib_tasks.corpus.cleaning import MOST_PASSES, Cleaner
+from qarib_tasks.corpus.cleaning_rules import Text
 from qarib_tasks.errors import ConfigError
 
 # Text in which the rules meet: pieces of what they look for, beside any character at all.
@@ -298,13 +305,19 @@ def test_rules_in_an_order_that_makes_no_sense_are_refused() -> None:
 
 def test_no_result_of_a_table_is_changed_by_the_table() -> None:
     """`Text.replaced` may then go through it in any order."""
-    from qarib_tasks.corpus.characters import (
-        LOOKALIKES,
-        WESTERN_DIGITS,
-        control_characters,
-        presentation_forms,
-    )
-
     for table in (LOOKALIKES, WESTERN_DIGITS, control_characters(), presentation_forms()):
         assert not [key for key, value in table.items() if set(value) & set(table)]
         assert all(len(key) == 1 and not re.search(r"\n", value) for key, value in table.items())
+
+
+@pytest.mark.parametrize("table", [control_characters(), presentation_forms(), LOOKALIKES, WESTERN_DIGITS])
+@pytest.mark.parametrize("most", [1, 1000])
+def test_many_characters_are_replaced_as_each_by_itself(table: dict[str, str], most: int) -> None:
+    characters = [*list(table)[:most], *"ابت\n😂"]
+    text = "".join(one * (number % 3 + 1) for number, one in enumerate(characters)) * 2
+    replaced, count = Text(text).replaced(table)
+    assert replaced.text == "".join(table.get(one, one) for one in text)
+    assert count == sum(one in table for one in text)
+    assert set(replaced.text) <= replaced.present
+    gone = Text("ابت", set(text)).replaced(table)
+    assert (gone[0].text, gone[1]) == ("ابت", 0)

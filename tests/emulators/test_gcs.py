@@ -45,7 +45,7 @@ def test_the_log_is_beside_the_folder_whatever_its_name(
 def test_the_commands_show_no_token(tmp_path: Path) -> None:
     """That of the emulator keeps it in a file, which that of another port reads."""
     (port, other), folder = free_ports(2), tmp_path / "my buckets"
-    start = [sys.executable, "-c", "from qarib_tasks.cli.emulators import emulate_group; emulate_group()"]
+    start = [sys.executable, "-c", "from qarib_tasks.cli.emulators import emulate_command; emulate_command()"]
     emulate = [*start, "gcs", "--folder", str(folder), "--port", str(port)]
     process = subprocess.Popen(emulate, stdout=subprocess.PIPE, text=True)
     gate = None

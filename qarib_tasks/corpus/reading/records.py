@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from qarib_tasks.config.corpus import SourceConfig
-from qarib_tasks.config.evaluation import LabelledSource
 from qarib_tasks.corpus.content.decoding import decoded
 from qarib_tasks.corpus.content.decompression import Allowance
 from qarib_tasks.corpus.content.guessing import likely_encoding, wrong_lines
@@ -233,7 +232,7 @@ class Documents:
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self.takes_empty = isinstance(reading.source, LabelledSource)
+        self.takes_empty = reading.source.takes_empty
         self._group: object = None
 
     def lines(self, text: object, group: object, number: int) -> list[str]:

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.records.aside import set_aside
-from qarib_tasks.storage.records.schemas import DIGITS, Record
 from qarib_tasks.storage.regular_files import read_regular
 
 LARGEST = 256 << 20  # bytes of a record
+DIGITS = 19  # of the largest number: no count or time of ours is longer
 
 
-def parse_record(data: bytes, schema: type[Record] | TypeAdapter[Any], where: object) -> dict[str, Any]:
+def parse_record(data: bytes, schema: type[BaseModel] | TypeAdapter[Any], where: object) -> dict[str, Any]:
     """The JSON object in a record's bytes, unchanged.
 
     Raises:
@@ -40,7 +40,7 @@ def parse_record(data: bytes, schema: type[Record] | TypeAdapter[Any], where: ob
     return values
 
 
-def fault_of(values: Mapping[str, Any], schema: type[Record], *, missing: bool = True) -> str:
+def fault_of(values: Mapping[str, Any], schema: type[BaseModel], *, missing: bool = True) -> str:
     """What is wrong in values that were read from JSON; empty if they are such a record.
 
     Args:
@@ -69,7 +69,7 @@ def _number(digits: str) -> int:
 
 
 def read_record(
-    path: Path, schema: type[Record] | TypeAdapter[Any], do: str | None = None
+    path: Path, schema: type[BaseModel] | TypeAdapter[Any], do: str | None = None
 ) -> dict[str, Any] | None:
     """Read a record; None if there is no file of this name.
 
@@ -88,7 +88,7 @@ def read_record(
         raise CorruptError(error.what, where=path, do=do) from None
 
 
-def take_record(path: Path, schema: type[Record] | TypeAdapter[Any], then: str) -> dict[str, Any] | None:
+def take_record(path: Path, schema: type[BaseModel] | TypeAdapter[Any], then: str) -> dict[str, Any] | None:
     """Read a record that can be made again; None if there is none, or a damaged one, which is set aside.
 
     Args:

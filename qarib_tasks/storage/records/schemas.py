@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-DIGITS = 19  # of the largest number: no count or time of ours is longer
+from qarib_tasks.storage.records.read import DIGITS
+
 Seconds = Annotated[float, Field(ge=0, lt=1e11)]
 Loss = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

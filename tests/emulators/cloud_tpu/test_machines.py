@@ -225,7 +225,7 @@ def test_nothing_outlives_a_killed_emulator(tmp_path: Path, pipe: Path) -> None:
     faults = tmp_path / "faults.yaml"
     faults.write_text("scale: 0\n")
     arguments = ["tpu", "--folder", str(tmp_path / "tpu"), "--port", "0", "--faults", str(faults)]
-    code = "from qarib_tasks.cli.emulators import emulate_group; emulate_group()"
+    code = "from qarib_tasks.cli.emulators import emulate_command; emulate_command()"
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     endpoint = in_shell(process.stdout.readline(), "CLOUD_TPU_EMULATOR_HOST")

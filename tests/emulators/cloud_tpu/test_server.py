@@ -107,7 +107,11 @@ def test_only_a_machine_deletes_itself(emulator: TpuEmulator) -> None:
 
 def test_the_command_shows_no_token_and_keeps_it_in_a_file(tmp_path: Path) -> None:
     folder, mine = tmp_path / "tpu machines", "value-of-a-secret"
-    command = [sys.executable, "-c", "from qarib_tasks.cli.emulators import emulate_group; emulate_group()"]
+    command = [
+        sys.executable,
+        "-c",
+        "from qarib_tasks.cli.emulators import emulate_command; emulate_command()",
+    ]
     command += ["tpu", "--folder", str(folder), "--port", "0", "--environment", "MINE"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"MINE": mine})
     try:
