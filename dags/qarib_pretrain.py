@@ -22,7 +22,8 @@ The steps, from left to right:
    TPU is replaced.
 7. `evaluate` measures the model on the held-out text, and `export` writes the model below `models/`.
    `promote` makes it the model that `qarib_retrain` continues from. If the model that is already promoted is
-   better, the task is skipped and its log says why.
+   better, the task is skipped and its log says why. With *Approval*, it asks a person first, and so does
+   `prepare_tpu` above a limit of the cost.
 8. With labelled tasks, `finetunings` lists a fine-tuning for each task and seed, `finetune` runs for each of
    them on the worker's machine, and `finetuning_table` writes their mean and deviation to
    `bert_evals/tasks.json` and the model card. Without tasks, or with *Fine-tune on tasks* false, they are

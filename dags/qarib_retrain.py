@@ -18,7 +18,7 @@ The steps, from left to right:
 4. `evaluate` and `export` use the held-out part of the first dataset, as for every earlier model.
 5. `promote` makes the result the promoted model, unless it is worse by more than the margin: by its loss, by
    the probe of a task, or by both (*Promote by*). In that case the task is skipped, the model stays a
-   candidate, and the log shows the figures of both models.
+   candidate, and the log shows the figures of both models. With *Approval*, it asks a person first.
 6. `finetunings`, `finetune`, and `finetuning_table` fine-tune the model on labelled tasks, if the promoted
    model's settings have any; otherwise they are skipped.
 

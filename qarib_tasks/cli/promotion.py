@@ -12,6 +12,9 @@ from qarib_tasks.cli.options import FOLDER, setting_options
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.run import PromotionConfig
 
+# Who runs the command decides.
+BY_AIRFLOW = ("approval", "approval_hours")
+
 
 @click.command("promote", epilog="Example: qarib promote demo-0123456789 --workspace work")
 @click.argument("model")
@@ -21,7 +24,7 @@ from qarib_tasks.config.run import PromotionConfig
     required=True,
     help="Folder with `models/` and `datasets/`.",
 )
-@setting_options(PromotionConfig, default=None, show_default="as for the run")
+@setting_options(PromotionConfig, without=BY_AIRFLOW, default=None, show_default="as for the run")
 @click.option("--anyway", is_flag=True, help="Promote MODEL regardless of its evaluation.")
 def promote_command(model: str, workspace: Path, anyway: bool, **values: Any) -> None:
     """Promote MODEL, so that re-training starts from it, unless the promoted model is better.

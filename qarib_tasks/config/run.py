@@ -83,6 +83,26 @@ class PromotionConfig(Settings):
         ),
         JUDGE,
     ] = "keep"
+    approval: Annotated[
+        Literal["never", "worse", "always"],
+        Field(
+            title="Approval",
+            description="Whether a person must approve a promotion in Airflow. never: the figures decide. "
+            "worse: a person is asked about a model that the figures would not promote. always: about every "
+            "model.",
+        ),
+        JUDGE,
+    ] = "never"
+    approval_hours: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=24 * 90,
+            title="Hours to approve",
+            description="Hours to wait for an answer; without one, the model stays a candidate.",
+        ),
+        JUDGE,
+    ] = 72.0
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -144,6 +144,27 @@ class TpuConfig(Settings):
         ),
         MACHINE,
     ] = None
+    approval_above: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            title="Approval above",
+            description="US dollars. A person must approve a training in Airflow if the upper end of its "
+            "estimate is above it, before a TPU is created. Empty: no approval. A run can lower the "
+            "deployment's value, and not raise it.",
+        ),
+        MACHINE,
+    ] = None
+    approval_hours: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=24 * 90,
+            title="Hours to approve the training",
+            description="Hours to wait for an answer; without one, the run fails, and no TPU was created.",
+        ),
+        MACHINE,
+    ] = 72.0
     chip_hour_price: Annotated[
         float | None,
         Field(

@@ -15,15 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any
 
-from qarib_tasks.config.evaluation import FREE_TASKS
 from qarib_tasks.config.loading import from_dict, to_dict
-from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.config.training.job import TrainingJob
-from qarib_tasks.errors import ConfigError, CorruptError, InputError
-from qarib_tasks.labelled.scores import METRICS
+from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import PROMOTED, SETTINGS, ModelLayout, is_heldout, model_folder
+from qarib_tasks.registry.comparison import JudgedModel, Rule, compare, warning
 from qarib_tasks.runs.run import Run, run_of_dataset
 from qarib_tasks.storage.manifest import DO_AGAIN, Manifest
 from qarib_tasks.storage.model_files import model_address
@@ -40,50 +38,10 @@ TASK_FIGURES = (
     *("name", "metric", "value", "low", "high", "tfidf", "most_frequent", "train_texts", "test_texts"),
     *("sha256", "contaminated_documents"),
 )
-ROUNDING = 1e-9  # so that a model exactly at the margin is not worse
-# Figures that are equal if two models were measured alike.
-SAME = ("sha256", "train_texts", "test_texts")
 FIGURES = (
     *("step", "loss", "masked_lm_loss", "masked_lm_accuracy", "perplexity"),
     *("next_sentence_loss", "next_sentence_accuracy", "examples", "predictions"),
 )
-
-
-@dataclass(frozen=True)
-class JudgedModel:
-    """A model that was considered for promotion.
-
-    Attributes:
-        address: address of its folder, for trainings that start from it and programs that load it.
-        evaluation: the trainer's figures of its last step, those of tasks under `tasks`.
-        heldout: hash of the held-out examples and the evaluation settings. You can only compare models with
-            equal hashes.
-        total_steps: training steps, including those of the models that it started from.
-        trained_from: address of the model that it started from; empty for random weights.
-        reason: why it was promoted or not, in plain text.
-        judged_at: date and time, UTC.
-    """
-
-    model_id: str
-    dataset_id: str
-    address: str
-    evaluation: Mapping[str, Any]
-    heldout: str
-    total_steps: int
-    trained_from: str = ""
-    state: Literal["promoted", "candidate"] = "candidate"
-    reason: str = ""
-    judged_at: str = ""
-
-    @property
-    def loss(self) -> float:
-        """The masked-LM loss, in nats per wordpiece."""
-        return float(self.evaluation["masked_lm_loss"])
-
-    @property
-    def tasks(self) -> dict[str, Mapping[str, Any]]:
-        """The results of its probe, by the name of the task."""
-        return {task["name"]: task for task in self.evaluation.get("tasks", ())}
 
 
 def promoted_model(record: SharedRecord, preset: str) -> JudgedModel | None:
@@ -100,7 +58,70 @@ def record_of(workspace: Path, address: str | None, client: Any = None) -> Share
     return SharedRecord(workspace, address, PROMOTED, client)
 
 
-def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedModel:
+@dataclass(frozen=True)
+class Question:
+    """A model that people are asked about, before it is promoted.
+
+    Attributes:
+        promoted: the model that it would replace.
+        good: whether the figures say that it may.
+        reason: what they say.
+    """
+
+    model: JudgedModel
+    promoted: JudgedModel | None
+    good: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What people answered.
+
+    Attributes:
+        why: the first words of the reason: who answered, or that no answer was given in time.
+        instead_of: the name of the promoted model that the question compared with; empty if there was none.
+    """
+
+    approved: bool
+    why: str
+    instead_of: str = ""
+
+    def applied(self, before: JudgedModel | None, reason: str) -> tuple[bool, str]:
+        """Whether the model is promoted, and why, with what the comparison says."""
+        now = before.model_id if before else ""
+        if self.approved and now != self.instead_of:
+            return False, f"{self.why}, but {now} was promoted while the question waited: run it again"
+        return self.approved, f"{self.why}; {reason}"
+
+
+def question(run: Run, client: Any = None) -> Question | None:
+    """Return what to ask before the run's exported model is promoted; None if its settings ask nothing.
+
+    No one is asked about a model that is promoted already, that was not evaluated to a number, or whose run
+    began before the promoted model was promoted.
+
+    Raises:
+        InputError: the model is not exported.
+    """
+    approval = run.config.promotion.approval
+    if approval == "never":
+        return None
+    model, preset = _described(run), run.config.preset
+    own = _of_preset(record_of(Path(run.config.workspace), run.address, client).read(), preset)
+    before, known = _promoted(own), _judged(own, model.model_id)
+    is_known = known and known.state == "promoted" and known.evaluation == model.evaluation
+    if is_known or (before and before.model_id == model.model_id) or not math.isfinite(model.loss):
+        return None
+    good, reason = compare(model, before, Rule.of(run.config))
+    if _is_overtaken(run, model, before) or (good and approval == "worse"):
+        return None
+    return Question(model, before, good, reason)
+
+
+def promote(
+    run: Run, client: Any = None, *, anyway: bool = False, answer: Answer | None = None
+) -> JudgedModel:
     """Compare the run's exported model with the promoted model, and promote it unless it is worse.
 
     A second call for the same model returns the same result, unless another model was promoted since.
@@ -108,6 +129,7 @@ def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedMode
     Args:
         client: a `google.cloud.storage.Client`.
         anyway: promote the model without a comparison.
+        answer: to `question`; it decides in place of the comparison.
 
     Returns:
         the model with its new state and the reason.
@@ -135,10 +157,11 @@ def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedMode
             judged = _with_tasks_of(known, model)
             entries = [asdict(judged) if e["model_id"] == known.model_id else e for e in own["judged"]]
             return values if judged == known else _with_preset(values, preset, {**own, "judged": entries})
-        by_hand = True, f"promoted by hand{_warning(model)}"
+        by_hand = True, f"promoted by hand{warning(model)}"
         good, reason = by_hand if anyway else compare(model, before, rule)
-        overtaken = before and run.config.extends and model.trained_from not in ("", before.address)
-        if before and good and overtaken and not anyway:
+        if answer and not anyway:
+            good, reason = answer.applied(before, reason)
+        if before and good and _is_overtaken(run, model, before) and not anyway:
             # Otherwise what that model learned from its text would be lost.
             good, reason = False, f"{before.model_id} was promoted after this run began: run it again"
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -153,164 +176,15 @@ def promote(run: Run, client: Any = None, *, anyway: bool = False) -> JudgedMode
     return judged
 
 
+def _is_overtaken(run: Run, model: JudgedModel, before: JudgedModel | None) -> bool:
+    """Whether the promoted model was promoted after the run began to train another one further."""
+    if before is None or not run.config.extends:
+        return False
+    return model.trained_from not in ("", before.address)
+
+
 def _with_preset(values: Values, preset: str, own: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "presets": {**values.get("presets", {}), preset: own}}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What models are compared by.
-
-    Attributes:
-        task: the name of the task to compare them by; empty if there is none.
-        settings: the settings of the promotion.
-    """
-
-    task: str
-    settings: PromotionConfig
-
-    @classmethod
-    def of(cls, config: RunConfig) -> Rule:
-        """Return the rule of a run: without `promote_task`, its only labelled task."""
-        names = [task.name for task in config.evaluate.tasks]
-        only = names[0] if len(names) == 1 else ""
-        return cls(config.promotion.promote_task or only, config.promotion)
-
-    @property
-    def by_loss(self) -> bool:
-        return self.settings.promote_by in ("loss", "both")
-
-    @property
-    def by_task(self) -> bool:
-        return self.settings.promote_by in ("task", "both")
-
-
-def check_rule(config: RunConfig) -> None:
-    """Check that the run is scored on the task that models are compared by.
-
-    Raises:
-        ConfigError: it is not, or no task is named.
-    """
-    rule = Rule.of(config)
-    if not rule.by_task:
-        return
-    names = [task.name for task in config.evaluate.tasks]
-    names += FREE_TASKS if config.evaluate.free_tasks else ()
-    if rule.task not in names:
-        raise ConfigError(
-            f"models are compared by the task {rule.task!r}, which the run does not have"
-            if rule.task
-            else f"`promote_by: {rule.settings.promote_by}` needs the name of a task",
-            where="promotion.promote_task",
-            do=f"Set it to one of: {', '.join(names)}" if names else "Add a task to evaluate.tasks",
-        )
-
-
-def compare(model: JudgedModel, promoted: JudgedModel | None, rule: Rule) -> tuple[bool, str]:
-    """Decide whether a model may replace the promoted model, and say why."""
-    if not math.isfinite(model.loss):
-        return False, f"its masked-LM loss is {model.loss}"
-    found: list[tuple[bool, str]] = []
-    if rule.by_loss:
-        found.append(_compare_loss(model, promoted, rule.settings.promotion_margin))
-    if rule.by_task:
-        found.append(_compare_task(model, promoted, rule))
-    good = all(better for better, _ in found)
-    # What keeps the model from being promoted comes first.
-    reason = "; ".join(text for _, text in sorted(found, key=lambda one: one[0]))
-    if good and promoted is None:
-        reason = f"the first model of its preset, {reason}"
-    return good, reason + _warning(model, rule.task if rule.by_task else "")
-
-
-def _compare_loss(model: JudgedModel, promoted: JudgedModel | None, margin: float) -> tuple[bool, str]:
-    if promoted is None:
-        return True, f"masked-LM loss {model.loss:.4f}"
-    if model.heldout != promoted.heldout:
-        return False, (
-            f"it cannot be compared with {promoted.model_id}, which was evaluated on another held-out part "
-            "or with other settings. To promote it, run `qarib promote --anyway`"
-        )
-    figures = (
-        f"masked-LM loss {model.loss:.4f}, {promoted.model_id} has {promoted.loss:.4f}, "
-        f"margin {margin:g}, on the same held-out part"
-    )
-    better = model.loss <= promoted.loss + margin
-    return better, f"{'not worse' if better else 'worse'}: {figures}"
-
-
-def _compare_task(model: JudgedModel, promoted: JudgedModel | None, rule: Rule) -> tuple[bool, str]:
-    name, settings = rule.task, rule.settings
-    task = model.tasks.get(name)
-    if task is None:
-        measured = f"it was on {', '.join(model.tasks)}" if model.tasks else "it was on none"
-        what = f"it was not measured on the task {name} ({measured})" if name else "no task is named"
-        return False, f"{what}. Set `promote_task` to a task of the run, or add the task, and run again"
-    score = f"{METRICS[task['metric']]} of {name} {task['value']:.4f}"
-    what, value = _baseline(task)
-    below = task["value"] < value
-    if below and settings.below_baseline == "keep":
-        return False, (
-            f"below the {what} baseline: {score}, {what} {value:.4f}. To promote such a model, set "
-            "`below_baseline: promote`"
-        )
-    baseline = f"{what} {value:.4f}" + (", which `below_baseline: promote` ignores" if below else "")
-    if seen := task.get("contaminated_documents"):
-        baseline += f"; {seen:,} documents of its training text contain test texts"
-    if promoted is None:
-        return True, f"{score}, {baseline}"
-    former = promoted.tasks.get(name)
-    if former is None or any(former[key] != task[key] for key in SAME):
-        return False, _not_comparable(promoted.model_id, name, former, task)
-    better = task["value"] >= former["value"] - settings.task_margin - ROUNDING
-    return better, (
-        f"{'not worse' if better else 'worse'}: {score}, {promoted.model_id} has {former['value']:.4f}, "
-        f"margin {settings.task_margin:g}, on the same texts; {baseline}"
-    )
-
-
-def _baseline(task: Mapping[str, Any]) -> tuple[str, float]:
-    """Return the name and the score of the better baseline. Earlier records have only that of TF-IDF."""
-    frequent = task.get("most_frequent") or 0.0
-    return ("most frequent label", frequent) if frequent > task["tfidf"] else ("TF-IDF", task["tfidf"])
-
-
-def _not_comparable(
-    promoted: str, name: str, former: Mapping[str, Any] | None, task: Mapping[str, Any]
-) -> str:
-    """Return why the results of a task cannot be compared, and what to do."""
-    do = f"{promoted} stays: to measure it on this task, run what made it again with the same task"
-    if former is None:
-        what = f"which was not measured on the task {name}"
-    elif former["sha256"] != task["sha256"]:
-        what = (
-            f"which was measured on other texts of the task {name} (SHA-256 of its file "
-            f"{former['sha256']}, now {task['sha256']})"
-        )
-    else:
-        what = (
-            f"which was measured on {former['train_texts']:,} training and {former['test_texts']:,} test "
-            f"texts of the task {name}, and not on {task['train_texts']:,} and {task['test_texts']:,}"
-        )
-        do = f"{promoted} stays: raise evaluate.probe_seconds, and run both again"
-    return f"it cannot be compared with {promoted}, {what}. {do}, or run `qarib promote --anyway`"
-
-
-def _warning(model: JudgedModel, said: str = "") -> str:
-    """Return a warning of the labelled tasks on which the model is below the baseline.
-
-    Of the tasks that the corpus gives, it says nothing: TF-IDF can be better there than any model.
-
-    Args:
-        said: a task of which it was said already.
-    """
-    below = [
-        f"{METRICS[task['metric']]} of {name} {task['value']:.4f}, {what} {value:.4f}"
-        for name, task in model.tasks.items()
-        for what, value in [_baseline(task)]
-        if task["value"] < value and name not in (*FREE_TASKS, said)
-    ]
-    return f". Warning: below the baseline: {'; '.join(below)}" if below else ""
 
 
 def _with_tasks_of(known: JudgedModel, model: JudgedModel) -> JudgedModel:

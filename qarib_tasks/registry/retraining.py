@@ -24,7 +24,8 @@ from qarib_tasks.corpus.allowed import AllowedSources
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, NothingNewError
 from qarib_tasks.layout import PROMOTED, ModelLayout, checkpoint_name
-from qarib_tasks.registry.promotion import JudgedModel, model_manifest, promoted_model, record_of
+from qarib_tasks.registry.comparison import JudgedModel
+from qarib_tasks.registry.promotion import model_manifest, promoted_model, record_of
 from qarib_tasks.runs.prepare import prepare
 from qarib_tasks.runs.run import Run, run_of_dataset
 from qarib_tasks.storage.manifest import DO_AGAIN
@@ -91,7 +92,7 @@ class RetrainConfig(Settings):
         Field(
             title="Promote by",
             description="loss: the masked-LM loss on the held-out part. task: the probe of a task. both: the "
-            "model must be worse in neither. Empty, here and in the next four: as for the run that made the "
+            "model must be worse in neither. Empty, here and in the next six: as for the run that made the "
             "promoted model's dataset.",
         ),
     ] = None
@@ -126,6 +127,24 @@ class RetrainConfig(Settings):
             title="Below the baseline",
             description="What to do with a model whose probe of the task to promote by is below TF-IDF. "
             "keep: do not promote it. promote: compare it all the same.",
+        ),
+    ] = None
+    approval: Annotated[
+        Literal["never", "worse", "always"] | None,
+        Field(
+            title="Approval",
+            description="Whether a person must approve the promotion in Airflow. never: the figures decide. "
+            "worse: a person is asked about a model that the figures would not promote. always: about every "
+            "model.",
+        ),
+    ] = None
+    approval_hours: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=24 * 90,
+            title="Hours to approve",
+            description="Hours to wait for an answer; without one, the model stays a candidate.",
         ),
     ] = None
     machine: Annotated[

@@ -160,6 +160,14 @@ def plan(run: Run) -> str:
     return text
 
 
+def is_above(run: Run, dollars: float | None) -> bool:
+    """Whether the upper end of the training's estimated cost is above a limit; never without one."""
+    config = run.config
+    if dollars is None:
+        return False
+    return estimate(shape_of(run), config.train, config.evaluate, config.tpu).cost.high > dollars
+
+
 def options(run: Run) -> list[str]:
     """The best other TPUs and batches for the run's examples, and advice, as lines for the log."""
     made = plan_of_options(run.config, _dataset_size(run))

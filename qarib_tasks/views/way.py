@@ -17,7 +17,10 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "training": ("prepare_tpu", "train", "delete_tpu"),
     "model": ("evaluate", "export", "promote", "finetunings", "finetune", "finetuning_table"),
 }
-AT_WORK = ("running", "deferred", "restarting", "queued", "scheduled", "up_for_retry", "up_for_reschedule")
+AT_WORK = (
+    *("running", "deferred", "awaiting_input", "restarting", "queued", "scheduled"),
+    *("up_for_retry", "up_for_reschedule"),
+)
 # States of a run that has ended.
 ENDED = ("success", "failed")
 SEE_LOG = "no reason is known, for example because its process was killed or a person marked it as failed"

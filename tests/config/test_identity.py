@@ -40,7 +40,15 @@ SETTINGS: dict[type, dict[str, str]] = {
         "extends": CHANGES_DATA,
     },
     PromotionConfig: dict.fromkeys(
-        ("promote_by", "promote_task", "promotion_margin", "task_margin", "below_baseline"),
+        (
+            "promote_by",
+            "promote_task",
+            "promotion_margin",
+            "task_margin",
+            "below_baseline",
+            "approval",
+            "approval_hours",
+        ),
         "neither: judges the model without changing it",
     ),
     SourceConfig: {
@@ -125,7 +133,7 @@ SETTINGS: dict[type, dict[str, str]] = {
             *("machine", "accelerator_type", "runtime_version", "zones", "provisioning", "reservation"),
             *("network", "subnetwork", "external_ips", "service_account", "queueing_hours"),
             *("booting_hours", "running_hours", "heartbeat_minutes", "max_preemptions", "max_cost"),
-            *("chip_hour_price", "share_of_peak", "poll_seconds"),
+            *("chip_hour_price", "share_of_peak", "poll_seconds", "approval_above", "approval_hours"),
         ),
         MACHINE,
     ),

@@ -13,7 +13,8 @@ import pytest
 
 from qarib_tasks.dataset.ledger import files_of
 from qarib_tasks.layout import ModelLayout
-from qarib_tasks.registry.promotion import JudgedModel, promoted_model, record_of
+from qarib_tasks.registry.comparison import JudgedModel
+from qarib_tasks.registry.promotion import promoted_model, record_of
 from qarib_tasks.runs.run import Run, ledger_of, run_of_dataset
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest

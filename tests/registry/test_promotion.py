@@ -1,4 +1,7 @@
-"""Which model of a preset is promoted."""
+"""Which model of a preset is promoted.
+
+Covers qarib_tasks/registry/comparison.py.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,8 @@ import pytest
 from qarib_tasks.config.loading import from_dict
 from qarib_tasks.config.run import PromotionConfig, RunConfig
 from qarib_tasks.errors import ConfigError, CorruptError, InputError
-from qarib_tasks.registry.promotion import (
-    JudgedModel,
-    Rule,
-    check_rule,
-    compare,
-    promote,
-    promoted_model,
-    record_of,
-)
+from qarib_tasks.registry.comparison import JudgedModel, Rule, check_rule, compare
+from qarib_tasks.registry.promotion import Answer, promote, promoted_model, question, record_of
 from qarib_tasks.runs.prepare import prepare_training
 from qarib_tasks.runs.run import Run
 from qarib_tasks.storage.manifest import Manifest
@@ -320,6 +316,38 @@ def test_the_record_keeps_the_results_of_tasks(runs: list[Run]) -> None:
     below = exported(judging(with_steps(runs[1], 833), **by_task), 1.0, measured("mood", 0.4))
     assert promote(below).state == "candidate"
     assert promote(below, anyway=True).reason.startswith("promoted by hand. Warning: below the baseline")
+    path.unlink()
+
+
+def test_people_are_asked_as_the_settings_say(runs: list[Run]) -> None:
+    path = Path(runs[0].config.workspace) / "models" / "promoted.json"
+    path.unlink(missing_ok=True)
+    first = exported(with_steps(runs[0], 841), 5.0)
+    assert question(first) is None
+    asked = question(judging(first, approval="always"))
+    assert asked
+    assert (asked.good, asked.promoted, asked.model.model_id) == (True, None, first.model_id)
+    assert question(judging(first, approval="worse")) is None
+    refused = promote(judging(first, approval="always"), answer=Answer(False, "refused by jane"))
+    assert (refused.state, refused.reason.partition(";")[0]) == ("candidate", "refused by jane")
+    promote(first)
+    assert question(judging(first, approval="always")) is None, "it is promoted already"
+
+    worse = exported(judging(with_steps(runs[1], 842), approval="worse"), 5.5)
+    asked = question(worse)
+    assert asked
+    assert asked.promoted
+    assert (asked.good, asked.promoted.model_id) == (False, first.model_id)
+    answer = Answer(True, "approved by jane", first.model_id)
+    promoted = promote(worse, answer=answer)
+    assert promoted.state == "promoted"
+    assert promoted.reason.startswith("approved by jane; worse: masked-LM loss 5.5000")
+    # Another model was promoted while the question waited.
+    late = exported(with_steps(runs[1], 843), 5.6)
+    kept = promote(late, answer=answer)
+    assert (kept.state, f"but {worse.model_id} was promoted while" in kept.reason) == ("candidate", True)
+    for approval in ("worse", "always"):
+        assert question(judging(exported(late, float("inf")), approval=approval)) is None
     path.unlink()
 
 

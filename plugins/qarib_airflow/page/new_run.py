@@ -45,7 +45,7 @@ from qarib_tasks.corpus.allowed import limited, require_no_secret
 from qarib_tasks.corpus.collect import require_sources
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.errors import ConfigError, Faults, QaribError
-from qarib_tasks.registry.promotion import check_rule
+from qarib_tasks.registry.comparison import check_rule
 from qarib_tasks.runs.disk_space import text_bytes
 
 ESSENTIALS = ("preset", "sources", "bucket", "machine", "accelerator_type", "provisioning", "max_cost")

@@ -53,6 +53,15 @@ def yaml_mapping(variable: str) -> dict[str, Any]:
     return read_mapping(text, variable)
 
 
+def approvers() -> list[str]:
+    """The ids of the users who may approve: the Airflow Variable `qarib_approvers`, or the environment.
+
+    None: all who may answer Airflow's questions. It is no setting of a run: who starts one cannot choose.
+    """
+    text = Variable.get("qarib_approvers", default=None) or os.environ.get("QARIB_APPROVERS", "")
+    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
 def require_bucket(upload: UploadConfig) -> None:
     """Check that the run has a bucket to publish to.
 

@@ -19,7 +19,7 @@ from qarib_tasks.config.run import RunConfig
 from qarib_tasks.errors import ConfigError, Faults
 from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.labelled.task import LabelledTask
-from qarib_tasks.registry.promotion import check_rule
+from qarib_tasks.registry.comparison import check_rule
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.places import Places
 from qarib_tasks.runs.prepare import prepare, prepare_training

@@ -31,7 +31,7 @@ from qarib_tasks.config.presets import merged
 from qarib_tasks.errors import ConfigError, Faults, NothingNewError
 from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.labelled.task import LabelledTask
-from qarib_tasks.registry.promotion import check_rule
+from qarib_tasks.registry.comparison import check_rule
 from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.completion import require_published

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset
 
 from qarib_tasks.layout import VOCAB
-from qarib_tasks.registry.promotion import JudgedModel
+from qarib_tasks.registry.comparison import JudgedModel
 from qarib_tasks.storage.manifest import FileRecord, Manifest
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
 from qarib_airflow.reporting import reasons
+from qarib_airflow.reporting.addresses import answer_address
 from qarib_tasks.dataset.audit import repair
 from qarib_tasks.errors import masked
 from qarib_tasks.layout import shard_of_label
@@ -61,6 +62,15 @@ class QaribNotifier(BaseNotifier):
                 self.log.warning("Could not send a message with the connection %s: %s", connection, error)
 
 
+class QuestionNotifier(QaribNotifier):
+    """Reports a question that a task asks, and where to answer it, over the same connections."""
+
+    def notify(self, context: Context) -> None:
+        text = question(context)
+        self.log.info("%s", text)
+        self.send(text)
+
+
 def exists(connection: str) -> bool:
     try:
         Connection.get(connection)
@@ -107,6 +117,16 @@ def failure(context: Context) -> str:
     if address := getattr(ti, "log_url", None):
         lines.append(f"Log: {address}")
     return "\n".join(lines)
+
+
+def question(context: Context) -> str:
+    """What a task asks, until when, and where to answer, on separate lines."""
+    ti: Any = context["ti"]
+    task: Any = context["task"]
+    hours = task.response_timeout.total_seconds() / 3600
+    lines = [shown(f"{ti.dag_id}: {ti.task_id} waits for an approval"), shown(task.subject)]
+    lines += [f"Run: {ti.run_id}", f"To answer within {hours:g} hours: {answer_address(ti)}"]
+    return "\n".join([*lines, "", task.body])
 
 
 def dataset_of(context: Context) -> tuple[str, str]:

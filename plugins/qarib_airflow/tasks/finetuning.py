@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TriggerRule, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from qarib_airflow.defaults import CORPUS_TIMEOUT, FINETUNE_AT_ONCE
 from qarib_airflow.tasks.current_run import current_run
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 # A model that is not promoted is fine-tuned too. Without tasks, the downstream tasks are skipped.
 @task.short_circuit(trigger_rule=TriggerRule.NONE_FAILED)
 def finetunings() -> list[dict[str, Any]]:
-    return pipeline.finetunings(current_run())
+    run = current_run()
+    if not run.model.manifest.is_file():
+        raise AirflowSkipException("There is no model to fine-tune")  # Its training was not approved.
+    return pipeline.finetunings(run)
 
 
 class FineTuneOperator(TrainerOperator):

@@ -5,25 +5,22 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.providers.google.cloud.hooks.gcs import GCSHook
-from airflow.sdk import TaskGroup, TriggerRule, get_current_context, setup, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import BaseOperator, TaskGroup, TriggerRule, get_current_context, task
 
 from qarib_airflow.defaults import CONNECTION, CORPUS_TIMEOUT
 from qarib_airflow.preflight.checks import check_map_length
 from qarib_airflow.preflight.deployment import allowed_sources
-from qarib_airflow.publishing.assets import MODEL, describe_model
+from qarib_airflow.publishing.assets import MODEL
 from qarib_airflow.publishing.published import incomplete_shards
 from qarib_airflow.reporting import reasons
+from qarib_airflow.tasks.approval import PrepareTpuOperator, PromoteOperator
 from qarib_airflow.tasks.current_run import current_run
 from qarib_airflow.tasks.finetuning import fine_tune
 from qarib_airflow.tasks.shards import judged, publish, raw_shards, shard
 from qarib_airflow.tasks.training import TrainerOperator, TrainOperator
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
-from qarib_airflow.tpu.prepare import prepare_tpu as run_prepare_tpu
 from qarib_tasks import pipeline
 from qarib_tasks.errors import NothingNewError
-from qarib_tasks.registry import promotion
 
 log = logging.getLogger(__name__)
 
@@ -67,24 +64,6 @@ def split() -> list[str]:
     return raw_shards(run, names)
 
 
-@setup
-@task
-def prepare_tpu() -> dict[str, Any] | None:
-    context = get_current_context()
-    return run_prepare_tpu(current_run(), context["run_id"], context["dag"].owner, CONNECTION)
-
-
-@task(outlets=[MODEL])
-def promote() -> None:
-    run = current_run()
-    model = promotion.promote(run, GCSHook(gcp_conn_id=CONNECTION).get_conn())
-    if model.state != "promoted":
-        reason = f"{model.model_id} stays a candidate: {model.reason}"
-        reasons.keep(get_current_context()["ti"], reason)
-        raise AirflowSkipException(reason)
-    describe_model(get_current_context(), model, run.model.manifest)
-
-
 def part(name: str, tooltip: str) -> TaskGroup:
     """A part of a run, which Airflow's graph shows folded. The tasks' names do not have its name."""
     return TaskGroup(name, prefix_group_id=False, tooltip=tooltip)
@@ -104,11 +83,14 @@ def from_sources_to_model(run: Any) -> None:
         [vocabulary, paths] >> shards
         published = publish(judged(shards, needed=[vocabulary, paths]))
     with part("training", "A Cloud TPU, and the training on it"):
-        tpu = prepare_tpu()
+        tpu: BaseOperator = PrepareTpuOperator(task_id="prepare_tpu")
+        tpu.is_setup = True
+        job: Any = tpu.output
         # It can take weeks: its own limits and the run's deadline apply.
-        train = TrainOperator(task_id="train", job=tpu, execution_timeout=None)
-        delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=tpu)
+        train = TrainOperator(task_id="train", job=job, execution_timeout=None)
+        delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=job)
         published >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
     with part("results", "Evaluation, export, promotion, and fine-tuning"):
         evaluate, export = (TrainerOperator(task_id=name, command=name) for name in ("evaluate", "export"))
-        train >> evaluate >> export >> promote() >> fine_tune()
+        promote = PromoteOperator(task_id="promote", outlets=[MODEL])
+        train >> evaluate >> export >> promote >> fine_tune()

@@ -17,21 +17,25 @@ from qarib_tasks.tpu.prepare import prepare_job
 log = logging.getLogger(__name__)
 
 
-def prepare_tpu(run: Run, run_id: str, owner: str, gcp_conn_id: str) -> dict[str, Any] | None:
+def needs_tpu(run: Run, gcp_conn_id: str) -> bool:
+    """Whether a run trains on a TPU: not on this machine, and not if it is already trained."""
+    if run.config.tpu.machine == "local":
+        return False
+    assert run.address is not None
+    name = run.model.name_of(run.model.progress)
+    if _is_finished(Bucket(run.address, GCSHook(gcp_conn_id=gcp_conn_id).get_conn()), name):
+        log.info("%s is already trained: no TPU is needed", run.model_id)
+        return False
+    return True
+
+
+def prepare_tpu(run: Run, run_id: str, owner: str, gcp_conn_id: str) -> dict[str, Any]:
     """Upload everything that a run's TPU needs to the bucket.
 
     Returns:
-        a `TpuJob` as a dictionary; None for a run that trains on this machine or is already trained.
+        a `TpuJob` as a dictionary.
     """
-    if run.config.tpu.machine == "local":
-        return None
-    client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn()
-    assert run.address is not None
-    name = run.model.name_of(run.model.progress)
-    if _is_finished(Bucket(run.address, client), name):
-        log.info("%s is already trained: no TPU is needed", run.model_id)
-        return None
-    return prepare_job(run, run_id, owner, client).to_dict()
+    return prepare_job(run, run_id, owner, GCSHook(gcp_conn_id=gcp_conn_id).get_conn()).to_dict()
 
 
 def _is_finished(bucket: Bucket, name: str) -> bool:

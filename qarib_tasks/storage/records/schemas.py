@@ -233,7 +233,7 @@ class _Loss(Record):
 
 
 class _JudgedModel(_Strict):
-    """As `registry.promotion.JudgedModel`."""
+    """As `registry.comparison.JudgedModel`."""
 
     model_id: str
     dataset_id: str

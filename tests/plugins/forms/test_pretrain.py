@@ -35,7 +35,10 @@ def test_every_setting_has_a_field() -> None:
     assert set(field_names().values()) == pairs
     assert len(field_names()) == len(pairs)
     others = {key: setting for key, setting in field_names().items() if key != setting[1]}
-    assert others == {"train_masked_lm_prob": ("train", "masked_lm_prob")}
+    assert others == {
+        "train_masked_lm_prob": ("train", "masked_lm_prob"),
+        "tpu_approval_hours": ("tpu", "approval_hours"),
+    }
     config = read_params(filled_in(masked_lm_prob=0.2, train_masked_lm_prob=0.3, masking="dynamic"), DEFAULTS)
     assert (config.convert.masked_lm_prob, config.train.masked_lm_prob) == (0.2, 0.3)
     assert set(SECTIONS) == set(fields_of(RunConfig)) - {"workspace", "preset", "extends"}
