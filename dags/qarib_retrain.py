@@ -3,7 +3,8 @@
 **You need** a promoted model: `qarib_pretrain` promotes the first model of a preset after exporting it. The
 Airflow Variable `qarib_retrain` sets the model to train and the sources of the text; the form overrides it
 for one run. The environment of the DAG processor sets the schedule (`QARIB_RETRAIN_SCHEDULE`: a cron
-expression, or `asset`; `QARIB_TIMEZONE`). See docs/retraining.md.
+expression, or `asset`; or `QARIB_RETRAIN_FIRST_MONTH` for each month as a partition; `QARIB_TIMEZONE`). See
+docs/retraining.md.
 
 The steps, from left to right:
 
@@ -23,19 +24,23 @@ The steps, from left to right:
    model's settings have any; otherwise they are skipped.
 
 **To use one month's files per run**, put {month} in a source's address: each run reads the files of its data
-interval. To process past months, run `airflow backfill create --dag-id qarib_retrain`.
+interval, or of its partition. To process past months, run `airflow backfill create --dag-id qarib_retrain`.
+
+With months as partitions, `wait_for_month` is the first step. It waits until the month has ended, its files
+are there, and all months before it are done. To skip a month, add it to `skip_months`. A month that is done
+is not trained again: `preflight` says so, and the tasks downstream are skipped.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import pendulum
 from airflow.sdk import dag, get_current_context, task
 from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
 from qarib_airflow.forms.retrain import retrain_params
 from qarib_airflow.preflight.retrain import preflight as run_preflight
-from qarib_airflow.preflight.retrain import schedule, timezone
+from qarib_airflow.preflight.schedule import first_month, scheduling
+from qarib_airflow.tasks.month import MonthSensor
 from qarib_airflow.tasks.pipeline import from_sources_to_model
 
 from qarib_tasks.layout import shard_label
@@ -43,8 +48,7 @@ from qarib_tasks.layout import shard_label
 
 @task.short_circuit
 def preflight() -> dict[str, Any] | None:
-    context = get_current_context()
-    run = run_preflight(context["params"], context.get("data_interval_start"), CONNECTION, context["ti"])
+    run = run_preflight(get_current_context(), CONNECTION)
     return run.to_dict() if run else None
 
 
@@ -52,17 +56,17 @@ def preflight() -> dict[str, Any] | None:
     dag_display_name="QARiB: train further on new text",
     description="Trains the promoted model on new text and promotes the result unless it is worse",
     doc_md=__doc__,
-    schedule=schedule(),
-    start_date=pendulum.datetime(2015, 1, 1, tz=timezone()),
-    catchup=False,
-    max_active_runs=1,
+    **scheduling(),
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
     deadline=deadline(),
     default_args=DEFAULT_ARGS,
 )
 def qarib_retrain() -> None:
-    from_sources_to_model(preflight())
+    checked = preflight()
+    if first_month():
+        MonthSensor(task_id="wait_for_month") >> checked
+    from_sources_to_model(checked)
 
 
 DAG = qarib_retrain()

@@ -131,6 +131,16 @@ class RunConfig(Settings):
         ),
         DATASET,
     ] = ""
+    partition: Annotated[
+        str,
+        Field(
+            pattern=r"^$|^[0-9]{4}-(0[1-9]|1[0-2])$",
+            title="Partition",
+            description="The month whose files the dataset is made from, such as 2026-10. The dataset's "
+            "manifest names it.",
+        ),
+        neither("says which month the files are of, not what is in them"),
+    ] = ""
     collect: CollectConfig = CollectConfig()
     vocab: VocabConfig = VocabConfig()
     split: SplitConfig = SplitConfig()

@@ -22,12 +22,11 @@ from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.layout import PROMOTED, SETTINGS, ModelLayout, is_heldout, model_folder
 from qarib_tasks.registry.comparison import JudgedModel, Rule, compare, warning
+from qarib_tasks.registry.months import settled
+from qarib_tasks.registry.presets import of_preset, with_preset
 from qarib_tasks.runs.run import Run, run_of_dataset
 from qarib_tasks.storage.manifest import DO_AGAIN, Manifest
 from qarib_tasks.storage.model_files import model_address
-from qarib_tasks.storage.recognition import MOVE_SHARED
-from qarib_tasks.storage.records.read import fault_of
-from qarib_tasks.storage.records.schemas import PromotedModels
 from qarib_tasks.storage.records.settings import read_settings
 from qarib_tasks.storage.shared_record import SharedRecord, Values
 
@@ -50,7 +49,7 @@ def promoted_model(record: SharedRecord, preset: str) -> JudgedModel | None:
     Raises:
         CorruptError: the record is damaged.
     """
-    return _promoted(_of_preset(record.read(), preset))
+    return _promoted(of_preset(record.read(), preset))
 
 
 def record_of(workspace: Path, address: str | None, client: Any = None) -> SharedRecord:
@@ -87,10 +86,14 @@ class Answer:
     why: str
     instead_of: str = ""
 
+    def is_late(self, before: JudgedModel | None) -> bool:
+        """Whether people approved of the model, but compared it with another one than is promoted now."""
+        return self.approved and self.instead_of != (before.model_id if before else "")
+
     def applied(self, before: JudgedModel | None, reason: str) -> tuple[bool, str]:
         """Whether the model is promoted, and why, with what the comparison says."""
-        now = before.model_id if before else ""
-        if self.approved and now != self.instead_of:
+        if self.is_late(before):
+            now = before.model_id if before else ""
             return False, f"{self.why}, but {now} was promoted while the question waited: run it again"
         return self.approved, f"{self.why}; {reason}"
 
@@ -108,7 +111,7 @@ def question(run: Run, client: Any = None) -> Question | None:
     if approval == "never":
         return None
     model, preset = _described(run), run.config.preset
-    own = _of_preset(record_of(Path(run.config.workspace), run.address, client).read(), preset)
+    own = of_preset(record_of(Path(run.config.workspace), run.address, client).read(), preset)
     before, known = _promoted(own), _judged(own, model.model_id)
     is_known = known and known.state == "promoted" and known.evaluation == model.evaluation
     if is_known or (before and before.model_id == model.model_id) or not math.isfinite(model.loss):
@@ -124,7 +127,8 @@ def promote(
 ) -> JudgedModel:
     """Compare the run's exported model with the promoted model, and promote it unless it is worse.
 
-    A second call for the same model returns the same result, unless another model was promoted since.
+    A second call for the same model returns the same result, unless another model was promoted since. The
+    run's month is then settled, see `registry.months`, unless another model was promoted since the run began.
 
     Args:
         client: a `google.cloud.storage.Client`.
@@ -139,11 +143,12 @@ def promote(
     """
     model = _described(run)
     preset, rule = run.config.preset, Rule.of(run.config)
-    judged = model
+    judged, again = model, False
 
     def change(values: Values) -> Values:
-        nonlocal judged
-        own = _of_preset(values, preset)
+        nonlocal judged, again
+        again = False
+        own = of_preset(values, preset)
         before = _promoted(own)
         known = _judged(own, model.model_id)
         if known and known.state == "promoted" and known.evaluation == model.evaluation and not anyway:
@@ -156,23 +161,29 @@ def promote(
             # task that is new is added.
             judged = _with_tasks_of(known, model)
             entries = [asdict(judged) if e["model_id"] == known.model_id else e for e in own["judged"]]
-            return values if judged == known else _with_preset(values, preset, {**own, "judged": entries})
+            return values if judged == known else with_preset(values, preset, {**own, "judged": entries})
         by_hand = True, f"promoted by hand{warning(model)}"
         good, reason = by_hand if anyway else compare(model, before, rule)
         if answer and not anyway:
+            again = answer.is_late(before)
             good, reason = answer.applied(before, reason)
         if before and good and _is_overtaken(run, model, before) and not anyway:
             # Otherwise what that model learned from its text would be lost.
+            again = True
             good, reason = False, f"{before.model_id} was promoted after this run began: run it again"
         now = datetime.now(UTC).isoformat(timespec="seconds")
         judged = replace(model, state="promoted" if good else "candidate", reason=reason, judged_at=now)
         others = [entry for entry in own.get("judged", ()) if entry["model_id"] != model.model_id]
         own = {**own, "judged": [*others, asdict(judged)]} | ({"promoted": model.model_id} if good else {})
-        return _with_preset(values, preset, own)
+        return with_preset(values, preset, own)
 
-    record_of(Path(run.config.workspace), run.address, client).change(change)
-    became = "is promoted" if judged.state == "promoted" else "stays a candidate"
-    log.info("%s %s: %s", judged.model_id, became, judged.reason)
+    def judge(values: Values) -> Values:
+        values, month = change(values), run.config.partition
+        why = f"{judged.model_id} {became(judged)}"
+        return values if again else settled(values, preset, month, "trained", why)
+
+    record_of(Path(run.config.workspace), run.address, client).change(judge)
+    log.info("%s %s: %s", judged.model_id, became(judged), judged.reason)
     return judged
 
 
@@ -183,8 +194,9 @@ def _is_overtaken(run: Run, model: JudgedModel, before: JudgedModel | None) -> b
     return model.trained_from not in ("", before.address)
 
 
-def _with_preset(values: Values, preset: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    return {**values, "presets": {**values.get("presets", {}), preset: own}}
+def became(model: JudgedModel) -> str:
+    """Say what a judged model is, after its name."""
+    return "is promoted" if model.state == "promoted" else "stays a candidate"
 
 
 def _with_tasks_of(known: JudgedModel, model: JudgedModel) -> JudgedModel:
@@ -253,13 +265,6 @@ def model_manifest(model: ModelLayout) -> Manifest:
         what = f"not a manifest: statistics.{min(missing)}: Field required"
         raise CorruptError(what, where=model.manifest, do=DO_AGAIN)
     return manifest
-
-
-def _of_preset(values: Values, preset: str) -> Mapping[str, Any]:
-    if fault := fault_of(values, PromotedModels):
-        raise CorruptError(f"not a record of promoted models: {fault}", where=PROMOTED, do=MOVE_SHARED)
-    own: Mapping[str, Any] = values.get("presets", {}).get(preset, {})
-    return own
 
 
 def _promoted(own: Mapping[str, Any]) -> JudgedModel | None:

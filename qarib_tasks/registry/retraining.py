@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,8 @@ from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.errors import ConfigError, CorruptError, InputError, NothingNewError
 from qarib_tasks.layout import PROMOTED, ModelLayout, checkpoint_name
 from qarib_tasks.registry.comparison import JudgedModel
+from qarib_tasks.registry.month import Month, has_month
+from qarib_tasks.registry.months import Months
 from qarib_tasks.registry.promotion import model_manifest, promoted_model, record_of
 from qarib_tasks.runs.prepare import prepare
 from qarib_tasks.runs.run import Run, run_of_dataset
@@ -62,7 +64,25 @@ class RetrainConfig(Settings):
         Field(
             title="Sources",
             description="Sources of new text. {year}, {month} (2026-10) and {day} (2026-10-31) in an address "
-            "stand for the start of the run's data interval. Empty: the sources of the first dataset.",
+            "stand for the start of the run's data interval; with months as partitions, for the run's month "
+            "and all of its days. Empty: the sources of the first dataset.",
+        ),
+    ] = ()
+    month_ready: Annotated[
+        str,
+        Field(
+            title="Month ready",
+            description="With months as partitions: address of a file, with {month}, that says that all "
+            "files of the month are there. Empty: a month is ready when each source has a file of it, or, "
+            "with {day}, a file of each day.",
+        ),
+    ] = ""
+    skip_months: Annotated[
+        tuple[str, ...],
+        Field(
+            title="Months to skip",
+            description="With months as partitions: months that no run trains on and no later month waits "
+            "for, such as 2026-02.",
         ),
     ] = ()
     retrain_steps: Annotated[
@@ -164,6 +184,7 @@ def prepare_retraining(
     date: datetime | None,
     allowed: AllowedSources | None = None,
     client: Any = None,
+    month: Month | None = None,
 ) -> Run:
     """Prepare the run that extends the promoted model's dataset with new text and trains the model further.
 
@@ -173,6 +194,7 @@ def prepare_retraining(
         deployment: the settings of this deployment, nested as in `RunConfig`; at least the workspace.
         date: the date for the date fields in the addresses of the sources.
         allowed, client: see `runs.prepare.prepare`.
+        month: the run's partition; `date` is then not used.
 
     Raises:
         NothingNewError: the promoted model has seen all files of the sources.
@@ -180,9 +202,7 @@ def prepare_retraining(
         ConfigError: a setting is not valid, or an address has a date field and the run has no date.
     """
     workspace = Path(deployment["workspace"])
-    bucket = (deployment.get("upload") or {}).get("bucket") or ""
-    upload = UploadConfig(bucket=bucket, prefix=config.prefix)
-    address = f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
+    upload, address = _published(config, deployment)
     promoted = promoted_model(record_of(workspace, address, client), config.preset)
     if promoted is None:
         raise InputError(
@@ -220,10 +240,63 @@ def prepare_retraining(
     if config.machine is not None:
         values["tpu"]["machine"] = config.machine
     sources = config.sources or [*base.earlier, base][0].config.collect.sources
-    existing = _existing(sources, date, allowed)
+    if month:
+        existing = [replace(source, path=month.address(source.path)) for source in sources]
+    else:
+        existing = _existing(sources, date, allowed)
     values["collect"]["sources"] = [to_dict(source) for source in existing]
     values |= {"preset": config.preset, "extends": promoted.dataset_id}
+    values["partition"] = str(month) if month else ""
     return prepare(from_dict(RunConfig, values, "qarib_retrain"), allowed, client, save=False)
+
+
+def _published(config: RetrainConfig, deployment: Mapping[str, Any]) -> tuple[UploadConfig, str | None]:
+    """Return where the models are published, and the address; None without a bucket."""
+    bucket = (deployment.get("upload") or {}).get("bucket") or ""
+    upload = UploadConfig(bucket=bucket, prefix=config.prefix)
+    return upload, f"gs://{upload.bucket}/{upload.prefix}" if upload.bucket else None
+
+
+def months_of(
+    config: RetrainConfig,
+    deployment: Mapping[str, Any],
+    first: Month,
+    timezone: tzinfo,
+    client: Any = None,
+) -> Months:
+    """Return the record of the months that the preset's model was trained on.
+
+    Raises:
+        ConfigError: no source's address names a month, or a month to skip is not one.
+    """
+    if not any(has_month(source.path) for source in config.sources):
+        raise ConfigError(
+            "with months as partitions, a source's address must name its month",
+            where="sources",
+            do="Put {month} or {day} in an address",
+        )
+    skipped = frozenset(Month.parse(key, "skip_months") for key in config.skip_months)
+    record = record_of(Path(deployment["workspace"]), _published(config, deployment)[1], client)
+    return Months(record, config.preset, first, skipped, timezone)
+
+
+def missing_files(config: RetrainConfig, month: Month, allowed: AllowedSources | None = None) -> list[str]:
+    """Return what is missing of a month's files, one line each; nothing if the month is complete.
+
+    Raises:
+        ConfigError: a source may not be read. StorageError: a bucket or web server does not answer.
+    """
+    sources = [source for source in config.sources if has_month(source.path)]
+    if config.month_ready:
+        sources = [SourceConfig(name="month_ready", path=config.month_ready)]
+    missing = []
+    for source in sources:
+        for address in month.addresses(source.path):
+            try:
+                list_files(replace(source, path=address), allowed)
+            except InputError as error:
+                missing.append(f"{address}: {error.what}")
+    return missing
 
 
 def _settings_of(model: ModelLayout) -> dict[str, Any]:
@@ -303,7 +376,8 @@ def with_date(address: str, date: datetime | None) -> str:
             raise ConfigError(
                 f"the address has the field {field} and the run has no date",
                 where=address,
-                do="Trigger it with a logical date, or schedule it by cron; asset events have no date",
+                do="Trigger it with a logical date (with months as partitions, with a partition key such as "
+                "2026-02), or schedule it by cron; asset events have no date",
             )
         if date is not None:
             address = address.replace(field, date.strftime(form))

@@ -60,6 +60,8 @@ def finish_dataset(run: Run, objects: Mapping[str, Any] | None = None) -> Manife
     config["preset"] = run.config.preset
     if run.config.extends:
         config["extends"] = run.config.extends
+    if run.config.partition:
+        config["partition"] = run.config.partition
     corpus = Manifest.complete(manifest_of(dataset.data))
     manifest = Manifest(
         kind="dataset",

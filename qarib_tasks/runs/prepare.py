@@ -159,7 +159,7 @@ def prepare_training(
             raise InputError("not made yet", where=path, do="Start from collect")
     values = to_dict(config)
     own = to_dict(made.config)
-    values |= {name: own[name] for name in ("extends", "collect", "vocab", "split", "convert")}
+    values |= {name: own[name] for name in ("extends", "partition", "collect", "vocab", "split", "convert")}
     return replace(_named(from_dict(RunConfig, values), dataset_id, allowed, client), first_step=first_step)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 State = Literal["waiting", "running", "done", "failed", "skipped", "not reached"]
 # The tasks of each part, in the order in which they run.
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "preflight": ("preflight",),
+    "preflight": ("wait_for_month", "preflight"),
     "collect": ("sources", "collect_source", "collect"),
     "vocabulary": ("vocab",),
     "shards": ("split", "shard.convert", "shard.upload", "dataset", "publish"),

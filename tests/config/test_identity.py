@@ -38,6 +38,7 @@ SETTINGS: dict[type, dict[str, str]] = {
         "workspace": PLACE,
         "preset": "dataset: is the first part of both names",
         "extends": CHANGES_DATA,
+        "partition": "neither: says which month the files are of, not what is in them",
     },
     PromotionConfig: dict.fromkeys(
         (

@@ -1,6 +1,7 @@
 """What a re-training comes to: which files, settings and weights; and when there is nothing to do.
 
-Covers plugins/qarib_airflow/preflight/retrain.py, plugins/qarib_airflow/publishing/assets.py.
+Covers plugins/qarib_airflow/preflight/retrain.py, plugins/qarib_airflow/preflight/asked.py,
+plugins/qarib_airflow/publishing/assets.py.
 """
 
 from __future__ import annotations
@@ -274,7 +275,7 @@ def test_when_it_runs(retrain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (retrain.timetable.expression, retrain.timetable.timezone.name) == ("0 0 1 * *", "Asia/Qatar")
     assert (retrain.catchup, retrain.max_active_runs) == (False, 1)
     assert type(retrain.timetable).__name__ == "CronDataIntervalTimetable"
-    from qarib_airflow.preflight.retrain import schedule
+    from qarib_airflow.preflight.schedule import schedule
     from qarib_airflow.publishing.assets import CORPUS
 
     monkeypatch.setenv("QARIB_RETRAIN_SCHEDULE", "asset")

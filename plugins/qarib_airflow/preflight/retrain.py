@@ -1,99 +1,83 @@
-"""The schedule and the checks of the DAG qarib_retrain."""
+"""The checks of the DAG qarib_retrain."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pendulum
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
-from airflow.sdk import Asset, CronDataIntervalTimetable
 
 from qarib_airflow.errors import is_for_good
-from qarib_airflow.forms.retrain import read_retrain_params
+from qarib_airflow.preflight.asked import asked
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, log_settings
-from qarib_airflow.preflight.deployment import (
-    allowed_places,
-    allowed_sources,
-    deployment_defaults,
-    yaml_mapping,
-)
+from qarib_airflow.preflight.deployment import allowed_sources
+from qarib_airflow.preflight.months import month_of, take_month
+from qarib_airflow.preflight.schedule import first_month, timezone
 from qarib_airflow.preflight.sources import preview_sources
-from qarib_airflow.publishing.assets import CORPUS
 from qarib_airflow.publishing.published import published_objects
 from qarib_airflow.reporting import reasons
 from qarib_tasks import pipeline
-from qarib_tasks.config.loading import from_dict
-from qarib_tasks.config.presets import merged
-from qarib_tasks.errors import ConfigError, Faults, NothingNewError
+from qarib_tasks.errors import Faults, InputError, NothingNewError
 from qarib_tasks.labelled.decontamination import TaskTexts
 from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.registry.comparison import check_rule
-from qarib_tasks.registry.retraining import RetrainConfig, prepare_retraining
+from qarib_tasks.registry.retraining import months_of, prepare_retraining
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.completion import require_published
 from qarib_tasks.runs.run import Run, save_settings
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
 log = logging.getLogger(__name__)
-VARIABLE = "qarib_retrain"
-ON_ASSET = "asset"
+WAIT_TASK = "wait_for_month"
 
 
-def timezone() -> Any:
-    """The time zone of the schedule: `QARIB_TIMEZONE` in the environment, UTC by default."""
-    return pendulum.timezone(os.environ.get("QARIB_TIMEZONE", "UTC"))
+def date_of(context: Context) -> datetime | None:
+    """The start of the run's data interval. None where months are partitions: a run has no other date."""
+    date = context.get("data_interval_start")
+    return date.astimezone(timezone()) if date and not first_month() else None
 
 
-def schedule() -> CronDataIntervalTimetable | list[Asset] | None:
-    """The schedule, from `QARIB_RETRAIN_SCHEDULE` in the environment of the DAG processor.
-
-    A cron expression; `asset` for events of the asset qarib_corpus; empty to run only when triggered. A plain
-    cron string would give each run a data interval of zero length, but a month's files need a month.
-    """
-    text = os.environ.get("QARIB_RETRAIN_SCHEDULE", "")
-    if not text:
-        return None
-    return [CORPUS] if text == ON_ASSET else CronDataIntervalTimetable(text, timezone=timezone())
+def _nothing(ti: Any, why: str) -> None:
+    log.info("Nothing new: %s. Downstream tasks are skipped", why)
+    reasons.keep(ti, f"Nothing new: {why}")
 
 
-def preflight(params: Mapping[str, Any], date: datetime | None, gcp_conn_id: str, ti: Any) -> Run | None:
+def preflight(context: Context, gcp_conn_id: str) -> Run | None:
     """Find the promoted model and its new text, log the settings, check bucket and deployment.
 
     Args:
-        date: the start of the run's data interval, if it has one.
-        ti: the task instance, which keeps why there is nothing to do.
+        context: of the task, whose instance keeps why there is nothing to do.
 
     Returns:
-        the run; None if there is no new text.
+        the run; None if there is no new text, or if the run's month is done.
 
     Raises:
         ConfigError: a setting is invalid or missing, or a source is not allowed.
-        InputError: no promoted model exists, objects of a dataset that is extended are missing, a sample of
-            the new text cannot be read, or the labels of a task cannot be used.
+        InputError: it is not the turn of the run's month, no promoted model exists, objects of a dataset that
+            is extended are missing, a sample of the new text cannot be read, or the labels of a task cannot
+            be used.
         StorageError: the bucket does not exist, or the connection cannot write to it.
         TpuError: no zone offers the TPU of the training.
     """
-    defaults = deployment_defaults()
-    for name, value in (("workspace", defaults["workspace"]), ("bucket", defaults["upload"]["bucket"])):
-        if not value:
-            raise ConfigError(
-                f"no {name} is set",
-                where=name,
-                do=f"Set the Airflow Variable qarib_{name} or the environment variable QARIB_{name.upper()}",
-            )
-    values = merged(yaml_mapping(VARIABLE), read_retrain_params(params))
-    config = from_dict(RetrainConfig, values, where=f"the form and the Airflow Variable {VARIABLE}")
-    allowed_places().check_prefix(defaults["upload"]["bucket"], config.prefix)
-    date = date.astimezone(timezone()) if date else None
-    client = GCSHook(gcp_conn_id=gcp_conn_id).get_conn()
+    config, defaults = asked(context["params"])
+    ti, client = context["ti"], GCSHook(gcp_conn_id=gcp_conn_id).get_conn()
+    month = month_of(context)
+    if month:
+        turn = take_month(context, month, client)
+        if turn.state == "waiting":
+            raise InputError(turn.reason, where=context["run_id"], do=f"Clear the task {WAIT_TASK}")
+        if turn.state == "settled":
+            _nothing(ti, turn.reason)
+            return None
     try:
-        run = prepare_retraining(config, defaults, date, allowed_sources(), client)
+        run = prepare_retraining(config, defaults, date_of(context), allowed_sources(), client, month)
     except NothingNewError as error:
-        log.info("Nothing new: %s. Downstream tasks are skipped", error)
-        reasons.keep(ti, f"Nothing new: {error}")
+        if month:
+            months_of(config, defaults, month, timezone(), client).settle(month, "nothing new", str(error))
+        _nothing(ti, str(error))
         return None
     log_settings(run.config, {}, defaults)
     faults = Faults()

@@ -44,6 +44,7 @@ def describe_dataset(context: Context, addresses: list[str]) -> None:
             "dataset_id": manifest.id,
             "location": location,
             "extends": manifest.config.get("extends", ""),
+            "partition": manifest.config.get("partition", ""),
             **{name: figures[name] for name in ("shards", "examples", "bytes")},
             "source_files": len(manifest.inputs),
             "manifest_sha256": record.sha256,

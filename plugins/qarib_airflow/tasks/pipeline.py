@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import BaseOperator, TaskGroup, TriggerRule, get_current_context, task
 
 from qarib_airflow.defaults import CONNECTION, CORPUS_TIMEOUT
 from qarib_airflow.preflight.checks import check_map_length
 from qarib_airflow.preflight.deployment import allowed_sources
+from qarib_airflow.preflight.months import settle_month
 from qarib_airflow.publishing.assets import MODEL
 from qarib_airflow.publishing.published import incomplete_shards
 from qarib_airflow.reporting import reasons
@@ -43,6 +45,7 @@ def collect() -> bool:
         pipeline.collect(run, allowed_sources())
     except NothingNewError as error:
         log.info("Nothing new: %s. Downstream tasks are skipped", error)
+        settle_month(run, str(error), GCSHook(gcp_conn_id=CONNECTION).get_conn())
         reasons.keep(get_current_context()["ti"], f"Nothing new: {error}")
         return False
     pipeline.stage_free_tasks(run)

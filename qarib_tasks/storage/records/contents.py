@@ -121,6 +121,7 @@ class _DatasetConfig(Record):
     collect: _Sources
     vocab: _VocabularyConfig
     extends: str = ""
+    partition: str = ""
 
 
 class _DatasetStatistics(Record):

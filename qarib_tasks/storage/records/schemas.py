@@ -247,9 +247,16 @@ class _JudgedModel(_Strict):
     judged_at: str = ""
 
 
+class _Month(Record):
+    state: Literal["running", "trained", "nothing new"]
+    run: str = ""
+    why: str = ""
+
+
 class _PromotedOfPreset(Record):
     promoted: str | None = None
     judged: list[_JudgedModel] = []
+    months: dict[str, _Month] = {}
 
 
 class PromotedModels(Record):

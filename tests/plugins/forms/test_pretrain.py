@@ -41,7 +41,7 @@ def test_every_setting_has_a_field() -> None:
     }
     config = read_params(filled_in(masked_lm_prob=0.2, train_masked_lm_prob=0.3, masking="dynamic"), DEFAULTS)
     assert (config.convert.masked_lm_prob, config.train.masked_lm_prob) == (0.2, 0.3)
-    assert set(SECTIONS) == set(fields_of(RunConfig)) - {"workspace", "preset", "extends"}
+    assert set(SECTIONS) == set(fields_of(RunConfig)) - {"workspace", "preset", "extends", "partition"}
     assert set(build_params()) == set(field_names()) | {"preset", "workspace", "dataset", "first_step"}
 
 
