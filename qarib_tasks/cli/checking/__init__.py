@@ -1,0 +1,1 @@
+"""Commands that check a deployment, and collect what a bug report needs."""
