@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from qarib_tasks.errors import CorruptError, InputError
@@ -148,8 +148,8 @@ def judge(
         if size is None:
             return ShardState(name, "missing", f"the workspace has no {place}")
         return ShardState(name, "complete")
-    manifest = f"{place.removesuffix(PurePath(place).name)}{facts.file}"
-    for own, expected in ((place, record.checksums), (manifest, facts.manifest)):
+    manifest = f"{place[: place.rfind('/') + 1]}{facts.file}"
+    for own, expected in ((place, record), (manifest, facts.manifest)):
         if expected and (fault := object_fault(objects, own, expected)):
             return ShardState(name, "corrupt" if own in objects else "missing", fault)
     return ShardState(name, "complete")

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from qarib_tasks.errors import ChangedError, CorruptError, StorageError
-from qarib_tasks.storage.files import Checksums, atomic_path, checksums
+from qarib_tasks.storage.files import atomic_path, checksums
 
 # Seconds for which a request is repeated after faults that may pass, at random and growing intervals.
 PATIENCE = 120.0
@@ -242,12 +242,22 @@ def refused(error: BaseException, where: object) -> StorageError:
     return StorageError(what, where=where, do=do)
 
 
-def same(blob: Any | None, local: Checksums) -> bool:
+class Sums(Protocol):
+    """What an object is compared by: `Checksums`, or the record of a file."""
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def crc32c(self) -> str: ...
+
+
+def same(blob: Any | None, local: Sums) -> bool:
     """Check whether an object has the size and CRC32C of the local bytes."""
     return blob is not None and blob.size == local.bytes and blob.crc32c == local.crc32c
 
 
-def object_fault(objects: Mapping[str, Any], name: str, expected: Checksums) -> str:
+def object_fault(objects: Mapping[str, Any], name: str, expected: Sums) -> str:
     """Compare the size and CRC32C of a listed object; returns the fault, or an empty string if they match."""
     if name not in objects:
         return f"the bucket has no {name}"

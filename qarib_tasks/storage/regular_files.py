@@ -51,6 +51,9 @@ def _name_of(descriptor: int) -> str:
 
 
 def _is_below(real: str, folder: Path) -> bool:
+    # A name that begins with the folder's is below it: there is no link in the name of what was opened.
+    if real.startswith(os.path.join(folder, "")):
+        return True
     return real.startswith(os.path.join(os.path.realpath(folder), ""))
 
 

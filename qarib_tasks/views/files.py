@@ -19,7 +19,8 @@ from qarib_tasks.errors import CorruptError, InputError, QaribError, StorageErro
 from qarib_tasks.layout import DatasetLayout
 from qarib_tasks.storage.manifest import manifest_names
 from qarib_tasks.storage.regular_files import open_regular, read_regular
-from qarib_tasks.views.shapes import MANIFEST, conform, parsed
+from qarib_tasks.views.shapes import MANIFEST, conforming
+from qarib_tasks.views.versions import LARGEST, Versions, version_of
 
 T = TypeVar("T")
 # The bucket's listings and files, and failures too, are cached for this many seconds. For STALE seconds more,
@@ -75,6 +76,7 @@ class Cache:
         self._lock = threading.Lock()
         self._locks: dict[Any, threading.Lock] = {}
         self._values: dict[Any, tuple[float, Any]] = {}
+        self.versions = Versions()
 
     def get(self, key: Any, make: Callable[[], Any], seconds: float = FRESH, stale: float = 0.0) -> Any:
         """The value, at most `seconds` old, or up to `stale` seconds older while a new one is computed."""
@@ -216,7 +218,30 @@ class Files:
 
     def json(self, name: str, shape: Any, seconds: float = FRESH) -> dict[str, Any]:
         """The JSON object in a file; empty if the file does not exist or is not a JSON object."""
-        return self.object(self.read(name, seconds), name, shape)
+        found = self.here(name, shape)
+        return self.object(self.published(name, seconds), name, shape) if found is None else found
+
+    def here(self, name: str, shape: Any) -> dict[str, Any] | None:
+        """The JSON object in the workspace's file, as `json`; None if the file does not exist.
+
+        A small file is read once for each version of it, so the object must not be changed.
+        """
+        found = self._known(name, shape)
+        if found is None:
+            version, data = self.version(name), self.local(name)
+            found = None if data is None else conforming(data, shape) if data else ({}, True)
+            if version and found:
+                self.cache.versions.keep((version, id(shape)), found)
+        return None if found is None else self._checked(found, name)
+
+    def _known(self, name: str, shape: Any) -> tuple[dict[str, Any], bool] | None:
+        """What `here` has kept of this version of the file."""
+        version = self.version(name)
+        return self.cache.versions.get((version, id(shape))) if version else None
+
+    def version(self, name: str, most: int = LARGEST) -> Hashable | None:
+        """What changes whenever the workspace's file does, see `version_of`."""
+        return None if self.workspace is None else version_of(os.path.join(self.workspace, name), most)
 
     def object(self, data: bytes | None, name: str, shape: Any) -> dict[str, Any]:
         """The JSON object in a file's bytes, without values of a wrong type; empty for anything else.
@@ -225,22 +250,21 @@ class Files:
             name: of the file.
             shape: see `shapes`.
         """
-        if not data:
-            return {}
-        found = as_object(data)
-        kept, complete = conform(found, shape)
-        if not complete or (not found and data.strip() != b"{}"):
+        return self._checked(conforming(data, shape), name) if data else {}
+
+    def _checked(self, found: tuple[dict[str, Any], bool], name: str) -> dict[str, Any]:
+        values, complete = found
+        if not complete:
             what = "the file is damaged, or has values of a wrong type, which are left out"
             self.mark(CorruptError(what, where=self.where(name), do="Check what wrote it"))
-        values: dict[str, Any] = kept
         return values
 
     def manifest(self, dataset: DatasetLayout, path: Path, seconds: float = FRESH) -> dict[str, Any]:
         """The manifest of a file of a dataset, as `json`, under its name or that of an earlier version."""
         names = manifest_names(dataset.name_of(path))
         for name in names:
-            if (data := self.local(name)) is not None:
-                return self.object(data, name, MANIFEST)
+            if (found := self.here(name, MANIFEST)) is not None:
+                return found
         objects = self.objects(dataset.name) or {}
         for name in names:
             if name.removeprefix(dataset.name) in objects:
@@ -357,6 +381,8 @@ class Files:
 
     def many(self, names: list[str], shape: Any, seconds: float = SETTLED) -> list[dict[str, Any]]:
         """The JSON objects in files that no longer change, read in parallel."""
+        if all(self._known(name, shape) for name in names):
+            return [self.json(name, shape, seconds) for name in names]
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
             return list(pool.map(lambda name: self.json(name, shape, seconds), names))
 
@@ -368,9 +394,3 @@ def names_in(folder: Path, most: int) -> list[str]:
             return [entry.name for entry in islice(entries, most)]
     except (OSError, ValueError):
         return []
-
-
-def as_object(data: bytes | None) -> dict[str, Any]:
-    """The JSON object in `data`; empty for anything else, so that a damaged file does not break the page."""
-    value = parsed(data)
-    return value if isinstance(value, dict) else {}

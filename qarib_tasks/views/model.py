@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from qarib_tasks.layout import PROMOTED
 from qarib_tasks.storage.bucket import split_address
-from qarib_tasks.views.files import Files, as_object
+from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord, trouble
-from qarib_tasks.views.shapes import MANIFEST
+from qarib_tasks.views.shapes import MANIFEST, as_object
 from qarib_tasks.views.training import evaluations
 
 CONSOLE = "https://console.cloud.google.com/storage/browser/"

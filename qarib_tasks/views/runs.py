@@ -14,7 +14,7 @@ from qarib_tasks.config.upload import UploadConfig
 from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import MEMORY, DatasetLayout, ModelLayout
 from qarib_tasks.views import shapes
-from qarib_tasks.views.files import Cache, Files
+from qarib_tasks.views.files import SMALL, Cache, Files
 from qarib_tasks.views.goodput import goodput
 from qarib_tasks.views.shapes import MANIFEST, PROGRESS, RUN, conform
 from qarib_tasks.views.way import AT_WORK, ENDED, Reason, way
@@ -132,11 +132,22 @@ def data_sizes(record: RunRecord, files: Files) -> dict[str, Any]:
         return {}
     layout = record.dataset
     corpus = files.manifest(layout, layout.data).get("statistics") or {}
-    dataset = files.json(layout.name_of(layout.manifest), MANIFEST).get("statistics") or {}
     sizes = {key: corpus.get(key) for key in ("documents", "lines", "words", "bytes") if key in corpus}
-    sizes |= {f"dataset_{key}": dataset.get(key) for key in ("shards", "examples", "bytes") if key in dataset}
+    sizes |= _dataset_sizes(files, layout.name_of(layout.manifest))
     warnings = [text[:MOST_CHARACTERS] for text in (corpus.get("warnings") or ())[:MOST_WARNINGS]]
     return sizes | ({"warnings": warnings} if warnings else {})
+
+
+def _dataset_sizes(files: Files, name: str) -> dict[str, Any]:
+    """Shards, examples, and bytes from a dataset's manifest, a large file: read once per version."""
+    version = files.version(name, SMALL)
+    found: dict[str, Any] | None = files.cache.versions.get((version, "sizes")) if version else None
+    if found is None:
+        dataset = files.json(name, MANIFEST).get("statistics") or {}
+        found = {f"dataset_{key}": dataset[key] for key in ("shards", "examples", "bytes") if key in dataset}
+        if version and files.fault is None:
+            files.cache.versions.keep((version, "sizes"), found)
+    return found
 
 
 def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
@@ -145,7 +156,7 @@ def progress_of(files: Files, model: ModelLayout) -> dict[str, Any]:
     A training on another machine reports in the bucket, one on this machine first in the workspace.
     """
     name = model.name_of(model.progress)
-    here = files.object(files.local(name), name, PROGRESS)
+    here = files.here(name, PROGRESS) or {}
     if here.get("state") == "finished":
         return here | {"place": "workspace"}
     there = files.object(files.published(name), name, PROGRESS)

@@ -176,6 +176,19 @@ def _same(value: Any, kept: Any) -> bool:
     return True
 
 
+def conforming(data: bytes | None, shape: Any) -> tuple[dict[str, Any], bool]:
+    """The object in a file's bytes, see `as_object`, without values of wrong types, and whether it is all."""
+    found = as_object(data)
+    kept, complete = conform(found, shape)
+    return kept, complete and (bool(found) or (data or b"").strip() == b"{}")
+
+
+def as_object(data: bytes | None) -> dict[str, Any]:
+    """The JSON object in `data`; empty for anything else, so that a damaged file does not break the page."""
+    value = parsed(data)
+    return value if isinstance(value, dict) else {}
+
+
 def parsed(data: bytes | None) -> Any:
     """The value in a file of JSON; None for anything else, and for one that has too many values or levels."""
     if not data or not is_small(data):

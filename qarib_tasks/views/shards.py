@@ -275,7 +275,7 @@ def local_files(dataset: DatasetLayout, files: Files) -> tuple[dict[str, ShardFa
                 elif described := tfrecord_of(entry.name):
                     place = f"{folder}/{described}"
                     version = (entry.path, about.st_mtime_ns, about.st_size)
-                    newest = entry.name in manifest_names(described)[:1]
+                    newest = entry.name == manifest_names(described)[0]
                     if (newest or place not in facts) and (
                         found := _facts(version, files.cache, files.workspace)
                     ):

@@ -1,13 +1,24 @@
-"""How often the page reads, and what it does when the bucket does not answer."""
+"""How often the page reads, and what it does when the bucket does not answer.
+
+Covers qarib_tasks/views/versions.py.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import time
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from qarib_tasks.errors import StorageError
 from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.views import versions
 from qarib_tasks.views.files import Cache, Files, Stored
+from qarib_tasks.views.shapes import number
 from qarib_tasks.views.shards import shards_view
 from qarib_tasks.views.training import training_view
 from tests.support.made_up_run import FolderBucket, MadeUpRun, files, make_run, states
@@ -74,3 +85,51 @@ def test_a_manifest_is_read_anew_when_it_changes(run: MadeUpRun, bucket: FolderB
     assert states(shards_view(run.record, own, run.tasks))["0000"] == "failed"
     shutil.rmtree(run.workspace)
     assert states(shards_view(run.record, files(run, bucket), run.tasks))["0000"] == "complete"
+
+
+def test_a_small_file_is_read_once_for_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    own = Files.local
+
+    def local(files: Files, name: str) -> bytes | None:
+        read.append(name)
+        return own(files, name)
+
+    monkeypatch.setattr(Files, "local", local)
+    path, cache, shape = tmp_path / "evaluation-1.json", Cache(), {"step": number}
+    before = time.time() - 60
+
+    def seen() -> list[dict[str, Any]]:
+        return Files(tmp_path, None, cache).many([path.name], shape)
+
+    path.write_text('{"step": 1}')
+    assert seen() == seen() == [{"step": 1}]
+    assert len(read) == 2  # It has just changed, and could change again in the same tick.
+    monkeypatch.setattr(versions, "SETTLED_NS", 0)
+    assert seen() == seen() == [{"step": 1}]
+    assert len(read) == 3
+    path.write_text('{"step": 2}')
+    os.utime(path, (before, before))
+    assert seen() == seen() == [{"step": 2}]
+    assert len(read) == 4
+    path.write_text('{"step": "two"}')  # Each answer says what is wrong, also one from what was kept.
+    for _ in range(2):
+        files = Files(tmp_path, None, cache)
+        assert files.json(path.name, shape) == {}
+        assert files.fault is not None
+    assert len(read) == 5
+    path.write_text(json.dumps({"step": 3, "more": "x" * versions.LARGEST}))
+    assert seen() == seen()
+    assert len(read) == 7  # Large files are not kept.
+    path.unlink()
+    (tmp_path / "other").write_text('{"step": 4}')
+    path.symlink_to(tmp_path.parent)
+    assert seen() == [{}]
+
+
+def test_the_versions_that_are_kept_have_a_limit() -> None:
+    kept = versions.Versions()
+    for each in range(versions.MOST_VERSIONS + 5):
+        kept.keep(each, str(each))
+    assert kept.get(4) is None
+    assert kept.get(5) == "5"

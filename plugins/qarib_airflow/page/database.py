@@ -36,19 +36,25 @@ MOST_RUNS = 10_000  # in the table of all runs
 STEPS = {"shard.convert": "convert", "shard.upload": "upload"}
 
 
-def runs(dag_ids: Sequence[str], *, run_id: str | None = None, limit: int = 20) -> list[RunRecord]:
-    """The runs of these DAGs, the newest first; with `run_id`, only that run."""
+def runs(
+    dag_ids: Sequence[str], *, run_id: str | None = None, limit: int = 20, why: bool = False
+) -> list[RunRecord]:
+    """The runs of these DAGs, the newest first; with `run_id`, only that run.
+
+    Args:
+        why: also why tasks failed or were skipped.
+    """
     wanted = select(*COLUMNS).where(DagRun.dag_id.in_(dag_ids))
     if run_id is not None:
         wanted = wanted.where(DagRun.run_id == run_id)
-    return _records(wanted.order_by(*NEWEST_FIRST).limit(limit))
+    return _records(wanted.order_by(*NEWEST_FIRST).limit(limit), why=why)
 
 
 def records(keys: Sequence[Key]) -> list[RunRecord]:
     """These runs, by DAG and run, in any order."""
     dag_ids, run_ids = ({key[index] for key in keys} for index in (0, 1))
     wanted = select(*COLUMNS).where(DagRun.dag_id.in_(dag_ids), DagRun.run_id.in_(run_ids))
-    return [one for one in _records(wanted) if (one.dag_id, one.run_id) in set(keys)]
+    return [one for one in _records(wanted, why=True) if (one.dag_id, one.run_id) in set(keys)]
 
 
 def lines(dag_ids: Sequence[str]) -> list[Line]:
@@ -92,13 +98,13 @@ def notes_of(keys: Sequence[Key]) -> dict[Key, str]:
     return {(row[0], row[1]): row[2] for row in found if row[2]}
 
 
-def _records(wanted: Any) -> list[RunRecord]:
+def _records(wanted: Any, *, why: bool) -> list[RunRecord]:
     with create_session() as session:
         found = session.execute(wanted).all()
         dag_ids, run_ids = (sorted({row[index] for row in found}) for index in (0, 1))
         values = _values(session, dag_ids, run_ids)
         steps = _steps(session, dag_ids, run_ids)
-        kept = reasons.kept(session, dag_ids, run_ids)
+        kept = reasons.kept(session, dag_ids, run_ids) if why else {}
     return [
         RunRecord(
             dag_id=row.dag_id,

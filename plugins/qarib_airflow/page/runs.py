@@ -190,7 +190,7 @@ async def run(user: GetUserDep, dag_id: str | None = None, run_id: str | None = 
         dag_ids = [name for name in readable_dags(user) if dag_id in (None, name)]
         if run_id is not None and "\0" in run_id:  # No database has it.
             dag_ids = []
-        records = database.runs(dag_ids, run_id=run_id, limit=1)
+        records = database.runs(dag_ids, run_id=run_id, limit=1, why=True)
         return [(record, files_of(record)) for record in records[:1]]
 
     records = await _in_database_threads(found)
