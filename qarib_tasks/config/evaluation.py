@@ -29,6 +29,8 @@ from qarib_tasks.config.reading import (
     check_reading,
 )
 
+# Settings that an evaluation depends on, in addition to the model and the held-out examples.
+MEASURED_WITH = ("eval_batch_size", "max_eval_steps")
 MEASURE = neither("measures the model without changing it")
 # The number of a column needs no quotes.
 TEXT_OF_NUMBER = BeforeValidator(lambda value: str(value) if type(value) is int else value)

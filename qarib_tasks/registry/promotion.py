@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
+from qarib_tasks.config.evaluation import MEASURED_WITH
 from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError, InputError
@@ -31,8 +32,6 @@ from qarib_tasks.storage.records.settings import read_settings
 from qarib_tasks.storage.shared_record import SharedRecord, Values
 
 log = logging.getLogger(__name__)
-# Settings that an evaluation depends on, in addition to the model and the held-out examples.
-EVALUATION_SETTINGS = ("eval_batch_size", "max_eval_steps")
 TASK_FIGURES = (
     *("name", "metric", "value", "low", "high", "tfidf", "most_frequent", "train_texts", "test_texts"),
     *("sha256", "contaminated_documents"),
@@ -213,7 +212,7 @@ def heldout_digest(run: Run) -> str:
     outputs = Manifest.read(first.dataset.manifest).outputs
     files = [(record.name, record.sha256) for record in outputs if is_heldout(record.name)]
     settings = to_dict(run.config.evaluate)
-    values = [files, {name: settings[name] for name in EVALUATION_SETTINGS}]
+    values = [files, {name: settings[name] for name in MEASURED_WITH}]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -19,6 +19,8 @@ SOURCE_FIGURES = (
     "duplicates", "near_duplicates", "outside_share", "documents", "lines", "words", "bytes",
     "heldout_documents",
 )  # fmt: skip
+# Of any corpus; another figure that is not there is zero.
+ALWAYS = ("files", "bytes_read", "documents_read", "documents", "lines", "words", "bytes")
 MAX_RULES = 40
 LOST_FIGURES = ("rule", "number", "total", "unit", "share")
 MAX_SAMPLES = 10
@@ -49,10 +51,8 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "made_at": manifest.get("made_at"),
         "cleaning": list((manifest.get("config") or {}).get("cleaning") or ()),
-        "totals": {name: figures.get(name, 0) for name in SOURCE_FIGURES},
-        "sources": {
-            name: {key: source.get(key, 0) for key in SOURCE_FIGURES} for name, source in sources.items()
-        },
+        "totals": source_figures(figures),
+        "sources": {name: source_figures(source) for name, source in sources.items()},
         "files": [
             [where, what]
             for source in sources.values()
@@ -77,6 +77,17 @@ def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "changed_texts": _texts(figures.get("changed_texts")),
         "dropped_texts": _texts(figures.get("dropped_texts")),
     }
+
+
+def source_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a source, or of all; None for one that is not known.
+
+    `text_read` is the size of the text that was read, in bytes with line feeds. It is to be compared with
+    `bytes`, which is what was kept of it; `bytes_read` is that of the files, which can be compressed.
+    """
+    found = {key: figures.get(key, None if key in ALWAYS else 0) for key in SOURCE_FIGURES}
+    size, lines = figures.get("text_bytes"), figures.get("text_lines")
+    return found | {"text_read": None if size is None or lines is None else size + lines}
 
 
 def _texts(by_rule: Mapping[str, Sequence[Sequence[str]]] | None) -> dict[str, list[list[str]]]:

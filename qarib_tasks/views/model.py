@@ -12,6 +12,7 @@ from urllib.parse import quote
 from qarib_tasks.layout import PROMOTED
 from qarib_tasks.storage.bucket import split_address
 from qarib_tasks.views.files import Files
+from qarib_tasks.views.heldout import heldout_of
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.shapes import MANIFEST, as_object
 from qarib_tasks.views.training import evaluations
@@ -125,13 +126,22 @@ def _trained_before(record: RunRecord, files: Files, earlier: Sequence[RunRecord
             continue
         seen.add(other.model.model_id)
         if found := evaluations(files, other.model):
-            same = other.values.get("dataset_id") == record.values.get("dataset_id")
             return {
                 "model_id": other.model.model_id,
-                "same_heldout": same or None,
+                "same_heldout": _same_heldout(record, other, files),
                 "evaluation": _compared(found[-1]),
             }
     return None
+
+
+def _same_heldout(one: RunRecord, other: RunRecord, files: Files) -> bool | None:
+    """Whether two runs are evaluated on the same examples; None if that is not known."""
+    names = [heldout_of(record, files) for record in (one, other)]
+    if None not in names:
+        return names[0] == names[1]
+    evaluate = [record.config.get("evaluate") for record in (one, other)]
+    same = one.values.get("dataset_id") == other.values.get("dataset_id") and evaluate[0] == evaluate[1]
+    return same or None
 
 
 def _compared(evaluation: Any) -> dict[str, Any]:

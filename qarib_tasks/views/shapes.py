@@ -48,6 +48,7 @@ def folder(value: object) -> bool:
 COUNTS = {ANY_KEY: number}
 _FIGURES = (
     *("documents", "lines", "words", "bytes", "shards", "examples", "files", "left_out_files", "bytes_read"),
+    *("text_bytes", "text_lines"),
     *("undecodable_bytes", "lines_read", "skipped", "documents_read", "duplicates", "near_duplicates"),
     *("outside_share", "heldout_documents", "wordpieces", "unknown_share", "packing_efficiency", "loss"),
     *("masked_lm_loss", "masked_lm_accuracy", "next_sentence_loss", "next_sentence_accuracy"),

@@ -41,6 +41,7 @@ AT_WORK = ("running", "restarting", "deferred")
 OPEN = (None, "scheduled", "queued", "up_for_retry", "up_for_reschedule")
 FAILED = ("failed", "upstream_failed")
 SEE_LOG = "a task failed: see its log"
+NOT_REACHED = "not converted, because an earlier task of the run failed"
 # How long the bucket's listing can be older than a finished upload, s.
 JUST_UPLOADED_SECONDS = 10
 MOST_LISTED = 100_000  # files of shards
@@ -156,6 +157,8 @@ def state_of(
     complete = judged is not None and judged.state == "complete"
     if complete and not unanswered:
         return "complete", ""
+    if convert and convert.state == "upstream_failed":
+        return (judged.state, judged.reason) if judged else ("missing", NOT_REACHED)
     if _failed(convert, upload):
         if judged is None or complete:
             return "failed", SEE_LOG
@@ -314,10 +317,18 @@ def _of_tasks(convert: ShardTask | None, upload: ShardTask | None) -> dict[str, 
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The shards by state, and the sums of their known figures; includes the held-out part."""
+    """The shards by state, and the sums of their known figures; includes the held-out part.
+
+    A sum is None if no shard's figure is known; `examples_of` and so on are the numbers of shards it is of.
+    """
     counts = Counter(row["state"] for row in rows)
-    sums = {name: sum(row.get(name) or 0 for row in rows) for name in ("examples", "lines", "bytes")}
-    return {"shards": len(rows), "states": {state: counts[state] for state in STATES}, **sums}
+    known = {
+        name: [row[name] for row in rows if row.get(name) is not None]
+        for name in ("examples", "lines", "bytes")
+    }
+    sums = {name: sum(values) if values else None for name, values in known.items()}
+    of = {f"{name}_of": len(values) for name, values in known.items()}
+    return {"shards": len(rows), "states": {state: counts[state] for state in STATES}, **sums, **of}
 
 
 def pace(

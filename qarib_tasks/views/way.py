@@ -23,6 +23,7 @@ AT_WORK = (
 )
 # States of a run that has ended.
 ENDED = ("success", "failed")
+MOST_CHARACTERS = 1000  # of a reason; the log has all of it
 SEE_LOG = "no reason is known, for example because its process was killed or a person marked it as failed"
 
 
@@ -45,7 +46,13 @@ class Reason:
 
     def to_dict(self) -> dict[str, Any]:
         names = ("task", "map_index", "what", "where", "do")
-        return {name: getattr(self, name) for name in names}
+        return {name: cut(getattr(self, name)) for name in names}
+
+
+def cut(value: Any) -> Any:
+    """A text as far as the page shows it; another value as it is."""
+    is_long = isinstance(value, str) and len(value) > MOST_CHARACTERS
+    return value[: MOST_CHARACTERS - 1] + "…" if is_long else value
 
 
 def way(

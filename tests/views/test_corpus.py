@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,31 @@ def test_texts_that_rules_changed_and_dropped(run: MadeUpRun, bucket: FolderBuck
     assert {len(texts) for texts in corpus["dropped_texts"].values()} == {10}
     assert {len(text) for texts in corpus["dropped_texts"].values() for _, text in texts} == {400}
     assert (len(corpus["dropped_texts"]), len(corpus["samples"])) == (40, 50)
+
+
+def test_sizes_beside_each_other_are_of_the_same(
+    run: MadeUpRun, bucket: FolderBucket, tmp_path: Path
+) -> None:
+    """Text that is kept, and text that was read: the files are compressed, and smaller than either."""
+    sentence = "قال رسول الله صلى الله عليه وسلم في هذا اليوم"
+    text = "".join(f"{sentence} {number}\n\n" for number in range(300)) + "hello\n"
+    source = tmp_path / "a.txt.gz"
+    source.write_bytes(gzip.compress(text.encode()))
+    made = config(source, cleaning=DEFAULT_CLEANING)
+    manifest = collect(made, tmp_path / "data.txt", heldout=None, random_seed=1)
+    manifest.write(manifest_of(run.dataset.data))
+    corpus = corpus_view(run.record, files(run, bucket))["corpus"]
+    lines = [line for line in text.splitlines(keepends=True) if line.strip()]
+    for figures in (corpus["totals"], corpus["sources"]["source0"]):
+        assert figures["bytes_read"] == source.stat().st_size < figures["bytes"]
+        assert figures["text_read"] == sum(len(line.encode()) for line in lines)
+        assert figures["bytes"] == figures["text_read"] - len(b"hello\n")
+    # What an earlier version did not count is not known, and not zero.
+    about = {key: value for key, value in manifest.statistics.items() if not key.startswith("text_")}
+    del about["bytes"], about["documents"]
+    replace(manifest, statistics=about).write(manifest_of(run.dataset.data))
+    totals = corpus_view(run.record, files(run, bucket))["corpus"]["totals"]
+    assert [totals[key] for key in ("text_read", "bytes", "documents", "duplicates")] == [None, None, None, 0]
 
 
 def test_corpus_and_vocabulary(run: MadeUpRun, bucket: FolderBucket) -> None:

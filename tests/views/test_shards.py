@@ -10,9 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from qarib_tasks.dataset.shard_state import ShardState
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 from qarib_tasks.views.files import Cache, Files
-from qarib_tasks.views.shards import STATES, ShardTask, pace, shard_detail, shards_view
+from qarib_tasks.views.shards import (
+    NOT_REACHED,
+    SEE_LOG,
+    STATES,
+    ShardTask,
+    pace,
+    shard_detail,
+    shards_view,
+    state_of,
+    totals,
+)
 from tests.support.made_up_run import FolderBucket, MadeUpRun, files, make_run, states
 
 
@@ -150,3 +161,23 @@ def test_the_hours_between_a_run_and_its_repair_are_not_work() -> None:
     assert quick == pytest.approx(6 / 15)
     cleared = pace([], [*tasks, *shard(6, 90_000.0)], "success")["shards_per_second"]
     assert cleared == pytest.approx(7 / 20)
+
+
+def test_a_sum_of_figures_that_are_not_known_is_not_zero() -> None:
+    rows = [{"name": f"shards/shard_000{n}", "state": "complete"} for n in range(2)]
+    known = totals(rows)
+    assert [known[key] for key in ("shards", "examples", "examples_of", "bytes")] == [2, None, 0, None]
+    found = totals([*rows, {**rows[0], "examples": 0, "bytes": 5}])
+    assert [found[key] for key in ("examples", "examples_of", "bytes", "bytes_of")] == [0, 1, 5, 1]
+
+
+def test_a_shard_that_was_not_reached_has_not_failed() -> None:
+    """After a failure of `vocab`, there is no log of its tasks to see."""
+    convert = ShardTask("convert", 0, "upstream_failed")
+    upload = ShardTask("upload", 0, "upstream_failed")
+    assert state_of(None, convert, upload) == ("missing", NOT_REACHED)
+    for state, reason in (("complete", ""), ("corrupt", "the file differs")):
+        judged = ShardState("shards/shard_0000", state, reason)  # type: ignore[arg-type]
+        assert state_of(judged, convert, upload) == (state, reason)
+    failed = ShardTask("convert", 0, "failed")
+    assert state_of(None, failed, upload) == ("failed", SEE_LOG)

@@ -151,7 +151,9 @@ async def corpus(user: GetUserDep, dag_id: str, run_id: str) -> Response:
 @app.get("/data/training")
 async def training(user: GetUserDep, dag_id: str, run_id: str) -> Response:
     def view(record: RunRecord, files: Files) -> dict[str, Any]:
-        more = {"run": record.state, "may_stop": control.may_stop(user, record)}
+        more: dict[str, Any] = {"run": record.state, "may_stop": control.may_stop(user, record)}
+        if more["may_stop"]:
+            more["stop_asked_by"] = control.asked_by(record, files)
         return more | training_view(record, files, time.time())
 
     return await answer_of(view, user, dag_id, run_id)

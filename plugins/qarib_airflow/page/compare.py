@@ -15,7 +15,7 @@ from qarib_airflow.page.guard import readable_dags
 from qarib_airflow.page.runs import shown_run
 from qarib_airflow.page.threads import in_time
 from qarib_tasks.views.files import FRESH, STALE, Files
-from qarib_tasks.views.many.compare import MOST_RUNS, compared, differences
+from qarib_tasks.views.many.compare import MOST_RUNS, compared, differences, names_of, unlike
 from qarib_tasks.views.many.note import parse_note
 from qarib_tasks.views.many.table import Key
 from qarib_tasks.views.runs import RunRecord
@@ -85,4 +85,12 @@ def shown(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rows = differences([run.pop("facts", []) for run in known])
     at_work = any(run["state"] not in ENDED for run in known)
     trouble = next((run["trouble"] for run in known if run["trouble"]), None)
-    return {"runs": runs, "rows": rows, "again_in": AT_WORK if at_work else AT_REST, "trouble": trouble}
+    for run, label in zip(runs, names_of(runs), strict=True):
+        run["label"] = label
+    return {
+        "runs": runs,
+        "rows": rows,
+        "unlike": unlike(known),
+        "again_in": AT_WORK if at_work else AT_REST,
+        "trouble": trouble,
+    }

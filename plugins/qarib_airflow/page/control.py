@@ -14,11 +14,12 @@ from qarib_airflow.page.guard import may_clear
 from qarib_airflow.page.threads import in_time
 from qarib_tasks.errors import StorageError
 from qarib_tasks.layout import STOP
-from qarib_tasks.runs.stopping import request_name, request_text
+from qarib_tasks.runs.stopping import MOST_CHARACTERS, request_name, request_text
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.tpu.api.request import resource_name
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.runs import RunRecord
+from qarib_tasks.views.shapes import parsed
 from qarib_tasks.views.training_log import log_view, tpu_folder
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,16 @@ def request_stop(record: RunRecord, files: Files, user: str) -> str:
             raise HTTPException(503, f"the workspace cannot be written ({error.strerror})") from None
         return str(files.workspace / name)
     return _in_bucket(files, name, user)
+
+
+def asked_by(record: RunRecord, files: Files) -> str | None:
+    """Who has asked the training at work to stop; None without such a request."""
+    if record.model is None:
+        return None
+    folder = tpu_folder(record, files, resource_name)
+    found = parsed(files.read(f"{folder}{STOP}" if folder else request_name(record.model)))
+    by = found.get("by") if isinstance(found, dict) else None
+    return by[:MOST_CHARACTERS] if isinstance(by, str) and by else None
 
 
 def _in_bucket(files: Files, name: str, user: str) -> str:

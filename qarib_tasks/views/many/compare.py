@@ -9,6 +9,7 @@ from qarib_tasks.layout import evaluation_step
 from qarib_tasks.views.curves.history import History, history_of, integers, rounded, with_newest
 from qarib_tasks.views.curves.points import cumulative_hours, extremes
 from qarib_tasks.views.files import Files
+from qarib_tasks.views.heldout import heldout_of
 from qarib_tasks.views.many.settings import settings_of, titles
 from qarib_tasks.views.runs import RunRecord, data_sizes, progress_of, summary, tpu_facts, trouble
 from qarib_tasks.views.tasks.results import probed, tuned
@@ -58,13 +59,13 @@ def compared(record: RunRecord, files: Files, now: float, smoothing: float = 0.0
 
     Returns:
         as `summary`, and: curves: step and value of each figure; evaluations: the same on the held-out part;
-        probes: metric, step, and value of each task; unigram: the loss by word frequencies alone; batch:
-        examples of a step; hours: step and value, of the training alone; price: US dollars per hour, None
-        without a TPU that has one; facts: see `_facts`.
+        probes: metric, sha256 (of the texts), step, and value of each task; heldout: see `heldout_of`;
+        unigram: the loss by word frequencies alone; batch: examples of a step; hours: step and value, of the
+        training alone; price: US dollars per hour, None without a TPU that has one; facts: see `_facts`.
     """
     tpu = tpu_facts(record, files, now)
     result = summary(record, files, now) | {
-        "curves": {}, "evaluations": {}, "probes": {}, "unigram": None, "hours": None,
+        "curves": {}, "evaluations": {}, "probes": {}, "unigram": None, "hours": None, "heldout": None,
         "batch": (record.config.get("train") or {}).get("train_batch_size"),
         "price": (tpu or {}).get("price"),
     }  # fmt: skip
@@ -82,6 +83,7 @@ def compared(record: RunRecord, files: Files, now: float, smoothing: float = 0.0
             "curves": {name: curves[name] for name in FIGURES if name in curves},
             "hours": hours(past, result["batch"]),
             "evaluations": _evaluated(made),
+            "heldout": heldout_of(record, files) if made else None,
             "probes": _probes(made),
             "unigram": next((e for one in reversed(made) if (e := one.get("unigram_entropy"))), None),
         }
@@ -116,13 +118,17 @@ def _evaluated(made: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[An
 
 
 def _probes(made: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The results of each task on the texts of the newest evaluation of it."""
     curves: dict[str, dict[str, Any]] = {}
-    for evaluation in made:
+    for evaluation in reversed(made):
         for name, task in probed(evaluation.get("tasks"))[0].items():
-            if name in curves or len(curves) < MOST_TASKS:
-                curve = curves.setdefault(name, {"metric": task.get("metric"), "step": [], "value": []})
-                curve["step"].append(evaluation["step"])
-                curve["value"].append(task["value"])
+            about = {key: task.get(key) for key in ("metric", "sha256")}
+            if name not in curves and len(curves) < MOST_TASKS:
+                curves[name] = {**about, "step": [], "value": []}
+            curve = curves.get(name)
+            if curve is not None and all(curve[key] == value for key, value in about.items()):
+                curve["step"].insert(0, evaluation["step"])
+                curve["value"].insert(0, task["value"])
     return curves
 
 
@@ -145,6 +151,8 @@ def _facts(
         facts += _figures("Vocabulary", kinds, vocabulary)
     facts.append(_fact("Results", "state", "State", "text", record.state))
     facts += _figures("Results", PROGRESS, progress, "training ")
+    heldout = shown["heldout"]
+    facts.append(_fact("Results", "held-out part", "Held-out part", "text", heldout and heldout[:10]))
     facts += _figures("Results", EVALUATION, newest, "held-out ")
     for name, task in list(probed(newest.get("tasks"))[0].items())[:MOST_TASKS]:
         facts.append(_fact("Results", f"probe {name}", f"Probe of {name}", "decimal", task["value"]))
@@ -189,3 +197,46 @@ def differences(runs: Sequence[Sequence[Fact]]) -> list[dict[str, Any]]:
     for row in found:
         row["same"] = all(value == row["values"][0] for value in row["values"])
     return found
+
+
+def unlike(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which figures of runs, see `compared`, were not measured alike, as sentences; `name` is theirs."""
+    told: list[str] = []
+
+    def tell(what: str, where: str, of: Mapping[str, object]) -> None:
+        if len(of) < 2:
+            return
+        groups: dict[object, list[str]] = {}
+        for run, measured in of.items():
+            groups.setdefault(measured, []).append(run)
+        unknown = groups.pop(None, None)
+        if len(groups) > 1:
+            names = " with those of ".join(", ".join(group) for group in groups.values())
+            told.append(f"Not to be compared: {what} of {names}. They are measured on different {where}.")
+        if unknown:
+            names = ", ".join(unknown)
+            told.append(f"Not known: on which {where} the {what} of {names} are measured.")
+
+    named = {names_of(runs)[number]: run for number, run in enumerate(runs)}
+    trained = {name: run.get("dataset_id") for name, run in named.items() if run.get("curves")}
+    tell("figures on training data", "datasets", trained)
+    tested = {name: run.get("heldout") for name, run in named.items() if run.get("evaluations")}
+    tell("held-out figures", "held-out examples", tested)
+    for task in dict.fromkeys(task for run in runs for task in run.get("probes") or ()):
+        probes = {
+            name: run["probes"][task] for name, run in named.items() if task in (run.get("probes") or ())
+        }
+        texts = {
+            name: (one["metric"], one["sha256"]) if one["sha256"] else None for name, one in probes.items()
+        }
+        tell(f"probes of {task}", "test texts, or by different metrics", texts)
+    return told
+
+
+def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each run, which no other one has."""
+    names = [str(run.get("name") or run["run_id"]) for run in runs]
+    return [
+        f"{name} ({run['run_id']})" if names.count(name) > 1 else name
+        for name, run in zip(names, runs, strict=True)
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.views.files import Files
 from qarib_tasks.views.many.settings import changed
 from qarib_tasks.views.runs import RunRecord, progress_of, summary
@@ -45,4 +46,5 @@ def score(record: RunRecord, files: Files, evaluation: Mapping[str, Any]) -> dic
     if not found:
         return None
     value, row, is_tuned = max(found, key=lambda one: float(one[0]))
-    return {"task": row["name"], "metric": row.get("metric"), "value": value, "tuned": is_tuned}
+    metric = str(row.get("metric", ""))
+    return {"task": row["name"], "metric": METRICS.get(metric, metric), "value": value, "tuned": is_tuned}

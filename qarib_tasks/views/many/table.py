@@ -172,8 +172,8 @@ def table(
 
     Returns:
         runs; total, found, unread: numbers of runs; page, page_size; facets: what one can choose from, each
-        value with its number of runs; again_in: seconds until the page asks again; trouble: of the first run
-        that has any.
+        value with its number of runs; unlike: see `unlike`; again_in: seconds until the page asks
+        again; trouble: of the first run that has any.
     """
     shown = page_of(found, query)
     runs = [shown_line(line, known.get(line.key), now) for line in shown]
@@ -193,9 +193,22 @@ def table(
             "dag": dict(Counter(line.dag_id for line in lines)),
             "tag": dict(tags.most_common(MOST_TAGS)),
         },
+        "unlike": unlike(runs, query.sort),
         "again_in": AT_ONCE if unread else AT_WORK,
         "trouble": next((run["trouble"] for run in runs if run.get("trouble")), None),
     }
+
+
+def unlike(runs: Sequence[Mapping[str, Any]], sort: str) -> str:
+    """What an order by a figure puts beside each other although it was not measured alike; empty: nothing."""
+    scores = [one for run in runs if (one := run.get("score"))]
+    ways = {(one.get("task"), one.get("metric"), one.get("tuned")) for one in scores}
+    if sort == "score" and len(ways) > 1:
+        return "The best scores are of different tasks, metrics, or kinds: compare only those alike."
+    datasets = {run.get("dataset_id") for run in runs if run.get("heldout_loss") is not None}
+    if sort == "loss" and len(datasets) > 1:
+        return "The held-out losses are of different datasets, maybe not comparable: Compare says which are."
+    return ""
 
 
 def shown_line(line: Line, known: Known | None, now: float) -> dict[str, Any]:

@@ -201,6 +201,9 @@ def test_in_the_browser(trying: MadeUpRun, look: Look, monkeypatch: pytest.Monke
             {"model_id": FORMER, "fault": {"what": "the model has no export", "where": "", "do": "Wait"}},
         ],
     )
+    place = trying.workspace / model_of(trying).name_of(model_of(trying).manifest)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps({"kind": "model", "id": model_of(trying).model_id, "state": "complete"}))
     view = "model?dag_id=qarib_pretrain&run_id=made-up"
     page = look(view)
     expect(page.get_by_role("heading", name="Model", exact=True)).to_be_visible()

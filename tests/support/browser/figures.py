@@ -11,6 +11,7 @@ from typing import Any
 
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.presets import resolve
+from qarib_tasks.labelled.scores import METRICS
 from tests.support.browser.finished import Finished, histogram, read, text_of, times
 from tests.support.browser.formats import count, counted, duration, fixed, percent, short, size, when
 
@@ -66,9 +67,9 @@ def shard(run: Finished, name: str) -> list[list[str]]:
 
 
 COLUMNS = (
-    "files", "left_out_files", "bytes_read", "undecodable_bytes", "skipped", "lines_read", "documents_read",
-    "duplicates", "near_duplicates", "outside_share", "heldout_documents", "documents", "lines", "words",
-    "bytes",
+    "files", "left_out_files", "bytes_read", "text_read", "undecodable_bytes", "skipped", "lines_read",
+    "documents_read", "duplicates", "near_duplicates", "outside_share", "heldout_documents", "documents",
+    "lines", "words", "bytes",
 )  # fmt: skip
 
 
@@ -79,10 +80,12 @@ def corpus(run: Finished) -> Figures:
     kept_bytes, lines, words, documents = text_of(run.dataset / "data.txt")
     held_out = len(text_of(run.dataset / "heldout/data.txt")[3])
     totals = figures | {"bytes": kept_bytes, "lines": lines, "words": words, "documents": len(documents)}
+    totals |= {"text_read": figures["text_bytes"] + figures["text_lines"]}
     used = [key for key in COLUMNS if totals.get(key) or key in ("documents", "lines", "words")]
 
     def row(name: str, values: Mapping[str, Any]) -> list[str]:
-        shows = {"bytes": size, "bytes_read": size}
+        shows = {"bytes": size, "bytes_read": size, "text_read": size}
+        values = {**values, "text_read": values["text_bytes"] + values["text_lines"]}
         return [name, *(shows.get(key, count)(values.get(key, 0)) for key in used)]
 
     parts = {"kept": len(documents), "held out": held_out, "repeats": figures["duplicates"]}
@@ -114,7 +117,7 @@ def corpus(run: Finished) -> Figures:
             ["Documents", [short(len(documents)), f"of {short(figures['documents_read'])} read"]],
             ["Lines", short(lines)],
             ["Words", short(words)],
-            ["Size", [size(kept_bytes), f"of {size(figures['bytes_read'])} read"]],
+            ["Text", [size(kept_bytes), f"of {size(totals['text_read'])} read"]],
             ["Sources", [count(len(sources)), counted(files, "file")]],
             ["Made", when(manifest["made_at"])],
             ["Entries", count(len((run.dataset / "vocab.txt").read_text(encoding="utf-8").splitlines()))],
@@ -179,7 +182,7 @@ def row(run: Finished) -> list[Any]:
         f"Vocabulary size {vocabulary}, Duplicates {copies} +{len(changed(run)) - 2}",
         f"{short(last['step'])} of {short(run.config['train']['train_steps'])}",
         fixed(newest["masked_lm_loss"]),
-        [fixed(best["value"]), f"{best['name']}, probe"],
+        [fixed(best["value"]), f"{best['name']}, {METRICS[best['metric']]}, probe"],
         "–",
         "no TPU",
     ]
@@ -224,6 +227,12 @@ def differences(run: Finished) -> list[list[str]]:
         ["Steps", count(last["step"])],
         ["Masked-LM loss, on training data", fixed(last["masked_lm_loss"])],
         ["Examples per second", count(last["examples_per_second"])],
+        [
+            "Held-out part",
+            read(run.model.parent / "promoted.json")["presets"][run.config["preset"]]["judged"][-1][
+                "heldout"
+            ][:10],
+        ],
         ["Held-out masked-LM loss", fixed(newest["masked_lm_loss"])],
         ["Loss by word frequencies alone", fixed(newest["unigram_entropy"])],
         ["Held-out masked-LM accuracy", percent(newest["masked_lm_accuracy"], 2)],

@@ -14,7 +14,7 @@ from tests.support.browser.formats import count, duration, fixed, percent, power
 
 Figures = dict[str, Any]
 CHARTS: list[tuple[str, str, Callable[..., str]]] = [
-    ("Masked-LM loss", "masked_lm_loss", lambda value: fixed(value, 2)),
+    ("Masked-LM loss", "masked_lm_loss", fixed),
     ("Masked-LM accuracy", "masked_lm_accuracy", percent),
     ("Next-sentence loss", "next_sentence_loss", fixed),
     ("Next-sentence accuracy", "next_sentence_accuracy", percent),

@@ -22,7 +22,9 @@ def counted(value: int, unit: str) -> str:
 
 
 def short(value: float) -> str:
-    if value < 10_000:
+    if value < 10:
+        return f"{float(f'{value:.2g}'):g}"
+    if value < 9_999.5:
         return count(value)
     for sign, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
         if value >= size:
@@ -31,20 +33,25 @@ def short(value: float) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{fixed(100 * value, digits)}%"
+    if value is None:
+        return "–"
+    text, least = fixed(100 * value, digits), 10**-digits
+    if value > 0 and float(text) == 0:
+        return f"<{least:.{digits}f}%"
+    return f">{100 - least:.{digits}f}%" if value < 1 and float(text) == 100 else f"{text}%"
 
 
 def size(value: float) -> str:
     unit = 0
-    while value >= 1000 and unit < 4:
+    while value >= 999.5 and unit < 4:
         value, unit = value / 1000, unit + 1
-    return f"{fixed(value, 0 if value >= 100 or not unit else 1)} {('B', 'KB', 'MB', 'GB', 'TB')[unit]}"
+    return f"{fixed(value, 0 if value >= 99.95 or not unit else 1)} {('B', 'KB', 'MB', 'GB', 'TB')[unit]}"
 
 
 def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{fixed(seconds, 1)} s"
     if seconds < 90:
         return f"{fixed(seconds, 0)} s"
@@ -55,7 +62,7 @@ def duration(seconds: float | None) -> str:
 def when(stamp: str) -> str:
     time = datetime.fromisoformat(stamp).astimezone()
     month = {9: "Sept"}.get(time.month, time.strftime("%b"))
-    return f"{time.day} {month} {time:%Y, %H:%M}"
+    return f"{time.day} {month} {time:%Y, %H:%M %Z}"
 
 
 def power(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from qarib_tasks.labelled.scores import METRICS
 from qarib_tasks.views.many.row import row_of
 from tests.support.browser.many_runs import many_runs, write_progress
 from tests.support.made_up_run import MadeUpRun, arabic_task, files, write_probes, write_tuning
@@ -27,7 +28,7 @@ def test_the_figures_of_a_run(run: MadeUpRun) -> None:
     best = max(probed, key=lambda one: one["value"])
     row = row_of(own.record, files(own, None), 0.0)
     assert row["score"] == {
-        "task": best["name"], "metric": best["metric"], "value": best["value"], "tuned": False
+        "task": best["name"], "metric": METRICS[best["metric"]], "value": best["value"], "tuned": False
     }  # fmt: skip
     write_tuning(folder, tasks[0], every=9)
     row = row_of(own.record, files(own, None), 0.0)

@@ -156,6 +156,11 @@ function drawTabs(own) {
   fill(runLine, [one && [one.run_id, one.state], cut], () => one
     ? [cut ? out(cut, "Full page", { class: "button" }) : null, badge(one.state), h("span", {}, one.preset || one.dag_id), out(runAddress(one), one.run_id, { class: "run-id" })]
     : [h("span", { class: "faint" }, "pre-training an Arabic BERT")]);
+  // It is right of what is in sight at first: Airflow's own part scrolls to it, and back.
+  if (cut && one && !tabs.dataset.seen) {
+    tabs.dataset.seen = "yes";
+    window.frameElement.scrollIntoView({ block: "nearest", inline: "start" });
+  }
 }
 
 /** Show an error, and why the run failed or skipped parts, above a view that shows the rest. */

@@ -1,6 +1,6 @@
 // Curves over the steps, drawn by uPlot (static/uplot, MIT licence, version 1.6.32).
 import uPlot from "../../uplot/uPlot.esm.js";
-import { count, h, isNumber, short } from "./dom.js";
+import { count, h, isNumber, moreFor, short } from "./dom.js";
 import { downloads } from "./save.js";
 
 const HEIGHT = 210;
@@ -68,6 +68,12 @@ function drawBars(u, lines) {
     ctx.stroke();
   });
   ctx.restore();
+}
+
+/** The texts of an axis. A logarithmic one has none for most of its lines. */
+function ticks(values, format) {
+  const more = moreFor(values, format);
+  return values.map((value) => (isNumber(value) ? format(value, more) : ""));
 }
 
 const NO_MARKS = { checkpoints: [], interruptions: [] };
@@ -172,8 +178,8 @@ export class Chart {
       cursor: { sync: { key: "step" }, drag: { x: true, y: false }, points: { size: 7 } },
       scales: { x: { time: false, distr: this.log.x ? 3 : 1 }, y: { distr: this.log.y ? 3 : 1 } },
       axes: [
-        { ...axis, values: (_, steps) => steps.map((step) => (step === null ? "" : this.x.short ? this.x.short(step) : short(step))), size: 28 },
-        { ...axis, values: (_, numbers) => numbers.map((number) => (number === null ? "" : this.format(number))), size: 62,
+        { ...axis, values: (_, steps) => ticks(steps, this.x.short || short), size: 28 },
+        { ...axis, values: (_, numbers) => ticks(numbers, this.format), size: 62,
           ...(this.axis ? { label: this.axis, labelSize: 18, labelFont: "12px system-ui, sans-serif", labelGap: 2 } : {}) },
       ],
       series: [

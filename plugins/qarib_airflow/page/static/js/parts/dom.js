@@ -33,38 +33,84 @@ export function fill(node, data, render) {
   node.querySelectorAll("details").forEach((one, index) => { one.open = unfolded[index] ?? one.open; });
 }
 
-const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const formats = new Map();
+/** Numbers in English, with at most so many digits after the point. */
+function numbers(digits, notation = "standard") {
+  const key = `${notation}${digits}`;
+  if (!formats.has(key)) formats.set(key, new Intl.NumberFormat("en", { notation, maximumFractionDigits: digits }));
+  return formats.get(key);
+}
 
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
+// `more` is a number of digits beyond the usual ones: see `moreFor`.
+
 /** 27,004, or a dash for an unknown value. */
-export const count = (value) => (isNumber(value) ? integer.format(value) : "–");
+export const count = (value, more = 0) => (isNumber(value) ? numbers(more).format(value) : "–");
 /** 1 shard, 1,172 shards. */
 export const counted = (value, unit) => `${count(value)} ${unit}${value === 1 ? "" : "s"}`;
-/** 1.2M, where space is limited. */
-export const short = (value) => (!isNumber(value) ? "–" : value < 10_000 ? integer.format(value) : compact.format(value));
+/** 1.2M, where space is limited; 0.4, which is not 0. */
+export function short(value, more = 0) {
+  if (!isNumber(value)) return "–";
+  if (Math.abs(value) < 10) return String(Number(value.toPrecision(2 + more)));
+  return Math.abs(value) < 9_999.5 ? numbers(more).format(value) : numbers(1 + more, "compact").format(value);
+}
 export const decimal = (value, digits = 3) => (isNumber(value) ? value.toFixed(digits) : "–");
-export const percent = (value, digits = 1) => (isNumber(value) ? `${(100 * value).toFixed(digits)}%` : "–");
-export const money = (value) =>
-  isNumber(value) ? `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}` : "–";
 
-export function bytes(value) {
+/** 12.3%. What is neither nothing nor all does not look like it: <0.1%, >99.9%. */
+export function percent(value, digits = 1) {
+  if (!isNumber(value)) return "–";
+  const [text, least] = [(100 * value).toFixed(digits), 10 ** -digits];
+  if (value > 0 && Number(text) === 0) return `<${least.toFixed(digits)}%`;
+  return value < 1 && Number(text) === 100 ? `>${(100 - least).toFixed(digits)}%` : `${text}%`;
+}
+
+export function money(value, more = 0) {
+  if (!isNumber(value)) return "–";
+  const digits = 2 + more;
+  const least = 10 ** -digits;
+  if (value > 0 && value < least / 2) return `<$${least.toFixed(digits)}`;
+  return `$${value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+}
+
+export function bytes(value, more = 0) {
   if (!isNumber(value)) return "–";
   const units = ["B", "KB", "MB", "GB", "TB"];
   let size = value;
   let unit = 0;
-  while (size >= 1000 && unit < units.length - 1) {
+  while (size >= 999.5 && unit < units.length - 1) {
     size /= 1000;
     unit += 1;
   }
-  return `${size >= 100 || unit === 0 ? size.toFixed(0) : size.toFixed(1)} ${units[unit]}`;
+  return `${size.toFixed(unit ? (size >= 99.95 ? more : 1 + more) : 0)} ${units[unit]}`;
+}
+
+/** How many more digits it takes, of at most six, for figures that differ to be written differently. */
+export function moreFor(values, format) {
+  const known = [...new Set(values.filter(isNumber))];
+  let more = 0;
+  while (more < 6 && new Set(known.map((value) => format(value, more))).size < known.length) more += 1;
+  return more;
+}
+
+/** A figure, the one before it, and how far they are apart: "" if that is not known, or nothing. */
+export function against(own, before, format) {
+  const more = moreFor([own, before], format);
+  const texts = [format(own, more), format(before, more)];
+  const known = isNumber(own) && isNumber(before) && texts[0] !== texts[1];
+  return [...texts, known ? format(Math.abs(own - before), more) : ""];
+}
+
+export function apart(values, format) {
+  const more = moreFor(values, format);
+  return values.map((value) => format(value, more));
 }
 
 /** 3 s, 4 min, 2 h 5 min, 3 d 4 h. */
-export function duration(seconds) {
+export function duration(seconds, more = 0) {
   if (!isNumber(seconds)) return "–";
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (more) return `${count(seconds, more - 1)} s`;
+  if (seconds < 9.95) return `${Math.max(0, seconds).toFixed(1)} s`;
   if (seconds < 90) return `${Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);
   if (minutes < 90) return `${minutes} min`;
@@ -72,13 +118,17 @@ export function duration(seconds) {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
+/** A time with its zone: the one that Airflow shows times in, or else the browser's. */
 export function when(stamp) {
   const time = stamp ? new Date(stamp) : null;
   if (!time || Number.isNaN(time.getTime())) return "–";
-  return time.toLocaleString("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+  const style = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+  try {
+    return time.toLocaleString("en-GB", { ...style, timeZone: JSON.parse(window.localStorage.getItem("timezone")) || undefined });
+  } catch { // No storage, or no zone.
+    return time.toLocaleString("en-GB", style);
+  }
 }
-
-export const between = (start, end) => (start ? (new Date(end || Date.now()) - new Date(start)) / 1000 : null);
 
 /** The page's address is <Airflow>/qarib/. */
 const AIRFLOW = new URL("..", new URL(".", window.location.href.split(/[?#]/)[0]));

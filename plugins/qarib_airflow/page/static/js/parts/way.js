@@ -3,6 +3,8 @@ import { airflow, empty, h, out } from "./dom.js";
 
 const SIGNS = { done: "✓", failed: "×", running: "●", skipped: "↷", waiting: "○", "not reached": "○" };
 
+export const hasEnded = (run) => run.state === "success" || run.state === "failed";
+
 export const partOf = (run, name) => (run?.way || []).find((part) => part.name === name);
 
 /** The address of a task's log in Airflow. */
@@ -33,9 +35,9 @@ export const skipsOf = (run) => [...new Set(run.way.map((part) => (part.state ==
 
 /**
  * A view with nothing to show, by what became of the part of the run that makes it.
- * `waiting` is [title, text] while the part can still make it.
+ * `waiting` is [title, text] while the part can still make it, `trouble` what is wrong with the files.
  */
-export function nothingOf(run, name, waiting) {
+export function nothingOf(run, name, waiting, trouble = null) {
   const part = partOf(run, name);
   const reason = part?.reason;
   if (part?.state === "failed") return empty(`Failed: ${reason.what}`, [reason.where, reason.do].filter(Boolean).join(". "), logLink(run, reason));
@@ -44,6 +46,7 @@ export function nothingOf(run, name, waiting) {
     return empty("Not started", cause ? `${cause.task} failed: ${cause.what}` : "The run ended before it.", cause ? logLink(run, cause) : null);
   }
   if (part?.state === "skipped") return empty("Skipped", reason?.what || "The run did not need this part.");
+  if (part?.state === "done" && trouble) return empty("This cannot be shown", [trouble.what, trouble.where].filter(Boolean).join(": "));
   if (part?.state === "done") return empty("Nothing is left to show", "This part of the run is done, but its files are neither in the workspace nor in the bucket.");
   return empty(...waiting);
 }

@@ -1,26 +1,27 @@
 // Two to eight runs side by side: every chart with all of them, and in what they differ. The address has the complete view.
 import { Chart } from "../parts/charts.js";
-import { badge, bytes, card, count, decimal, duration, empty, fill, h, isNumber, money, out, percent, short } from "../parts/dom.js";
+import { apart, badge, bytes, card, count, decimal, duration, empty, fill, h, isNumber, money, out, percent, short } from "../parts/dom.js";
 import { saveTable } from "../parts/save.js";
-import { rates, shares } from "./training.js";
+import { losses, rates, shares } from "./training.js";
 
 const AXES = {
   step: { name: "step", title: "Steps", format: count },
   examples: { name: "examples", title: "Examples", format: count },
-  hours: { name: "hours", title: "Hours of training", format: (value) => decimal(value, 2), short: (value) => String(Number(value.toPrecision(3))) },
-  dollars: { name: "US dollars", title: "US dollars", format: money, short: (value) => `$${Number(value.toPrecision(3))}` },
+  hours: { name: "hours", title: "Hours of training", format: (value, more = 0) => decimal(value, 2 + more), short: (value, more = 0) => String(Number(value.toPrecision(3 + more))) },
+  dollars: { name: "US dollars", title: "US dollars", format: money, short: (value, more = 0) => `$${Number(value.toPrecision(3 + more))}` },
 };
 const SMOOTHING = ["", "0.01", "0.02", "0.05", "0.1", "0.2"];
-const FORMATS = { text: String, count, bytes, decimal, percent: (value) => percent(value, 2), money, duration, number: (value) => (Number.isInteger(value) ? count(value) : decimal(value)) };
+const FORMATS = { text: (value) => (value === null ? "–" : String(value)), count, bytes, decimal: losses, percent: (value, more = 0) => percent(value, 2 + more), money, duration,
+  number: (value, more = 0) => (Number.isInteger(value) ? count(value) : losses(value, more)) };
 const CHARTS = [
-  ["masked_lm_loss", "Masked-LM loss", (value) => decimal(value, 2)],
+  ["masked_lm_loss", "Masked-LM loss", losses],
   ["masked_lm_accuracy", "Masked-LM accuracy", shares],
-  ["next_sentence_loss", "Next-sentence loss", decimal],
+  ["next_sentence_loss", "Next-sentence loss", losses],
   ["next_sentence_accuracy", "Next-sentence accuracy", shares],
   ["learning_rate", "Learning rate", rates],
   ["examples_per_second", "Examples per second", short],
 ];
-const keyOf = (run) => `${run.dag_id}/${run.run_id}`;
+const MOST_RUNS = 8;
 
 /** The value at a step of a line through points; before the first one from 0. */
 function between({ step: steps, value: values }, step) {
@@ -110,12 +111,10 @@ class Compare {
   }
 
   update(data) {
-    const names = data.runs.map((run) => run.name || run.run_id);
-    this.runs = data.runs.map((run, index) => ({ curves: {}, evaluations: {}, probes: {}, ...run,
-      label: names.filter((name) => name === names[index]).length > 1 ? `${names[index]} (${run.run_id})` : names[index] }));
+    this.runs = data.runs.map((run) => ({ curves: {}, evaluations: {}, probes: {}, ...run }));
     this.data = data;
     this.tie();
-    const key = JSON.stringify([data.runs, this.query.getAll("run")]);
+    const key = JSON.stringify([data.runs, data.unlike, this.query.getAll("run")]);
     if (this.drawn !== key) this.draw();
     this.drawn = key;
     this.tabulate();
@@ -134,8 +133,10 @@ class Compare {
     if (held) this.list.querySelector(`[data-control=${held}]`)?.focus();
     const axes = runs.map((run) => axisOf(run, name));
     const without = runs.filter((run, at) => run.found && !axes[at]).map((run) => run.label);
-    fill(this.notes, [without, name], () => without.length > 0 && h("p", { class: "note" }, `Not drawn, because ${
-      { examples: "the batch size is not known", hours: "no speed was logged", dollars: "there is no TPU with a price" }[name]}: ${without.join(", ")}`));
+    fill(this.notes, [without, name, this.data.unlike], () => [
+      without.length > 0 && h("p", { class: "note" }, `Not drawn, because ${
+        { examples: "the batch size is not known", hours: "no speed was logged", dollars: "there is no TPU with a price" }[name]}: ${without.join(", ")}`),
+      this.data.unlike.map((text) => h("p", { class: "note warning" }, text))]);
     const line = (run, at, curve, more) => (curve && axes[at] ? [{ colour: `--r${at + 1}`, off: hidden.has(at), dash: at > 3 ? [5, 3] : undefined, name: run.label,
       steps: curve.step.map(axes[at]), values: curve.value, ...more }] : []);
     const show = (chart, lines, points = []) => {
@@ -150,7 +151,7 @@ class Compare {
     const tasks = [...new Set(runs.flatMap((run) => Object.keys(run.probes)))];
     for (const task of tasks) {
       if (!this.tasks[task]) {
-        this.tasks[task] = this.chart(`Probe of ${task}`, decimal);
+        this.tasks[task] = this.chart(`Probe of ${task}`, losses);
         this.curves.append(this.tasks[task].node);
       }
     }
@@ -184,7 +185,7 @@ class Compare {
       h("thead", {}, h("tr", {}, h("td", {}), this.columns.map(([run, at]) => h("th", { scope: "col", dir: "auto" }, h("span", { class: `swatch r${at + 1}`, "aria-hidden": "true" }), run.label)))),
       [...new Set(rows.map((row) => row.group))].map((group) => h("tbody", {}, h("tr", {}, h("th", { scope: "rowgroup", colspan: this.columns.length + 1, class: "group" }, group)),
         rows.filter((row) => row.group === group).map((row) => h("tr", { class: row.same ? "faint" : null }, h("th", { scope: "row", title: row.name }, row.title),
-          row.values.map((value) => h("td", {}, h("bdi", {}, value === null ? "–" : FORMATS[row.format](value)))))))))
+          apart(row.values, FORMATS[row.format]).map((text) => h("td", {}, h("bdi", {}, text))))))))
       : h("p", { class: "faint" }, "No differences."));
   }
 
@@ -194,18 +195,27 @@ class Compare {
   }
 }
 
+/** The runs in the address, each once. */
+const chosen = (query) => [...new Set(query.getAll("run"))].slice(0, MOST_RUNS);
+
 export const compare = {
   title: "Compare",
   alone: true,
   apart: true,
   address: (_, { query }) => {
-    const asked = new URLSearchParams(query.getAll("run").map((key) => ["run", key]));
+    const asked = new URLSearchParams(chosen(query).map((key) => ["run", key]));
     if (query.get("smooth")) asked.set("smoothing", query.get("smooth"));
     return asked.size ? `data/compare?${asked}` : null;
   },
   make: (context) => {
     if (!context.query.getAll("run").length) return { node: empty("No runs to compare", "Choose two to eight runs in the table of all runs.", h("a", { class: "button first", href: "#/runs" }, "Runs")), update() {} };
+    const all = new Set(context.query.getAll("run")).size;
+    const keys = chosen(context.query);
+    context.query.delete("run");
+    keys.forEach((key) => context.query.append("run", key));
+    context.keep();
     const made = new Compare(context);
+    if (all > MOST_RUNS) made.tools.before(h("p", { class: "note warning" }, `Only the first ${MOST_RUNS} of ${all} runs are compared.`));
     return { node: made.node, update: (data) => made.update(data) };
   },
 };

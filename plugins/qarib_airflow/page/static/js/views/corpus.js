@@ -1,16 +1,22 @@
 // What the corpus keeps and drops, and how the vocabulary fits it.
-import { bars, bytes, card, count, counted, decimal, fill, h, percent, short, table, tiles, when } from "../parts/dom.js";
+import { apart, bars, bytes, card, count, counted, decimal, fill, h, percent, short, table, tiles, when } from "../parts/dom.js";
 import { marked } from "../parts/diff.js";
 import { nothingOf } from "../parts/way.js";
 
 const COLUMNS = [
-  ["files", "Files"], ["left_out_files", "Left out"], ["bytes_read", "Read", bytes], ["undecodable_bytes", "Undecodable bytes"],
+  ["files", "Files"], ["left_out_files", "Left out"], ["bytes_read", "Size of the files", bytes], ["text_read", "Text read", bytes], ["undecodable_bytes", "Undecodable bytes"],
   ["skipped", "Skipped"], ["lines_read", "Lines read"], ["documents_read", "Documents cleaned"],
   ["duplicates", "Repeats"], ["near_duplicates", "Near-repeats"], ["outside_share", "Outside the share"],
-  ["heldout_documents", "Held out"], ["documents", "Documents kept"], ["lines", "Lines kept"], ["words", "Words"], ["bytes", "Kept", bytes],
+  ["heldout_documents", "Held out"], ["documents", "Documents kept"], ["lines", "Lines kept"], ["words", "Words"], ["bytes", "Text kept", bytes],
 ];
 
 const words = (name) => name.replaceAll("_", " ");
+
+/** A tile of what was kept and what was read, if that is known. */
+function of(name, kept, read, show) {
+  const [figure, all] = apart([kept, read], show);
+  return [name, figure, read === null ? null : `of ${all} read`];
+}
 
 /** The documents by outcome: kept, held out, or dropped and why. */
 function funnel(totals) {
@@ -82,15 +88,15 @@ function corpusOf(data) {
   return [
     ...data.warnings.map((text) => h("p", { class: "notice", role: "note" }, `Warning: ${text}`)),
     card("What was kept", tiles([
-      ["Documents", short(totals.documents), `of ${short(totals.documents_read)} read`], ["Lines", short(totals.lines)],
-      ["Words", short(totals.words)], ["Size", bytes(totals.bytes), `of ${bytes(totals.bytes_read)} read`],
+      of("Documents", totals.documents, totals.documents_read, short), ["Lines", short(totals.lines)],
+      ["Words", short(totals.words)], of("Text", totals.bytes, totals.text_read, bytes),
       ["Sources", count(sources.length), counted(totals.files, "file")], ["Made", h("span", { class: "small" }, when(data.made_at))],
     ]), funnel(totals)),
     card("What was dropped", data.lost.length ? table("What was dropped, by rule", ["Rule", "Dropped", "Share of the bytes"],
       data.lost.map(([rule, number, total, unit, share]) => [words(rule), `${count(number)}${total ? ` of ${count(total)}` : ""} ${unit}`, percent(share)]))
-      : null, h("p", { class: "faint" }, data.summary || "Nothing was dropped.")),
+      : null, h("p", { class: "faint" }, data.summary || (data.lost.length ? "" : "Nothing was dropped."))),
     card("Sources", table("Sources", ["Source", ...used.map(([, name]) => name)],
-      [...sources, ["all", totals]].map(([name, source]) => [name, ...used.map(([key, , show]) => (show || count)(source[key] || 0))]))),
+      [...sources, ["all", totals]].map(([name, source]) => [name, ...used.map(([key, , show]) => (show || count)(source[key]))]))),
     data.files.length ? card("Files", table("Files", ["File", "What"], data.files)) : null,
     h("div", { class: "three" },
       card("Cleaning", data.changed.length ? bars("Places changed, by rule", data.changed.map(([name, number]) => [words(name), number]))
@@ -126,10 +132,10 @@ export const corpus = {
     return {
       node,
       update(data, run) {
-        fill(node, [data.corpus, data.vocabulary, run.way], () => [
-          data.corpus ? corpusOf(data.corpus) : nothingOf(run, "collect", ["No corpus yet", "The sources are read and cleaned first."]),
+        fill(node, [data.corpus, data.vocabulary, data.trouble, run.way], () => [
+          data.corpus ? corpusOf(data.corpus) : nothingOf(run, "collect", ["No corpus yet", "The sources are read and cleaned first."], data.trouble),
           data.vocabulary ? vocabularyOf(data.vocabulary)
-            : data.corpus ? card("Vocabulary", h("p", { class: "faint" }, "The vocabulary is built after the corpus.")) : null,
+            : data.corpus ? card("Vocabulary", nothingOf(run, "vocabulary", ["No vocabulary yet", "It is built after the corpus."], data.trouble)) : null,
         ]);
       },
     };

@@ -1,35 +1,34 @@
 // The model compared with the previous one, and the locations of its files.
-import { bytes, card, count, decimal, fill, h, isNumber, out, percent, table, tiles, when } from "../parts/dom.js";
+import { against, bytes, card, count, decimal, fill, h, isNumber, out, percent, table, tiles, when } from "../parts/dom.js";
 import { markdown } from "../parts/markdown.js";
-import { nothingOf } from "../parts/way.js";
+import { hasEnded, nothingOf } from "../parts/way.js";
 import { Try } from "./try.js";
 
+const shares = (value, more = 0) => percent(value, 2 + more);
 // [key, name, format, whether higher (1) or lower (-1) is better]
 const METRICS = [
-  ["masked_lm_loss", "Masked-LM loss", (value) => decimal(value), -1],
-  ["masked_lm_accuracy", "Masked-LM accuracy", (value) => percent(value, 2), 1],
-  ["perplexity", "Perplexity", (value) => decimal(value, 1), -1],
-  ["next_sentence_accuracy", "Next-sentence accuracy", (value) => percent(value, 2), 1],
+  ["masked_lm_loss", "Masked-LM loss", (value, more = 0) => decimal(value, 3 + more), -1],
+  ["masked_lm_accuracy", "Masked-LM accuracy", shares, 1],
+  ["perplexity", "Perplexity", (value, more = 0) => decimal(value, 1 + more), -1],
+  ["next_sentence_accuracy", "Next-sentence accuracy", shares, 1],
   ["step", "Steps", count, 0],
   ["examples", "Held-out examples", count, 0],
 ];
 
-function change(metric, own, former, comparable) {
-  const [key, , show, sense] = metric;
-  if (!comparable || !isNumber(own[key]) || !isNumber(former[key]) || !sense) return "";
-  const difference = own[key] - former[key];
+function change(own, former, sense, difference) {
+  if (!isNumber(own) || !isNumber(former) || !sense) return "";
   if (!difference) return "no change";
-  const better = difference * sense > 0;
-  return h("span", { class: better ? "better" : "worse" },
-    `${difference > 0 ? "▲" : "▼"} ${show(Math.abs(difference))} ${better ? "better" : "worse"}`);
+  const better = (own - former) * sense > 0;
+  return h("span", { class: better ? "better" : "worse" }, `${own > former ? "▲" : "▼"} ${difference} ${better ? "better" : "worse"}`);
 }
 
 function comparison(data) {
   const { evaluation, former } = data;
   const rows = METRICS.filter(([key]) => isNumber(evaluation[key])).map((metric) => {
-    const [key, name, show] = metric;
-    const row = [name, show(evaluation[key])];
-    return former ? [...row, show(former.evaluation[key]), change(metric, evaluation, former.evaluation, former.same_heldout)] : row;
+    const [key, name, show, sense] = metric;
+    const [own, before] = [evaluation[key], former?.evaluation[key]];
+    const [mine, theirs, difference] = against(own, before, show);
+    return former ? [name, mine, theirs, former.same_heldout ? change(own, before, sense, difference) : ""] : [name, mine];
   });
   const head = ["On the held-out part", "This model", ...(former ? ["Previous model", "Change"] : [])];
   return [
@@ -41,16 +40,17 @@ function comparison(data) {
   ];
 }
 
-function modelOf(data) {
+function modelOf(data, run) {
+  const yet = hasEnded(run) ? "" : " yet";
   const total = data.files.reduce((sum, file) => sum + (file.bytes || 0), 0);
   return [
     card("Model", tiles([
       ["Name", h("code", { class: "small" }, data.model_id)],
-      ["State", h("span", { class: "small" }, data.is_promoted ? "promoted" : data.judgement ? "candidate" : data.state || "not exported yet")],
+      ["State", h("span", { class: "small" }, data.is_promoted ? "promoted" : data.judgement ? "candidate" : data.state || `not exported${yet}`)],
       ["Exported", h("span", { class: "small" }, when(data.made_at))],
-      ["Files", count(data.files.length), bytes(total)],
+      data.files.length ? ["Files", count(data.files.length), bytes(total)] : null,
     ])),
-    card("Evaluation", data.judgement ? h("p", { class: "judgement" }, data.judgement) : null, data.evaluation ? comparison(data) : h("p", { class: "faint" }, "The model has not been evaluated yet.")),
+    card("Evaluation", data.judgement ? h("p", { class: "judgement" }, data.judgement) : null, data.evaluation ? comparison(data) : h("p", { class: "faint" }, `The model has not been evaluated${yet}.`)),
     data.links.length ? card("Locations", h("dl", { class: "places" }, data.links.map((link) => h("div", {},
       h("dt", {}, link.title), h("dd", {}, h("code", {}, link.address), " ", link.href ? out(link.href, `${link.title} in the console`, { target: "_blank", rel: "noopener" }) : null))))) : null,
     data.files.length ? card(null, h("details", {}, h("summary", {}, `Files of the export (${count(data.files.length)})`),
@@ -70,8 +70,8 @@ export const model = {
       node: h("div", { class: "stack" }, main, trial.node),
       update(data, run) {
         trial.update(run, data);
-        fill(main, [data, run.way], () => data.model_id ? modelOf(data)
-          : nothingOf(run, "preflight", ["No model yet", "The model gets its name when the run's settings are checked."]));
+        fill(main, [data, run.way, run.state], () => data.model_id ? modelOf(data, run)
+          : nothingOf(run, "preflight", ["No model yet", "The model gets its name when the run's settings are checked."], data.trouble));
       },
     };
   },

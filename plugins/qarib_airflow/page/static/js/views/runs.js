@@ -1,5 +1,5 @@
 // The table of all runs. What is shown of it is in the address; the columns are kept in the browser.
-import { badge, bytes, count, counted, decimal, duration, empty, fill, h, isNumber, money, out, percent, progress, runAddress, short, table, when } from "../parts/dom.js";
+import { apart, badge, bytes, count, counted, decimal, duration, empty, fill, h, isNumber, money, out, percent, progress, runAddress, short, table, when } from "../parts/dom.js";
 import { NoteForm } from "../parts/note.js";
 import { saveTable } from "../parts/save.js";
 import { failureOf, partOf, signsOf, skipsOf, wayOf } from "../parts/way.js";
@@ -18,8 +18,8 @@ function settingsOf({ settings }) {
 }
 
 const lossOf = (run) => h("span", { class: isNumber(run.unigram_entropy) && run.heldout_loss >= run.unigram_entropy ? "worse" : null }, decimal(run.heldout_loss));
-const stepsOf = ({ training }) => (training ? `${short(training.step)} of ${short(training.train_steps)}` : "–");
-const scoreOf = ({ score }) => (score ? [decimal(score.value), h("span", { class: "cell-note" }, `${score.task}${score.tuned ? "" : ", probe"}`)] : "–");
+const stepsOf = ({ training }) => (training ? apart([training.step, training.train_steps], short).join(" of ") : "–");
+const scoreOf = ({ score }) => (score ? [decimal(score.value), h("span", { class: "cell-note" }, [score.task, score.metric, score.tuned ? "" : "probe"].filter(Boolean).join(", "))] : "–");
 const costOf = (run) => (run.tpu ? (run.tpu.emulated ? faint("emulated") : money(run.cost)) : run.trouble ? "–" : faint("no TPU"));
 
 // [name, title, cell, whether it is shown at first, whether Airflow's database has it]
@@ -149,11 +149,12 @@ class Runs {
     this.table = h("table", { class: "runs" }, h("caption", { class: "hidden" }, "Runs"), h("thead", {}, this.head));
     this.scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, this.table);
     this.nothing = h("div");
+    this.unlike = h("div");
     this.shown = h("div", { class: "stack" },
       h("section", { class: "card runs-tools" }, h("div", { class: "fields" }, h("div", { class: "field" }, h("label", { for: "by-text" }, "Search"), this.text), Object.values(this.filters),
         h("div", { class: "field narrow" }, h("label", { for: "by-sort" }, "Order by"), h("div", { class: "row" }, this.sorting, this.turn))),
       h("div", { class: "row spread" }, this.said, this.comparing, this.choosing)),
-      h("section", { class: "card" }, this.scroll, this.nothing), h("div", { class: "row spread" }, this.pages, this.saving));
+      h("section", { class: "card wide" }, this.unlike, this.scroll, this.nothing), h("div", { class: "row spread" }, this.pages, this.saving));
     this.blank = h("div");
     this.node = h("div", {}, this.shown, this.blank);
     this.table.addEventListener("keydown", (event) => this.key(event));
@@ -262,6 +263,7 @@ class Runs {
     fill(this.nothing, !data.found, (none) => none && empty("No run is like this", data.unread ? "Some runs are still being read." : "Change what you search for.",
       h("button", { type: "button", on: { click: () => { this.text.value = ""; this.set({ text: "", ...Object.fromEntries(Object.keys(FILTERS).map((name) => [name, ""])) }); } } }, "Show all runs")));
     this.scroll.hidden = !data.found;
+    fill(this.unlike, data.unlike, (text) => text && h("p", { class: "note" }, text));
     const keys = this.chosen;
     fill(this.comparing, keys, () => keys.length && [
       keys.length > 1 ? h("a", { class: "button first", href: `#/compare?${new URLSearchParams(keys.map((key) => ["run", key]))}` }, `Compare ${keys.length} runs`) : h("span", {}, "Choose another run to compare"),

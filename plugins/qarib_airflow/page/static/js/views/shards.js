@@ -1,7 +1,6 @@
 // One cell per shard: colour and sign show the state, hover and focus show figures, a click shows the rest.
 import { airflow, bytes, card, count, counted, decimal, duration, fill, h, isNumber, out, percent, runAddress, tiles } from "../parts/dom.js";
 import { nothingOf } from "../parts/way.js";
-import { exampleOf } from "../parts/example.js";
 
 const SIGNS = { waiting: "", converting: "▸", uploading: "↑", complete: "", failed: "×", corrupt: "!", missing: "?" };
 const MEANINGS = {
@@ -23,6 +22,31 @@ function figures(shard) {
     ["Conversion", duration(shard.convert_seconds)], ["Upload", duration(shard.upload_seconds)],
     ["Attempts", count(shard.tries)],
   ];
+}
+
+// [CLS], or a masked word and what the model sees in its place: {word→[MASK]}.
+const TOKEN = /(\[[A-Z]+\d*\]|\{[^{}→]*→[^{}]*\})/;
+const ARABIC = /\p{Script=Arabic}/u;
+
+/** The pieces of an example: [kind, text], and for a mask what stands in its place. */
+function piecesOf(text) {
+  return text.split(TOKEN).filter(Boolean).map((piece, index, all) => {
+    if (!TOKEN.test(piece)) return ["words", piece];
+    if (piece.startsWith("[")) return ["special", piece];
+    const [word, seen] = piece.slice(1, -1).split("→");
+    return ["mask", word, seen];
+  });
+}
+
+function exampleOf(text) {
+  const pieces = piecesOf(text);
+  const words = pieces.filter(([kind]) => kind !== "special").map(([, word]) => word).join(" ");
+  return h("p", { class: "arabic example", dir: ARABIC.test(words) ? "rtl" : "auto", lang: "ar" }, pieces.map(([kind, word, seen]) => {
+    if (kind === "words") return word;
+    if (kind === "special") return h("bdi", { class: "token", lang: "en" }, word);
+    const how = seen === "[MASK]" ? "masked" : seen === word ? "kept" : `replaced by ${seen}`;
+    return h("mark", { class: "masked", title: `to predict; ${how}` }, h("bdi", {}, word), seen === "[MASK]" ? null : h("bdi", { class: "token" }, seen === word ? "=" : seen));
+  }));
 }
 
 export const shards = {
@@ -59,11 +83,13 @@ class Shards {
     this.data = data;
     const { totals } = data;
     const states = totals.states || {};
-    fill(this.totals, [totals, data.shards_per_second, data.seconds_left], () => card(null, tiles([
+    // A sum of some shards only says so.
+    const part = (name) => (totals[`${name}_of`] && totals[`${name}_of`] < totals.shards ? `in ${count(totals[`${name}_of`])} of ${counted(totals.shards, "shard")}` : null);
+    fill(this.totals, [totals, data.shards_per_second, data.seconds_left], () => totals.shards > 0 && card(null, tiles([
       ["Complete", count(states.complete), `of ${counted(totals.shards, "shard")}`],
       ["Incomplete or damaged", count(BROKEN.reduce((sum, state) => sum + (states[state] || 0), 0)), "failed, corrupt or missing"],
-      ["Examples", count(totals.examples)],
-      ["TFRecords", bytes(totals.bytes)],
+      ["Examples", count(totals.examples), part("examples")],
+      ["TFRecords", bytes(totals.bytes), part("bytes")],
       ["Throughput", isNumber(data.shards_per_second) ? `${decimal(60 * data.shards_per_second, 1)}` : "–", "shards per minute of work"],
       ["Time left", duration(data.seconds_left)],
     ])));
@@ -77,8 +103,9 @@ class Shards {
       key.lastChild.textContent = `${state} ${count(states[state] || 0)}`;
     });
     this.draw(data.shards);
-    fill(this.nothing, [!data.shards.length, run.way], ([none]) => none
-      ? nothingOf(run, "shards", ["No shards yet", "The corpus is split into shards after it is collected."]) : null);
+    fill(this.nothing, [!data.shards.length, run.way, data.trouble], ([none]) => none
+      ? nothingOf(run, "shards", ["No shards yet", "The corpus is split into shards after it is collected."], data.trouble) : null);
+    this.detail.hidden = !data.shards.length;
     this.heldoutTitle.hidden = !this.heldout.childElementCount;
     this.drawDetail();
   }

@@ -1,10 +1,30 @@
 // How good the model is on labelled tasks: scores, curves, confusion matrices, and what the previous model got wrong.
 import { Chart } from "../parts/charts.js";
-import { confusion, labelOf } from "../parts/confusion.js";
-import { card, count, decimal, empty, fill, h, isNumber, out, table } from "../parts/dom.js";
+import { against, card, count, decimal, empty, fill, h, isNumber, out, percent, table } from "../parts/dom.js";
 import { nothingOf, partOf } from "../parts/way.js";
 
-const score = (value) => decimal(value, 3);
+/** A label in its own direction, whatever the text around it. */
+const labelOf = (text) => h("bdi", { class: "label", dir: "auto" }, text);
+
+/** A row for each label, a column for each predicted one. Shades are shares of the row. */
+function confusion(caption, labels, counts) {
+  const sums = counts.map((row) => row.reduce((sum, number) => sum + number, 0));
+  const cell = (number, row, column) => {
+    const share = sums[row] ? number / sums[row] : 0;
+    const what = row === column ? "predicted rightly" : `predicted as ${labels[column]}`;
+    return h("td", { class: row === column ? "count right" : "count", width: share,
+      title: `${labels[row]}, ${what}: ${count(number)} of ${count(sums[row])} (${percent(share)})` }, h("span", {}, count(number)));
+  };
+  return h("div", { class: "matrix", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", {}, h("caption", { class: "hidden" }, caption),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "label ↓ predicted →"),
+        labels.map((label) => h("th", { scope: "col", title: label }, labelOf(label))), h("th", { scope: "col" }, "right"))),
+      h("tbody", {}, counts.map((row, index) => h("tr", {}, h("th", { scope: "row" }, labelOf(labels[index])),
+        row.map((number, column) => cell(number, index, column)),
+        h("td", {}, h("span", {}, sums[index] ? percent(row[index] / sums[index], 0) : "–")))))));
+}
+
+const score = (value, more = 0) => decimal(value, 3 + more);
 const newest = (probe) => Object.fromEntries(Object.entries(probe).map(([key, values]) => [key, values.at(-1)]));
 const noted = (text, note) => [text, note ? h("span", { class: "cell-note" }, note) : null];
 const interval = (low, high) => (isNumber(low) && isNumber(high) ? `${score(low)} to ${score(high)}` : null);
@@ -17,25 +37,25 @@ const notice = (fault) => h("div", { class: "notice", role: "note" }, h("strong"
 
 /** The cells on the previous model: its score, and how this one's differs, beyond chance or not. */
 function compared(own, former, text, chance) {
-  if (!former || !isNumber(former)) return [text, ""];
-  const difference = own - former;
-  if (!isNumber(difference)) return [text, ""];
+  if (!isNumber(own) || !isNumber(former)) return [text, ""];
+  const difference = against(own, former, score)[2];
   if (!difference) return [text, "no change"];
-  const name = chance ? "faint" : difference > 0 ? "better" : "worse";
-  return [text, noted(h("span", { class: name }, `${difference > 0 ? "▲" : "▼"} ${score(Math.abs(difference))}`), chance)];
+  const name = chance ? "faint" : own > former ? "better" : "worse";
+  return [text, noted(h("span", { class: name }, `${own > former ? "▲" : "▼"} ${difference}`), chance)];
 }
 
 const absent = (former) => h("span", { class: "faint" }, former ? "scored on other texts" : "not scored");
 
 function probeRow(task, former) {
   const own = newest(task.probe);
-  const row = [labelOf(task.name), task.metric, noted(score(own.value), interval(own.low, own.high))];
+  const [mine, theirs] = against(own.value, task.former_probe?.value, score);
+  const row = [labelOf(task.name), task.metric, noted(mine, interval(own.low, own.high))];
   if (former) {
     const before = task.former_probe;
     const other = before?.same_texts && (before.train_texts !== own.train_texts || before.test_texts !== own.test_texts)
       ? `${count(before.train_texts)} training, ${count(before.test_texts)} test texts` : null;
     const inside = before && before.value >= own.low && before.value <= own.high ? "within the interval" : null;
-    row.push(...before?.same_texts ? compared(own.value, before.value, noted(score(before.value), other || interval(before.low, before.high)), inside)
+    row.push(...before?.same_texts ? compared(own.value, before.value, noted(theirs, other || interval(before.low, before.high)), inside)
       : [absent(before), ""]);
   }
   return [...row, noted(score(own.tfidf), interval(own.tfidf_low, own.tfidf_high)), score(own.most_frequent),
@@ -44,18 +64,19 @@ function probeRow(task, former) {
 
 function tunedRow(task, former) {
   const own = task.tuned;
-  const row = [labelOf(task.name), task.metric, noted(spread(own), seedsOf(own))];
+  const [mine, theirs] = against(own.mean, task.former_tuned?.mean, score);
+  const row = [labelOf(task.name), task.metric, noted(spread(own, mine), seedsOf(own))];
   if (former) {
     const before = task.former_tuned;
     const inside = before && Math.abs(own.mean - before.mean) <= own.sd ? "within one sd" : null;
-    row.push(...before?.same_texts ? compared(own.mean, before.mean, spread(before), inside) : [absent(before), ""]);
+    row.push(...before?.same_texts ? compared(own.mean, before.mean, spread(before, theirs), inside) : [absent(before), ""]);
   }
   return [...row, noted(score(own.tfidf), interval(own.tfidf_low, own.tfidf_high)), score(own.most_frequent), count(own.test_texts)];
 }
 
 const previousOf = (former) => (former ? ["Previous model: ", h("code", {}, former), "."] : "There is no previous model to compare with.");
 const documents = (number) => `${count(number)} ${number === 1 ? "document" : "documents"}`;
-const spread = (result) => (isNumber(result.mean) ? `${score(result.mean)}${isNumber(result.sd) ? ` ± ${score(result.sd)}` : ""}` : "–");
+const spread = (result, mean) => (isNumber(result.mean) ? `${mean}${isNumber(result.sd) ? ` ± ${score(result.sd)}` : ""}` : "–");
 const missing = (result) => `${result.missing.length === 1 ? "seed" : "seeds"} ${result.missing.join(", ")}`;
 
 function seedsOf(result) {

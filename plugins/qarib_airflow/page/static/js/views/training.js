@@ -1,11 +1,11 @@
-// The training: progress, the TPU, curves, and predictions for fixed sentences.
+// The training: progress, the TPU, curves, predictions for fixed sentences, the end of the log, and the request to stop.
 import { Chart } from "../parts/charts.js";
-import { badge, card, count, decimal, duration, fill, h, isNumber, money, percent, progress, short, table, tiles, when } from "../parts/dom.js";
-import { nothingOf } from "../parts/way.js";
-import { Stop, TrainingLog } from "./training-log.js";
+import { apart, badge, card, count, decimal, duration, fill, h, isNumber, money, percent, progress, short, table, tiles, when } from "../parts/dom.js";
+import { hasEnded, nothingOf } from "../parts/way.js";
 
-export const shares = (value) => percent(value, 1);
-export const rates = (value) => (value === 0 ? "0" : isNumber(value) ? value.toExponential(1) : "–");
+export const shares = (value, more = 0) => percent(value, 1 + more);
+export const rates = (value, more = 0) => (value === 0 ? "0" : isNumber(value) ? value.toExponential(1 + more) : "–");
+export const losses = (value, more = 0) => decimal(value, 3 + more);
 
 export const training = {
   title: "Training",
@@ -18,9 +18,9 @@ class Training {
     this.head = h("div");
     this.tpu = h("div");
     this.charts = {
-      loss: new Chart("Masked-LM loss", (value) => decimal(value, 2)),
+      loss: new Chart("Masked-LM loss", losses),
       accuracy: new Chart("Masked-LM accuracy", shares),
-      sentence: new Chart("Next-sentence loss", (value) => decimal(value, 3)),
+      sentence: new Chart("Next-sentence loss", losses),
       sentences: new Chart("Next-sentence accuracy", shares),
       rate: new Chart("Learning rate", rates),
       speed: new Chart("Examples per second", short),
@@ -35,9 +35,9 @@ class Training {
   }
 
   update(data, run) {
-    fill(this.head, [run.way, data.progress, data.run, data.train_batch_size, data.reads, data.expected], () => data.progress ? this.headOf(data)
-      : card(null, nothingOf(run, "training", ["The training has not started", "Curves appear here after its first steps."])));
-    this.stop.update(run, data.may_stop);
+    fill(this.head, [run.way, data.trouble, data.progress, data.run, data.train_batch_size, data.reads, data.expected], () => data.progress ? this.headOf(data)
+      : card(null, nothingOf(run, "training", ["The training has not started", "Curves appear here after its first steps."], data.trouble)));
+    this.stop.update(run, data.may_stop, data.stop_asked_by);
     this.log.update(run);
     this.log.node.hidden = !data.progress && !data.tpu;
     fill(this.tpu, [data.tpu, data.expected, data.run], () => data.tpu && this.tpuOf(data));
@@ -53,6 +53,7 @@ class Training {
     const about = now.evaluation || {};
     const [held, alone] = [about.masked_lm_loss, about.unigram_entropy];
     const worse = isNumber(held) && isNumber(alone) && held >= alone;
+    const [own, base] = apart([held, alone], losses);
     return card(null,
       h("div", { class: "row spread" }, h("strong", {}, `${count(now.step)} of ${count(now.train_steps)} steps`),
         badge(now.state), h("span", { class: "faint" }, `${now.state === "not finished" ? "last report at" : "as of"} ${when(now.updated_at)}`)),
@@ -60,8 +61,8 @@ class Training {
       tiles([
         ["Masked-LM loss", decimal(now.masked_lm_loss), ["on training data", now.first ? `${decimal(now.first.masked_lm_loss)} at first` : null,
           isNumber(now.next_sentence_accuracy) ? `with the next sentence ${decimal(now.loss)}` : null].filter(Boolean).join(", ")],
-        ["Held-out masked-LM loss", h("span", { class: worse ? "worse" : null }, decimal(held)), isNumber(alone)
-          ? `${worse ? "not better than" : "without context"}: ${decimal(alone)}${worse ? ", which word frequencies alone give" : ""}` : null],
+        ["Held-out masked-LM loss", h("span", { class: worse ? "worse" : null }, own), isNumber(alone)
+          ? `${worse ? "not better than" : "without context"}: ${base}${worse ? ", which word frequencies alone give" : ""}` : null],
         ["Masked-LM accuracy", percent(now.masked_lm_accuracy), "on training data"],
         isNumber(now.next_sentence_accuracy) ? ["Next-sentence accuracy", percent(now.next_sentence_accuracy), "on training data"] : null,
         ["Examples per second", short(now.examples_per_second), now.device_kind || now.devices || null],
@@ -84,7 +85,7 @@ class Training {
             isNumber(tpu.budget) ? `of ${money(tpu.budget)}` : null].filter(Boolean).join(", ")],
         !tpu.emulated && expected && run === "running" ? ["Cost ahead", ends(expected.cost_ahead, money),
           isNumber(expected.measured) ? "by the first steps" : "by the estimate"] : null,
-        isNumber(tpu.cost_per_million) ? ["A million examples", money(tpu.cost_per_million)] : null,
+        isNumber(tpu.cost_per_million) ? ["Cost of a million examples", money(tpu.cost_per_million)] : null,
         ["Preemptions", count(tpu.preemptions), `attempt ${count(tpu.attempt)}`],
       ]),
       tpu.goodput && tpu.goodput.paid ? goodputOf(tpu.goodput) : null,
@@ -108,7 +109,7 @@ class Training {
     sentences.update(line("training", "next_sentence_accuracy", "--c1"), points("held-out", "next_sentence_accuracy", "--c2"), marks);
     rate.update(line("learning rate", "learning_rate", "--c1"), [], marks);
     speed.update(line("examples per second", "examples_per_second", "--c1"), [], marks);
-    const steps = (numbers) => numbers.map(count).join(", ") || "none";
+    const steps = (numbers) => numbers.map((step) => count(step)).join(", ") || "none";
     fill(this.marks, [past.loss !== undefined, data.checkpoints, data.resumed], (some) => some[0] ? [
       h("span", {}, h("span", { class: "mark checkpoint", "aria-hidden": "true" }, "▲"), ` checkpoints: ${steps(data.checkpoints)}`),
       h("span", {}, h("span", { class: "mark interruption", "aria-hidden": "true" }, "┊"), ` interruptions: ${steps(data.resumed)}`),
@@ -149,7 +150,7 @@ function waitingTile(seconds) {
 }
 
 /** What the steps read: "128M of 1.4B examples, about 220M words, each text in 5 of them", or "24K examples, 14K different ones, …". */
-const textOf = (reads) => [reads.epochs < 1 ? `${short(reads.examples)} of ${short(reads.dataset_examples)} examples`
+const textOf = (reads) => [reads.epochs < 1 ? `${apart([reads.examples, reads.dataset_examples], short).join(" of ")} examples`
   : `${short(reads.examples)} examples, ${short(reads.dataset_examples)} different ones`,
   isNumber(reads.words) ? `about ${short(reads.words)} words of the corpus` : null,
   reads.dupe_factor > 1 ? `each text in ${count(reads.dupe_factor)} examples` : null].filter(Boolean).join(", ");
@@ -183,4 +184,96 @@ function fillMask(found) {
       h("span", { class: "faint", dir: "ltr" }, percent(one.probability))))),
     example.first ? h("p", { class: "faint" }, `At step ${count(example.first_step)}: `,
       h("bdi", { class: "arabic" }, example.first.map((one) => one.word).join("، "))) : null))));
+}
+
+const SECONDS = 3; // between two readings of the log
+
+async function answered(response) {
+  const values = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error([values.what || `the server answered ${response.status}`, values.do].filter(Boolean).join(". "));
+  return values;
+}
+
+/** The last lines, read while it is unfolded. */
+class TrainingLog {
+  constructor() {
+    this.lines = h("pre", { class: "log", tabindex: "0", role: "log", "aria-label": "Log of the training", "aria-live": "off" });
+    this.where = h("p", { class: "help" });
+    this.details = h("details", { on: { toggle: () => this.read() } }, h("summary", {}, "Log"), this.where, this.lines);
+    this.node = h("section", { class: "card" }, this.details);
+  }
+
+  /** A run that is repeated has a log that grows again. */
+  update(run) {
+    const again = this.run && hasEnded(this.run) && !hasEnded(run);
+    this.run = run;
+    if (again) this.read();
+  }
+
+  async read() {
+    clearTimeout(this.timer);
+    if (!this.details.open || !this.node.isConnected || !this.run) return;
+    const { run } = this;
+    const { dag_id, run_id } = run;
+    try {
+      const found = await answered(await fetch(`data/log?${new URLSearchParams({ dag_id, run_id })}`, { credentials: "same-origin" }));
+      const atEnd = this.lines.scrollHeight - this.lines.scrollTop - this.lines.clientHeight < 30;
+      fill(this.lines, found.lines, (lines) => lines.join("\n"));
+      fill(this.where, [found.where, found.trouble, hasEnded(this.run)], () => found.where ? ["The end of ", h("code", {}, found.where)] : found.trouble?.what || (hasEnded(this.run) ? "There is no log." : "There is no log yet."));
+      if (atEnd) this.lines.scrollTop = this.lines.scrollHeight; // One who has scrolled up reads on.
+    } catch (error) {
+      fill(this.where, error.message, (text) => text);
+    }
+    if (!hasEnded(run)) this.timer = setTimeout(() => this.read(), SECONDS * 1000);
+  }
+}
+
+/** Asks for confirmation first. The server checks the user's permission. */
+class Stop {
+  constructor() {
+    this.status = h("p", { role: "status" });
+    this.button = h("button", { type: "button", on: { click: () => this.ask(this.question.hidden) } }, "Stop and save …");
+    this.sure = h("button", { type: "button", class: "first", on: { click: () => this.send() } }, "Save and stop");
+    this.question = h("div", { class: "confirmation", hidden: true },
+      h("p", {}, "The training saves a checkpoint and ends, and its task fails with your name as the reason. A TPU is deleted. To continue, clear the task ", h("code", {}, "train"), " in Airflow."),
+      h("div", { class: "row" }, this.sure, h("button", { type: "button", on: { click: () => this.ask(false) } }, "Keep training")));
+    this.node = h("div", { class: "stop", hidden: true }, this.button, this.question, this.status);
+  }
+
+  ask(open) {
+    this.question.hidden = !open;
+    (open ? this.sure : this.button).focus();
+  }
+
+  /** `by` is who has asked the training before, maybe in another window. */
+  update(run, allowed, by) {
+    this.run = run;
+    if (!allowed && !this.node.hidden) { // The training has ended, and what was asked of it with it.
+      this.asked = false;
+      this.question.hidden = true;
+      this.status.replaceChildren();
+    }
+    if (allowed && by && !this.asked) this.have(`${by} has asked the training to stop: it saves its state at the next step. This can take a minute.`);
+    this.node.hidden = !allowed;
+    this.button.hidden = !allowed || Boolean(this.asked);
+  }
+
+  have(text) {
+    this.asked = true;
+    this.question.hidden = this.button.hidden = true;
+    this.status.replaceChildren(text);
+  }
+
+  async send() {
+    this.sure.disabled = true;
+    try {
+      const { dag_id, run_id } = this.run;
+      await answered(await fetch(`data/stop?${new URLSearchParams({ dag_id, run_id })}`, {
+        method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" }, body: "{}" }));
+      this.have("Asked. The training saves its state at the next step and stops; this can take a minute.");
+    } catch (error) {
+      this.status.replaceChildren(`Not asked: ${error.message}`);
+    }
+    this.sure.disabled = false;
+  }
 }

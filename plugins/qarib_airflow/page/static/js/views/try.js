@@ -26,7 +26,7 @@ export class Try {
 
   update(run, data) {
     this.run = run;
-    this.node.hidden = !data.may_try;
+    this.node.hidden = !data.may_try || !data.state; // A model that is not exported has nothing to try.
   }
 
   insert() {
