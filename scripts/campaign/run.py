@@ -46,6 +46,7 @@ AREAS = {
         (
             "faults/test_points.py",
             "faults/test_left_behind.py",
+            "faults/test_read_only.py",
             "cli/test_full_disk.py",
             "storage/test_files.py",
         ),

@@ -16,7 +16,7 @@ import pytest
 from local_stack import LocalStack, marked
 
 from tests.support.airflow_runs import TINY, require_success
-from tests.support.users.exposure import listening
+from tests.support.users.exposure import listening, public_ports
 from tests.support.users.intruder import NAMES, Result, Targets, attack, plant
 
 pytestmark = [
@@ -50,13 +50,14 @@ def test_nothing_is_read_and_nothing_is_run(
     kept.mkdir()
     (kept / "mine").write_text("mine")
     plant(shared, kept)
-    total, attacked = Result(), set()
+    total, attacked, public_addresses = Result(), set(), set()
     with LocalStack(home, environment={"TMPDIR": str(shared), "QARIB_RETRY_SECONDS": "1"}) as stack:
         run_id = stack.trigger(demo.DAG, TINY)
         while True:
             ended = stack.run(demo.DAG, run_id)["state"] in ("success", "failed")
             pids = marked(stack.marker)
             ports = {port for _, port in listening(pids)}
+            public_addresses |= set(public_ports(pids))
             # Each port once: also those of a machine of the emulated TPU, while it trains.
             new = tuple(sorted(ports - attacked))
             attacked |= ports
@@ -65,6 +66,7 @@ def test_nothing_is_read_and_nothing_is_run(
                 break
         require_success(stack, stack.task_instances(demo.DAG, run_id))
         secrets, run = secrets_of(stack), demo.read_run(stack, run_id)
+    assert public_addresses == set()
     assert total.done == []
     assert not (shared / "ran").exists()
     # A command line has the names of files, which have a model's.
