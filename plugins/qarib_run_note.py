@@ -15,7 +15,10 @@ from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk.configuration import conf
 
-DAGS = ("qarib_pretrain", "qarib_retrain", "qarib_backfill_shards", "qarib_clean_up", "qarib_reap_tpus")
+DAGS = (
+    *("qarib_pretrain", "qarib_retrain", "qarib_backfill_shards"),
+    *("qarib_clean_up", "qarib_reap_tpus", "qarib_check"),
+)
 REASON = "qarib_reason"  # the XCom in which a task keeps why it failed
 REMARKS = "qarib_remark"  # the XCom in which a task keeps what people should read, whether it failed or not
 # The first characters of our part of a note, which is its end: why the run failed, then the remarks.

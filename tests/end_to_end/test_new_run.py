@@ -21,6 +21,7 @@ from tests.support.browser.site import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_leaves_and_nothing_is_refused")]
+SECONDS_OF_CHECK = 120
 TYPED = {
     "vocab_size": "1,000",
     "dupe_factor": "1",
@@ -180,4 +181,19 @@ def test_a_training_is_stopped_from_the_page_and_goes_on(site: Site) -> None:
     expect(page.locator("#notices")).to_be_empty(timeout=4 * SECONDS)
     while saved not in (json.loads(run.model.progress.read_text()).get("resumed") or []):
         time.sleep(0.5)
+    page.close()
+
+
+def test_the_deployment_is_checked_by_a_button(site: Site) -> None:
+    """The emulators have no fault, so the check's run succeeds."""
+    page = site.open("new")
+    page.get_by_role("button", name="Check the deployment").click()
+    link = page.get_by_role("link", name="its run in Airflow")
+    expect(link).to_be_visible()
+    assert "/dags/qarib_check/runs/" in (link.get_attribute("href") or "")
+    deadline = time.monotonic() + SECONDS_OF_CHECK
+    while (run := site.stack.api("GET", "dags/qarib_check/dagRuns")["dag_runs"][0])["state"] != "success":
+        assert run["state"] in ("queued", "running"), run
+        assert time.monotonic() < deadline, run
+        time.sleep(1)
     page.close()

@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from qarib_airflow.page import answers, compare, control, database, lineage, new_run, runs, trial
 from qarib_airflow.page.answers import TypedIn, answer, answer_of, before, run_of
-from qarib_airflow.page.guard import GUARD, may_trigger
+from qarib_airflow.page.guard import CHECK, GUARD, may_trigger
 from qarib_airflow.page.threads import in_time
 from qarib_tasks.errors import QaribError
 from qarib_tasks.layout import is_shard
@@ -187,7 +187,8 @@ async def form(user: GetUserDep, dag_id: str | None = None, run_id: str | None =
         record = run_of(user, dag_id or "", run_id) if run_id else None
         conf = database.conf_of(record.dag_id, record.run_id) if record else {}
         again, lost = new_run.values_of(conf)
-        return answer(new_run.form() | {"may_start": may_trigger(user), "again": again, "lost": lost})
+        may = {"may_start": may_trigger(user), "may_check": may_trigger(user, CHECK)}
+        return answer(new_run.form() | may | {"again": again, "lost": lost})
 
     return await in_time(answers.THREADS.submit(answers.DATABASE, made))
 

@@ -10,6 +10,7 @@ from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends
 
 DAG_ID = "qarib_pretrain"
+CHECK = "qarib_check"
 # The DAGs whose runs the page shows, each to the users who can read it.
 DAG_IDS = (DAG_ID, "qarib_retrain")
 
@@ -19,10 +20,10 @@ may_read_tasks = requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE, param
 GUARD = (Depends(may_read_dag), Depends(may_read_runs), Depends(may_read_tasks))
 
 
-def may_trigger(user: Any) -> bool:
-    """Whether a user may start runs of the DAG `DAG_ID`."""
+def may_trigger(user: Any, dag_id: str = DAG_ID) -> bool:
+    """Whether a user may start runs of a DAG."""
     return get_auth_manager().is_authorized_dag(
-        method="POST", access_entity=DagAccessEntity.RUN, details=DagDetails(id=DAG_ID), user=user
+        method="POST", access_entity=DagAccessEntity.RUN, details=DagDetails(id=dag_id), user=user
     )
 
 

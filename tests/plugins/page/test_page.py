@@ -250,7 +250,7 @@ def test_a_new_run_is_planned_by_who_may_read_and_started_by_who_may_trigger(
     monkeypatch.setattr(database, "conf_of", lambda *_: {"train_steps": 70})
     for role, may in (("viewer", False), ("user", True)):
         view = ask(server, "/data/form", role).json()
-        assert (view["may_start"], view["again"]) == (may, {"train_steps": 70})
+        assert (view["may_start"], view["may_check"], view["again"]) == (may, may, {"train_steps": 70})
         answer = send(server, "/data/check", {"values": {"train_steps": "2.000"}}, role)
         assert answer.status_code == 200
         assert answer.json()["faults"][0]["field"] == "train_steps"

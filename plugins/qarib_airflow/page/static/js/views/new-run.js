@@ -2,6 +2,7 @@
 import { airflow, card, count, counted, fill, h, money, out, runAddress, table } from "../parts/dom.js";
 
 const DAG = "qarib_pretrain";
+const CHECK = "qarib_check";
 const PAUSE = 250; // milliseconds after the last key
 
 const number = (value) => (value >= 100 ? count(value) : value.toLocaleString("en", { maximumSignificantDigits: 2 }));
@@ -138,10 +139,12 @@ class NewRun {
     this.within = h("input", { id: "within", type: "text", inputmode: "decimal", autocomplete: "off", on: { input: () => this.changed() } });
     this.start = h("div", { class: "start" });
     this.status = h("p", { role: "status" });
+    this.deployment = h("div", { class: "deployment" });
+    this.checked = h("p", { role: "status" });
     this.node = h("form", { class: "new-run", on: { submit: (event) => { event.preventDefault(); this.send(); } } },
       h("div", { class: "stack" }, card("Essentials", this.essentials),
         h("section", { class: "card" }, h("h2", {}, "All settings"), h("div", { class: "field" }, h("label", { for: "search" }, "Search"), this.search), this.sections)),
-      h("aside", { class: "stack", "aria-label": "Plan" }, card("", this.start, this.status),
+      h("aside", { class: "stack", "aria-label": "Plan" }, card("", this.start, this.status, this.deployment, this.checked),
         card("Plan", h("div", { class: "field" }, h("label", { for: "within" }, "Hours it may take"), this.within), this.plan)));
     this.boxes = new Map();
     this.asked = 0;
@@ -172,6 +175,9 @@ class NewRun {
     this.start.replaceChildren(data.may_start
       ? h("button", { type: "submit", class: "first" }, "Start")
       : h("p", {}, "You can plan a run here. To start one, ask an administrator for permission to trigger the DAG ", h("code", {}, DAG), "."));
+    this.deployment.replaceChildren(...(data.may_check
+      ? [h("button", { type: "button", on: { click: () => this.examine() } }, "Check the deployment"),
+        h("p", { class: "help" }, "Credentials, roles, bucket, quota, network, and disk, where the Airflow workers run.")] : []));
     this.check();
   }
 
@@ -274,6 +280,17 @@ class NewRun {
       this.changed();
     } catch (error) {
       row.shown.replaceChildren(h("p", { class: "fault", role: "alert" }, error.message));
+    }
+  }
+
+  /** Airflow starts the check, if the user may; its log has a line for each part. */
+  async examine() {
+    this.checked.replaceChildren("Sending the request to Airflow …");
+    try {
+      const made = await this.post(airflow(`api/v2/dags/${CHECK}/dagRuns`), { logical_date: null, conf: {} });
+      this.checked.replaceChildren("Started: ", out(runAddress({ dag_id: CHECK, run_id: made.dag_run_id }), "its run in Airflow"), ". The log of ", h("code", {}, "check"), " has the result.");
+    } catch (error) {
+      this.checked.replaceChildren(`Not started: ${error.message}`);
     }
   }
 
