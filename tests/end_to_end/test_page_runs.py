@@ -10,19 +10,11 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import pytest
-import screenshots
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.browser.many_runs import many_runs, write_evaluations, write_history
 from tests.support.browser.page_site import PageStack, showing
-from tests.support.browser.site import (
-    GUEST,
-    SECONDS,
-    Site,
-    require_accessible,
-    require_no_overflow,
-    undisturbed,
-)
+from tests.support.browser.site import SECONDS, Site, require_accessible, require_no_overflow, undisturbed
 from tests.support.made_up_run import arabic_task, insert_run, make_run, write_probes
 
 pytestmark = pytest.mark.slow
@@ -194,19 +186,11 @@ def test_a_name_is_given_and_what_others_write_is_kept(page_site: tuple[PageStac
 
 
 def test_a_viewer_sees_no_edit(site: Site) -> None:
-    context = site.signed_out.browser.new_context()  # type: ignore[union-attr]
-    page = context.new_page()
-    page.set_default_timeout(SECONDS)
-    admin, site.stack.user = site.stack.user, GUEST
-    try:
-        screenshots.sign_in(page, site.stack)
-    finally:
-        site.stack.user = admin
-    page.goto(f"{site.stack.url}/qarib/#/runs")
+    page = site.as_guest("runs")
     page.get_by_role("button", name=re.compile("Details of")).first.click()
     expect(page.get_by_role("link", name="Run again with these values")).to_be_visible()
     expect(page.get_by_role("button", name="Edit name")).to_have_count(0)
-    context.close()
+    page.context.close()
 
 
 def compared(*numbers: int, **more: str) -> str:
@@ -241,7 +225,7 @@ def test_runs_are_chosen_in_the_table_and_compared(site: Site) -> None:
     page.get_by_role("link", name="Compare 8 runs").click()
     expect(page.locator(".compared li")).to_have_count(8)
     chart = page.get_by_role(
-        "img", name=re.compile("^Masked-LM loss: run-0000 4.00 at step 800, .*run-0007, held-out")
+        "img", name=re.compile("^Masked-LM loss: run-0000 4.000 at step 800, .*run-0007, held-out")
     )
     expect(chart).to_be_visible()
     expect(page.locator(".chart .u-legend").first).to_contain_text("word frequencies alone")
@@ -385,13 +369,30 @@ def test_the_comparison_is_accessible_and_fits(site: Site, width: int) -> None:
     page.close()
 
 
+def test_no_column_is_cut_in_airflow_on_a_wide_screen(site: Site) -> None:
+    page = site.context.new_page()
+    page.set_default_timeout(SECONDS)
+    page.set_viewport_size({"width": 1600, "height": 900})
+    page.goto(f"{site.stack.url}/plugin/qarib")
+    table = page.frame_locator("iframe").get_by_role("region", name="Runs")
+    expect(table.get_by_role("columnheader", name="Cost")).to_be_in_viewport(ratio=1)
+    assert table.evaluate("one => one.scrollWidth <= one.clientWidth")
+    page.close()
+
+
 def test_the_tab_of_a_run_on_a_phone_leads_to_the_page_itself(site: Site) -> None:
     """Airflow's own page is wider than a phone, and so is the tab."""
     page = site.context.new_page()
     page.set_default_timeout(SECONDS)
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{site.stack.url}/dags/qarib_pretrain/runs/{BEST}/plugin/qarib-run")
-    page.frame_locator("iframe").get_by_role("link", name="Full page").click()
+    link = page.frame_locator("iframe").get_by_role("link", name="Full page")
+    expect(link).to_be_in_viewport(ratio=1)
+    box = link.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    link.click()
     page.wait_for_url(re.compile(f"/qarib/.*run_id={BEST}"))
     expect(page.get_by_role("link", name="Full page")).to_have_count(0)
     require_no_overflow(page)
