@@ -24,6 +24,7 @@ REMARKS = "qarib_remark"  # the XCom in which a task keeps what people should re
 # The first characters of our part of a note, which is its end: why the run failed, then the remarks.
 MARK, REMARK = "× ", "⚠ "
 MOST_CHARACTERS = 1_000  # of a note
+UNKNOWN = "no reason is known, for example because its process was killed or a person marked it as failed"
 
 
 @hookimpl
@@ -50,7 +51,7 @@ def _write(dag_run: Any) -> None:
 
 
 def _reason(session: Any, dag_id: str, run_id: str) -> str:
-    """What the first failed task that kept a reason says; empty if none did."""
+    """What the first failed task that kept a reason says, or which task failed first; empty if none did."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from sqlalchemy import and_, select
@@ -66,9 +67,16 @@ def _reason(session: Any, dag_id: str, run_id: str) -> str:
         .limit(1)
     ).first()
     kept = XComModel.deserialize_value(row) if row else None
-    if not isinstance(kept, dict) or not isinstance(kept.get("what"), str):
-        return ""
-    return text(kept, dag_id, run_id, row.task_id, row.map_index)
+    if isinstance(kept, dict) and isinstance(kept.get("what"), str):
+        return text(kept, dag_id, run_id, row.task_id, row.map_index)
+    failed = session.execute(
+        select(TaskInstance.task_id, TaskInstance.map_index)
+        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+        .where(TaskInstance.state == "failed")
+        .order_by(TaskInstance.end_date, TaskInstance.map_index)
+        .limit(1)
+    ).first()
+    return text({"what": UNKNOWN}, dag_id, run_id, failed.task_id, failed.map_index) if failed else ""
 
 
 def _remarks(session: Any, dag_id: str, run_id: str) -> list[str]:

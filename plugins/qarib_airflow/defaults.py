@@ -11,7 +11,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from qarib_airflow.errors import RetryByCause
-from qarib_airflow.reporting.notifier import QaribNotifier
+from qarib_airflow.reporting.notifier import QaribNotifier, keep_reason
 
 CONNECTION = "google_cloud_default"
 # The task of this name returns the run, as a dictionary.
@@ -53,6 +53,7 @@ DEFAULT_ARGS: dict[str, Any] = RETRIES | {
     "execution_timeout": TIMEOUT,
     "weight_rule": WEIGHT_RULE,
     "on_failure_callback": QaribNotifier(),
+    "on_retry_callback": keep_reason,
 }
 
 

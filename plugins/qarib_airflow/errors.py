@@ -11,7 +11,7 @@ from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
 from qarib_tasks.errors import ConfigError, InputError, StoppedError, StorageError, masked
 from qarib_tasks.storage.system_errors import told
-from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError
+from qarib_tasks.tpu.api.errors import TpuPermissionError, TpuRequestError, TpuStockOutError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +26,7 @@ MOST_CHARACTERS = 500  # of a reason, as Airflow keeps it
 
 
 class RetryByCause(RetryPolicy):
-    """Fails at once what a retry cannot fix, and waits as long as a service asks for."""
+    """Fails at once what a retry cannot fix; waits as long as a service asks for, and long for a TPU."""
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
@@ -35,6 +35,8 @@ class RetryByCause(RetryPolicy):
         reason = (masked(str(exception)) or type(exception).__name__)[:MOST_CHARACTERS]
         if is_for_good(exception):
             return RetryDecision.fail(reason)
+        if isinstance(exception, TpuStockOutError):
+            return RetryDecision.retry(timedelta(hours=exception.wait_hours), reason)
         return RetryDecision.retry(asked_wait(exception, datetime.now(UTC)), reason)
 
 
@@ -51,7 +53,8 @@ def is_for_good(error: BaseException) -> bool:
 def asked_wait(error: BaseException | None, now: datetime) -> timedelta | None:
     """How long the service that refused asks to wait (`Retry-After`); None if it does not."""
     while error is not None:
-        headers = getattr(getattr(error, "response", None), "headers", None)
+        # Google's clients keep the response, aiohttp its headers.
+        headers = getattr(getattr(error, "response", error), "headers", None)
         text = headers.get("Retry-After") if headers is not None and hasattr(headers, "get") else None
         if text is not None:
             return _wait(str(text).strip(), now)

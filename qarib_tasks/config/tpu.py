@@ -104,6 +104,17 @@ class TpuConfig(Settings):
         Field(gt=0, title="Queueing timeout", description="Hours to wait for a TPU in each zone."),
         MACHINE,
     ] = 4.0
+    stock_out_hours: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=24 * 7,
+            title="Wait after a stock-out",
+            description="Hours until the training is tried again if no zone has a TPU. Meanwhile no worker "
+            "is held, and no TPU requested.",
+        ),
+        MACHINE,
+    ] = 1.0
     booting_hours: Annotated[
         float,
         Field(gt=0, title="Boot timeout", description="Hours from the grant to the first heartbeat."),

@@ -92,6 +92,7 @@ class Memory:
         deleted: since when the attempt's TPU is known to exist no more.
         after: what follows the deletion. reason: why it is deleted.
         history: for people to read, one entry per ended attempt.
+        stock_out: a zone of the current search had no capacity: another time may help.
         seconds: of all phases that have ended, by name; `clearing` is `deleting` of one that was not granted.
     """
 
@@ -119,6 +120,7 @@ class Memory:
     answer: str = ""
     answered: Seconds = 0.0
     deleted: Seconds | None = None
+    stock_out: bool = False
 
     __pydantic_config__ = ConfigDict(extra="forbid", defer_build=True)
 
@@ -222,8 +224,12 @@ def refused(memory: Memory, error: TpuError, now: float, zones: Sequence[str]) -
     about_the_zone = (TpuQuotaError, TpuStockOutError, TpuRequestError, TpuPermissionError)
     if not isinstance(error, about_the_zone):
         raise error
-    after, action = _next_zone(_noted(memory, str(error)), now, zones)
+    after, action = _next_zone(_short(_noted(memory, str(error)), error), now, zones)
     return _counted(memory, after, now), action
+
+
+def _short(memory: Memory, error: TpuError | None) -> Memory:
+    return replace(memory, stock_out=memory.stock_out or isinstance(error, TpuStockOutError))
 
 
 def _noted(memory: Memory, reason: str) -> Memory:
@@ -256,7 +262,7 @@ def _with_heartbeat(memory: Memory, seen: Observation) -> Memory:
 def _queueing(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory, Action]:
     now = seen.time
     if seen.error is not None:
-        return _delete(memory, now, "next_zone", str(seen.error))
+        return _delete(_short(memory, seen.error), now, "next_zone", str(seen.error))
     if seen.queued is None:
         memory = replace(memory, missing=memory.missing + 1)
         if memory.missing < MISSING_POLLS:
@@ -269,8 +275,8 @@ def _queueing(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory
         if now - memory.since <= limits.queueing:
             return replace(memory, missing=0), "wait"
         reason = f"not granted within {limits.queueing:g} s (limit of queueing)"
-        return _delete(memory, now, "next_zone", reason)
-    memory = replace(memory, phase="booting", since=now, granted=now, missing=0)
+        return _delete(replace(memory, stock_out=True), now, "next_zone", reason)
+    memory = replace(memory, phase="booting", since=now, granted=now, missing=0, stock_out=False)
     return _granted(memory, seen, limits)
 
 
@@ -303,7 +309,7 @@ def _granted(memory: Memory, seen: Observation, limits: Limits) -> tuple[Memory,
             return _delete(memory, now, "fail", memory.reason)
         return memory, "wait"
     if memory.phase == "booting" and seen.queued == "FAILED":
-        return _delete(memory, now, "next_zone", str(seen.error))
+        return _delete(_short(memory, seen.error), now, "next_zone", str(seen.error))
     # See `_queueing`; a lost node is conclusive.
     unsettled = memory.phase == "booting" and seen.queued == "SUSPENDING" and not _lost_node(seen)
     if lost and not unsettled:
@@ -364,7 +370,8 @@ def _deleting(
     if memory.after == "next_zone":
         return _next_zone(memory, now, zones)
     # The zone that worked is tried first again, then all others.
-    return replace(memory, phase="asking", attempt=memory.attempt + 1, tried=(), since=now), "ask"
+    again = replace(memory, phase="asking", attempt=memory.attempt + 1, tried=(), since=now)
+    return replace(again, stock_out=False), "ask"
 
 
 def _without_tpu(memory: Memory, now: float) -> Memory:

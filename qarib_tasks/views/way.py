@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 State = Literal["waiting", "running", "done", "failed", "skipped", "not reached"]
@@ -68,7 +68,8 @@ def way(
     Returns:
         name, state, and reason: `Reason.to_dict`, or None. A part that failed always has a reason. One that
         was not reached has `because`, the part that failed. A part that was skipped has the reason of the
-        task that made Airflow skip it, if that task kept one.
+        task that made Airflow skip it, if that task kept one. A part of which a task waits for its next try
+        has that task's reason.
     """
     found: list[dict[str, Any]] = []
     failed: str | None = None
@@ -95,6 +96,8 @@ def way(
                 reason = skipped
             elif kept and kept[0].state == "skipped":
                 reason = kept[0]
+            elif waits := next((one for one in own if one.state == "up_for_retry"), None):
+                reason = replace(waits, what=f"{waits.task} failed and is tried again: {waits.what}")
         found.append(
             {"name": name, "state": state, "reason": reason and reason.to_dict(), "because": because}
         )

@@ -6,6 +6,7 @@ import errno
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import aiohttp
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
 from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable, TooManyRequests
@@ -82,6 +83,15 @@ def answered(retry_after: str | None) -> Exception:
 def test_a_service_that_says_how_long_is_waited_for(text: str | None, wait: timedelta | None) -> None:
     assert asked_wait(answered(text), NOW) == wait
     assert asked_wait(because(StorageError("bad"), answered(text)), NOW) == wait
+
+
+def test_a_web_server_that_says_how_long_is_waited_for() -> None:
+    """As `remote_errors` raises it: the download's error is only the context."""
+    told = SimpleNamespace(headers={"Retry-After": "7"})
+    download = aiohttp.ClientResponseError(None, (), status=429, headers=told.headers)  # type: ignore[arg-type]
+    error = StorageError("the server answered 429")
+    error.__context__ = because(FileNotFoundError("x"), download)
+    assert RetryByCause().evaluate(error, 1, 3).retry_delay == timedelta(seconds=7)
 
 
 def test_other_errors_have_the_delays_of_the_task() -> None:

@@ -227,6 +227,16 @@ def test_no_zone_has_one(bench: Bench) -> None:
     assert "any of the zones tried (us-west4-a, us-central1-a): not granted within 600 s" in memory.reason
     assert bench.nothing_is_left
     assert "no more capacity" in memory.history[0]
+    assert memory.stock_out, "another time may help"
+    assert not resumed(memory, bench.clock()).stock_out
+
+
+def test_a_training_that_fails_in_the_second_zone_is_no_stock_out(bench: Bench) -> None:
+    bench.emulator.add_fault(kind="stock_out", zone=ZONES[0])
+    memory = bench.until(NEW, "running")
+    bench.beat(memory, state="failed", message="loss is not a number")
+    memory = bench.until(memory, "failed")
+    assert (memory.zone, memory.stock_out) == (1, False)
 
 
 def test_a_grant_after_the_limit_of_queueing_is_not_paid_for(bench: Bench) -> None:
@@ -248,6 +258,7 @@ def test_a_request_that_the_service_cannot_meet(bench: Bench) -> None:
         memory = run.step(memory, bench.clock())
     assert '"v9", could not be found' in memory.reason
     assert "us-central1-a" in memory.reason
+    assert not memory.stock_out, "waiting does not help"
 
 
 def test_a_training_that_fails_is_not_repeated(bench: Bench) -> None:

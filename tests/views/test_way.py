@@ -74,6 +74,13 @@ def test_a_task_that_was_killed_has_no_reason_of_its_own() -> None:
     assert (found[4]["reason"]["task"], found[4]["reason"]["what"]) == ("train", SEE_LOG)
 
 
+def test_a_task_that_waits_for_its_next_try_says_why() -> None:
+    waits = Reason("train", -1, "up_for_retry", "failed", "no TPU in any of the zones tried", "zones", "Wait")
+    found = way(steps("success", train={"up_for_retry": 1}), [waits], "running")
+    assert found[4]["state"] == "running"
+    assert found[4]["reason"]["what"] == "train failed and is tried again: no TPU in any of the zones tried"
+
+
 def test_a_reason_of_an_earlier_failure_is_not_that_of_a_repaired_task() -> None:
     skipped = {task: {"skipped": 1} for task in ("shard_convert", "shard_upload")}
     found = way(

@@ -62,6 +62,11 @@ class QaribNotifier(BaseNotifier):
                 self.log.warning("Could not send a message with the connection %s: %s", connection, error)
 
 
+def keep_reason(context: Context) -> None:
+    """Keep why a try failed, for the page, until the next one starts."""
+    reasons.keep(context["ti"], context.get("exception"))
+
+
 class QuestionNotifier(QaribNotifier):
     """Reports a question that a task asks, and where to answer it, over the same connections."""
 

@@ -16,7 +16,7 @@ from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_airflow.tpu.links import CloudTPULink, TensorBoardLogsLink, link_params
 from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger
 from qarib_tasks.errors import CorruptError
-from qarib_tasks.tpu.api.errors import TpuUnavailableError
+from qarib_tasks.tpu.api.errors import TpuStockOutError, TpuUnavailableError
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory, all_deleted, ended, resumed
 
@@ -33,7 +33,7 @@ class CloudTPUTrainOperator(BaseOperator):
 
     A retry adopts the TPU that is recorded as the run's live one. When the task is marked failed or success,
     or cleared, its TPU is deleted. A final failure of the lifecycle (its limits are used up, or the training
-    itself failed) is not retried.
+    itself failed) is not retried. If no zone had a TPU, the task is retried after ``stock_out_hours``.
 
     :param job: A :class:`~qarib_tasks.tpu.job.TpuJob` as a dictionary. (templated)
     :param project_id: Google Cloud project of the TPU. (templated)
@@ -106,10 +106,21 @@ class CloudTPUTrainOperator(BaseOperator):
         """
         Log the attempts, and fail if the training did not succeed.
 
+        :raises TpuStockOutError: No zone had a TPU: the retry policy waits.
         :raises AirflowFailException: The training or its TPU failed permanently.
         """
         for line in event["history"]:
             self.log.info("%s", line)
+        if event["status"] != "success" and event.get("stock_out"):
+            assert self.job is not None
+            hours = TpuJob.from_dict(self.job).tpu.stock_out_hours
+            do = (
+                f"The task tries again {hours:.3g} h (stock_out_hours) after each of its first "
+                f"{context['ti'].max_tries} tries. Set more zones, a smaller type, or another provisioning"
+            )
+            error = TpuStockOutError(event["reason"], do=do)
+            error.wait_hours = hours
+            raise error
         if event["status"] != "success":
             raise AirflowFailException(event["reason"])
 

@@ -40,8 +40,8 @@ class CloudTPUTrainTrigger(BaseTrigger):
     All state that must survive this process is in the job's ``memory.json`` in the bucket, saved before each
     action: a triggerer that takes over finds the TPU instead of creating a second one.
 
-    Fires one event, ``{"status": "success" | "failed", "reason": ..., "history": [...]}``, once the TPU is
-    deleted.
+    Fires one event, ``{"status": "success" | "failed", "reason": ..., "history": [...], "stock_out": ...}``,
+    once the TPU is deleted. ``stock_out``: it failed because no zone had capacity.
 
     :param job: A :class:`~qarib_tasks.tpu.job.TpuJob` as a dictionary.
     :param holder: Identifies the try of the task. Only the try that the memory names acts.
@@ -260,5 +260,6 @@ def progress_line(progress: Mapping[str, Any], batch: int, expected: Sequence[fl
 
 
 def _event(status: str, reason: str, memory: Memory) -> TriggerEvent:
-    payload = {"status": status, "reason": reason, "history": list(memory.history)}
+    no_capacity = memory.phase == "failed" and memory.stock_out
+    payload = {"status": status, "reason": reason, "history": list(memory.history), "stock_out": no_capacity}
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]

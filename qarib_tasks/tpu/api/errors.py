@@ -22,7 +22,13 @@ class TpuQuotaError(TpuError):
 
 
 class TpuStockOutError(TpuError):
-    """The zone has no capacity now: another zone or another time may help."""
+    """The zone has no capacity now: another zone or another time may help.
+
+    Attributes:
+        wait_hours: after which to ask again.
+    """
+
+    wait_hours = 1.0
 
 
 class TpuRequestError(TpuError):

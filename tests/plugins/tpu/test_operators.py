@@ -10,18 +10,22 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.xcom import XCom
+from qarib_airflow.errors import RetryByCause
 from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
 from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger, progress_line
 
 from qarib_tasks.errors import ChangedError
 from qarib_tasks.tpu.api.client import CloudTpuClient
+from qarib_tasks.tpu.api.errors import TpuStockOutError
 from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory
@@ -85,7 +89,6 @@ def test_the_second_zone_and_labels(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fault", "settings", "message"),
     [
-        ({"kind": "late_grant", "after": 1000}, {"queueing_hours": 0.0003}, "limit of queueing"),
         ({"kind": "preempt", "at_step": 5}, {"max_preemptions": 1}, "2 TPUs lost, 1 are replaced"),
         ({"kind": "freeze", "at_step": 5}, {"heartbeat_minutes": 0.03, "max_preemptions": 0}, "no heartbeat"),
         ({"kind": "quota", "chips": 2}, {}, "Request more quota of v5litepod-4 in us-west4-a"),
@@ -100,6 +103,26 @@ def test_given_up_with_the_reason_and_nothing_left(
         finish(bench.job(arguments=endless, **settings))
     assert bench.nothing_is_left
     assert bench.memory().history
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings", "message"),
+    [
+        ({"kind": "late_grant", "after": 1000}, {"queueing_hours": 0.0003}, "limit of queueing"),
+        ({"kind": "stock_out"}, {"stock_out_hours": 2.5}, "no more capacity"),
+    ],
+)
+def test_without_a_tpu_in_any_zone_the_task_waits_long(
+    bench: Bench, fault: dict[str, Any], settings: dict[str, Any], message: str
+) -> None:
+    bench.emulator.add_fault(**fault)
+    with pytest.raises(TpuStockOutError, match=message) as failed:
+        finish(bench.job(**settings))
+    assert bench.nothing_is_left
+    hours = settings.get("stock_out_hours", 1.0)
+    assert f"tries again {hours:g} h (stock_out_hours) after each of its first 2 tries" in str(failed.value)
+    decision = RetryByCause().evaluate(failed.value, 1, 2)
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(hours=hours))
 
 
 def test_a_training_that_fails_says_how(bench: Bench) -> None:
