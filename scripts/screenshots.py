@@ -12,6 +12,7 @@ import argparse
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -49,6 +50,7 @@ def main() -> int:
             sign_in(page, stack)
             take_pictures_of_page(page, stack, run_id)
             take_pictures(page, stack, run_id)
+            take_picture_of_failure(page, stack)
             browser.close()
     except (StackError, RunFailed) as error:
         console.print(str(error), style="red", markup=False)
@@ -75,6 +77,18 @@ def take_pictures(page: Page, stack: LocalStack, run_id: str) -> None:
     page.get_by_role("button", name="Trigger", exact=False).first.click()
     page.locator("#element_preset").wait_for()
     picture(page, "form")
+
+
+def take_picture_of_failure(page: Page, stack: LocalStack) -> None:
+    """Take a picture of a run that fails at once, with the reason in its note."""
+    run_id = stack.trigger(DAG, {"preset": "demo", "max_seq_length": 600})
+    while stack.run(DAG, run_id)["state"] != "failed":
+        time.sleep(0.5)
+    page.set_viewport_size({"width": SIZE["width"], "height": SIZE["height"]})
+    remember(page, default_dag_view="grid")
+    page.goto(f"{stack.url}/dags/{DAG}/runs/{quote(run_id, safe='')}")
+    page.get_by_text("preflight failed").first.wait_for()
+    picture(page, "failure")
 
 
 def take_pictures_of_page(page: Page, stack: LocalStack, run_id: str) -> None:
