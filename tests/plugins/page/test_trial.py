@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from qarib_airflow.page import answers, trial
 from qarib_airflow.page.bucket import ConnectionBucket
 
@@ -222,6 +222,13 @@ def test_in_the_browser(trying: MadeUpRun, look: Look, monkeypatch: pytest.Monke
     page.get_by_label("Punctuation too").check()
     expect(own.get_by_role("listitem").nth(0)).to_have_text(".50.0%")
     expect(page.get_by_role("region", name="Previous model")).to_contain_text("the model has no export")
+    # While another sentence is filled in, no answer to this one is shown.
+    waiting: list[Route] = []
+    page.route("**/data/try?*", lambda route: waiting.append(route))
+    sentence.press("Enter")
+    expect(own).to_have_count(0)
+    waiting[0].continue_()
+    expect(own).to_be_visible()
     assert page.title() == "QARiB"
     require_accessible(page)
     page.set_viewport_size({"width": 390, "height": 800})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from csv import DictReader
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -153,3 +155,34 @@ def test_more_runs_than_fit_and_the_same_one_twice(
     expect(page.get_by_text("Only the first 8 of 9 runs are compared.")).to_be_visible()
     page.get_by_role("button", name="Remove run-0001").click()
     expect(page.locator(".compared li")).to_have_count(7)
+
+
+def test_a_link_can_have_anything(made: Made, look: Look) -> None:
+    for page in ("x", "-1", "1e9", "9" * 40):
+        shown = look(f"runs?page={page}")
+        expect(shown.get_by_text("3 runs", exact=True)).to_be_visible()
+        shown.close()
+    page = compare(look, 0, 1, x="nothing", smooth="much", hide="x,99")
+    expect(page.locator(".differences")).to_be_visible()
+    expect(page.locator("#compare-x")).to_have_value("step")
+    expect(page.locator("#compare-smooth")).to_have_value("")
+
+
+def test_saved_rows_say_nothing_of_runs_that_are_not_read(
+    made: Made, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a figure and its note are two words."""
+    page = look("runs")
+    ready = page.get_by_text("still being read")
+    expect(ready).to_have_count(0)
+
+    def saved() -> list[dict[str, str]]:
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV of these rows").click()
+        return list(DictReader(StringIO(download.value.path().read_text(encoding="utf-8-sig"))))
+
+    assert {(row["Best score"], row["Cost"]) for row in saved()} == {("–", "no TPU")}
+    monkeypatch.setattr(database, "records", lambda _: [])
+    monkeypatch.setattr(runs, "READER", runs.Reader())
+    expect(ready).to_be_visible()
+    assert {(row["State"], row["Cost"], row["Steps"]) for row in saved()} == {("✓ success", "", "")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -137,3 +138,32 @@ def test_a_text_of_any_length_and_direction_breaks_no_view(
         page.set_viewport_size({"width": 390, "height": 800})
         require_no_overflow(page)
         page.close()
+
+
+def test_examples_that_cannot_be_read_are_not_called_absent(
+    run: MadeUpRun, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = look(f"shards?{RUN}")
+    fault = {"what": "the workspace or the bucket does not answer", "where": "here", "do": "Wait"}
+    page.route("**/data/shard?*", lambda route: route.fulfill(status=200, json=fault))
+    page.get_by_role("option", name="shard_0001: complete").first.click()
+    page.get_by_role("button", name="Examples").click()
+    expect(page.get_by_text("Not shown: the workspace or the bucket does not answer.")).to_be_visible()
+    expect(page.get_by_text("This shard has no sample")).to_have_count(0)
+    page.unroute("**/data/shard?*")
+    page.get_by_role("button", name="Examples").click()
+    expect(page.locator(".example").first).to_be_visible()
+
+
+def test_one_line_is_not_lines(run: MadeUpRun, look: Look) -> None:
+    place = manifest_of(run.dataset.data)
+    values = json.loads(place.read_text())
+    values["statistics"]["dropped"] = {"arabic_share": 1}
+    values["statistics"]["lost"] = [
+        {"rule": "duplicates", "number": 1, "total": 1, "unit": "documents", "share": 0.0001},
+        {"rule": "empty", "number": 1, "total": 3, "unit": "lines", "share": 0.9999},
+    ]
+    place.write_text(json.dumps(values))
+    page = look(f"corpus?{RUN}")
+    table = page.get_by_role("region", name="What was dropped, by rule")
+    expect(table.get_by_role("cell")).to_have_text(["1 of 1 document", "<0.1%", "1 of 3 lines", ">99.9%"])

@@ -48,7 +48,8 @@ class Compare {
     const options = (values) => values.map(([value, text]) => h("option", { value }, text));
     const select = (name, title, values, changed) => {
       const input = h("select", { id: `compare-${name}`, on: { change: () => { this.put(name, input.value); changed(); } } }, options(values));
-      input.value = query.get(name) || values[0][0];
+      input.value = query.get(name);
+      if (input.selectedIndex < 0) input.selectedIndex = 0; // A link can have anything.
       return h("div", { class: "field" }, h("label", { for: input.id }, title), input);
     };
     const box = (name, title, changed) => {
@@ -204,7 +205,7 @@ export const compare = {
   apart: true,
   address: (_, { query }) => {
     const asked = new URLSearchParams(chosen(query).map((key) => ["run", key]));
-    if (query.get("smooth")) asked.set("smoothing", query.get("smooth"));
+    if (SMOOTHING.includes(query.get("smooth"))) asked.set("smoothing", query.get("smooth"));
     return asked.size ? `data/compare?${asked}` : null;
   },
   make: (context) => {

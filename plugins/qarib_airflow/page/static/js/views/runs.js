@@ -216,7 +216,8 @@ class Runs {
   saveRows() {
     const columns = COLUMNS.filter(([name]) => this.columns.has(name));
     saveTable("runs", [["DAG", "run", "name", ...columns.map(([, title]) => title)],
-      ...this.data.runs.map((run) => [run.dag_id, run.run_id, run.note.name, ...columns.map(([, , cell]) => h("i", {}, cell(run)).textContent)])]);
+      ...this.data.runs.map((run) => [run.dag_id, run.run_id, run.note.name, ...columns.map(([, , cell, , known]) =>
+        run.read || known ? [...h("i", {}, cell(run)).childNodes].map((part) => part.textContent).join(" ") : "")])]);
   }
 
   /** The arrow keys go to the same control of the next run. */
@@ -301,6 +302,7 @@ export const runs = {
   address: (_, { query }) => {
     const asked = new URLSearchParams(query);
     asked.delete("run");
+    if (!/^\d{1,9}$/.test(asked.get("page"))) asked.delete("page"); // A link can have anything.
     return `data/runs?${asked}`;
   },
   make(context) {

@@ -227,9 +227,11 @@ class Shards {
 
   async showSample(shard, place) {
     const query = new URLSearchParams({ dag_id: this.run.dag_id, run_id: this.run.run_id, name: shard.name });
-    const answer = await fetch(`data/shard?${query}`).then((response) => response.json()).catch(() => ({}));
+    const failed = { what: "the server does not answer" };
+    const answer = await fetch(`data/shard?${query}`).then((response) => response.json()).catch(() => failed);
     const examples = answer.sample || [];
-    place.replaceChildren(h("h3", {}, "Examples as the model sees them"), examples.length
+    const fault = answer.what || answer.trouble?.what;
+    place.replaceChildren(h("h3", {}, "Examples as the model sees them"), fault && !examples.length ? h("p", { class: "faint" }, `Not shown: ${fault}.`) : examples.length
       ? h("ol", { class: "examples" }, examples.slice(0, 5).map((one) => h("li", {},
         h("span", { class: "faint" }, "documents" in one ? `documents: ${one.documents}` : `next sentence: ${one.next_sentence}`), exampleOf(String(one.text)))))
       : h("p", { class: "faint" }, "This shard has no sample."));

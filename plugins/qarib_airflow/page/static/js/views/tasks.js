@@ -1,6 +1,6 @@
 // How good the model is on labelled tasks: scores, curves, confusion matrices, and what the previous model got wrong.
 import { Chart } from "../parts/charts.js";
-import { against, card, count, decimal, empty, fill, h, isNumber, out, percent, table } from "../parts/dom.js";
+import { against, card, count, counted, decimal, empty, fill, h, isNumber, out, percent, table } from "../parts/dom.js";
 import { nothingOf, partOf } from "../parts/way.js";
 
 /** A label in its own direction, whatever the text around it. */
@@ -75,12 +75,12 @@ function tunedRow(task, former) {
 }
 
 const previousOf = (former) => (former ? ["Previous model: ", h("code", {}, former), "."] : "There is no previous model to compare with.");
-const documents = (number) => `${count(number)} ${number === 1 ? "document" : "documents"}`;
+const documents = (number) => counted(number, "document");
 const spread = (result, mean) => (isNumber(result.mean) ? `${mean}${isNumber(result.sd) ? ` ± ${score(result.sd)}` : ""}` : "–");
 const missing = (result) => `${result.missing.length === 1 ? "seed" : "seeds"} ${result.missing.join(", ")}`;
 
 function seedsOf(result) {
-  const made = `${count(result.seeds.length)} ${result.seeds.length === 1 ? "seed" : "seeds"}`;
+  const made = counted(result.seeds.length, "seed");
   return result.missing.length ? `${made}, missing: ${missing(result)}` : made;
 }
 
@@ -154,7 +154,7 @@ function noteOf(own, others) {
       cut ? ", to stay within evaluate.probe_seconds." : "."),
     own.contaminated_documents ? h("p", { class: "note warning" }, `In the training text: ${documents(own.contaminated_documents)} with test texts.`) : null,
     own.left_out_documents ? faint(`Left out of the training text: ${documents(own.left_out_documents)} with test texts.`) : null,
-    others ? faint(`Not shown: ${count(others)} earlier ${others === 1 ? "evaluation" : "evaluations"} on other texts.`) : null,
+    others ? faint(`Not shown: ${counted(others, "earlier evaluation")} on other texts.`) : null,
   ];
 }
 

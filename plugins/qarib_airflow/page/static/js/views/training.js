@@ -69,7 +69,7 @@ class Training {
         waitingTile(now.seconds),
         expected ? expectedTile(expected) : null,
         reads ? ["Read by all steps", reads.epochs < 1 ? `${percent(reads.epochs)} of the dataset` : `${decimal(reads.epochs, 1)} epochs`, textOf(reads)] : null,
-        left !== null && now.state !== "finished" ? ["Time left", duration(left)] : null,
+        left !== null && now.state === "training" ? ["Time left", duration(left)] : null,
       ]));
   }
 
