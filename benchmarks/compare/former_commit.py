@@ -1,4 +1,4 @@
-"""Compare this checkout with an earlier commit: converting, collecting, and importing the DAG files.
+"""Compare this checkout with an earlier commit: converting, collecting, the DAG files' import, and the page.
 
     python benchmarks/compare/former_commit.py [--commit 3ef437a] [--turns 5] [--lines 100000]
         [--text FILE …] [--copies 4] [--only collect]
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import lzma
 import os
 import resource
@@ -21,7 +22,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +32,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from convert import make_vocab
 from inputs.make_tweets import Tweets
 
-PARTS = ("convert", "collect", "import")
+PARTS = ("convert", "collect", "import", "page")
+VIEWS = ("runs", "shards", "corpus", "training", "model")
 # These did not change since the commit.
 SAME_RULES = "html_entities,lookalikes,emoji,minimum_length,maximum_length,arabic_share"
+TIMES = 10  # answers in a turn
 IMPORT = "import qarib_backfill_shards, qarib_clean_up, qarib_pretrain, qarib_reap_tpus, qarib_retrain"
 
 
@@ -87,6 +91,57 @@ def main() -> None:
             same_lines(outputs, "rules that have not changed")
         if "import" in options.only:
             compare("import the DAG files", lambda v: run(versions[v], ["-c", IMPORT]), options.turns)
+        if "page" in options.only:
+            compare_pages(versions, options.turns)
+
+
+def compare_pages(versions: Mapping[str, Path], turns: int) -> None:
+    """Measure the CPU time of the page's views, with one server of each version that answer in turns."""
+    with ExitStack() as stack:
+        servers = {version: stack.enter_context(page(root)) for version, root in versions.items()}
+
+        def answers(version: str, view: str) -> dict[str, float]:
+            server = servers[version]
+            assert server.stdin
+            assert server.stdout
+            print(view, TIMES, file=server.stdin, flush=True)
+            found: dict[str, float] = json.loads(server.stdout.readline())
+            return found
+
+        for view in VIEWS:
+            found: dict[str, list[float]] = {version: [] for version in versions}
+            for turn in range(turns + 1):
+                for version in ("former", "now") if turn % 2 else ("now", "former"):
+                    seconds = answers(version, view)["seconds"] / TIMES
+                    if turn:
+                        found[version].append(seconds)
+            former, now = (1000 * statistics.median(found[version]) for version in ("former", "now"))
+            print(f"{view:9} former {former:6.1f} ms  now {now:6.1f} ms CPU  ratio {now / former:.3f}")
+
+
+@contextmanager
+def page(root: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a version's page over a made-up run, see `page_of_version.py`."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = os.pathsep.join(str(root / folder) for folder in ("", "plugins"))
+    script = str(ROOT / "benchmarks" / "compare" / "page_of_version.py")
+    with subprocess.Popen(
+        [sys.executable, script],
+        cwd=root,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout
+        while server.stdout.readline() not in ("ready\n", ""):
+            pass
+        try:
+            yield server
+        finally:
+            assert server.stdin
+            server.stdin.close()
 
 
 def copied(text: Path, copies: int, folder: Path) -> Path:
