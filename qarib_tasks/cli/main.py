@@ -23,6 +23,7 @@ from qarib_tasks.storage.files import check_name, shown
 
 # The other commands, and where they are: a command imports its own settings only.
 COMMANDS_OF = {
+    "cli.checking.bug_report": ("report-bug",),
     "cli.checking.doctor": ("doctor",),
     "cli.conversion": ("convert", "verify", "inspect"),
     "cli.corpus": ("collect", "vocab", "vocab-report", "split"),
