@@ -41,7 +41,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
-from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
+from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, RUNS_AT_ONCE, deadline
 from qarib_airflow.forms.pretrain import params_in_use
 from qarib_airflow.preflight.pretrain import preflight as run_preflight
 from qarib_airflow.tasks.pipeline import from_sources_to_model
@@ -59,7 +59,7 @@ def preflight() -> dict[str, Any]:
     description="Turns raw Arabic text into a trained, evaluated and exported BERT",
     doc_md=__doc__,
     schedule=None,
-    max_active_runs=1,
+    max_active_runs=RUNS_AT_ONCE,
     tags=["qarib"],
     user_defined_macros={"shard_label": shard_label},
     deadline=deadline(),

@@ -108,6 +108,10 @@ class LostWorkerError(TrainingError):
     """A rank was lost: the other ranks cannot continue without it."""
 
 
+class BusyError(QaribError):
+    """Other work has what this work needs for itself: it can start later."""
+
+
 class StoppedError(QaribError):
     """The work stopped on request: its state is saved, and the next run resumes from it."""
 

@@ -18,9 +18,9 @@ MODELS = "models"
 LEDGER = "sources.json"
 PREVIEW = "preview.json"
 PROMOTED = f"{MODELS}/promoted.json"
-# Below the workspace only: what is downloaded.
+# Below the workspace only: what is downloaded, and whose turn it is.
 CACHE = "cache"
-FETCHED, VOCABULARIES = f"{CACHE}/sources", f"{CACHE}/vocab"
+FETCHED, VOCABULARIES, TURNS = f"{CACHE}/sources", f"{CACHE}/vocab", f"{CACHE}/turns"
 CHECKSUMS = f"{CACHE}/checksums"  # of the files of a dataset that were compared with their manifests
 LAUNCH = "launch"  # Below the prefix only: what a TPU is started with.
 # In the folder of a dataset or a model.

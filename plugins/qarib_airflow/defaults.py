@@ -40,6 +40,13 @@ CONVERT_POOL = os.environ.get("QARIB_CONVERT_POOL", "default_pool")
 SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
 AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": int(SHARDS_AT_ONCE)} if SHARDS_AT_ONCE else {}
 
+# How many runs of qarib_pretrain are active at once. Each has what it needs for itself, see `tasks.turns`.
+RUNS_AT_ONCE = int(os.environ.get("QARIB_RUNS_AT_ONCE", "4"))
+NO_POOL = "default_pool"
+# A pool of trainings with a slot for each TPU that may exist at a time. It must exist, and count deferred
+# tasks: `qarib airflow-init` makes it.
+TPU_POOL = os.environ.get("QARIB_TPU_POOL") or NO_POOL
+
 # How many fine-tunings of a run are at work at once. One uses all cores of its machine, or its GPU.
 FINETUNE_AT_ONCE = int(os.environ.get("QARIB_FINETUNE_AT_ONCE", "1"))
 

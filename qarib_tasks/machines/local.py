@@ -10,12 +10,15 @@ Files in the work's folder, named after the work:
     train.process.json   the runner's process and, later, the exit status
     train.lease          its modification time is the time of the last `status`
     train.log            what the work printed; each start appends to it
+
+Work that must be alone on its machine has a lock, which it holds as long as one of its processes runs.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -26,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qarib_tasks.errors import TrainingError
+from qarib_tasks.errors import BusyError, TrainingError
 from qarib_tasks.machines.backend import State, Status, Work
 from qarib_tasks.machines.exit_status import REFUSED, STOPPED
 from qarib_tasks.storage.files import write_text
@@ -34,6 +37,7 @@ from qarib_tasks.storage.recognition import is_empty, is_process_record, require
 from qarib_tasks.storage.records.read import take_record
 from qarib_tasks.storage.records.schemas import ProcessRecord
 
+log = logging.getLogger(__name__)
 TAIL_LINES = 20
 _POLL = 0.1
 _RUNNER = ("-m", "qarib_tasks.machines.local")  # the arguments of Python that run this module
@@ -72,11 +76,13 @@ class LocalProcessBackend:
         lease: seconds that the work continues without a call of `status`; a retried task that starts within
             this time adopts the work.
         grace: seconds between asking the work to stop and killing it.
+        alone: a file of this machine; work with the same one does not run at the same time.
         program: command that the work's arguments are appended to.
     """
 
     lease: float = 120.0
     grace: float = 30.0
+    alone: Path | None = None
     program: Sequence[str] = (sys.executable, "-m", "qarib_tasks.cli")
 
     def start(self, work: Work) -> None:
@@ -85,6 +91,7 @@ class LocalProcessBackend:
         Raises:
             InputError: the folder has files of these names that are not ours; nothing is written.
             TrainingError: the runner did not start.
+            BusyError: other work has the lock of this machine; nothing was started.
         """
         check_files(work)
         work.folder.mkdir(parents=True, exist_ok=True)
@@ -94,18 +101,19 @@ class LocalProcessBackend:
                 return
             if record and record.pid and record.exit_status is None and _has_orphans(record):
                 _end_group(record.pid, self.grace)
-            self._renew(work)
             command = [*self.program, *work.arguments]
-            with _path(work, "log").open("ab") as log:
-                log_start = log.tell()
+            with _alone(self.alone, work) as held, _path(work, "log").open("ab") as output:
+                self._renew(work)
+                log_start = output.tell()
                 path = str(_path(work, "process.json").absolute())
-                arguments = [path, str(self.lease), str(self.grace), str(log_start)]
+                arguments = [path, str(self.lease), str(self.grace), str(log_start), *map(str, held)]
                 runner = subprocess.Popen(
                     [sys.executable, *_RUNNER, *arguments],
                     stdin=subprocess.PIPE,
-                    stdout=log,
+                    stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    pass_fds=held,
                 )
             started = _start_time(runner.pid)
             if started is None:
@@ -198,6 +206,33 @@ def _lock(work: Work) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _alone(lock: Path | None, work: Work) -> Iterator[tuple[int, ...]]:
+    """Lock this machine for the work, and yield the open file for the processes that are to keep the lock.
+
+    Raises:
+        BusyError: other work has it.
+    """
+    if lock is None:
+        yield ()
+        return
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    place = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = os.pread(place, 4096, 0).decode("utf-8", "replace") or "other work"
+            raise BusyError(f"this machine is at work on {other}", where=work.name) from None
+        except OSError as error:
+            log.info("%s: cannot be locked (%s)", lock, error.strerror)
+        os.ftruncate(place, 0)
+        os.pwrite(place, work.folder.name.encode(), 0)
+        yield (place,)
+    finally:
+        os.close(place)
+
+
 def _read(work: Work) -> _Record | None:
     """Read the record of a work's process; None if it was never started.
 
@@ -286,15 +321,19 @@ def _end_group(leader: int, grace: float) -> None:
             time.sleep(_POLL)
 
 
-def _run(path: Path, lease: float, grace: float, log_start: int) -> int:
-    """Run the runner: start the command from standard input, wait for it, record its exit status."""
+def _run(path: Path, lease: float, grace: float, log_start: int, held: Sequence[int] = ()) -> int:
+    """Run the runner: start the command from standard input, wait for it, record its exit status.
+
+    Args:
+        held: an open file whose lock the command keeps too.
+    """
     text = sys.stdin.buffer.read()
     if not text:  # The process that started this one died before the record was on disk.
         return 1
     # A signal to the group reaches the command by itself. Unlike SIG_IGN, a handler is not inherited.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    child = subprocess.Popen(json.loads(text), stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(json.loads(text), stdin=subprocess.DEVNULL, pass_fds=held)
     folder, name = path.parent, path.name.removesuffix(".process.json")
     renewed, seen, reason = time.monotonic(), -1, None
     while True:
@@ -328,4 +367,5 @@ def _run(path: Path, lease: float, grace: float, log_start: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_run(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])))
+    numbers = [int(text) for text in sys.argv[4:]]
+    sys.exit(_run(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), numbers[0], numbers[1:]))

@@ -56,17 +56,46 @@ def only_one(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with _locked(place, f"{folder}: another process works in this folder: waiting until it ends", folder):
+        yield
+
+
+@contextmanager
+def _locked(place: int, waiting: str, path: Path) -> Iterator[None]:
+    """Lock an open file or folder, and close it."""
     try:
         try:
             fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.info("%s: another process works in this folder: waiting until it ends", folder)
+            log.info("%s", waiting)
             fcntl.flock(place, fcntl.LOCK_EX)
         except OSError as error:
-            log.info("%s: cannot be locked (%s)", folder, error.strerror)
+            log.info("%s: cannot be locked (%s)", path, error.strerror)
         yield
     finally:
         os.close(place)
+
+
+@contextmanager
+def only_one_with(file: Path, *, make: bool = False) -> Iterator[None]:
+    """Let one process at a time work with a file; another one waits, and logs it.
+
+    The lock ends with the process. It holds for all machines that share the file if their file system has
+    locks between machines, as NFS does: it is opened for writing, but not changed.
+
+    Args:
+        make: make the file if it does not exist; otherwise, no process waits for a missing one.
+    """
+    if make:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place = os.open(file, os.O_RDWR | (os.O_CREAT if make else 0), 0o666)
+    except OSError as error:
+        log.info("%s: cannot be locked (%s)", file, error.strerror)
+        yield
+        return
+    with _locked(place, f"{file}: another process works with this file: waiting until it ends", file):
+        yield
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class RunRecord:
         values: the `run.Run` that its first task resolved, as a dictionary; empty before that.
         steps: number of task instances by task and state.
         reasons: why tasks failed or were skipped, as they kept them.
+        waits: what the run waits for, in words; empty if for nothing.
     """
 
     dag_id: str
@@ -41,6 +42,7 @@ class RunRecord:
     values: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     reasons: Sequence[Reason] = ()
+    waits: str = ""
     fault: QaribError | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +102,7 @@ def summary(record: RunRecord, files: Files, now: float) -> dict[str, Any]:
         "model_id": record.values.get("model_id"),
         "address": record.address,
         "way": way(record.steps, record.reasons, record.state),
+        "waits": record.waits,
         "data": data_sizes(record, files),
         "training": None,
         "tpu": tpu_facts(record, files, now),

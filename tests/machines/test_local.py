@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.errors import InputError, StoppedError, TrainingError
+from qarib_tasks.errors import BusyError, InputError, StoppedError, TrainingError
 from qarib_tasks.machines.backend import Work, run_to_end
 from qarib_tasks.machines.exit_status import REFUSED, STOPPED
 from qarib_tasks.machines.local import LocalProcessBackend
@@ -306,3 +306,28 @@ def test_files_of_another_origin_are_refused(tmp_path: Path, backend: LocalProce
         with pytest.raises(InputError, match="not made by qarib"):
             backend.start(work)
         assert {path.name: path.read_text() for path in work.folder.iterdir()} == {name: text}
+
+
+def test_one_at_a_time_on_a_machine(tmp_path: Path, pipe: Path) -> None:
+    """Other work is refused as long as a process of the first runs, also when nothing follows it any more."""
+    backend = LocalProcessBackend(program=(sys.executable, "-c"), grace=0.2, alone=tmp_path / "lock")
+    first = Work("train", (SAYS_ITS_PID + "signal.pause()", str(pipe)), tmp_path / "demo-1")
+    second = Work("train", ("print('done')",), tmp_path / "demo-2")
+    backend.start(first)
+    with pipe.open() as said:
+        pid = int(said.readline())
+        with pytest.raises(BusyError, match="this machine is at work on demo-1"):
+            run_to_end(backend, second)
+        assert not (second.folder / "train.process.json").exists()
+        run_to_end(LocalProcessBackend(program=backend.program), second)  # Without the lock, it runs.
+        backend.start(first)  # Adopted.
+        # Only its runner is killed: the command has the lock still.
+        runner = json.loads((first.folder / "train.process.json").read_text())["pid"]
+        os.kill(runner, signal.SIGKILL)
+        with pytest.raises(BusyError):
+            run_to_end(backend, second)
+        os.kill(pid, signal.SIGKILL)
+        assert said.read() == ""
+    while (second.folder / "train.log").read_text() == "done\n":  # The kernel still closes its files.
+        with suppress(BusyError):
+            run_to_end(backend, second)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
 from qarib_tasks.storage.files import is_temporary
-from qarib_tasks.storage.working_folder import is_our_folder, make_folder, remove_folder
+from qarib_tasks.storage.working_folder import is_our_folder, make_folder, only_one_with, remove_folder
 
 
 @pytest.mark.parametrize("event", ["os.remove", "os.rename", "os.rmdir"])
@@ -44,3 +45,42 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
     (folder / "notes").write_text("mine")
     remove_folder(folder)
     assert (folder / "notes").read_text() == "mine"
+
+
+def test_a_file_has_one_process_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    """The second begins when the first is killed, which makes no move of its own."""
+    shard, said = tmp_path / "shard_0000", tmp_path / "said"
+    shard.write_text("نص\n")
+    os.mkfifo(said)
+    first = os.fork()
+    if first == 0:
+        with only_one_with(shard), said.open("w") as pipe:
+            pipe.write("has it\n")
+            pipe.flush()
+            signal.pause()
+        os._exit(1)
+    try:
+        with said.open() as pipe:
+            assert pipe.readline() == "has it\n"
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(locked, shard)
+            assert wait([second], timeout=0.2).not_done
+            os.kill(first, signal.SIGKILL)
+            second.result(timeout=60)
+    finally:
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)
+    assert shard.read_text() == "نص\n"
+
+
+def locked(file: Path) -> None:
+    with only_one_with(file):
+        pass
+
+
+def test_a_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
+    with only_one_with(tmp_path / "shard_0000"):
+        pass
+    assert not list(tmp_path.iterdir())
+    with only_one_with(tmp_path / "folder" / "a.lock", make=True):
+        assert (tmp_path / "folder" / "a.lock").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from qarib_airflow.tpu.prepare import prepare_tpu
+from qarib_airflow.tpu.prepare import needs_tpu, prepare_tpu
 
 from qarib_tasks.config.evaluation import SOURCE, TaskConfig
 from qarib_tasks.config.loading import from_dict
@@ -107,15 +107,15 @@ def test_weights_on_this_machine_are_taken_to_the_bucket(bucket_name: str, tmp_p
 
 
 def test_no_tpu_where_none_is_needed(bucket_name: str, tmp_path: Path) -> None:
-    assert prepare_tpu(tpu_run(tmp_path, bucket_name, machine="local"), "r", "o", CONNECTION) is None
+    assert not needs_tpu(tpu_run(tmp_path, bucket_name, machine="local"), CONNECTION)
     run = tpu_run(tmp_path, bucket_name)
     assert run.address
     bucket = Bucket(run.address + run.model.name)
     bucket.write_text("progress.json", '{"state": "finished"}')  # damaged
-    assert prepare_tpu(run, "r", "o", CONNECTION) is not None
+    assert needs_tpu(run, CONNECTION)
     progress = {"state": "finished", "step": 7, "train_steps": 7, "updated_at": ""}
     bucket.write_text("progress.json", json.dumps(progress))
-    assert prepare_tpu(run, "r", "o", CONNECTION) is None
+    assert not needs_tpu(run, CONNECTION)
 
 
 def test_machines_without_a_way_out_need_a_wheelhouse(

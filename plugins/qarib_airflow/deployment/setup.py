@@ -1,4 +1,4 @@
-"""`qarib airflow-init`: sets up the pool, variables and connection that the DAGs need.
+"""`qarib airflow-init`: sets up the pools, variables and connection that the DAGs need.
 
 It writes to Airflow's database, so run it where Airflow's own processes run, after the database is migrated.
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from airflow.sdk.configuration import conf
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from qarib_airflow.defaults import NO_POOL, TPU_POOL
+from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, QaribError
 
 POOL = "qarib_convert"
+CHIPS = "Trainings with a Cloud TPU at once"
 SLOTS = 32  # The same as Airflow's own `[core] parallelism`.
 VARIABLES = ("qarib_workspace", "qarib_bucket", "qarib_tpu")
 CONNECTION = "google_cloud_default"
@@ -23,7 +27,7 @@ SHARDS = 1172
 
 
 def set_up() -> list[str]:
-    """Create the pool, the variables that the environment sets and the connection; check max_map_length.
+    """Create the pools, the variables that the environment sets and the connection; check max_map_length.
 
     Existing ones are kept; only values that the environment sets are updated.
 
@@ -39,7 +43,7 @@ def set_up() -> list[str]:
     from airflow.models.variable import Variable
     from airflow.utils.session import create_session
 
-    slots = _slots(os.environ.get("QARIB_SHARDS_AT_ONCE"))
+    slots, chips = _number("QARIB_SHARDS_AT_ONCE"), _number("QARIB_TPUS_AT_ONCE")
     lines = []
     with create_session() as session:
         pool = session.scalar(select(Pool).where(Pool.pool == POOL))
@@ -49,6 +53,7 @@ def set_up() -> list[str]:
             lines.append(f"pool {POOL}: created, {slots} slots")
         else:
             lines.append(f"pool {POOL}: exists, {pool.slots} slots")
+        lines += _pool_of_chips(session, chips)
         values = {name: os.environ[name.upper()] for name in VARIABLES if os.environ.get(name.upper())}
         for name, value in values.items():
             Variable.set(name, value, session=session)
@@ -70,11 +75,35 @@ def set_up() -> list[str]:
     return [*lines, f"max_map_length: {limit:,}"]
 
 
-def _slots(text: str | None) -> int | None:
+def _pool_of_chips(session: Any, slots: int | None) -> list[str]:
+    """Create the pool of trainings that the deployment names, if it names one.
+
+    A training is deferred while it has its TPU, so a pool that does not count deferred tasks limits nothing.
+    """
+    from airflow.models.pool import Pool
+
+    if TPU_POOL == NO_POOL:
+        return []
+    pool = session.scalar(select(Pool).where(Pool.pool == TPU_POOL))
+    if pool is None:
+        Pool.create_or_update_pool(TPU_POOL, slots or 1, CHIPS, True, session=session)
+        return [f"pool {TPU_POOL}: created, {counted(slots or 1, 'slot')}"]
+    if not pool.include_deferred:
+        where = f"the pool {TPU_POOL}"
+        do = f'Run `airflow pools set --include-deferred {TPU_POOL} {pool.slots} "{CHIPS}"`'
+        raise ConfigError("does not count deferred tasks, which trainings are", where=where, do=do)
+    if slots is not None and pool.slots != slots:
+        pool.slots = slots
+        return [f"pool {TPU_POOL}: changed, {counted(slots, 'slot')}"]
+    return [f"pool {TPU_POOL}: exists, {counted(pool.slots, 'slot')}"]
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable)
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ConfigError(f"must be a whole number above 0, not {text!r}", where="QARIB_SHARDS_AT_ONCE")
+        raise ConfigError(f"must be a whole number above 0, not {text!r}", where=variable)
     return int(text)
 
 

@@ -15,7 +15,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import func, select
 
 from qarib_airflow.defaults import RUN_TASK
-from qarib_airflow.reporting import reasons
+from qarib_airflow.reporting import reasons, waits
 from qarib_tasks.views.many.note import parse_note
 from qarib_tasks.views.many.table import Key, Line
 from qarib_tasks.views.runs import RunRecord
@@ -105,6 +105,7 @@ def _records(wanted: Any, *, why: bool) -> list[RunRecord]:
         values = _values(session, dag_ids, run_ids)
         steps = _steps(session, dag_ids, run_ids)
         kept = reasons.kept(session, dag_ids, run_ids) if why else {}
+        waiting = waits.kept(session, dag_ids, run_ids) if why else {}
     return [
         RunRecord(
             dag_id=row.dag_id,
@@ -116,6 +117,7 @@ def _records(wanted: Any, *, why: bool) -> list[RunRecord]:
             values=values.get((row.dag_id, row.run_id), {}),
             steps=steps.get((row.dag_id, row.run_id), {}),
             reasons=kept.get((row.dag_id, row.run_id), ()),
+            waits=waiting.get((row.dag_id, row.run_id), ""),
         )
         for row in found
     ]

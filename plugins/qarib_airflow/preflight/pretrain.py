@@ -23,7 +23,7 @@ from qarib_tasks.registry.comparison import check_rule
 from qarib_tasks.runs import contamination
 from qarib_tasks.runs.places import Places
 from qarib_tasks.runs.prepare import prepare, prepare_training
-from qarib_tasks.runs.run import FirstStep, Run, save_settings
+from qarib_tasks.runs.run import FirstStep, Run
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,6 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     faults.raise_all(is_for_good)
     assert run
     pipeline.warn_of_settings(run)
-    save_settings(run)
     pipeline.stage_tasks(run, tasks)
     for line in contamination.notes(run, TaskTexts.of(tasks)):
         log.warning("%s", line)

@@ -21,6 +21,8 @@ from qarib_airflow.reporting import reasons
 from qarib_airflow.reporting.addresses import run_addresses
 from qarib_airflow.reporting.notifier import QuestionNotifier
 from qarib_airflow.tasks.current_run import current_run
+from qarib_airflow.tasks.in_turn import InTurn
+from qarib_airflow.tasks.turns import of_model, of_tpu
 from qarib_airflow.tpu.emulated import is_emulated
 from qarib_airflow.tpu.prepare import needs_tpu, prepare_tpu
 from qarib_tasks.errors import ConfigError, InputError, QaribError
@@ -152,11 +154,16 @@ class PromoteOperator(AskingOperator):
         raise AirflowSkipException(reason)
 
 
-class PrepareTpuOperator(AskingOperator):
-    """Uploads what the run's TPU needs. Above a limit of its cost, people must approve it first."""
+class PrepareTpuOperator(InTurn, AskingOperator):
+    """Uploads what the run's TPU needs, once no other run trains the model.
+
+    Above a limit of its cost, people must approve it first. Then it waits until it is the next in the queue
+    for a TPU, if the deployment has a pool of them.
+    """
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         run = current_run()
+        self.wait_for_turn(context, run, of_model(run))
         if not needs_tpu(run, CONNECTION):
             return None
         limit = lowest(run.config.tpu.approval_above, deployment_defaults()["tpu"].get("approval_above"))
@@ -184,7 +191,10 @@ class PrepareTpuOperator(AskingOperator):
         self.skip_because(context, f"{text}. {AGAIN}")
 
     def prepared(self, context: Context) -> dict[str, Any]:
-        return prepare_tpu(current_run(), context["run_id"], context["dag"].owner, CONNECTION)
+        run = current_run()
+        if turn := of_tpu(run):
+            self.wait_for_turn(context, run, turn)
+        return prepare_tpu(run, context["run_id"], context["dag"].owner, CONNECTION)
 
 
 def lowest(own: float | None, deployed: Any) -> float | None:

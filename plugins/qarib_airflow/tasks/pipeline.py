@@ -8,7 +8,7 @@ from typing import Any
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from airflow.sdk import BaseOperator, TaskGroup, TriggerRule, get_current_context, task
 
-from qarib_airflow.defaults import CONNECTION, CORPUS_TIMEOUT
+from qarib_airflow.defaults import CONNECTION, CORPUS_TIMEOUT, TPU_POOL
 from qarib_airflow.preflight.checks import check_map_length
 from qarib_airflow.preflight.deployment import allowed_sources
 from qarib_airflow.preflight.months import settle_month
@@ -18,23 +18,22 @@ from qarib_airflow.reporting import reasons
 from qarib_airflow.tasks.approval import PrepareTpuOperator, PromoteOperator
 from qarib_airflow.tasks.current_run import current_run
 from qarib_airflow.tasks.finetuning import fine_tune
+from qarib_airflow.tasks.in_turn import SourcesOperator, step_alone
 from qarib_airflow.tasks.shards import judged, publish, raw_shards, shard
 from qarib_airflow.tasks.training import TrainerOperator, TrainOperator
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
 from qarib_tasks import pipeline
 from qarib_tasks.errors import NothingNewError
+from qarib_tasks.runs.names import short_hash
 
 log = logging.getLogger(__name__)
 
 
-@task
-def sources() -> list[str]:
-    return pipeline.sources(current_run())
-
-
 @task(map_index_template="{{ task.op_kwargs['name'] }}", execution_timeout=CORPUS_TIMEOUT)
 def collect_source(name: str) -> None:
-    pipeline.collect_source(current_run(), name, allowed_sources())
+    run = current_run()
+    with step_alone(run, f"source-{short_hash(name)}"):
+        pipeline.collect_source(run, name, allowed_sources())
 
 
 # There may be no source to collect, or the new files of a retraining may hold only duplicates.
@@ -42,7 +41,8 @@ def collect_source(name: str) -> None:
 def collect() -> bool:
     run = current_run()
     try:
-        pipeline.collect(run, allowed_sources())
+        with step_alone(run, "collect"):
+            pipeline.collect(run, allowed_sources())
     except NothingNewError as error:
         log.info("Nothing new: %s. Downstream tasks are skipped", error)
         settle_month(run, str(error), GCSHook(gcp_conn_id=CONNECTION).get_conn())
@@ -54,13 +54,16 @@ def collect() -> bool:
 
 @task(execution_timeout=CORPUS_TIMEOUT)
 def vocab() -> None:
-    pipeline.build_vocab(current_run())
+    run = current_run()
+    with step_alone(run, "vocab"):
+        pipeline.build_vocab(run)
 
 
 @task(execution_timeout=CORPUS_TIMEOUT)
 def split() -> list[str]:
     run = current_run()
-    names = pipeline.split(run)
+    with step_alone(run, "split"):
+        names = pipeline.split(run)
     if run.first_step == "convert":
         names = incomplete_shards(run, CONNECTION)
     check_map_length(len(names))
@@ -78,7 +81,8 @@ def from_sources_to_model(run: Any) -> None:
     Each reads the run from that task's XCom: only the first one has an edge to it.
     """
     with part("data", "From the sources to a vocabulary and shards of text"):
-        listed, collected, vocabulary, paths = sources(), collect(), vocab(), split()
+        listed = SourcesOperator(task_id="sources").output
+        collected, vocabulary, paths = collect(), vocab(), split()
         run >> listed
         collect_source.expand(name=listed) >> collected >> [vocabulary, paths]
     with part("shards", "Pre-training data in the bucket"):
@@ -90,7 +94,7 @@ def from_sources_to_model(run: Any) -> None:
         tpu.is_setup = True
         job: Any = tpu.output
         # It can take weeks: its own limits and the run's deadline apply.
-        train = TrainOperator(task_id="train", job=job, execution_timeout=None)
+        train = TrainOperator(task_id="train", job=job, execution_timeout=None, pool=TPU_POOL)
         delete_tpu = CloudTPUDeleteRunOperator(task_id="delete_tpu", job=job)
         published >> tpu >> train >> delete_tpu.as_teardown(setups=tpu, on_failure_fail_dagrun=True)
     with part("results", "Evaluation, export, promotion, and fine-tuning"):

@@ -24,6 +24,7 @@ from qarib_tasks import pipeline
 from qarib_tasks.layout import shard_label
 from qarib_tasks.runs.completion import dataset_files, finish_dataset
 from qarib_tasks.runs.run import Run, run_of_shard
+from qarib_tasks.storage.working_folder import only_one_with
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,8 +67,10 @@ def timed(name: str) -> Iterator[None]:
 def convert(shard: str) -> None:
     with timed("convert"):
         run, name = run_of_shard(Path(shard))
-        if not is_published(run, name, CONNECTION):
-            pipeline.convert(run, name)
+        # A repair, or a run whose task was cleared, can convert it at the same time.
+        with only_one_with(Path(shard)):
+            if not is_published(run, name, CONNECTION):
+                pipeline.convert(run, name)
         report_shards(run)
 
 

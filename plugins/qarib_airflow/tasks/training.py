@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -10,9 +12,13 @@ from airflow.sdk import BaseOperator
 from qarib_airflow.reporting.metrics import report_training
 from qarib_airflow.reporting.settings_link import SavedSettingsLink
 from qarib_airflow.tasks.current_run import current_run, current_values
+from qarib_airflow.tasks.in_turn import look_again
+from qarib_airflow.tasks.turns import claim, of_model
 from qarib_airflow.tpu.operators import CloudTPUTrainOperator
+from qarib_airflow.tpu.prepare import needs_tpu
 from qarib_tasks import pipeline
-from qarib_tasks.errors import StoppedError
+from qarib_tasks.errors import BusyError, StoppedError
+from qarib_tasks.layout import TURNS
 from qarib_tasks.machines.backend import Backend, Work, run_to_end
 from qarib_tasks.machines.local import LocalProcessBackend
 from qarib_tasks.runs.run import Run
@@ -72,6 +78,13 @@ class TrainOperator(CloudTPUTrainOperator):
 
     def execute(self, context: Context) -> None:
         run = current_run()
+        turn = of_model(run)
+        # It has the turn since its TPU was prepared, unless this task alone was cleared.
+        if (place := claim(run, turn, context)).ahead:
+            look_again(context["ti"], turn.kind, f"{turn.waits}, {place}")
+        if self.job is not None and not needs_tpu(run, self.gcp_conn_id):
+            self._report(run)
+            return
         if self.job is not None:
             super().execute(context)  # Returns only if the training has already ended.
             self._report(run)
@@ -84,12 +97,14 @@ class TrainOperator(CloudTPUTrainOperator):
 
         requests = StopRequests(run, self.storage if run.address else None)
         requests.clear()
-        backend = LocalProcessBackend(grace=SAVE_WITHIN)
+        backend = LocalProcessBackend(grace=SAVE_WITHIN, alone=machine_lock(run))
         try:
             run_to_end(backend, self._work, on_line=on_line, asked_to_stop=requests.made)
         except StoppedError:
             requests.clear()
             raise
+        except BusyError as error:
+            look_again(context["ti"], "machine", f"waits for its turn: {error.what}")
         report_training(run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
@@ -106,6 +121,11 @@ class TrainOperator(CloudTPUTrainOperator):
     def on_kill(self) -> None:
         if self._work is not None:
             local_backend().stop(self._work)
+
+
+def machine_lock(run: Run) -> Path:
+    """The lock that a training on this machine has: one at a time."""
+    return Path(run.config.workspace) / TURNS / f"machine-{platform.node()}.lock"
 
 
 def local_backend() -> Backend:

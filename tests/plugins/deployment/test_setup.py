@@ -14,6 +14,8 @@ from qarib_airflow.deployment import setup
 from qarib_tasks.config.presets import SAMPLE
 from qarib_tasks.errors import ConfigError
 
+CHIPS = "some_chips"
+
 
 @pytest.fixture
 def database(airflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -32,7 +34,7 @@ def remove() -> None:
     from sqlalchemy import delete
 
     with create_session() as session:
-        session.execute(delete(Pool).where(Pool.pool == setup.POOL))
+        session.execute(delete(Pool).where(Pool.pool.in_([setup.POOL, CHIPS])))
         session.execute(delete(Variable).where(Variable.key.in_(setup.VARIABLES)))
         session.execute(delete(Connection).where(Connection.conn_id == setup.CONNECTION))
 
@@ -80,6 +82,7 @@ def test_makes_what_is_missing_and_leaves_the_rest_alone(
             r"max_map_length: the limit is 1,024, but the full recipe has 1,172",
         ),
         ("QARIB_SHARDS_AT_ONCE", "none", r"QARIB_SHARDS_AT_ONCE: must be a whole number above 0"),
+        ("QARIB_TPUS_AT_ONCE", "-1", r"QARIB_TPUS_AT_ONCE: must be a whole number above 0"),
         ("QARIB_SHARDS_AT_ONCE", "0", r"QARIB_SHARDS_AT_ONCE: must be a whole number above 0"),
     ],
 )
@@ -125,3 +128,23 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "qarib_tasks.cli", "airflow-init"]
     values = {**os.environ, "PYTHONPATH": str(SAMPLE.parent), **environment}
     return subprocess.run(command, cwd=folder, env=values, capture_output=True, text=True)
+
+
+def test_the_pool_of_chips(database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.models.pool import Pool
+    from airflow.utils.session import create_session
+
+    monkeypatch.setattr(setup, "TPU_POOL", CHIPS)
+    assert f"pool {CHIPS}: created, 1 slot" in setup.set_up()
+    with create_session() as session:
+        pool = Pool.get_pool(CHIPS, session=session)
+        assert pool is not None
+        assert pool.include_deferred
+    monkeypatch.setenv("QARIB_TPUS_AT_ONCE", "3")
+    assert f"pool {CHIPS}: changed, 3 slots" in setup.set_up()
+    monkeypatch.delenv("QARIB_TPUS_AT_ONCE")
+    assert f"pool {CHIPS}: exists, 3 slots" in setup.set_up()
+    with create_session() as session:
+        Pool.create_or_update_pool(CHIPS, 3, "", False, session=session)
+    with pytest.raises(ConfigError, match=r"does not count deferred tasks.*--include-deferred some_chips 3"):
+        setup.set_up()

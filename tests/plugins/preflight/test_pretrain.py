@@ -18,7 +18,7 @@ from qarib_airflow.preflight.deployment import deployment_defaults
 from qarib_airflow.preflight.pretrain import preflight
 
 from qarib_tasks.errors import ConfigError, InputError, StorageError
-from qarib_tasks.runs.run import run_of_shard
+from qarib_tasks.runs.run import run_of_shard, save_settings
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest, manifest_of
 
@@ -59,12 +59,16 @@ def test_a_bucket_that_is_not_there_is_named(params: dict[str, Any], bucket_name
 def test_a_refused_request_leaves_the_dataset_s_settings(params: dict[str, Any], bucket_name: str) -> None:
     """The tasks of its shards, the audit and the re-training read there where it is published."""
     run = preflight(params | {"bucket": bucket_name}, CONNECTION)
+    assert not run.dataset.config.exists()  # Another run can be at work on the dataset.
+    save_settings(run)
     saved = run.dataset.config.read_bytes()
     with pytest.raises(StorageError):
         preflight(params | {"bucket": f"{bucket_name}-not"}, CONNECTION)
     assert run.dataset.config.read_bytes() == saved
     other = preflight(params | {"bucket": bucket_name, "prefix": "other/"}, CONNECTION)
     assert other.dataset.config == run.dataset.config
+    assert run.dataset.config.read_bytes() == saved
+    save_settings(other)
     raw = run.dataset.shard("heldout/shards/shard_0000")
     found, name = run_of_shard(raw)
     assert (found.address, found.dataset_id, name) == (

@@ -33,6 +33,9 @@ export function failureOf(run) {
 /** Why the rest was not needed: the words of the tasks that were skipped, or that made Airflow skip others. */
 export const skipsOf = (run) => [...new Set(run.way.map((part) => (part.state === "failed" ? null : part.reason?.what)).filter(Boolean))];
 
+/** What the run waits for, as a sentence: "Waits for a TPU, place 2 of 3". */
+export const waitsOf = (run) => (run?.waits ? run.waits[0].toUpperCase() + run.waits.slice(1) : null);
+
 /**
  * A view with nothing to show, by what became of the part of the run that makes it.
  * `waiting` is [title, text] while the part can still make it, `trouble` what is wrong with the files.

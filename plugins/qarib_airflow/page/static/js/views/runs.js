@@ -2,7 +2,7 @@
 import { apart, badge, bytes, count, counted, decimal, duration, empty, fill, h, isNumber, money, out, percent, progress, runAddress, short, table, when } from "../parts/dom.js";
 import { NoteForm } from "../parts/note.js";
 import { saveTable } from "../parts/save.js";
-import { failureOf, partOf, signsOf, skipsOf, wayOf } from "../parts/way.js";
+import { failureOf, partOf, signsOf, skipsOf, waitsOf, wayOf } from "../parts/way.js";
 
 const MOST_CHOSEN = 8;
 const KEPT = "qarib.columns";
@@ -77,8 +77,8 @@ class Row {
     fill(this.main, [run, columns.map(([name]) => name), this.open, chosen, full], () => [this.first(run, chosen, full), ...columns.map(([name, title, cell, , known]) =>
       h("td", { class: `is-${name}`, "data-title": title }, run.read || known ? cell(run) : faint("…", { title: "is being read" })))]);
     const failure = failureOf(run);
-    const others = [...skipsOf(run), run.fault ? `${run.fault.what}: ${run.fault.where || ""}. ${run.fault.do || ""}` : null].filter(Boolean);
-    fill(this.reason, [run.way, run.fault], () => [failure ? h("div", { class: "notice" }, failure) : null, others.map((text) => h("p", { class: "note" }, text))]);
+    const others = [waitsOf(run), ...skipsOf(run), run.fault ? `${run.fault.what}: ${run.fault.where || ""}. ${run.fault.do || ""}` : null].filter(Boolean);
+    fill(this.reason, [run.way, run.fault, run.waits], () => [failure ? h("div", { class: "notice" }, failure) : null, others.map((text) => h("p", { class: "note" }, text))]);
     this.below.hidden = !failure && !others.length;
     for (const cell of [this.reason, this.more.firstChild]) cell.colSpan = columns.length + 1;
     this.more.hidden = !this.open;

@@ -1,0 +1,119 @@
+"""What runs wait for and their places, from Airflow's own tables."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.utils.session import create_session
+from qarib_airflow.reporting import waits
+
+DAG = "qarib_pretrain"
+# Of a task and its run.
+STATES = [
+    ("deferred", "running"),
+    ("success", "running"),
+    ("deferred", "failed"),
+    ("up_for_reschedule", "running"),
+]
+
+
+class Tables:
+    """Airflow's database, into which runs and tasks are put."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.number = file, 9_000
+
+    def insert(self, table: str, **values: Any) -> None:
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        with closing(sqlite3.connect(self.file, timeout=60)) as connection, connection:
+            connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
+
+    def run(self, run_id: str, hour: int, state: str = "running") -> None:
+        self.number += 1
+        time = f"2026-12-01 {hour:02}:00:00.000000"
+        of = {"dag_id": DAG, "run_id": run_id}
+        self.insert(
+            "dag_run", id=self.number, **of, run_type="manual", run_after=time, start_date=time,
+            state=state, conf="{}",
+        )  # fmt: skip
+
+    def task(self, run_id: str, task: str, state: str, pool: str = "default_pool", kept: Any = None) -> None:
+        of = {"dag_id": DAG, "run_id": run_id, "task_id": task, "map_index": -1}
+        self.insert(
+            "task_instance", id=uuid.uuid4().hex, **of, state=state, pool=pool, pool_slots=1, try_number=1,
+            max_tries=2, queue="default",
+        )  # fmt: skip
+        if kept is not None:
+            self.insert(
+                "xcom", dag_run_id=self.number, **of, key=waits.KEY, value=json.dumps(kept),
+                timestamp="2026-12-01 00:00:00.000000",
+            )  # fmt: skip
+
+
+@pytest.fixture
+def tables(airflow_database: Path) -> Iterator[Tables]:
+    tables = Tables(airflow_database.with_name("airflow.db"))
+    yield tables
+    with closing(sqlite3.connect(tables.file, timeout=60)) as connection, connection:
+        for table in ("xcom", "task_instance", "dag_run"):
+            connection.execute(f"DELETE FROM {table} WHERE dag_id = ?", [DAG])
+
+
+def kept(*run_ids: str) -> dict[str, str]:
+    with create_session() as session:
+        return {run_id: text for (_, run_id), text in waits.kept(session, [DAG], run_ids).items()}
+
+
+def test_the_queue_begins_with_those_in_the_pool_in_the_order_of_their_starts(tables: Tables) -> None:
+    queued = {"kind": "tpu", "text": "waits for a TPU"}
+    for run_id, hour in (("c", 4), ("d", 3), ("b", 2), ("a", 1), ("x", 1)):
+        tables.run(run_id, hour)
+        if run_id in "cd":
+            tables.task(run_id, "prepare_tpu", "deferred", kept=queued)
+    for run_id, state in (("a", "deferred"), ("b", "scheduled")):  # One trains, one is next.
+        tables.task(run_id, "train", state, "chips")
+    tables.task("x", "train", "queued")  # In Airflow's own pool, which is no queue for a TPU.
+    assert kept("a", "b", "c", "d", "x") == {
+        "b": "waits for a TPU, place 1 of 3",
+        "d": "waits for a TPU, place 2 of 3",
+        "c": "waits for a TPU, place 3 of 3",
+    }
+    assert kept("c") == {"c": "waits for a TPU, place 3 of 3"}
+
+
+def test_only_a_task_that_waits_counts(tables: Tables) -> None:
+    text = {"kind": "dataset", "text": "waits for another run"}
+    for number, (state, run_state) in enumerate(
+        [
+            ("deferred", "running"),
+            ("success", "running"),
+            ("deferred", "failed"),
+            ("up_for_reschedule", "running"),
+        ]
+    ):
+        tables.run(f"r{number}", number, run_state)
+        tables.task(f"r{number}", "sources", state, kept=text)
+    assert kept("r0", "r1", "r2", "r3") == {"r0": text["text"], "r3": text["text"]}
+
+
+@pytest.mark.parametrize("value", [7, "text", {"kind": 1, "text": "x"}, {"text": "x"}, ["a"]])
+def test_an_xcom_of_any_content(tables: Tables, value: Any) -> None:
+    tables.run("r", 1)
+    tables.task("r", "sources", "deferred", kept=value)
+    assert kept("r") == {}
+
+
+def test_what_cannot_be_kept_fails_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def xcom_push(key: str, value: Any) -> None:
+        raise OSError("the API server does not answer")
+
+    waits.keep(SimpleNamespace(xcom_push=xcom_push), "tpu", "waits for a TPU")
+    assert "Could not keep for the page what the run waits for: the API server" in caplog.text
