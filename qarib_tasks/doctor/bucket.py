@@ -16,6 +16,8 @@ PERMISSIONS = (
     *("storage.objects.create", "storage.objects.delete"),
     *("storage.objects.get", "storage.objects.list"),
 )
+# Roles with which the machines can read, write, and delete objects.
+WRITERS = ("roles/storage.objectAdmin", "roles/storage.objectUser", "roles/storage.admin")
 # The regions of Google's own pairs, and the beginning of the regions of a continent.
 _PAIRS = {
     "nam4": ("us-central1", "us-east1"),
@@ -83,6 +85,33 @@ def check_bucket(
         what = f"belongs to the project {owner}, not to {project}, which does not pay for it"
         results = [warning("bucket", what, where, own)]
     return [*results, *check_region(found, zones, name, project)]
+
+
+def check_machine(apis: GoogleApis, name: str, machine: str) -> list[Result]:
+    """Whether the bucket's own policy lets the TPU's machines write to it, if the policy is shown.
+
+    Args:
+        machine: the email of the machines' account.
+    """
+    subject, where = "machines' access", f"gs://{name}"
+    do = grant(name, f"serviceAccount:{machine}", "roles/storage.objectAdmin")
+    try:
+        policy = apis.get("storage", f"storage/v1/b/{name}/iam", optionsRequestedPolicyVersion=3)
+    except RefusedError as error:
+        if error.code in (401, 403):
+            what = f"not checked: the bucket's policy is not shown; {machine} must be able to write"
+            return [warning(subject, what, where, f"To be sure: {do}")]
+        return []  # The check of the bucket says it.
+    members = {
+        member
+        for binding in policy.get("bindings", ())
+        if binding.get("role") in WRITERS
+        for member in binding.get("members", ())
+    }
+    if f"serviceAccount:{machine}" in members:
+        return [ok(subject, f"{machine} can write", where)]
+    what = f"{machine} has no role to write in the bucket's policy, unless by the project or a group"
+    return [warning(subject, what, where, do)]
 
 
 def check_region(found: Mapping[str, Any], zones: Sequence[str], name: str, project: str) -> list[Result]:

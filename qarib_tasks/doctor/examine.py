@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qarib_tasks.doctor.apis import CredentialsError, GoogleApis, UnreachableError, stand_in
-from qarib_tasks.doctor.bucket import check_bucket, check_emulated_bucket
+from qarib_tasks.doctor.bucket import check_bucket, check_emulated_bucket, check_machine
 from qarib_tasks.doctor.connection import check_clock, check_credentials, member
 from qarib_tasks.doctor.deployment import Deployment
 from qarib_tasks.doctor.locks import FOLDER
@@ -21,8 +21,9 @@ from qarib_tasks.doctor.project import (
     check_roles,
     check_service_account,
     check_services,
+    default_account,
 )
-from qarib_tasks.doctor.quota import check_quota
+from qarib_tasks.doctor.quota import check_addresses, check_quota
 from qarib_tasks.doctor.result import Result, is_broken, of_error, ok, warning
 from qarib_tasks.doctor.tpu import check_offers
 from qarib_tasks.doctor.wheelhouse import check_wheelhouse
@@ -119,14 +120,19 @@ def _ask(
         if is_broken(results):
             return
         needed = [*([STORAGE] if storage else []), *([TPU, COMPUTE] if tpu else [])]
-        yield from check_services(apis, project, member, needed)
+        yield from check_services(apis, project, number, member, needed)
         if storage:
             yield from check_bucket(apis, deployment.bucket, project, number, member, zones)
         if tpu:
             yield from check_roles(apis, project, member)
             yield from check_service_account(apis, project, number, member, settings.service_account)
+            machine = settings.service_account or default_account(number)
+            if storage and deployment.bucket and machine:
+                yield from check_machine(apis, deployment.bucket, machine)
             yield from check_network(apis, project, member, settings)
-            yield from check_quota(apis, project, member, settings)
+            if settings.external_ips:
+                yield from check_addresses(apis, project, member, settings)
+            yield from check_quota(apis, project, number, member, settings)
     except UnreachableError as error:
         yield of_error("route", error)
     except QaribError as error:

@@ -55,11 +55,14 @@ def check_project(apis: GoogleApis, project: str, member: str) -> tuple[list[Res
     return [ok("project", f"active, number {number}", project)], number
 
 
-def check_services(apis: GoogleApis, project: str, member: str, needed: Sequence[str]) -> list[Result]:
+def check_services(
+    apis: GoogleApis, project: str, number: str, member: str, needed: Sequence[str]
+) -> list[Result]:
     """Whether the APIs are enabled."""
-    names = [f"projects/{project}/services/{service}" for service in (*needed, *ASKED)]
+    parent = f"projects/{number or project}"
+    names = [f"{parent}/services/{service}" for service in (*needed, *ASKED)]
     try:
-        found = apis.get("serviceusage", f"v1/projects/{project}/services:batchGet", names=names)
+        found = apis.get("serviceusage", f"v1/{parent}/services:batchGet", names=names)
     except RefusedError as error:
         role = "roles/serviceusage.serviceUsageViewer"
         return [not_shown("APIs", error, project, member, role)]
@@ -95,6 +98,11 @@ def check_roles(apis: GoogleApis, project: str, member: str) -> list[Result]:
     return [ok("roles", f"{counted(len(TPU_PERMISSIONS), 'permission')} of roles/tpu.admin")]
 
 
+def default_account(number: str) -> str:
+    """The email of a project's default Compute account; empty if the project's number is not known."""
+    return f"{number}-compute@developer.gserviceaccount.com" if number else ""
+
+
 def check_service_account(
     apis: GoogleApis, project: str, number: str, member: str, account: str
 ) -> list[Result]:
@@ -104,18 +112,20 @@ def check_service_account(
         account: its email; empty: the project's default Compute account.
     """
     subject = "service account"
-    if not account and not number:
+    email = account or default_account(number)
+    if not email:
         return [warning(subject, "not checked: the project's number is not known")]
-    email = account or f"{number}-compute@developer.gserviceaccount.com"
-    name = f"v1/projects/-/serviceAccounts/{email}"
+    # With `-` instead of a project, Google answers 403 for an account that does not exist.
+    local, _, host = email.partition("@")
+    end = ".iam.gserviceaccount.com"
+    home = host.removesuffix(end) if host.endswith(end) else project
+    name = f"v1/projects/{home}/serviceAccounts/{email}"
     acting = "iam.serviceAccounts.actAs"
     try:
         found = apis.post("iam", f"{name}:testIamPermissions", {"permissions": [acting]})
     except RefusedError as error:
         if error.code != 404:
             return [not_shown(subject, error, project, member, "roles/iam.serviceAccountViewer")]
-        local, _, host = email.partition("@")
-        home = host.removesuffix(".iam.gserviceaccount.com")
         do = f"gcloud services enable {COMPUTE} --project={shlex.quote(project)}, which makes it"
         if account:
             do = f"gcloud iam service-accounts create {shlex.quote(local)} --project={shlex.quote(home)}"

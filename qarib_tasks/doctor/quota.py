@@ -15,7 +15,7 @@ from qarib_tasks.doctor.bucket import region_of
 from qarib_tasks.doctor.project import not_shown
 from qarib_tasks.doctor.result import Result, fault, ok, warning
 from qarib_tasks.errors import ConfigError
-from qarib_tasks.machines.chips import chips_of
+from qarib_tasks.machines.chips import chips_of, machines_of
 
 SERVICE = "tpu.googleapis.com"
 _UNLIMITED = -1
@@ -24,13 +24,13 @@ _TIERS = {"spot": "-preemptible", "reserved": "-reserved", "on_demand": ""}
 _METRICS = {"v5e": "v5s-litepod", "v5e alone": "v5s-litepod-serving"}
 
 
-def check_quota(apis: GoogleApis, project: str, member: str, tpu: TpuConfig) -> list[Result]:
+def check_quota(apis: GoogleApis, project: str, number: str, member: str, tpu: TpuConfig) -> list[Result]:
     """Compare the project's limits with the chips that the type has."""
     try:
         chips, chip = chips_of(tpu.accelerator_type)
     except ConfigError:
         return []  # The check of the type says it.
-    path = f"v1beta1/projects/{project}/services/{SERVICE}/consumerQuotaMetrics"
+    path = f"v1beta1/projects/{number or project}/services/{SERVICE}/consumerQuotaMetrics"
     try:
         metrics = list(apis.pages("serviceusage", path, "metrics", view="FULL", pageSize=100))
     except RefusedError as error:
@@ -69,6 +69,35 @@ def check_quota(apis: GoogleApis, project: str, member: str, tpu: TpuConfig) -> 
         else:
             shown = "unlimited" if limit == _UNLIMITED else f"{limit:,}"
             results.append(ok("quota", f"{shown} of {of}", zone))
+    return results
+
+
+def check_addresses(apis: GoogleApis, project: str, member: str, tpu: TpuConfig) -> list[Result]:
+    """Compare the region's free external addresses with the machines of the type."""
+    subject, name = "addresses", "IN_USE_ADDRESSES"
+    try:
+        machines = machines_of(tpu.accelerator_type)
+    except ConfigError:
+        return []
+    results = []
+    for region in dict.fromkeys(region_of(zone) for zone in tpu.zones):
+        try:
+            found = apis.get("compute", f"compute/v1/projects/{project}/regions/{region}")
+        except RefusedError as error:
+            results.append(not_shown(subject, error, project, member, "roles/compute.networkViewer"))
+            continue
+        quotas = [one for one in found.get("quotas", ()) if one.get("metric") == name]
+        free = int(quotas[0].get("limit", 0) - quotas[0].get("usage", 0)) if quotas else machines
+        if free < machines:
+            what = f"{free:,} external addresses are free, {tpu.accelerator_type} needs {machines:,}"
+            do = (
+                "Set external_ips: false, or ask for more at https://console.cloud.google.com/iam-admin/quotas"
+                f"?project={quote(project)}&metric=compute.googleapis.com%2Fin_use_addresses; "
+                f"gcloud compute regions describe {region} --project={shlex.quote(project)}"
+            )
+            results.append(fault(subject, what, region, do))
+        else:
+            results.append(ok(subject, f"at least {free:,} external addresses are free", region))
     return results
 
 

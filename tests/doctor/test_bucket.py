@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from qarib_tasks.doctor.apis import GoogleApis
-from qarib_tasks.doctor.bucket import check_bucket, check_emulated_bucket, check_region
+from qarib_tasks.doctor.bucket import check_bucket, check_emulated_bucket, check_machine, check_region
 from qarib_tasks.doctor.result import Result
 from qarib_tasks.storage.bucket import default_client
-from tests.support.google.stand_in import ACCOUNT, OBJECTS, GoogleStandIn
+from tests.support.google.stand_in import ACCOUNT, MACHINE, OBJECTS, GoogleStandIn
 
 ME = f"serviceAccount:{ACCOUNT}"
 NUMBER = "123456789012"
@@ -84,3 +84,19 @@ def test_an_emulators_bucket(emulator_address: str, monkeypatch: pytest.MonkeyPa
     assert states == [("bucket", "ok"), ("bucket's region", "warning")]
     assert list(bucket.list_blobs()) == [], "the object of the test stays"
     assert check_emulated_bucket("", "", client)[0].state == "fault"
+
+
+def test_whether_the_machines_can_write(apis: GoogleApis, google: GoogleStandIn) -> None:
+    command = f"--member=serviceAccount:{MACHINE} --role=roles/storage.objectAdmin"
+
+    def checked() -> tuple[str, bool]:
+        (one,) = check_machine(apis, "my-bucket", MACHINE)
+        return one.state, command in one.do
+
+    assert checked() == ("ok", False)
+    google.world.writers = [f"serviceAccount:{ACCOUNT}"]
+    assert checked() == ("warning", True)
+    google.world.denied.add("storage.buckets.getIamPolicy")
+    assert checked() == ("warning", True)
+    google.world.denied.clear()
+    assert check_machine(apis, "absent", MACHINE) == []

@@ -145,10 +145,11 @@ def test_a_deployment_that_works_is_green(deployment: Checked) -> None:
     assert subjects == {
         *("emulators", "versions", "disk", "wheelhouse", "route", "clock", "credentials", "project", "APIs"),
         *("bucket", "bucket's region", "roles", "service account", "network route", "subnetwork", "quota"),
+        *("machines' access", "addresses"),
         *("TPU type", "runtime version"),
     }
     assert MACHINE in answer.stdout
-    assert re.search(r"^0 faults, 0 warnings, 18 ok$", answer.stdout, re.MULTILINE)
+    assert re.search(r"^0 faults, 0 warnings, 20 ok$", answer.stdout, re.MULTILINE)
 
 
 def test_google_cannot_be_reached(deployment: Checked) -> None:

@@ -34,14 +34,15 @@ def test_an_api_that_only_the_doctor_asks_is_no_fault(apis: GoogleApis, google: 
     assert project.state == "warning"
     assert project.do == "gcloud services enable cloudresourcemanager.googleapis.com --project=my-project"
     states = [
-        (one.state, one.subject) for one in check_services(apis, "my-project", ME, ["tpu.googleapis.com"])
+        (one.state, one.subject)
+        for one in check_services(apis, "my-project", NUMBER, ME, ["tpu.googleapis.com"])
     ]
     assert states == [("ok", "APIs"), ("warning", "APIs")]
 
 
 def test_services_that_may_not_be_seen(apis: GoogleApis, google: GoogleStandIn) -> None:
     google.world.denied.add("serviceusage.services.batchGet")
-    (one,) = check_services(apis, "my-project", ME, ["tpu.googleapis.com"])
+    (one,) = check_services(apis, "my-project", NUMBER, ME, ["tpu.googleapis.com"])
     assert (one.state, one.do.rpartition("=")[2]) == ("warning", "roles/serviceusage.serviceUsageViewer")
 
 

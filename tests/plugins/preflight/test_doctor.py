@@ -51,7 +51,7 @@ def test_the_dag_succeeds_and_its_log_has_each_line(
     assert run().state == "success"
     assert f"credentials      serviceAccount:{ACCOUNT}" in caplog.text
     assert "bucket           gs://my-bucket: can be read and written" in caplog.text
-    assert "0 faults, 0 warnings, 18 ok" in caplog.text
+    assert "0 faults, 0 warnings, 20 ok" in caplog.text
 
 
 def test_the_dag_fails_with_what_is_missing(

@@ -84,6 +84,8 @@ class World:
         ]
     )
     private_access: bool = False
+    addresses: tuple[float, float] = (1.0, 8.0)  # used, and the limit
+    writers: list[str] = field(default_factory=lambda: [f"serviceAccount:{MACHINE}"])  # of each bucket
     denied: set[str] = field(default_factory=set)  # Names of methods, such as compute.networks.get.
     ahead: float = 0.0  # Seconds of Google's clock.
     asked: list[str] = field(default_factory=list)
@@ -265,7 +267,10 @@ def _allowed(world: World, project: str, body: Any, **_: Any) -> Any:
 def _services(world: World, kind: str, project: str, query: Any, **_: Any) -> Any:
     return {
         "services": [
-            {"name": name, "state": "ENABLED" if name.rpartition("/")[2] in world.services else "DISABLED"}
+            {
+                "name": name.replace("my-project", world.number),
+                "state": "ENABLED" if name.rpartition("/")[2] in world.services else "DISABLED",
+            }
             for name in query["names"]
         ]
     }
@@ -273,6 +278,8 @@ def _services(world: World, kind: str, project: str, query: Any, **_: Any) -> An
 
 def _account(world: World, project: str, email: str, **_: Any) -> Any:
     if email not in world.accounts:
+        if project == "-":
+            raise Answer(403, f"Permission denied on {email}, or it may not exist")
         raise Answer(404, f"Unknown service account {email}")
     return {"email": email, "disabled": world.accounts[email].get("disabled", False)}
 
@@ -296,6 +303,17 @@ def _bucket_allowed(world: World, name: str, query: Any, **_: Any) -> Any:
         raise Answer(404, "The specified bucket does not exist.")
     found = [one for one in query["permissions"] if one in world.buckets[name][0]]
     return {"kind": "storage#testIamPermissionsResponse", **({"permissions": found} if found else {})}
+
+
+def _bucket_policy(world: World, name: str, **_: Any) -> Any:
+    _bucket(world, name)
+    writers = {"role": "roles/storage.objectAdmin", "members": world.writers}
+    return {"kind": "storage#policy", "bindings": [writers]}
+
+
+def _region(world: World, project: str, name: str, **_: Any) -> Any:
+    used, limit = world.addresses
+    return {"name": name, "quotas": [{"metric": "IN_USE_ADDRESSES", "limit": limit, "usage": used}]}
 
 
 def _metrics(world: World, *_: str, query: Any, **__: Any) -> Any:
@@ -352,6 +370,8 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "iam.projects.serviceAccounts.testIamPermissions": _acting,
     "storage.buckets.get": _bucket,
     "storage.buckets.testIamPermissions": _bucket_allowed,
+    "storage.buckets.getIamPolicy": _bucket_policy,
+    "compute.regions.get": _region,
     "compute.networks.get": _network,
     "compute.routes.list": _routes,
     "compute.subnetworks.get": _subnetwork,
