@@ -218,3 +218,12 @@ def test_the_stand_in_for_tests_gets_no_token_of_another_machine(deployment: Che
     answer = deployment.run()
     assert "QARIB_GOOGLE_APIS: must be an address of this machine" in answer.stdout
     assert answer.returncode == 1
+
+
+def test_without_credentials(deployment: Checked) -> None:
+    del deployment.environment["GOOGLE_APPLICATION_CREDENTIALS"]
+    deployment.environment["NO_GCE_CHECK"] = "true"
+    answer = deployment.run()
+    ((subject, text),) = lines(answer.stdout, "fault")
+    assert (subject, "DO: gcloud auth application-default login" in text) == ("credentials", True)
+    assert (answer.returncode, "Traceback" in answer.stderr) == (1, False)

@@ -19,7 +19,7 @@ from qarib_tasks.doctor.bug_report.known_secrets import known_secrets
 from qarib_tasks.doctor.bug_report.secrets_out import without_secrets
 from qarib_tasks.errors import InputError, QaribError
 from qarib_tasks.layout import DATASETS, MANIFEST, MEMORY, PROGRESS, SETTINGS, TPU, WORKER
-from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.bucket import Bucket, answers
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.recognition import require_ours
 from qarib_tasks.storage.records.made_by import made_by
@@ -93,7 +93,8 @@ class Published:
         blob = self.bucket.get(name)
         if blob is None or not blob.size:
             return b""
-        return bytes(blob.download_as_bytes(start=max(0, int(blob.size) - last)))
+        with answers(self.address + name):
+            return bytes(blob.download_as_bytes(start=max(0, int(blob.size) - last)))
 
 
 def write_report(run: str, output: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -135,11 +136,14 @@ def _parts(run: str, environment: Mapping[str, str]) -> Iterator[str]:
 
 def _or_fault(address: str, complete: bool) -> Iterator[str]:
     """The parts of another folder, or why there are none."""
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+
     try:
         other: Place = Published(address) if is_address(address) else Folder(Path(address))
         names = other.names() if complete else {MANIFEST: 0, SETTINGS: 0}
         yield from list(_of(other, names))
-    except (QaribError, OSError) as error:
+    except (QaribError, OSError, GoogleAPIError, GoogleAuthError) as error:
         yield _section(address, f"cannot be read: {error}")
 
 

@@ -186,3 +186,16 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert f"qarib: error: {tmp_path}: is no folder of a model" in answer.stderr
     assert not (tmp_path / "report.md").exists()
+
+
+def test_a_bucket_that_cannot_be_read_is_a_line_of_it(tmp_path: Path, emulator_address: str) -> None:
+    model, output = make(tmp_path / "work", publish_to="gs://absent-bucket/models/x/"), tmp_path / "report.md"
+    for environment in (
+        {"NO_GCE_CHECK": "true", "HOME": str(tmp_path)},  # no credentials
+        {"STORAGE_EMULATOR_HOST": emulator_address},  # no such bucket
+    ):
+        answer = report(str(model), output, **environment)
+        assert (answer.returncode, "Traceback" in answer.stderr) == (0, False)
+        text = output.read_text(encoding="utf-8")
+        assert "## gs://absent-bucket/models/x/\n\n```\ncannot be read: " in text
+        assert "the training failed at step 1,200" in text
