@@ -31,6 +31,7 @@ _ELEMENT = re.compile(r"[^>]{0,200}>(?P<value>[^<]{1,4000})(?=</)")
 # The letter of an escaped end of a line is no part of the word after it.
 _ESCAPE = re.compile(r"(\\+[nrt])(?=\w)")
 _SEPARATOR = "\0"
+_FOR_ADDRESSES = str.maketrans("+/", "-_")
 _PATTERNS = (
     # A key, also cut off, and also with escaped ends of lines.
     re.compile(
@@ -113,6 +114,9 @@ def _plain(secret: str) -> Iterator[str]:
     yield from (repr(secret)[1:-1], repr(secret.encode())[2:-1])
     yield from (html.escape(secret), html.escape(secret, quote=False))
     yield from (one.replace("/", "\\/") for one in (secret, escaped))
+    # A short one in base64 is found only if nothing else is encoded with it.
+    alone = base64.b64encode(secret.encode()).decode().rstrip("=")
+    yield from (alone, alone.translate(_FOR_ADDRESSES), secret.encode().hex())
     once = quote(secret, safe="")
     for one in (once, quote(secret), quote_plus(secret), quote(once, safe="")):
         yield from (one, re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), one))
@@ -130,7 +134,7 @@ def _in_base64(data: bytes) -> Iterator[str]:
         text = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
         inner = text[(0, 2, 3)[before] : len(text) - ((before + len(data)) % 3 > 0)]
         yield inner
-        yield inner.translate(str.maketrans("+/", "-_"))
+        yield inner.translate(_FOR_ADDRESSES)
 
 
 def _clean(text: str, known: Known, depth: int) -> str:

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qarib_tasks.doctor.bug_report.allowed import ALLOWED
 from qarib_tasks.doctor.bug_report.known_secrets import known_secrets
@@ -131,3 +133,19 @@ def test_no_allowed_name_is_one_of_a_secret() -> None:
     from qarib_tasks.doctor.bug_report.known_secrets import is_secret
 
     assert [name for name in ALLOWED if is_secret(name)] == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    secret=st.text(
+        st.characters(min_codepoint=33, max_codepoint=0x6FF, exclude_categories=["Cc", "Cs"]), min_size=4
+    ),
+    form=st.sampled_from(sorted(FORMS)),
+    around=st.text(st.characters(max_codepoint=0x6FF, exclude_categories=["Cs"]), max_size=20),
+)
+def test_any_secret_in_any_form(secret: str, form: str, around: str) -> None:
+    encoded = FORMS[form](secret)
+    cleaned = without_secrets(f"{around} {encoded} {around}", [secret])
+    assert secret not in cleaned
+    if form not in MORE and encoded not in around:
+        assert encoded not in cleaned
