@@ -41,7 +41,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --
 EVERYWHERE = pyproject.toml --universal --python-version 3.11
 AS_DEV = --constraint requirements/dev.txt
 LOCK_dev = $(EVERYWHERE) --extra corpus --extra airflow --extra celery --extra kubernetes \
-  --extra train --extra dev
+  --extra train --extra openlineage --extra wandb --extra dev
 LOCK_airflow = $(EVERYWHERE) $(AS_DEV) --extra corpus --extra airflow --extra celery --extra kubernetes
 LOCK_train = $(EVERYWHERE) $(AS_DEV) --extra train
 # For the image: TensorFlow without its GPU code.
@@ -52,7 +52,9 @@ LOCK_tpu = $(AS_DEV) --python-version 3.12 --python-platform x86_64-manylinux_2_
   --extra train pyproject.toml requirements/tpu.in
 # Their own Python, which installs uv, can be as old as uv allows.
 LOCK_uv = $(AS_DEV) --universal --python-version 3.8 requirements/uv.in
-LOCKS = dev airflow train train_cpu sbom tpu uv
+# A server, in an environment of its own: its pins are not ours.
+LOCK_mlflow = requirements/mlflow.in --universal --python-version 3.11
+LOCKS = dev airflow train train_cpu sbom tpu uv mlflow
 FILE_uv = qarib_tasks/tpu/machine/uv.txt
 FILE = $(or $(FILE_$f),requirements/$f.txt)
 
@@ -107,7 +109,15 @@ check: lint format-check imports shellcheck types lock-check ## Run all checks t
 test: check ## Run the checks, unit tests, DAG tests and one end-to-end run of the DAG
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-slow: install ## Run the slow tests: servers, browsers, kill tests, torch, the TPU compiler
+# Not the environment of the tests: the server has pins of its own.
+MLFLOW := build/mlflow
+
+$(MLFLOW)/.installed: requirements/mlflow.txt | install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(MLFLOW)
+	$(BIN)/uv pip install --quiet --python $(MLFLOW)/bin/python --require-hashes -r requirements/mlflow.txt
+	@touch $@
+
+test-slow: install $(MLFLOW)/.installed ## Run the slow tests: servers, browsers, kill tests, torch, the TPU compiler
 	scripts/system_packages
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in -r requirements/tpu_compile.in
 	$(BIN)/pytest -m slow --durations=20 -n 2 --dist loadfile --ignore tests/end_to_end

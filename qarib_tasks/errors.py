@@ -124,6 +124,10 @@ class ChangedError(StorageError):
     """An object was modified concurrently: results based on the version that was read are out of date."""
 
 
+class TrackerError(QaribError):
+    """An experiment tracker does not answer, or refuses a request."""
+
+
 class Faults:
     """Collects errors, to report them together."""
 

@@ -33,6 +33,7 @@ COMMANDS_OF = {
     "cli.planning.plan": ("plan",),
     "cli.preview": ("preview",),
     "cli.promotion": ("promote",),
+    "cli.tracking.track": ("track",),
     "cli.training": ("train", "evaluate", "export", "fill-mask"),
 }
 

@@ -15,14 +15,17 @@ from qarib_airflow.preflight.months import settle_month
 from qarib_airflow.publishing.assets import MODEL
 from qarib_airflow.publishing.published import incomplete_shards
 from qarib_airflow.reporting import reasons
+from qarib_airflow.reporting.lineage import report_lineage
 from qarib_airflow.tasks.approval import PrepareTpuOperator, PromoteOperator
 from qarib_airflow.tasks.current_run import current_run
 from qarib_airflow.tasks.finetuning import fine_tune
 from qarib_airflow.tasks.in_turn import SourcesOperator, step_alone
 from qarib_airflow.tasks.shards import judged, publish, raw_shards, shard
+from qarib_airflow.tasks.tracking import track
 from qarib_airflow.tasks.training import TrainerOperator, TrainOperator
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
 from qarib_tasks import pipeline
+from qarib_tasks.config.deployment.tracking import deployment_tracking
 from qarib_tasks.errors import NothingNewError
 from qarib_tasks.runs.names import short_hash
 
@@ -49,6 +52,7 @@ def collect() -> bool:
         reasons.keep(get_current_context()["ti"], f"Nothing new: {error}")
         return False
     pipeline.stage_free_tasks(run)
+    report_lineage(run, "collect")
     return True
 
 
@@ -57,6 +61,7 @@ def vocab() -> None:
     run = current_run()
     with step_alone(run, "vocab"):
         pipeline.build_vocab(run)
+    report_lineage(run, "vocab")
 
 
 @task(execution_timeout=CORPUS_TIMEOUT)
@@ -101,3 +106,5 @@ def from_sources_to_model(run: Any) -> None:
         evaluate, export = (TrainerOperator(task_id=name, command=name) for name in ("evaluate", "export"))
         promote = PromoteOperator(task_id="promote", outlets=[MODEL])
         train >> evaluate >> export >> promote >> fine_tune()
+        if deployment_tracking().is_on:
+            export >> track()

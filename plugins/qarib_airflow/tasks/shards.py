@@ -17,6 +17,7 @@ from qarib_airflow.defaults import AT_ONCE, CONVERT_POOL
 from qarib_airflow.publishing.assets import DATASET, VOCABULARY, describe_dataset
 from qarib_airflow.publishing.published import is_published, published_objects
 from qarib_airflow.publishing.upload import VerifiedUploadOperator
+from qarib_airflow.reporting.lineage import report_lineage
 from qarib_airflow.reporting.metrics import report_shards
 from qarib_airflow.reporting.settings_link import SavedSettingsLink
 from qarib_airflow.tasks.current_run import current_run
@@ -114,6 +115,7 @@ def dataset() -> list[str]:
     finish_dataset(run, published_objects(run, CONNECTION))
     report_shards(run)
     pipeline.record_sources(run, GCSHook(gcp_conn_id=CONNECTION).get_conn())
+    report_lineage(run, "dataset")
     return [str(path) for path in dataset_files(run)]
 
 

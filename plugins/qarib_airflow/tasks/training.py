@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from qarib_airflow.reporting.lineage import report_lineage
 from qarib_airflow.reporting.metrics import report_training
 from qarib_airflow.reporting.settings_link import SavedSettingsLink
+from qarib_airflow.reporting.tracking import live_of_run
 from qarib_airflow.tasks.current_run import current_run, current_values
 from qarib_airflow.tasks.in_turn import look_again
 from qarib_airflow.tasks.turns import claim, of_model
@@ -58,8 +60,11 @@ class TrainerOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         self.run_values = current_values()
-        self._work = self.work_of(Run.from_dict(self.run_values))
+        run = Run.from_dict(self.run_values)
+        self._work = self.work_of(run)
         run_to_end(local_backend(), self._work, on_line=self.log.info)
+        if self.command == "export":
+            report_lineage(run, "export")
 
     def on_kill(self) -> None:
         if self._work is not None:
@@ -90,10 +95,12 @@ class TrainOperator(CloudTPUTrainOperator):
             self._report(run)
             return
         self._work = pipeline.trainer_work(run, "train")
+        live = live_of_run(run)
 
         def on_line(line: str) -> None:
             self.log.info(line)
             report_training(run)
+            live.poke()
 
         requests = StopRequests(run, self.storage if run.address else None)
         requests.clear()
@@ -106,6 +113,7 @@ class TrainOperator(CloudTPUTrainOperator):
         except BusyError as error:
             look_again(context["ti"], "machine", f"waits for its turn: {error.what}")
         report_training(run)
+        report_lineage(run, "train")
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
         super().execute_complete(context, event)
@@ -117,6 +125,7 @@ class TrainOperator(CloudTPUTrainOperator):
         fetch_progress(run, self.storage)
         memory = TpuJob.from_dict(self.job).memory(self.storage).load()
         report_training(run, memory.preemptions if memory else 0)
+        report_lineage(run, "train")
 
     def on_kill(self) -> None:
         if self._work is not None:

@@ -16,6 +16,7 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.reporting.metrics import report_progress
+from qarib_airflow.reporting.tracking import Live, live_of_tpu
 from qarib_tasks.errors import ChangedError, CorruptError, StorageError
 from qarib_tasks.layout import MEMORY
 from qarib_tasks.storage.bucket import Bucket
@@ -67,6 +68,7 @@ class CloudTPUTrainTrigger(BaseTrigger):
         self._run: TpuRun | None = None
         self._memories: JobMemory | None = None
         self._storage: Any = None
+        self._live: Live | None = None
         # Held during a step, which cannot be interrupted and must not overlap another.
         self._acting = threading.Lock()
         self._killed = False
@@ -220,6 +222,8 @@ class CloudTPUTrainTrigger(BaseTrigger):
         except CorruptError as error:
             return f"cannot read the progress: {error}"
         report_progress(str(progress.get("model_id")), progress, memory.preemptions)
+        self._live = self._live or live_of_tpu(job, self._storage)
+        self._live.poke()
         # An emulated TPU is as fast as this machine.
         return progress_line(progress, job.batch, () if memory.emulated else job.expected)
 

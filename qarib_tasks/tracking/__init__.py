@@ -1,0 +1,1 @@
+"""Publishes trainings to experiment trackers, from what the trainings write anyway."""
