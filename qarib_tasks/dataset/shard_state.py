@@ -19,6 +19,7 @@ from qarib_tasks.storage.manifest import MOST_BYTES, FileRecord, Manifest, manif
 from qarib_tasks.storage.regular_files import read_regular
 
 State = Literal["complete", "missing", "failed", "corrupt"]
+_ENDS = (f"{TFRECORD}.{MANIFEST}", ".json")
 BROKEN: tuple[str, ...] = get_args(State)[1:]
 
 
@@ -157,9 +158,9 @@ def judge(
 
 def tfrecord_of(manifest: str) -> str:
     """The name of the TFRecord file whose manifest has this name; empty for the name of another file."""
-    for end in (f"{TFRECORD}.{MANIFEST}", ".json"):
-        if manifest.endswith(end) and not manifest.startswith("."):
-            return manifest.removesuffix(end) + TFRECORD
+    if manifest.endswith(_ENDS) and not manifest.startswith("."):
+        end = next(end for end in _ENDS if manifest.endswith(end))
+        return manifest[: -len(end)] + TFRECORD
     return ""
 
 

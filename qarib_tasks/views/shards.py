@@ -294,7 +294,8 @@ def _facts(version: tuple[str, int, int], cache: Cache, workspace: Path) -> Shar
         # Once for each version, because it takes longer than all else.
         return found and replace(found, statistics=conform(found.statistics, STATISTICS)[0])
 
-    found: ShardFacts | None = cache.get(version, read, SETTLED)
+    kept = cache.last(version)
+    found: ShardFacts | None = kept if isinstance(kept, ShardFacts) else cache.get(version, read, SETTLED)
     return found
 
 
