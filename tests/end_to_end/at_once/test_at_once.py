@@ -172,10 +172,10 @@ def test_the_same_settings_at_once(stack: LocalStack) -> None:
 def test_three_trainings_in_a_pool_of_one(stack: LocalStack) -> None:
     """They train in the order of their starts, one at a time. The log and the page show their places."""
     assert f"pool {POOL}: changed, 1 slot" in set_up(stack, 1)
-    slots(stack, 0)  # As if another training had it.
     data = ("sources", "shard_lines", "dupe_factor", "vocab_size")
     conf = {name: value for name, value in TINY.items() if name not in data}
     conf["dataset"] = demo.read_run(stack, _made(stack)).dataset_id
+    slots(stack, 0)  # As if another training had it.
     tpus = CloudTpuClient("emulator", endpoint=stack.environment["CLOUD_TPU_EMULATOR_HOST"])
     runs: list[str] = []
     for number in (1, 2, 3):
@@ -194,7 +194,8 @@ def test_three_trainings_in_a_pool_of_one(stack: LocalStack) -> None:
 
     wait(stack, over)
     assert most == 1
-    tasks = [tasks_of(stack, run_id) for run_id in runs]
+    assert [stack.run(demo.DAG, run_id)["state"] for run_id in runs] == ["success"] * 3
+    tasks = [{t["task_id"]: t for t in stack.task_instances(demo.DAG, run_id)} for run_id in runs]
     for before, after in itertools.pairwise(tasks):
         assert at(before["train"], "end") <= at(after["train"], "start")
     logs = [stack.task_log(one["prepare_tpu"]) for one in tasks]
@@ -205,10 +206,14 @@ def test_three_trainings_in_a_pool_of_one(stack: LocalStack) -> None:
 
 def slots(stack: LocalStack, number: int) -> None:
     """Change the pool as a person does in Airflow."""
-    stack.api("PATCH", f"pools/{POOL}", params={"update_mask": "slots"}, json={"pool": POOL, "slots": number})
+    stack.api("PATCH", f"pools/{POOL}", json={"pool": POOL, "slots": number, "include_deferred": True})
 
 
 def _made(stack: LocalStack) -> str:
-    """A run that has made the dataset of `TINY`."""
-    found = stack.api("GET", f"dags/{demo.DAG}/dagRuns", params={"state": "success", "order_by": "-end_date"})
-    return str(found["dag_runs"][0]["dag_run_id"])
+    """A run that has made a dataset: of another test, if there is one."""
+    found = stack.api("GET", f"dags/{demo.DAG}/dagRuns", params={"state": "success", "limit": 1})
+    for run in found["dag_runs"]:
+        return str(run["dag_run_id"])
+    made = stack.trigger(demo.DAG, TINY)
+    wait(stack, lambda: ended(stack, [made]))
+    return made
