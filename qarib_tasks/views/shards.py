@@ -6,7 +6,6 @@ from the bucket. A shard's manifest is read from the workspace, once per version
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import Counter
@@ -340,7 +339,7 @@ def pace(
     The hours between a run and its repair are not work.
     """
     ends = [task.ended for task in tasks if task.step == "upload" and task.state == "success" and task.ended]
-    worked = work_seconds([(task.started, task.ended) for task in tasks if task.started and task.ended])
+    worked = work_seconds((task.started, task.ended) for task in tasks if task.started and task.ended)
     if not ends or not worked:
         return {"shards_per_second": None, "seconds_left": None}
     speed = len(ends) / worked
@@ -351,10 +350,21 @@ def pace(
 
 def work_seconds(intervals: Iterable[tuple[float, float]]) -> float:
     """The length of the union of intervals."""
-    total, until = 0.0, -math.inf
-    for start, end in sorted(intervals):
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
+    # Lists of numbers: thousands of pairs, for each answer, would be work for the garbage collection.
+    starts, ends = list[float](), list[float]()
+    for start, end in intervals:
+        starts.append(start)
+        ends.append(max(start, end))
+    starts.sort()
+    ends.sort()
+    total, began, done = 0.0, 0.0, 0
+    for number, end in enumerate(ends):
+        while done < len(starts) and starts[done] <= end:
+            if done == number:  # All that started has ended.
+                began = starts[done]
+            done += 1
+        if done == number + 1:
+            total += end - began
     return total
 
 
