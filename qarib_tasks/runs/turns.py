@@ -2,12 +2,13 @@
 
 Each that needs it has a *claim* in a record of the workspace, `cache/turns/<name>.json`. A claim is over when
 its run says so, as Airflow has it, so a process that is killed leaves nothing that must be released. The
-order is that of the runs' starts, but a run that has its turn keeps it.
+order is that of the runs' starts, but a run that has its turn keeps it. A run that is cleared while it waits
+keeps its place: those after it wait for it already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ def take(workspace: Path, name: str, own: Claim, is_over: Callable[[Claim], bool
     def claimed(values: Mapping[str, Any]) -> Mapping[str, Any]:
         nonlocal place
         others = [one for one in claims_of(values) if one.key != own.key and not is_over(one)]
-        held = any(one.key == own.key and one.holds for one in claims_of(values))
-        claims = sorted([*others, replace(own, holds=held)], key=lambda one: (not one.holds, one.started))
+        # Airflow changes the start of a run that failed and is cleared.
+        known = next((one for one in claims_of(values) if one.key == own.key), own)
+        claims = sorted([*others, known], key=lambda one: (not one.holds, one.started, one.key))
         number = [one.key for one in claims].index(own.key)
         claims[number] = replace(claims[number], holds=number == 0)
         place = Place(tuple(claims[:number]), len(claims))
@@ -85,8 +87,15 @@ def claims(workspace: Path, name: str) -> list[Claim]:
 
 def claims_of(values: Mapping[str, Any]) -> list[Claim]:
     """Return the claims in a record's values. What is not one is left out."""
-    found: Sequence[Mapping[str, Any]] = values.get(CLAIMS) or ()
-    return [Claim(**one) for one in found]
+    found = values.get(CLAIMS)
+    return [claim for one in (found if isinstance(found, list) else ()) if (claim := _claim(one))]
+
+
+def _claim(value: Any) -> Claim | None:
+    texts = [value.get(name) for name in ("dag_id", "run_id", "started")] if isinstance(value, dict) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return None
+    return Claim(dag_id=texts[0], run_id=texts[1], started=texts[2], holds=value.get("holds") is True)
 
 
 def _record(workspace: Path, name: str) -> SharedRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -67,6 +68,33 @@ def test_one_that_failed_and_is_cleared_before_another_looks(airflow: Airflow) -
     assert airflow.take(B) == ["a"]
     assert airflow.take(A) == []
     assert airflow.take(B) == ["a"]
+
+
+def test_one_that_is_cleared_while_it_waits_keeps_its_place(airflow: Airflow) -> None:
+    """Otherwise it waits for the next one, which waits for it."""
+    assert [airflow.take(one) for one in (A, B, C)] == [[], ["a"], ["a", "b"]]
+    assert airflow.take(claim("b", 9)) == ["a"]
+    assert airflow.take(C) == ["a", "b"]
+
+
+def test_those_of_the_same_start_have_one_order(airflow: Airflow) -> None:
+    airflow.take(A)
+    same = claim("y", 2), claim("z", 2)
+    for _ in range(2):
+        assert [airflow.take(one) for one in same[::-1]][1:] == [["a"]]
+    assert airflow.take(same[1]) == ["a", "y"]
+
+
+def test_what_is_no_claim_is_left_out(airflow: Airflow) -> None:
+    airflow.take(A)
+    record = airflow.workspace / TURNS / "x.json"
+    values = json.loads(record.read_text())
+    values["claims"][0]["later"] = 1  # Of a later version of the code.
+    values["claims"] += [5, "text", {"x": 1}, {"dag_id": "d", "run_id": "r", "started": 5}]
+    record.write_text(json.dumps(values))
+    assert airflow.take(B) == ["a"]
+    record.write_text(json.dumps({**values, "claims": 5}))
+    assert airflow.take(B) == []
 
 
 def test_the_place(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ class TurnTrigger(BaseTrigger):
             except Exception as error:  # Airflow's API does not answer now.
                 self.log.warning("Cannot read the states of other runs, trying again: %s", error)
             else:
+                # One that is cleared later claims again, and then has its place after this run.
+                self.ahead = left
                 if not left:
                     yield TriggerEvent({})  # type: ignore[no-untyped-call]
                     return

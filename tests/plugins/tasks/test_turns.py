@@ -136,6 +136,25 @@ def test_the_trigger_logs_each_place_and_fires(
     ]
 
 
+def test_a_run_ahead_that_was_over_and_is_cleared(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It claims again, and waits for this one: the two must not wait for each other."""
+    monkeypatch.setattr(turn_trigger, "POLL_SECONDS", 0.0)
+    airflow.active = {"a"}  # And b is marked as failed.
+    airflow.states = {name: {"publish": None} for name in ("a", "b")}
+    trigger = TurnTrigger("dataset", (DAG, "c"), [(DAG, "a"), (DAG, "b")], "waits", "/not/here", "x")
+
+    async def followed() -> None:
+        fired = asyncio.ensure_future(anext(trigger.run()))  # type: ignore[arg-type]
+        while airflow.asked < 4:
+            await asyncio.sleep(0)
+        airflow.active = {"b"}
+        await fired
+
+    asyncio.run(asyncio.wait_for(followed(), 20))
+
+
 def test_an_api_that_does_not_answer_is_asked_again(
     airflow: Airflow, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
