@@ -12,6 +12,22 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from qarib_airflow.errors import RetryByCause
 from qarib_airflow.reporting.notifier import QaribNotifier, keep_reason
+from qarib_tasks.errors import ConfigError
+
+
+def number(variable: str) -> int | None:
+    """A number above 0 in the environment; None if it is not set.
+
+    Raises:
+        ConfigError: it is no such number. Airflow would start no run with a limit of 0.
+    """
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise ConfigError(f"must be a whole number above 0, not {text!r}", where=variable, do="Correct it")
+    return int(text)
+
 
 CONNECTION = "google_cloud_default"
 # The task of this name returns the run, as a dictionary.
@@ -37,18 +53,18 @@ RUN_DEADLINE = os.environ.get("QARIB_RUN_DEADLINE_HOURS")
 CONVERT_POOL = os.environ.get("QARIB_CONVERT_POOL", "default_pool")
 # How many shards of a run are converted at once, to bound the memory and the disk of the workers, as
 # `xargs -P` does in the published guide. Without it, only Airflow's own limits apply.
-SHARDS_AT_ONCE = os.environ.get("QARIB_SHARDS_AT_ONCE")
-AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": int(SHARDS_AT_ONCE)} if SHARDS_AT_ONCE else {}
+SHARDS_AT_ONCE = number("QARIB_SHARDS_AT_ONCE")
+AT_ONCE: dict[str, Any] = {"max_active_tis_per_dagrun": SHARDS_AT_ONCE} if SHARDS_AT_ONCE else {}
 
 # How many runs of qarib_pretrain are active at once. Each has what it needs for itself, see `tasks.turns`.
-RUNS_AT_ONCE = int(os.environ.get("QARIB_RUNS_AT_ONCE", "4"))
+RUNS_AT_ONCE = number("QARIB_RUNS_AT_ONCE") or 4
 NO_POOL = "default_pool"
 # A pool of trainings with a slot for each TPU that may exist at a time. It must exist, and count deferred
 # tasks: `qarib airflow-init` makes it.
 TPU_POOL = os.environ.get("QARIB_TPU_POOL") or NO_POOL
 
 # How many fine-tunings of a run are at work at once. One uses all cores of its machine, or its GPU.
-FINETUNE_AT_ONCE = int(os.environ.get("QARIB_FINETUNE_AT_ONCE", "1"))
+FINETUNE_AT_ONCE = number("QARIB_FINETUNE_AT_ONCE") or 1
 
 # A converted shard is uploaded before the next one is converted, so few files wait on the workers' disks.
 # With QARIB_CONVERT_FIRST=1 all shards are converted first, which is less work for a scheduler on SQLite

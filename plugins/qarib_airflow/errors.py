@@ -52,7 +52,9 @@ def is_for_good(error: BaseException) -> bool:
 
 def asked_wait(error: BaseException | None, now: datetime) -> timedelta | None:
     """How long the service that refused asks to wait (`Retry-After`); None if it does not."""
-    while error is not None:
+    seen: list[BaseException] = []  # An error can be its own cause, or that of its cause.
+    while error is not None and error not in seen:
+        seen.append(error)
         # Google's clients keep the response, aiohttp its headers.
         headers = getattr(getattr(error, "response", error), "headers", None)
         text = headers.get("Retry-After") if headers is not None and hasattr(headers, "get") else None

@@ -26,6 +26,9 @@ MOST_SENTENCES, MOST_WORDS = 5, 3
 NONE = "–"
 # What Markdown would read as markup.
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~]")
+# Databases refuse some of them, and others turn the text after them around.
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
+MOST_CHARACTERS = 500  # of a text in a table, and of the reason
 
 
 def subject(asked: Question) -> str:
@@ -45,7 +48,7 @@ def body(run: Run, asked: Question, cost: str, links: Mapping[str, str]) -> str:
     models = [asked.model, *([asked.promoted] if asked.promoted else [])]
     verdict = "The figures are for it" if asked.good else "The figures are against it"
     parts = [
-        f"{verdict}: {plain(asked.reason)}.",
+        f"{verdict}: {plain(_short(asked.reason))}.",
         "\n".join(_table(["", *_titles(models)], _figures(models))),
     ]
     words = _words([_fill_mask(run, model) for model in models])
@@ -58,7 +61,11 @@ def body(run: Run, asked: Question, cost: str, links: Mapping[str, str]) -> str:
 
 def plain(text: str) -> str:
     """A text on one line as Markdown shows it, without its being markup."""
-    return _MARKUP.sub(lambda found: "\\" + found[0], " ".join(text.split()))
+    return _MARKUP.sub(lambda found: "\\" + found[0], " ".join(_CONTROLS.sub("", text).split()))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
 
 def _titles(models: Sequence[JudgedModel]) -> list[str]:
@@ -98,4 +105,4 @@ def _words(models: Sequence[Mapping[str, str]]) -> list[list[str]]:
 
 def _table(head: Sequence[str], rows: Any) -> Iterator[str]:
     for row in (head, ["---"] * len(head), *rows):
-        yield "| " + " | ".join(cell if cell == "---" else plain(cell) for cell in row) + " |"
+        yield "| " + " | ".join(cell if cell == "---" else plain(_short(cell)) for cell in row) + " |"

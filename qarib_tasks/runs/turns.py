@@ -92,10 +92,10 @@ def claims_of(values: Mapping[str, Any]) -> list[Claim]:
 
 
 def _claim(value: Any) -> Claim | None:
-    texts = [value.get(name) for name in ("dag_id", "run_id", "started")] if isinstance(value, dict) else []
-    if not texts or not all(isinstance(text, str) for text in texts):
+    names = "dag_id", "run_id", "started"
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in names):
         return None
-    return Claim(dag_id=texts[0], run_id=texts[1], started=texts[2], holds=value.get("holds") is True)
+    return Claim(**{name: value[name] for name in names}, holds=value.get("holds") is True)
 
 
 def _record(workspace: Path, name: str) -> SharedRecord:

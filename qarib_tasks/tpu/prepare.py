@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qarib_tasks.config.loading import dump_yaml
+from qarib_tasks.config.loading import dump_yaml, from_dict, to_dict
+from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.counting import counted
 from qarib_tasks.dataset.ledger import read_plan
@@ -34,6 +36,8 @@ from qarib_tasks.tpu.machine.startup import BucketFile
 from qarib_tasks.tpu.machine.wheel import build_wheel
 
 log = logging.getLogger(__name__)
+# Settings that an estimate of the cost depends on, beside what is trained where.
+ESTIMATED_BY = ("chip_hour_price", "share_of_peak")
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "tpu.txt"
 
 
@@ -166,6 +170,29 @@ def is_above(run: Run, dollars: float | None) -> bool:
     if dollars is None:
         return False
     return estimate(shape_of(run), config.train, config.evaluate, config.tpu).cost.high > dollars
+
+
+def at_prices_of(run: Run, deployed: Mapping[str, Any]) -> Run:
+    """The run at the deployment's price and share of the peak, or the list's price and the default share.
+
+    A limit of the deployment would be none if a run's own price decided.
+
+    Args:
+        deployed: the deployment's settings of TPUs, as they are written.
+
+    Raises:
+        ConfigError: one of them is not valid.
+    """
+    own = {name: value for name, value in to_dict(run.config.tpu).items() if name not in ESTIMATED_BY}
+    values = own | {name: deployed[name] for name in ESTIMATED_BY if name in deployed}
+    return replace(run, config=replace(run.config, tpu=from_dict(TpuConfig, values, "qarib_tpu")))
+
+
+def cost_of(run: Run) -> str:
+    """The expected hours and price as text, also if they are above a limit."""
+    config = run.config
+    expected = estimate(shape_of(run), config.train, config.evaluate, config.tpu)
+    return f"about {summary(expected, config.train.train_steps)}"
 
 
 def options(run: Run) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from qarib_tasks.errors import ConfigError
 from tests.support.airflow.interpreter import printed, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -141,6 +142,19 @@ def test_the_shards_converted_at_once_can_be_limited() -> None:
     )
     for environment, limit in (({"QARIB_SHARDS_AT_ONCE": "2"}, "2"), ({}, "None")):
         assert printed(code, **environment) == limit
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "abc", "²"])
+@pytest.mark.parametrize("name", ["QARIB_RUNS_AT_ONCE", "QARIB_SHARDS_AT_ONCE", "QARIB_FINETUNE_AT_ONCE"])
+def test_a_limit_that_would_start_nothing_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qarib_airflow import defaults
+
+    monkeypatch.setenv(name, value)
+    source = Path(defaults.__file__).read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"{name}: must be a whole number above 0, not '{value}'"):
+        exec(compile(source, "defaults.py", "exec"), {"__name__": "defaults"})
 
 
 @pytest.mark.parametrize("name", DAG_FILES)

@@ -94,6 +94,13 @@ def test_a_web_server_that_says_how_long_is_waited_for() -> None:
     assert RetryByCause().evaluate(error, 1, 3).retry_delay == timedelta(seconds=7)
 
 
+def test_errors_that_are_each_other_s_cause() -> None:
+    first, second = OSError("first"), OSError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert asked_wait(first, NOW) is None
+    assert asked_wait(because(first, because(second, answered("60"))), NOW) == timedelta(seconds=60)
+
+
 def test_other_errors_have_the_delays_of_the_task() -> None:
     assert RetryByCause().evaluate(OSError("bad"), 1, 3).retry_delay is None
     assert RetryByCause().evaluate(answered("60"), 1, 3).retry_delay == timedelta(seconds=60)

@@ -64,3 +64,18 @@ def test_a_text_is_no_markup() -> None:
     text = "[a](http://x) <img src=x> **b** `c`\n# d"
     assert not re.search(r"(?<!\\)[\[\]<>*`]", plain(text))
     assert "\n" not in plain(text)
+
+
+def test_a_text_of_any_characters_and_length(run: Run) -> None:
+    assert plain("a\0b\u202e c\x07\u200cd") == "ab c\u200cd"
+    path = Path(run.config.workspace) / "models/new/manifest.json"
+    path.parent.mkdir(parents=True)
+    words = [
+        {"text": f"{number}{100_000 * '|'} [MASK]", "words": [{"word": 10_000 * "x"}]} for number in range(5)
+    ]
+    statistics = {"evaluation": {"fill_mask": words}, "total_steps": 4}
+    Manifest(kind="model", id="new", statistics=statistics).write(path)
+    found = body(run, Question(model("new", 4.0), None, True, 10_000 * "y"), "No TPU.", {})
+    assert len(found) < 10_000
+    assert f"{499 * 'y'}…." in found
+    assert f"| {499 * 'x'}… |" in found

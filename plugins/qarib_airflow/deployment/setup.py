@@ -13,7 +13,7 @@ from airflow.sdk.configuration import conf
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from qarib_airflow.defaults import NO_POOL, TPU_POOL
+from qarib_airflow.defaults import NO_POOL, TPU_POOL, number
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, QaribError
 
@@ -43,7 +43,7 @@ def set_up() -> list[str]:
     from airflow.models.variable import Variable
     from airflow.utils.session import create_session
 
-    slots, chips = _number("QARIB_SHARDS_AT_ONCE"), _number("QARIB_TPUS_AT_ONCE")
+    slots, chips = number("QARIB_SHARDS_AT_ONCE"), number("QARIB_TPUS_AT_ONCE")
     lines = []
     with create_session() as session:
         pool = session.scalar(select(Pool).where(Pool.pool == POOL))
@@ -96,15 +96,6 @@ def _pool_of_chips(session: Any, slots: int | None) -> list[str]:
         pool.slots = slots
         return [f"pool {TPU_POOL}: changed, {counted(slots, 'slot')}"]
     return [f"pool {TPU_POOL}: exists, {counted(pool.slots, 'slot')}"]
-
-
-def _number(variable: str) -> int | None:
-    text = os.environ.get(variable)
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ConfigError(f"must be a whole number above 0, not {text!r}", where=variable)
-    return int(text)
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def check_size(run: Run, gcp_conn_id: str) -> None:
     with faults.kept():
         check_map_length(sum(file.bytes for file in files) // BYTES_PER_LINE // config.split.shard_lines)
     with faults.kept():
-        at_once = int(SHARDS_AT_ONCE or conf.getint("core", "max_active_tasks_per_dag"))
+        at_once = SHARDS_AT_ONCE or conf.getint("core", "max_active_tasks_per_dag")
         need = estimate(config, files, at_once)
         log.info("The run %s", check_room(Path(config.workspace), need, run.dataset.root))
         cost = data_cost(config, text_bytes(files), bucket_location(config.upload.bucket, gcp_conn_id))

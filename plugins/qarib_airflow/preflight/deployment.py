@@ -57,9 +57,19 @@ def approvers() -> list[str]:
     """The ids of the users who may approve: the Airflow Variable `qarib_approvers`, or the environment.
 
     None: all who may answer Airflow's questions. It is no setting of a run: who starts one cannot choose.
+
+    Raises:
+        ConfigError: it is set, and has no id.
     """
     text = Variable.get("qarib_approvers", default=None) or os.environ.get("QARIB_APPROVERS", "")
-    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+    names = list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+    if text and not names:
+        raise ConfigError(
+            f"names no user: {text!r}",
+            where="qarib_approvers",
+            do="Write ids with commas between, or remove it",
+        )
+    return names
 
 
 def require_bucket(upload: UploadConfig) -> None:

@@ -6,6 +6,7 @@ Airflow's state `awaiting_input`: no worker, no triggerer, and no TPU is held. d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,12 +30,14 @@ from qarib_tasks.errors import ConfigError, InputError, QaribError
 from qarib_tasks.registry import approval, promotion
 from qarib_tasks.runs.run import Run
 from qarib_tasks.tpu.job import TpuJob
-from qarib_tasks.tpu.prepare import is_above, plan
+from qarib_tasks.tpu.prepare import at_prices_of, is_above, plan
+from qarib_tasks.tpu.prepare import cost_of as cost_of_training
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 APPROVE, REFUSE = "Approve", "Refuse"
+OTHER_PRICE = "The run sets its own price or share of the peak. At the deployment's"
 AGAIN = "To be asked again, trigger the DAG again with the same settings: finished work is reused"
 
 
@@ -127,11 +130,11 @@ class PromoteOperator(AskingOperator):
 
     def execute(self, context: Context) -> None:
         run, client = current_run(), _client()
-        asked = promotion.question(run, client)
-        if asked is None:
-            self.finish(context, run)
-        elif answer := self.earlier_answer(context):
+        asks = run.config.promotion.approval != "never"
+        if asks and (answer := self.earlier_answer(context)):
             self.answered(context, **answer)
+        elif (asked := promotion.question(run, client)) is None:
+            self.finish(context, run)
         else:
             links = run_addresses(context["ti"]) | {"Model": run.at(run.model.root)}
             body = approval.body(run, asked, cost_of(context, client), links)
@@ -166,8 +169,11 @@ class PrepareTpuOperator(InTurn, AskingOperator):
         self.wait_for_turn(context, run, of_model(run))
         if not needs_tpu(run, CONNECTION):
             return None
-        limit = lowest(run.config.tpu.approval_above, deployment_defaults()["tpu"].get("approval_above"))
-        if not is_above(run, limit):
+        deployed = deployment_defaults()["tpu"]
+        limit = lowest(run.config.tpu.approval_above, deployed.get("approval_above"))
+        # Who starts a run must not get around the deployment's limit by a price.
+        priced = run if deployed.get("approval_above") is None else at_prices_of(run, deployed)
+        if not (is_above(run, limit) or is_above(priced, limit)):
             return self.prepared(context)
         if answer := self.earlier_answer(context):
             job: dict[str, Any] = self.answered(context, **answer)
@@ -177,7 +183,10 @@ class PrepareTpuOperator(InTurn, AskingOperator):
             f"- [{title}]({address})" for title, address in run_addresses(context["ti"]).items()
         )
         emulated = "The TPU is emulated and costs nothing. A real one:" if is_emulated(CONNECTION) else ""
-        body = "\n\n".join(filter(None, [emulated, approval.plain(plan(run)), links]))
+        other = "" if cost_of_training(priced) == cost_of_training(run) else OTHER_PRICE
+        other = other and f"{other}: {cost_of_training(priced)}"
+        texts = [emulated, approval.plain(plan(run)), approval.plain(other), links]
+        body = "\n\n".join(filter(None, texts))
         self.ask(context, subject, body, run.config.tpu.approval_hours)
 
     def answered(
@@ -206,10 +215,14 @@ def lowest(own: float | None, deployed: Any) -> float | None:
     try:
         limits = [float(limit) for limit in (own, deployed) if limit is not None]
     except (TypeError, ValueError):
-        raise ConfigError(
-            f"approval_above is not a number: {deployed!r}", where="qarib_tpu", do="Correct it"
-        ) from None
+        raise _no_limit(deployed) from None
+    if any(math.isnan(limit) for limit in limits):
+        raise _no_limit(deployed)
     return min(limits, default=None)
+
+
+def _no_limit(deployed: Any) -> ConfigError:
+    return ConfigError(f"approval_above is not a number: {deployed!r}", where="qarib_tpu", do="Correct it")
 
 
 def cost_of(context: Context, client: Any) -> str:

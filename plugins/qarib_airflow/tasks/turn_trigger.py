@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from qarib_tasks.errors import QaribError
 from qarib_tasks.runs.turns import Claim, claims
 
 POLL_SECONDS = float(os.environ.get("QARIB_TURN_SECONDS", "10"))
+# Then the task claims again: while no triggerer ran, others can have left the queue and joined its end.
+LONGEST_WAIT_SECONDS = 3600.0
 
 
 class TurnTrigger(BaseTrigger):
     """
-    Fires when the claims ahead are over, and logs the place in the queue when it changes.
+    Fires when the claims ahead are over, or after an hour, and logs the place in the queue when it changes.
 
     It asks Airflow for the other runs' states, and needs no file. If this machine has the workspace, the log
     also has how many wait.
@@ -55,7 +58,8 @@ class TurnTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until no claim is ahead."""
+        """Poll until no claim is ahead, for an hour at most."""
+        end = time.monotonic() + LONGEST_WAIT_SECONDS
         logged = await asyncio.to_thread(self._text, self.ahead)  # As the task has logged it.
         while True:
             try:
@@ -71,6 +75,9 @@ class TurnTrigger(BaseTrigger):
                 if (text := await asyncio.to_thread(self._text, left)) != logged:
                     logged = text
                     self.log.info("%s", text)
+            if time.monotonic() >= end:
+                yield TriggerEvent({})  # type: ignore[no-untyped-call]
+                return
             await asyncio.sleep(POLL_SECONDS)
 
     async def _is_over(self, key: Sequence[str]) -> bool:

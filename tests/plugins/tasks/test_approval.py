@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from qarib_airflow.reporting.notifier import question
-from qarib_airflow.tasks.approval import APPROVE, REFUSE, AskingOperator, PrepareTpuOperator, lowest
+from qarib_airflow.tasks import approval
+from qarib_airflow.tasks.approval import (
+    APPROVE,
+    REFUSE,
+    AskingOperator,
+    PrepareTpuOperator,
+    PromoteOperator,
+    lowest,
+)
 
+from qarib_tasks.config.run import PromotionConfig
 from qarib_tasks.errors import ConfigError
+from qarib_tasks.machines.planning.estimate import estimate
+from qarib_tasks.runs.run import Run
+from qarib_tasks.tpu.prepare import shape_of
+from tests.support.datasets import request
 
 
 class Stored(dict[str, Any]):
@@ -71,6 +86,64 @@ def test_a_run_cannot_raise_the_deployment_s_limit(own: float | None, deployed: 
     assert lowest(own, deployed) == limit
     with pytest.raises(ConfigError, match="qarib_tpu: approval_above is not a number: 'much'"):
         lowest(own, "much")
+    with pytest.raises(ConfigError, match="qarib_tpu: approval_above is not a number: nan"):
+        lowest(own, float("nan"))
+
+
+class Asked(Exception):
+    """The question of a task."""
+
+
+@pytest.mark.parametrize(
+    ("cheaper", "deployed"),
+    [({"chip_hour_price": 0.001}, {}), ({"share_of_peak": 1.0}, {"share_of_peak": 1e-7})],
+)
+def test_a_run_s_own_price_does_not_get_around_the_deployment_s_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheaper: dict[str, float], deployed: dict[str, float]
+) -> None:
+    base = request(tmp_path)
+
+    def run(**tpu: float) -> Run:
+        return replace(base, config=replace(base.config, tpu=replace(base.config.tpu, **tpu)))
+
+    estimated = [estimate(shape_of(one), one.config.train, one.config.evaluate, one.config.tpu).cost.high
+                 for one in (run(**deployed), run(**cheaper))]  # fmt: skip
+    limit = sum(estimated) / 2
+    started = run(**cheaper)
+    values = {"tpu": {"approval_above": limit, **deployed}}
+    for name, value in {
+        "current_run": lambda: started, "needs_tpu": lambda *_: True, "is_emulated": lambda _: False,
+        "deployment_defaults": lambda: values, "run_addresses": lambda _: {},
+    }.items():  # fmt: skip
+        monkeypatch.setattr(approval, name, value)
+    task = PrepareTpuOperator(task_id="prepare_tpu")
+
+    def ask(context: Any, subject: str, body: str, hours: float) -> None:
+        raise Asked(body)
+
+    monkeypatch.setattr(task, "wait_for_turn", lambda *_: None)
+    monkeypatch.setattr(task, "ask", ask)
+    monkeypatch.setattr(task, "prepared", lambda _: "no question")
+    with pytest.raises(Asked, match=r"sets its own price or share of the peak\. At the deployment's: about"):
+        task.execute(context_of(Stored()))
+    values["tpu"] |= cheaper  # The deployment's own.
+    assert task.execute(context_of(Stored())) == "no question"
+
+
+def test_a_refusal_holds_also_if_the_figures_are_better_in_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = request(tmp_path)
+    run = replace(base, config=replace(base.config, promotion=PromotionConfig(approval="worse")))
+    monkeypatch.setattr(approval, "current_run", lambda: run)
+    monkeypatch.setattr(approval, "_client", lambda: None)
+    monkeypatch.setattr(approval.promotion, "question", lambda *_: None)
+    task, store, found = PromoteOperator(task_id="promote"), Stored(), []
+    monkeypatch.setattr(task, "finish", lambda _, run, answer=None: found.append(answer))
+    task.execute_complete(context_of(store), event(REFUSE), hours=2.0, instead_of="old")
+    task.execute(context_of(store))
+    task.execute(context_of(Stored()))
+    assert [answer and answer.approved for answer in found] == [False, False, None]
 
 
 def test_the_notification(monkeypatch: pytest.MonkeyPatch) -> None:

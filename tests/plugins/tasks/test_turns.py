@@ -136,9 +136,7 @@ def test_the_trigger_logs_each_place_and_fires(
     ]
 
 
-def test_a_run_ahead_that_was_over_and_is_cleared(
-    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_ahead_that_was_over_and_is_cleared(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     """It claims again, and waits for this one: the two must not wait for each other."""
     monkeypatch.setattr(turn_trigger, "POLL_SECONDS", 0.0)
     airflow.active = {"a"}  # And b is marked as failed.
@@ -153,6 +151,14 @@ def test_a_run_ahead_that_was_over_and_is_cleared(
         await fired
 
     asyncio.run(asyncio.wait_for(followed(), 20))
+
+
+def test_the_task_claims_again_after_an_hour(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_trigger, "LONGEST_WAIT_SECONDS", 0.0)
+    airflow.states = {"a": {"publish": None}}
+    trigger = TurnTrigger("dataset", (DAG, "c"), [(DAG, "a")], "waits", "/not/here", "x")
+    asyncio.run(asyncio.wait_for(anext(trigger.run()), 5))  # type: ignore[arg-type]
+    assert airflow.asked == 1
 
 
 def test_an_api_that_does_not_answer_is_asked_again(
