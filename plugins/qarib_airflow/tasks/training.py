@@ -100,13 +100,17 @@ class TrainOperator(CloudTPUTrainOperator):
         def on_line(line: str) -> None:
             self.log.info(line)
             report_training(run)
-            live.poke()
 
         requests = StopRequests(run, self.storage if run.address else None)
         requests.clear()
+
+        def asked_to_stop() -> str | None:  # called at each poll, also if the trainer logs nothing
+            live.poke()
+            return requests.made()
+
         backend = LocalProcessBackend(grace=SAVE_WITHIN, alone=machine_lock(run))
         try:
-            run_to_end(backend, self._work, on_line=on_line, asked_to_stop=requests.made)
+            run_to_end(backend, self._work, on_line=on_line, asked_to_stop=asked_to_stop)
         except StoppedError:
             requests.clear()
             raise

@@ -123,13 +123,14 @@ def test_a_training_that_is_killed_and_one_that_fails_on_its_tpu(
     run_id = stack.trigger(demo.DAG, LOCAL | STEPS)
     wait(stack, lambda: task_of(stack, run_id, "train")["state"] == "running")
     run = demo.read_run(stack, run_id)
-    wait(stack, lambda: (found := tracked(address, run)) and steps(address, found, "train/loss"))
+    wait(stack, lambda: step_of(run) > 150)
+    trainer = json.loads((run.model.root / "train.process.json").read_text())["pid"]
+    os.killpg(trainer, signal.SIGSTOP)  # so that it does not end before its steps are published
+    wait(stack, lambda: (found := tracked(address, run)) and steps(address, found, "train/loss")[-1:] > [100])
     first = tracked(address, run)
     assert first
     assert first["info"]["status"] == "RUNNING"
-    wait(stack, lambda: step_of(run) > 150)
-    record = run.model.root / "train.process.json"
-    os.killpg(json.loads(record.read_text())["pid"], signal.SIGKILL)
+    os.killpg(trainer, signal.SIGKILL)  # it resumes from step 100, which is before what is published
     assert finished(stack, run_id) == "success"
     assert task_of(stack, run_id, "train")["try_number"] == 2
     assert json.loads(run.model.progress.read_text())["resumed"]
