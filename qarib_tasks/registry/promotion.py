@@ -92,8 +92,12 @@ class Answer:
     def applied(self, before: JudgedModel | None, reason: str) -> tuple[bool, str]:
         """Whether the model is promoted, and why, with what the comparison says."""
         if self.is_late(before):
-            now = before.model_id if before else ""
-            return False, f"{self.why}, but {now} was promoted while the question waited: run it again"
+            changed = (
+                f"{before.model_id} was promoted while the question waited"
+                if before
+                else f"{self.instead_of}, which the question compared with, is no longer promoted"
+            )
+            return False, f"{self.why}, but {changed}: run it again"
         return self.approved, f"{self.why}; {reason}"
 
 

@@ -267,13 +267,19 @@ def months_of(
     """Return the record of the months that the preset's model was trained on.
 
     Raises:
-        ConfigError: no source's address names a month, or a month to skip is not one.
+        ConfigError: no source's address names a month, `month_ready` does not, or a month to skip is none.
     """
     if not any(has_month(source.path) for source in config.sources):
         raise ConfigError(
             "with months as partitions, a source's address must name its month",
             where="sources",
             do="Put {month} or {day} in an address",
+        )
+    if config.month_ready and not has_month(config.month_ready):
+        raise ConfigError(
+            "does not name its month: one file would say that all months are complete",
+            where="month_ready",
+            do="Put {month} in it",
         )
     skipped = frozenset(Month.parse(key, "skip_months") for key in config.skip_months)
     record = record_of(Path(deployment["workspace"]), _published(config, deployment)[1], client)

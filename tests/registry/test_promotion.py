@@ -346,6 +346,12 @@ def test_people_are_asked_as_the_settings_say(runs: list[Run]) -> None:
     late = exported(with_steps(runs[1], 843), 5.6)
     kept = promote(late, answer=answer)
     assert (kept.state, f"but {worse.model_id} was promoted while" in kept.reason) == ("candidate", True)
+    gone = Answer(True, "approved by jane", "demo-gone").applied(None, "below the baseline")
+    assert gone == (
+        False,
+        "approved by jane, but demo-gone, which the question compared with, is no longer promoted: "
+        "run it again",
+    )
     for approval in ("worse", "always"):
         assert question(judging(exported(late, float("inf")), approval=approval)) is None
     path.unlink()

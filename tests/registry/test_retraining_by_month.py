@@ -159,6 +159,8 @@ def test_a_file_can_say_that_a_month_is_ready(text: Path) -> None:
 
 def test_settings_that_cannot_be(text: Path, tmp_path: Path) -> None:
     folder = deployment(tmp_path)
+    with pytest.raises(ConfigError, match="month_ready: does not name its month"):
+        months_of(settings(text, month_ready=str(text / "{year}.ready")), folder, OCTOBER, UTC)
     with pytest.raises(ConfigError, match="must name its month"):
         months_of(settings(text, "*.txt"), folder, OCTOBER, UTC)
     with pytest.raises(ConfigError, match="'2026-2' is not a month"):
