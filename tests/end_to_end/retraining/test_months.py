@@ -122,6 +122,7 @@ def chain(stack: LocalStack) -> list[Run]:
 def backfill(stack: LocalStack, first: Month, last: Month) -> None:
     """Ask for the months again, with the command of docs/retraining.md; again while SQLite is locked."""
     command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", RETRAIN]
+    command += ["--max-active-runs", "1000"]
     command += ["--from-date", f"{first}-01", "--to-date", f"{last}-28", "--reprocess-behavior", "completed"]
     for _ in range(5):
         created = subprocess.run(command, env=stack.environment, capture_output=True, text=True)
