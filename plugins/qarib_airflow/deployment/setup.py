@@ -13,7 +13,6 @@ from airflow.sdk.configuration import conf
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from qarib_airflow.defaults import NO_POOL, TPU_POOL, number
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, QaribError
 
@@ -42,6 +41,9 @@ def set_up() -> list[str]:
     from airflow.models.pool import Pool
     from airflow.models.variable import Variable
     from airflow.utils.session import create_session
+
+    # Not imported with this module: what is wrong in the environment is then an error that `main` prints.
+    from qarib_airflow.defaults import number
 
     slots, chips = number("QARIB_SHARDS_AT_ONCE"), number("QARIB_TPUS_AT_ONCE")
     lines = []
@@ -81,6 +83,8 @@ def _pool_of_chips(session: Any, slots: int | None) -> list[str]:
     A training is deferred while it has its TPU, so a pool that does not count deferred tasks limits nothing.
     """
     from airflow.models.pool import Pool
+
+    from qarib_airflow.defaults import NO_POOL, TPU_POOL
 
     if TPU_POOL == NO_POOL:
         return []

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from qarib_airflow import defaults
 from qarib_airflow.deployment import setup
 
 from qarib_tasks.config.presets import SAMPLE
@@ -124,6 +125,14 @@ def test_a_database_that_airflow_has_not_made_is_one_line(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_a_limit_of_the_dags_that_is_none_is_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, QARIB_RUNS_AT_ONCE="0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "qarib: error: QARIB_RUNS_AT_ONCE: must be a whole number above 0, not '0'. Correct it"
+    ]
+
+
 def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "qarib_tasks.cli", "airflow-init"]
     values = {**os.environ, "PYTHONPATH": str(SAMPLE.parent), **environment}
@@ -134,7 +143,7 @@ def test_the_pool_of_chips(database: None, monkeypatch: pytest.MonkeyPatch) -> N
     from airflow.models.pool import Pool
     from airflow.utils.session import create_session
 
-    monkeypatch.setattr(setup, "TPU_POOL", CHIPS)
+    monkeypatch.setattr(defaults, "TPU_POOL", CHIPS)
     assert f"pool {CHIPS}: created, 1 slot" in setup.set_up()
     with create_session() as session:
         pool = Pool.get_pool(CHIPS, session=session)
