@@ -39,12 +39,17 @@ def raw_shards(
         InputError: the corpus has not been split.
     """
     records: dict[str, FileRecord] = {}
-    for data in (dataset.data, dataset.heldout_data):
-        folder = dataset.shards(data)
-        part = folder.relative_to(dataset.root).as_posix().removesuffix(folder.name)
-        manifest = Manifest.complete(manifest_of(folder), most, within)
+    for path in split_manifests(dataset):
+        folder = path.parent
+        part = "" if folder == dataset.root else f"{folder.relative_to(dataset.root).as_posix()}/"
+        manifest = Manifest.complete(path, most, within)
         records |= {part + record.name: record for record in manifest.outputs}
     return records
+
+
+def split_manifests(dataset: DatasetLayout) -> list[Path]:
+    """The manifests of a split corpus, the held-out part's last."""
+    return [manifest_of(dataset.shards(data)) for data in (dataset.data, dataset.heldout_data)]
 
 
 def audit(

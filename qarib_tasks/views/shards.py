@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from qarib_tasks.dataset.audit import raw_shards
+from qarib_tasks.dataset.audit import raw_shards, split_manifests
 from qarib_tasks.dataset.shard_state import ShardFacts, ShardState, judge, tfrecord_of
 from qarib_tasks.dataset.shard_state import State as JudgedState
 from qarib_tasks.errors import CorruptError, QaribError
@@ -31,6 +31,7 @@ from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_names
 from qarib_tasks.views.files import SETTLED, Cache, Files, Stored
 from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.shapes import STATISTICS, conform
+from qarib_tasks.views.versions import version_of
 
 # The page adds only the states of shards with unfinished tasks to the judge's states.
 TaskState = Literal["waiting", "converting", "uploading"]
@@ -45,6 +46,7 @@ NOT_REACHED = "not converted, because an earlier task of the run failed"
 JUST_UPLOADED_SECONDS = 10
 MOST_LISTED = 100_000  # files of shards
 MOST_OF_SHARD = 4 << 20  # bytes of a shard's manifest
+MOST_SPLITS = 16  # lists of shards that are kept
 FIGURES = ("examples", "lines", "documents", "words", "wordpieces", "unknown_share", "packing_efficiency")
 
 
@@ -215,8 +217,17 @@ def _split_shards(dataset: DatasetLayout, files: Files) -> dict[str, FileRecord]
     """The raw shards by name from the split in the workspace; none without a split."""
     if files.workspace is None:
         return {}
+    here = replace(dataset, workspace=files.workspace)
     try:
-        return raw_shards(replace(dataset, workspace=files.workspace), files.most, files.workspace)
+        versions = [version_of(str(path), files.most) for path in split_manifests(here)]
+        key = ("split", *versions)
+        found: dict[str, FileRecord] | None = None if None in versions else files.cache.last(key)
+        if found is None:
+            found = raw_shards(here, files.most, files.workspace)
+            if None not in versions:
+                files.cache.keep(key, found, SETTLED)
+                files.cache.forget(lambda one: isinstance(one, tuple) and one[:1] == ("split",), MOST_SPLITS)
+        return found
     except (QaribError, OSError):
         return {}
 

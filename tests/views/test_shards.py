@@ -7,11 +7,15 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qarib_tasks.dataset.audit import raw_shards, split_manifests
 from qarib_tasks.dataset.shard_state import ShardState
-from qarib_tasks.storage.manifest import Manifest, manifest_of
+from qarib_tasks.layout import DatasetLayout
+from qarib_tasks.storage.manifest import FileRecord, Manifest, manifest_of
+from qarib_tasks.views import shards, versions
 from qarib_tasks.views.files import Cache, Files
 from qarib_tasks.views.shards import (
     NOT_REACHED,
@@ -87,6 +91,29 @@ def test_an_upload_that_the_listing_does_not_know_yet(run: MadeUpRun, bucket: Fo
             for task in run.tasks
         ]
         assert states(shards_view(run.record, files(run, bucket), tasks))["0004"] == state
+
+
+def test_the_list_of_shards_is_read_once_for_each_version(
+    run: MadeUpRun, bucket: FolderBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "SETTLED_NS", 0)
+    read: list[Path] = []
+
+    def counted(dataset: DatasetLayout, *limits: Any) -> dict[str, FileRecord]:
+        read.append(dataset.root)
+        return raw_shards(dataset, *limits)
+
+    monkeypatch.setattr(shards, "raw_shards", counted)
+    shown = files(run, bucket)
+    views = [shards_view(run.record, shown, run.tasks) for _ in range(3)]
+    assert views[0] == views[1] == views[2]
+    assert len(read) == 1
+    path = split_manifests(run.dataset)[0]
+    split = Manifest.read(path)
+    replace(split, outputs=split.outputs[:3]).write(path)
+    names = [shard["name"] for shard in shards_view(run.record, shown, run.tasks)["shards"]]
+    assert names == [*(f"shards/shard_000{number}" for number in range(3)), "heldout/shards/shard_0000"]
+    assert len(read) == 2
 
 
 def test_a_killed_conversion(run: MadeUpRun, bucket: FolderBucket) -> None:
