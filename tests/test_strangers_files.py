@@ -56,6 +56,7 @@ ELSEWHERE = {
     "fill-mask": "tests/train/test_strangers.py",
     "finetune": "tests/train/finetuning/test_results.py",
     "airflow-init": "tests/plugins/deployment/test_setup.py",
+    "track": "tests/tracking/test_wandb_offline.py",
 }
 SMALL = ("--size", "400", "--placeholders", "8")
 CONVERT = ("--dupe-factor", "1")
@@ -117,8 +118,20 @@ def serve(arguments: Sequence[str]) -> int:
         return process.returncode
 
 
+def examine(arguments: Sequence[str]) -> int:
+    """Run the doctor: that Google cannot be reached is a fault, but no error of the command."""
+    return run_command(arguments) - 1
+
+
 COMMANDS = [
     Command("plan", ("plan", "--config", "run.yaml"), planned, reads_only=True),
+    Command("doctor", ("doctor", "--config", "run.yaml"), planned, run=examine, reads_only=True),
+    Command(
+        "report-bug",
+        ("report-bug", "work/models/demo-c50f6ad7af", "-o", "report.md"),
+        made_before,
+        ("report.md",),
+    ),
     Command(
         "collect",
         ("collect", "in/a.txt", "in/b.txt", "-o", "data.txt"),

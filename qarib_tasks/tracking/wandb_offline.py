@@ -74,7 +74,8 @@ class WandbOffline:
             ) from None
         os.environ["WANDB_ERROR_REPORTING"] = "false"
         quiet: Any = {"silent": True, "console": "off", "disable_git": True, "disable_code": True}
-        settings = wandb.Settings(**quiet, x_disable_stats=True, x_disable_meta=True)
+        # Its links, such as `debug.log`, would replace files of these names.
+        settings = wandb.Settings(**quiet, x_disable_stats=True, x_disable_meta=True, symlink=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             run = wandb.init(

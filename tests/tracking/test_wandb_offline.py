@@ -71,6 +71,18 @@ def test_a_training_that_fails_and_resumes_has_each_step_once(
     assert steps(tmp_path) == [1, 100, 200, 300]
 
 
+def test_other_files_in_the_folder_stay(tmp_path: Path, published: Callable[[State], int]) -> None:
+    write_history(tmp_path / "models" / MODEL, 1, 100, state="finished")
+    names = ("latest-run", "debug.log", "debug-internal.log", "settings", "notes.txt", "wandb/debug.log")
+    files = [tmp_path / "out" / part / name for part in (".", "wandb") for name in names]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a user's")
+    published("finished")
+    assert steps(tmp_path) == [1, 100]
+    assert [path for path in files if path.is_symlink() or path.read_text() != "a user's"] == []
+
+
 def test_records_longer_than_a_block_and_a_file_that_a_kill_cut_off() -> None:
     """As LevelDB writes them: complete ones, in parts, and zeros where no part fits."""
     parts = [(1, b"a" * (BLOCK - HEADER - 2 * PART - 3)), (2, b""), (4, b"bb"), (1, b"c")]
