@@ -102,8 +102,9 @@ end_work() {  # WHY: ask the work to save and stop, once.
   fi
 }
 
-watch() {  # Until a line is written to file descriptor 7.
-  until read -rt "$EVERY" -u 7 _; do
+# A line that arrives in the moment in which read's time is over is lost in bash: the file ends the loop then.
+watch() {  # Until the work has ended: there is a file .ended, and a line is written to file descriptor 7.
+  until read -rt "$EVERY" -u 7 _ || [ -e .ended ]; do
     report running
     if is_asked_to_stop; then end_work stopped; fi
     if is_leaving; then end_work preempted; fi
@@ -165,7 +166,7 @@ end() {  # STATUS: the run has LINGER seconds to delete this machine; after that
 }
 
 until WORKER=$(metadata instance/attributes/agent-worker-number); do sleep 2; done
-rm -f .stopped .preempted .expired
+rm -f .stopped .preempted .expired .ended
 mkfifo -m 600 .wake 2>/dev/null || true
 exec 7<> .wake
 # A machine that shuts down sends every process a TERM. This shell handles it after the work has ended, and the
@@ -187,6 +188,7 @@ WATCH=$!
 ( trap - TERM; set -e; echo "$BASHPID" > .pid; work ) 2>&1 < /dev/null 7>&- 9>&- |
   ( trap '' TERM; exec tee -a log 7>&- 9>&- )
 STATUS=${PIPESTATUS[0]}
+touch .ended
 echo >&7
 wait "$WATCH"
 if [ "$STATUS" -eq 0 ]; then STATE=succeeded

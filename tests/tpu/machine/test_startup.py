@@ -29,6 +29,7 @@ from qarib_tasks.errors import ConfigError
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.tpu.api.client import CloudTpuClient
 from qarib_tasks.tpu.api.request import TpuRequest
+from qarib_tasks.tpu.machine import startup
 from qarib_tasks.tpu.machine.startup import UV, BucketFile, Launch, render, with_launch
 from tests.support.deploy.locks import locked
 
@@ -135,6 +136,18 @@ def test_any_arguments_arrive_as_they_are(arguments: list[str]) -> None:
     code = f'{head}\nprintf "%s\\0" "${{ARGUMENTS[@]+"${{ARGUMENTS[@]}}"}}"'
     output = subprocess.run(["bash"], input=code.encode(), capture_output=True, check=True).stdout
     assert output.split(b"\0")[:-1] == [a.encode() for a in arguments] or not arguments
+
+
+def test_the_end_of_the_work_is_seen_though_its_line_is_lost(tmp_path: Path) -> None:
+    """As bash loses it if it arrives when the time of `read` is over."""
+    script = (Path(startup.__file__).parent / "startup.sh").read_text(encoding="utf-8")
+    watch = script[script.index("\nwatch() {") :]
+    watch = watch[: watch.index("\n}\n") + 3]
+    nothing = "\n".join(f"{name}() {{ false; }}" for name in ("is_asked_to_stop", "is_leaving", "is_expired"))
+    reports = 'report() { echo "$1" >> reports; if [ "$(wc -l < reports)" = 3 ]; then touch .ended; fi; }'
+    code = f"set -u\nEVERY=0.01\nmkfifo .wake\nexec 7<> .wake\n{nothing}\n{reports}\n{watch}\nwatch\n"
+    subprocess.run(["bash", "-c", code], cwd=tmp_path, check=True, timeout=30)
+    assert (tmp_path / "reports").read_text() == "running\n" * 3
 
 
 def test_a_failure_reports_the_end_of_its_log(bench: Bench, pipe: Path) -> None:
