@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import demo
-import psutil
 import pytest
 from local_stack import REPOSITORY, LocalStack
 
@@ -111,7 +111,9 @@ def trained_from_to(run: Run) -> tuple[float, float]:
     """When the process of a training on this machine began and ended, in seconds since 1970."""
     record = run.model.root / "train.process.json"
     ticks = json.loads(record.read_text(encoding="utf-8"))["started"]
-    return psutil.boot_time() + ticks / 100, record.stat().st_mtime
+    # psutil.boot_time() is in whole seconds.
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + ticks / os.sysconf("SC_CLK_TCK"), record.stat().st_mtime
 
 
 def test_two_datasets_at_once(stack: LocalStack) -> None:
