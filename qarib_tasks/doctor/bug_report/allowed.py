@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# No value of these is a secret or tells who or where somebody is.
+# Values of these have no secret, and no name or address of a person.
 ALLOWED = (
     *("QARIB_CODE_VERSION", "QARIB_CONVERT_FIRST", "QARIB_CONVERT_POOL", "QARIB_FINETUNE_AT_ONCE"),
     *("QARIB_PAGE_TRY", "QARIB_PRELOAD", "QARIB_RETRY_SECONDS", "QARIB_RUN_DEADLINE_HOURS"),
