@@ -17,6 +17,8 @@ MODEL_TAG = "qarib.model_id"
 SECONDS = (5.0, 30.0)  # to connect, and to wait for an answer
 TRIES = 3
 PASSES = (429, 502, 503, 504)
+# Processes that begin one model's run at the same time have created theirs by then.
+SETTLE_SECONDS = 1.0
 # What the server takes in a request, and of a value.
 MOST_METRICS, MOST_OTHERS, MOST_CHARACTERS = 1000, 100, 5000
 STATES: Mapping[State, str] = {
@@ -25,6 +27,10 @@ STATES: Mapping[State, str] = {
     "failed": "FAILED",
     "killed": "KILLED",
 }
+
+
+class Refused(TrackerError):
+    """The server answers, and not with what was asked for."""
 
 
 class MLflow:
@@ -52,15 +58,17 @@ class MLflow:
     def start(self, run_id: str, parameters: Mapping[str, str], began: float) -> Mapping[str, int]:
         """See `Tracker`. The run is found by a tag, so that it is the same after a restart."""
         experiment = self._experiment_id()
-        self._run = self._found(experiment, run_id) or self._created(experiment, run_id, began)
-        known = {one["key"] for one in self._data("params")}
-        new = [
-            {"key": key, "value": value[:MOST_CHARACTERS]}
-            for key, value in parameters.items()
-            if key not in known
-        ]
-        for part in _parts(new, MOST_OTHERS):
-            self._post("runs/log-batch", run_id=self._id, params=part)
+        for tried in range(1, TRIES + 1):
+            self._run = self._found(experiment, run_id) or self._created(experiment, run_id, began)
+            try:
+                self._add_parameters(parameters)
+                break
+            except Refused:
+                # Another process has added the same parameters since this one read the run,
+                # or has deleted the run because two were created.
+                if tried == TRIES:
+                    raise
+                self._pause(SETTLE_SECONDS)
         return {one["key"]: int(one["step"]) for one in self._data("metrics")}
 
     def metrics(self, points: Sequence[Point]) -> None:
@@ -104,9 +112,19 @@ class MLflow:
         if found is None:
             try:
                 return str(self._post("experiments/create", name=self._experiment)["experiment_id"])
-            except TrackerError:  # Another process can have created it meanwhile.
+            except Refused:  # Another process can have created it meanwhile.
                 found = self._call("GET", "experiments/get-by-name", query)
         return str(found["experiment"]["experiment_id"])
+
+    def _add_parameters(self, parameters: Mapping[str, str]) -> None:
+        known = {one["key"] for one in self._data("params")}
+        new = [
+            {"key": key, "value": value[:MOST_CHARACTERS]}
+            for key, value in parameters.items()
+            if key not in known
+        ]
+        for part in _parts(new, MOST_OTHERS):
+            self._post("runs/log-batch", run_id=self._id, params=part)
 
     def _found(self, experiment: str, run_id: str) -> Mapping[str, Any] | None:
         """The oldest run of the model; None if there is none."""
@@ -128,6 +146,7 @@ class MLflow:
             start_time=round(began * 1000),
             tags=[{"key": key, "value": value} for key, value in tags.items()],
         )["run"]
+        self._pause(SETTLE_SECONDS)
         first = self._found(experiment, run_id) or made
         if first["info"]["run_id"] != made["info"]["run_id"]:  # Another process has created it, too.
             self._post("runs/delete", run_id=made["info"]["run_id"])
@@ -167,13 +186,12 @@ class MLflow:
         if absent and fault.get("error_code") == absent:
             return None
         what = " ".join(str(fault.get("message") or answer.reason).split())[:300]
-        raise self._error(f"answers {answer.status_code}: {what}", url)
+        raise self._error(f"answers {answer.status_code}: {what}", url, Refused)
 
     @staticmethod
-    def _error(what: str, url: str) -> TrackerError:
-        return TrackerError(
-            f"MLflow {what}", where=url, do="Check the server and its credentials, then use `qarib track`"
-        )
+    def _error(what: str, url: str, kind: type[TrackerError] = TrackerError) -> TrackerError:
+        do = "Check the server and its credentials, then use `qarib track`"
+        return kind(f"MLflow {what}", where=url, do=do)
 
 
 def _parts(values: Iterable[T], size: int) -> Iterable[list[T]]:

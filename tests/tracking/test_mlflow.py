@@ -14,7 +14,7 @@ import pytest
 
 from qarib_tasks.config.deployment.tracking import Tracking
 from qarib_tasks.errors import TrackerError
-from qarib_tasks.tracking.mlflow import MODEL_TAG, MOST_METRICS, TRIES, MLflow
+from qarib_tasks.tracking.mlflow import MODEL_TAG, MOST_METRICS, SETTLE_SECONDS, TRIES, MLflow
 from qarib_tasks.tracking.model import Folder, read_model
 from qarib_tasks.tracking.publish import publish
 from qarib_tasks.tracking.tracker import Credentials, Point, State
@@ -84,6 +84,49 @@ def test_a_server_that_is_busy_is_asked_again_a_few_times(troubled: tuple[str, t
     with pytest.raises(TrackerError, match="MLflow answers 503"):
         MLflow(Tracking(mlflow=address), NOBODY, pauses.append).start("m", {}, 0.0)
     assert (len(handler.asked), pauses) == (TRIES, [2.0, 4.0])
+
+
+def run_answer(run_id: str, **parameters: str) -> dict[str, Any]:
+    values = [{"key": key.replace("_", ".", 1), "value": value} for key, value in parameters.items()]
+    return {"info": {"run_id": run_id, "start_time": 0, "status": "RUNNING"}, "data": {"params": values}}
+
+
+def test_parameters_that_another_process_adds_at_the_same_time_are_not_sent_again(
+    troubled: tuple[str, type[Troubled]],
+) -> None:
+    address, handler = troubled
+    conflict = {"error_code": "BAD_REQUEST", "message": "(sqlite3.IntegrityError) UNIQUE constraint failed"}
+    told = [
+        (200, {"experiment": {"experiment_id": "1"}}),
+        (200, {"runs": [run_answer("a")]}),
+        (400, conflict),
+        (200, {"runs": [run_answer("a", train_train_steps="300")]}),
+    ]
+    handler.answers = [(status, {}, json.dumps(body).encode()) for status, body in told]
+    assert start(address) == [SETTLE_SECONDS]
+    assert [path.rsplit("/", 1)[1] for path, _ in handler.asked][2:] == ["log-batch", "search"]
+    # Refused again and again, it is an error.
+    handler.asked.clear()
+    handler.answers = handler.answers[:1] + TRIES * handler.answers[1:3]
+    with pytest.raises(TrackerError, match="MLflow answers 400"):
+        start(address)
+    assert len(handler.asked) == 1 + 2 * TRIES
+
+
+def test_of_two_runs_created_at_the_same_time_the_second_is_deleted(
+    troubled: tuple[str, type[Troubled]],
+) -> None:
+    address, handler = troubled
+    told: list[dict[str, Any]] = [
+        {"experiment": {"experiment_id": "1"}},
+        {"runs": []},
+        {"run": run_answer("b")},
+        {"runs": [run_answer("a", train_train_steps="300")]},
+        {},
+    ]
+    handler.answers = [(200, {}, json.dumps(body).encode()) for body in told]
+    assert start(address) == [SETTLE_SECONDS]
+    assert [path.rsplit("/", 1)[1] for path, _ in handler.asked][2:] == ["create", "search", "delete"]
 
 
 def test_no_server_is_an_error_without_a_traceback_of_the_library(
@@ -180,13 +223,18 @@ def test_what_is_sent_twice_is_there_once(server: str) -> None:
 
 @pytest.mark.slow
 def test_processes_that_begin_at_once_have_one_run(server: str) -> None:
-    def begin(number: int) -> None:
-        tracker(server, "at once").start("at_once-0000000000", PARAMETERS, float(number))
+    many = {f"train.{number}": str(number) for number in range(150)}
+    for model in ("first-0000000000", "second-0000000000", "third-0000000000"):
+        together = threading.Barrier(8)
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(begin, range(8)))
-    of_model(server, "at_once-0000000000")
-    assert tracker(server, "at once").start("at_once-0000000000", PARAMETERS, 0.0) == {}
+        def begin(number: int, model: str = model, together: threading.Barrier = together) -> None:
+            together.wait()
+            tracker(server, "at once").start(model, many, float(number))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(begin, range(8)))
+        assert names(of_model(server, model), "params") == many
+        assert tracker(server, "at once").start(model, many, 0.0) == {}
 
 
 @pytest.mark.slow
