@@ -23,6 +23,7 @@ from qarib_airflow.defaults import CONNECTION, DEFAULT_ARGS, deadline
 from qarib_airflow.forms.backfill import backfill_params
 from qarib_airflow.preflight.backfill import find_run
 from qarib_airflow.preflight.backfill import plan as make_plan
+from qarib_airflow.preflight.pools import check_pools
 from qarib_airflow.tasks.current_run import current_run
 from qarib_airflow.tasks.shards import judged, publish, raw_shards, shard
 
@@ -31,7 +32,9 @@ from qarib_tasks.layout import shard_label
 
 @task
 def preflight() -> dict[str, Any]:
-    return find_run(get_current_context()["params"]).to_dict()
+    context = get_current_context()
+    check_pools(context["ti"])
+    return find_run(context["params"]).to_dict()
 
 
 @task

@@ -51,7 +51,8 @@ from qarib_tasks.layout import shard_label
 
 @task
 def preflight() -> dict[str, Any]:
-    return run_preflight(get_current_context()["params"], CONNECTION).to_dict()
+    context = get_current_context()
+    return run_preflight(context["params"], CONNECTION, context["ti"]).to_dict()
 
 
 @dag(

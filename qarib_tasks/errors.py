@@ -120,6 +120,10 @@ class StorageError(QaribError):
     """A bucket does not exist, does not answer, or holds bytes that differ from those sent."""
 
 
+class RefusedError(StorageError):
+    """A server refuses, such as one that wants a login: a retry does not help."""
+
+
 class ChangedError(StorageError):
     """An object was modified concurrently: results based on the version that was read are out of date."""
 

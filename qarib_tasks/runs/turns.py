@@ -45,10 +45,12 @@ class Place:
     Attributes:
         ahead: the claims before it, in order; none: it is its turn.
         total: the number of claims, with itself.
+        since: the start of the run by which it has its place.
     """
 
     ahead: tuple[Claim, ...]
     total: int
+    since: str = ""
 
     def __str__(self) -> str:
         return f"place {len(self.ahead) + 1} of {self.total}"
@@ -73,7 +75,7 @@ def take(workspace: Path, name: str, own: Claim, is_over: Callable[[Claim], bool
         claims = sorted([*others, known], key=lambda one: (not one.holds, one.started, one.key))
         number = [one.key for one in claims].index(own.key)
         claims[number] = replace(claims[number], holds=number == 0)
-        place = Place(tuple(claims[:number]), len(claims))
+        place = Place(tuple(claims[:number]), len(claims), known.started)
         return {CLAIMS: [asdict(one) for one in claims]}
 
     _record(workspace, name).change(claimed)

@@ -21,6 +21,10 @@ AT_WORK = (
     *("running", "deferred", "awaiting_input", "restarting", "queued", "scheduled"),
     *("up_for_retry", "up_for_reschedule"),
 )
+# A task in one of these states waits for people, for a month, or for a turn.
+WAITS = ("awaiting_input", "up_for_reschedule")
+# Tasks that, if they are deferred, wait for the turn of their run.
+IN_TURN = ("sources", "prepare_tpu")
 # States of a run that has ended.
 ENDED = ("success", "failed")
 MOST_CHARACTERS = 1000  # of a reason; the log has all of it
@@ -77,7 +81,10 @@ def way(
     for name, tasks in PARTS.items():
         counts = Counter[str]()
         for task in tasks:
-            counts.update(steps.get(task) or {})
+            own_counts = dict(steps.get(task) or {})
+            if task in IN_TURN and (deferred := own_counts.pop("deferred", 0)):
+                own_counts[WAITS[0]] = deferred
+            counts.update(own_counts)
         state = state_of(counts, run_state, upstream_failed=failed is not None)
         own = [one for one in reasons if one.task in tasks]
         reason = because = None
@@ -122,7 +129,9 @@ def state_of(counts: Mapping[str, int], run_state: str, *, upstream_failed: bool
         return "not reached"
     if run_state in ENDED:
         return "done" if done else "skipped"
-    return "running" if done or any(counts.get(state) for state in AT_WORK) else "waiting"
+    at_work = any(counts.get(state) for state in AT_WORK if state not in WAITS)
+    waits = any(counts.get(state) for state in WAITS)
+    return "running" if at_work or (done and not waits) else "waiting"
 
 
 def _unknown(tasks: Sequence[str], steps: Mapping[str, Mapping[str, int]]) -> Reason:

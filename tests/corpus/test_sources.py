@@ -10,12 +10,15 @@ import http.server
 import logging
 import shutil
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import ClientConnectorCertificateError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from ports import free_ports
@@ -28,8 +31,9 @@ from qarib_tasks.corpus.remote import filesystem
 from qarib_tasks.corpus.sources import list_files
 from qarib_tasks.emulators import gcs
 from qarib_tasks.emulators.access import new_token
-from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, StorageError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, QaribError, RefusedError, StorageError
 
+HOST: Any = SimpleNamespace(host="x", port=443, is_ssl=True)
 BODY = "نص من بعيد\n".encode() * 100
 
 
@@ -115,7 +119,10 @@ def test_a_checksum_that_is_given_must_be_right(server: str, tmp_path: Path) -> 
     ("path", "error", "message"),
     [
         ("/status500.txt", StorageError, "the server answered 500"),
-        ("/status403.txt", StorageError, "the server answered 403"),
+        ("/status429.txt", StorageError, "the server answered 429"),
+        ("/status401.txt", RefusedError, "the server answered 401.*needs no login"),
+        ("/status403.txt", RefusedError, "the server answered 403.*that this machine may read"),
+        ("/status451.txt", RefusedError, "the server answered 451.*Correct the address"),
         ("/status404.txt", InputError, "no such file"),
         ("/short.txt", StorageError, "cannot download"),
         # Without an address, there is nothing to follow; and no other answer is the file.
@@ -130,8 +137,24 @@ def test_a_web_server_that_fails_is_a_clear_error(
 ) -> None:
     with pytest.raises(error, match=message) as raised:
         fetched(server + path, tmp_path)
+    assert type(raised.value) is error
     assert path in str(raised.value)
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("address", "cause", "message"),
+    [
+        ("https://x/a", ClientConnectorCertificateError(HOST, ssl.SSLError("self-signed")), "SSL_CERT_FILE"),
+        ("gs://b/a", OSError("Forbidden: https://storage/b/a"), "Storage Object Viewer"),
+    ],
+)
+def test_what_stays_refused(address: str, cause: Exception, message: str) -> None:
+    """As fsspec and gcsfs raise it."""
+    with pytest.raises(RefusedError, match=message), filesystem.remote_errors(address):
+        raise cause
+    with pytest.raises(RefusedError, match=message), filesystem.remote_errors(address):
+        raise FileNotFoundError(address) from cause
 
 
 def test_a_web_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

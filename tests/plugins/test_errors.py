@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
+import requests
 from airflow.sdk.definitions.retry_policy import RetryAction
 from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable, TooManyRequests
+from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 from qarib_airflow.errors import LONGEST_WAIT, RetryByCause, asked_wait
 from qarib_airflow.reporting import reasons
 
-from qarib_tasks.errors import ConfigError, CorruptError, InputError, StoppedError, StorageError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, RefusedError, StoppedError, StorageError
 
 NOW = datetime(2026, 11, 30, 3, 0, tzinfo=UTC)
 
@@ -21,6 +24,12 @@ NOW = datetime(2026, 11, 30, 3, 0, tzinfo=UTC)
 def because(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
+
+
+def answer(status: int) -> Exception:
+    """Of a web server, as aiohttp has it."""
+    request: Any = SimpleNamespace(real_url="https://x/a")
+    return aiohttp.ClientResponseError(request, (), status=status, message="bad")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +43,22 @@ def because(error: Exception, cause: Exception) -> Exception:
         (ServiceUnavailable("bad"), RetryAction.RETRY),  # type: ignore[no-untyped-call]
         (InputError("bad"), RetryAction.FAIL),
         (StoppedError("bad"), RetryAction.FAIL),
+        (RefusedError("bad"), RetryAction.FAIL),
+        (because(StorageError("bad"), answer(403)), RetryAction.FAIL),
+        (answer(401), RetryAction.FAIL),
+        (answer(429), RetryAction.RETRY),
+        (answer(503), RetryAction.RETRY),
+        (requests.HTTPError("bad", response=SimpleNamespace(status_code=403)), RetryAction.FAIL),
+        (requests.ConnectionError("bad"), RetryAction.RETRY),
+        (DefaultCredentialsError("bad"), RetryAction.FAIL),  # type: ignore[no-untyped-call]
+        (RefreshError("bad", retryable=False), RetryAction.FAIL),  # type: ignore[no-untyped-call]
+        (RefreshError("bad", retryable=True), RetryAction.RETRY),  # type: ignore[no-untyped-call]
+        (because(RefreshError("bad"), TransportError("no answer")), RetryAction.RETRY),  # type: ignore[no-untyped-call]
+        (TransportError("bad"), RetryAction.RETRY),  # type: ignore[no-untyped-call]
+        (PermissionError(errno.EACCES, "bad", "/x"), RetryAction.FAIL),
+        (OSError(errno.EROFS, "bad", "/x"), RetryAction.FAIL),
+        (OSError(errno.ESTALE, "bad", "/x"), RetryAction.RETRY),
+        (MemoryError("bad"), RetryAction.RETRY),
         (StorageError("bad"), RetryAction.RETRY),
         (CorruptError("bad"), RetryAction.RETRY),
         (OSError("bad"), RetryAction.RETRY),

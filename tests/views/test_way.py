@@ -74,6 +74,20 @@ def test_a_task_that_was_killed_has_no_reason_of_its_own() -> None:
     assert (found[4]["reason"]["task"], found[4]["reason"]["what"]) == ("train", SEE_LOG)
 
 
+def test_a_run_that_waits_for_a_month_a_turn_or_a_person_runs_nothing() -> None:
+    """A training whose TPU is followed is deferred, too, and runs."""
+    month = way({**steps("none"), "wait_for_month": {"up_for_reschedule": 1}}, [], "running")
+    assert states(month) == ["waiting"] * 6
+    turn = way(steps("none", preflight={"success": 1}, sources={"deferred": 1}), [], "running")
+    assert states(turn)[:2] == ["done", "waiting"]
+    asked = way(steps("none", train={"none": 1}, prepare_tpu={"awaiting_input": 1}), [], "running")
+    assert states(asked)[4] == "waiting"
+    machine = {"prepare_tpu": {"success": 1}, "train": {"up_for_reschedule": 1}}
+    assert states(way(steps("none", **machine), [], "running"))[4] == "waiting"
+    trains = {"prepare_tpu": {"success": 1}, "train": {"deferred": 1}}
+    assert states(way(steps("none", **trains), [], "running"))[4] == "running"
+
+
 def test_a_task_that_waits_for_its_next_try_says_why() -> None:
     waits = Reason("train", -1, "up_for_retry", "failed", "no TPU in any of the zones tried", "zones", "Wait")
     found = way(steps("success", train={"up_for_retry": 1}), [waits], "running")

@@ -41,6 +41,9 @@ def preload() -> None:
         # Otherwise each task that uploads searches all providers for those that have assets.
         _ = ProvidersManagerTaskRuntime().asset_factories  # type: ignore[no-untyped-call]
         from qarib_tasks.conversion.compile_ahead import convert_tiny
+        from qarib_tasks.storage.records.made_by import code_version
+
+        code_version()  # Each task's process would look again at all files of a checkout.
 
         with tempfile.TemporaryDirectory() as folder:
             list(convert_tiny(Path(folder)))

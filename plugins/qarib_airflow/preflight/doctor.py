@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from qarib_airflow.preflight.checks import STORAGE_EMULATOR
 from qarib_airflow.preflight.deployment import deployment_defaults
+from qarib_airflow.preflight.pools import pool_results
 from qarib_airflow.tpu.emulated import is_emulated
 from qarib_airflow.tpu.hook import CloudTPUHook
 from qarib_tasks.config.loading import from_dict
@@ -25,6 +27,8 @@ from qarib_tasks.doctor.result import Result, is_broken, summary
 from qarib_tasks.errors import ConfigError
 
 log = logging.getLogger(__name__)
+# Of the DAG qarib_check: it has the pools, see `qarib_pools`.
+POOLS_TASK = "trainings"
 _LEVELS = {"ok": logging.INFO, "warning": logging.WARNING, "fault": logging.ERROR}
 
 
@@ -73,14 +77,18 @@ def _without_login(error: Exception, gcp_conn_id: str) -> CredentialsError:
     return CredentialsError(made.what, where=f"the connection {gcp_conn_id}", do=made.do)
 
 
-def check_deployment(gcp_conn_id: str) -> Sequence[Result]:
-    """Log every line of the doctor.
+def check_deployment(gcp_conn_id: str, ti: Any = None) -> Sequence[Result]:
+    """Log every line of the doctor, and one for each pool.
+
+    Args:
+        ti: the instance of the task, to check the pools.
 
     Raises:
         ConfigError: there is a fault; the message has them all.
     """
     results = []
-    for result in examine(deployed(gcp_conn_id)):
+    pools = pool_results(ti, POOLS_TASK) if ti else []
+    for result in itertools.chain(pools, examine(deployed(gcp_conn_id))):
         log.log(_LEVELS[result.state], "%s", result)
         results.append(result)
     log.info("%s", summary(results))

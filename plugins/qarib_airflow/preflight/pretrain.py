@@ -13,6 +13,7 @@ from qarib_airflow.errors import is_for_good
 from qarib_airflow.forms.pretrain import read_params
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, log_settings
 from qarib_airflow.preflight.deployment import allowed_places, allowed_sources, deployment_defaults
+from qarib_airflow.preflight.pools import check_pools
 from qarib_airflow.preflight.sources import preview_sources
 from qarib_tasks import pipeline
 from qarib_tasks.config.run import RunConfig
@@ -28,13 +29,17 @@ from qarib_tasks.runs.run import FirstStep, Run
 log = logging.getLogger(__name__)
 
 
-def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
+def preflight(params: Mapping[str, Any], gcp_conn_id: str, ti: Any = None) -> Run:
     """Resolve the form, log the settings, check bucket, deployment and tasks, name dataset and model.
 
     One error reports all problems.
 
+    Args:
+        ti: the instance of the task, to check the run's pools.
+
     Raises:
-        ConfigError: a setting is invalid or missing, a source is not allowed, or disk space is short.
+        ConfigError: a setting is invalid or missing, a source is not allowed, a pool does not exist, or disk
+            space is short.
         InputError: a source is missing or empty, a sample of it cannot be read, or the labels of a task
             cannot be used.
         StorageError: the bucket does not exist, or the connection cannot write to it.
@@ -46,6 +51,9 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str) -> Run:
     faults = Faults()
     with faults.kept():
         check_writable(config, gcp_conn_id)
+    with faults.kept():
+        if ti:
+            check_pools(ti)
     run: Run | None = None
     with faults.kept():
         run = prepared(config, params, gcp_conn_id)

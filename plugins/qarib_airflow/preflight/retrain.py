@@ -13,6 +13,7 @@ from qarib_airflow.preflight.asked import asked
 from qarib_airflow.preflight.checks import check_size, check_tpu, check_writable, log_settings
 from qarib_airflow.preflight.deployment import allowed_sources
 from qarib_airflow.preflight.months import month_of, take_month
+from qarib_airflow.preflight.pools import check_pools
 from qarib_airflow.preflight.schedule import first_month, timezone
 from qarib_airflow.preflight.sources import preview_sources
 from qarib_airflow.publishing.published import published_objects
@@ -55,7 +56,7 @@ def preflight(context: Context, gcp_conn_id: str) -> Run | None:
         the run; None if there is no new text, or if the run's month is done.
 
     Raises:
-        ConfigError: a setting is invalid or missing, or a source is not allowed.
+        ConfigError: a setting is invalid or missing, a source is not allowed, or a pool does not exist.
         InputError: it is not the turn of the run's month, no promoted model exists, objects of a dataset that
             is extended are missing, a sample of the new text cannot be read, or the labels of a task cannot
             be used.
@@ -92,6 +93,8 @@ def preflight(context: Context, gcp_conn_id: str) -> Run | None:
                 require_published(earlier, published_objects(earlier, gcp_conn_id))
     with faults.kept():
         check_tpu(run, gcp_conn_id)
+    with faults.kept():
+        check_pools(ti)
     with faults.kept():
         check_rule(run.config)
     tasks: list[LabelledTask] = []

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 from qarib_airflow.defaults import CONNECTION
 from qarib_airflow.preflight.deployment import approvers, deployment_defaults
 from qarib_airflow.publishing.assets import describe_model
-from qarib_airflow.reporting import reasons
+from qarib_airflow.reporting import reasons, waits
 from qarib_airflow.reporting.addresses import run_addresses
 from qarib_airflow.reporting.notifier import QuestionNotifier
 from qarib_airflow.tasks.current_run import current_run
@@ -58,6 +58,7 @@ class AskingOperator(HITLOperator):
         self.response_timeout = timedelta(hours=hours)
         self.assigned_users = [{"id": name, "name": name} for name in approvers()]
         self._require_asked(context)
+        waits.keep(context["ti"], "approval", f"waits for an approval, {hours:g} hours at most: {subject}")
         try:
             super().execute(context)
         except TaskAwaitingInput as waiting:

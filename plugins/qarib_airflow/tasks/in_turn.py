@@ -35,7 +35,7 @@ class InTurn:
         place = claim(run, turn, context)
         if place.ahead:
             log.info("%s", waiting(turn.waits, place, place.ahead[-1].run_id))
-            waits.keep(context["ti"], turn.kind, turn.waits)
+            waits.keep(context["ti"], turn.kind, turn.waits, place.since)
             own = context["dag_run"].dag_id, context["dag_run"].run_id
             ahead = [one.key for one in place.ahead]
             trigger = TurnTrigger(turn.kind, own, ahead, turn.waits, run.config.workspace, turn.name)

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException
 from qarib_airflow.defaults import CONNECTION
 from qarib_airflow.errors import is_for_good
 from qarib_airflow.preflight.months import month_of, take_month
+from qarib_airflow.reporting import waits
 from qarib_tasks.errors import StorageError
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ class MonthSensor(BaseSensorOperator):
             if is_for_good(error):
                 raise
             log.warning("Looks again later: %s", error)
+            waits.keep(context["ti"], "month", f"looks again for the files of {month}: {error}")
             return False
         log.info("%s: %s", turn.state, turn.reason)
+        if turn.state == "waiting":
+            waits.keep(context["ti"], "month", f"waits for its month: {turn.reason}")
         if turn.ahead > 1:
             wait = min(turn.ahead * timedelta(seconds=WAIT_SECONDS), LONGEST_WAIT)
             raise AirflowRescheduleException(datetime.now(UTC) + wait)  # type: ignore[no-untyped-call]

@@ -11,27 +11,31 @@ from typing import Any
 from urllib.parse import urljoin
 
 from qarib_tasks.corpus.allowed import AllowedSources
-from qarib_tasks.errors import InputError, QaribError, StorageError
-from qarib_tasks.storage.bucket import default_client
+from qarib_tasks.errors import InputError, QaribError, RefusedError, StorageError
+from qarib_tasks.storage.bucket import default_client, refused
 
 CONNECT_SECONDS = 30.0
 SILENT_SECONDS = 60.0  # without a byte from a web server, until the download fails
+# Codes of the class of refusals that can be another answer later: timeout, too early, too many requests.
+_PASSES = (408, 425, 429)
 
 
 def download_stored(address: str, path: Path) -> None:
     """Download an object as it is stored: gcsfs would unpack one with Content-Encoding.
 
     Raises:
-        OSError: it cannot be downloaded.
+        FileNotFoundError: it does not exist. StorageError: it cannot be downloaded.
     """
-    from google.api_core.exceptions import GoogleAPIError
+    from google.api_core.exceptions import GoogleAPIError, NotFound
     from google.cloud.storage import Blob
     from google.cloud.storage.exceptions import DataCorruption
 
     try:
         Blob.from_uri(address, default_client()).download_to_filename(str(path), raw_download=True)
+    except NotFound as error:
+        raise FileNotFoundError(str(error)) from None
     except (GoogleAPIError, DataCorruption) as error:
-        raise OSError(str(error)) from None
+        raise refused(error, address) from error
 
 
 def filesystem(address: str, allowed: AllowedSources | None) -> Any:
@@ -89,8 +93,29 @@ def remote_errors(address: str) -> Iterator[None]:
             raise cause from None
         if status in (404, 410) or isinstance(cause, FileNotFoundError):
             raise InputError("no such file", where=address, do="Correct the address") from None
+        if isinstance(cause, aiohttp.InvalidURL):
+            raise InputError("not an address", where=address, do="Correct the address") from None
         if status:
             what = f"the server answered {status} {getattr(cause, 'message', '')}".strip()
         else:
             what = f"cannot download: {str(cause) or type(cause).__name__}"
+        if do := _remedy(address, status, cause):
+            raise RefusedError(what, where=address, do=do) from None
         raise StorageError(what, where=address, do="Try again later") from None
+
+
+def _remedy(address: str, status: int | None, cause: BaseException) -> str:
+    """What to do about an answer that stays the same; empty for one that can be another the next time."""
+    import aiohttp
+
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        return "Correct the server's certificate, or name its authority in SSL_CERT_FILE on each machine"
+    if address.startswith("gs://") and str(cause).startswith("Forbidden"):  # As gcsfs says it.
+        return "Grant the account the role Storage Object Viewer on the bucket"
+    if status is None or not 400 <= status < 500 or status in _PASSES:
+        return ""
+    if status == 401:
+        return "Give an address that needs no login, such as a signed one, or copy the file to a bucket"
+    if status == 403:
+        return "Give an address that this machine may read; make a new one if it was signed and has expired"
+    return "Correct the address: the server does not give this file"

@@ -201,7 +201,7 @@ def test_people_decide(stack: LocalStack) -> None:
     state, states, note = end(stack, fifth)
     assert state == "failed"
     assert "Airflow keeps the question that this task asked before it was cleared" in note
-    said = "The run was started with the code one, and tasks that were cleared run with two"
+    said = "The run was started with the code one, and a later task runs with two"
     assert f"⚠ {said}" in note
     assert said in stack.task_log(task_of(stack, fifth, "prepare_tpu"))
     assert len(tpus(stack)) == 1

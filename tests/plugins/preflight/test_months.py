@@ -8,7 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from qarib_airflow.preflight.months import month_of, settle_month, take_month
+from qarib_airflow.reporting import waits
+from qarib_airflow.tasks.month import MonthSensor
 
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.upload import UploadConfig
@@ -27,6 +30,10 @@ class Airflow:
 
     def __init__(self, *active: str) -> None:
         self.active = active
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
 
     def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
         assert (dag_id, states) == ("qarib_retrain", ["queued", "running"])
@@ -85,6 +92,17 @@ def test_a_run_takes_its_month_once_its_files_are_there(bucket: str, tmp_path: P
         == "2025-12 is done: nothing new, only repeats"
     )
     assert take_month(context(str(SECOND)), SECOND, None).state == "due"
+
+
+def test_the_page_gets_what_a_month_waits_for(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GCSHook, "get_conn", lambda self: None)
+    task = MonthSensor(task_id="wait_for_month")
+    late, settled = context(str(SECOND)), context(str(FIRST), skip_months=[str(FIRST)])
+    assert not task.poke(late)
+    text = "waits for its month: 2026-01 waits for 2025-12"
+    assert late["ti"].pushed[waits.KEY]["text"] == text
+    assert task.poke(settled)
+    assert settled["ti"].pushed == {}
 
 
 def test_the_form_can_skip_a_month(bucket: str) -> None:

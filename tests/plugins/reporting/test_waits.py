@@ -36,24 +36,41 @@ class Tables:
         with closing(sqlite3.connect(self.file, timeout=60)) as connection, connection:
             connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
 
-    def run(self, run_id: str, hour: int, state: str = "running") -> None:
+    def read(self, query: str, *values: Any) -> Any:
+        with closing(sqlite3.connect(self.file, timeout=60)) as connection:
+            return connection.execute(query, values).fetchone()
+
+    def run(self, run_id: str, hour: int, state: str = "running", logical: str | None = None) -> None:
         self.number += 1
         time = f"2026-12-01 {hour:02}:00:00.000000"
         of = {"dag_id": DAG, "run_id": run_id}
         self.insert(
             "dag_run", id=self.number, **of, run_type="manual", run_after=time, start_date=time,
-            state=state, conf="{}",
+            state=state, conf="{}", logical_date=logical,
         )  # fmt: skip
 
-    def task(self, run_id: str, task: str, state: str, pool: str = "default_pool", kept: Any = None) -> None:
+    def pool(self, name: str, slots: int, include_deferred: bool = True) -> None:
+        of = {"pool": name, "slots": slots, "description": "of a test"}
+        self.insert("slot_pool", **of, include_deferred=include_deferred)
+
+    def task(
+        self,
+        run_id: str,
+        task: str,
+        state: str,
+        pool: str = "default_pool",
+        kept: Any = None,
+        weight: int = 1,
+    ) -> None:
         of = {"dag_id": DAG, "run_id": run_id, "task_id": task, "map_index": -1}
         self.insert(
             "task_instance", id=uuid.uuid4().hex, **of, state=state, pool=pool, pool_slots=1, try_number=1,
-            max_tries=2, queue="default",
+            max_tries=2, queue="default", priority_weight=weight,
         )  # fmt: skip
         if kept is not None:
+            (number,) = self.read("SELECT id FROM dag_run WHERE dag_id = ? AND run_id = ?", DAG, run_id)
             self.insert(
-                "xcom", dag_run_id=self.number, **of, key=waits.KEY, value=json.dumps(kept),
+                "xcom", dag_run_id=number, **of, key=waits.KEY, value=json.dumps(kept),
                 timestamp="2026-12-01 00:00:00.000000",
             )  # fmt: skip
 
@@ -65,6 +82,7 @@ def tables(airflow_database: Path) -> Iterator[Tables]:
     with closing(sqlite3.connect(tables.file, timeout=60)) as connection, connection:
         for table in ("xcom", "task_instance", "dag_run"):
             connection.execute(f"DELETE FROM {table} WHERE dag_id = ?", [DAG])
+        connection.execute("DELETE FROM slot_pool WHERE description = 'of a test'")
 
 
 def kept(*run_ids: str) -> dict[str, str]:
@@ -74,6 +92,7 @@ def kept(*run_ids: str) -> dict[str, str]:
 
 def test_the_queue_begins_with_those_in_the_pool_in_the_order_of_their_starts(tables: Tables) -> None:
     queued = {"kind": "tpu", "text": "waits for a TPU"}
+    tables.pool("chips", 1)
     for run_id, hour in (("c", 4), ("d", 3), ("b", 2), ("a", 1), ("x", 1)):
         tables.run(run_id, hour)
         if run_id in "cd":
@@ -89,6 +108,51 @@ def test_the_queue_begins_with_those_in_the_pool_in_the_order_of_their_starts(ta
     assert kept("c") == {"c": "waits for a TPU, place 3 of 3"}
 
 
+def test_those_in_the_pool_have_airflow_s_own_order(tables: Tables) -> None:
+    """The heavier first, then by logical date; one that is queued has a slot."""
+    tables.pool("chips", 1)
+    for run_id, hour, state, weight, month in (
+        ("a", 1, "scheduled", 1, 2),
+        ("b", 2, "scheduled", 1, 1),
+        ("c", 3, "scheduled", 5, 3),
+        ("d", 4, "queued", 1, 4),
+    ):
+        tables.run(run_id, hour, logical=f"2026-0{month}-01 00:00:00.000000")
+        tables.task(run_id, "train", state, "chips", weight=weight)
+    places = {run_id: text.partition("place ")[2] for run_id, text in kept("a", "b", "c", "d").items()}
+    assert places == {"d": "1 of 4", "c": "2 of 4", "b": "3 of 4", "a": "4 of 4"}
+
+
+def test_a_run_that_was_cleared_has_the_place_of_its_claim(tables: Tables) -> None:
+    """Airflow has another start of it since."""
+    tables.run("cleared", 9)
+    tables.run("later", 5)
+    for run_id, hour in (("cleared", 1), ("later", 5)):
+        since = f"2026-12-01T{hour:02}:00:00+00:00"
+        queued = {"kind": "tpu", "text": "waits for a TPU", "since": since}
+        tables.task(run_id, "prepare_tpu", "deferred", kept=queued)
+    assert kept("cleared", "later") == {
+        "cleared": "waits for a TPU, place 1 of 2",
+        "later": "waits for a TPU, place 2 of 2",
+    }
+
+
+def test_a_pool_that_was_deleted_or_has_no_slots(tables: Tables) -> None:
+    for run_id, hour in (("a", 1), ("b", 2), ("c", 3)):
+        tables.run(run_id, hour)
+    tables.task("a", "train", "scheduled", "chips")
+    tables.task("b", "prepare_tpu", "deferred", kept={"kind": "tpu", "text": "waits for a TPU"})
+    tables.task("c", "shard.convert", "scheduled", "disks")
+    tables.pool("disks", 0)
+    found = kept("a", "b", "c")
+    gone = f"the pool chips {waits.NOT_THERE}. {waits.MAKE_POOL}"
+    assert found["a"] == f"waits for a TPU, place 1 of 2: {gone}"
+    assert found["b"] == f"waits for a TPU, place 2 of 2: {gone}"
+    assert found["c"] == f"waits for a slot: the pool disks {waits.NO_SLOTS}. {waits.ADD_SLOTS}"
+    tables.pool("chips", -1)  # No limit.
+    assert kept("a") == {"a": "waits for a TPU, place 1 of 2"}
+
+
 def test_only_a_task_that_waits_counts(tables: Tables) -> None:
     text = {"kind": "dataset", "text": "waits for another run"}
     for number, (state, run_state) in enumerate(
@@ -97,11 +161,13 @@ def test_only_a_task_that_waits_counts(tables: Tables) -> None:
             ("success", "running"),
             ("deferred", "failed"),
             ("up_for_reschedule", "running"),
+            ("awaiting_input", "running"),
         ]
     ):
         tables.run(f"r{number}", number, run_state)
         tables.task(f"r{number}", "sources", state, kept=text)
-    assert kept("r0", "r1", "r2", "r3") == {"r0": text["text"], "r3": text["text"]}
+    found = kept("r0", "r1", "r2", "r3", "r4")
+    assert found == {"r0": text["text"], "r3": text["text"], "r4": text["text"]}
 
 
 @pytest.mark.parametrize("value", [7, "text", {"kind": 1, "text": "x"}, {"text": "x"}, ["a"]])

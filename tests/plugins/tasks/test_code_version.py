@@ -50,7 +50,7 @@ def test_a_task_under_another_version(
     monkeypatch.setenv(made_by.VARIABLE, "two")
     assert starts("shard.convert", xcoms, map_index=3) == 0, "a request for each shard"
     starts("shard.convert", xcoms, map_index=3, try_number=2)
-    said = "started with the code one, and tasks that were cleared run with two"
+    said = "started with the code one, and a later task runs with two"
     assert said in caplog.text
     assert said in xcoms[reasons.REMARK]
     # Cleared from its first task on, the run starts again.

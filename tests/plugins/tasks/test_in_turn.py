@@ -60,7 +60,8 @@ def test_the_dataset_has_the_settings_of_the_run_that_makes_it(run: Run) -> None
         task.execute(second)
     assert not run.dataset.config.exists()
     text = f"waits for another run that makes {run.dataset_id}"
-    assert second.pushed == {waits.KEY: {"kind": "dataset", "text": text}}
+    since = "2026-12-01T02:00:00+00:00"
+    assert second.pushed == {waits.KEY: {"kind": "dataset", "text": text, "since": since}}
     assert deferred.value.method_name == "resume"
     assert deferred.value.trigger.serialize()[1]["ahead"] == [["qarib_pretrain", "first"]]
     # What it waited for is over, but yet another has its turn.
@@ -92,5 +93,5 @@ def test_a_machine_that_trains_another_model(run: Run) -> None:
         with pytest.raises(AirflowRescheduleException):
             task.execute(first)
     text = "waits for its turn: this machine is at work on demo-1"
-    assert first.pushed[waits.KEY] == {"kind": "machine", "text": text}
+    assert first.pushed[waits.KEY] == {"kind": "machine", "text": text, "since": ""}
     assert not (run.model.root / "train.process.json").exists()
