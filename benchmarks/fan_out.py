@@ -2,14 +2,19 @@
 
     python benchmarks/fan_out.py                  100 shards, 3 times, and 1,200: half an hour on two cores
     python benchmarks/fan_out.py --shards 100 --times 3
+    python benchmarks/fan_out.py --shards 1200 --results fan.jsonl --only ours
+    python benchmarks/fan_out.py --shards 1200 --results fan.jsonl --only bare
+
+The last two are parts of about twelve minutes each; the second prints the ratio.
 
 The overhead per shard is the time from the start of the first `convert` to the end of the last `upload`,
 minus the CPU seconds of the tasks' own functions (from their logs) and of the bucket's emulator (divided by
 the number of cores), divided by the number of shards. The bare DAG's tasks are empty. The imports of a task's
 process count as overhead.
 
-Runs of our DAG and of the bare DAG alternate in one Airflow, because a machine's speed varies. A short
-warm-up run, which does not count, starts the parts of Airflow that start late.
+Runs of our DAG and of the bare DAG alternate in one Airflow, because a machine's speed varies; with `--only`,
+each has an Airflow of its own. A short warm-up run, which does not count, starts the parts of Airflow that
+start late.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import json
 import os
 import re
 import sqlite3
+import statistics
 import sys
 import tempfile
 import time
@@ -39,6 +45,7 @@ from qarib_tasks.config.presets import SAMPLE, resolve
 from qarib_tasks.runs.prepare import prepare
 
 BARE = "bare_fan_out"
+DAGS = {"ours": demo.DAG, "bare": BARE}
 SOURCES = [{"name": name, "path": str(SAMPLE / f"{name}.txt")} for name in ("classical", "office")]
 TINY = {
     "preset": "demo",
@@ -74,30 +81,57 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--shards", type=int, nargs="+", default=[100, 1200])
     arguments.add_argument("--times", type=int, help=f"default: 3 below {FEW} shards, else 1")
+    arguments.add_argument("--only", choices=tuple(DAGS), help="one of the two DAGs; needs --results")
+    arguments.add_argument("--results", type=Path, help="a file of earlier parts, to which this one is added")
     options = arguments.parse_args()
+    if options.only and not options.results:
+        arguments.error("--only needs --results: the other part makes the ratio")
+    names = [DAGS[options.only]] if options.only else list(DAGS.values())
     lines = collected_lines()
     print(f"{'shards':>6}  {'DAG':<15}{'wall s':>8}{'own s':>8}{'s/shard':>11}{'XCom B/shard':>16}")
     for shards in options.shards:
         environment = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES)}
-        overheads: dict[str, list[float]] = {demo.DAG: [], BARE: []}
+        overheads = earlier(options.results, shards)
         with (
             tempfile.TemporaryDirectory(prefix="qarib-fan-out-") as home,
             LocalStack(Path(home), environment=environment) as stack,
         ):
             measure(stack, BARE, {"shards": WARM_UP})
             for turn in range(options.times or (3 if shards < FEW else 1)):
-                # A different seed results in a different dataset.
-                ours = measure(stack, demo.DAG, TINY | {"shard_lines": lines // shards, "random_seed": turn})
-                bare = measure(stack, BARE, {"shards": ours["shards"]})
-                for name, figures in ((demo.DAG, ours), (BARE, bare)):
+                number = shards
+                for name in names:
+                    # A different seed results in a different dataset.
+                    ours = TINY | {"shard_lines": lines // shards, "random_seed": turn}
+                    figures = measure(stack, name, ours if name == demo.DAG else {"shards": number})
+                    number = figures["shards"]
                     overheads[name].append(figures["overhead"])
+                    keep(options.results, shards, name, figures["overhead"])
                     print(
                         f"{figures['shards']:>6}  {name:<15}{figures['wall']:>8.1f}{figures['own']:>8.1f}"
                         f"{figures['overhead']:>11.3f}{figures['xcom']:>16.1f}",
                         flush=True,
                     )
-        ratio = sum(overheads[demo.DAG]) / sum(overheads[BARE])
-        print(f"{shards:>6}  overhead of ours / bare: {ratio:.2f}", flush=True)
+        if all(overheads.values()):
+            means = [statistics.mean(overheads[name]) for name in (demo.DAG, BARE)]
+            print(f"{shards:>6}  overhead of ours / bare: {means[0] / means[1]:.2f}", flush=True)
+
+
+def earlier(results: Path | None, shards: int) -> dict[str, list[float]]:
+    """The overheads that earlier parts measured for this number of shards, by DAG."""
+    found: dict[str, list[float]] = {name: [] for name in DAGS.values()}
+    if results and results.exists():
+        for line in results.read_text(encoding="utf-8").splitlines():
+            one = json.loads(line)
+            if one["shards"] == shards:
+                found[one["dag"]].append(one["overhead"])
+    return found
+
+
+def keep(results: Path | None, shards: int, dag: str, overhead: float) -> None:
+    """Add a measurement to the file of results, if there is one."""
+    if results:
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"shards": shards, "dag": dag, "overhead": overhead}) + "\n")
 
 
 def collected_lines() -> int:

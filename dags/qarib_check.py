@@ -6,7 +6,8 @@ task fails if there is a fault. Nothing is made or changed in your project.
 It checks credentials, project, APIs, roles, the bucket and its region, the network, quota, the wheelhouse,
 the clock, the disk, versions, and Airflow's pools, where the Airflow workers run, and with the settings of
 the Airflow Variables `qarib_bucket`, `qarib_workspace`, and `qarib_tpu`. Emulators are checked for what they
-have; the log names what they cannot show.
+have; the log names what they cannot show. `conversions` and `trainings` do nothing: they have the pools that
+are checked.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def _keep(session: Any, dag_id: str, run_id: str) -> None:
     )
     pools = {name: {"slots": slots, "include_deferred": deferred} for name, slots, deferred in rows}
     if pools:
-        of = {"dag_id": dag_id, "run_id": run_id, "task_id": KEEPERS[dag_id]}
-        XComModel.set(key=KEY, value=pools, session=session, **of)
+        keeper = KEEPERS[dag_id]
+        XComModel.set(KEY, pools, dag_id=dag_id, task_id=keeper, run_id=run_id, session=session)
 
 
 LISTENERS: list[object] = [sys.modules[__name__]]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
+from qarib_airflow.reporting.waits import NOT_THERE
 
 from qarib_tasks.storage.manifest import manifest_of
 from qarib_tasks.views.runs import RunRecord
@@ -100,6 +102,36 @@ def test_a_skipped_retraining_has_no_green_ticks(stack: PageStack, site: Site) -
     expect(row.locator(".way .done")).to_have_count(1)
     expect(row.locator(".way .skipped")).to_have_count(5)
     expect(row).to_contain_text("Nothing new: every document is known")
+    require_fits(page)
+    page.close()
+
+
+def test_a_run_that_waits_says_for_what(stack: PageStack, site: Site) -> None:
+    texts = {
+        "waits-for-a-lock": ("sources", "deferred", "waits for another run that makes demo-00000000f1"),
+        "waits-for-a-month": ("wait_for_month", "up_for_reschedule", "waits for its month: 2026-01 waits"),
+        "waits-for-a-person": ("prepare_tpu", "awaiting_input", f"waits for an approval: {HOSTILE}"),
+        "waits-for-a-pool": ("train", "scheduled", ""),
+    }
+    for run, (task, state, text) in texts.items():
+        before = {} if task == "wait_for_month" else {"preflight": {"success": 1}}
+        states = {**steps("none", **before), task: {state: 1}}
+        insert(stack, run, state="running", steps=states, waits=text)
+    with sqlite3.connect(stack.database, timeout=60) as connection:
+        connection.execute("UPDATE task_instance SET pool = 'gone' WHERE run_id = 'waits-for-a-pool'")
+    connection.close()
+    gone = f"waits for a TPU, place 1 of 1: the pool gone {NOT_THERE}. Run"
+    page = site.open("runs")
+    for run, (task, _, text) in texts.items():
+        row = page.locator(".run", has_text=run)
+        said = text or gone
+        expect(row).to_contain_text(f"W{said[1:]}")
+        if task != "train":
+            expect(row.get_by_role("listitem", name=re.compile(": running"))).to_have_count(0)
+    require_fits(page)
+    page.close()
+    page = site.open("training", "waits-for-a-pool")
+    expect(page.locator("#view")).to_contain_text(f"W{gone[1:]} qarib airflow-init")
     require_fits(page)
     page.close()
 

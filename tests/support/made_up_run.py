@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from qarib_airflow.reporting import waits
 from qarib_airflow.reporting.reasons import KEY
 
 from qarib_tasks.labelled.scores import scores
@@ -317,6 +318,9 @@ def _insert(connection: sqlite3.Connection, run: MadeUpRun, note: str | None) ->
     for one in record.reasons:
         texts = {"kind": one.kind, "what": one.what, "where": one.where, "do": one.do}
         kept.append((one.task, one.map_index, KEY, texts))
+    if record.waits:
+        waiting = next(task for task, states in record.steps.items() if {*states} & {*waits.WAITING})
+        kept.append((waiting, -1, waits.KEY, {"kind": "turn", "text": record.waits}))
     for task_id, index, key, value in kept:
         insert(
             "xcom", dag_run_id=number, task_id=task_id, map_index=index, key=key, **of,

@@ -43,18 +43,22 @@ def set_up() -> list[str]:
     from airflow.utils.session import create_session
 
     # Not imported with this module: what is wrong in the environment is then an error that `main` prints.
-    from qarib_airflow.defaults import number
+    from qarib_airflow.defaults import CONVERT_POOL, NO_POOL, TPU_POOL
+    from qarib_airflow.defaults import number as limit_of
 
-    slots, chips = number("QARIB_SHARDS_AT_ONCE"), number("QARIB_TPUS_AT_ONCE")
+    slots, chips = limit_of("QARIB_SHARDS_AT_ONCE"), limit_of("QARIB_TPUS_AT_ONCE")
     lines = []
     with create_session() as session:
-        pool = session.scalar(select(Pool).where(Pool.pool == POOL))
-        if pool is None or (slots is not None and pool.slots != slots):
-            slots = slots or SLOTS
-            Pool.create_or_update_pool(POOL, slots, "Shards converted at once", False, session=session)
-            lines.append(f"pool {POOL}: created, {slots} slots")
-        else:
-            lines.append(f"pool {POOL}: exists, {pool.slots} slots")
+        for name in dict.fromkeys((POOL, CONVERT_POOL)):
+            if name in (NO_POOL, TPU_POOL):
+                continue
+            pool = session.scalar(select(Pool).where(Pool.pool == name))
+            if pool is None or (slots is not None and pool.slots != slots):
+                number = slots or SLOTS
+                Pool.create_or_update_pool(name, number, "Shards converted at once", False, session=session)
+                lines.append(f"pool {name}: created, {number} slots")
+            else:
+                lines.append(f"pool {name}: exists, {_slots(pool.slots)}")
         lines += _pool_of_chips(session, chips)
         values = {name: os.environ[name.upper()] for name in VARIABLES if os.environ.get(name.upper())}
         for name, value in values.items():
@@ -99,7 +103,13 @@ def _pool_of_chips(session: Any, slots: int | None) -> list[str]:
     if slots is not None and pool.slots != slots:
         pool.slots = slots
         return [f"pool {TPU_POOL}: changed, {counted(slots, 'slot')}"]
-    return [f"pool {TPU_POOL}: exists, {counted(pool.slots, 'slot')}"]
+    return [f"pool {TPU_POOL}: exists, {_slots(pool.slots)}"]
+
+
+def _slots(number: int) -> str:
+    if number < 0:
+        return "no limit"
+    return counted(number, "slot") + ("" if number else ": none of its tasks start until it has more")
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 APPROVE, REFUSE = "Approve", "Refuse"
+WHERE = "Required Actions in Airflow"
 OTHER_PRICE = "The run sets its own price or share of the peak. At the deployment's"
 AGAIN = "To be asked again, trigger the DAG again with the same settings: finished work is reused"
 
@@ -58,7 +59,8 @@ class AskingOperator(HITLOperator):
         self.response_timeout = timedelta(hours=hours)
         self.assigned_users = [{"id": name, "name": name} for name in approvers()]
         self._require_asked(context)
-        waits.keep(context["ti"], "approval", f"waits for an approval, {hours:g} hours at most: {subject}")
+        text = f"waits for an approval, {hours:g} hours at most, under {WHERE}: {subject}"
+        waits.keep(context["ti"], "approval", text)
         try:
             super().execute(context)
         except TaskAwaitingInput as waiting:

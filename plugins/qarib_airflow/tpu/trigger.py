@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
 import time
@@ -28,7 +29,7 @@ from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory, ended
 from qarib_tasks.tpu.memory import JobMemory
 
-PROGRESS_SECONDS = 60.0
+PROGRESS_SECONDS = float(os.environ.get("QARIB_PROGRESS_SECONDS", "60"))
 # The training continues while an API does not answer; only this trigger cannot follow it.
 OUTAGE_SECONDS = 3600.0
 _OUTAGES = (TpuUnavailableError, StorageError, GoogleAPIError, GoogleAuthError, OSError)

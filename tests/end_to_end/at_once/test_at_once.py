@@ -30,6 +30,7 @@ from tests.support.airflow_runs import LOCAL, TINY, require_objects_as_in_manife
 pytestmark = pytest.mark.slow
 POOL = "qarib_tpu"
 CANDIDATE = ("promote", "skipped")
+WAITS = "waits for a TPU, place"
 QUICK = {"QARIB_TURN_SECONDS": "1", "QARIB_RETRY_SECONDS": "1", "QARIB_TPU_POOL": POOL}
 
 
@@ -180,17 +181,32 @@ def test_three_trainings_in_a_pool_of_one(stack: LocalStack) -> None:
     data = ("sources", "shard_lines", "dupe_factor", "vocab_size")
     conf = {name: value for name, value in TINY.items() if name not in data}
     conf["dataset"] = demo.read_run(stack, _made(stack)).dataset_id
-    slots(stack, 0)  # As if another training had it.
+    slots(stack, 0)
+    none = (
+        f": the pool {POOL} has 0 slots, so none of its tasks start. Give it slots in Airflow: Admin, Pools"
+    )
     tpus = CloudTpuClient("emulator", endpoint=stack.environment["CLOUD_TPU_EMULATOR_HOST"])
     runs: list[str] = []
     for number in (1, 2, 3):
         runs.append(stack.trigger(demo.DAG, conf | {"learning_rate": number * 1e-4}))
         # The first waits in the pool, the others for it.
-        wait(stack, lambda: waits(stack, runs[-1]) == f"waits for a TPU, place {len(runs)} of {len(runs)}")
+        wait(stack, lambda: waits(stack, runs[-1]) == f"{WAITS} {len(runs)} of {len(runs)}{none}")
     # Those that came first learn of the third when they look again.
-    wait(stack, lambda: [waits(stack, run_id)[-6:] for run_id in runs] == ["1 of 3", "2 of 3", "3 of 3"])
+    places = [f"{WAITS} {place} of 3{none}" for place in (1, 2, 3)]
+    wait(stack, lambda: [waits(stack, run_id) for run_id in runs] == places)
     assert tpus.queued_resources() == []
-    slots(stack, 1)
+
+    # A person deletes the pool: the page says so, and a further run does not even begin.
+    stack.api("DELETE", f"pools/{POOL}")
+    wait(stack, lambda: f"the pool {POOL} does not exist" in waits(stack, runs[0]))
+    late = stack.trigger(demo.DAG, conf)
+    wait(stack, lambda: ended(stack, [late]))
+    note = stack.run(demo.DAG, late)["note"]
+    assert note.startswith(f"× preflight failed: the pool {POOL}: does not exist"), note
+    assert "qarib airflow-init" in note
+    failed = [task for task in stack.task_instances(demo.DAG, late) if task["state"] == "failed"]
+    assert [(task["task_id"], task["try_number"]) for task in failed] == [("preflight", 1)]
+    assert f"pool {POOL}: created, 1 slot" in set_up(stack, 1)
     most = 0
 
     def over() -> bool:
@@ -201,6 +217,7 @@ def test_three_trainings_in_a_pool_of_one(stack: LocalStack) -> None:
     wait(stack, over)
     assert most == 1
     assert [stack.run(demo.DAG, run_id)["state"] for run_id in runs] == ["success"] * 3
+    assert f"⚠ the pool {POOL}: has 0 slots" in stack.run(demo.DAG, runs[0])["note"]
     tasks = [{t["task_id"]: t for t in stack.task_instances(demo.DAG, run_id)} for run_id in runs]
     for before, after in itertools.pairwise(tasks):
         assert at(before["train"], "end") <= at(after["train"], "start")

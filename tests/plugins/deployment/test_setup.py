@@ -154,6 +154,17 @@ def test_the_pool_of_chips(database: None, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("QARIB_TPUS_AT_ONCE")
     assert f"pool {CHIPS}: exists, 3 slots" in setup.set_up()
     with create_session() as session:
+        Pool.create_or_update_pool(CHIPS, 0, "", True, session=session)
+    assert f"pool {CHIPS}: exists, 0 slots: none of its tasks start until it has more" in setup.set_up()
+    with create_session() as session:
         Pool.create_or_update_pool(CHIPS, 3, "", False, session=session)
     with pytest.raises(ConfigError, match=r"does not count deferred tasks.*--include-deferred some_chips 3"):
         setup.set_up()
+
+
+def test_a_pool_of_conversions_with_another_name(database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "CONVERT_POOL", CHIPS)
+    assert setup.set_up()[:2] == [
+        "pool qarib_convert: created, 32 slots",
+        f"pool {CHIPS}: created, 32 slots",
+    ]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import uuid
+from typing import Any
 
 import pytest
+from jsonschema import ValidationError
+from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from openlineage.client.serde import Serde
 from qarib_airflow.reporting import lineage
 
 from qarib_tasks.runs.lineage import Data, Step
 from tests.support.airflow import interpreter
+from tests.support.tracking.openlineage import require_valid
 
 STEP = Step(
     [Data("/srv/text.txt", "sha256:ab", bytes=5), Data("gs://bucket/vocab.txt")],
@@ -34,6 +39,55 @@ def test_checksums_counts_schema_and_the_version_of_the_code_are_facets() -> Non
     assert (column["name"], column["type"]) == ("input_ids", "int64[64]")
     (tag,) = json.loads(Serde.to_json(facets["tags"]))["tags"]
     assert (tag["key"], tag["value"]) == ("made_by", STEP.made_by)
+
+
+def event() -> dict[str, Any]:
+    """As the provider sends it."""
+    inputs, outputs, facets = lineage.as_events(STEP)
+    made = RunEvent(
+        eventTime="2026-12-01T10:00:00+00:00",
+        eventType=RunState.RUNNING,
+        run=Run(str(uuid.UUID(int=7)), facets),
+        job=Job("qarib", "qarib_pretrain.dataset"),
+        inputs=inputs,
+        outputs=outputs,
+        producer="https://example.org",
+    )
+    return dict(json.loads(Serde.to_json(made)))
+
+
+def test_an_event_has_the_schema_of_openlineage() -> None:
+    require_valid(event())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("eventType", "DONE"),
+        ("eventTime", "yesterday"),
+        ("producer", None),
+        ("extra", 7),
+        ("run.runId", "7"),
+        ("run.facets.tags.tags.0.key", 7),
+        ("run.facets.tags.extra", 7),
+        ("job.namespace", None),
+        ("inputs.0.name", 7),
+        ("inputs.0.inputFacets.inputStatistics.size", "5"),
+        ("outputs.0.outputFacets.outputStatistics.rowCount", 3.5),
+        ("outputs.0.facets.schema.fields.0.name", 7),
+        ("outputs.0.facets.schema.fields.0.extra", 7),
+        ("outputs.0.facets.version._schemaURL", None),
+    ],
+)
+def test_the_schema_refuses_what_is_not_in_it(path: str, value: Any) -> None:
+    damaged = event()
+    holder: Any = damaged
+    *parts, last = path.split(".")
+    for part in parts:
+        holder = holder[int(part) if part.isdigit() else part]
+    holder[last] = value
+    with pytest.raises((ValidationError, ValueError)):
+        require_valid(damaged)
 
 
 def test_a_fault_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

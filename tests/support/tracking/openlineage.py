@@ -1,7 +1,7 @@
-"""Events of OpenLineage, checked by the classes of its client.
+"""Events of OpenLineage, checked by JSON schemas.
 
-The package has no JSON schema of the events: it has classes that are generated from it, with its required
-names and formats.
+No package of an index has the published schemas. The client has classes that are generated from them, with
+their required names, types, and formats: the schemas here are made of those again.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import attr
 import openlineage.client.generated as generated
-from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
+from jsonschema import Draft202012Validator
+from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from openlineage.client.generated.base import BaseFacet
 
+PLAIN = {str: "string", bool: "boolean", int: "integer", float: "number"}
+# The classes have a default for them; an event must have them.
+ALWAYS = ("producer", "schemaURL", "_producer", "_schemaURL")
 # A facet that says only this of its schema is one of the producer's own, and can have any names.
 ANY = ("RunFacet", "JobFacet", "DatasetFacet")
 Place = tuple[str, str]
@@ -31,44 +36,75 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
 
 
 def require_valid(event: Mapping[str, Any]) -> None:
-    """Build the event from its JSON: a name that is missing, unknown, or of a wrong form raises an error."""
-    assert not set(event) - {
-        "eventTime",
-        "producer",
-        "schemaURL",
-        "eventType",
-        "run",
-        "job",
-        "inputs",
-        "outputs",
-    }
+    """Check an event and its facets by the JSON schemas of their classes, and build the event.
+
+    A name that is missing or unknown, or a value of another type or form, is an error.
+    """
+    _require(event, RunEvent)
     assert event["schemaURL"].startswith("https://openlineage.io/spec/")
-    for holder in (event["run"], event["job"]):
-        _require_facets(holder.get("facets"))
-    for dataset in (*event.get("inputs", ()), *event.get("outputs", ())):
-        for facets in ("facets", "inputFacets", "outputFacets"):
-            _require_facets(dataset.get(facets))
+    datasets = (*event.get("inputs", ()), *event.get("outputs", ()))
+    holders = [event["run"], event["job"], *datasets]
+    for holder in holders:
+        for part in ("facets", "inputFacets", "outputFacets"):
+            _require_facets(holder.get(part) or {})
+    # The classes check what a schema's formats would: times, addresses, and ids.
     RunEvent(
         eventTime=event["eventTime"],
         producer=event["producer"],
         eventType=RunState(event["eventType"]),
         run=Run(event["run"]["runId"]),
         job=Job(event["job"]["namespace"], event["job"]["name"]),
-        inputs=[InputDataset(one["namespace"], one["name"]) for one in event.get("inputs", ())],
-        outputs=[OutputDataset(one["namespace"], one["name"]) for one in event.get("outputs", ())],
     )
 
 
-def _require_facets(facets: Mapping[str, Any] | None) -> None:
-    for name, values in (facets or {}).items():
+def _require_facets(facets: Mapping[str, Any]) -> None:
+    for name, values in facets.items():
         assert values["_producer"].startswith("http"), name
         assert values["_schemaURL"].startswith("http"), name
         kind = values["_schemaURL"].rpartition("/")[2]
         if kind not in ANY:
-            cls = _classes()[kind]
-            own = {key: value for key, value in values.items() if not key.startswith("_")}
-            assert set(own) <= {field.name for field in attr.fields(cls)}, name
-            assert cls(**own)
+            _require(values, _classes()[kind])
+
+
+def _require(values: Mapping[str, Any], cls: type) -> None:
+    Draft202012Validator(schema_of(cls)).validate(values)
+
+
+@cache
+def schema_of(cls: type) -> dict[str, Any]:
+    """The JSON schema of a class of OpenLineage's client and of all that it holds."""
+    definitions: dict[str, Any] = {}
+    reference = _of_type(cls, definitions)
+    return {"$defs": definitions, **reference}
+
+
+def _of_type(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    if kind in PLAIN:
+        return {"type": PLAIN[kind]}
+    if kind is Any:
+        return {}
+    if origin := get_origin(kind):
+        parts = [part for part in get_args(kind) if part is not type(None)]
+        if origin is list:
+            return {"type": "array", "items": _of_type(parts[0], definitions)}
+        if origin is dict:
+            return {"type": "object", "additionalProperties": _of_type(parts[1], definitions)}
+        # What is not known is left out of an event, and is not null.
+        return {"anyOf": [_of_type(part, definitions) for part in parts]}
+    if issubclass(kind, Enum):
+        return {"enum": [one.value for one in kind]}
+    name = f"{kind.__module__}.{kind.__name__}"
+    if name not in definitions:
+        definitions[name] = {}  # A class can hold itself.
+        fields, types = attr.fields(kind), get_type_hints(kind)
+        definitions[name] = {
+            "type": "object",
+            "properties": {one.name: _of_type(types[one.name], definitions) for one in fields},
+            "required": [one.name for one in fields if one.default is attr.NOTHING or one.name in ALWAYS],
+            # A facet of a kind that is not known can hold anything; its own class is checked by itself.
+            "additionalProperties": issubclass(kind, BaseFacet) and kind.__module__ == BaseFacet.__module__,
+        }
+    return {"$ref": f"#/$defs/{name}"}
 
 
 @cache
