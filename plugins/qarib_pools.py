@@ -37,15 +37,16 @@ def _keep(session: Any, dag_id: str, run_id: str) -> None:
     from sqlalchemy import select
 
     rows = session.execute(
-        select(TaskInstance.pool, Pool.slots, Pool.include_deferred)
+        select(TaskInstance.task_id, TaskInstance.pool, Pool.slots, Pool.include_deferred)
         .outerjoin(Pool, Pool.pool == TaskInstance.pool)
         .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
-        .where(TaskInstance.pool != Pool.DEFAULT_POOL_NAME)
         .distinct()
-    )
-    pools = {name: {"slots": slots, "include_deferred": deferred} for name, slots, deferred in rows}
-    if pools:
-        keeper = KEEPERS[dag_id]
+    ).all()
+    pools = {row.pool: {"slots": row.slots, "include_deferred": row.include_deferred} for row in rows}
+    pools.pop(Pool.DEFAULT_POOL_NAME, None)
+    # A run of an older version of the DAG can lack the task, and the scheduler must not fail for that.
+    keeper = KEEPERS[dag_id]
+    if pools and keeper in {row.task_id for row in rows}:
         XComModel.set(KEY, pools, dag_id=dag_id, task_id=keeper, run_id=run_id, session=session)
 
 
