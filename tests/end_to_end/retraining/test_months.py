@@ -95,6 +95,15 @@ def has_ended(stack: LocalStack, month: Month, count: int = 1) -> bool:
     return [run["state"] for run in runs] == ["success"] * count
 
 
+def waits(stack: LocalStack, month: Month) -> str:
+    """What the page says that the month's run waits for; empty while its sensor looks."""
+    answer = stack._client.get("/qarib/data/runs")
+    answer.raise_for_status()
+    found = {run["run_id"]: run.get("waits") for run in answer.json()["runs"]}
+    (run,) = runs_by_month(stack)[str(month)]
+    return str(found.get(run["dag_run_id"]) or "")
+
+
 def states(stack: LocalStack, run: dict[str, Any]) -> dict[str, str]:
     tasks = stack.task_instances(RETRAIN, run["dag_run_id"])
     return {task["task_id"]: task["state"] for task in tasks}
@@ -165,6 +174,9 @@ def test_a_late_month_is_trained_once_and_before_those_after_it(stack: LocalStac
         (run,) = waiting[str(month)]
         assert run["state"] == "running"
         assert states(stack, run)["preflight"] is None
+    for month, why in ((second, f"{second} is not complete: "), (third, f"{third} waits for {second}")):
+        text_of = f"waits for its month: {why}"
+        wait_until(stack, text_of, lambda month=month, text_of=text_of: text_of in waits(stack, month))
     # The first month's run, cleared, has nothing left to do.
     (run,) = waiting[str(first)]
     stack.api("POST", f"dags/{RETRAIN}/dagRuns/{run['dag_run_id']}/clear", json={"dry_run": False})

@@ -28,6 +28,7 @@ from tests.support.airflow_runs import TINY
 pytestmark = pytest.mark.slow
 RETRY_AFTER, STOCK_OUT_SECONDS = 6, 8.0
 DELAY = 1.0  # of other errors; tripled for each further try, and up to doubled at random
+REFUSED = {"missing": 404, "private": 401}
 TEXT = (SAMPLE / "muwatta.txt").read_bytes()
 
 
@@ -37,9 +38,13 @@ class Web(BaseHTTPRequestHandler):
     answers: list[int]
     protocol_version = "HTTP/1.1"
 
+    @property
+    def refused(self) -> int:
+        return next((status for name, status in REFUSED.items() if name in self.path), 0)
+
     def do_HEAD(self) -> None:
         """Each try begins with one; its second request, a GET, gets the same answer."""
-        waits = self.answers and "missing" not in self.path
+        waits = self.answers and not self.refused
         self.server.now = self.answers.pop(0) if waits else 200  # type: ignore[attr-defined]
         self._answer(body=False)
 
@@ -47,7 +52,7 @@ class Web(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, *, body: bool) -> None:
-        status = 404 if "missing" in self.path else self.server.now  # type: ignore[attr-defined]
+        status = self.refused or self.server.now  # type: ignore[attr-defined]
         content = TEXT if status == 200 else b""
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
@@ -159,6 +164,8 @@ def test_each_class_of_error(stack: LocalStack, web: str) -> None:
     )
     missing = {"name": "text", "path": f"{web}missing.txt"}
     require_at_once(stack, TINY | {"sources": [missing]}, "no such file", "Correct the address")
+    private = {"name": "text", "path": f"{web}private.txt"}
+    require_at_once(stack, TINY | {"sources": [private]}, "the server answered 401", "needs no login")
 
     # A service that says how long to wait, and one that is out of order.
     with stocked_out(stack):
