@@ -23,8 +23,8 @@ AT_WORK = (
 )
 # A task in one of these states waits for people, for a month, or for a turn.
 WAITS = ("awaiting_input", "up_for_reschedule")
-# Tasks that, if they are deferred, wait for the turn of their run.
-IN_TURN = ("sources", "prepare_tpu")
+# Tasks that, in this state, wait for the turn of their run or for a slot of their pool.
+IN_TURN = {"sources": "deferred", "prepare_tpu": "deferred", "train": "scheduled"}
 # States of a run that has ended.
 ENDED = ("success", "failed")
 MOST_CHARACTERS = 1000  # of a reason; the log has all of it
@@ -82,8 +82,8 @@ def way(
         counts = Counter[str]()
         for task in tasks:
             own_counts = dict(steps.get(task) or {})
-            if task in IN_TURN and (deferred := own_counts.pop("deferred", 0)):
-                own_counts[WAITS[0]] = deferred
+            if waiting := own_counts.pop(IN_TURN.get(task, ""), 0):
+                own_counts[WAITS[0]] = waiting
             counts.update(own_counts)
         state = state_of(counts, run_state, upstream_failed=failed is not None)
         own = [one for one in reasons if one.task in tasks]

@@ -122,18 +122,18 @@ def test_a_run_that_waits_says_for_what(stack: PageStack, site: Site) -> None:
     connection.close()
     gone = f"waits for a TPU, place 1 of 1: the pool gone {NOT_THERE}. Run"
     page = site.open("runs")
-    for run, (task, _, text) in texts.items():
+    for run, (_, _, text) in texts.items():
         row = page.locator(".run", has_text=run)
         said = text or gone
         expect(row).to_contain_text(f"W{said[1:]}")
-        if task != "train":
-            expect(row.get_by_role("listitem", name=re.compile(": running"))).to_have_count(0)
+        expect(row.locator(".way .running")).to_have_count(0)
     require_fits(page)
     page.close()
-    page = site.open("training", "waits-for-a-pool")
-    expect(page.locator("#view")).to_contain_text(f"W{gone[1:]} qarib airflow-init")
-    require_fits(page)
-    page.close()
+    for view in ("shards", "training"):
+        page = site.open(view, "waits-for-a-pool")
+        expect(page.locator("#notices")).to_have_text(re.compile(f"^W{gone[1:]} `qarib airflow-init`"))
+        require_fits(page)
+        page.close()
 
 
 def test_an_example_is_read_from_right_to_left_with_chips(stack: PageStack, site: Site) -> None:

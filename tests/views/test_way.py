@@ -84,6 +84,8 @@ def test_a_run_that_waits_for_a_month_a_turn_or_a_person_runs_nothing() -> None:
     assert states(asked)[4] == "waiting"
     machine = {"prepare_tpu": {"success": 1}, "train": {"up_for_reschedule": 1}}
     assert states(way(steps("none", **machine), [], "running"))[4] == "waiting"
+    pool = {"prepare_tpu": {"success": 1}, "train": {"scheduled": 1}}
+    assert states(way(steps("none", **pool), [], "running"))[4] == "waiting"
     trains = {"prepare_tpu": {"success": 1}, "train": {"deferred": 1}}
     assert states(way(steps("none", **trains), [], "running"))[4] == "running"
 

@@ -9,7 +9,7 @@ import { runs } from "./views/runs.js";
 import { shards } from "./views/shards.js";
 import { tasks } from "./views/tasks.js";
 import { training } from "./views/training.js";
-import { failureOf, partOf, skipsOf } from "./parts/way.js";
+import { failureOf, partOf, skipsOf, waitsOf } from "./parts/way.js";
 
 // A view has: title, address(run, place) of its data, make(context) → {node, update(data)}, `alone` if it
 // shows no run, `still` if its data do not change, and `apart` if it has a tab only while it is shown. Without an
@@ -163,13 +163,14 @@ function drawTabs(own) {
   }
 }
 
-/** Show an error, and why the run failed or skipped parts, above a view that shows the rest. */
+/** Show an error, what the run waits for, and why it failed or skipped parts, above a view that shows the rest. */
 function notice(fault, run = null) {
   const failure = failureOf(run);
   const skips = run?.way ? skipsOf(run) : [];
-  fill(notices, [fault || null, (failure || skips.length) && run.way], () => [
+  const waits = waitsOf(run);
+  fill(notices, [fault || null, (failure || skips.length) && run.way, waits], () => [
     failure ? h("div", { class: "notice failure" }, failure) : null,
-    skips.map((text) => h("div", { class: "notice" }, text)),
+    [waits, ...skips].filter(Boolean).map((text) => h("div", { class: "notice" }, text)),
     fault ? h("div", { class: "notice" }, h("strong", {}, fault.what), fault.where ? h("code", {}, fault.where) : null,
       fault.status === 401 ? signIn() : fault.do ? h("span", {}, fault.do) : null) : null]);
 }

@@ -1,7 +1,7 @@
 // The training: progress, the TPU, curves, predictions for fixed sentences, the end of the log, and the request to stop.
 import { Chart } from "../parts/charts.js";
 import { apart, badge, card, count, decimal, duration, fill, h, isNumber, money, percent, progress, short, table, tiles, when } from "../parts/dom.js";
-import { hasEnded, nothingOf, waitsOf } from "../parts/way.js";
+import { hasEnded, nothingOf } from "../parts/way.js";
 
 export const shares = (value, more = 0) => percent(value, 1 + more);
 export const rates = (value, more = 0) => (value === 0 ? "0" : isNumber(value) ? value.toExponential(1 + more) : "–");
@@ -35,8 +35,7 @@ class Training {
   }
 
   update(data, run) {
-    fill(this.head, [run.way, run.waits, data.trouble, data.progress, data.run, data.train_batch_size, data.reads, data.expected], () => [
-      run.waits ? h("p", { class: "note" }, waitsOf(run)) : null,
+    fill(this.head, [run.way, data.trouble, data.progress, data.run, data.train_batch_size, data.reads, data.expected], () => [
       data.progress ? this.headOf(data)
         : card(null, nothingOf(run, "training", ["The training has not started", "Curves appear here after its first steps."], data.trouble))]);
     this.stop.update(run, data.may_stop, data.stop_asked_by);
