@@ -120,7 +120,7 @@ def state_of(counts: Mapping[str, int], run_state: str, *, upstream_failed: bool
     """
     if counts.get("failed"):
         return "failed"
-    total = sum(counts.values())
+    total = sum(counts.values()) - counts.get("removed", 0)  # Of a mapped task that has fewer instances now.
     done = counts.get("success", 0)
     settled = done + counts.get("skipped", 0)
     if total and settled == total:

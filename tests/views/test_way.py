@@ -121,3 +121,12 @@ def test_what_runs_and_what_waits() -> None:
     # Between two tasks of a part, none is at work.
     between = steps("none", preflight={"success": 1}, sources={"success": 1})
     assert states(way(between, [], "running"))[1] == "running"
+
+
+def test_instances_that_a_mapped_task_no_longer_has_do_not_count() -> None:
+    """Airflow keeps them as removed, if a task is mapped over fewer after it was cleared."""
+    fewer = {"success": 6, "removed": 2}
+    at_work = steps("none", preflight={"success": 1}, split={"success": 1}, publish={"success": 1})
+    at_work |= {"shard.convert": fewer, "shard.upload": fewer, "dataset": {"success": 1}}
+    assert states(way(at_work, [], "running"))[3] == "done"
+    assert states(way(steps("removed", preflight={"success": 1}), [], "running"))[1] == "waiting"
