@@ -57,6 +57,7 @@ ELSEWHERE = {
     "finetune": "tests/train/finetuning/test_results.py",
     "airflow-init": "tests/plugins/deployment/test_setup.py",
     "track": "tests/tracking/test_wandb_offline.py",
+    "wheelhouse": "tests/tpu/wheelhouse/test_make.py",
 }
 SMALL = ("--size", "400", "--placeholders", "8")
 CONVERT = ("--dupe-factor", "1")

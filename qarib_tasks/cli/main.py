@@ -25,6 +25,7 @@ from qarib_tasks.storage.files import check_name, shown
 COMMANDS_OF = {
     "cli.checking.bug_report": ("report-bug",),
     "cli.checking.doctor": ("doctor",),
+    "cli.checking.wheelhouse": ("wheelhouse",),
     "cli.conversion": ("convert", "verify", "inspect"),
     "cli.corpus": ("collect", "vocab", "vocab-report", "split"),
     "cli.deployment": ("airflow-init", "metrics"),

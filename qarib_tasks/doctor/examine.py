@@ -10,7 +10,6 @@ from qarib_tasks.doctor.apis import CredentialsError, GoogleApis, UnreachableErr
 from qarib_tasks.doctor.bucket import check_bucket, check_emulated_bucket, check_machine
 from qarib_tasks.doctor.connection import check_clock, check_credentials, member
 from qarib_tasks.doctor.deployment import Deployment
-from qarib_tasks.doctor.locks import FOLDER
 from qarib_tasks.doctor.machine import check_disk, check_versions
 from qarib_tasks.doctor.network import check_network
 from qarib_tasks.doctor.project import (
@@ -28,6 +27,7 @@ from qarib_tasks.doctor.result import Result, is_broken, of_error, ok, warning
 from qarib_tasks.doctor.tpu import check_offers
 from qarib_tasks.doctor.wheelhouse import check_wheelhouse
 from qarib_tasks.errors import QaribError
+from qarib_tasks.tpu.wheelhouse.locks import FOLDER
 
 # Of the machines, see `tpu.machine.startup.Launch`.
 MACHINE_PYTHON = "3.12"

@@ -16,10 +16,10 @@ from qarib_tasks.config.loading import is_address
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.corpus.sources import SourceFile, list_files
 from qarib_tasks.counting import counted
-from qarib_tasks.doctor.locks import read_pins
 from qarib_tasks.doctor.result import Result, fault, of_error, ok, warning
 from qarib_tasks.errors import QaribError
 from qarib_tasks.runs.disk_space import GB, estimate
+from qarib_tasks.tpu.wheelhouse.locks import read_pins
 
 PYTHONS = ((3, 11), (3, 14))  # from, and before
 LEAST_FREE, FEW_FREE = int(1 * GB), int(10 * GB)

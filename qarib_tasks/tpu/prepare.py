@@ -84,7 +84,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         raise ConfigError(
             "machines without external addresses need a wheelhouse",
             where="external_ips",
-            do="Set QARIB_TPU_WHEELHOUSE for the Airflow workers, see docs/cloud-tpu.md",
+            do="Run qarib wheelhouse -o wheelhouse.tar, and set QARIB_TPU_WHEELHOUSE for the Airflow workers",
         )
     asked = run.config
     rates = estimate(shape_of(run), asked.train, asked.evaluate, asked.tpu).examples_per_second

@@ -97,7 +97,7 @@ BROKEN: list[tuple[Callable[[Checked], None], dict[str, str]]] = [
             "--destination-range=0.0.0.0/0 --next-hop-gateway=default-internet-gateway --project=my-project"
         },
     ),
-    (stale_wheel, {"wheelhouse": "Make it again as docs/cloud-tpu.md, section 7"}),
+    (stale_wheel, {"wheelhouse": "qarib wheelhouse -o wheelhouse.tar"}),
     (full_disk, {"disk": "the DAG qarib_clean_up lists what can be deleted"}),
     # Google refuses the key's times, too.
     (wrong_clock, {"clock": "sudo timedatectl set-ntp true", "credentials": "login"}),

@@ -1,6 +1,6 @@
 """The wheelhouse and its lock file.
 
-Covers qarib_tasks/doctor/locks.py.
+Covers qarib_tasks/tpu/wheelhouse/locks.py.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from qarib_tasks.doctor.locks import FOLDER, read_pins
 from qarib_tasks.doctor.result import Result
 from qarib_tasks.doctor.wheelhouse import check_wheelhouse
+from qarib_tasks.tpu.wheelhouse.locks import FOLDER, read_pins
 from tests.support.google.wheels import BUILD, COMPLETE, JAX, NUMPY, write_lock, write_wheelhouse
 
 

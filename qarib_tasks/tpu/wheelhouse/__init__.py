@@ -1,0 +1,1 @@
+"""Wheelhouses: what a TPU machine without internet access installs from."""
