@@ -58,7 +58,9 @@ class MLflow:
     def start(self, run_id: str, parameters: Mapping[str, str], began: float) -> Mapping[str, int]:
         """See `Tracker`. The run is found by a tag, so that it is the same after a restart."""
         experiment = self._experiment_id()
-        for tried in range(1, TRIES + 1):
+        # Each request with parameters can meet those of another process once.
+        tries = TRIES + len(parameters) // MOST_OTHERS
+        for tried in range(1, tries + 1):
             self._run = self._found(experiment, run_id) or self._created(experiment, run_id, began)
             try:
                 self._add_parameters(parameters)
@@ -66,7 +68,7 @@ class MLflow:
             except Refused:
                 # Another process has added the same parameters since this one read the run,
                 # or has deleted the run because two were created.
-                if tried == TRIES:
+                if tried == tries:
                     raise
                 self._pause(SETTLE_SECONDS)
         return {one["key"]: int(one["step"]) for one in self._data("metrics")}
