@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from qarib_tasks.runs.run import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("plugins", "dags", "scripts")]
+
+# The same examples at each run, and no limit of time: what fails, fails because of the change that is tested.
+# For new examples: pytest --hypothesis-profile=default
+settings.load_profile("ci")
 
 # Before anything imports Airflow.
 for name in [name for name in os.environ if name.startswith(("AIRFLOW", "QARIB"))]:
