@@ -27,7 +27,7 @@ from qarib_tasks.tpu.machine.startup import BucketFile
 from qarib_tasks.tpu.memory import JobMemory
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
-SECONDS = 90.0
+SECONDS = 300.0
 # Counts to a hundred and keeps a checkpoint outside of its machine at every tenth step. At the steps named it
 # waits for ever the first time: for what befalls its machine.
 TRAINS = """

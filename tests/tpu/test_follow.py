@@ -63,7 +63,9 @@ def run(
     wheel = BucketFile.of(file, "wheel.whl")
     reports = BucketReports(f"gs://{bucket_name}/reports", client)
 
-    def drive(emulator: TpuEmulator, code: str, limits: Limits) -> tuple[Memory, BucketReports]:
+    def drive(
+        emulator: TpuEmulator, code: str, limits: Limits, now: Callable[[], float] = time.time
+    ) -> tuple[Memory, BucketReports]:
         def request(memory: Memory, zone: str) -> TpuRequest:
             name = memory.name
             launch = Launch(
@@ -79,7 +81,7 @@ def run(
             empty = TpuRequest(name=name, zone=zone, accelerator_type=kind, runtime_version=version)
             return with_launch(empty, launch)
 
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 600
 
         def save(memory: Memory) -> None:
             assert time.monotonic() < deadline, memory
@@ -95,7 +97,7 @@ def run(
         )
         memory = Memory(run_id="scheduled__2026")
         while memory.phase not in ("succeeded", "failed"):
-            memory = tpu_run.step(memory, time.time())
+            memory = tpu_run.step(memory, now())
         tpu_run.client.close()
         assert emulator.queued_resource_ids == emulator.node_ids == []
         return memory, reports
@@ -164,15 +166,23 @@ def test_work_is_stopped_when_its_time_is_over(
     run: Callable[..., tuple[Memory, BucketReports]], emulator_address: str, tmp_path: Path
 ) -> None:
     code = """
-import signal, sys, time
+import pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("saved"))
+pathlib.Path(sys.argv[1]).touch()
 while True:
     print("works")
     time.sleep(0.05)
 """
+    works = tmp_path / "checkpoint"
+
+    def now() -> float:
+        """Once it works, it has worked for an hour."""
+        return time.time() + (3600 if works.exists() else 0)
+
+    limits = Limits(running=1800.0, heartbeat=7200.0, stopping=7200.0)
     with TpuEmulator(
         tmp_path / "tpu", behaviour=Behaviour(scale=0.0), environment=environment(emulator_address)
     ) as emulator:
-        memory, reports = run(emulator, code, Limits(running=1.0))
+        memory, reports = run(emulator, code, limits, now)
     assert "limit of running" in memory.reason
     assert "saved\n" in log_of(reports, memory)

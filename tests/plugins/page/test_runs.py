@@ -36,7 +36,7 @@ def ask(server: TestClient, path: str = "/data/runs", role: str = "viewer", **qu
 
 
 def ask_until_read(server: TestClient, **query: Any) -> Any:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while (shown := ask(server, **query))["unread"]:
         assert time.monotonic() < until
     return shown

@@ -150,14 +150,14 @@ def test_a_run_ahead_that_was_over_and_is_cleared(airflow: Airflow, monkeypatch:
         airflow.active = {"b"}
         await fired
 
-    asyncio.run(asyncio.wait_for(followed(), 20))
+    asyncio.run(asyncio.wait_for(followed(), 60))
 
 
 def test_the_task_claims_again_after_an_hour(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_trigger, "LONGEST_WAIT_SECONDS", 0.0)
     airflow.states = {"a": {"publish": None}}
     trigger = TurnTrigger("dataset", (DAG, "c"), [(DAG, "a")], "waits", "/not/here", "x")
-    asyncio.run(asyncio.wait_for(anext(trigger.run()), 5))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(anext(trigger.run()), 60))  # type: ignore[arg-type]
     assert airflow.asked == 1
 
 

@@ -30,7 +30,7 @@ from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory
 from qarib_tasks.tpu.memory import JobMemory
-from tests.support.tpu_jobs import Bench, again, context, deferred, finish, operator, stopped, until
+from tests.support.tpu_jobs import SECONDS, Bench, again, context, deferred, finish, operator, stopped, until
 
 
 @pytest.fixture
@@ -133,11 +133,18 @@ def test_a_training_that_fails_says_how(bench: Bench) -> None:
 
 
 def test_the_money_is_spent(bench: Bench) -> None:
-    # Some seconds, in which the machine has begun to train.
-    job = bench.job(50, max_cost=0.01, chip_hour_price=2.0)
-    with pytest.raises(
-        AirflowFailException, match=r"stopped: .* spent, as a real TPU would cost, max_cost is 0\.01"
-    ):
+    job = bench.job(50, max_cost=5.0, chip_hour_price=2.0)
+
+    async def follow() -> None:
+        await stopped(await until(deferred(operator(job)), bench.checkpoint.with_suffix(".50").exists))
+
+    asyncio.run(follow())
+    # As if it had trained for an hour: four chips cost 8.
+    JobMemory(bench.address).change(
+        lambda memory: memory and replace(memory, granted=(memory.granted or 0.0) - 3600)
+    )
+    reason = r"stopped: about \d+\.\d\d spent, as a real TPU would cost, max_cost is 5\.00"
+    with pytest.raises(AirflowFailException, match=reason):
         finish(job)
     assert bench.nothing_is_left
     assert "saved\n" in bench.log(bench.memory().name)
@@ -152,7 +159,7 @@ def test_a_triggerer_that_dies_leaves_the_tpu_to_the_next(bench: Bench) -> None:
         # The second one finds it training, and the machine is then preempted.
         running = await until(again(first), lambda: bench.memory().phase == "running")
         bench.emulator.strike(bench.emulator.node_ids[0], kind="preempt")
-        return await asyncio.wait_for(running, 60)
+        return await asyncio.wait_for(running, SECONDS)
 
     assert asyncio.run(follow())["status"] == "success"
     assert bench.made == 2
@@ -213,7 +220,7 @@ def test_cleared_while_it_trains(bench: Bench, told_first: bool) -> None:
         if told_first:
             await trigger.on_kill()
             assert bench.memory().phase == "deleting"
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + SECONDS
             while not bench.nothing_is_left:  # Asked for once, which is enough.
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.05)

@@ -31,7 +31,7 @@ def coordinator() -> str:
 
 
 def together(
-    coordinator: str, count: int, part: Callable[[Workers], Any], *, join_seconds: float = 30.0
+    coordinator: str, count: int, part: Callable[[Workers], Any], *, join_seconds: float = 300.0
 ) -> tuple[list[Any], list[Told]]:
     """What `part` gives, or raises, in each of so many workers, and why each was told to leave."""
     told: list[Told] = [[] for _ in range(count)]
