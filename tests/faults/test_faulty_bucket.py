@@ -14,12 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from google.api_core.retry import retry_base, retry_unary
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from qarib_tasks.errors import StorageError
-from qarib_tasks.storage import bucket as module
-from qarib_tasks.storage.bucket import Bucket
+from qarib_tasks.storage.bucket import PATIENCE, Bucket
 
 SIZE = 100_000
 
@@ -86,9 +86,24 @@ CALLS: dict[str, Callable[[Bucket, Path], object]] = {
 }
 
 
+class Clock(threading.local):
+    """Time that passes only between the tries of a request; each thread has its own: the client has some."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 1.5)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (retry_base, retry_unary):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -96,7 +111,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     ("status", "what"),
     [(401, "does not accept the credentials"), (403, "denies access"), (503, "does not answer as it should")],
 )
-def test_the_error_says_why_and_what_to_do(tmp_path: Path, status: int, what: str, call: str) -> None:
+def test_the_error_says_why_and_what_to_do(
+    tmp_path: Path, clock: Clock, status: int, what: str, call: str
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"bytes")
     asked: list[str] = []
@@ -108,6 +125,8 @@ def test_the_error_says_why_and_what_to_do(tmp_path: Path, status: int, what: st
     assert "\n" not in str(error.value)
     if status == 503:  # It may pass.
         assert max(Counter(asked).values()) > 1
+    assert bool(clock.now) == (status == 503)
+    assert clock.now <= PATIENCE
     assert path.read_bytes() == b"bytes"
 
 
