@@ -182,7 +182,7 @@ def test_while_it_trains(site: Site) -> None:
     box = plot.bounding_box()
     assert box
     middle, first = box["y"] + box["height"] / 2, step_at(plot, 0.02)
-    for _ in range(5):  # News in the middle of a drag ends it.
+    for _ in range(100):  # News in the middle of a drag ends it.
         page.mouse.move(box["x"] + 0.5 * box["width"], middle)
         page.mouse.down()
         page.mouse.move(box["x"] + 0.8 * box["width"], middle)

@@ -42,6 +42,11 @@ class Stack(LocalStack):
     paid = 0.0
     unwatched = 0.0
 
+    def end_tpus(self) -> None:
+        """End the service, which then says how long each run had a TPU."""
+        self._processes["tpu"].terminate()
+        self._processes["tpu"].wait()
+
     def kill_while_training(self, *components: str) -> None:
         """Kill components, and return when the run sees its TPU again."""
         before, killed = memory(self), time.monotonic()
@@ -58,13 +63,14 @@ def stack(
     with Stack(home, environment=QUICK, database=airflow_database) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         yield stack
+        stack.end_tpus()
     bill = (stack.logs / "tpu.log").read_text(encoding="utf-8").splitlines()[-1]
     assert "node-seconds with run=manual" in bill
     if stack.paid:
-        # The service knows when a machine was ready and when it was gone; the run sees it some seconds later,
-        # and takes the time in which it did not look for paid.
+        # The run sees some time later that a TPU is ready or gone; how much later depends on this machine.
+        # tests/tpu/test_lifecycle.py compares the two by a clock that the test moves.
         billed = float(bill.split()[0])
-        assert 0.95 * billed <= stack.paid <= 1.1 * billed + stack.unwatched
+        assert billed / 2 <= stack.paid <= 2 * billed + stack.unwatched
 
 
 class Tpus:
@@ -124,7 +130,7 @@ def require_goodput_shown(stack: LocalStack, run_id: str) -> dict[str, Any]:
         assert found["unpaid"] > 0
         for name in ("booting", "steps", "compiling", "checkpoints"):
             assert parts[name] > 0, parts
-        assert parts["booting"] > 4 * 4.0  # four machines booted for four seconds each
+        assert parts["booting"] == pytest.approx(memory(stack)["seconds"]["booting"])
         table = page.get_by_role("region", name="Goodput").get_by_role("row")
         assert table.count() == 1 + sum(seconds > 0 for seconds in parts.values())
         run = demo.read_run(stack, run_id)

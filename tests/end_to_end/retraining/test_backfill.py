@@ -67,7 +67,7 @@ def wait(stack: LocalStack, dag: str, **which: str) -> list[dict[str, Any]]:
 
 def create_backfill(stack: LocalStack) -> None:
     """Run the command; and again while another process writes to SQLite (docs/retraining.md)."""
-    for _ in range(5):
+    for _ in range(100):
         created = subprocess.run([*CREATE, *DATES], env=stack.environment, capture_output=True, text=True)
         if "database is locked" not in created.stderr:
             break

@@ -37,7 +37,7 @@ SOON = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     "QARIB_RETRY_SECONDS": "1",
 }
-SECONDS = 420.0
+SECONDS = 1200.0
 
 
 def months() -> tuple[Month, Month, Month]:
@@ -133,7 +133,7 @@ def backfill(stack: LocalStack, first: Month, last: Month) -> None:
     command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", RETRAIN]
     command += ["--max-active-runs", "1000"]
     command += ["--from-date", f"{first}-01", "--to-date", f"{last}-28", "--reprocess-behavior", "completed"]
-    for _ in range(5):
+    for _ in range(100):
         created = subprocess.run(command, env=stack.environment, capture_output=True, text=True)
         if "database is locked" not in created.stderr:
             break
