@@ -14,12 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from google.api_core.retry import retry_base, retry_unary
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from qarib_tasks.errors import StorageError
 from qarib_tasks.storage.bucket import PATIENCE, Bucket
+from tests.support.retries import Clock, moved_clock
 
 SIZE = 100_000
 
@@ -86,24 +86,9 @@ CALLS: dict[str, Callable[[Bucket, Path], object]] = {
 }
 
 
-class Clock(threading.local):
-    """Time that passes only between the tries of a request; each thread has its own: the client has some."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    for module in (retry_base, retry_unary):
-        monkeypatch.setattr(module, "time", clock)
-    return clock
+    return moved_clock(monkeypatch)
 
 
 @pytest.mark.parametrize("call", CALLS)

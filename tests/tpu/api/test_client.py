@@ -25,6 +25,7 @@ from qarib_tasks.tpu.api import errors as cloud_errors
 from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
 from qarib_tasks.tpu.api.errors import TpuError
 from qarib_tasks.tpu.api.request import TpuRequest, resource_name
+from tests.support.retries import moved_clock
 
 ZONE = "us-west4-a"
 QUICK = Backoff(first=0.001, longest=0.002, within=30)
@@ -129,12 +130,14 @@ def test_a_third_of_the_calls_fail(emulator: TpuEmulator, client: CloudTpuClient
     assert (emulator.queued_resource_ids, emulator.node_ids) == ([], [])
 
 
-def test_an_api_that_never_answers(emulator: TpuEmulator) -> None:
+def test_an_api_that_never_answers(emulator: TpuEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = moved_clock(monkeypatch)
     emulator.add_fault(kind="api_error", codes=[14])
-    client = CloudTpuClient("test", endpoint=emulator.endpoint, backoff=Backoff(0.001, 0.002, 0.05))
+    client = CloudTpuClient("test", endpoint=emulator.endpoint)
     with pytest.raises(cloud_errors.TpuUnavailableError, match="Please try again"):
         client.queued_resource(ZONE, "a")
-    assert emulator.calls["GetQueuedResource"] > 2
+    assert emulator.calls["GetQueuedResource"] > 5
+    assert Backoff().within - Backoff().longest <= clock.now <= Backoff().within
     client.close()
 
 
