@@ -19,7 +19,7 @@ from google.cloud import storage
 
 from qarib_tasks.errors import StorageError
 from qarib_tasks.storage.bucket import PATIENCE, Bucket
-from tests.support.retries import Clock, moved_clock
+from tests.support.google.retries import Clock, moved_clock
 
 SIZE = 100_000
 

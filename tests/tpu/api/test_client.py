@@ -25,7 +25,7 @@ from qarib_tasks.tpu.api import errors as cloud_errors
 from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
 from qarib_tasks.tpu.api.errors import TpuError
 from qarib_tasks.tpu.api.request import TpuRequest, resource_name
-from tests.support.retries import moved_clock
+from tests.support.google.retries import moved_clock
 
 ZONE = "us-west4-a"
 QUICK = Backoff(first=0.001, longest=0.002, within=30)
