@@ -92,6 +92,24 @@ def _given(values: Mapping[str, Any], section: str, name: str) -> Any:
     return given.get(name) if isinstance(given, Mapping) else None
 
 
+_DEMO_MODERN = overridden(
+    _DEMO,
+    merged(
+        _MODERN,
+        {
+            "collect": {"sources": _samples("muwatta", "classical", "prayer", "office", "udhr", "tweets")},
+            "train": {
+                "train_batch_size": 16,
+                "learning_rate": 3e-3,
+                "train_steps": 2_080,
+                "save_checkpoints_steps": 520,
+                "decay_share": 0.25,
+                "xla": True,
+            },
+        },
+    ),
+)
+
 PRESETS: dict[str, dict[str, Any]] = {
     "qarib": {},
     # An epoch of the published corpus: 600M sentences are some 160M packed examples.
@@ -108,26 +126,47 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     ),
     "demo": _DEMO,
-    "demo_modern": overridden(
-        _DEMO,
-        merged(
-            _MODERN,
-            {
-                "collect": {
-                    "sources": _samples("muwatta", "classical", "prayer", "office", "udhr", "tweets")
-                },
-                "train": {
-                    "train_batch_size": 16,
-                    "learning_rate": 3e-3,
-                    "train_steps": 2_080,
-                    "save_checkpoints_steps": 520,
-                    "decay_share": 0.25,
-                    "xla": True,
-                },
+    "demo_modern": _DEMO_MODERN,
+    # A first contact with a Google Cloud project: minutes on one chip. docs/cloud-tpu.md says what it shows.
+    "tpu_smoke": merged(
+        _DEMO_MODERN,
+        {
+            "train": {"train_steps": 1_040, "save_checkpoints_steps": 520, "precision": "auto"},
+            "evaluate": {"probe_seconds": 10.0},
+            "tpu": {
+                "machine": "cloud_tpu",
+                "accelerator_type": "v5litepod-1",
+                "runtime_version": "v2-alpha-tpuv5-lite",
+                "queueing_hours": 0.5,
+                "booting_hours": 0.5,
+                "running_hours": 0.5,
+                "max_preemptions": 2,
+                "max_cost": 2.0,
             },
-        ),
+        },
     ),
 }
+
+# What the settings of a deployment do not change: a check of minutes on one chip remains one.
+_FIRM = {
+    "tpu_smoke": {
+        "tpu": {
+            *("accelerator_type", "runtime_version", "queueing_hours", "booting_hours", "running_hours"),
+            *("max_preemptions", "max_cost"),
+        }
+    }
+}
+
+
+def deployed(defaults: Mapping[str, Any], preset: object) -> dict[str, Any]:
+    """Return the settings of a deployment that go before those of a preset."""
+    firm = _FIRM.get(preset, {}) if isinstance(preset, str) else {}
+    kept = {
+        section: {name: value for name, value in values.items() if name not in firm[section]}
+        for section, values in defaults.items()
+        if section in firm and isinstance(values, Mapping)
+    }
+    return {**defaults, **kept}
 
 
 def resolve(values: Mapping[str, Any], where: object = None) -> RunConfig:

@@ -19,7 +19,7 @@ from qarib_airflow.forms.fields import param, typed
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import to_dict
-from qarib_tasks.config.presets import PRESETS, overridden, resolve
+from qarib_tasks.config.presets import PRESETS, deployed, overridden, resolve
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training.recipe import REMOVED, log_removed
 from qarib_tasks.errors import ConfigError, Faults
@@ -47,6 +47,8 @@ _PRESET_HELP = {
     "qarib_modern": "the recipe that we recommend: each text once, packed, at a higher rate; needs a TPU too",
     "demo": "the published recipe on the sample corpus, with a tiny model; takes minutes on two CPU cores",
     "demo_modern": "the same with the recipe that we recommend",
+    "tpu_smoke": "checks a Google Cloud project: minutes on a TPU of one chip, for 2 US dollars at most. "
+    "Your administrator's TPU type and limits do not count",
 }
 _PRESET_TITLES = {"qarib_modern": "QARiB modern", "demo": "Demo", "demo_modern": "Demo modern"}
 _SOURCES_HELP = """The text to read: one path or address a line, for example
@@ -279,4 +281,4 @@ def read_values(params: Mapping[str, Any], defaults: Mapping[str, Any], faults: 
     if not values.get("preset"):
         has_bucket = values["upload"].get("bucket") or (defaults.get("upload") or {}).get("bucket")
         values["preset"] = "qarib" if has_bucket else "demo"
-    return overridden(defaults, values)
+    return overridden(deployed(defaults, values["preset"]), values)

@@ -38,7 +38,7 @@ from qarib_tasks.config.corpus import CollectConfig, SourceConfig
 from qarib_tasks.config.deployment.limits import deployment_limits
 from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.loading import faults_of, from_dict, to_dict
-from qarib_tasks.config.presets import all_values, merged
+from qarib_tasks.config.presets import all_values, deployed, merged
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.typed import source_names
 from qarib_tasks.corpus.allowed import limited, require_no_secret
@@ -55,7 +55,7 @@ _ROWS: dict[str, type] = {"sources": SourceConfig, "tasks": TaskConfig}
 
 def form() -> dict[str, Any]:
     """The fields: name, title, help, section, kind, choices, and each preset's value as text."""
-    values = {preset: merged(of, _deployed()) for preset, of in preset_values().items()}
+    values = {preset: merged(of, deployed(_deployed(), preset)) for preset, of in preset_values().items()}
     fields = []
     for name, param in build_params().items():
         schema = param.schema

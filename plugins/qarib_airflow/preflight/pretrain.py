@@ -16,6 +16,7 @@ from qarib_airflow.preflight.deployment import allowed_places, allowed_sources, 
 from qarib_airflow.preflight.pools import check_pools
 from qarib_airflow.preflight.sources import preview_sources
 from qarib_tasks import pipeline
+from qarib_tasks.config.presets import deployed
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.errors import ConfigError, Faults
 from qarib_tasks.labelled.decontamination import TaskTexts
@@ -47,7 +48,7 @@ def preflight(params: Mapping[str, Any], gcp_conn_id: str, ti: Any = None) -> Ru
     """
     defaults = deployment_defaults()
     config = in_place(read_params(params, defaults), allowed_places())
-    log_settings(config, params, defaults)
+    log_settings(config, params, deployed(defaults, config.preset))
     faults = Faults()
     with faults.kept():
         check_writable(config, gcp_conn_id)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qarib_tasks.cli.main import run_command
+from qarib_tasks.config.presets import resolve
+from qarib_tasks.machines.chips import chips_of, training_shape
+from qarib_tasks.machines.planning.estimate import STARTUP_SECONDS, estimate
+from qarib_tasks.machines.planning.limits import over_limits
 
 
 def test_the_published_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -74,3 +79,17 @@ def test_a_deadline_is_a_number_of_hours(tmp_path: Path, value: str) -> None:
     config = tmp_path / "run.yaml"
     config.write_text("workspace: w\n", encoding="utf-8")
     assert run_command(["plan", "--config", str(config), "--within", value]) == 2
+
+
+def test_the_check_on_one_chip_takes_minutes_and_cents() -> None:
+    """Of the ten minutes that a start is assumed to take at most, it adds less than one."""
+    config = resolve({"preset": "tpu_smoke", "workspace": "w"})
+    assert chips_of(config.tpu.accelerator_type)[0] == 1
+    assert config.tpu.max_cost == 2.0
+    for provisioning in ("spot", "on_demand"):
+        tpu = replace(config.tpu, provisioning=provisioning)
+        shape = training_shape(config.model, config.vocab.vocab_size, config.train, config.convert)
+        found = estimate(shape, config.train, config.evaluate, tpu)
+        assert found.hours.high - STARTUP_SECONDS.high / 3600 < 1 / 60
+        assert found.cost.high < 0.25
+        assert not list(over_limits(tpu, found))

@@ -206,6 +206,17 @@ def test_the_form_comes_before_the_deployment_before_the_preset() -> None:
     assert (tpu.machine, tpu.zones, tpu.max_cost) == ("cloud_tpu", ("us-east5-b",), 12.5)
 
 
+def test_a_check_on_one_chip_stays_one_whatever_the_deployment_sets() -> None:
+    tpu = {"accelerator_type": "v5litepod-8", "max_cost": 200, "running_hours": 100, "approval_above": 1}
+    deployment = {"workspace": "w", "tpu": {**tpu, "zones": ["us-west4-a"]}}
+    found = read_params(filled_in(preset="tpu_smoke"), deployment).tpu
+    assert (found.accelerator_type, found.max_cost, found.running_hours) == ("v5litepod-1", 2.0, 0.5)
+    assert (found.zones, found.approval_above) == (("us-west4-a",), 1)
+    # A person who fills in the form decides, and other presets have the deployment's.
+    assert read_params(filled_in(preset="tpu_smoke", max_cost=3), deployment).tpu.max_cost == 3
+    assert read_params(filled_in(preset="demo"), deployment).tpu.accelerator_type == "v5litepod-8"
+
+
 def test_the_form_tells_the_prices() -> None:
     description = str(build_params()["accelerator_type"].description)
     assert "spot / on demand: v2 " in description
