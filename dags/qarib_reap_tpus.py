@@ -3,7 +3,8 @@
 This DAG runs every ten minutes and is the last of three guards against a forgotten TPU. The first is the
 run's own `delete_tpu`; the second is the machine, which deletes itself at the end of its lifetime. The labels
 of each TPU name its owner and the time when it expires; `reap` deletes it 15 minutes after that time. TPUs
-without the label `made-by=qarib` are ignored.
+without the label `made-by=qarib` are ignored. If `qarib_tpu` names a GKE cluster (`gke_cluster`), the DAG
+does the same with the Jobs and JobSets there.
 
 To list the TPUs without deleting any, trigger the DAG with *Dry run* on. In a deployment that never trains on
 a Cloud TPU (Airflow Variable `qarib_tpu`: `machine: local`), the DAG does nothing.
@@ -16,9 +17,10 @@ import logging
 from airflow.sdk import Param, dag, get_current_context, task
 from qarib_airflow.defaults import DEFAULT_ARGS
 from qarib_airflow.preflight.deployment import yaml_mapping
-from qarib_airflow.tpu.hook import CloudTPUHook
+from qarib_airflow.tpu.hook import CloudTPUHook, gke_service
 
 from qarib_tasks.tpu import reaper
+from qarib_tasks.tpu.api.service import Service
 
 CONNECTION = "google_cloud_default"
 log = logging.getLogger(__name__)
@@ -26,10 +28,27 @@ log = logging.getLogger(__name__)
 
 @task
 def reap() -> list[str]:
-    if yaml_mapping("qarib_tpu").get("machine") == "local":
-        log.info("This deployment does not train on Cloud TPUs (Airflow Variable qarib_tpu: machine: local)")
-        return []
-    client = CloudTPUHook(gcp_conn_id=CONNECTION).get_conn()
+    deleted: list[str] = []
+    for service in services():
+        deleted += reap_in(service)
+    return deleted
+
+
+def services() -> list[Service]:
+    """Where this deployment trains, by the Airflow Variable qarib_tpu or QARIB_TPU."""
+    deployed = yaml_mapping("qarib_tpu")
+    found: list[Service] = []
+    if deployed.get("machine", "cloud_tpu") == "cloud_tpu":
+        found.append(CloudTPUHook(gcp_conn_id=CONNECTION).get_conn())
+    else:
+        log.info("This deployment does not train on Cloud TPUs (machine: %s)", deployed["machine"])
+    if cluster := deployed.get("gke_cluster"):
+        found.append(gke_service(cluster, deployed.get("gke_namespace", "default"), CONNECTION))
+    return found
+
+
+def reap_in(client: Service) -> list[str]:
+    """Delete what is late in one service, and return its names."""
     found = reaper.find(client)
     late = reaper.expired(found)
     for one in found:

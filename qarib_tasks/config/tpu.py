@@ -12,6 +12,7 @@ from qarib_tasks.config.loading import STRICT, Settings
 
 Zone = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
 
+KUBERNETES_NAME = r"^[a-z0-9]+(-+[a-z0-9]+)*$"
 
 MACHINE = neither("changes where and how long a training runs, not what it computes")
 
@@ -21,10 +22,11 @@ class TpuConfig(Settings):
     """Where step 5 runs, and what it may cost."""
 
     machine: Annotated[
-        Literal["cloud_tpu", "local"],
+        Literal["cloud_tpu", "gke", "local"],
         Field(
             title="Machine",
             description="cloud_tpu: create a Cloud TPU for the training and delete it afterwards. "
+            "gke: start the training on TPU or GPU nodes of a GKE cluster, see docs/gke.md. "
             "local: train on the Airflow worker's machine.",
         ),
         MACHINE,
@@ -32,9 +34,10 @@ class TpuConfig(Settings):
     accelerator_type: Annotated[
         str,
         Field(
-            pattern=r"^v[0-9]+[a-z]*-[0-9]+$",
+            pattern=r"^(v[0-9]+[a-z]*|tpu7x|nvidia-[a-z0-9-]+)-[0-9]+$",
             title="TPU",
-            description="Accelerator type, such as v5litepod-8 or v6e-8.",
+            description="Accelerator type, such as v5litepod-8 or v6e-8; with gke also "
+            "tpu7x-8 or nvidia-l4-1.",
         ),
         MACHINE,
     ] = "v5litepod-8"
@@ -99,6 +102,57 @@ class TpuConfig(Settings):
         ),
         MACHINE,
     ] = ""
+    image: Annotated[
+        str,
+        Field(
+            pattern=r"^$|^[^\s@]+@sha256:[0-9a-f]{64}$",
+            title="Image",
+            description="The project's image that a GKE node runs, with its digest: "
+            "REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME@sha256:…",
+        ),
+        MACHINE,
+    ] = ""
+    gke_cluster: Annotated[
+        str,
+        Field(
+            pattern=r"^$|^projects/[^/\s]+/locations/[^/\s]+/clusters/[^/\s]+$",
+            title="GKE cluster",
+            description="projects/PROJECT/locations/LOCATION/clusters/NAME",
+        ),
+        MACHINE,
+    ] = ""
+    gke_namespace: Annotated[
+        str,
+        Field(
+            pattern=KUBERNETES_NAME,
+            max_length=63,
+            title="GKE namespace",
+            description="Namespace of the jobs.",
+        ),
+        MACHINE,
+    ] = "default"
+    gke_queue: Annotated[
+        str,
+        Field(
+            pattern=rf"^$|{KUBERNETES_NAME}",
+            max_length=63,
+            title="Kueue queue",
+            description="Local queue of Kueue in the namespace. Empty: without Kueue, the job starts as "
+            "soon as there are nodes.",
+        ),
+        MACHINE,
+    ] = ""
+    gke_service_account: Annotated[
+        str,
+        Field(
+            pattern=KUBERNETES_NAME,
+            max_length=63,
+            title="Kubernetes service account",
+            description="Account of the pods. It needs read and write access to the bucket, by Workload "
+            "Identity.",
+        ),
+        MACHINE,
+    ] = "default"
     queueing_hours: Annotated[
         float,
         Field(gt=0, title="Queueing timeout", description="Hours to wait for a TPU in each zone."),
@@ -212,3 +266,8 @@ class TpuConfig(Settings):
             raise ValueError("set both provisioning `reserved` and a reservation, or neither")
         if len(set(self.zones)) != len(self.zones):
             raise ValueError("zones: duplicate zone")
+        missing = [name for name in ("image", "gke_cluster") if not getattr(self, name)]
+        if self.machine == "gke" and missing:
+            raise ValueError(f"machine `gke` needs {' and '.join(missing)}")
+        if self.machine == "cloud_tpu" and self.accelerator_type.startswith(("tpu", "nvidia-")):
+            raise ValueError(f"Cloud TPU has no {self.accelerator_type}: set machine to gke")

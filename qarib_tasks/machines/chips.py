@@ -59,8 +59,12 @@ class Chip:
 
     @property
     def devices(self) -> int:
-        """JAX devices per chip: from v4 on, two cores are one device."""
-        return self.cores_per_chip if self.name in {"v2", "v3"} else 1
+        """JAX devices per chip: from v4 to v6e, two cores are one device."""
+        return self.cores_per_chip if self.name in {"v2", "v3", "tpu7x"} else 1
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.name.startswith("nvidia-")
 
 
 GIB = 1024**3
@@ -78,7 +82,21 @@ CHIPS = {
         Chip("v6e", 918e12, 32 * GIB, 1638e9, 1, False, 2.70, 0.5442, "us-central1", _V6E, 90e9, 2, 16),
     )
 }
-_TYPE = re.compile(r"(v[0-9]+(?:litepod|[a-z])?)-([1-9][0-9]{0,5})")
+_TPU7X = ("TPU v7", "TPU v7x", "TPU7x")
+# What only GKE nodes have. Peaks (dense bfloat16) and memory are from the vendors' data sheets. There is no
+# price here: `chip_hour_price` must be set. The links of GPUs are NVLink, of the L4 PCIe 4.
+ON_GKE_ONLY = {
+    chip.name: chip
+    for chip in (
+        Chip("tpu7x", 2307e12, 192 * GIB, 7370e9, 2, True, 0.0, 0.0, "", _TPU7X, 90e9, 3, 4),
+        Chip("nvidia-l4", 121e12, 24 * GIB, 300e9, 1, False, 0.0, 0.0, "", (), 25e9, 2, 16),
+        Chip("nvidia-tesla-a100", 312e12, 40 * GIB, 1555e9, 1, False, 0.0, 0.0, "", (), 300e9, 2, 16),
+        Chip("nvidia-a100-80gb", 312e12, 80 * GIB, 2039e9, 1, False, 0.0, 0.0, "", (), 300e9, 2, 16),
+        Chip("nvidia-h100-80gb", 989e12, 80 * GIB, 3350e9, 1, False, 0.0, 0.0, "", (), 450e9, 2, 16),
+        Chip("nvidia-h200-141gb", 989e12, 141 * 10**9, 4800e9, 1, False, 0.0, 0.0, "", (), 450e9, 2, 16),
+    )
+}
+_TYPE = re.compile(r"(v[0-9]+(?:litepod|[a-z])?|tpu7x|nvidia-[a-z0-9-]+)-([1-9][0-9]{0,5})")
 
 
 def chips_of(accelerator_type: str) -> tuple[int, Chip]:
@@ -88,7 +106,7 @@ def chips_of(accelerator_type: str) -> tuple[int, Chip]:
         ConfigError: the generation is not in the table, or the number is none of chips.
     """
     match = _TYPE.fullmatch(accelerator_type)
-    chip = CHIPS.get(match[1].replace("v5litepod", "v5e")) if match else None
+    chip = {**CHIPS, **ON_GKE_ONLY}.get(match[1].replace("v5litepod", "v5e")) if match else None
     if match is None or chip is None:
         raise ConfigError(
             f"unknown accelerator type {accelerator_type!r}",
@@ -103,10 +121,14 @@ def machines_of(accelerator_type: str) -> int:
     """Return the number of machines of a slice of this type ("hosts" in Google's documentation).
 
     Raises:
-        ConfigError: the generation is not in the table.
+        ConfigError: the generation is not in the table, or no machine has so many GPUs.
     """
     number, chip = chips_of(accelerator_type)
-    alone = 8 if chip.name in ("v5e", "v6e") else 4
+    if chip.is_gpu and number > 8:
+        raise ConfigError(
+            "a training uses the GPUs of one machine only", where=accelerator_type, do="Use 8 or fewer"
+        )
+    alone = 8 if chip.is_gpu or chip.name in ("v5e", "v6e") else 4
     return 1 if number <= alone else number // 4
 
 
@@ -246,10 +268,16 @@ def hourly_price(tpu: TpuConfig) -> float:
     """Return the US dollars per hour of all chips of the TPU: from the setting, or else from the table.
 
     Raises:
-        ConfigError: the accelerator type is not in the table.
+        ConfigError: the accelerator type is not in the table, or has no price there.
     """
     number, chip = chips_of(tpu.accelerator_type)
     listed = chip.spot if tpu.provisioning == "spot" else chip.on_demand
+    if not (tpu.chip_hour_price or listed):
+        raise ConfigError(
+            f"no price of {chip.name} is known",
+            where="tpu.chip_hour_price",
+            do="Set what you pay per chip-hour",
+        )
     return number * (tpu.chip_hour_price or listed)
 
 

@@ -168,10 +168,10 @@ class RetrainConfig(Settings):
         ),
     ] = None
     machine: Annotated[
-        Literal["cloud_tpu", "local"] | None,
+        Literal["cloud_tpu", "gke", "local"] | None,
         Field(
             title="Machine",
-            description="cloud_tpu, or local for the Airflow worker's machine. Empty: the value in the "
+            description="cloud_tpu, gke, or local for the Airflow worker's machine. Empty: the value in the "
             "Airflow "
             "Variable qarib_tpu, else the value of the run that made the dataset.",
         ),

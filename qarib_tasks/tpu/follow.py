@@ -6,20 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from qarib_tasks.tpu.api.client import CloudTpuClient
-from qarib_tasks.tpu.api.errors import TpuError, of_failed
-from qarib_tasks.tpu.api.request import TpuRequest
-from qarib_tasks.tpu.lifecycle import (
-    QUEUED_STATES,
-    Limits,
-    Memory,
-    asked,
-    decide,
-    refused,
-)
+from qarib_tasks.tpu.api.errors import TpuError
+from qarib_tasks.tpu.api.service import Service
+from qarib_tasks.tpu.lifecycle import Limits, Memory, asked, decide, refused
 from qarib_tasks.tpu.observation import Heartbeat, Observation
 
-PROBLEM = "qarib/problem"  # Guest attribute.
 NOT_FOUND = "NOT_FOUND"
 
 
@@ -44,9 +35,9 @@ class TpuRun:
         save: stores the memory where another process finds it; called before each action.
     """
 
-    client: CloudTpuClient
+    client: Service
     training: Training
-    request: Callable[[Memory, str], TpuRequest]
+    request: Callable[[Memory, str], Any]
     zones: Sequence[str]
     limits: Limits
     save: Callable[[Memory], None]
@@ -85,41 +76,16 @@ class TpuRun:
             return Observation(time=now, gone=gone, answer=NOT_FOUND if gone else "DELETING")
         # Read the heartbeat before the machines: its final state can then not be newer than their state.
         heartbeat = self.training.heartbeat(name)
-        resource = self.client.queued_resource(zone, name)
-        state = None if resource is None else str(resource.state.state.name)
-        error: TpuError | None = None
-        if state == "FAILED":
-            error = of_failed(resource, zone=zone)
-        elif state in QUEUED_STATES and memory.operation:
-            error = self.client.operation_error(memory.operation, zone=zone)
-        nodes: list[Any] = []
-        if resource is not None and state not in QUEUED_STATES:
-            nodes = list(self.client.nodes_of(zone, resource).values())
-        states = [None if node is None else str(node.state.name) for node in nodes]
-        problem = ""
-        if heartbeat is None and states and set(states) == {"READY"}:
-            problem = self._problem(zone, resource)
+        found = self.client.look(zone, name, memory.operation, silent=heartbeat is None)
         return Observation(
             time=now,
-            queued=state,
-            nodes=states,
-            error=error,
+            queued=found.state,
+            nodes=found.nodes,
+            error=found.error,
             heartbeat=heartbeat,
-            problem=problem,
-            answer=", ".join(sorted({one or NOT_FOUND for one in states or [state]})),
+            problem=found.problem,
+            answer=", ".join(sorted({one or NOT_FOUND for one in found.nodes or [found.state]})),
         )
-
-    def _problem(self, zone: str, resource: Any) -> str:
-        """What the machines report in their guest attributes when they cannot write to the bucket."""
-        try:
-            written = [
-                attributes.get(PROBLEM, "")
-                for spec in resource.tpu.node_spec
-                for attributes in self.client.guest_attributes(zone, str(spec.node_id), PROBLEM)
-            ]
-        except TpuError:  # There are none yet.
-            return ""
-        return next((problem for problem in written if problem), "")
 
     def delete_stray(self, memory: Memory, saved: Memory | None, *, poll: float = 10.0) -> None:
         """Delete a TPU that was requested with an outdated memory, unless the saved one still refers to it.

@@ -10,7 +10,7 @@ All objects of a job are below one gs:// folder:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,9 +18,10 @@ from qarib_tasks.config.loading import from_dict, to_dict
 from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.layout import label_value
 from qarib_tasks.machines.chips import hourly_price
-from qarib_tasks.tpu.api.client import CloudTpuClient
 from qarib_tasks.tpu.api.request import TpuRequest
+from qarib_tasks.tpu.api.service import Service
 from qarib_tasks.tpu.follow import TpuRun
+from qarib_tasks.tpu.gke.manifest import GkeRequest
 from qarib_tasks.tpu.lifecycle import Limits, Memory
 from qarib_tasks.tpu.machine.reports import BucketReports
 from qarib_tasks.tpu.machine.startup import BucketFile, Launch, with_launch
@@ -90,33 +91,18 @@ class TpuJob:
             max_cost=tpu.max_cost,
         )
 
-    def request(self, memory: Memory, zone: str) -> TpuRequest:
+    def request(self, memory: Memory, zone: str) -> TpuRequest | GkeRequest:
         """The request for a TPU: the same for the same memory, so repeating it creates nothing new."""
         tpu, limits = self.tpu, self.limits
         assert limits.running is not None
         lifetime = limits.queueing + limits.booting + limits.running + limits.stopping
         expires = datetime.fromtimestamp(memory.since, UTC) + timedelta(seconds=lifetime)
-        request = TpuRequest(
-            name=memory.name,
-            zone=zone,
-            accelerator_type=tpu.accelerator_type,
-            runtime_version=tpu.runtime_version,
-            tier=tpu.provisioning,
-            labels={
-                **self.labels,
-                "owner": label_value(self.owner),
-                "attempt": str(memory.attempt),
-                "expires": expires.strftime(_EXPIRY),
-            },
-            metadata={"enable-guest-attributes": "TRUE"},
-            description=f"qarib: {self.run_id}"[:512],
-            service_account=tpu.service_account,
-            network=tpu.network,
-            subnetwork=tpu.subnetwork,
-            external_ips=tpu.external_ips,
-            valid_until=limits.queueing,
-            reservation=tpu.reservation,
-        )
+        labels = {
+            **self.labels,
+            "owner": label_value(self.owner),
+            "attempt": str(memory.attempt),
+            "expires": expires.strftime(_EXPIRY),
+        }
         launch = Launch(
             name=memory.name,
             bucket=self.address.removeprefix("gs://").split("/")[0],
@@ -130,10 +116,33 @@ class TpuJob:
             expires=expires.timestamp(),
             linger=LINGER_SECONDS,
         )
+        if tpu.machine == "gke":
+            # Kubernetes, not the machine, deletes what has ended; and the image has all packages.
+            launch = replace(launch, linger=None, wheelhouse=None)
+            labels["model"] = label_value(self.address.rstrip("/").split("/")[-3])
+            return GkeRequest(
+                name=memory.name, zone=zone, tpu=tpu, launch=launch, labels=labels, deadline=lifetime
+            )
+        request = TpuRequest(
+            name=memory.name,
+            zone=zone,
+            accelerator_type=tpu.accelerator_type,
+            runtime_version=tpu.runtime_version,
+            tier=tpu.provisioning,
+            labels=labels,
+            metadata={"enable-guest-attributes": "TRUE"},
+            description=f"qarib: {self.run_id}"[:512],
+            service_account=tpu.service_account,
+            network=tpu.network,
+            subnetwork=tpu.subnetwork,
+            external_ips=tpu.external_ips,
+            valid_until=limits.queueing,
+            reservation=tpu.reservation,
+        )
         return with_launch(request, launch)
 
     def run(
-        self, client: CloudTpuClient, storage: Any = None, save: Callable[[Memory], None] | None = None
+        self, client: Service, storage: Any = None, save: Callable[[Memory], None] | None = None
     ) -> TpuRun:
         """The lifecycle of the job's TPUs.
 

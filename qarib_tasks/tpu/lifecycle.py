@@ -25,6 +25,7 @@ from qarib_tasks.tpu.api.errors import (
     TpuStockOutError,
 )
 from qarib_tasks.tpu.api.request import resource_name
+from qarib_tasks.tpu.api.service import QUEUED_STATES
 from qarib_tasks.tpu.observation import Observation
 
 Phase = Literal["asking", "queueing", "booting", "running", "stopping", "deleting", "succeeded", "failed"]
@@ -33,7 +34,6 @@ Count = Annotated[int, Field(ge=0, le=10**9)]
 Seconds = Annotated[float, Field(ge=0, le=1e11)]
 After = Literal["same_zone", "next_zone", "succeed", "fail"]
 
-QUEUED_STATES = ("CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "STATE_UNSPECIFIED")
 # The machines of a node in these states are lost, or soon will be, permanently or for too long. In any other
 # state except READY the node can recover, and the limit on the heartbeat decides.
 LOST_STATES = (

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from qarib_tasks.tpu.api.client import CloudTpuClient
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
+from qarib_tasks.tpu.api.service import Service
 from qarib_tasks.tpu.job import MADE_BY, expiry
 
 # For the machine, which saves before it deletes itself.
@@ -17,7 +16,7 @@ GRACE = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Found:
-    """A queued resource, or a node without one, that qarib created.
+    """A request for machines, or a machine without one, that qarib created.
 
     Attributes:
         expires: None if its label is missing or not a date.
@@ -35,16 +34,13 @@ class Found:
         return f"{self.zone}/{self.name}: {self.state}, run {self.run}, owner {self.owner}, {until}"
 
 
-def find(client: CloudTpuClient) -> list[Found]:
-    """All queued resources and nodes that qarib created in the project, sorted by zone and name."""
+def find(client: Service) -> list[Found]:
+    """Everything that qarib created in the project, sorted by zone and name; a request before its nodes."""
     found: dict[tuple[str, str], Found] = {}
-    for resource in client.queued_resources(labels=MADE_BY):
-        labels = dict(resource.tpu.node_spec[0].node.labels)
-        one = _found(str(resource.name), str(resource.state.state.name), labels)
-        found[one.zone, one.name] = one
-    for node in client.nodes(labels=MADE_BY):
-        one = _found(str(node.name), f"node {node.state.name}", dict(node.labels))
-        found.setdefault((one.zone, one.name), one)
+    for one in client.listed(MADE_BY):
+        run, owner = one.labels.get("run", "unknown"), one.labels.get("owner", "unknown")
+        new = Found(one.zone, one.name, one.state, run, owner, expiry(one.labels))
+        found.setdefault((one.zone, one.name), new)
     return [found[key] for key in sorted(found)]
 
 
@@ -54,7 +50,7 @@ def expired(found: list[Found], now: datetime | None = None, grace: timedelta = 
     return [one for one in found if one.expires is not None and now > one.expires + grace]
 
 
-def delete(client: CloudTpuClient, late: list[Found], *, within: float = 1800.0) -> None:
+def delete(client: Service, late: list[Found], *, within: float = 1800.0) -> None:
     """Delete the TPUs, and wait until they no longer exist.
 
     Raises:
@@ -70,9 +66,3 @@ def delete(client: CloudTpuClient, late: list[Found], *, within: float = 1800.0)
             )
         time.sleep(pause)
         pause = min(15.0, 1.5 * pause)
-
-
-def _found(full_name: str, state: str, labels: Mapping[str, str]) -> Found:
-    _, _, _, zone, _, name = full_name.split("/")
-    run, owner = labels.get("run", "unknown"), labels.get("owner", "unknown")
-    return Found(zone, name, state, run, owner, expiry(labels))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.config.training.model import ModelConfig
 from qarib_tasks.emulators.cloud_tpu.catalog import SLICES
 from qarib_tasks.errors import ConfigError
@@ -15,10 +16,12 @@ from qarib_tasks.machines.chips import (
     chip_of_device,
     chips_of,
     grid_of,
+    hourly_price,
     links_of,
     machines_of,
 )
 
+CLUSTER = "projects/p/locations/l/clusters/c"
 BASE = TrainingShape(model=ModelConfig(), vocab_size=64_000, batch=64)
 
 
@@ -123,3 +126,15 @@ def test_flops_of_token_dropping() -> None:
 def test_a_type_has_chips(accelerator_type: str) -> None:
     with pytest.raises(ConfigError, match="unknown accelerator type"):
         chips_of(accelerator_type)
+
+
+def test_what_only_clusters_have_is_estimated_and_has_no_price() -> None:
+    assert [chips_of(kind)[0] for kind in ("tpu7x-8", "tpu7x-32", "nvidia-l4-1")] == [4, 16, 1]
+    assert [machines_of(kind) for kind in ("tpu7x-8", "tpu7x-32", "nvidia-h100-80gb-8")] == [1, 4, 1]
+    assert chips_of("tpu7x-8")[1].devices == 2
+    tpu = TpuConfig(
+        machine="gke", gke_cluster=CLUSTER, image=f"i@sha256:{'0' * 64}", accelerator_type="tpu7x-8"
+    )
+    with pytest.raises(ConfigError, match="no price of tpu7x is known"):
+        hourly_price(tpu)
+    assert hourly_price(replace(tpu, chip_hour_price=3.0)) == 12.0

@@ -1,110 +1,32 @@
-"""A run's TPU from asking to gone, through every loss, against the Cloud TPU emulator.
+"""A run's machines from asking to gone, through every loss: an emulated Cloud TPU, and a stand-in for GKE.
 
-Covers qarib_tasks/tpu/observation.py.
+Covers qarib_tasks/tpu/api/service.py, qarib_tasks/tpu/observation.py.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
-from qarib_tasks.emulators.cloud_tpu.emulator import TpuEmulator
 from qarib_tasks.emulators.cloud_tpu.faults import Behaviour
-from qarib_tasks.emulators.cloud_tpu.state import ManualClock
-from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
 from qarib_tasks.tpu.api.errors import TpuUnavailableError
-from qarib_tasks.tpu.api.request import TpuRequest
-from qarib_tasks.tpu.follow import TpuRun
-from qarib_tasks.tpu.lifecycle import Limits, Memory, all_deleted, decide, ended, resumed
+from qarib_tasks.tpu.lifecycle import Memory, all_deleted, decide, ended, resumed
 from qarib_tasks.tpu.observation import Heartbeat, Observation
 from qarib_tasks.views.goodput import UNPAID
+from tests.support.lifecycles.benches import BENCHES, LIMITS, MEMORY, POLL, ZONES, Bench
 
-ZONES = ("us-west4-a", "us-central1-a")
-POLL = 15.0
-MEMORY = TypeAdapter(Memory)
-LIMITS = Limits(queueing=600, booting=300, heartbeat=120, stopping=60, deleting=600)
-
-
-@dataclass
-class Bench:
-    """An emulator, a client, and the training's heartbeats as files that a machine would write."""
-
-    emulator: TpuEmulator
-    clock: ManualClock
-    client: CloudTpuClient
-    folder: Path
-    limits: Limits = field(default_factory=lambda: LIMITS)
-    zones: tuple[str, ...] = ZONES
-    saved: list[str] = field(default_factory=list)
-    beats: int = 0
-
-    def heartbeat(self, name: str) -> Heartbeat | None:
-        path = self.folder / f"{name}.json"
-        return Heartbeat(**json.loads(path.read_text())) if path.exists() else None
-
-    def stop(self, name: str) -> None:
-        (self.folder / f"{name}.stop").touch()
-
-    def beat(self, memory: Memory, **values: str) -> None:
-        """The training on this attempt's TPU says something."""
-        self.beats += 1
-        text = json.dumps({"name": memory.name, "mark": str(self.beats), **values})
-        (self.folder / f"{memory.name}.json").write_text(text)
-
-    def run(self) -> TpuRun:
-        return TpuRun(
-            client=self.client,
-            training=self,
-            request=lambda memory, zone: TpuRequest(
-                name=memory.name,
-                zone=zone,
-                accelerator_type="v5litepod-4",
-                runtime_version="v2-alpha-tpuv5-lite",
-                labels={"run": "r1", "attempt": memory.name},
-            ),
-            zones=self.zones,
-            limits=self.limits,
-            save=lambda memory: self.saved.append(json.dumps(memory.to_dict())),
-        )
-
-    def until(self, memory: Memory, phase: str, *, beating: bool = False, looks: int = 400) -> Memory:
-        """Look every quarter of a minute; each look by a process that knows no more than what was saved."""
-        for _ in range(looks):
-            memory = self.run().step(memory, self.clock())
-            memory = MEMORY.validate_json(self.saved[-1])
-            if memory.phase == phase:
-                return memory
-            if memory.phase in ("succeeded", "failed"):
-                raise AssertionError(f"{memory.phase}, not {phase}: {memory.history}")
-            if (beating or memory.phase == "booting") and self.ready(memory):
-                self.beat(memory)
-            self.emulator.advance(POLL)
-        raise AssertionError(f"still {memory.phase}, not {phase}: {memory.history}")
-
-    def ready(self, memory: Memory) -> bool:
-        node = self.client.node(self.zones[memory.zone], memory.name)
-        return node is not None and node.state.name == "READY"
-
-    @property
-    def nothing_is_left(self) -> bool:
-        return not self.emulator.queued_resource_ids and not self.emulator.node_ids
+# What only the emulator of Cloud TPU shows.
+cloud_tpu = pytest.mark.parametrize("bench", ["cloud_tpu"], indirect=True)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    clock = ManualClock()
-    with TpuEmulator(tmp_path / "tpu", clock=clock) as emulator:
-        client = CloudTpuClient("test", endpoint=emulator.endpoint, backoff=Backoff(0.001, 0.002, 30))
-        folder = tmp_path / "heartbeats"
-        folder.mkdir()
-        yield Bench(emulator, clock, client, folder)
-        client.close()
+@pytest.fixture(params=BENCHES)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    with BENCHES[request.param](tmp_path) as bench:
+        yield bench
 
 
 NEW = Memory(run_id="manual__2026-11-22T10:00:00+00:00")
@@ -129,29 +51,29 @@ def test_the_way_without_a_loss(bench: Bench) -> None:
     assert bench.clock() - memory.answered < 60
     memory = finish(bench, memory)
     assert (memory.attempt, memory.preemptions) == (1, 0)
-    assert len(bench.emulator.bills()) == 1
+    assert len(bench.billed) == 1
     # The estimate is on the high side, by no more than provisioning and deleting take.
-    billed = sum(bill.seconds for bill in bench.emulator.bills())
+    billed = sum(bench.billed)
     assert billed <= memory.spent <= billed + 200
 
 
 LOSSES: dict[str, Callable[[Bench, Memory], None]] = {
-    "preempted": lambda bench, memory: bench.emulator.strike(memory.name, kind="preempt"),
-    "vanished": lambda bench, memory: bench.emulator.strike(memory.name, kind="vanish"),
-    "terminated": lambda bench, memory: bench.emulator.strike(memory.name, kind="node_state"),
-    "repairing": lambda bench, memory: bench.emulator.strike(memory.name, kind="maintenance"),
+    "preempted": lambda bench, memory: bench.strike(memory, "preempt"),
+    "vanished": lambda bench, memory: bench.strike(memory, "vanish"),
+    "terminated": lambda bench, memory: bench.strike(memory, "node_state"),
+    "repairing": lambda bench, memory: bench.strike(memory, "maintenance"),
     "told": lambda bench, memory: bench.beat(memory, state="preempted"),
     "one of several": lambda bench, memory: bench.beat(memory, state="lost"),
-    "stopped": lambda bench, memory: bench.emulator.strike(memory.name, kind="node_state", state="STOPPED"),
-    "silent": lambda bench, memory: bench.emulator.advance(bench.limits.heartbeat),
+    "stopped": lambda bench, memory: bench.strike(memory, "node_state", state="STOPPED"),
+    "silent": lambda bench, memory: bench.advance(bench.limits.heartbeat),
     "suspended": lambda bench, memory: (
-        bench.emulator.strike(memory.name, kind="preempt"),
-        bench.emulator.advance(60),
+        bench.strike(memory, "preempt"),
+        bench.advance(60),
     ),
     "deleted by hand": lambda bench, memory: bench.client.delete_step("us-west4-a", memory.name),
     "gone": lambda bench, memory: (
         bench.client.delete_step("us-west4-a", memory.name),
-        bench.emulator.advance(100),
+        bench.advance(100),
     ),
 }
 
@@ -178,23 +100,24 @@ def test_a_lost_tpu_is_replaced(bench: Bench, loss: str) -> None:
     second = bench.until(first, "booting")
     assert (second.attempt, second.preemptions, second.zone) == (2, 1, 0)
     assert second.name != first.name
-    assert REASONS[loss] in second.history[-1]
-    assert bench.emulator.queued_resource_ids == [second.name]
+    assert bench.reason(loss, REASONS) in second.history[-1]
+    assert bench.ids == [bench.id_of(second)]
     # What the first one says now is nobody's.
     bench.beat(first, state="succeeded")
     finish(bench, bench.until(second, "running"))
-    assert len(bench.emulator.bills()) == 2
+    assert len(bench.billed) == 2
 
 
+@cloud_tpu
 def test_three_losses_and_the_end_of_the_budget(bench: Bench) -> None:
     bench.limits = replace(bench.limits, max_preemptions=2)
-    bench.emulator.add_fault(kind="preempt", after=60)
+    bench.add_fault(kind="preempt", after=60)
     memory = bench.until(NEW, "failed", beating=True)
     assert (memory.attempt, memory.preemptions) == (3, 3)
     assert bench.nothing_is_left
     assert "3 TPUs lost, 2 are replaced" in memory.reason
     assert [entry.split(" ")[1] for entry in memory.history] == ["1", "2", "3"]
-    assert {bill.seconds for bill in bench.emulator.bills()} == {60.0}
+    assert set(bench.billed) == {60.0}
 
 
 @pytest.mark.parametrize(
@@ -209,20 +132,21 @@ def test_three_losses_and_the_end_of_the_budget(bench: Bench) -> None:
     ],
 )
 def test_the_next_zone_where_the_first_has_none(bench: Bench, fault: dict[str, Any]) -> None:
-    bench.emulator.add_fault(zone=ZONES[0], **fault)
+    bench.add_fault(zone=ZONES[0], **fault)
     memory = bench.until(NEW, "running")
     assert (memory.zone, memory.preemptions) == (1, 0)
-    assert len(bench.emulator.queued_resource_ids) == 1
-    bench.emulator.strike(memory.name, kind="preempt")
+    assert len(bench.ids) == 1
+    bench.strike(memory, "preempt")
     # The zone that worked is asked first again.
     again = bench.until(memory, "booting")
     assert (again.zone, again.preemptions) == (1, 1)
     finish(bench, bench.until(again, "running"))
 
 
+@cloud_tpu
 def test_no_zone_has_one(bench: Bench) -> None:
-    bench.emulator.add_fault(kind="stock_out", zone=ZONES[0])
-    bench.emulator.add_fault(kind="queue_for_ever", zone=ZONES[1])
+    bench.add_fault(kind="stock_out", zone=ZONES[0])
+    bench.add_fault(kind="queue_for_ever", zone=ZONES[1])
     memory = bench.until(NEW, "failed")
     assert "any of the zones tried (us-west4-a, us-central1-a): not granted within 600 s" in memory.reason
     assert bench.nothing_is_left
@@ -232,22 +156,24 @@ def test_no_zone_has_one(bench: Bench) -> None:
 
 
 def test_a_training_that_fails_in_the_second_zone_is_no_stock_out(bench: Bench) -> None:
-    bench.emulator.add_fault(kind="stock_out", zone=ZONES[0])
+    bench.add_fault(kind="stock_out", zone=ZONES[0])
     memory = bench.until(NEW, "running")
     bench.beat(memory, state="failed", message="loss is not a number")
     memory = bench.until(memory, "failed")
     assert (memory.zone, memory.stock_out) == (1, False)
 
 
+@cloud_tpu
 def test_a_grant_after_the_limit_of_queueing_is_not_paid_for(bench: Bench) -> None:
     bench.zones = ZONES[:1]
-    bench.emulator.add_fault(kind="late_grant", after=4200)
+    bench.add_fault(kind="late_grant", after=4200)
     bench.until(NEW, "failed")
-    bench.emulator.advance(10_000)
+    bench.advance(10_000)
     assert bench.nothing_is_left
-    assert bench.emulator.bills() == []
+    assert bench.billed == []
 
 
+@cloud_tpu
 def test_a_request_that_the_service_cannot_meet(bench: Bench) -> None:
     run = replace(
         bench.run(),
@@ -292,14 +218,14 @@ def test_machines_that_never_speak(bench: Bench) -> None:
     memory = NEW
     while memory.phase != "failed":
         memory = bench.run().step(memory, bench.clock())
-        bench.emulator.advance(POLL)
+        bench.advance(POLL)
     assert "no heartbeat within 300 s" in memory.reason
     assert bench.nothing_is_left
 
 
 def test_a_run_that_a_user_ended_and_started_again_counts_from_the_grant(bench: Bench) -> None:
     memory = bench.until(NEW, "running")
-    bench.emulator.advance(100)
+    bench.advance(100)
     memory = resumed(ended(memory, bench.clock(), "cleared"), bench.clock())
     assert memory.phase == "deleting"
     finish(bench, bench.until(memory, "running"))
@@ -312,28 +238,28 @@ def test_killed_between_asking_and_knowing(bench: Bench) -> None:
     memory = MEMORY.validate_json(bench.saved[0])
     assert memory.phase == "asking"
     memory = bench.until(memory, "running")
-    assert (memory.attempt, len(bench.emulator.bills())) == (1, 1)
+    assert (memory.attempt, len(bench.billed)) == (1, 1)
 
 
 def test_the_name_is_somebody_else_s(bench: Bench) -> None:
-    bench.client.create_queued_resource(replace(bench.run().request(NEW, ZONES[0]), labels={}))
+    bench.client.create_queued_resource(replace(bench.request(NEW, ZONES[0]), labels={}))
     memory = bench.until(NEW, "running")
     assert memory.attempt == 2
-    finish_with = bench.emulator.queued_resource_ids
-    assert set(finish_with) == {NEW.name, memory.name}
+    assert set(bench.ids) == {bench.id_of(NEW), bench.id_of(memory)}
 
 
+@cloud_tpu
 @pytest.mark.parametrize("response", ["empty", "queued_resource"])
 def test_with_everything_wrong_at_once(bench: Bench, response: str) -> None:
     switches: dict[str, Any] = {"delete_response": response, "expiry": "waiting"}
     delays: dict[str, Any] = {"id_taken_after_delete": 3600}
     bench.emulator.state.faults.behaviour = Behaviour(delays=delays, **switches)
-    bench.emulator.add_fault(kind="api_error", rate=0.3, seed=5)
-    bench.emulator.add_fault(kind="create_conflict")
-    bench.emulator.add_fault(kind="delete_again", times=3)
-    bench.emulator.add_fault(kind="operation_slow", after=3600)
-    bench.emulator.add_fault(kind="endpoints_late", after=30)
-    bench.emulator.add_fault(kind="preempt", after=100, times=2)
+    bench.add_fault(kind="api_error", rate=0.3, seed=5)
+    bench.add_fault(kind="create_conflict")
+    bench.add_fault(kind="delete_again", times=3)
+    bench.add_fault(kind="operation_slow", after=3600)
+    bench.add_fault(kind="endpoints_late", after=30)
+    bench.add_fault(kind="preempt", after=100, times=2)
     memory = bench.until(NEW, "running")
     for _ in range(2):
         memory = bench.until(bench.until(memory, "booting", beating=True), "running")
@@ -344,7 +270,7 @@ def test_with_everything_wrong_at_once(bench: Bench, response: str) -> None:
 def test_an_api_that_is_down_changes_nothing(bench: Bench) -> None:
     memory = bench.until(NEW, "running")
     bench.client._retry = bench.client._retry.with_timeout(0.01)
-    bench.emulator.add_fault(kind="api_error", codes=[14])
+    bench.add_fault(kind="api_error", codes=[14])
     with pytest.raises(TpuUnavailableError):
         bench.run().step(memory, bench.clock())
     bench.emulator.clear_faults()
@@ -353,7 +279,7 @@ def test_an_api_that_is_down_changes_nothing(bench: Bench) -> None:
 
 def test_a_delete_without_end_says_so(bench: Bench) -> None:
     memory = bench.until(NEW, "running")
-    bench.emulator.add_fault(kind="delete_again")
+    bench.add_fault(kind="delete_again")
     bench.beat(memory, state="succeeded")
     memory = bench.until(memory, "failed")
     assert "still exists after 600 s of deleting and may cost money" in memory.reason

@@ -18,7 +18,7 @@ from qarib_airflow.defaults import SHARDS_AT_ONCE
 from qarib_airflow.forms.pretrain import SECTIONS, field_names
 from qarib_airflow.preflight.deployment import require_bucket
 from qarib_airflow.tpu.emulated import is_emulated
-from qarib_airflow.tpu.hook import CloudTPUHook
+from qarib_airflow.tpu.hook import CloudTPUHook, service_of
 from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.dataset.ledger import read_plan
@@ -153,8 +153,12 @@ def check_tpu(run: Run, gcp_conn_id: str) -> None:
     tpu = run.config.tpu
     if tpu.machine == "local":
         return
-    hook = CloudTPUHook(gcp_conn_id=gcp_conn_id)
     planned = plan(run)
+    if tpu.machine == "gke":
+        log.info("On %s. %s", tpu.gke_cluster, planned)
+        service_of(tpu, gcp_conn_id=gcp_conn_id).check()
+        return
+    hook = CloudTPUHook(gcp_conn_id=gcp_conn_id)
     if is_emulated(gcp_conn_id):
         planned = f"The TPU is emulated, a process on this machine, and costs nothing. A real one: {planned}"
     log.info("%s", planned)

@@ -1,14 +1,72 @@
-"""Hook for Cloud TPU."""
+"""Hook for Cloud TPU, and the client of the machine that a job is for."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from airflow.providers.google.common.consts import CLIENT_INFO
 from airflow.providers.google.common.hooks.base_google import PROVIDE_PROJECT_ID, GoogleBaseHook
 
+from qarib_tasks.config.tpu import TpuConfig
 from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient
+from qarib_tasks.tpu.api.service import Service
+
+
+def service_of(
+    tpu: TpuConfig,
+    project_id: str | None = None,
+    gcp_conn_id: str = "google_cloud_default",
+    impersonation_chain: str | Sequence[str] | None = None,
+) -> Service:
+    """
+    Retrieve the client for the machines of these settings: Cloud TPU, or a GKE cluster.
+
+    :param tpu: The settings; their ``machine`` is not ``local``.
+    :param project_id: Optional project of a Cloud TPU. The default is the connection's project.
+    :param gcp_conn_id: The connection ID to use when fetching connection info.
+    :param impersonation_chain: Optional service account to impersonate, or chained list of accounts.
+    """
+    if tpu.machine != "gke":
+        hook = CloudTPUHook(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+        return hook.get_conn(project_id)
+    return gke_service(tpu.gke_cluster, tpu.gke_namespace, gcp_conn_id, impersonation_chain)
+
+
+def gke_service(
+    cluster: str,
+    namespace: str,
+    gcp_conn_id: str = "google_cloud_default",
+    impersonation_chain: str | Sequence[str] | None = None,
+) -> Service:
+    """
+    Retrieve the client for a GKE cluster, over the hooks of Google's provider.
+
+    :param cluster: ``projects/PROJECT/locations/LOCATION/clusters/NAME``.
+    :param namespace: Namespace of the jobs.
+    :param gcp_conn_id: The connection ID to use when fetching connection info.
+    :param impersonation_chain: Optional service account to impersonate, or chained list of accounts.
+    """
+    from qarib_tasks.tpu.gke.client import EMULATOR_ENVIRONMENT, GkeClient, emulator_api
+
+    if os.environ.get(EMULATOR_ENVIRONMENT):
+        return GkeClient(emulator_api(), namespace, emulated=True)
+    # These take seconds to import.
+    from airflow.providers.google.cloud.hooks.kubernetes_engine import GKEHook, GKEKubernetesHook
+    from airflow.providers.google.cloud.operators.kubernetes_engine import GKEClusterAuthDetails
+
+    _, project, _, location, _, name = cluster.split("/")
+    account: dict[str, Any] = {"gcp_conn_id": gcp_conn_id, "impersonation_chain": impersonation_chain}
+    address, certificate = GKEClusterAuthDetails(
+        cluster_name=name,
+        project_id=project,
+        use_internal_ip=False,
+        use_dns_endpoint=False,
+        cluster_hook=GKEHook(location=location, **account),
+    ).fetch_cluster_info()
+    api = GKEKubernetesHook(cluster_url=address, ssl_ca_cert=certificate, **account).get_conn()
+    return GkeClient(api, namespace)
 
 
 class CloudTPUHook(GoogleBaseHook):

@@ -12,7 +12,7 @@ from airflow.providers.google.common.hooks.base_google import PROVIDE_PROJECT_ID
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from qarib_airflow.tpu.hook import CloudTPUHook
+from qarib_airflow.tpu.hook import service_of
 from qarib_airflow.tpu.links import CloudTPULink, TensorBoardLogsLink, link_params
 from qarib_airflow.tpu.trigger import CloudTPUTrainTrigger
 from qarib_tasks.errors import CorruptError
@@ -181,8 +181,7 @@ class CloudTPUDeleteRunOperator(BaseOperator):
         except CorruptError as error:
             self.log.warning("%s. The run's TPUs are found by their labels", error.what)
             damaged = True
-        hook = CloudTPUHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        client = hook.get_conn(self.project_id)
+        client = service_of(job.tpu, self.project_id, self.gcp_conn_id, self.impersonation_chain)
         removed: list[str] = []
         deadline = time.monotonic() + self.timeout
 

@@ -144,13 +144,13 @@ class CloudTPUTrainTrigger(BaseTrigger):
             import airflow.sdk.execution_time.task_runner  # noqa: F401
             from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
-            from qarib_airflow.tpu.hook import CloudTPUHook
+            from qarib_airflow.tpu.hook import service_of
 
             chain = self.impersonation_chain
             gcs = GCSHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=chain)
-            hook = CloudTPUHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=chain)
             self._storage = gcs.get_conn()
-            job, client = TpuJob.from_dict(self.job), hook.get_conn(self.project_id)
+            job = TpuJob.from_dict(self.job)
+            client = service_of(job.tpu, self.project_id, self.gcp_conn_id, chain)
             self._memories = job.memory(self._storage)
             self._run = job.run(client, self._storage, self._memories.save)
         return self._run, self._memories

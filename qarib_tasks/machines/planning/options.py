@@ -8,7 +8,7 @@ from typing import Literal
 
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training.recipe import TrainConfig
-from qarib_tasks.machines.chips import TrainingShape, chips_of, training_shape
+from qarib_tasks.machines.chips import ON_GKE_ONLY, TrainingShape, chips_of, training_shape
 from qarib_tasks.machines.planning.estimate import Estimate, Range, calculable, estimate
 
 # Google's types of at most 16 chips.
@@ -134,7 +134,9 @@ def _options(config: RunConfig) -> Iterator[Option]:
                 continue
             steps = examples // batch
             wanted = (tpu.provisioning,) if is_asked and tpu.provisioning == "reserved" else ()
-            for provisioning in dict.fromkeys((*wanted, tpu.provisioning, "spot", "on_demand")):
+            # Only the price that the run sets is known of what is not in the table of prices.
+            listed = () if chip.name in ON_GKE_ONLY else ("spot", "on_demand")
+            for provisioning in dict.fromkeys((*wanted, tpu.provisioning, *listed)):
                 if provisioning == "reserved" and not is_asked:
                     continue
                 same = provisioning == tpu.provisioning and accelerator_type == tpu.accelerator_type

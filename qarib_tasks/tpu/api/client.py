@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +21,13 @@ from qarib_tasks.tpu.api.errors import (
     TpuPermissionError,
     TpuRequestError,
     TpuStateError,
-    TpuUnavailableError,
     explain,
     is_transient,
+    of_failed,
     of_status,
 )
 from qarib_tasks.tpu.api.request import TpuRequest
+from qarib_tasks.tpu.api.service import QUEUED_STATES, Listed, Machines, Service
 
 if TYPE_CHECKING:
     from google.cloud.tpu_v2alpha1 import Node, QueuedResource, TpuClient
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EMULATOR_ENVIRONMENT = "CLOUD_TPU_EMULATOR_HOST"
+PROBLEM = "qarib/problem"  # Guest attribute.
 _CALL_SECONDS = 60.0
 
 
@@ -51,7 +52,7 @@ class Backoff:
     within: float = 300.0
 
 
-class CloudTpuClient:
+class CloudTpuClient(Service):
     """Queued resources and nodes of a project.
 
     Args:
@@ -197,33 +198,52 @@ class CloudTpuClient:
                 log.info("not yet: %s", error)
         return False
 
-    def delete(self, zone: str, name: str, *, within: float = 1800.0, poll: float = 10.0) -> None:
-        """Delete a queued resource and its node, and wait until neither exists.
+    def command(self, zone: str, name: str) -> str:
+        """Return the command that deletes a queued resource."""
+        names = f"{shlex.quote(name)} --zone={shlex.quote(zone)} --project={shlex.quote(self.project)}"
+        return f"gcloud alpha compute tpus queued-resources delete {names} --force"
 
-        Raises:
-            TpuUnavailableError: they still exist after `within` seconds.
-        """
-        deadline = time.monotonic() + within
-        while not self.delete_step(zone, name):
-            if time.monotonic() >= deadline:
-                raise TpuUnavailableError(
-                    f"the TPU still exists after {within:g} s of deleting",
-                    where=f"{name} in {zone}",
-                    do=f"It may cost money. Run: gcloud alpha compute tpus queued-resources delete "
-                    f"{shlex.quote(name)} --zone={shlex.quote(zone)} --project={shlex.quote(self.project)} "
-                    "--force",
-                )
-            time.sleep(poll)
+    def listed(self, labels: Mapping[str, str]) -> list[Listed]:
+        """The queued resources of all zones with these labels, then the nodes."""
+        found = [
+            (str(one.name), str(one.state.state.name), _labels(one))
+            for one in self.queued_resources(labels=labels)
+        ]
+        found += [
+            (str(one.name), f"node {one.state.name}", dict(one.labels)) for one in self.nodes(labels=labels)
+        ]
+        return [
+            Listed(zone=full.split("/")[3], name=full.split("/")[5], state=state, labels=own)
+            for full, state, own in found
+        ]
 
-    def delete_labelled(self, labels: Mapping[str, str]) -> list[str]:
-        """Call `delete_step` for all queued resources and nodes of any zone that have these labels.
+    def look(self, zone: str, name: str, operation: str | None = None, *, silent: bool = False) -> Machines:
+        """The state of a queued resource and of its nodes."""
+        resource = self.queued_resource(zone, name)
+        if resource is None:
+            return Machines()
+        state = str(resource.state.state.name)
+        error = of_failed(resource, zone=zone) if state == "FAILED" else None
+        if state in QUEUED_STATES:
+            error = self.operation_error(operation, zone=zone) if operation else None
+            return Machines(state=state, error=error)
+        found = self.nodes_of(zone, resource)
+        nodes = [None if node is None else str(node.state.name) for node in found.values()]
+        ready = bool(nodes) and set(nodes) == {"READY"}
+        problem = self._problem(zone, list(found)) if silent and ready else ""
+        return Machines(state=state, nodes=nodes, error=error, problem=problem)
 
-        Returns:
-            the names, as `zone/name`, of those that still existed.
-        """
-        found: list[Any] = [*self.queued_resources(labels=labels), *self.nodes(labels=labels)]
-        places = dict.fromkeys((str(one.name).split("/")[3], str(one.name).split("/")[5]) for one in found)
-        return [f"{zone}/{name}" for zone, name in places if not self.delete_step(zone, name)]
+    def _problem(self, zone: str, nodes: Sequence[str]) -> str:
+        """What the machines report in their guest attributes when they cannot write to the bucket."""
+        try:
+            written = [
+                attributes.get(PROBLEM, "")
+                for node in nodes
+                for attributes in self.guest_attributes(zone, node, PROBLEM)
+            ]
+        except TpuError:  # There are none yet.
+            return ""
+        return next((problem for problem in written if problem), "")
 
     def accelerator_types(self, zone: str) -> list[str]:
         return [str(kind.type_) for kind in self._list("list_accelerator_types", zone)]

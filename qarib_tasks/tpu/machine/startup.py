@@ -94,8 +94,11 @@ class Launch:
     linger: float | None = None
 
 
-def render(launch: Launch) -> str:
+def render(launch: Launch, *, before: str = "") -> str:
     """The text of the script.
+
+    Args:
+        before: shell code that runs after the launch's values are assigned, and before `startup.sh`.
 
     Raises:
         ConfigError: a value contains a zero byte, a file is outside the working folder, or the script is too
@@ -140,7 +143,7 @@ def render(launch: Launch) -> str:
         raise ConfigError("a value contains a zero byte", where=launch.name, do="Remove it")
     head = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     head += [f"{key}=({' '.join(shlex.quote(text) for text in one)})" for key, one in lists.items()]
-    script = "\n".join(["#!/bin/bash", *head, SCRIPT.read_text(encoding="utf-8")])
+    script = "\n".join(["#!/bin/bash", *head, *filter(None, [before]), SCRIPT.read_text(encoding="utf-8")])
     if len(script.encode()) > MAX_BYTES:
         raise ConfigError(f"the startup script is longer than {MAX_BYTES} bytes", where=launch.name)
     return script

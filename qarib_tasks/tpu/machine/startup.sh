@@ -90,7 +90,11 @@ say_problem() {  # For the run's trigger, which finds no report in the bucket.
     --role=roles/storage.objectAdmin
   problem="worker $WORKER cannot write to gs://$BUCKET as $account: $1. Run: gcloud storage buckets$command"
   echo "qarib: $problem"
-  curl -sSf "${AGAIN[@]}" -X PUT -H 'Metadata-Flavor: Google' --data-binary "$problem" \
+  publish_problem "$problem"
+}
+
+publish_problem() {  # TEXT
+  curl -sSf "${AGAIN[@]}" -X PUT -H 'Metadata-Flavor: Google' --data-binary "$1" \
     "$METADATA/instance/guest-attributes/qarib/problem"
 }
 
@@ -165,6 +169,7 @@ end() {  # STATUS: the run has LINGER seconds to delete this machine; after that
   exit "$1"
 }
 
+if declare -F in_a_pod > /dev/null; then in_a_pod; fi
 until WORKER=$(metadata instance/attributes/agent-worker-number); do sleep 2; done
 rm -f .stopped .preempted .expired .ended
 mkfifo -m 600 .wake 2>/dev/null || true

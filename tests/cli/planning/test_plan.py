@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,3 +94,17 @@ def test_the_check_on_one_chip_takes_minutes_and_cents() -> None:
         assert found.hours.high - STARTUP_SECONDS.high / 3600 < 1 / 60
         assert found.cost.high < 0.25
         assert not list(over_limits(tpu, found))
+
+
+def test_a_gpu_has_the_price_that_is_set(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config, cluster = tmp_path / "run.yaml", "projects/p/locations/l/clusters/c"
+    tpu = f"machine: gke, gke_cluster: {cluster}, image: 'i@sha256:{'0' * 64}', accelerator_type: nvidia-l4-1"
+    config.write_text(f"{{preset: demo_modern, workspace: w, tpu: {{{tpu}}}}}\n", encoding="utf-8")
+    assert run_command(["plan", "--config", str(config)]) == 1
+    assert "no price of nvidia-l4 is known" in capfd.readouterr().err
+    text = config.read_text(encoding="utf-8").replace("nvidia-l4-1", "nvidia-l4-1, chip_hour_price: 1.5")
+    config.write_text(text, encoding="utf-8")
+    assert run_command(["plan", "--config", str(config)]) == 0
+    out = capfd.readouterr().out
+    assert "at 1.50 per hour (as set)" in out
+    assert re.search(r"nvidia-l4-1 +16 .* - +as asked", out)
