@@ -15,7 +15,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SECRET_WORDS = (
     *("signature", "credential", "credentials", "password", "passwd", "passphrase", "secret", "token"),
     *("apikey", "accesskey", "accessid", "keyid", "auth", "authorization", "session", "sessionid", "cookie"),
-    *("jwt", "hmac", "sig", "sas", "key", "pwd"),
+    *("jwt", "hmac", "sig", "sign", "sas", "key", "pwd", "pw", "pass", "passcode", "otp", "bearer", "ticket"),
+    *("sid", "phpsessid", "hdnts", "hdnea", "hdntl", "tempauth"),
+    # Words in front of "key" without a mark between.
+    *(f"{owner}key" for owner in ("auth", "private", "shared", "sharing", "signing", "license", "user")),
+    *(f"{owner}key" for owner in ("account", "client", "server", "service", "master", "storage", "function")),
 )
 # At the end of a name whose words are not apart; a shorter word ends others, too, such as monkey.
 _SECRET_ENDS = tuple(word for word in _SECRET_WORDS if len(word) > 4)
@@ -37,7 +41,10 @@ def is_secret_name(name: str) -> bool:
 
 
 def _masked_parameter(found: re.Match[str]) -> str:
-    return f"{found['before']}{found['name']}={MASK}" if is_secret_name(found["name"]) else found[0]
+    value = unquote(found["value"])
+    # The value can be an address itself.
+    is_secret = is_secret_name(found["name"]) or (value != found["value"] and masked(value) != value)
+    return f"{found['before']}{found['name']}={MASK}" if is_secret else found[0]
 
 
 def masked(text: str) -> str:

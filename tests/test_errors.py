@@ -78,6 +78,16 @@ SIGNED = (
         "https://host/a?X%2DGoog%2DSignature=PASS",
         "https://host/a?b;password=PASS",
     ),
+    *("https://host/a?pass=PASS", "https://host/a?pass[]=PASS", "https://host/a?authkey=PASS"),
+    *("https://host/a?sign=PASS&t=1", "https://host/a?ticket=PASS", "https://host/a?sid=PASS"),
+    *(
+        "https://host/a?hdnts=exp=1~hmac=PASS",
+        "https://host/a?tempauth=PASS",
+        "https://host/a?secretKey=PASS",
+    ),
+    # An address in an address.
+    "https://host/get?url=https%3A%2F%2Fhost%2Fa%3Ftoken%3DPASS",
+    "https://host/get?url=https%3A%2F%2Fu%3APASS%40host%2Fa",
     *("https://host/a?jwt=PASS", "https://host/a?client_secret=PASS", "https://host/a?Authorization=PASS"),
 )
 
@@ -99,7 +109,13 @@ def test_no_secret_of_an_address_is_shown(address: str, text: str) -> None:
     [
         *("https://host/a?download=true&id=7", "gs://bucket/a@b/c.txt", "/home/me@work/a=b", "me@host: no"),
         *("https://host:8080/a", "gs://bucket: no such bucket", "http://[::1]:9/a", "gs://bucket/a:b/c@d"),
-        *("https://host/a?keyword=x&monkey=y&author=z&tokenizer=b", "train.token = 3", "data/?key*.txt", ""),
+        *(
+            "https://host/a?keyword=x&monkey=y&author=z&tokenizer=b&passage=c",
+            "https://host/?u=a%20b%3Dc",
+            "train.token = 3",
+            "data/?key*.txt",
+            "",
+        ),
         "see http://localhost:8080, http://127.0.0.1:4443.",
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855: gs://bucket/",
     ],

@@ -18,6 +18,7 @@ ALLOWED_VARIABLE = "QARIB_ALLOWED_SOURCES"
 # The settings of a source or task that a deployment has a ceiling for.
 LIMITED = ("most_expansion", "most_bytes", "most_members", "most_rows", "most_listed", "listing_seconds")
 
+_MOST_DECODED = 3  # times that a path is decoded
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
 
 
@@ -81,13 +82,22 @@ class AllowedSources:
             except ValueError:  # of brackets in the host
                 return False
             plain = f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path or '/'}"
-            climbs = ".." in unquote(parts.path).split("/")
-            return not climbs and any(plain.startswith(address) for address in self.addresses)
+            return not _climbs(parts.path) and any(plain.startswith(address) for address in self.addresses)
         try:
             path = Path(os.path.realpath(source))
         except ValueError:  # A name has no null character.
             return False
         return any(path.is_relative_to(folder) for folder in self.folders)
+
+
+def _climbs(path: str) -> bool:
+    """Whether a web server can take a path for one that leads out of a folder."""
+    for _ in range(_MOST_DECODED):  # Some decode more than once.
+        path = unquote(path)
+    if unquote(path) != path:
+        return True
+    # Some take \ for a slash, and leave out what follows a semicolon.
+    return any(part.partition(";")[0].strip() == ".." for part in re.split(r"[/\\]", path))
 
 
 def limits_of(allowed: AllowedSources | None) -> Limits:

@@ -77,7 +77,7 @@ class Places:
             ConfigError: they may not.
         """
         address = f"gs://{bucket}/{prefix}"
-        is_below = address.startswith(self.prefixes or ()) and ".." not in prefix.split("/")
+        is_below = address.startswith(self.prefixes or ()) and ".." not in address.split("/")
         if bucket and self.prefixes is not None and not is_below:
             raise ConfigError(
                 "this deployment does not publish there",

@@ -86,6 +86,21 @@ def test_the_workspace_the_sample_the_bucket_and_what_the_deployment_adds(
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        *("../x", "%2e%2e/x", "..%2fx", ".%2E/x", "%252e%252e/x", "%25252e%25252e/x", "a/../../x", "//../x"),
+        *("..\\x", "..%5cx", "a/..;b=c/x", "..;/x", ".\t./x", "%25252525252e%2e/x"),
+    ],
+)
+def test_an_address_that_a_server_can_take_for_one_outside(path: str) -> None:
+    allowed = AllowedSources.of(["https://host.example/team-a/", "gs://bucket/team-a"])
+    for address in ("https://host.example/team-a/", "gs://bucket/team-a/"):
+        allowed.check(f"{address}x..y/..a/%20.txt")
+        assert not allowed.allows(f"{address}{path}")
+        assert not allowed.allows(address.replace("team-a/", "team-ab/"))
+
+
+@pytest.mark.parametrize(
     "address", ["gs://", "gs:///a.txt", "GS://bucket/a.txt", "http://", "https:///a.txt", "https://[1/a.txt"]
 )
 def test_an_address_without_a_host_is_an_error_before_anything_is_asked(address: str) -> None:

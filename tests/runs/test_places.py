@@ -27,9 +27,14 @@ def test_a_deployment_has_one_place_unless_it_lists_others(monkeypatch: pytest.M
     assert [places.workspace(one) for one in ("/workspace", "/a", "/b")] == ["/workspace", "/a", "/b/"]
     places.check_prefix("bucket", "a/")
     places.check_prefix("other", "x/")
-    for prefix in ("", "ab/", "a/../b/", "b/a/"):
+    for prefix in ("", "ab/", "a/../b/", "b/a/", "/a/", "A/", "a"):
         with pytest.raises(ConfigError, match=PREFIXES_VARIABLE):
             places.check_prefix("bucket", prefix)
+    with pytest.raises(ConfigError, match=PREFIXES_VARIABLE):
+        places.check_prefix("bucket/a/..", "b/")
+    for workspace in ("/a/sub", "/ab", "/", "/a\0", "/A", "a", "/a ", "/a/../c", "/workspace2", "\uff0fa"):
+        with pytest.raises(ConfigError, match=WORKSPACES_VARIABLE):
+            places.workspace(workspace)
 
 
 def test_a_deployment_without_any_allows_none() -> None:
