@@ -74,6 +74,8 @@ def with_options(text: str, options: Mapping[str, str]) -> str:
         text = re.sub(r"\bsources\.\d+: ", "", text)
         text = re.sub(r"(?<![\w/.])collect\.(\w+)", lambda match: options.get(match[1], match[0]), text)
     for setting, option in options.items():
+        if setting not in text:  # Each setting has patterns of its own, which take time to compile.
+            continue
         on, _, off = option.partition("/")
         text = text.replace(f"`{setting}: false`", f"`{off or f'{on} false'}`")
         text = text.replace(f"`{setting}: true`", f"`{on}`" if off else f"`{on} true`")

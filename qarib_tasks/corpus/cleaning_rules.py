@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qarib_tasks.corpus.characters import (
@@ -45,10 +45,10 @@ _TATWEEL_AS_HYPHEN = re.compile(f"{TATWEEL}(?<={_DIGIT}{TATWEEL}){TATWEEL}*(?={_
 _ALLAH = "\ufdf2"
 # Signs that stand for words of their own, unlike U+FDF2 (Allah) and U+FDF4 (Muhammad), which take prefixes.
 _WORD_SIGNS = "\ufdf0\ufdf1\ufdf3\ufdf5\ufdf6\ufdf7\ufdf8\ufdf9\ufdfa\ufdfb\ufdfc"
-# A letter, digit or mark that is not ASCII.
+# A letter, digit or mark that is not ASCII. What it is not compiles several times faster than what it is.
 _WORD = (
-    "[\u00c0-\u05ff\u0610-\u061a\u0620-\u0669\u066e-\u06d3\u06d5-\u06dc\u06df-\u1fff\u2c00-\u2fff\u3040-\ufd3d"
-    "\ufd50-\ufdff\ufe70-\ufefc\uff10-\uffdc\U00010000-\U0001efff\U00020000-\U0003ffff]"
+    "[^\x00-\u00bf\u0600-\u060f\u061b-\u061f\u066a-\u066d\u06d4\u06dd\u06de\u2000-\u2bff\u3000-\u303f"
+    "\ufd3e-\ufd4f\ufe00-\ufe6f\ufefd-\uff0f\uffdd-\uffff\U0001f000-\U0001ffff\U00040000-\U0010ffff]"
 )
 _ASCII = r"[!#-'*-;=?-Z\\^-~]"  # no spaces, quotation marks, angle, round or square brackets
 # Text often continues without a space after an address: https://t.co/Ab1Cdوشاركنا, https://t.co/Ab1Cd#مصر.
@@ -70,7 +70,6 @@ _URLS = (
 # An email address is not a mention: the character before the @ decides.
 _MENTION = re.compile(r"@(?<![A-Za-z0-9_+-]@)(?!USER(?![A-Za-z0-9_]))[A-Za-z0-9_]+")
 _ANY_WORD = rf"(?:\w|{_WORD})"
-_IS_WORD = re.compile(_ANY_WORD)
 # prepare_vocab.py: puts spaces around emoji, then replaces each run of characters that are neither word
 # characters nor emoji by a space, then each underscore.
 _PUBLISHED_EMOJI = "\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\u2600-\u27bf"
@@ -183,10 +182,15 @@ def _joined(sign: str) -> re.Pattern[str]:
     return re.compile(f"{sign}(?:(?<={_ANY_WORD}{sign})|(?={_ANY_WORD}))")
 
 
+@lru_cache(1 << 12)
+def _is_word(char: str) -> bool:
+    return re.match(_ANY_WORD, char) is not None
+
+
 def _apart(match: re.Match[str]) -> str:
     text, start, end = match.string, match.start(), match.end()
-    before = " " if start and _IS_WORD.match(text[start - 1]) else ""
-    after = " " if end < len(text) and _IS_WORD.match(text[end]) else ""
+    before = " " if start and _is_word(text[start - 1]) else ""
+    after = " " if end < len(text) and _is_word(text[end]) else ""
     return before + match[0] + after
 
 
@@ -281,7 +285,7 @@ def _mention(match: re.Match[str]) -> str:
 def _separated(placeholder: str, match: re.Match[str]) -> str:
     """Return the placeholder, with a space if a word follows the match directly."""
     text, end = match.string, match.end()
-    if end == len(text) or text[end] < "\x80" or not _IS_WORD.match(text[end]):
+    if end == len(text) or text[end] < "\x80" or not _is_word(text[end]):
         return placeholder
     return placeholder + " "
 

@@ -21,7 +21,8 @@ from qarib_tasks.storage.files import Checksums, write_text
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.storage.recognition import MOVE_SHARED, is_plan, require_ours
 from qarib_tasks.storage.records.read import first_fault, read_record, take_record
-from qarib_tasks.storage.records.schemas import Plan, Text
+from qarib_tasks.storage.records.record import Text
+from qarib_tasks.storage.records.schemas import Plan
 from qarib_tasks.storage.shared_record import FORMAT, SharedRecord, Values
 
 PLAN_AGAIN = "Start the run again with the same settings: its check of the sources writes this list again"

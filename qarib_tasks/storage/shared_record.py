@@ -20,7 +20,7 @@ from qarib_tasks.storage.bucket import RESTORE, Bucket
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.recognition import MOVE_SHARED, is_shared_record, require_ours
 from qarib_tasks.storage.records.read import parse_record, record_bytes
-from qarib_tasks.storage.records.schemas import Record
+from qarib_tasks.storage.records.record import Record
 
 FORMAT = 1
 Values = Mapping[str, Any]

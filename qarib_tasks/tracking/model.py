@@ -17,7 +17,8 @@ from qarib_tasks.layout import EXPORT, ModelLayout, evaluation_step
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import Manifest
 from qarib_tasks.storage.records.read import parse_record, record_bytes
-from qarib_tasks.storage.records.schemas import Evaluation, HistoryLine, Progress, Record
+from qarib_tasks.storage.records.record import Record
+from qarib_tasks.storage.records.schemas import Evaluation, HistoryLine, Progress
 from qarib_tasks.tracking.tracker import Point, State
 
 # A training that has not reported for so long, and did not say that it ended, has failed.

@@ -133,3 +133,21 @@ def test_a_command_starts_without_the_settings_of_others() -> None:
     assert "qarib_tasks.config.corpus" in ended.stdout
     for name in ("training", "tpu", "run", "evaluation"):
         assert f"qarib_tasks.config.{name}" not in ended.stdout
+
+
+def test_collecting_plain_text_starts_without_the_readers_of_other_formats(tmp_path: Path) -> None:
+    """Each takes milliseconds, of the few hundred that the start of a command takes."""
+    (tmp_path / "a.txt").write_text("هذا نص عربي قصير\n", encoding="utf-8")
+    code = (
+        "import sys; from qarib_tasks.cli.main import cli\n"
+        "cli(sys.argv[1:], standalone_mode=False); print(sorted(sys.modules))"
+    )
+    arguments = ["collect", str(tmp_path / "a.txt"), "-o", str(tmp_path / "data.txt")]
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert "'qarib_tasks.corpus.reading.text'" in ended.stdout
+    others = [f"qarib_tasks.corpus.reading.{name}" for name in ("tables", "delimited", "json_lines", "warc")]
+    records = ["qarib_tasks.storage.records.contents", "qarib_tasks.storage.records.schemas"]
+    for name in (*others, *records, "tarfile", "pyarrow", "gcsfs"):
+        assert f"'{name}'" not in ended.stdout, name

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Any, cast
 
 from qarib_tasks.corpus.content.decompression import BLOCK, Allowance
-from qarib_tasks.corpus.content.detection import PACKED, document_name
+from qarib_tasks.corpus.content.detection import document_name, refusal
 from qarib_tasks.errors import InputError
 
 
@@ -218,16 +218,6 @@ def _check_path(name: str, where: str) -> None:
 
 def _unsafe(what: str, where: str) -> InputError:
     return InputError(f"unsafe archive: {what}", where=where, do="Do not use this archive")
-
-
-def refusal(name: str, where: str) -> InputError:
-    """Return the error for a file that is no corpus.
-
-    Args:
-        name: what the file is, such as "a PDF document".
-    """
-    do = "Unpack the file" if name in PACKED else "Convert the file to text, or leave it out"
-    return InputError(f"not text, but {name}", where=where, do=do)
 
 
 def seekable(stream: IO[bytes]) -> IO[bytes]:

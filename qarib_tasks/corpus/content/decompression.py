@@ -95,10 +95,27 @@ class _Parts(io.RawIOBase):
         return bool(data)
 
 
-def zstd_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of damaged zst files, if any was read."""
-    module = sys.modules.get("backports.zstd")
-    return (module.ZstdError,) if module else ()
+def damage_errors() -> tuple[type[Exception], ...]:
+    """Return the libraries' errors about damaged files."""
+    import tarfile
+    import zipfile
+    import zlib
+
+    zstd = sys.modules.get("backports.zstd")  # if any zst file was read
+    return (
+        # pyarrow's errors are ValueErrors and OSErrors too; an unknown or encrypted zip raises the last two.
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        NotImplementedError,
+        RuntimeError,
+        MemoryError,
+        *([zstd.ZstdError] if zstd else []),
+    )
 
 
 class Allowance:

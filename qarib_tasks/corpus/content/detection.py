@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
 from collections.abc import Sequence
 
 from qarib_tasks.corpus.content.decoding import Decoder, decoded, marked_encoding
 from qarib_tasks.corpus.content.markup import ARTICLE, markup_name
+from qarib_tasks.errors import InputError
 
 PEEK = 4096  # bytes at the start of a file that its signature needs
 _LINES = 5  # that must be JSON objects
@@ -146,6 +146,10 @@ def compression_of(head: bytes) -> str:
 
 
 def _is_tar(head: bytes) -> bool:
+    if b"\0" not in head[:512]:  # which fill up a header
+        return False
+    import tarfile
+
     try:
         tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
     except tarfile.HeaderError:
@@ -309,3 +313,13 @@ def document_name(members: Sequence[str]) -> str:
 
 
 _PARTS = {"word": "document.xml", "xl": "workbook.xml", "ppt": "presentation.xml"}
+
+
+def refusal(name: str, where: str) -> InputError:
+    """Return the error for a file that is no corpus.
+
+    Args:
+        name: what the file is, such as "a PDF document".
+    """
+    do = "Unpack the file" if name in PACKED else "Convert the file to text, or leave it out"
+    return InputError(f"not text, but {name}", where=where, do=do)

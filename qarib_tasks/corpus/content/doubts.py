@@ -18,26 +18,25 @@ _LONGEST = 300  # characters of a line that count
 _FEW = 20  # values that show nothing
 _REPEATED = 0.1  # share of different values, below which they are labels
 _ARABIC = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in ARABIC_LETTERS) + "]")
-_IN_DATES = re.compile(
-    r"\b(?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b"
-    r"|\b(?:[ap]m|utc|gmt|[a-z]{1,3}t)\b|(?<=\d)[tz]",
-    re.IGNORECASE,
+# The longer patterns are compiled by the first line that may match.
+_IN_DATES = (
+    r"(?i:\b(?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b"
+    r"|\b(?:[ap]m|utc|gmt|[a-z]{1,3}t)\b|(?<=\d)[tz])"
 )
 _LETTER = re.compile(r"[^\W\d_]")
 _DIGIT = re.compile(r"\d")
 _SHOWN = 3
 _REMAINS = 0.1  # share of the lines
 # Tags with these names; words in angle brackets, such as <user>, are text.
-_TAG = re.compile(
-    r"</?(a|abbr|article|b|blockquote|body|br|button|center|cite|code|div|em|figure|font|footer|form|h[1-6]|head|"
+_TAG = (
+    r"(?i:</?(a|abbr|article|b|blockquote|body|br|button|center|cite|code|div|em|figure|font|footer|form|h[1-6]|head|"
     r"header|hr|html|i|iframe|img|input|label|li|link|main|meta|nav|ol|option|p|pre|script|section|small|span|"
-    r"strong|style|sub|sup|table|tbody|td|th|thead|title|tr|u|ul|video)(?:\s[^<>]*|\s*/)?(?:>|\Z)",
-    re.IGNORECASE,
+    r"strong|style|sub|sup|table|tbody|td|th|thead|title|tr|u|ul|video)(?:\s[^<>]*|\s*/)?(?:>|\Z))"
 )
 _OPENING = ("[", "(", "{")
 _STRING = r"[bu]?(?:'(?:[^'\\]|\\.)*(?:'|\Z)|\"(?:[^\"\\]|\\.)*(?:\"|\Z))"
 # A list or tuple of strings, or a dict with a string first.
-_PYTHON = re.compile(rf"\[\s*{_STRING}\s*(?:,?\s*{_STRING}|\]|\Z)|\(\s*{_STRING}\s*,|\{{\s*{_STRING}\s*[:,]")
+_PYTHON = rf"\[\s*{_STRING}\s*(?:,?\s*{_STRING}|\]|\Z)|\(\s*{_STRING}\s*,|\{{\s*{_STRING}\s*[:,]"
 _ORDERED = 200  # lines in which the order of the letters is looked at
 _WORD = re.compile("[\u0621-\u065f\u0671-\u06d3]+")
 _MARKS = re.compile("[\u0640\u064b-\u065f]")
@@ -86,11 +85,11 @@ def _remains(values: Sequence[str]) -> list[str]:
     tags: Counter[str] = Counter()
     tagged = listed = lost = 0
     for value in values:
-        if "<" in value and (found := _TAG.findall(value)):
+        if "<" in value and (found := re.findall(_TAG, value)):
             tagged += 1
             tags.update(f"<{name.lower()}>" for name in set(found))
         lost += value.count("??") > 1 and _is_lost(value)
-        listed += value[:1] in _OPENING and _PYTHON.match(value) is not None
+        listed += value[:1] in _OPENING and re.match(_PYTHON, value) is not None
     said = []
     if tagged >= _REMAINS * len(values):
         most = ", ".join(tag for tag, _ in tags.most_common(_SHOWN))
@@ -129,7 +128,7 @@ def _be(number: int) -> str:
 
 
 def _is_number(value: str) -> bool:
-    return bool(_DIGIT.search(value)) and not _LETTER.search(_IN_DATES.sub("", value))
+    return bool(_DIGIT.search(value)) and not _LETTER.search(re.sub(_IN_DATES, "", value))
 
 
 def _of(number: int, total: int) -> str:

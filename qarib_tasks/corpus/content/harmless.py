@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
 
 # In lower case.
-_NAMES = (
-    "._*", ".ds_store", "thumbs.db", "ehthumbs*.db", "desktop.ini", ".directory", "icon\r", "*_$folder$",
-    "_success", "_committed*", "_started*", "_metadata", "_common_metadata", "_last_checkpoint", ".*.crc",
-    ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".nfs*", "~$*", "*.pyc", "*.sig",
+_NAMES = {
+    ".ds_store", "thumbs.db", "desktop.ini", ".directory", "icon\r", "_success", "_metadata",
+    "_common_metadata", "_last_checkpoint", ".gitignore", ".gitattributes", ".gitkeep", ".keep",
     "dataset_info.json", "dataset_infos.json", "dataset_dict.json",
-    "*.md5", "*.sha1", "*.sha256", "*.sha512", "md5sums", "sha1sums", "sha256sums", "sha512sums",
-)  # fmt: skip
+    "md5sums", "sha1sums", "sha256sums", "sha512sums",
+}  # fmt: skip
+_BEGINNINGS = ("._", "_committed", "_started", ".nfs", "~$")
+_ENDINGS = ("_$folder$", ".pyc", ".sig", ".md5", ".sha1", ".sha256", ".sha512")
+_BOTH = ((".", ".crc"), ("ehthumbs", ".db"))
 _FOLDERS = {
     "__macosx", ".trashes", ".spotlight-v100", ".fseventsd", "$recycle.bin", "system volume information",
     "@eadir", "lost+found", "_delta_log", "_spark_metadata", "_symlink_format_manifest", "_temporary",
@@ -28,7 +29,12 @@ _CONTENTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
 def is_harmless(name: str) -> bool:
     """Whether a file is one that a system or program puts beside others, and that holds no text."""
     parts = _parts(name.lower())
-    return not _FOLDERS.isdisjoint(parts) or any(fnmatchcase(parts[-1], pattern) for pattern in _NAMES)
+    file = parts[-1]
+    if not _FOLDERS.isdisjoint(parts) or file in _NAMES:
+        return True
+    if file.startswith(_BEGINNINGS) or file.endswith(_ENDINGS):
+        return True
+    return any(file.startswith(start) and file[len(start) :].endswith(end) for start, end in _BOTH)
 
 
 def harmless_content(head: bytes) -> str:

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import io
 import logging
-import lzma
 import re
-import tarfile
 import tempfile
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,14 +22,14 @@ from typing import IO
 
 from qarib_tasks.config.corpus import SourceConfig
 from qarib_tasks.config.reading import has_layout
-from qarib_tasks.corpus.content.archives import refusal, seekable, shown_name, tar_members, zip_members
-from qarib_tasks.corpus.content.decompression import BLOCK, Allowance, limited, unpacked, zstd_errors
+from qarib_tasks.corpus.content.decompression import BLOCK, Allowance, damage_errors, limited, unpacked
 from qarib_tasks.corpus.content.detection import (
     PEEK,
     binary_name,
     columns_in,
     compression_of,
     names_column,
+    refusal,
     table_of,
     text_format,
     text_name,
@@ -41,15 +37,9 @@ from qarib_tasks.corpus.content.detection import (
 from qarib_tasks.corpus.content.harmless import harmless_content, is_harmless, is_hidden
 from qarib_tasks.corpus.content.line_ends import ends_otherwise, line_feeds_for, with_line_feeds
 from qarib_tasks.corpus.content.markup import escaped_name, markup_name
-from qarib_tasks.corpus.reading.delimited import read_csv
 from qarib_tasks.corpus.reading.encoding import utf8
-from qarib_tasks.corpus.reading.json_lines import read_json_lines
 from qarib_tasks.corpus.reading.records import Batches, Findings, Reading
-from qarib_tasks.corpus.reading.tables.arrow import read_arrow
-from qarib_tasks.corpus.reading.tables.parquet import read_parquet
 from qarib_tasks.corpus.reading.text import read_text
-from qarib_tasks.corpus.reading.warc import read_warc
-from qarib_tasks.corpus.reading.wikiextractor import read_articles
 from qarib_tasks.counting import counted
 from qarib_tasks.errors import ConfigError, InputError, QaribError
 from qarib_tasks.storage.checked_file import CheckedFile
@@ -76,27 +66,6 @@ _UNKNOWN_SIZE = 64 << 20  # bytes of a file whose size is unknown: a preview rea
 _LONGEST_MESSAGE = 300  # characters of a library's message
 _MOST_LAYERS = 5  # archives and compressions in each other
 _MOSES = ("*.ar", "*.ar[_-]??")  # Arabic, and that of a country
-_DAMAGED = (
-    # pyarrow's errors are ValueErrors and OSErrors too; an unknown or encrypted zip raises the last two.
-    OSError,
-    EOFError,
-    ValueError,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    NotImplementedError,
-    RuntimeError,
-    MemoryError,
-)
-_READERS: dict[str, Callable[[Reading, IO[bytes]], Batches]] = {
-    "jsonl": read_json_lines,
-    "csv": read_csv,
-    "tsv": read_csv,
-    "wikiextractor": read_articles,
-    "moses": read_text,
-    "text": read_text,
-}
 
 
 @dataclass(frozen=True)
@@ -227,6 +196,8 @@ class _FileReader:
 
     def _members(self, file: _File, packed: str) -> Batches:
         """Read the members that match the source's pattern; each ends a document."""
+        from qarib_tasks.corpus.content.archives import seekable, shown_name, tar_members, zip_members
+
         patterns: tuple[str, ...] = _MOSES if self.source.format == "moses" else ("*",)
         if self.source.member:
             patterns = (self.source.member,)
@@ -289,9 +260,12 @@ class _FileReader:
             self.findings.readings.append(reading)
         try:
             if form in _TABLES:
-                stream = file.stream if file.on_disk else seekable(file.stream)
-                yield from (read_parquet if form == "parquet" else read_arrow)(reading, stream)
+                from qarib_tasks.corpus.reading.tables.read import read_table
+
+                yield from read_table(reading, file.stream, is_seekable=file.on_disk)
             elif form == "warc":
+                from qarib_tasks.corpus.reading.warc import read_warc
+
                 yield from read_warc(reading, file.stream)
             else:
                 yield from self._text(reading, utf8(reading, file.stream))
@@ -333,7 +307,7 @@ class _FileReader:
         if otherwise and reading.form in _OF_LINES:
             log.info("%s: the lines end with other characters than line feeds", reading.where)
             stream = with_line_feeds(stream)
-        yield from _READERS[reading.form](reading, stream)
+        yield from _reader(reading.form)(reading, stream)
 
     def _recognize(self, reading: Reading, head: bytes) -> None:
         """Set the format of a text whose name does not say it."""
@@ -345,6 +319,24 @@ class _FileReader:
         if reading.form != "text":
             reading.guessed = True
             log.info("%s: read as %s, by its content", reading.where, reading.form)
+
+
+# The modules of a format are imported when the first file of it is read.
+def _reader(form: str) -> Callable[[Reading, IO[bytes]], Batches]:
+    """Return the reader of a text in UTF-8."""
+    if form == "jsonl":
+        from qarib_tasks.corpus.reading.json_lines import read_json_lines
+
+        return read_json_lines
+    if form in ("csv", "tsv"):
+        from qarib_tasks.corpus.reading.delimited import read_csv
+
+        return read_csv
+    if form == "wikiextractor":
+        from qarib_tasks.corpus.reading.wikiextractor import read_articles
+
+        return read_articles
+    return read_text
 
 
 def _warn_of_table(reading: Reading, head: bytes) -> None:
@@ -387,7 +379,7 @@ def _file_errors(where: str, counts: Counter[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, (*_DAMAGED, *zstd_errors())) or isinstance(error, QaribError):
+        if not isinstance(error, damage_errors()) or isinstance(error, QaribError):
             raise
         if isinstance(error, OSError) and error.errno in NOT_WRITTEN:  # The copy of a member in an archive.
             name_output(error, {Path(tempfile.gettempdir()): Path(tempfile.gettempdir())})

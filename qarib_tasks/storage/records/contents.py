@@ -6,67 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from qarib_tasks.storage.records.schemas import Count, Evaluation, Loss, Record
-
-
-class _TaskTexts(Record):
-    digest: str
-    documents: Count
-    short: Count
-    texts: Count
-
-
-class CorpusStatistics(Record):
-    """Of a collected text, and of each of its sources. Earlier versions wrote fewer."""
-
-    documents_read: Count
-    documents: Count = 0
-    heldout_documents: Count = 0
-    text_lines: Count = 0
-    text_bytes: Count = 0
-    text_documents: Count = 0
-    lines: Count = 0
-    lines_read: Count = 0
-    words: Count = 0
-    bytes: Count = 0
-    bytes_read: Count = 0
-    duplicates: Count = 0
-    near_duplicates: Count = 0
-    outside_share: Count = 0
-    test_texts: Count = 0
-    skipped: Count = 0
-    empty_records: Count = 0
-    undecodable_bytes: Count = 0
-    replaced_characters: Count = 0
-    left_out_files: Count = 0
-    left_out: dict[str, Any] = {}
-    undecodable: dict[str, Any] = {}
-    file_warnings: dict[str, list[str] | str] = {}
-    changed: dict[str, Count] = {}
-    dropped: dict[str, Count] = {}
-    dropped_bytes: dict[str, Count] = {}
-    line_words: dict[str, Count] = {}
-    document_lines: dict[str, Count] = {}
-    samples: list[list[str]] = []
-    changed_texts: dict[str, list[list[str]]] = {}
-    dropped_texts: dict[str, list[list[str]] | list[str]] = {}
-    sources: dict[str, CorpusStatistics] = {}
-    tasks: dict[str, _TaskTexts] = {}
-    contamination: dict[str, _TaskTexts] = {}
-    warnings: list[str] = []
-
-
-class _Name(Record):
-    name: str
-
-
-class _Sources(Record):
-    sources: list[_Name]
-
-
-class _Corpus(Record):
-    config: _Sources
-    statistics: CorpusStatistics
+from qarib_tasks.storage.records.corpus import Corpus, Sources
+from qarib_tasks.storage.records.record import Count, Loss, Record
+from qarib_tasks.storage.records.schemas import Evaluation
 
 
 class _Shares(Record):
@@ -118,7 +60,7 @@ class _VocabularyConfig(Record):
 
 
 class _DatasetConfig(Record):
-    collect: _Sources
+    collect: Sources
     vocab: _VocabularyConfig
     extends: str = ""
     partition: str = ""
@@ -152,7 +94,7 @@ class _Model(Record):
 
 
 CONTENTS: dict[str, type[Record]] = {
-    "corpus": _Corpus,
+    "corpus": Corpus,
     "vocabulary": _Vocabulary,
     "shards": _Shards,
     "shard": _Shard,

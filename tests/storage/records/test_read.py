@@ -1,6 +1,7 @@
 """Records of ours as they are, and damaged in every way: read, or refused in one line that names the file.
 
 Covers qarib_tasks/storage/records/aside.py, qarib_tasks/storage/records/contents.py,
+qarib_tasks/storage/records/corpus.py, qarib_tasks/storage/records/record.py,
 qarib_tasks/storage/records/schemas.py.
 """
 
@@ -15,7 +16,8 @@ import pytest
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.manifest import Manifest, begins_as_manifest
 from qarib_tasks.storage.records.read import LARGEST, parse_record, read_record, take_record
-from qarib_tasks.storage.records.schemas import CheckpointIndex, Evaluation, Plan, Progress, Record
+from qarib_tasks.storage.records.record import Record
+from qarib_tasks.storage.records.schemas import CheckpointIndex, Evaluation, Plan, Progress
 from tests.support.records.damage import damaged_bytes, damaged_json
 from tests.support.strangers import MADE_BEFORE
 
