@@ -9,6 +9,7 @@ from qarib_tasks.corpus.reading.records import LONGEST_RECORD, Batches, Reading
 from qarib_tasks.errors import InputError
 
 _LONGEST_HEADER = 1 << 16  # bytes of a line
+_MOST_HEADERS = 1000  # lines of a record
 _PLAIN = ("conversion", "resource")
 
 
@@ -24,6 +25,8 @@ def read_warc(reading: Reading, stream: IO[bytes]) -> Batches:
             size = int(headers["content-length"])
         except (KeyError, ValueError):
             raise _damaged(reading, "the record has no length") from None
+        if size < 0:  # A stream would read all that is left.
+            raise _damaged(reading, "the record has no length")
         kind, media = headers.get("warc-type", ""), headers.get("content-type", "").lower()
         if kind in ("response", "revisit"):
             raise InputError(
@@ -62,7 +65,11 @@ def _headers(reading: Reading, stream: IO[bytes]) -> Iterator[dict[str, str]]:
         if not line.startswith(b"WARC/"):
             raise _damaged(reading, "no record begins here")
         headers: dict[str, str] = {}
+        number = 0
         while (line := _line(reading, stream)).strip():
+            number += 1
+            if number > _MOST_HEADERS:
+                raise _damaged(reading, f"the record has more than {_MOST_HEADERS:,} headers")
             name, _, value = line.decode("utf-8", "replace").partition(":")
             headers[name.strip().lower()] = value.strip()
         yield headers

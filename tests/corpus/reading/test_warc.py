@@ -59,6 +59,15 @@ def test_damage_and_web_pages(tmp_path: Path) -> None:
         (whole[:-6], "cut short"),
         (whole.replace(b"Content-Length: 3", b"X: 3"), "no length"),
         (whole.replace(b"Content-Length: 3", b"Content-Length: 1"), "no record begins here"),
+        # A stream reads all that is left if it is asked for fewer than 0 bytes.
+        (whole.replace(b"Content-Length: 3", b"Content-Length: -1"), "no length"),
+        (record("abc", "metadata").replace(b"Length: 3", b"Length: -4"), "no length"),
+        (
+            whole.replace(
+                b"Content-Length", b"".join(b"%d: 1\r\n" % i for i in range(1001)) + b"Content-Length"
+            ),
+            "more than 1,000 headers",
+        ),
         (record("<html>", "response", "application/http"), "web pages, not their text"),
     ):
         path.write_bytes(data)
