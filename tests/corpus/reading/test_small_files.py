@@ -2,7 +2,7 @@
 
 Covers qarib_tasks/corpus/content/arrow_messages.py, qarib_tasks/corpus/content/parquet_pages.py,
 qarib_tasks/corpus/reading/tables/arrow.py, qarib_tasks/corpus/reading/tables/parquet.py,
-qarib_tasks/corpus/reading/tables/rows.py.
+qarib_tasks/corpus/reading/tables/read.py, qarib_tasks/corpus/reading/tables/rows.py.
 """
 
 from __future__ import annotations
