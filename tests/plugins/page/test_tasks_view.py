@@ -175,7 +175,8 @@ def test_during_training(run: MadeUpRun, view: Open) -> None:
     expect(curve).to_have_attribute("aria-label", re.compile(r"probe .* at step 10"))
     expect(page.get_by_text("Values (2)")).to_be_visible()
     expect(page.get_by_role("region", name="Probe of sentiment by step")).to_be_visible()
-    assert canvas.evaluate("e => e.toDataURL()") != drawn
+    while canvas.evaluate("e => e.toDataURL()") == drawn:  # It is drawn a moment later.
+        pass
     expect(page.get_by_text("no results of fine-tuning")).to_be_visible()
     write_tuning(own(run), task, every=5)
     expect(page.get_by_role("region", name="Fine-tuning", exact=True)).to_be_visible()

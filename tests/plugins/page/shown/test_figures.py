@@ -99,9 +99,12 @@ def test_the_table_of_runs_uses_a_wide_screen(run: MadeUpRun, look: Look) -> Non
     page = look("compare", width=1600)
     expect(page.locator(".top")).to_be_visible()
     parts = "<section class=card></section><section class='card wide'></section>"
-    page.evaluate("parts => { document.querySelector('#view').innerHTML = parts }", parts)
-    widths = "[...document.querySelectorAll('.top, #view > *')].map(one => one.getBoundingClientRect().width)"
-    assert page.evaluate(widths) == [1240, 1240, 1560]
+    # At once, so that the page does not draw its view again before it is measured.
+    widths = """parts => {
+        document.querySelector('#view').innerHTML = parts
+        return [...document.querySelectorAll('.top, #view > *')].map(one => one.getBoundingClientRect().width)
+    }"""
+    assert page.evaluate(widths, parts) == [1240, 1240, 1560]
     assert page.evaluate("document.documentElement.scrollWidth") == 1600
     page.set_viewport_size({"width": 1200, "height": 900})
-    assert page.evaluate(widths) == [1160, 1160, 1160]
+    assert page.evaluate(widths, parts) == [1160, 1160, 1160]
