@@ -80,7 +80,7 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
     wheelhouse = None
     if os.environ.get("QARIB_TPU_WHEELHOUSE"):
         wheelhouse = _upload(bucket, _deployed("QARIB_TPU_WHEELHOUSE"))
-    elif not run.config.tpu.external_ips:
+    elif not run.config.tpu.external_ips and run.config.tpu.machine == "cloud_tpu":
         raise ConfigError(
             "machines without external addresses need a wheelhouse",
             where="external_ips",

@@ -92,7 +92,7 @@ class Service(ABC):
         Raises:
             TpuError: it does not, or refuses.
         """
-        self.listed({})
+        self.listed({"made-by": "qarib"})
 
     def delete(self, zone: str, name: str, *, within: float = 1800.0, poll: float = 10.0) -> None:
         """Delete a request and its machines, and wait until nothing of them exists.

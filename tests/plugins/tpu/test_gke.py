@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from qarib_airflow.preflight.checks import check_tpu
 from qarib_airflow.tpu.hook import gke_service
 from qarib_airflow.tpu.operators import CloudTPUDeleteRunOperator
+from qarib_airflow.tpu.prepare import prepare_tpu
 
 from qarib_tasks.tpu import reaper
 from qarib_tasks.tpu.api.errors import TpuConflictError, TpuPermissionError
 from qarib_tasks.tpu.gke.manifest import GkeRequest, object_name
 from qarib_tasks.tpu.job import TpuJob
+from tests.support.datasets import CONNECTION, tpu_run
 from tests.support.kubernetes.stand_in import StandIn
 from tests.support.lifecycles.benches import IMAGE
 from tests.support.tpu_jobs import Bench, context, deferred, finish, operator, stopped, until
@@ -157,6 +160,35 @@ def test_what_kubernetes_refuses(bench: Bench, cluster: StandIn) -> None:
     cluster.token = "another"
     with pytest.raises(TpuPermissionError):
         service.check()
+
+
+def test_before_a_run_the_cluster_is_asked(
+    bench: Bench, cluster: StandIn, tmp_path: Path, bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run = tpu_run(tmp_path / "run", bucket_name, **SETTINGS, external_ips=False)
+    check_tpu(run, CONNECTION)
+    assert f"On {CLUSTER}. TPU v5litepod-4 (4 chips, spot) in" in caplog.text
+    job = TpuJob.from_dict(prepare_tpu(run, "r", "somebody", CONNECTION))
+    assert isinstance(job.request(_memory(job, 1.0), "us-west4-a"), GkeRequest)
+    cluster.token = "another"
+    with pytest.raises(TpuPermissionError, match="Unauthorized"):
+        check_tpu(run, CONNECTION)
+
+
+def test_the_dag_that_reaps_looks_in_the_cluster(
+    bench: Bench, cluster: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import qarib_reap_tpus
+
+    cluster.environment = None
+    job = TpuJob.from_dict(job_of(bench))
+    gke_service(CLUSTER, "default").create_queued_resource(job.request(_memory(job, 1.6e9), "us-west4-a"))
+    monkeypatch.setenv("QARIB_TPU", f"{{machine: gke, gke_cluster: {CLUSTER}}}")
+    monkeypatch.setattr(qarib_reap_tpus, "get_current_context", lambda: {"params": {"dry_run": False}})
+    reap: Any = qarib_reap_tpus.qarib_reap_tpus().get_task("reap").python_callable
+    assert reap() == [f"us-west4-a/{object_name(_memory(job, 1.6e9).name)}"]
+    assert (cluster.objects, cluster.pods) == ({}, {})
 
 
 def _memory(job: TpuJob, since: float) -> Any:
