@@ -30,11 +30,11 @@ class AirflowApi:
         raise NotImplementedError
 
     def api(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call Airflow's REST API below /api/v2/, and return the JSON of the response."""
+        """Call Airflow's REST API below /api/v2/, and return its JSON; None if it answers nothing."""
         answer = self._client.request(method, f"/api/v2/{path}", **arguments)
         if answer.is_error:
             raise StackError(f"{method} {path}: {answer.status_code} {answer.text}")
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Wait until the DAG is parsed, start a run, and return its run_id."""
