@@ -94,7 +94,7 @@ class Bucket:
         if send:
             send()
         else:
-            with answers(self.address + name):
+            with written(self.address + name):
                 blob = self._bucket.blob(self.prefix + name)
                 blob.upload_from_filename(str(path), checksum="crc32c", retry=_retry())
         if not same(self.get(name), local):
@@ -172,7 +172,7 @@ class Bucket:
 
         blob = self._bucket.blob(self.prefix + name)
         try:
-            with answers(self.address + name):
+            with written(self.address + name):
                 blob.upload_from_string(
                     text.encode(), checksum="crc32c", if_generation_match=over, retry=_retry()
                 )
@@ -220,6 +220,23 @@ def answers(where: object) -> Iterator[None]:
         *(DataCorruption, InvalidResponse, ConnectionError),
     ) as error:
         raise refused(error, where) from error
+
+
+@contextmanager
+def written(where: object) -> Iterator[None]:
+    """As `answers`, for a write: what is not found then is the bucket.
+
+    Raises:
+        StorageError: see `answers`, or there is no such bucket.
+    """
+    from google.api_core.exceptions import NotFound
+
+    try:
+        with answers(where):
+            yield
+    except NotFound as error:
+        do = "Create the bucket, or correct its name in the settings"
+        raise StorageError("no such bucket", where=where, do=do) from error
 
 
 def refused(error: BaseException, where: object) -> StorageError:

@@ -94,7 +94,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     ("status", "what"),
-    [(401, "does not accept the credentials"), (403, "denies access"), (503, "does not answer as it should")],
+    [
+        *((401, "does not accept the credentials"), (403, "denies access"), (400, "refuses the request")),
+        *((status, "does not answer as it should") for status in (429, 500, 502, 503, 504)),
+    ],
 )
 def test_the_error_says_why_and_what_to_do(
     tmp_path: Path, clock: Clock, status: int, what: str, call: str
@@ -108,11 +111,24 @@ def test_the_error_says_why_and_what_to_do(
     assert str(error.value).startswith("gs://b/prefix/")
     assert error.value.do
     assert "\n" not in str(error.value)
-    if status == 503:  # It may pass.
+    passes = status in (429, 500, 502, 503, 504)
+    if passes:
         assert max(Counter(asked).values()) > 1
-    assert bool(clock.now) == (status == 503)
+    assert bool(clock.now) == passes
     assert clock.now <= PATIENCE
     assert path.read_bytes() == b"bytes"
+
+
+@pytest.mark.parametrize("call", ["upload", "write_text"])
+def test_a_bucket_that_is_gone(tmp_path: Path, call: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"bytes")
+    with (
+        serving(404, []) as bucket,
+        pytest.raises(StorageError, match=r"file: no such bucket\. Create") as error,
+    ):
+        CALLS[call](bucket, path)
+    assert str(error.value).startswith("gs://b/prefix/file")
 
 
 def test_downloads_that_are_always_cut_come_to_an_end(tmp_path: Path) -> None:
