@@ -14,11 +14,27 @@ from qarib_tasks.views.runs import RunRecord, trouble
 from qarib_tasks.views.shapes import MANIFEST
 from qarib_tasks.views.shards import local_files
 
-SOURCE_FIGURES = (
-    "files", "left_out_files", "bytes_read", "undecodable_bytes", "lines_read", "skipped", "documents_read",
-    "duplicates", "near_duplicates", "outside_share", "documents", "lines", "words", "bytes",
-    "heldout_documents",
-)  # fmt: skip
+# The columns of the table of sources; `text_read` is made of others.
+COLUMNS = {
+    "files": "Files",
+    "left_out_files": "Left out",
+    "bytes_read": "Size of the files",
+    "text_read": "Text read",
+    "undecodable_bytes": "Undecodable bytes",
+    "skipped": "Skipped",
+    "lines_read": "Lines read",
+    "documents_read": "Documents cleaned",
+    "duplicates": "Repeats",
+    "near_duplicates": "Near-repeats",
+    "outside_share": "Outside the share",
+    "heldout_documents": "Held out",
+    "documents": "Documents kept",
+    "lines": "Lines kept",
+    "words": "Words",
+    "bytes": "Text kept",
+}
+SIZES = ("bytes_read", "text_read", "bytes")  # columns in bytes, written with a unit
+SHOWN = ("documents", "lines", "words")  # columns that are also shown if they have nothing
 # Of any corpus; another figure that is not there is zero.
 ALWAYS = ("files", "bytes_read", "documents_read", "documents", "lines", "words", "bytes")
 MAX_RULES = 40
@@ -48,10 +64,14 @@ def corpus_view(record: RunRecord, files: Files) -> dict[str, Any]:
 def _corpus(manifest: Mapping[str, Any]) -> dict[str, Any]:
     figures: Mapping[str, Any] = manifest.get("statistics") or {}
     sources: Mapping[str, Mapping[str, Any]] = figures.get("sources") or {}
+    totals = source_figures(figures)
     return {
         "made_at": manifest.get("made_at"),
         "cleaning": list((manifest.get("config") or {}).get("cleaning") or ()),
-        "totals": source_figures(figures),
+        "totals": totals,
+        "columns": [
+            [key, title, key in SIZES] for key, title in COLUMNS.items() if totals[key] or key in SHOWN
+        ],
         "sources": {name: source_figures(source) for name, source in sources.items()},
         "files": [
             [where, what]
@@ -85,7 +105,7 @@ def source_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
     `text_read` is the size of the text that was read, in bytes with line feeds. It is to be compared with
     `bytes`, which is what was kept of it; `bytes_read` is that of the files, which can be compressed.
     """
-    found = {key: figures.get(key, None if key in ALWAYS else 0) for key in SOURCE_FIGURES}
+    found = {key: figures.get(key, None if key in ALWAYS else 0) for key in COLUMNS}
     size, lines = figures.get("text_bytes"), figures.get("text_lines")
     return found | {"text_read": None if size is None or lines is None else size + lines}
 
@@ -100,12 +120,12 @@ def _texts(by_rule: Mapping[str, Sequence[Sequence[str]]] | None) -> dict[str, l
 
 def _contamination(figures: Mapping[str, Any]) -> list[str]:
     """Warnings of test texts that stayed: of tasks that were given after the text was collected."""
-    counted: Mapping[str, Mapping[str, Any]] = figures.get("contamination") or {}
+    found: Mapping[str, Mapping[str, Any]] = figures.get("contamination") or {}
     return [
-        f"{task['documents']:,} documents contain test texts of the task {task.get('task')}, which was given "
-        "after the text was collected"
-        for task in counted.values()
-        if task.get("documents")
+        f"{counted(number, 'document')} contain{'s' if number == 1 else ''} test texts of the task "
+        f"{task.get('task')}, which was given after the text was collected"
+        for task in found.values()
+        if (number := task.get("documents"))
     ]
 
 

@@ -11,6 +11,18 @@ PAID = ("booting", "running", "stopping", "deleting")
 MOST_SECONDS = 1e10  # three centuries; the file is wrong
 # Of the training's own ledger, in progress.json.
 LOSSES = ("compiling", "waiting", "checkpoints", "evaluation", "redone")
+# The parts, in the order in which they are shown.
+TITLES = {
+    "steps": "steps of the training",
+    "redone": "steps that were redone",
+    "compiling": "compiling",
+    "waiting": "waiting for data",
+    "checkpoints": "checkpoints",
+    "evaluation": "evaluation",
+    "booting": "booting",
+    "starting": "starting the training, or not reported",
+    "deleting": "deleting",
+}
 
 
 def goodput(memory: Mapping[str, Any], progress: Mapping[str, Any], now: float) -> dict[str, Any] | None:
@@ -23,8 +35,8 @@ def goodput(memory: Mapping[str, Any], progress: Mapping[str, Any], now: float) 
     Returns:
         paid: seconds. unpaid: seconds in which the run waited for a TPU. parts: seconds by name, which add up
         to `paid`: `steps` is productive; `starting` is what is left of the time with heartbeats: the start of
-        the program, and what it did after its last report. productive: the share of `steps`. None for a
-        memory of an earlier version, which has no times.
+        the program, and what it did after its last report. titles: of the parts. productive: the share of
+        `steps`. None for a memory of an earlier version, which has no times.
     """
     if "seconds" not in memory:
         return None
@@ -50,6 +62,7 @@ def goodput(memory: Mapping[str, Any], progress: Mapping[str, Any], now: float) 
         "paid": paid,
         "unpaid": unpaid,
         "parts": {name: round(value, 3) for name, value in parts.items()},
+        "titles": TITLES,
         "productive": parts["steps"] / paid if paid else None,
     }
 

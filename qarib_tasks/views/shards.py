@@ -36,6 +36,15 @@ from qarib_tasks.views.versions import version_of
 # The page adds only the states of shards with unfinished tasks to the judge's states.
 TaskState = Literal["waiting", "converting", "uploading"]
 STATES: tuple[str, ...] = (*get_args(TaskState), *get_args(JudgedState))
+MEANINGS = {
+    "waiting": "queued",
+    "converting": "being converted",
+    "uploading": "being uploaded to the bucket",
+    "complete": "converted, files match their manifests",
+    "missing": "not converted, or a file or an object is missing",
+    "failed": "conversion failed or did not finish",
+    "corrupt": "a file or an object does not match its manifest",
+}
 # States of Airflow's tasks.
 AT_WORK = ("running", "restarting", "deferred")
 OPEN = (None, "scheduled", "queued", "up_for_retry", "up_for_reschedule")
@@ -127,7 +136,7 @@ def shards_view(
         )
     return {
         "dataset_id": dataset.dataset_id,
-        "states": list(STATES),
+        "states": {state: MEANINGS[state] for state in STATES},
         "shards": rows,
         "workspace": record.config.get("workspace"),
         "totals": totals(rows),

@@ -42,9 +42,11 @@ def test_losses_and_their_warnings(run: MadeUpRun, bucket: FolderBucket, tmp_pat
     assert "Raise `maximum_characters`" in warning
     assert data_sizes(run.record, files(run, bucket))["warnings"] == [warning]
     counted = {"a": {"task": "mood", "documents": 1234}, "b": {"task": "topic", "documents": 0}}
+    counted["c"] = {"task": "one", "documents": 1}
     statistics = {**manifest.statistics, "contamination": counted}
     replace(manifest, statistics=statistics).write(manifest_of(run.dataset.data))
-    (_, stayed) = corpus_view(run.record, files(run, bucket))["corpus"]["warnings"]
+    (_, stayed, one) = corpus_view(run.record, files(run, bucket))["corpus"]["warnings"]
+    assert one.startswith("1 document contains test texts of the task one")
     assert stayed.startswith("1,234 documents contain test texts of the task mood")
 
 

@@ -38,6 +38,7 @@ PROGRESS = {
 def test_the_parts_add_up_to_the_paid_time() -> None:
     found = goodput(MEMORY, PROGRESS, 9999.0)
     assert found
+    assert set(found["titles"]) == set(found["parts"])
     assert (found["paid"], found["unpaid"]) == (1000.0, 60.0)
     assert sum(found["parts"].values()) == pytest.approx(1000.0)
     assert (found["parts"]["starting"], found["productive"]) == (100.0, 0.6)

@@ -6,19 +6,20 @@ page's files. Answers are JSON; an error says what happened, where, and what to 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import mimetypes
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.responses import RedirectResponse
+from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from qarib_airflow.page import answers, compare, control, database, lineage, new_run, runs, trial
@@ -44,6 +45,14 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
 }
+# What is after the # of a link, the view, is known to the browser alone: a redirection would lose it.
+TO_SIGN_IN = 'location.replace("../api/v2/auth/login?next=" + encodeURIComponent(location.href))'
+ENTRANCE = (
+    f'<!doctype html><html lang="en"><meta charset="utf-8"><title>QARiB</title><script>{TO_SIGN_IN}</script>'
+    '<a href="../api/v2/auth/login?next=qarib/">Sign in</a></html>'
+)
+DIGEST = base64.b64encode(hashlib.sha256(TO_SIGN_IN.encode()).digest()).decode()
+ENTRANCE_POLICY = f"default-src 'none'; base-uri 'none'; frame-ancestors 'self'; script-src 'sha256-{DIGEST}'"
 # Not mounted, because a mount has no guard: two routes get their answers from it.
 FILES = StaticFiles(directory=STATIC)
 # Python before 3.12 has another type for it.
@@ -80,9 +89,9 @@ async def refused(request: Request, error: StarletteHTTPException) -> Response:
         404: "Go back to the list of runs",
         503: "Check the workspace and the bucket; the page retries automatically",
     }
-    # The page itself, opened by a person: Airflow leads back to it. A script gets the answer.
+    # The page itself, opened by a person, leads to the sign-in and back. A script gets the answer.
     if error.status_code == 401 and request.url.path.endswith("/qarib/") and wants_html(request):
-        return RedirectResponse(sign_in(request), 307)
+        return HTMLResponse(ENTRANCE, 401, {"Content-Security-Policy": ENTRANCE_POLICY})
     return answer(_fault(str(error.detail), request, advice.get(error.status_code)), error.status_code)
 
 
@@ -105,12 +114,6 @@ def wants_html(request: Request) -> bool:
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
-def sign_in(request: Request) -> str:
-    """The address of Airflow's sign-in, which then leads to the requested one."""
-    root = request.url.path.removesuffix("qarib/")
-    return f"{root}api/v2/auth/login?{urlencode({'next': request.url.path})}"
-
-
 def _fault(what: str, request: Request, do: str | None) -> dict[str, Any]:
     return {"what": what, "where": request.url.path, "do": do}
 
@@ -131,7 +134,8 @@ async def static(request: Request, name: str) -> Response:
 async def shards(user: GetUserDep, dag_id: str, run_id: str) -> Response:
     def view(record: RunRecord, files: Files) -> dict[str, Any]:
         tasks = database.shard_tasks(dag_id, run_id)
-        return shards_view(record, files, tasks, database.repairs(record.values.get("dataset_id")))
+        made = shards_view(record, files, tasks, database.repairs(record.values.get("dataset_id")))
+        return made | {"may_backfill": may_trigger(user, database.BACKFILL)}
 
     return await answer_of(view, user, dag_id, run_id)
 

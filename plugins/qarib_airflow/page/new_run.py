@@ -64,7 +64,7 @@ def form() -> dict[str, Any]:
             {
                 "name": name,
                 "title": schema["title"],
-                "help": param.description or schema.get("description_md", ""),
+                "help": _plain(param.description or schema.get("description_md", "")),
                 "section": "" if name in ESSENTIALS else schema["section"],
                 "kind": kind_of(_schema(name) or {**schema, "type": "string"}),
                 "choices": [choice for choice in schema.get("enum", schema.get("examples", [])) if choice],
@@ -77,6 +77,11 @@ def form() -> dict[str, Any]:
     order = {name: place for place, name in enumerate(ESSENTIALS)}
     fields.sort(key=lambda field: order.get(field["name"], len(order)))
     return {"fields": fields, "deployment": _deployment()}
+
+
+def _plain(markdown: str) -> str:
+    """The text of a help that Airflow's form shows as Markdown."""
+    return markdown.replace("**", "").replace("\n- ", "\n")
 
 
 def _schema(name: str) -> Mapping[str, Any] | None:

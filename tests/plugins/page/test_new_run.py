@@ -323,3 +323,10 @@ def test_previews_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("QARIB_ALLOWED_SOURCES", address)
         with pytest.raises(ConfigError, match="no preview within"):
             new_run.preview_of({"preset": "demo", "sources": [{"path": f"{address}a.txt"}]}, 0)
+
+
+def test_a_help_is_text() -> None:
+    """Airflow's own form shows it as Markdown."""
+    preset = next(field for field in new_run.form()["fields"] if field["name"] == "preset")
+    assert "\nqarib: the recipe" in preset["help"]
+    assert not [field["name"] for field in new_run.form()["fields"] if "**" in field["help"]]

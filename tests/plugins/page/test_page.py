@@ -7,7 +7,10 @@ plugins/qarib_airflow/page/threads.py.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 import shutil
 import threading
 from collections import deque
@@ -71,6 +74,16 @@ def test_signed_out_or_without_leave_there_is_nothing(server: TestClient, path: 
         assert set(answer.json()) == {"what", "where", "do"}
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_signed_out_the_page_itself_leads_to_the_sign_in(server: TestClient) -> None:
+    """By the only script in it, which its policy allows."""
+    answer = server.get("/qarib/", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
+    (script,) = re.findall("<script>(.*?)</script>", answer.text)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = dict(one.split(" ", 1) for one in answer.headers["content-security-policy"].split("; "))
+    assert (policy["default-src"], policy["script-src"]) == ("'none'", f"'sha256-{digest}'")
 
 
 def test_who_may_read_the_dag_gets_every_answer(server: TestClient, run: MadeUpRun) -> None:

@@ -9,15 +9,17 @@ import gzip
 
 from qarib_airflow.page.app import STATIC
 
-MOST = 60_000  # bytes of all files, each compressed as a server sends it
+MOST = 60_000  # bytes of all files, each compressed as Airflow's API server sends it
+LEVEL = 5  # of gzip, in airflow/api_fastapi/core_api/app.py
 
 
 def test_the_own_script_is_small() -> None:
     files = sorted((STATIC / "js").rglob("*.js"))
-    sizes = {path.name: len(gzip.compress(path.read_bytes(), 9, mtime=0)) for path in files}
+    sizes = {path.name: len(gzip.compress(path.read_bytes(), LEVEL, mtime=0)) for path in files}
+    written = sum(path.stat().st_size for path in files)
     for name, size in sorted(sizes.items(), key=lambda one: -one[1]):
         print(f"{size:>7,}  {name}")
-    print(f"{sum(sizes.values()):>7,}  all {len(sizes)} files, of at most {MOST:,}")
+    print(f"{sum(sizes.values()):>7,}  all {len(sizes)} files, of at most {MOST:,}; as written {written:,}")
     assert sum(sizes.values()) < MOST
 
 

@@ -185,4 +185,4 @@ def test_saved_rows_say_nothing_of_runs_that_are_not_read(
     monkeypatch.setattr(database, "records", lambda _: [])
     monkeypatch.setattr(runs, "READER", runs.Reader())
     expect(ready).to_be_visible()
-    assert {(row["State"], row["Cost"], row["Steps"]) for row in saved()} == {("✓ success", "", "")}
+    assert {(row["State"], row["Cost"], row["Steps"]) for row in saved()} == {("success", "", "")}

@@ -1,5 +1,6 @@
 // Selects the view and the run, and refreshes the view.
-import { airflow, badge, empty, fill, h, out, runAddress } from "./parts/dom.js";
+import { ask, signIn } from "./parts/ask.js";
+import { addressOf, airflow, badge, empty, faultOf, fill, h, out, runAddress, runQuery } from "./parts/dom.js";
 import { compare } from "./views/compare.js";
 import { corpus } from "./views/corpus.js";
 import { lineage } from "./views/lineage.js";
@@ -11,9 +12,9 @@ import { tasks } from "./views/tasks.js";
 import { training } from "./views/training.js";
 import { failureOf, partOf, skipsOf, waitsOf } from "./parts/way.js";
 
-// A view has: title, address(run, place) of its data, make(context) → {node, update(data)}, `alone` if it
-// shows no run, `still` if its data do not change, and `apart` if it has a tab only while it is shown. Without an
-// address it has no data. It may change `context.query`, then call `context.ask()`, or only `context.keep()` its address.
+// A view has: title, make(context) → {node, update(data)}, address(place) of its data if they are not those of the run,
+// `alone` if it shows no run, `still` if its data do not change, and `apart` if it has a tab only while it is shown. Where
+// the address is null it has no data. It may change `context.query`, then call `context.ask()`, or only `context.keep()` its address.
 const VIEWS = { runs, compare, lineage, new: newRun, shards, corpus, training, tasks, model };
 const AT_WORK_SECONDS = 3;
 const AT_REST_SECONDS = 10;
@@ -30,32 +31,7 @@ function place() {
   const [name, query] = window.location.hash.replace(/^#\/?/, "").split("?");
   const values = new URLSearchParams(query || window.location.search);
   const run = values.get("run_id") ? { dag_id: values.get("dag_id") || "qarib_pretrain", run_id: values.get("run_id") } : null;
-  return { name: VIEWS[name] ? name : run ? "" : "runs", run, query: values, again: values.has("again") };
-}
-
-export function addressOf(name, run) {
-  return run ? `#/${name}?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}` : `#/${name}`;
-}
-
-async function ask(address, signal) {
-  let response;
-  try {
-    response = await fetch(address, { headers: { Accept: "application/json" }, signal, credentials: "same-origin" });
-  } catch (error) {
-    if (signal.aborted && signal.reason !== "late") throw error;
-    throw { what: "Airflow does not answer", where: window.location.host, do: "The page retries automatically" };
-  }
-  const values = await response.json().catch(() => ({}));
-  if (!response.ok) {
-    throw { what: values.what || `the server answered ${response.status}`, where: values.where, do: values.do, status: response.status };
-  }
-  return values;
-}
-
-/** The given run, or the newest, as the views need it. */
-async function findRun(run, signal) {
-  const query = run ? `?${new URLSearchParams(run)}` : "";
-  return (await ask(`data/run${query}`, signal)).run;
+  return { name: Object.hasOwn(VIEWS, name) ? name : run ? "" : "runs", run, query: values, again: values.has("again") };
 }
 
 async function show() {
@@ -97,7 +73,7 @@ async function refresh(own) {
   try {
     const alone = VIEWS[own.name]?.alone;
     if (!alone) {
-      own.record = await findRun(own.run, stop.signal);
+      own.record = (await ask(`data/run${own.run ? `?${runQuery(own.run)}` : ""}`, null, stop)).run; // Or else the newest.
       if (own.record && !own.name) own.name = own.record.training || ["running", "done"].includes(partOf(own.record, "training")?.state) ? "training" : "shards";
     }
     drawTabs(own);
@@ -106,11 +82,11 @@ async function refresh(own) {
       view.replaceChildren(noRun(own.run));
       own.node = null;
     } else {
-      const address = kind.address(own.record || own.run, own);
-      const data = address ? await ask(address, stop.signal) : {};
+      const address = kind.address ? kind.address(own) : `data/${own.name || "shards"}?${runQuery(own.record)}`;
+      const data = address ? await ask(address, null, stop) : {};
       if (own !== shown || stop !== own.stop) return;
       if (!own.node) {
-        own.made = kind.make({ record: own.record, run: own.run, query: own.query, ask: () => askAgain(own), keep: () => keep(own), addressOf });
+        own.made = kind.make({ record: own.record, run: own.run, query: own.query, ask: () => askAgain(own), keep: () => keep(own) });
         own.node = own.made.node;
         view.replaceChildren(own.node);
       }
@@ -131,7 +107,10 @@ async function refresh(own) {
     notice(fault);
     view.dataset.state = "failed";
     seconds = AT_WORK_SECONDS;
-    if (fault.status === 401 || fault.status === 403) return;
+    if (fault.status === 401 || fault.status === 403) { // Maybe one signs in in another window.
+      document.addEventListener("visibilitychange", () => own === shown && again(own), { once: true });
+      return;
+    }
   } finally {
     clearTimeout(timer);
     if (own === shown && (stop === own.stop || stop.signal.reason === "late")) view.setAttribute("aria-busy", "false");
@@ -171,11 +150,8 @@ function notice(fault, run = null) {
   fill(notices, [fault || null, (failure || skips.length) && run.way, waits], () => [
     failure ? h("div", { class: "notice failure" }, failure) : null,
     [waits, ...skips].filter(Boolean).map((text) => h("div", { class: "notice" }, text)),
-    fault ? h("div", { class: "notice" }, h("strong", {}, fault.what), fault.where ? h("code", {}, fault.where) : null,
-      fault.status === 401 ? signIn() : fault.do ? h("span", {}, fault.do) : null) : null]);
+    fault ? faultOf(fault, fault.status === 401 ? signIn() : null) : null]);
 }
-
-const signIn = (properties) => out(airflow(`api/v2/auth/login?${new URLSearchParams({ next: window.location.href })}`), "Sign in", properties);
 
 function failure(fault) {
   if (fault.status === 401) {

@@ -9,15 +9,20 @@ const edges = (one) => [one.low, one.high].map((values) => ({ name: `${one.name}
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Checkpoints as ticks on the axis, interruptions as dashed lines from top to bottom. */
-function drawMarks(u, marks) {
-  const { ctx, bbox } = u;
+/** Draw in the plot. A mark at the first or the last step is half outside. */
+function within({ ctx, bbox }, draw) {
   const ratio = uPlot.pxRatio;
   ctx.save();
   ctx.beginPath();
-  // A mark at the first or the last step is half outside.
   ctx.rect(bbox.left - 5 * ratio, bbox.top, bbox.width + 10 * ratio, bbox.height + 1);
   ctx.clip();
+  ctx.lineWidth = 1.5 * ratio;
+  draw(ctx, bbox, ratio);
+  ctx.restore();
+}
+
+/** Checkpoints as ticks on the axis, interruptions as dashed lines from top to bottom. */
+const drawMarks = (u, marks) => within(u, (ctx, bbox, ratio) => {
   ctx.fillStyle = colour("--c3");
   for (const step of marks.checkpoints) {
     const x = u.valToPos(step, "x", true);
@@ -29,7 +34,6 @@ function drawMarks(u, marks) {
     ctx.fill();
   }
   ctx.strokeStyle = colour("--bad");
-  ctx.lineWidth = 1.5 * ratio;
   ctx.setLineDash([5 * ratio, 4 * ratio]);
   for (const step of marks.interruptions) {
     const x = u.valToPos(step, "x", true);
@@ -38,18 +42,10 @@ function drawMarks(u, marks) {
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
   }
-  ctx.restore();
-}
+});
 
 /** Intervals as bars with caps, at each step of a line, or of a line of one step. */
-function drawBars(u, lines) {
-  const { ctx, bbox } = u;
-  const ratio = uPlot.pxRatio;
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(bbox.left - 4 * ratio, bbox.top, bbox.width + 8 * ratio, bbox.height);
-  ctx.clip();
-  ctx.lineWidth = 1.5 * ratio;
+const drawBars = (u, lines) => within(u, (ctx, _, ratio) => {
   lines.forEach((one, index) => {
     if (!one.low || !u.series[index + 1].show || !(one.bars || one.steps.length === 1)) return;
     ctx.strokeStyle = colour(one.colour);
@@ -67,8 +63,7 @@ function drawBars(u, lines) {
     });
     ctx.stroke();
   });
-  ctx.restore();
-}
+});
 
 /** The texts of an axis. A logarithmic one has none for most of its lines. */
 function ticks(values, format) {

@@ -124,9 +124,19 @@ export function when(stamp) {
   if (!time || Number.isNaN(time.getTime())) return "–";
   const style = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
   try {
-    return time.toLocaleString("en-GB", { ...style, timeZone: JSON.parse(window.localStorage.getItem("timezone")) || undefined });
-  } catch { // No storage, or no zone.
+    return time.toLocaleString("en-GB", { ...style, timeZone: kept("localStorage", "timezone") || undefined });
+  } catch { // No such zone.
     return time.toLocaleString("en-GB", style);
+  }
+}
+
+/** What the browser keeps, as JSON: null if there is nothing, or no storage. With a value, it is kept from now on. */
+export function kept(storage, name, value) {
+  try {
+    if (value !== undefined) window[storage].setItem(name, JSON.stringify(value));
+    return JSON.parse(window[storage].getItem(name));
+  } catch {
+    return null;
   }
 }
 
@@ -137,6 +147,11 @@ export const airflow = (path) => new URL(path, AIRFLOW).href;
 
 export const runAddress = (run) =>
   airflow(`dags/${encodeURIComponent(run.dag_id)}/runs/${encodeURIComponent(run.run_id)}`);
+
+export const runQuery = ({ dag_id, run_id }) => String(new URLSearchParams({ dag_id, run_id }));
+
+/** The address of a view, of a run if there is one. */
+export const addressOf = (name, run) => `#/${name}${run ? `?${runQuery(run)}` : ""}`;
 
 /** A link that opens outside the frame in which Airflow shows this page. */
 export const out = (href, text, properties = {}) => h("a", { href, "data-out": true, ...properties }, text);
@@ -180,6 +195,19 @@ export function bars(caption, items) {
 }
 
 export const card = (title, ...children) => h("section", { class: "card" }, title ? h("h2", {}, title) : null, children);
+
+/** An input with its label; `shown` if it is inside another element. */
+export const labelled = (title, input, shown = input) => h("div", { class: "field" }, h("label", { for: input.id }, title), shown);
+
+export function check(title, checked, changed) {
+  const box = h("input", { type: "checkbox", on: { change: () => changed(box.checked) } });
+  box.checked = checked;
+  return h("label", {}, box, ` ${title}`);
+}
+
+/** What is wrong, where, and what to do. */
+export const faultOf = (fault, ...more) => h("div", { class: "notice", role: "note" }, h("strong", {}, fault.what),
+  fault.where ? h("code", {}, fault.where) : null, fault.do ? h("span", {}, fault.do) : null, more);
 
 /** A note for a view with nothing to show yet: a title and the reason. */
 export const empty = (title, text, ...more) =>

@@ -1,5 +1,6 @@
 // A form for what people write about a run. Airflow keeps it as the run's note and checks the user's permission.
-import { airflow, h } from "./dom.js";
+import { ask, explained } from "./ask.js";
+import { airflow, h, labelled, runQuery } from "./dom.js";
 
 const MOST = 1000; // characters, as Airflow has it
 const TAG = /^[\p{L}\p{N}_-]*\p{L}[\p{L}\p{N}_-]*$/u;
@@ -14,18 +15,10 @@ const partsOf = (note) => ({ name: note.name, tags: note.tags.join(" "), text: n
 const noteOf = ({ name, tags, text }) =>
   [name, ...(tags ? [tagsOf(tags).map((tag) => `#${tag}`).join(" ")] : []), ...(text ? [text] : [])].join("\n");
 
-async function ask(address, options = {}) {
-  const response = await fetch(address, { credentials: "same-origin", ...options });
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.what || (typeof answer.detail === "string" && answer.detail) || `the server answered ${response.status}`);
-  return answer;
-}
-
 export class NoteForm {
   /** `saved` is called when Airflow has the note. */
   constructor(run, id, saved) {
     Object.assign(this, { run, saved });
-    const box = (name, title, input, help) => h("div", { class: "field" }, h("label", { for: input.id }, title), input, help ? h("p", { class: "help" }, help) : null);
     this.inputs = {
       name: h("input", { id: `${id}-name`, maxlength: 100, autocomplete: "off", dir: "auto" }),
       tags: h("input", { id: `${id}-tags`, maxlength: 300, autocomplete: "off", dir: "auto" }),
@@ -33,21 +26,21 @@ export class NoteForm {
     };
     this.status = h("p", { role: "status", class: "help" });
     this.form = h("form", { class: "fields", hidden: true, on: { submit: (event) => { event.preventDefault(); this.save(); } } },
-      box("name", "Name", this.inputs.name), box("tags", "Tags", this.inputs.tags, "Words, separated by spaces."), box("text", "Note", this.inputs.text),
+      labelled("Name", this.inputs.name), labelled("Tags", this.inputs.tags, [this.inputs.tags, h("p", { class: "help" }, "Words, separated by spaces.")]), labelled("Note", this.inputs.text),
       h("div", { class: "row" }, h("button", { type: "submit", class: "first" }, "Save"), h("button", { type: "button", on: { click: () => this.close() } }, "Cancel")));
     this.button = h("button", { type: "button", on: { click: () => this.open() } }, "Edit name, tags, and note");
     this.node = h("div", { class: "stack note-form" }, h("div", { class: "row" }, this.button), this.form, this.status);
   }
 
   get address() {
-    return `data/note?${new URLSearchParams({ dag_id: this.run.dag_id, run_id: this.run.run_id })}`;
+    return `data/note?${runQuery(this.run)}`;
   }
 
   async open() {
     try {
       this.base = partsOf(await ask(this.address));
     } catch (error) {
-      this.status.replaceChildren(error.message);
+      this.status.replaceChildren(...explained("Not read", error));
       return;
     }
     for (const [name, input] of Object.entries(this.inputs)) input.value = this.base[name];
@@ -82,13 +75,12 @@ export class NoteForm {
       const failure = failureOf(found, MOST - note.length - 2);
       if (failure) note = note ? `${note}\n\n${failure}` : failure;
       const { dag_id: dag, run_id: id } = this.run;
-      await ask(airflow(`api/v2/dags/${encodeURIComponent(dag)}/dagRuns/${encodeURIComponent(id)}`), {
-        method: "PATCH", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ note }) });
+      await ask(airflow(`api/v2/dags/${encodeURIComponent(dag)}/dagRuns/${encodeURIComponent(id)}`), { note }, { method: "PATCH" });
       this.close();
       this.status.replaceChildren("Saved.");
       this.saved();
     } catch (error) {
-      this.status.replaceChildren(`Not saved: ${error.message}`);
+      this.status.replaceChildren(...explained("Not saved", error));
     }
     return null;
   }

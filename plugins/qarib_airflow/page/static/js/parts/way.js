@@ -1,5 +1,5 @@
 // What became of the parts of a run, and why: for the list of runs, the banner, and views with nothing to show.
-import { airflow, empty, h, out } from "./dom.js";
+import { empty, h, out, runAddress } from "./dom.js";
 
 const SIGNS = { done: "✓", failed: "×", running: "●", skipped: "↷", waiting: "○", "not reached": "○" };
 
@@ -10,10 +10,10 @@ export const partOf = (run, name) => (run?.way || []).find((part) => part.name =
 /** The address of a task's log in Airflow. */
 export function logAddress(run, { task, map_index: index }) {
   const mapped = index >= 0 ? `/mapped/${index}` : "";
-  return airflow(`dags/${encodeURIComponent(run.dag_id)}/runs/${encodeURIComponent(run.run_id)}/tasks/${task}${mapped}`);
+  return `${runAddress(run)}/tasks/${task}${mapped}`;
 }
 
-export const logLink = (run, reason) => out(logAddress(run, reason), `Log of ${reason.task}`);
+const logLink = (run, reason) => out(logAddress(run, reason), `Log of ${reason.task}`);
 
 export const wayOf = (run) => h("ol", { class: "way", "aria-label": "Parts" }, run.way.map(({ name, state }) =>
   h("li", { class: state.replace(" ", "-") }, h("span", { "aria-hidden": "true" }, SIGNS[state]), name, h("span", { class: "hidden" }, `: ${state}`))));

@@ -1,6 +1,6 @@
 // Two to eight runs side by side: every chart with all of them, and in what they differ. The address has the complete view.
 import { Chart } from "../parts/charts.js";
-import { apart, badge, bytes, card, count, decimal, duration, empty, fill, h, isNumber, money, out, percent, short } from "../parts/dom.js";
+import { addressOf, apart, badge, bytes, card, check, count, decimal, duration, empty, fill, h, isNumber, labelled, money, out, percent, short } from "../parts/dom.js";
 import { saveTable } from "../parts/save.js";
 import { losses, rates, shares } from "./training.js";
 
@@ -40,8 +40,8 @@ function axisOf(run, axis) {
 }
 
 class Compare {
-  constructor({ query, ask, keep, addressOf }) {
-    Object.assign(this, { query, ask, keep, addressOf });
+  constructor({ query, ask, keep }) {
+    Object.assign(this, { query, ask, keep });
     this.list = h("ol", { class: "compared" });
     this.charts = Object.fromEntries(CHARTS.map(([name, title, format]) => [name, this.chart(title, format)]));
     this.tasks = {};
@@ -50,13 +50,9 @@ class Compare {
       const input = h("select", { id: `compare-${name}`, on: { change: () => { this.put(name, input.value); changed(); } } }, options(values));
       input.value = query.get(name);
       if (input.selectedIndex < 0) input.selectedIndex = 0; // A link can have anything.
-      return h("div", { class: "field" }, h("label", { for: input.id }, title), input);
+      return labelled(title, input);
     };
-    const box = (name, title, changed) => {
-      const input = h("input", { type: "checkbox", on: { change: () => { this.put(name, input.checked ? "1" : ""); changed(); } } });
-      input.checked = query.has(name);
-      return h("label", {}, input, ` ${title}`);
-    };
+    const box = (name, title, changed) => check(title, query.has(name), (on) => { this.put(name, on ? "1" : ""); changed(); });
     const draw = () => this.draw();
     this.tools = h("div", { class: "fields" }, select("x", "Axis", Object.entries(AXES).map(([name, { title }]) => [name, title]), draw),
       select("smooth", "Smoothing", SMOOTHING.map((share) => [share, share ? `mean over ${100 * share}% of the steps` : "none"]), () => this.ask()),
@@ -128,7 +124,7 @@ class Compare {
     fill(this.list, [runs.map((run) => [run.label, run.state, run.preset, run.fault]), [...hidden]], () => runs.map((run, at) => h("li", {},
       h("button", { type: "button", class: "shown", "data-control": `hide-${at}`, "aria-pressed": String(!hidden.has(at)), title: "Show in the charts", on: { click: () => this.hide(at, !hidden.has(at)) } },
         h("span", { class: `swatch r${at + 1}`, "aria-hidden": "true" }), h("span", { dir: "auto" }, run.label)),
-      run.found ? [badge(run.state), h("a", { href: this.addressOf("training", run) }, run.preset || "Training")] : h("span", { class: "faint" }, "not found"),
+      run.found ? [badge(run.state), h("a", { href: addressOf("training", run) }, run.preset || "Training")] : h("span", { class: "faint" }, "not found"),
       run.fault ? h("span", { class: "note warning" }, `${run.fault.what}: ${run.fault.where || ""}`) : null,
       h("button", { type: "button", "data-control": `drop-${at}`, "aria-label": `Remove ${run.label}`, on: { click: () => this.drop(at) } }, "×"))));
     if (held) this.list.querySelector(`[data-control=${held}]`)?.focus();
@@ -203,7 +199,7 @@ export const compare = {
   title: "Compare",
   alone: true,
   apart: true,
-  address: (_, { query }) => {
+  address: ({ query }) => {
     const asked = new URLSearchParams(chosen(query).map((key) => ["run", key]));
     if (SMOOTHING.includes(query.get("smooth"))) asked.set("smoothing", query.get("smooth"));
     return asked.size ? `data/compare?${asked}` : null;

@@ -1,13 +1,6 @@
 // What the corpus keeps and drops, and how the vocabulary fits it.
-import { apart, bars, bytes, card, count, counted, decimal, fill, h, percent, short, table, tiles, when } from "../parts/dom.js";
+import { apart, bars, bytes, card, count, counted, decimal, fill, h, labelled, percent, short, table, tiles, when } from "../parts/dom.js";
 import { nothingOf } from "../parts/way.js";
-
-const COLUMNS = [
-  ["files", "Files"], ["left_out_files", "Left out"], ["bytes_read", "Size of the files", bytes], ["text_read", "Text read", bytes], ["undecodable_bytes", "Undecodable bytes"],
-  ["skipped", "Skipped"], ["lines_read", "Lines read"], ["documents_read", "Documents cleaned"],
-  ["duplicates", "Repeats"], ["near_duplicates", "Near-repeats"], ["outside_share", "Outside the share"],
-  ["heldout_documents", "Held out"], ["documents", "Documents kept"], ["lines", "Lines kept"], ["words", "Words"], ["bytes", "Text kept", bytes],
-];
 
 // The difference of two texts is marked in each of them. Their words stay in their order, so that Arabic stays joined.
 const MOST_COMPARED = 700; // characters that are compared; the rest is not marked
@@ -140,14 +133,13 @@ function texts(data) {
     status.textContent = text ? `${count(number)} of ${counted(total, "text")}` : counted(total, "text");
   } } });
   return total ? [
-    h("div", { class: "row spread" }, h("div", { class: "field" }, h("label", { for: "search-texts" }, "Search in these texts"), search), status),
+    h("div", { class: "row spread" }, labelled("Search in these texts", search), status),
     made.map((one) => one.node)] : h("p", { class: "faint" }, "There are no texts to show.");
 }
 
 function corpusOf(data) {
   const { totals } = data;
   const sources = Object.entries(data.sources);
-  const used = COLUMNS.filter(([key]) => totals[key] || ["documents", "lines", "words"].includes(key));
   return [
     ...data.warnings.map((text) => h("p", { class: "notice", role: "note" }, `Warning: ${text}`)),
     card("What was kept", tiles([
@@ -158,8 +150,8 @@ function corpusOf(data) {
     card("What was dropped", data.lost.length ? table("What was dropped, by rule", ["Rule", "Dropped", "Share of the bytes"],
       data.lost.map(([rule, number, total, unit, share]) => [words(rule), `${total ? `${count(number)} of ` : ""}${counted(total || number, unit.replace(/s$/, ""))}`, percent(share)]))
       : null, h("p", { class: "faint" }, data.summary || (data.lost.length ? "" : "Nothing was dropped."))),
-    card("Sources", table("Sources", ["Source", ...used.map(([, name]) => name)],
-      [...sources, ["all", totals]].map(([name, source]) => [name, ...used.map(([key, , show]) => (show || count)(source[key]))]))),
+    card("Sources", table("Sources", ["Source", ...data.columns.map(([, name]) => name)],
+      [...sources, ["all", totals]].map(([name, source]) => [name, ...data.columns.map(([key, , size]) => (size ? bytes : count)(source[key]))]))),
     data.files.length ? card("Files", table("Files", ["File", "What"], data.files)) : null,
     h("div", { class: "three" },
       card("Cleaning", data.changed.length ? bars("Places changed, by rule", data.changed.map(([name, number]) => [words(name), number]))
@@ -189,7 +181,6 @@ function vocabularyOf(data) {
 
 export const corpus = {
   title: "Corpus and vocabulary",
-  address: (run) => `data/corpus?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}`,
   make() {
     const node = h("div", { class: "stack" });
     return {

@@ -1,5 +1,5 @@
 // What each dataset and model was made from: a graph over all runs, drawn as SVG, and the same as a table.
-import { airflow, card, count, empty, fill, h, out, runAddress, svg, table } from "../parts/dom.js";
+import { addressOf, airflow, card, count, empty, fill, h, out, runAddress, svg, table } from "../parts/dom.js";
 
 const WIDTH = 210;
 const HEIGHT = 46;
@@ -43,7 +43,7 @@ function related(number, edges) {
 const origins = (number, { nodes, edges }) => edges.filter(([, to]) => to === number)
   .map(([from, , relation]) => [relation === "is" ? "model" : relation, nodes[from].name]);
 
-function drawing(data, run, addressOf) {
+function drawing(data, run) {
   const { nodes, edges } = data;
   const own = (node) => run && node.runs.some((one) => one.run_id === run.run_id && one.dag_id === run.dag_id);
   const links = nodes.map((node, number) => {
@@ -85,7 +85,7 @@ function drawing(data, run, addressOf) {
       nodes.map((node, number) => svg("foreignObject", { x: left(node), y: TOP + node.row * ROW, width: WIDTH, height: HEIGHT }, links[number]))));
 }
 
-const asTable = (data, addressOf) => table("What was made from what", ["Name", "What", "State", "Made from", "Runs"], data.nodes.map((node, number) => [
+const asTable = (data) => table("What was made from what", ["Name", "What", "State", "Made from", "Runs"], data.nodes.map((node, number) => [
   [node.run ? h("a", { class: "run-id", href: addressOf(node.view, node.run) }, h("bdi", {}, node.name)) : h("bdi", { class: "run-id" }, node.name),
     node.detail ? h("bdi", { class: "cell-note" }, node.detail) : null],
   NAMES[node.kind], node.state || "–",
@@ -98,16 +98,16 @@ export const lineage = {
   title: "Lineage",
   alone: true,
   address: () => "data/lineage",
-  make({ addressOf, run }) {
+  make({ run }) {
     const node = h("div", { class: "stack" });
     return {
       node,
       update(data) {
         fill(node, data, () => data.nodes.length ? [
-          card("What was made from what", drawing(data, run, addressOf),
+          card("What was made from what", drawing(data, run),
             h("p", { class: "faint" }, "Solid lines: read, trained on, promoted. Dashed: extends, started from. With the arrow keys you go from one to the next.",
               data.more ? ` Only the newest ${count(data.runs)} runs are shown.` : "", data.cut ? " There is more than can be drawn: the oldest are left out." : "")),
-          card(null, h("details", {}, h("summary", {}, "As a table"), asTable(data, addressOf)))]
+          card(null, h("details", {}, h("summary", {}, "As a table"), asTable(data)))]
           : empty("Nothing made yet", "A dataset appears here when a run's settings are checked.", out(airflow("dags/qarib_pretrain"), "Open the DAG", { class: "button" })));
         const own = node.querySelector(".node.own");
         if (own && run && !node.dataset.shown) {

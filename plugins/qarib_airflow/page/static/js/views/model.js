@@ -1,5 +1,6 @@
 // The model compared with the previous one, and the locations of its files.
-import { against, bytes, card, count, decimal, fill, h, isNumber, out, percent, table, tiles, when } from "../parts/dom.js";
+import { ask, explained } from "../parts/ask.js";
+import { against, bytes, card, check, count, decimal, faultOf, fill, h, isNumber, labelled, out, percent, runQuery, table, tiles, when } from "../parts/dom.js";
 import { markdown } from "../parts/markdown.js";
 import { hasEnded, nothingOf } from "../parts/way.js";
 
@@ -61,7 +62,6 @@ function modelOf(data, run) {
 
 export const model = {
   title: "Model",
-  address: (run) => `data/model?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}`,
   make() {
     const main = h("div", { class: "stack" });
     const trial = new Try();
@@ -90,12 +90,12 @@ class Try {
     this.sentence = h("input", { type: "text", id: "try-sentence", dir: "auto", lang: "ar", maxlength: 500, required: true, autocomplete: "off" });
     this.sentence.value = EXAMPLE;
     this.button = h("button", { type: "submit", class: "first" }, "Fill in");
-    this.all = h("input", { type: "checkbox", on: { change: () => this.draw() } });
+    this.all = check("Punctuation too", false, () => this.draw());
     this.status = h("p", { role: "status", class: "faint" });
     this.results = h("div", { class: "two" });
     const form = h("form", { class: "stack", on: { submit: (event) => { event.preventDefault(); this.ask(); } } },
-      h("div", { class: "field" }, h("label", { for: "try-sentence" }, "A sentence with [MASK]"), this.sentence),
-      h("div", { class: "row" }, this.button, h("button", { type: "button", on: { click: () => this.insert() } }, "Insert [MASK]"), h("label", {}, this.all, " Punctuation too")));
+      labelled("A sentence with [MASK]", this.sentence),
+      h("div", { class: "row" }, this.button, h("button", { type: "button", on: { click: () => this.insert() } }, "Insert [MASK]"), this.all));
     this.node = card("Try it", form, this.status, this.results);
     this.node.hidden = true;
   }
@@ -111,30 +111,25 @@ class Try {
   }
 
   async ask() {
-    const { dag_id, run_id } = this.run;
     this.button.disabled = true;
     this.status.textContent = "Reading the models …";
     this.models = null; // What is shown is of this sentence, or nothing.
     this.draw();
     try {
-      const response = await fetch(`data/try?${new URLSearchParams({ dag_id, run_id })}`, { method: "POST", credentials: "same-origin",
-        headers: { "Content-Type": "application/json" }, body: JSON.stringify({ values: { sentence: this.sentence.value } }) });
-      const answer = await response.json().catch(() => ({}));
-      if (!response.ok) throw new Error(answer.what || `the server answered ${response.status}`);
-      this.models = answer.models;
+      this.models = (await ask(`data/try?${runQuery(this.run)}`, { values: { sentence: this.sentence.value } })).models;
       this.status.textContent = "";
       this.draw();
     } catch (error) {
-      this.status.textContent = `Not filled in: ${error.message}`;
+      this.status.replaceChildren(...explained("Not filled in", error));
     }
     this.button.disabled = false;
   }
 
   draw() {
-    const all = this.all.checked;
+    const all = this.all.firstChild.checked;
     fill(this.results, [this.models, all], ([models]) => (models || []).map((model, index) => h("section", { "aria-label": index ? "Previous model" : "This model" },
       h("h3", {}, index ? "Previous model " : "This model ", h("code", {}, model.model_id)),
-      model.fault ? h("p", { class: "notice" }, h("strong", {}, model.fault.what), h("span", {}, model.fault.do))
+      model.fault ? faultOf(model.fault)
         : model.masks.map((guesses, number) => [model.masks.length > 1 ? h("h4", {}, `[MASK] ${count(number + 1)}`) : null,
           words(guesses.filter(([word]) => all || !PUNCTUATION.test(word)).slice(0, SHOWN))]))));
   }

@@ -1,11 +1,13 @@
 // The view "New run": fields from the config classes, checked as one types, and the plan beside them.
-import { airflow, card, count, counted, fill, h, money, out, runAddress, table } from "../parts/dom.js";
+import { ask, explained, trigger } from "../parts/ask.js";
+import { addressOf, card, count, counted, fill, h, kept, labelled, money, out, runAddress, runQuery, table } from "../parts/dom.js";
 
 const DAG = "qarib_pretrain";
 const CHECK = "qarib_check";
 const PAUSE = 250; // milliseconds after the last key
 
-const number = (value) => (value >= 100 ? count(value) : value.toLocaleString("en", { maximumSignificantDigits: 2 }));
+// As `qarib plan` and the advice write them; only what they would call nothing has more digits.
+const number = (value) => value.toLocaleString("en", value < 0.05 ? { maximumSignificantDigits: 1 } : { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const span = ([low, high], form = number) => (form(low) === form(high) ? form(low) : `${form(low)} to ${form(high)}`);
 const time = (hours) => (hours[1] < 1 ? `${span(hours.map((one) => 60 * one))} minutes` : `${span(hours)} hours`);
 const label = (field) => field.title || field.name;
@@ -130,8 +132,12 @@ class Rows {
   }
 }
 
+/** What one types, also after one leaves the view or loads it again, in this window. */
+const typed = (values) => kept("sessionStorage", "qarib.new", values);
+
 class NewRun {
-  constructor() {
+  constructor(context) {
+    this.context = context;
     this.essentials = h("div", { class: "fields" });
     this.sections = h("div", { class: "stack" });
     this.search = h("input", { type: "search", id: "search", autocomplete: "off", placeholder: "batch, warm-up, zones …", on: { input: () => this.filter() } });
@@ -141,11 +147,13 @@ class NewRun {
     this.status = h("p", { role: "status" });
     this.deployment = h("div", { class: "deployment" });
     this.checked = h("p", { role: "status" });
-    this.node = h("form", { class: "new-run", on: { submit: (event) => { event.preventDefault(); this.send(); } } },
+    // Enter in a field, such as the search, starts nothing.
+    const submit = (event) => { event.preventDefault(); if (document.activeElement.tagName !== "INPUT") this.send(); };
+    this.node = h("form", { class: "new-run", on: { submit } },
       h("div", { class: "stack" }, card("Essentials", this.essentials),
-        h("section", { class: "card" }, h("h2", {}, "All settings"), h("div", { class: "field" }, h("label", { for: "search" }, "Search"), this.search), this.sections)),
+        h("section", { class: "card" }, h("h2", {}, "All settings"), labelled("Search", this.search), this.sections)),
       h("aside", { class: "stack", "aria-label": "Plan" }, card("", this.start, this.status, this.deployment, this.checked),
-        card("Plan", h("div", { class: "field" }, h("label", { for: "within" }, "Hours it may take"), this.within), this.plan)));
+        card("Plan", labelled("Hours it may take", this.within), this.plan)));
     this.boxes = new Map();
     this.asked = 0;
   }
@@ -153,13 +161,17 @@ class NewRun {
   update(data) {
     if (this.data) return; // What one types stays.
     this.data = data;
+    const { query } = this.context;
+    const given = query.has("again") ? data.again : typed();
+    query.delete("again"); // From now on, what one types counts.
+    this.context.keep();
     const sections = new Map();
     for (const field of data.fields) {
       const made = field.kind === "rows"
         ? new Rows(field, `new-${field.name}`, () => this.changed(), field.name === "sources" && data.may_start ? (at, row) => this.preview(at, row) : null)
         : new Box(field, `new-${field.name}`, () => this.changed());
       if (made.input) made.input.dataset.place = field.name;
-      made.value = data.again?.[field.name];
+      made.value = given?.[field.name];
       this.boxes.set(field.name, made);
       if (!field.section) { this.essentials.append(made.node); continue; }
       if (!sections.has(field.section)) sections.set(field.section, []);
@@ -172,9 +184,9 @@ class NewRun {
     });
     this.sections.replaceChildren(...this.folds.map((fold) => fold.node));
     if (data.lost?.length) this.status.replaceChildren(`Not filled in, because this form cannot show it: ${data.lost.join(", ")}`);
-    this.start.replaceChildren(data.may_start
-      ? h("button", { type: "submit", class: "first" }, "Start")
-      : h("p", {}, "You can plan a run here. To start one, ask an administrator for permission to trigger the DAG ", h("code", {}, DAG), "."));
+    this.start.replaceChildren(h("div", { class: "row" }, data.may_start && h("button", { type: "submit", class: "first" }, "Start"),
+      h("button", { type: "button", on: { click: () => this.clear() } }, "Empty all fields")),
+    data.may_start ? "" : h("p", { class: "help" }, "You can plan a run here. To start one, ask an administrator for permission to trigger the DAG ", h("code", {}, DAG), "."));
     this.deployment.replaceChildren(...(data.may_check
       ? [h("button", { type: "button", on: { click: () => this.examine() } }, "Check the deployment"),
         h("p", { class: "help" }, "Credentials, roles, bucket, quota, network, and disk, where the Airflow workers run.")] : []));
@@ -195,21 +207,19 @@ class NewRun {
     }
   }
 
+  clear() {
+    for (const box of [...this.boxes.values(), this.within]) box.value = null;
+    this.changed();
+  }
+
   values() {
     return Object.fromEntries([...this.boxes].filter(([, box]) => box.isSet).map(([name, box]) => [name, box.value]));
   }
 
   changed() {
     clearTimeout(this.timer);
-    this.start.querySelector("button")?.setAttribute("aria-disabled", "true");
+    this.ready(false);
     this.timer = setTimeout(() => this.check(), PAUSE);
-  }
-
-  async post(address, values) {
-    const response = await fetch(address, { method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" }, body: JSON.stringify(values) });
-    const answer = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error([answer.where, answer.what || answer.detail || `the server answered ${response.status}`, answer.do].filter((one) => typeof one === "string").join(". "));
-    return answer;
   }
 
   async check() {
@@ -217,10 +227,14 @@ class NewRun {
     const sources = this.boxes.get("sources").rows;
     const text = sources.length && sources.every((row) => row.bytes) ? sources.reduce((sum, row) => sum + row.bytes, 0) : null;
     try {
-      const answer = await this.post("data/check", { values: this.values(), text, within: this.within.value });
+      const values = this.values();
+      typed(values);
+      const answer = await ask("data/check", { values, text, within: this.within.value });
       if (asked === this.asked) this.show(answer);
     } catch (error) {
-      if (asked === this.asked) this.plan.replaceChildren(h("p", { class: "fault" }, error.message));
+      if (asked !== this.asked) return;
+      this.answer = null; // It was for what one typed before.
+      fill(this.plan, [error.message], () => h("p", { class: "fault" }, explained("Not checked", error)));
     }
   }
 
@@ -248,7 +262,11 @@ class NewRun {
       answer.plan ? this.drawPlan(answer.plan)
         : answer.faults.length ? null : h("p", {}, "It trains on the Airflow worker's machine, which has no price."),
     ]);
-    this.start.querySelector("button")?.setAttribute("aria-disabled", String(answer.faults.length > 0));
+    this.ready(!answer.faults.length);
+  }
+
+  ready(yes) {
+    this.start.querySelector("[type=submit]")?.setAttribute("aria-disabled", String(!yes));
   }
 
   drawPlan(plan) {
@@ -273,13 +291,13 @@ class NewRun {
     const sent = this.boxes.get("sources").rows.slice(0, at).filter((one) => one.boxes.some((box) => box.isSet)).length;
     row.shown.replaceChildren(h("p", { role: "status" }, "Reading the beginning …"));
     try {
-      const made = await this.post("data/preview", { values: this.values(), number: sent });
+      const made = await ask("data/preview", { values: this.values(), number: sent });
       row.bytes = made.bytes;
       row.shown.replaceChildren(h("p", {}, made.title), made.warnings.map((one) => h("p", { class: "fault", dir: "auto" }, one)),
         h("div", { class: "lines", tabindex: "0", role: "region", "aria-label": "Preview" }, made.lines.map((one) => h("p", { dir: "auto" }, one))));
       this.changed();
     } catch (error) {
-      row.shown.replaceChildren(h("p", { class: "fault", role: "alert" }, error.message));
+      row.shown.replaceChildren(h("p", { class: "fault", role: "alert" }, explained((error.status === 422 && error.where) || "No preview", error)));
     }
   }
 
@@ -287,28 +305,32 @@ class NewRun {
   async examine() {
     this.checked.replaceChildren("Sending the request to Airflow …");
     try {
-      const made = await this.post(airflow(`api/v2/dags/${CHECK}/dagRuns`), { logical_date: null, conf: {} });
-      this.checked.replaceChildren("Started: ", out(runAddress({ dag_id: CHECK, run_id: made.dag_run_id }), "its run in Airflow"), ". The log of ", h("code", {}, "check"), " has the result.");
+      const run = await trigger(CHECK, {});
+      this.checked.replaceChildren("Started: ", out(runAddress(run), "its run in Airflow"), ". The log of ", h("code", {}, "check"), " has the result.");
     } catch (error) {
-      this.checked.replaceChildren(`Not started: ${error.message}`);
+      this.checked.replaceChildren(...explained("Not started", error));
     }
   }
 
   /** Airflow starts the run and checks the user's permission to trigger it. */
   async send() {
+    if (this.sending) return; // A double click.
+    this.sending = true;
     clearTimeout(this.timer);
     await this.check();
-    if (!this.answer || this.answer.faults.length) {
-      this.node.querySelector("[aria-invalid=true]")?.focus();
-      return;
-    }
+    if (this.answer && !this.answer.faults.length) await this.begin();
+    else this.node.querySelector("[aria-invalid=true]")?.focus();
+    this.sending = false;
+  }
+
+  async begin() {
     this.status.replaceChildren("Sending the request to Airflow …");
     try {
-      const made = await this.post(airflow(`api/v2/dags/${DAG}/dagRuns`), { logical_date: null, conf: this.answer.conf });
-      const run = { dag_id: DAG, run_id: made.dag_run_id };
-      this.status.replaceChildren("Started: ", h("a", { href: `#/shards?${new URLSearchParams(run)}` }, made.dag_run_id), " ", out(runAddress(run), "in Airflow"));
+      const run = await trigger(DAG, this.answer.conf);
+      typed(null);
+      this.status.replaceChildren("Started: ", h("a", { href: addressOf("shards", run) }, run.run_id), " ", out(runAddress(run), "in Airflow"));
     } catch (error) {
-      this.status.replaceChildren(`Not started: ${error.message}`);
+      this.status.replaceChildren(...explained("Not started", error));
     }
   }
 }
@@ -317,9 +339,9 @@ export const newRun = {
   title: "New run",
   alone: true,
   still: true,
-  address: (run, { again }) => `data/form${again && run ? `?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}` : ""}`,
-  make() {
-    const made = new NewRun();
+  address: ({ again, run }) => `data/form${again && run ? `?${runQuery(run)}` : ""}`,
+  make(context) {
+    const made = new NewRun(context);
     return { node: made.node, update: (data) => made.update(data) };
   },
 };

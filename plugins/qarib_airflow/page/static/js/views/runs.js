@@ -1,5 +1,5 @@
 // The table of all runs. What is shown of it is in the address; the columns are kept in the browser.
-import { apart, badge, bytes, count, counted, decimal, duration, empty, fill, h, isNumber, money, out, percent, progress, runAddress, short, table, when } from "../parts/dom.js";
+import { addressOf, apart, badge, bytes, check, count, counted, decimal, duration, empty, fill, h, isNumber, kept, labelled, money, out, percent, progress, runAddress, short, table, when } from "../parts/dom.js";
 import { NoteForm } from "../parts/note.js";
 import { saveTable } from "../parts/save.js";
 import { failureOf, partOf, signsOf, skipsOf, waitsOf, wayOf } from "../parts/way.js";
@@ -22,18 +22,18 @@ const stepsOf = ({ training }) => (training ? apart([training.step, training.tra
 const scoreOf = ({ score }) => (score ? [decimal(score.value), h("span", { class: "cell-note" }, [score.task, score.metric, score.tuned ? "" : "probe"].filter(Boolean).join(", "))] : "–");
 const costOf = (run) => (run.tpu ? (run.tpu.emulated ? faint("emulated") : money(run.cost)) : run.trouble ? "–" : faint("no TPU"));
 
-// [name, title, cell, whether it is shown at first, whether Airflow's database has it]
+// [name, title, cell, whether it is shown at first, whether Airflow's database has it, what a file has in place of the cell]
 const COLUMNS = [
-  ["state", "State", (run) => badge(run.state), true, true],
-  ["parts", "Parts", signsOf, true],
+  ["state", "State", (run) => badge(run.state), true, true, (run) => run.state],
+  ["parts", "Parts", signsOf, true, false, (run) => run.way.map(({ name, state }) => `${name}: ${state}`).join(", ")],
   ["preset", "Preset", (run) => run.preset || "–", true],
-  ["started", "Started", (run) => when(run.started), true, true],
-  ["duration", "Duration", (run) => duration(run.seconds), true, true],
-  ["settings", "Changed settings", settingsOf, true],
-  ["steps", "Steps", stepsOf, true],
-  ["loss", "Held-out loss", lossOf, true],
+  ["started", "Started", (run) => when(run.started), true, true, (run) => run.started],
+  ["duration", "Duration", (run) => duration(run.seconds), true, true, (run) => run.seconds],
+  ["settings", "Changed settings", settingsOf, true, false, (run) => run.settings?.map((one) => `${one.title}: ${one.value}`).join("; ")],
+  ["steps", "Steps", stepsOf, true, false, (run) => run.training?.step],
+  ["loss", "Held-out loss", lossOf, true, false, (run) => run.heldout_loss],
   ["score", "Best score", scoreOf, true],
-  ["goodput", "Goodput", (run) => percent(run.goodput), true],
+  ["goodput", "Goodput", (run) => percent(run.goodput), true, false, (run) => run.goodput],
   ["cost", "Cost", costOf, true],
   ["user", "User", (run) => run.user || "–", false, true],
   ["dag", "DAG", (run) => run.dag_id, false, true],
@@ -45,13 +45,8 @@ const SORTS = [["name", "Run"], ...COLUMNS.filter(([name]) => !UNSORTED.includes
 const FILTERS = { state: "State", preset: "Preset", dag: "DAG", tag: "Tag" };
 
 function keptColumns() {
-  try {
-    const kept = JSON.parse(window.localStorage.getItem(KEPT));
-    if (Array.isArray(kept)) return new Set(kept);
-  } catch {
-    // No storage, or not ours.
-  }
-  return new Set(COLUMNS.filter(([, , , first]) => first).map(([name]) => name));
+  const own = kept("localStorage", KEPT);
+  return new Set(Array.isArray(own) ? own : COLUMNS.filter(([, , , first]) => first).map(([name]) => name));
 }
 
 /** A run: its row, why it failed, and its details, which open below it. */
@@ -92,7 +87,6 @@ class Row {
   }
 
   first(run, chosen, full) {
-    const { addressOf } = this.view;
     const box = h("input", { type: "checkbox", "data-control": "choose", "aria-label": `Compare ${nameOf(run)}`, disabled: full, on: { change: () => this.view.choose(run) } });
     box.checked = chosen;
     return h("th", { scope: "row", class: "run-cell" }, h("div", { class: "run-head" }, box,
@@ -105,7 +99,6 @@ class Row {
 
   details(run) {
     const { data, training } = run;
-    const { addressOf } = this.view;
     const settings = run.settings || [];
     return [
       run.note.text ? h("p", { class: "note-text", dir: "auto" }, run.note.text) : null,
@@ -127,20 +120,15 @@ class Row {
 }
 
 class Runs {
-  constructor({ query, ask, keep, addressOf }) {
-    Object.assign(this, { query, addressOf, ask, keep, columns: keptColumns(), rows: new Map() });
-    const choice = (name, title) => h("div", { class: "field" }, h("label", { for: `by-${name}` }, title),
-      h("select", { id: `by-${name}`, on: { change: (event) => this.set({ [name]: event.target.value }) } }, h("option", { value: "" }, "any")));
-    this.text = h("input", { type: "search", id: "by-text", autocomplete: "off", dir: "auto", placeholder: "name, setting, failure …", on: { input: () => this.typed() } });
+  constructor({ query, ask, keep }) {
+    Object.assign(this, { query, ask, keep, columns: keptColumns(), rows: new Map() });
+    const choice = (name, title) => labelled(title, h("select", { id: `by-${name}`, on: { change: (event) => this.set({ [name]: event.target.value }) } }, h("option", { value: "" }, "any")));
+    this.text = h("input", { type: "search", id: "by-text", autocomplete: "off", dir: "auto", placeholder: "name, setting, failure", on: { input: () => this.typed() } });
     this.text.value = query.get("text") || "";
     this.filters = Object.fromEntries(Object.entries(FILTERS).map(([name, title]) => [name, choice(name, title)]));
     this.sorting = h("select", { id: "by-sort", on: { change: (event) => this.sortBy(event.target.value) } }, SORTS.map(([name, title]) => h("option", { value: name }, title)));
     this.turn = h("button", { type: "button", on: { click: () => this.sortBy(this.sort.name) } });
-    this.choosing = h("details", { class: "columns" }, h("summary", {}, "Columns"), h("div", { class: "column-list" }, COLUMNS.map(([name, title]) => {
-      const box = h("input", { type: "checkbox", on: { change: () => this.toggle(name) } });
-      box.checked = this.columns.has(name);
-      return h("label", {}, box, ` ${title}`);
-    })));
+    this.choosing = h("details", { class: "columns" }, h("summary", {}, "Columns"), h("div", { class: "column-list" }, COLUMNS.map(([name, title]) => check(title, this.columns.has(name), () => this.toggle(name)))));
     this.said = h("p", { class: "faint" });
     this.comparing = h("div", { class: "row" });
     this.pages = h("div", { class: "row" });
@@ -151,8 +139,8 @@ class Runs {
     this.nothing = h("div");
     this.unlike = h("div");
     this.shown = h("div", { class: "stack" },
-      h("section", { class: "card runs-tools" }, h("div", { class: "fields" }, h("div", { class: "field" }, h("label", { for: "by-text" }, "Search"), this.text), Object.values(this.filters),
-        h("div", { class: "field narrow" }, h("label", { for: "by-sort" }, "Order by"), h("div", { class: "row" }, this.sorting, this.turn))),
+      h("section", { class: "card runs-tools" }, h("div", { class: "fields" }, labelled("Search", this.text), Object.values(this.filters),
+        labelled("Order by", this.sorting, h("div", { class: "row" }, this.sorting, this.turn))),
       h("div", { class: "row spread" }, this.said, this.comparing, this.choosing)),
       h("section", { class: "card wide" }, this.unlike, this.scroll, this.nothing), h("div", { class: "row spread" }, this.pages, this.saving));
     this.blank = h("div");
@@ -191,11 +179,7 @@ class Runs {
 
   toggle(name) {
     if (!this.columns.delete(name)) this.columns.add(name);
-    try {
-      window.localStorage.setItem(KEPT, JSON.stringify([...this.columns]));
-    } catch {
-      // No storage: for this visit only.
-    }
+    kept("localStorage", KEPT, [...this.columns]);
     this.redraw();
   }
 
@@ -216,8 +200,8 @@ class Runs {
   saveRows() {
     const columns = COLUMNS.filter(([name]) => this.columns.has(name));
     saveTable("runs", [["DAG", "run", "name", ...columns.map(([, title]) => title)],
-      ...this.data.runs.map((run) => [run.dag_id, run.run_id, run.note.name, ...columns.map(([, , cell, , known]) =>
-        run.read || known ? [...h("i", {}, cell(run)).childNodes].map((part) => part.textContent).join(" ") : "")])]);
+      ...this.data.runs.map((run) => [run.dag_id, run.run_id, run.note.name, ...columns.map(([, , cell, , known, plain]) =>
+        !run.read && !known ? "" : plain ? plain(run) : [...h("i", {}, cell(run)).childNodes].map((part) => part.textContent).join(" "))])]);
   }
 
   /** The arrow keys go to the same control of the next run. */
@@ -299,7 +283,7 @@ class Runs {
 export const runs = {
   title: "Runs",
   alone: true,
-  address: (_, { query }) => {
+  address: ({ query }) => {
     const asked = new URLSearchParams(query);
     asked.delete("run");
     if (!/^\d{1,9}$/.test(asked.get("page"))) asked.delete("page"); // A link can have anything.

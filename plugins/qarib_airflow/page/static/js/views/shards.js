@@ -1,12 +1,9 @@
 // One cell per shard: colour and sign show the state, hover and focus show figures, a click shows the rest.
-import { airflow, bytes, card, count, counted, decimal, duration, fill, h, isNumber, out, percent, runAddress, tiles } from "../parts/dom.js";
-import { nothingOf } from "../parts/way.js";
+import { ask, explained, trigger } from "../parts/ask.js";
+import { bytes, card, count, counted, decimal, duration, fill, h, isNumber, out, percent, runAddress, runQuery, tiles } from "../parts/dom.js";
+import { logAddress, nothingOf } from "../parts/way.js";
 
 const SIGNS = { waiting: "", converting: "▸", uploading: "↑", complete: "", failed: "×", corrupt: "!", missing: "?" };
-const MEANINGS = {
-  waiting: "queued", converting: "being converted", uploading: "being uploaded to the bucket", complete: "converted, files match their manifests",
-  failed: "conversion failed or did not finish", corrupt: "a file or an object does not match its manifest", missing: "not converted, or a file or an object is missing",
-};
 const BROKEN = ["failed", "corrupt", "missing"];
 const BACKFILL = "qarib_backfill_shards";
 
@@ -51,7 +48,6 @@ function exampleOf(text) {
 
 export const shards = {
   title: "Shards",
-  address: (run) => `data/shards?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}`,
   make: () => new Shards(),
 };
 
@@ -94,10 +90,10 @@ class Shards {
       ["Time left", duration(data.seconds_left)],
     ])));
     // The buttons stay, and with them the focus.
-    fill(this.legend, data.states || [], (names) => names.map((state) =>
-      h("button", { type: "button", class: `key ${state}`, title: MEANINGS[state], on: { click: () => this.filter(state) } },
+    fill(this.legend, data.states || {}, (all) => Object.entries(all).map(([state, title]) =>
+      h("button", { type: "button", class: `key ${state}`, title, on: { click: () => this.filter(state) } },
         h("span", { class: `cell ${state}`, "aria-hidden": "true" }, SIGNS[state]), h("span", {}, state))));
-    (data.states || []).forEach((state, index) => {
+    Object.keys(data.states || {}).forEach((state, index) => {
       const key = this.legend.children[index];
       key.setAttribute("aria-pressed", String(this.only === state));
       key.lastChild.textContent = `${state} ${count(states[state] || 0)}`;
@@ -204,31 +200,28 @@ class Shards {
 
   drawDetail() {
     const shard = this.rows.get(this.chosen) || null;
-    fill(this.detail, [shard, this.data?.dataset_id], () => shard ? this.detailOf(shard)
-      : [h("h2", {}, "Shard details"), h("p", { class: "faint" }, "Select a cell to see the shard's figures and logs, or to convert it again.")]);
+    fill(this.detail, [shard, this.data?.dataset_id, this.data?.may_backfill], () => shard ? this.detailOf(shard)
+      : [h("h2", {}, "Shard details"), h("p", { class: "faint" }, `Select a cell to see the shard's figures and logs${this.data?.may_backfill ? ", or to convert it again" : ""}.`)]);
   }
 
   detailOf(shard) {
     const sample = h("div");
-    const log = (step) => out(`${runAddress(this.run)}/tasks/${encodeURIComponent(`shard.${step}`)}/mapped/${shard.map_index}`,
-      `Log of ${step}`, { class: "button" });
+    const log = (step) => out(logAddress(this.run, { task: `shard.${step}`, map_index: shard.map_index }), `Log of ${step}`, { class: "button" });
     return [
       h("h2", {}, titleOf(shard)),
       h("p", { class: "row" }, h("span", { class: `cell ${shard.state}`, "aria-hidden": "true" }, SIGNS[shard.state]),
-        h("strong", {}, shard.state), h("span", { class: "faint" }, MEANINGS[shard.state])),
+        h("strong", {}, shard.state), h("span", { class: "faint" }, this.data.states[shard.state])),
       shard.reason ? h("p", { class: "reason", dir: "auto" }, shard.reason) : null,
       h("dl", { class: "pairs" }, figures(shard).map(([name, figure]) => h("div", {}, h("dt", {}, name), h("dd", {}, figure)))),
       h("div", { class: "row" }, isNumber(shard.map_index) ? [log("convert"), log("upload")] : null,
         shard.name.startsWith("#") ? null : h("button", { type: "button", on: { click: () => this.showSample(shard, sample) } }, "Examples")),
       sample,
-      shard.name.startsWith("#") || !this.data?.dataset_id ? null : this.backfill(shard),
+      shard.name.startsWith("#") || !this.data?.may_backfill ? null : this.backfill(shard),
     ];
   }
 
   async showSample(shard, place) {
-    const query = new URLSearchParams({ dag_id: this.run.dag_id, run_id: this.run.run_id, name: shard.name });
-    const failed = { what: "the server does not answer" };
-    const answer = await fetch(`data/shard?${query}`).then((response) => response.json()).catch(() => failed);
+    const answer = await ask(`data/shard?${runQuery(this.run)}&name=${encodeURIComponent(shard.name)}`).catch((fault) => fault);
     const examples = answer.sample || [];
     const fault = answer.what || answer.trouble?.what;
     place.replaceChildren(h("h3", {}, "Examples as the model sees them"), fault && !examples.length ? h("p", { class: "faint" }, `Not shown: ${fault}.`) : examples.length
@@ -254,16 +247,10 @@ class Shards {
     button.disabled = true;
     status.replaceChildren("Sending the request to Airflow …");
     try {
-      const response = await fetch(airflow(`api/v2/dags/${BACKFILL}/dagRuns`), {
-        method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ logical_date: null, conf }),
-      });
-      const answer = await response.json().catch(() => ({}));
-      if (!response.ok) throw new Error(typeof answer.detail === "string" ? answer.detail : `Airflow answered ${response.status}`);
-      const run = { dag_id: BACKFILL, run_id: answer.dag_run_id };
-      status.replaceChildren("Started: ", out(runAddress(run), answer.dag_run_id));
+      const run = await trigger(BACKFILL, conf);
+      status.replaceChildren("Started: ", out(runAddress(run), run.run_id));
     } catch (error) {
-      status.replaceChildren(`Not started: ${error.message}`);
+      status.replaceChildren(...explained("Not started", error));
       button.disabled = false;
     }
   }

@@ -1,6 +1,6 @@
 // How good the model is on labelled tasks: scores, curves, confusion matrices, and what the previous model got wrong.
 import { Chart } from "../parts/charts.js";
-import { against, card, count, counted, decimal, empty, fill, h, isNumber, out, percent, table } from "../parts/dom.js";
+import { against, card, count, counted, decimal, empty, faultOf, fill, h, isNumber, out, percent, table } from "../parts/dom.js";
 import { nothingOf, partOf } from "../parts/way.js";
 
 /** A label in its own direction, whatever the text around it. */
@@ -32,9 +32,6 @@ const used = (number, all) => (isNumber(all) && all !== number ? `${count(number
 const part = (title, ...children) => h("section", { class: "card" }, h("h3", {}, title), children);
 const faint = (...text) => h("p", { class: "faint note" }, text);
 
-const notice = (fault) => h("div", { class: "notice", role: "note" }, h("strong", {}, fault.what),
-  fault.where ? h("code", {}, fault.where) : null, fault.do ? h("span", {}, fault.do) : null);
-
 /** The cells on the previous model: its score, and how this one's differs, beyond chance or not. */
 function compared(own, former, text, chance) {
   if (!isNumber(own) || !isNumber(former)) return [text, ""];
@@ -45,6 +42,8 @@ function compared(own, former, text, chance) {
 }
 
 const absent = (former) => h("span", { class: "faint" }, former ? "scored on other texts" : "not scored");
+
+const baselines = (own) => [noted(score(own.tfidf), interval(own.tfidf_low, own.tfidf_high)), score(own.most_frequent)];
 
 function probeRow(task, former) {
   const own = newest(task.probe);
@@ -58,7 +57,7 @@ function probeRow(task, former) {
     row.push(...before?.same_texts ? compared(own.value, before.value, noted(theirs, other || interval(before.low, before.high)), inside)
       : [absent(before), ""]);
   }
-  return [...row, noted(score(own.tfidf), interval(own.tfidf_low, own.tfidf_high)), score(own.most_frequent),
+  return [...row, ...baselines(own),
     used(own.train_texts, own.all_train_texts), used(own.test_texts, own.all_test_texts)];
 }
 
@@ -71,7 +70,7 @@ function tunedRow(task, former) {
     const inside = before && Math.abs(own.mean - before.mean) <= own.sd ? "within one sd" : null;
     row.push(...before?.same_texts ? compared(own.mean, before.mean, spread(before, theirs), inside) : [absent(before), ""]);
   }
-  return [...row, noted(score(own.tfidf), interval(own.tfidf_low, own.tfidf_high)), score(own.most_frequent), count(own.test_texts)];
+  return [...row, ...baselines(own), count(own.test_texts)];
 }
 
 const previousOf = (former) => (former ? ["Previous model: ", h("code", {}, former), "."] : "There is no previous model to compare with.");
@@ -84,19 +83,18 @@ function seedsOf(result) {
   return result.missing.length ? `${made}, missing: ${missing(result)}` : made;
 }
 
+const scores = (caption, former, texts, rows) => table(caption, ["Task", "Metric", "This model", ...(former ? ["Previous model", "Change"] : []),
+  "TF-IDF", "Most frequent label", ...texts], rows, { class: "scores" });
+
 function probes(tasks, former) {
-  const between = former ? ["Previous model", "Change"] : [];
   return card("Probe at the last evaluation",
-    table("Probe", ["Task", "Metric", "This model", ...between, "TF-IDF", "Most frequent label", "Training texts", "Test texts"],
-      tasks.map((task) => probeRow(task, former)), { class: "scores" }),
+    scores("Probe", former, ["Training texts", "Test texts"], tasks.map((task) => probeRow(task, former))),
     faint("A logistic regression on the model's frozen vectors, with a 95% interval over the test texts. TF-IDF is the same regression on n-grams of characters. ", previousOf(former)));
 }
 
 function tunings(tasks, former) {
-  const between = former ? ["Previous model", "Change"] : [];
   return card("Fine-tuning",
-    table("Fine-tuning", ["Task", "Metric", "This model", ...between, "TF-IDF", "Most frequent label", "Test texts"],
-      tasks.map((task) => tunedRow(task, former)), { class: "scores" }),
+    scores("Fine-tuning", former, ["Test texts"], tasks.map((task) => tunedRow(task, former))),
     faint("Mean and standard deviation over the seeds. ", previousOf(former)),
     h("details", {}, h("summary", {}, "Values of each seed"), tasks.map((task) => [
       h("h3", {}, labelOf(task.name)),
@@ -178,7 +176,7 @@ function matrixOf(task) {
 function changedOf(changed, former) {
   if (!former) return null;
   const title = "From wrong to right";
-  if (changed.fault) return part(title, notice(changed.fault));
+  if (changed.fault) return part(title, faultOf(changed.fault));
   if (changed.reason) return part(title, faint(changed.reason));
   const of = changed.seed === null ? "by their probes" : `fine-tuned with seed ${changed.seed}`;
   return part(title,
@@ -203,7 +201,6 @@ function nothing(data, run) {
 
 export const tasks = {
   title: "Tasks",
-  address: (run) => `data/tasks?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}`,
   make: () => new Tasks(),
 };
 
@@ -220,7 +217,7 @@ class Tasks {
 
   update(data, run) {
     const { tasks: found, former } = data;
-    fill(this.faults, data.faults, (faults) => faults.map(notice));
+    fill(this.faults, data.faults, (faults) => faults.map((fault) => faultOf(fault)));
     fill(this.nothing, [found.length, data.expected, data.evaluated, data.model_id, data.run, run.way], () => found.length ? null : card(null, nothing(data, run)));
     const [tuned, probed] = ["tuned", "probe"].map((key) => found.filter((task) => task[key]));
     const key = (some) => [former, some.map(({ changed, confusion: _, ...rest }) => rest)];

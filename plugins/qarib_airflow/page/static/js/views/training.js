@@ -1,6 +1,7 @@
 // The training: progress, the TPU, curves, predictions for fixed sentences, the end of the log, and the request to stop.
+import { ask, explained } from "../parts/ask.js";
 import { Chart } from "../parts/charts.js";
-import { apart, badge, card, count, decimal, duration, fill, h, isNumber, money, percent, progress, short, table, tiles, when } from "../parts/dom.js";
+import { apart, badge, card, count, decimal, duration, fill, h, isNumber, money, percent, progress, runQuery, short, table, tiles, when } from "../parts/dom.js";
 import { hasEnded, nothingOf } from "../parts/way.js";
 
 export const shares = (value, more = 0) => percent(value, 1 + more);
@@ -9,7 +10,6 @@ export const losses = (value, more = 0) => decimal(value, 3 + more);
 
 export const training = {
   title: "Training",
-  address: (run) => `data/training?${new URLSearchParams({ dag_id: run.dag_id, run_id: run.run_id })}`,
   make: () => new Training(),
 };
 
@@ -125,20 +125,17 @@ function stateNote({ state, phase, at }) {
 }
 
 /** What word frequencies alone give, as a level over all steps. */
-export function baseline(made, steps) {
+function baseline(made, steps) {
   const found = made.findLast((one) => isNumber(one.unigram_entropy));
   const ends = steps.length ? [steps[0], steps.at(-1)] : [];
   return found && ends.length ? [{ name: "word frequencies alone", colour: "--faint", dash: [6, 4], level: true, background: true, steps: ends, values: [found.unigram_entropy, found.unigram_entropy] }] : [];
 }
 
-const PARTS = { steps: "steps of the training", redone: "steps that were redone", compiling: "compiling", waiting: "waiting for data",
-  checkpoints: "checkpoints", evaluation: "evaluation", booting: "booting", starting: "starting the training, or not reported", deleting: "deleting" };
-
 /** What the paid time goes to, as a bar and a table. */
-function goodputOf({ paid, unpaid, parts, productive }) {
-  const shown = Object.entries(PARTS).filter(([name]) => parts[name] > 0);
+function goodputOf({ paid, unpaid, parts, productive, titles }) {
+  const shown = Object.entries(titles).filter(([name]) => parts[name] > 0);
   return h("div", { class: "goodput" }, h("h3", {}, `Goodput ${percent(productive)}`),
-    h("div", { class: "funnel-bar", "aria-hidden": "true" }, shown.map(([name]) => h("i", { class: `part ${name}`, width: parts[name] / paid, title: PARTS[name] }))),
+    h("div", { class: "funnel-bar", "aria-hidden": "true" }, shown.map(([name]) => h("i", { class: `part ${name}`, width: parts[name] / paid, title: titles[name] }))),
     table("Goodput", ["Part of the paid time", "time", "share"], shown.map(([name, text]) => [
       h("span", {}, h("span", { class: `swatch part ${name}`, "aria-hidden": "true" }), text), duration(parts[name]), percent(parts[name] / paid)])),
     h("p", { class: "help" }, `Paid: ${duration(paid)}. Not paid: ${duration(unpaid)} of waiting for a TPU.`));
@@ -189,12 +186,6 @@ function fillMask(found) {
 
 const SECONDS = 3; // between two readings of the log
 
-async function answered(response) {
-  const values = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error([values.what || `the server answered ${response.status}`, values.do].filter(Boolean).join(". "));
-  return values;
-}
-
 /** The last lines, read while it is unfolded. */
 class TrainingLog {
   constructor() {
@@ -215,9 +206,8 @@ class TrainingLog {
     clearTimeout(this.timer);
     if (!this.details.open || !this.node.isConnected || !this.run) return;
     const { run } = this;
-    const { dag_id, run_id } = run;
     try {
-      const found = await answered(await fetch(`data/log?${new URLSearchParams({ dag_id, run_id })}`, { credentials: "same-origin" }));
+      const found = await ask(`data/log?${runQuery(run)}`);
       const atEnd = this.lines.scrollHeight - this.lines.scrollTop - this.lines.clientHeight < 30;
       fill(this.lines, found.lines, (lines) => lines.join("\n"));
       fill(this.where, [found.where, found.trouble, hasEnded(this.run)], () => found.where ? ["The end of ", h("code", {}, found.where)] : found.trouble?.what || (hasEnded(this.run) ? "There is no log." : "There is no log yet."));
@@ -268,12 +258,10 @@ class Stop {
   async send() {
     this.sure.disabled = true;
     try {
-      const { dag_id, run_id } = this.run;
-      await answered(await fetch(`data/stop?${new URLSearchParams({ dag_id, run_id })}`, {
-        method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" }, body: "{}" }));
+      await ask(`data/stop?${runQuery(this.run)}`, {});
       this.have("Asked. The training saves its state at the next step and stops; this can take a minute.");
     } catch (error) {
-      this.status.replaceChildren(`Not asked: ${error.message}`);
+      this.status.replaceChildren(...explained("Not asked", error));
     }
     this.sure.disabled = false;
   }
