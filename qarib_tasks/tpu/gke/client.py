@@ -28,6 +28,8 @@ EMULATOR_ENVIRONMENT = "GKE_EMULATOR_HOST"
 _CALL_SECONDS = 60.0
 # Group, version, and name in addresses.
 _JOBS, _JOBSETS = ("batch", "v1", "jobs"), ("jobset.x-k8s.io", "v1alpha2", "jobsets")
+# Of a container. Each other node would cost money for the same.
+_NEVER_STARTS = ("ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 _KINDS = {"Job": _JOBS, "JobSet": _JOBSETS}
 
 
@@ -94,7 +96,7 @@ class GkeClient(Service):
                 return Machines(state="SUSPENDED")
         elif spec.get("suspend") or len(placed) < job["completions"]:
             return Machines(state="WAITING_FOR_RESOURCES")
-        problem = next(filter(None, map(_last_words, pods)), "") if silent else ""
+        problem = next(filter(None, map(_trouble, pods)), "") if silent else ""
         return Machines(state="ACTIVE", nodes=[_node_state(pod) for pod in pods], problem=problem)
 
     def delete_step(self, zone: str, name: str) -> bool:
@@ -236,12 +238,15 @@ def _node_state(pod: Mapping[str, Any]) -> str:
     return {"Pending": "CREATING", "Running": "READY"}.get(status.get("phase", ""), "ENDED")
 
 
-def _last_words(pod: Mapping[str, Any]) -> str:
-    """What startup.sh wrote if the pod cannot write to the bucket."""
+def _trouble(pod: Mapping[str, Any]) -> str:
+    """Why a pod cannot work: its image cannot be had, or startup.sh wrote that it cannot reach the bucket."""
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
-        ended = (container.get("state") or {}).get("terminated") or {}
+        state = container.get("state") or {}
+        ended, waits = state.get("terminated") or {}, state.get("waiting") or {}
         if ended.get("message"):
             return str(ended["message"])
+        if waits.get("reason") in _NEVER_STARTS:
+            return f"the pod cannot start: {waits['reason']}: {waits.get('message', '')}"
     return ""
 
 

@@ -113,6 +113,13 @@ def test_a_pod_that_cannot_write_to_the_bucket_says_so(bench: Bench, cluster: St
     assert not cluster.objects
 
 
+def test_an_image_that_is_not_there_is_not_tried_on_other_nodes(bench: Bench, cluster: StandIn) -> None:
+    cluster.add_fault("no_image")
+    with pytest.raises(AirflowFailException, match="cannot start: ImagePullBackOff: not found"):
+        finish(job_of(bench))
+    assert (bench.memory().attempt, cluster.objects) == (1, {})
+
+
 def test_the_teardown_and_labels(bench: Bench, cluster: StandIn) -> None:
     job = job_of(bench, 50)
 

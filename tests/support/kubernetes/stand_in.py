@@ -38,6 +38,7 @@ class Pod:
     disrupted: bool = False
     deleted: float | None = None
     message: str = ""
+    waits: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,8 +49,9 @@ class Pod:
         status: dict[str, Any] = {"phase": self.phase}
         if self.disrupted:
             status["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
-        if self.message:
+        if self.waits or self.message:
             ended = {"terminated": {"exitCode": 1, "message": self.message}}
+            ended = {"waiting": {"reason": self.waits, "message": "not found"}} if self.waits else ended
             status["containerStatuses"] = [
                 {
                     "name": "train",
@@ -110,7 +112,9 @@ class StandIn:
         return f"{self.token}@{self.address}"
 
     def add_fault(self, kind: str, **values: Any) -> None:
-        """`stock_out` of a zone, `quota`, `forbidden`, `create_conflict`, `api_error`, `delete_again`."""
+        """`stock_out` of a zone, `quota`, `forbidden`, `create_conflict`, `api_error`, `no_image`, and
+        `delete_again`.
+        """
         self.faults.append({"kind": kind, "times": 10**9, **values})
 
     def clear_faults(self) -> None:
@@ -138,7 +142,9 @@ class StandIn:
             if pod.ended is None and pod.phase == "Pending" and not self._fault("stock_out", zone=pod.zone):
                 if pod.placed is None and waited >= PLACED * self.scale:
                     pod.placed = now
-                if pod.placed is not None and waited >= RUNNING * self.scale:
+                if pod.placed is not None and self._fault("no_image"):
+                    pod.waits = "ImagePullBackOff"
+                elif pod.placed is not None and waited >= RUNNING * self.scale:
                     pod.phase = "Running"
                     self._start(pod)
             if (
