@@ -8,7 +8,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-check sbom images lint format format-check imports shellcheck types check test test-slow demo up down compose-test campaign bench docs screenshots clean
+.PHONY: help install lock lock-check sbom images lint format format-check imports shellcheck types check test test-slow demo up down compose-test rehearsal campaign bench docs screenshots clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -143,6 +143,9 @@ down: ## Stop them and keep their data (VOLUMES=1: delete it)
 
 compose-test: install ## Test the deployment from the image to a trained model, with services killed on the way
 	$(BIN)/python scripts/compose_test.py
+
+rehearsal: install ## Run the startup script of a TPU machine on a bare container, with and without a way out (REHEARSAL="index")
+	$(BIN)/python scripts/rehearsal.py $(REHEARSAL)
 
 campaign: install ## Attack the code and damage what it reads; print what held (AREAS="page users"; SEEDED=1: faults of ours must be found)
 	$(BIN)/python scripts/campaign/run.py $(if $(SEEDED),--seeded) $(AREAS)

@@ -78,6 +78,7 @@ class TpuEmulator:
         behaviour: delays, switches and faults, or a YAML file of them, which is read again when it changes.
         clock: seconds since 1970. With a `ManualClock`, time passes only in `advance`.
         environment: of every machine's processes.
+        machine: the class of the machines; another one can run them elsewhere than as processes here.
 
     Raises:
         StorageError: the port is in use.
@@ -94,6 +95,7 @@ class TpuEmulator:
         behaviour: Behaviour | Path | None = None,
         clock: Callable[[], float] | None = None,
         environment: Mapping[str, str] | None = None,
+        machine: type[Machine] = Machine,
     ) -> None:
         import grpc  # type: ignore[import-untyped,unused-ignore]
 
@@ -103,6 +105,7 @@ class TpuEmulator:
         state = State(folder.absolute(), Timeline(clock or time.time), Faults(behaviour))
         state.token = self.token
         self.api = Api(state)
+        self.api.nodes.machine = machine
         self.state = state
         self._server = grpc.server(
             ThreadPoolExecutor(8, thread_name_prefix="cloud-tpu"),
@@ -117,7 +120,7 @@ class TpuEmulator:
                 f"cannot listen on the port: {error}", where=f"{host}:{port}", do="Use another port"
             ) from None
         self.endpoint = f"{self.token}@127.0.0.1:{self.port}"
-        self._rest = RestServer(self._locked_call, self.token)
+        self._rest = RestServer(self._locked_call, self.token, machine.host)
         state.environment |= {
             **(environment or {}),
             ENVIRONMENT_NAME: self.endpoint,

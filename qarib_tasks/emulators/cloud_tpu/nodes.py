@@ -49,10 +49,12 @@ class Nodes:
 
     Attributes:
         preempted: called with each preempted node.
+        machine: the class of the workers.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.machine: type[Machine] = Machine
         self.all: dict[str, NodeRecord] = {}
         self.bills: list[Bill] = []
         self.preempted: Callable[[NodeRecord], None] = lambda record: None
@@ -262,7 +264,7 @@ class Nodes:
             values |= common | {"instance/name": host, "instance/hostname": f"{host}.{zone}.c.{project}"}
             values["instance/id"] = str(1000 * record.number + worker)
             record.machines.append(
-                Machine(
+                self.machine(
                     self.state.folder / f"{name}-{record.number}" / f"{MACHINE}{worker}",
                     node.metadata.get("startup-script", ""),
                     values,

@@ -11,19 +11,21 @@ from urllib.parse import parse_qs, urlsplit
 
 from qarib_tasks.emulators.access import has_token
 from qarib_tasks.emulators.cloud_tpu.catalog import ApiError
+from qarib_tasks.emulators.cloud_tpu.vm import LOOPBACK
 
 _HTTP = {3: 400, 5: 404, 8: 429, 9: 400, 13: 500, 14: 503}
 
 
 class RestServer:
-    """Serves DELETE /v2alpha1/{name of a queued resource}?force=true on a free port of 127.0.0.1.
+    """Serves DELETE /v2alpha1/{name of a queued resource}?force=true on a free port.
 
     Args:
         call: calls the API with a method and a request; may raise an `ApiError`.
         token: what each request must have, which a machine gets from its metadata server.
+        host: address to listen on.
     """
 
-    def __init__(self, call: Callable[[str, Any], Any], token: str) -> None:
+    def __init__(self, call: Callable[[str, Any], Any], token: str, host: str = LOOPBACK) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_DELETE(self) -> None:
                 from google.cloud.tpu_v2alpha1 import DeleteQueuedResourceRequest
@@ -46,9 +48,9 @@ class RestServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.address = f"http://{host}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ from qarib_tasks.emulators.access import new_token, split_token
 
 _ROOT = "/computeMetadata/v1/"
 _END_SECONDS = 20.0
+LOOPBACK = "127.0.0.1"
 PROJECT_NUMBER = "100000000001"
 MACHINE = "worker-"  # begins the name of a machine's folder
 DISK, STARTUP_SCRIPT, SERIAL_LOG = "disk", "startup-script", "serial.log"
@@ -38,13 +39,16 @@ MACHINE_FILES = (DISK, STARTUP_SCRIPT, SERIAL_LOG)  # all that a machine's folde
 
 
 class MetadataServer:
-    """Serves one machine's metadata on a free port of 127.0.0.1.
+    """Serves one machine's metadata on a free port.
 
     Clients cannot send credentials to a metadata server, so `address` has a secret as its path. The real
     one is in a network that only the machine reaches.
+
+    Args:
+        host: address to listen on.
     """
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, str], host: str = LOOPBACK) -> None:
         self._secret = new_token()
         self.values = dict(values)
         self.guest_attributes: dict[str, str] = {}
@@ -64,9 +68,9 @@ class MetadataServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_address[1]}/{self._secret}"
+        self.address = f"{host}:{self._server.server_address[1]}/{self._secret}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def set(self, **values: str) -> None:
@@ -159,14 +163,19 @@ class Machine:
         startup_script: runs with bash at each boot; may be empty.
         metadata: values by path below `/computeMetadata/v1/`.
         environment: variables of the processes, in addition to those listed above.
+
+    Attributes:
+        host: address of this process, as the machine reaches it.
     """
+
+    host = LOOPBACK
 
     def __init__(
         self, folder: Path, startup_script: str, metadata: Mapping[str, str], environment: Mapping[str, str]
     ) -> None:
         self.folder = folder
         self.startup_script = startup_script
-        self.metadata = MetadataServer(metadata)
+        self.metadata = MetadataServer(metadata, self.host)
         self.environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 

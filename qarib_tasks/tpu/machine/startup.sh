@@ -8,7 +8,7 @@
 # A real machine doesn't set STORAGE_EMULATOR_HOST, GCE_METADATA_HOST and CLOUD_TPU_EMULATOR_REST, nor QARIB_PYTHON,
 # with which an emulated machine shares an existing environment.
 set -Eeuo pipefail
-HOME="${HOME:-/root}"
+export HOME="${HOME:-/root}"
 WORK="$HOME/qarib/$NAME"
 mkdir -p "$WORK"
 cd "$WORK"
@@ -149,8 +149,9 @@ work() {
   local i
   for i in "${!OBJECTS[@]}"; do fetch "${OBJECTS[$i]}" "${PATHS[$i]}" "${SUMS[$i]}"; done
   environment
-  # Without its TPU the training must fail, not continue on the CPU.
-  if [ -z "${QARIB_PYTHON:-}" ]; then export JAX_PLATFORMS=tpu; fi
+  # Without its TPU the training must fail, not continue on the CPU. Only an emulated machine has no TPU.
+  if [ -z "${GCE_METADATA_HOST:-}" ]; then export JAX_PLATFORMS=tpu; fi
+  echo "qarib: JAX_PLATFORMS=${JAX_PLATFORMS:-}"
   export QARIB_TPU_NAME="$NAME" QARIB_TPU_WORKER="$WORKER" PYTHONUNBUFFERED=1
   # For a slice with several machines; the address is the third part of each endpoint.
   local endpoints

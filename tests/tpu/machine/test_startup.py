@@ -150,6 +150,17 @@ def test_the_end_of_the_work_is_seen_though_its_line_is_lost(tmp_path: Path) -> 
     assert (tmp_path / "reports").read_text() == "running\n" * 3
 
 
+@pytest.mark.parametrize(("host", "platforms"), [("127.0.0.1:1", "cpu"), ("", "tpu")])
+def test_only_an_emulated_machine_trains_without_its_tpu(host: str, platforms: str) -> None:
+    """Its variable is what the emulator sets; a real machine has none for its metadata server."""
+    script = (Path(startup.__file__).parent / "startup.sh").read_text(encoding="utf-8")
+    lines = [line for line in script.splitlines() if "JAX_PLATFORMS" in line]
+    environment = {"GCE_METADATA_HOST": host, "JAX_PLATFORMS": "cpu"}
+    code = "set -u\n" + "\n".join(lines)
+    done = subprocess.run(["bash", "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"qarib: JAX_PLATFORMS={platforms}\n"
+
+
 def test_a_failure_reports_the_end_of_its_log(bench: Bench, pipe: Path) -> None:
     code = """for i in range(30): print("line", i)
 print('"\\\\ tab\\tبرت')
