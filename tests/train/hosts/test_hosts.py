@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 HOSTS = 2
 STEPS = 200
-SECONDS = 400.0
+SECONDS = 1500.0
 
 
 class Slice:
