@@ -14,7 +14,7 @@ import uvicorn
 from airflow.api_fastapi.app import init_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi import FastAPI
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from qarib_airflow.page import app as application
 
 from tests.support.browser.site import SECONDS
@@ -54,20 +54,22 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def looking(serve: Serve, browser: Browser) -> Iterator[Look]:
-    """Opens views. No request goes elsewhere, and the browser complains of nothing."""
+    """Opens views. No request goes elsewhere, and the browser complains of nothing else than is forgiven."""
     url, tokens = serve
     requests: list[str] = []
     complaints: list[str] = []
     contexts = []
 
-    def look(view: str, width: int = 1280, role: str = "viewer") -> Page:
+    def complained(message: ConsoleMessage, forgive: str) -> None:
+        if message.type == "error" and not (forgive and forgive in message.text):
+            complaints.append(message.text)
+
+    def look(view: str, width: int = 1280, role: str = "viewer", forgive: str = "") -> Page:
         context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {tokens[role]}"})
         contexts.append(context)
         context.set_default_timeout(SECONDS)
         context.on("request", lambda request: requests.append(request.url))
-        context.on(
-            "console", lambda message: complaints.append(message.text) if message.type == "error" else None
-        )
+        context.on("console", lambda message: complained(message, forgive))
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         page = context.new_page()
         page.set_viewport_size({"width": width, "height": 900})

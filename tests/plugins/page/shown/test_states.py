@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -167,3 +168,46 @@ def test_one_line_is_not_lines(run: MadeUpRun, look: Look) -> None:
     page = look(f"corpus?{RUN}")
     table = page.get_by_role("region", name="What was dropped, by rule")
     expect(table.get_by_role("cell")).to_have_text(["1 of 1 document", "<0.1%", "1 of 3 lines", ">99.9%"])
+
+
+def test_a_shard_is_backfilled_by_those_who_may(run: MadeUpRun, look: Look) -> None:
+    for role, shown in (("user", 1), ("viewer", 0)):
+        page = look(f"shards?{RUN}", role=role)
+        detail = page.get_by_role("complementary", name="Selected shard")
+        expect(detail).to_contain_text("to convert it again" if shown else "figures and logs.")
+        page.get_by_role("option", name="shard_0001: complete").first.click()
+        expect(detail.get_by_role("button", name="Examples")).to_be_visible()
+        expect(page.get_by_role("button", name="Backfill this shard")).to_have_count(shown)
+
+
+def test_a_view_continues_after_a_sign_in_in_another_window(run: MadeUpRun, look: Look) -> None:
+    """The session ends while the page asks again and again: what it shows stays."""
+    page = look(f"shards?{RUN}", forgive="status of 401")
+    cells = page.get_by_role("option")
+    expect(cells).to_have_count(4)
+    fault = {"what": "Not authenticated", "where": "here", "do": "Sign in to Airflow"}
+    page.route("**/data/*", lambda route: route.fulfill(status=401, json=fault))
+    expect(page.locator("#notices")).to_contain_text("Not authenticated")
+    link = page.locator("#notices").get_by_role("link", name="Sign in")
+    assert quote(page.url, safe="") in str(link.get_attribute("href"))
+    expect(cells).to_have_count(4)
+    page.unroute("**/data/*")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#notices")).to_be_empty()
+
+
+def test_signed_out_a_link_leads_to_the_sign_in_and_back_to_its_view(serve: Any, browser: Any) -> None:
+    page = browser.new_page()
+    page.route("**/auth/login?*", lambda route: route.fulfill(body="sign in"))
+    view = f"{serve[0]}/qarib/?a=b#/compare?run=x%2Fy%20%25&logx=1"
+    page.goto(view)
+    page.wait_for_url("**/auth/login?*")
+    assert parse_qs(urlsplit(page.url).query)["next"] == [view]
+    page.close()
+
+
+def test_an_address_that_is_none_leads_to_the_runs(run: MadeUpRun, look: Look) -> None:
+    for name in ("constructor", "toString", "nonsense"):
+        page = look(name)
+        expect(page.locator("#tabs [aria-current]")).to_have_text("Runs")
+        page.close()
