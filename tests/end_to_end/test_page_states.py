@@ -314,3 +314,16 @@ def test_while_a_view_loads_and_when_it_cannot(stack: PageStack, site: Site) -> 
     assert page.title() == "QARiB"
     require_fits(page)
     page.close()
+
+
+def test_signed_out_a_link_leads_to_the_sign_in_and_back(stack: PageStack, site: Site) -> None:
+    browser = site.signed_out.browser
+    assert browser is not None
+    page = browser.new_page()
+    page.goto(f"{stack.url}/qarib/#/runs?text=with%20a%20%23&sort=-loss")
+    page.locator("input[name=username]").fill(GUEST)
+    page.locator("input[name=password]").fill("a-password")
+    page.locator("button[type=submit], input[type=submit]").first.click()
+    expect(page.get_by_label("Search")).to_have_value("with a #")
+    assert page.url.endswith("/qarib/#/runs?text=with%20a%20%23&sort=-loss")
+    page.close()
