@@ -135,7 +135,7 @@ SETTINGS: dict[type, dict[str, str]] = {
             *("network", "subnetwork", "external_ips", "service_account", "queueing_hours"),
             *("booting_hours", "running_hours", "heartbeat_minutes", "max_preemptions", "max_cost"),
             *("chip_hour_price", "share_of_peak", "poll_seconds", "approval_above", "approval_hours"),
-            "stock_out_hours",
+            *("stock_out_hours", "image", "gke_cluster", "gke_namespace", "gke_queue", "gke_service_account"),
         ),
         MACHINE,
     ),

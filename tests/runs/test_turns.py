@@ -101,7 +101,7 @@ def test_the_place(tmp_path: Path) -> None:
     places = [take(tmp_path, "x", one, lambda _: False) for one in (A, B, C)]
     assert list(map(str, places)) == ["place 1 of 1", "place 2 of 2", "place 3 of 3"]
     assert take(tmp_path, "x", B, lambda _: False).total == 3
-    assert take(tmp_path, "another", B, lambda _: False) == Place((), 1)
+    assert take(tmp_path, "another", B, lambda _: False) == Place((), 1, B.started)
 
 
 def test_none_changes_between_the_question_and_the_answer(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_none_changes_between_the_question_and_the_answer(tmp_path: Path) -> Non
             cleared.append(pool.submit(take, tmp_path, "x", A, lambda _: False))
             return wait(cleared, timeout=0.2).not_done == set(cleared)
 
-        assert take(tmp_path, "x", B, over) == Place((), 1)
+        assert take(tmp_path, "x", B, over) == Place((), 1, B.started)
         assert [one.run_id for one in cleared[0].result().ahead] == ["b"]
 
 
@@ -134,7 +134,7 @@ def test_one_killed_while_it_claims_leaves_no_lock(tmp_path: Path) -> None:
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert [one.run_id for one in claims(tmp_path, "x")] == ["a"]
-    assert take(tmp_path, "x", C, lambda _: True) == Place((), 1)
+    assert take(tmp_path, "x", C, lambda _: True) == Place((), 1, C.started)
 
 
 def test_a_damaged_record_says_what_to_do(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qarib_tasks.errors import ConfigError
+from qarib_tasks.errors import ConfigError, StorageError
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.manifest import FileRecord
 from qarib_tasks.train.checkpoint import Checkpoints, Index, model_settings, require_same_model
@@ -168,7 +168,7 @@ def test_a_recovery_checkpoint_that_cannot_be_published_is_a_warning(
         "recovery-4.json",
         "recovery-5.json",
     ]
-    with pytest.raises(Exception, match="404"):
+    with pytest.raises(StorageError, match="no such bucket"):
         checkpoints.save(index(6), state(6))
 
 
