@@ -5,7 +5,7 @@ Covers qarib_tasks/tpu/api/service.py, qarib_tasks/tpu/observation.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,17 @@ from tests.support.lifecycles.benches import BENCHES, LIMITS, MEMORY, POLL, ZONE
 
 # What only the emulator of Cloud TPU shows.
 cloud_tpu = pytest.mark.parametrize("bench", ["cloud_tpu"], indirect=True)
+
+
+def where_it_exists(name: str, values: Iterable[Any], only_cloud_tpu: Container[Any]) -> pytest.MarkDecorator:
+    """Each value with each service that has it."""
+    pairs = [
+        pytest.param(service, value, id=f"{service}-{value['kind'] if isinstance(value, dict) else value}")
+        for value in values
+        for service in BENCHES
+        if service == "cloud_tpu" or value not in only_cloud_tpu
+    ]
+    return pytest.mark.parametrize(("bench", name), pairs, indirect=["bench"])
 
 
 @pytest.fixture(params=BENCHES)
@@ -93,7 +104,7 @@ REASONS = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@where_it_exists("loss", LOSSES, only_cloud_tpu={"terminated", "repairing", "stopped"})
 def test_a_lost_tpu_is_replaced(bench: Bench, loss: str) -> None:
     first = bench.until(NEW, "running")
     LOSSES[loss](bench, first)
@@ -120,17 +131,21 @@ def test_three_losses_and_the_end_of_the_budget(bench: Bench) -> None:
     assert set(bench.billed) == {60.0}
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"kind": "stock_out"},
-        {"kind": "queue_for_ever"},
-        {"kind": "provisioning_fails"},
-        {"kind": "create_operation_fails", "code": 3},
-        {"kind": "create_refused", "code": 7, "message": "Permission denied on 'locations/us-west4-a'"},
-        {"kind": "quota", "chips": 0},
-    ],
-)
+# A cluster has no such steps.
+CREATION_FAILS: list[dict[str, Any]] = [
+    {"kind": "provisioning_fails"},
+    {"kind": "create_operation_fails", "code": 3},
+]
+NO_TPU: list[dict[str, Any]] = [
+    {"kind": "stock_out"},
+    {"kind": "queue_for_ever"},
+    *CREATION_FAILS,
+    {"kind": "create_refused", "code": 7, "message": "Permission denied on 'locations/us-west4-a'"},
+    {"kind": "quota", "chips": 0},
+]
+
+
+@where_it_exists("fault", NO_TPU, only_cloud_tpu=CREATION_FAILS)
 def test_the_next_zone_where_the_first_has_none(bench: Bench, fault: dict[str, Any]) -> None:
     bench.add_fault(zone=ZONES[0], **fault)
     memory = bench.until(NEW, "running")
