@@ -240,6 +240,7 @@ def _status(code: int, message: str) -> dict[str, Any]:
 class _Handler(BaseHTTPRequestHandler):
     cluster: StandIn
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # Headers and body are two packets.
 
     def _handle(self) -> None:
         cluster, url = self.cluster, urlparse(self.path)
