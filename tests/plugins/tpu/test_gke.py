@@ -176,7 +176,7 @@ def test_before_a_run_the_cluster_is_asked(
     run = tpu_run(tmp_path / "run", bucket_name, **SETTINGS, external_ips=False)
     check_tpu(run, CONNECTION)
     assert f"On {CLUSTER}. TPU v5litepod-4 (4 chips, spot) in" in caplog.text
-    job = TpuJob.from_dict(prepare_tpu(run, "r", "somebody", CONNECTION))
+    job = TpuJob.from_dict(prepare_tpu(run, "r", "amal", CONNECTION))
     assert isinstance(job.request(_memory(job, 1.0), "us-west4-a"), GkeRequest)
     cluster.token = "another"
     with pytest.raises(TpuPermissionError, match="Unauthorized"):
