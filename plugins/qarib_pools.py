@@ -47,7 +47,10 @@ def _keep(session: Any, dag_id: str, run_id: str) -> None:
     # A run of an older version of the DAG can lack the task, and the scheduler must not fail for that.
     keeper = KEEPERS[dag_id]
     if pools and keeper in {row.task_id for row in rows}:
-        XComModel.set(KEY, pools, dag_id=dag_id, task_id=keeper, run_id=run_id, session=session)
+        # Not serialized: tasks read the column as it is, which is JSON already.
+        XComModel.set(
+            KEY, pools, dag_id=dag_id, task_id=keeper, run_id=run_id, serialize=False, session=session
+        )
 
 
 LISTENERS: list[object] = [sys.modules[__name__]]

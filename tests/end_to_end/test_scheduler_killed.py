@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from local_stack import LocalStack
+from local_stack import REPOSITORY, LocalStack
 
 from qarib_tasks import pipeline
 from qarib_tasks.config.presets import SAMPLE, resolve
@@ -26,6 +27,18 @@ SOON = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     "QARIB_RETRY_SECONDS": "1",
 }
+# Python loads it in every process of the stack: the conversion of one shard does not end while there is a
+# folder, however many shards the machine converts at once.
+HOLD = """
+import os, sys, time
+
+def hold(event, arguments):
+    if event == "open" and "/.shard_0010.tfrecord.qarib-" in str(arguments[0]):
+        while os.path.exists(os.environ["HELD"]):
+            time.sleep(0.05)
+
+sys.addaudithook(hold)
+"""
 
 
 def split(workspace: Path, bucket: str) -> tuple[Run, list[str]]:
@@ -64,11 +77,13 @@ def test_the_run_ends_well(
     airflow_database: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    home = tmp_path_factory.mktemp("stack")
-    with LocalStack(home, environment=SOON, database=airflow_database) as stack:
+    home, python, held = (tmp_path_factory.mktemp(name) for name in ("stack", "python", "held"))
+    (python / "sitecustomize.py").write_text(HOLD, encoding="utf-8")
+    environment = {"PYTHONPATH": os.pathsep.join(map(str, (python, REPOSITORY))), "HELD": str(held)}
+    with LocalStack(home, environment=SOON | environment, database=airflow_database) as stack:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", stack.emulator)
         run, names = split(stack.workspace, stack.bucket)
-        assert len(names) > 10
+        assert "shards/shard_0010" in names
         run_id = stack.trigger(DAG, {"dataset": run.dataset_id})
         while len(converted(run, names)) < 3:
             assert stack.run(DAG, run_id)["state"] in ("queued", "running")
@@ -76,6 +91,7 @@ def test_the_run_ends_well(
         stack.kill("scheduler")
         done, sent = converted(run, names), objects(run)
         assert len(done) < len(names), "it was killed after the fan-out"
+        held.rmdir()
         while stack.run(DAG, run_id)["state"] not in ("success", "failed"):
             time.sleep(0.5)
         tasks = stack.task_instances(DAG, run_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.slow
 POOL = "qarib_tpu"
 CANDIDATE = ("promote", "skipped")
 WAITS = "waits for a TPU, place"
+TRAINER = "train.process.json"  # beside a model that is trained on this machine
 QUICK = {"QARIB_TURN_SECONDS": "1", "QARIB_RETRY_SECONDS": "1", "QARIB_TPU_POOL": POOL}
 
 
@@ -110,7 +112,7 @@ def page(stack: LocalStack, name: str) -> dict[str, Any]:
 
 def trained_from_to(run: Run) -> tuple[float, float]:
     """When the process of a training on this machine began and ended, in seconds since 1970."""
-    record = run.model.root / "train.process.json"
+    record = run.model.root / TRAINER
     ticks = json.loads(record.read_text(encoding="utf-8"))["started"]
     # psutil.boot_time() is in whole seconds.
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -119,10 +121,15 @@ def trained_from_to(run: Run) -> tuple[float, float]:
 
 def test_two_datasets_at_once(stack: LocalStack) -> None:
     """The second is made while the first trains; one machine trains one after the other."""
-    long = {"train_steps": 3000, "save_checkpoints_steps": 1000}
-    first = stack.trigger(demo.DAG, LOCAL | long)
+    first = stack.trigger(demo.DAG, LOCAL)
     wait(stack, lambda: ("train", "running") in states_of(stack, first))
+    record = demo.read_run(stack, first).model.root / TRAINER
+    wait(stack, record.exists)
+    trainer = json.loads(record.read_text(encoding="utf-8"))["pid"]
+    os.killpg(trainer, signal.SIGSTOP)  # However long the second takes, the first still trains.
     second = stack.trigger(demo.DAG, LOCAL | {"vocab_size": 700})
+    wait(stack, lambda: waits(stack, second).startswith("waits for its turn"))
+    os.killpg(trainer, signal.SIGCONT)
     wait(stack, lambda: ended(stack, [first, second]))
     tasks = [tasks_of(stack, run_id) for run_id in (first, second)]
     runs = [demo.read_run(stack, run_id) for run_id in (first, second)]
@@ -137,14 +144,17 @@ def test_two_datasets_at_once(stack: LocalStack) -> None:
 
 def test_the_same_settings_at_once(stack: LocalStack) -> None:
     """Each shard is converted once, and the model has one TPU; the other run finds both."""
+    slots(stack, 0)  # Until the second run waits for it, the first does not train.
     first, second = (stack.trigger(demo.DAG, TINY | {"vocab_size": 600}) for _ in range(2))
-    texts = set()
+    texts: set[str] = set()
 
-    def over() -> bool:
+    def one_waits() -> bool:
         texts.update(waits(stack, run_id) for run_id in (first, second))
-        return ended(stack, [first, second])
+        return any("that trains" in text for text in texts)
 
-    wait(stack, over)
+    wait(stack, one_waits)
+    slots(stack, 2)
+    wait(stack, lambda: ended(stack, [first, second]))
     tasks = [tasks_of(stack, run_id) for run_id in (first, second)]
     run, same = (demo.read_run(stack, run_id) for run_id in (first, second))
     assert run == same
