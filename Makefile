@@ -104,7 +104,9 @@ imports: install ## Check the import order of the folders, and that no imports a
 types: install ## Run mypy, strict
 	$(BIN)/mypy
 
-check: lint format-check imports shellcheck types lock-check ## Run all checks that do not run the code
+# Two at a time: the types take a core, and the locks wait for the package server.
+check: install ## Run all checks that do not run the code
+	+@$(MAKE) --no-print-directory -j 2 types lock-check lint format-check imports shellcheck
 
 test: check ## Run the checks, unit tests, DAG tests and one end-to-end run of the DAG
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
