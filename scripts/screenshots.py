@@ -12,11 +12,15 @@ import argparse
 import json
 import shutil
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from demo import DAG, HOME, RunFailed, follow
+from demo import DAG, HOME, RunFailed, follow, read_run
 from local_stack import REPOSITORY, LocalStack, StackError
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
@@ -27,6 +31,29 @@ SIZE = {"width": 1600, "height": 900}
 VIEWS = ("runs", "shards", "corpus", "training", "tasks", "model", "lineage", "new")
 DARK = "training"
 PATIENCE = 120_000  # milliseconds
+
+
+class Busy(BaseHTTPRequestHandler):
+    """A web server that asks each client to wait, and lacks the files that are named missing."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(404 if "missing" in self.path else 429)
+        self.send_header("Retry-After", "600")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def busy_server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
 
 
 def main() -> int:
@@ -41,7 +68,11 @@ def main() -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
     console = Console()
     try:
-        with LocalStack(options.home) as stack, sync_playwright() as playwright:
+        with (
+            busy_server() as web,
+            LocalStack(options.home, environment={"QARIB_ALLOWED_SOURCES": web}) as stack,
+            sync_playwright() as playwright,
+        ):
             run_id = stack.trigger(DAG, {"preset": "demo", **options.conf})
             follow(console, stack, run_id)
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -51,6 +82,7 @@ def main() -> int:
             take_pictures_of_page(page, stack, run_id)
             take_pictures(page, stack, run_id)
             take_picture_of_failure(page, stack)
+            take_pictures_of_reasons(page, stack, run_id, web)
             browser.close()
     except (StackError, RunFailed) as error:
         console.print(str(error), style="red", markup=False)
@@ -89,6 +121,31 @@ def take_picture_of_failure(page: Page, stack: LocalStack) -> None:
     page.goto(f"{stack.url}/dags/{DAG}/runs/{quote(run_id, safe='')}")
     page.get_by_text("preflight failed").first.wait_for()
     picture(page, "failure")
+
+
+def take_pictures_of_reasons(page: Page, stack: LocalStack, run_id: str, web: str) -> None:
+    """Take a picture of runs of each class of error, and of a training that waits for a TPU in stock."""
+    stack.tpu_faults.write_text('{"scale": 0.01, "faults": [{"kind": "stock_out"}]}', encoding="utf-8")
+    train = {"preset": "demo", "dataset": read_run(stack, run_id).dataset_id, "learning_rate": 1e-4}
+    source = {"name": "text", "path": f"{web}text.txt"}
+    ends = {
+        stack.trigger(DAG, {"preset": "demo", "sources": [source | {"path": f"{web}missing.txt"}]}): "failed",
+        stack.trigger(DAG, {"preset": "demo", "sources": [source]}): "up_for_retry",
+        (training := stack.trigger(DAG, train)): "up_for_retry",
+    }
+    for each, state in ends.items():
+        while state not in {task["state"] for task in stack.task_instances(DAG, each)}:
+            time.sleep(0.5)
+    page.goto(f"{stack.url}/qarib/#/runs")
+    page.locator("#view[aria-busy=false]").wait_for()
+    page.get_by_text("no TPU in any of the zones").first.wait_for()
+    picture(page, "reasons")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{stack.url}/qarib/#/training?{urlencode({'dag_id': DAG, 'run_id': training})}")
+    page.get_by_text("no TPU in any of the zones").first.wait_for()
+    picture(page, "retry")
+    for each in ends:
+        stack.api("PATCH", f"dags/{DAG}/dagRuns/{each}", json={"state": "failed"})
 
 
 def take_pictures_of_page(page: Page, stack: LocalStack, run_id: str) -> None:

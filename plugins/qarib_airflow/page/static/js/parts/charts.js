@@ -102,7 +102,11 @@ export class Chart {
     this.marks = NO_MARKS;
     this.lines = [];
     new ResizeObserver(() => this.fit()).observe(this.place);
-    window.addEventListener("themechange", () => this.again());
+    const themed = () => {
+      if (this.plot && !this.node.isConnected) window.removeEventListener("themechange", themed); // Its view was left.
+      else this.again();
+    };
+    window.addEventListener("themechange", themed);
   }
 
   update(...wanted) {
