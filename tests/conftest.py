@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from qarib_tasks.train.libraries import import_quickly
+
 if TYPE_CHECKING:
     from qarib_tasks.runs.run import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("plugins", "dags", "scripts")]
+
+import_quickly()
 
 # The same examples at each run, and no limit of time: what fails, fails because of the change that is tested.
 # For new examples: pytest --hypothesis-profile=default
@@ -58,8 +62,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect no garbage while the tests import the libraries: these stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
-    """Leave the libraries out of each garbage collection: they stay, and Keras collects for each model."""
+    """Leave the libraries out of each garbage collection, too: Keras collects for each model."""
     gc.collect()
     gc.freeze()
 

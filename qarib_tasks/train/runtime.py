@@ -11,6 +11,7 @@ from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import ConfigError
 from qarib_tasks.machines.chips import require_divisible
 from qarib_tasks.train.hosts.workers import Place
+from qarib_tasks.train.libraries import import_quickly
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def choose_backend(backend: str = "tensorflow") -> str:
             do="Install requirements/train.txt" + (" and jax[tpu]" if backend == "jax" else ""),
         )
     os.environ["KERAS_BACKEND"] = backend
+    import_quickly()
     # Without a GPU, TensorFlow reports an error of its library, CUDA, which concerns nothing.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu() else "3")
     return backend
