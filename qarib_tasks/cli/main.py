@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import logging
 import os
@@ -108,6 +110,8 @@ def run(config: Path) -> None:
 def main() -> None:
     """Run the command; report an error as one line, without a traceback."""
     open_standard_streams()
+    # Python's end would look for garbage among all objects of the libraries, for a second.
+    atexit.register(gc.freeze)
     handler = logging.StreamHandler()
     handler.addFilter(_naming_options(_options(sys.argv[1:])))
     form = "%(asctime)s %(message)s"

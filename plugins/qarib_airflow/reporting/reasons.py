@@ -21,8 +21,11 @@ MOST_CHARACTERS = 2_000
 def keep(ti: Any, reason: BaseException | str | None) -> None:
     """Keep why a task failed, or the text why it is skipped. If that fails, the log has a warning.
 
-    Airflow removes it when the task starts again.
+    Airflow removes it when the task starts again. None: the task's process is gone, nothing is known, and
+    the DAG processor runs the callback, where an XCom gets no answer: it would wait until it is killed.
     """
+    if reason is None:
+        return
     try:
         ti.xcom_push(KEY, described(reason))
     except Exception as error:
@@ -37,7 +40,7 @@ def remark(ti: Any, text: str) -> None:
         log.warning("Could not keep the remark for the run's note: %s", error)
 
 
-def described(reason: BaseException | str | None) -> dict[str, str | None]:
+def described(reason: BaseException | str) -> dict[str, str | None]:
     """The kind, `failed` or `skipped`; what happened, where, what to do: at most `MOST_CHARACTERS` each."""
     where = do = None
     kind = "skipped" if isinstance(reason, str) else "failed"
@@ -51,7 +54,7 @@ def described(reason: BaseException | str | None) -> dict[str, str | None]:
         else:
             what = masked(str(error)) or type(error).__name__
     else:
-        what = reason or "the task failed"
+        what = reason
     parts = {"kind": kind, "what": what, "where": where, "do": do}
     return {name: text and text[:MOST_CHARACTERS] for name, text in parts.items()}
 

@@ -55,6 +55,15 @@ def test_slack_and_mail_are_told_of_the_rest(slack: list[str], mail: list[str]) 
         assert "shard_0007: cannot be read" in message
 
 
+def test_a_task_whose_process_is_gone_is_told(slack: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    """From Airflow's DAG processor, where no XCom can be pushed and no error is known."""
+    known = context("train")
+    known.pop("exception")
+    QaribNotifier()(known)
+    assert ["qarib_pretrain: train failed" in message for message in slack] == [True]
+    assert "Could not keep" not in caplog.text
+
+
 def test_a_mail_goes_to_whom_it_may_concern(mail: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The sender unless the environment names others; an error is neither HTML nor a template."""
     QaribNotifier()(context("dataset") | {"exception": InputError("no <b>key</b> {{ 7 * 7 }}", where="w")})
