@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import unquote
@@ -16,11 +17,13 @@ _SECRET_WORDS = (
     *("signature", "credential", "credentials", "password", "passwd", "passphrase", "secret", "token"),
     *("apikey", "accesskey", "accessid", "keyid", "auth", "authorization", "session", "sessionid", "cookie"),
     *("jwt", "hmac", "sig", "sign", "sas", "key", "pwd", "pw", "pass", "passcode", "otp", "bearer", "ticket"),
-    *("sid", "phpsessid", "hdnts", "hdnea", "hdntl", "tempauth"),
+    *("sid", "phpsessid", "hdnts", "hdnea", "hdntl", "tempauth", "assertion", "authcode", "accesscode"),
     # Words in front of "key" without a mark between.
     *(f"{owner}key" for owner in ("auth", "private", "shared", "sharing", "signing", "license", "user")),
     *(f"{owner}key" for owner in ("account", "client", "server", "service", "master", "storage", "function")),
 )
+# Azure's functions call their key so; a shorter value is that of a language, or such.
+_PERHAPS_SECRET, _LEAST_KEY = "code", 16  # characters
 # At the end of a name whose words are not apart; a shorter word ends others, too, such as monkey.
 _SECRET_ENDS = tuple(word for word in _SECRET_WORDS if len(word) > 4)
 _SCHEME = r"(?P<before>\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3})"
@@ -28,6 +31,9 @@ _USER = re.compile(_SCHEME + r"[^/?#\s'\"<>]*@")
 # A password with a slash: what is between host and path is no port.
 _ODD_USER = re.compile(_SCHEME + r"[^/:@\[\s'\"<>]*:(?!\d{0,5}(?:[/?#\s'\"<>.,;:)]|$))[^\s'\"<>]+")
 _PARAMETER = re.compile(r"(?P<before>[?&;#])(?P<name>[^=&;?#\s'\"<>]+)=(?P<value>[^&;#\s'\"<>]+)")
+# An address in the path of another one.
+_ENCODED = re.compile(r"(?<![^\s'\"<>])[^\s'\"<>]*%[0-9A-Fa-f]{2}[^\s'\"<>]*")
+_MOST_DECODED = 3  # times: some servers decode more than once
 # Of the emulators of Google Cloud on this machine.
 _EMULATOR_TOKEN = re.compile(r"\b[0-9a-f]{48}\b")
 MASK = "***"
@@ -35,15 +41,23 @@ MASK = "***"
 
 def is_secret_name(name: str) -> bool:
     """Whether a parameter of an address with this name is a password, a key, or a part of a signature."""
-    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", unquote(name)).lower()
-    words = re.split(r"[^a-z0-9]+", parts)
+    words = _words(name)
     return any(word in _SECRET_WORDS for word in words) or "".join(words).endswith(_SECRET_ENDS)
+
+
+def _words(name: str) -> list[str]:
+    for _ in range(_MOST_DECODED if "%" in name else 0):
+        name = unquote(name)
+    if not name.isascii():  # Full-width letters.
+        name = unicodedata.normalize("NFKC", name)
+    return re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower())
 
 
 def _masked_parameter(found: re.Match[str]) -> str:
     value = unquote(found["value"])
     # The value can be an address itself.
     is_secret = is_secret_name(found["name"]) or (value != found["value"] and masked(value) != value)
+    is_secret |= len(value) >= _LEAST_KEY and _PERHAPS_SECRET in _words(found["name"])
     return f"{found['before']}{found['name']}={MASK}" if is_secret else found[0]
 
 
@@ -53,7 +67,15 @@ def masked(text: str) -> str:
         text = _USER.sub(rf"\g<before>{MASK}@", text)
         text = _ODD_USER.sub(rf"\g<before>{MASK}", text)
         text = _EMULATOR_TOKEN.sub(MASK, text)
-    return _PARAMETER.sub(_masked_parameter, text) if "=" in text else text
+    if "=" in text:
+        text = _PARAMETER.sub(_masked_parameter, text)
+    return _ENCODED.sub(_masked_encoded, text) if "%" in text else text
+
+
+def _masked_encoded(found: re.Match[str]) -> str:
+    decoded = unquote(found[0])
+    shown = decoded if decoded == found[0] else masked(decoded)
+    return found[0] if shown == decoded else shown
 
 
 def _escaped(match: re.Match[str]) -> str:

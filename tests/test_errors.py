@@ -88,6 +88,10 @@ SIGNED = (
     # An address in an address.
     "https://host/get?url=https%3A%2F%2Fhost%2Fa%3Ftoken%3DPASS",
     "https://host/get?url=https%3A%2F%2Fu%3APASS%40host%2Fa",
+    *("https://host/https%3A%2F%2Fu%3APASS%40host%2Fa", "https:%2F%2Fu:PASS@host/a"),
+    *("https://host/a?sig%3DPASS", "https://host/a?%2573ig=PASS", "https://host/a?ｔｏｋｅｎ=PASS"),
+    # Of Azure's functions.
+    *("https://host/a?code=PASS-0123456789-abcdefg==", "https://host/a?assertion=PASS"),
     *("https://host/a?jwt=PASS", "https://host/a?client_secret=PASS", "https://host/a?Authorization=PASS"),
 )
 
@@ -114,6 +118,8 @@ def test_no_secret_of_an_address_is_shown(address: str, text: str) -> None:
             "https://host/?u=a%20b%3Dc",
             "train.token = 3",
             "data/?key*.txt",
+            "https://host/a?code=ar&hash=e3b0c44298fc1c149afb",
+            "gs://bucket/100%25%20of/a%3Fb.txt",
             "",
         ),
         "see http://localhost:8080, http://127.0.0.1:4443.",

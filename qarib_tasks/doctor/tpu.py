@@ -58,7 +58,7 @@ def _runtime(zone: str, chip: str, wanted: str, offered: list[str], project: str
 
 
 def _list(what: str, zone: str, project: str) -> str:
-    return f"gcloud compute tpus {what} list --zone={zone} --project={shlex.quote(project)}"
+    return f"gcloud compute tpus {what} list --zone={shlex.quote(zone)} --project={shlex.quote(project)}"
 
 
 def _some(names: list[str]) -> str:

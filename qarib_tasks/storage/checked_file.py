@@ -45,6 +45,7 @@ class CheckedFile(io.RawIOBase):
         self._where = path if where is None else where
         about = os.fstat(self._descriptor)
         self.size, self.modified = about.st_size, about.st_mtime_ns
+        self._written = about.st_ctime_ns
         self._place = 0
         self._number, self._block = -1, b""
         self._checksums = RunningChecksums()
@@ -114,12 +115,18 @@ class CheckedFile(io.RawIOBase):
     def require_unchanged(self) -> None:
         """Require that the file is as it was when it was opened, by its size and time.
 
+        The time can be set back after a write. Only a link, a new name, or new rights are no change.
+
         Raises:
             InputError: it is not.
         """
         about = os.fstat(self._descriptor)
         if (self.size, self.modified) != (about.st_size, about.st_mtime_ns):
             raise self._changed()
+        if about.st_ctime_ns != self._written:
+            self._written = about.st_ctime_ns
+            for number in range(len(self._known)):
+                self._read(number)
 
     def _read(self, number: int) -> bytes:
         """Return a block of the file; less at the end of the file."""

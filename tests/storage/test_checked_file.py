@@ -84,6 +84,26 @@ def test_a_file_that_changed_at_the_end_is_an_error(path: Path, how: str) -> Non
             file.require_unchanged()
 
 
+def test_a_write_whose_time_is_set_back_is_an_error(path: Path) -> None:
+    before = path.stat()
+    with CheckedFile(path) as file:
+        file.stream(1000).read(SIZE // 2)
+        change(path, 5, b"other")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(InputError, match="changed while it was read"):
+            file.finish()
+
+
+def test_another_name_or_other_rights_are_no_change(path: Path) -> None:
+    expected = checksums(path)
+    with CheckedFile(path) as file:
+        file.stream(1000).read(SIZE // 2)
+        path.chmod(0o600)
+        os.link(path, path.with_name("link"))
+        path.rename(path.with_name("renamed"))
+        assert file.finish() == expected
+
+
 def test_a_file_that_is_watched(path: Path) -> None:
     require_unchanged = watched(path, path.with_name("other"))
     require_unchanged()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,8 +45,8 @@ def deployed(gcp_conn_id: str) -> Deployment:
         raise ConfigError(
             "no such connection",
             where=gcp_conn_id,
-            do=f"airflow connections add {gcp_conn_id} --conn-type google_cloud_platform, with a key in its "
-            "extra unless the machine has credentials of its own",
+            do=f"airflow connections add {shlex.quote(gcp_conn_id)} --conn-type google_cloud_platform, with "
+            "a key in its extra unless the machine has credentials of its own",
         ) from None
     defaults = deployment_defaults()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -42,4 +43,4 @@ def wheelhouse_command(output: Path, requirements: Path | None, python: str, ima
     click.echo(f"Python: {made.build or f'no build, the image must have Python {python}'}")
     if made.kept:
         click.echo("It existed, and is current.")
-    click.echo(f"export QARIB_TPU_WHEELHOUSE={made.path.absolute()}")
+    click.echo(f"export QARIB_TPU_WHEELHOUSE={shlex.quote(str(made.path.absolute()))}")

@@ -7,7 +7,9 @@ import json
 import os
 import platform
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -23,7 +25,7 @@ from qarib_tasks.storage.bucket import Bucket, answers
 from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.recognition import require_ours
 from qarib_tasks.storage.records.made_by import made_by
-from qarib_tasks.storage.regular_files import read_regular
+from qarib_tasks.storage.regular_files import open_regular
 
 TITLE = "# qarib bug report"
 MOST_BYTES = 64_000  # of a file; of a log, the last ones
@@ -61,14 +63,22 @@ class Folder:
         return str(self.path)
 
     def names(self) -> dict[str, int]:
-        files = sorted(path for path in self.path.rglob("*") if path.is_file() and not path.is_symlink())
-        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
+        found: dict[str, int] = {}
+        for folder, _, files in os.walk(self.path):
+            for name in files:
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):  # A training goes on.
+                    if stat.S_ISREG((about := path.lstat()).st_mode):
+                        found[path.relative_to(self.path).as_posix()] = about.st_size
+        return dict(sorted(found.items()))
 
     def read(self, name: str, last: int) -> bytes:
         path = self.path / PurePosixPath(name)
         if not path.is_file():
             return b""
-        return read_regular(path, path.stat().st_size + 1, self.path)[-last:]
+        with os.fdopen(open_regular(path, self.path), "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - last))
+            return file.read(last)
 
 
 class Published:

@@ -18,6 +18,8 @@ from qarib_tasks.storage.records.aside import set_aside
 from qarib_tasks.storage.regular_files import read_regular
 
 LARGEST = 256 << 20  # bytes of a record
+# So many small values take less than 2 GB.
+MOST_VALUES, MOST_GROUPS = 16_000_000, 2_000_000
 DIGITS = 19  # of the largest number: no count or time of ours is longer
 
 
@@ -27,6 +29,8 @@ def parse_record(data: bytes, schema: type[BaseModel] | TypeAdapter[Any], where:
     Raises:
         CorruptError: it is not such an object.
     """
+    if data.count(b",") > MOST_VALUES or data.count(b"[") + data.count(b"{") > MOST_GROUPS:
+        raise CorruptError("is damaged: has more values than any record", where=where)
     validate = schema.validate_json if isinstance(schema, TypeAdapter) else schema.model_validate_json
     try:
         validate(data, strict=True)

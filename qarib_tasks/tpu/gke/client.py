@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -138,7 +139,8 @@ class GkeClient(Service):
 
     def command(self, zone: str, name: str) -> str:
         """Return the command that deletes a Job or JobSet, and what is left of it."""
-        return f"kubectl --namespace={self.namespace} delete jobs,jobsets,pods --selector=name={name}"
+        selector = shlex.quote(f"name={name}")
+        return f"kubectl --namespace={self.namespace} delete jobs,jobsets,pods --selector={selector}"
 
     def _of(self, kind: tuple[str, str, str]) -> tuple[str, str, str, str]:
         group, version, plural = kind

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
+from qarib_tasks.doctor.bug_report.collect import Folder
 from tests.support.google.stand_in import GoogleStandIn, World
 from tests.support.made_up_run import emulator_bucket
 from tests.support.users.planted_secrets import FORMS, MORE, OTHER, SECRET, UNKNOWN
@@ -169,6 +170,20 @@ def test_no_line_is_cut(tmp_path: Path) -> None:
     assert "the end" in text
     assert not any(OTHER[:length] in text for length in (len(OTHER), 8))
     assert not any(OTHER[-length:] in text for length in (len(OTHER), 8))
+
+
+def test_of_a_large_log_only_the_end_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "train.log").open("wb") as log:
+        log.truncate(1 << 40)
+        log.seek(0, os.SEEK_END)
+        log.write(b"the end\n")
+    (tmp_path / "link.log").symlink_to("/etc/passwd")
+    (tmp_path / "again").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.log")
+    folder = Folder(tmp_path)
+    assert folder.names() == {"train.log": (1 << 40) + 8}
+    assert folder.read("train.log", 10) == b"\0\0the end\n"
+    assert folder.read("pipe.log", 10) == folder.read("absent", 10) == b""
 
 
 @pytest.mark.parametrize("content", ["my own notes", "# qarib bug report\n\nan older one"])

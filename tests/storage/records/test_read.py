@@ -15,7 +15,14 @@ import pytest
 
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.manifest import Manifest, begins_as_manifest
-from qarib_tasks.storage.records.read import LARGEST, parse_record, read_record, take_record
+from qarib_tasks.storage.records.read import (
+    LARGEST,
+    MOST_GROUPS,
+    MOST_VALUES,
+    parse_record,
+    read_record,
+    take_record,
+)
 from qarib_tasks.storage.records.record import Record
 from qarib_tasks.storage.records.schemas import CheckpointIndex, Evaluation, Plan, Progress
 from tests.support.records.damage import damaged_bytes, damaged_json
@@ -92,6 +99,14 @@ def test_a_manifest_is_read_or_refused(path: Path, record_property: Callable[[st
     errors = faults(path, lambda data: Manifest.parse(data, path))
     check(path, errors, "not a manifest", ("statistics: number", "kind: removed", "outputs.0.bytes: text"))
     record_property("tried", len(damaged_json(path.read_bytes())))
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", '""'])
+def test_a_record_of_very_many_small_values_is_damaged(value: str) -> None:
+    """Such values take many times their bytes in memory."""
+    values = f'{{"more": [{",".join([value] * (MOST_VALUES + 2 if value[0] == chr(34) else MOST_GROUPS))}]}}'
+    with pytest.raises(CorruptError, match="more values than any record"):
+        parse_record(values.encode(), Progress, "progress.json")
 
 
 def test_a_damaged_record_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

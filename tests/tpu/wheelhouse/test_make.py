@@ -199,12 +199,13 @@ def test_the_command(
     index: Index, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(make, "UV", index.uv)
-    arguments = ["-o", str(index.output), "--requirements", str(index.lock), "--python", MINOR]
+    output = index.output.with_name("it's $(touch x).tar")
+    arguments = ["-o", str(output), "--requirements", str(index.lock), "--python", MINOR]
     assert run_command(["wheelhouse", *arguments, "--image-python"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith(f"{index.output}: 2 wheels and uv, ")
+    assert said[0].startswith(f"{output}: 2 wheels and uv, ")
     assert said[0].endswith("MB, installed without a network")
     assert said[1:] == [
         f"Python: no build, the image must have Python {MINOR}",
-        f"export QARIB_TPU_WHEELHOUSE={index.output}",
+        f"export QARIB_TPU_WHEELHOUSE={shlex.quote(str(output))}",
     ]
