@@ -112,7 +112,6 @@ def fill_mask_command(model: Path, sentence: tuple[str, ...], count: int) -> Non
     for text in sentence:
         exported.sentences.encode(text)
     runtime.choose_backend()
-    runtime.load_keras()
     from qarib_tasks.train.results.fill_mask import fill_mask
 
     for text, masks in zip(sentence, fill_mask(exported, sentence, count), strict=True):

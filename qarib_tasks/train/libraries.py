@@ -52,7 +52,7 @@ class _Loader(Loader):
         assert module.__spec__ is not None
         module.__loader__ = module.__spec__.loader = self.own
         # On the jax backend, Keras itself needs JAX.
-        names = ("sklearn",) if os.environ.get("KERAS_BACKEND") == "jax" else ("sklearn", "jax")
+        names = ("pandas", "sklearn", *(() if os.environ.get("KERAS_BACKEND") == "jax" else ("jax",)))
         with _hidden(names), _no_collection():
             self.own.exec_module(module)
 

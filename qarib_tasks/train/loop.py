@@ -56,7 +56,6 @@ def _train(
     termination: Termination,
     workers: Workers,
 ) -> None:
-    runtime.load_keras()
     from qarib_tasks.train.assemble import start
 
     parts = start(job, output, vocabulary, checkpoints, resume.newest, workers)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
 import importlib.util
 import logging
 import os
-import sys
 from pathlib import Path
 
 from qarib_tasks.config.training.job import TrainingJob
@@ -45,30 +42,6 @@ def choose_backend(backend: str = "tensorflow") -> str:
     # Without a GPU, TensorFlow reports an error of its library, CUDA, which concerns nothing.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu() else "3")
     return backend
-
-
-# Keras and TensorFlow import them only to convert from and to their objects.
-_UNUSED = ("pandas", "sklearn")
-
-
-def load_keras() -> None:
-    """Import Keras and the chosen backend without what the trainer does not use, in three fifths of the time.
-
-    A module that imports one of the libraries later gets it.
-    """
-    jax = () if os.environ.get("KERAS_BACKEND") == "jax" else ("jax",)
-    unused = [name for name in (*_UNUSED, *jax) if name not in sys.modules]
-    enabled = gc.isenabled()
-    gc.disable()  # The objects of so many modules stay: to look for garbage among them takes half a second.
-    try:
-        sys.modules |= dict.fromkeys(unused)  # None: "not installed"
-        importlib.import_module("keras")
-    finally:
-        for name in unused:
-            del sys.modules[name]
-        gc.freeze()
-        if enabled:
-            gc.enable()
 
 
 def chosen_precision(precision: str) -> str:

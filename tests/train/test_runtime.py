@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -99,15 +97,3 @@ def test_where_a_tpu_is_expected_nothing_else_is_taken(
     assert not has_tpu(tmp_path)
     monkeypatch.setenv("JAX_PLATFORMS", "tpu")
     assert has_tpu(tmp_path)
-
-
-def test_keras_is_imported_without_what_it_does_not_need() -> None:
-    code = (
-        "import gc, sys; from qarib_tasks.train import runtime; runtime.choose_backend(); "
-        "runtime.load_keras(); "
-        "assert {'keras', 'tensorflow'} <= sys.modules.keys() and gc.isenabled(); "
-        "print(*sorted({'jax', 'pandas', 'sklearn'} & sys.modules.keys())); "
-        "from sklearn.linear_model import LogisticRegression"
-    )
-    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    assert found.stdout.strip() == ""

@@ -64,9 +64,6 @@ class FineTuning:
                 self._publish([self.layout.finetuning_result(subject.task.name, seed)])
 
     def _tuner(self, subject: Subject) -> Tuner:
-        from qarib_tasks.train import runtime
-
-        runtime.load_keras()
         from qarib_tasks.train.finetuning.tune import Tuner
 
         return Tuner(self.model, subject.task, subject.recipe)

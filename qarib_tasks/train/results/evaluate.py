@@ -60,8 +60,6 @@ def evaluate(job: TrainingJob) -> dict[str, Any]:
             log.info("step %d is already evaluated: %s", index.step, _line(known))
             return known
         from qarib_tasks.train import runtime
-
-        runtime.load_keras()
         from qarib_tasks.train.model.bert import build_model
         from qarib_tasks.train.model.steps import make_steps
 

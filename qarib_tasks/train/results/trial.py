@@ -59,7 +59,6 @@ def answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     from qarib_tasks.train import runtime
 
     runtime.choose_backend()
-    runtime.load_keras()
     return [filled_in(Path(model), request["sentence"], request["count"]) for model in request["models"]]
 
 
