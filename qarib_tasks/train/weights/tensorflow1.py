@@ -14,9 +14,9 @@ from qarib_tasks.config.loading import to_dict
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.errors import CorruptError
 from qarib_tasks.storage.files import atomic_path, require_file, scratch_folder
-from qarib_tasks.storage.model_files import TENSORFLOW1_FILES
+from qarib_tasks.storage.model_files import TENSORFLOW1, TENSORFLOW1_FILES
+from qarib_tasks.train.libraries import import_quickly
 from qarib_tasks.train.weights.downloads import refuse_text
-from qarib_tasks.train.weights.tensor_bundle import write_tensor_bundle
 
 # Suffixes of the variables of the reference's optimizer.
 OPTIMIZER = ("/adam_m", "/adam_v")
@@ -32,9 +32,17 @@ def write_checkpoint(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
 
     TensorFlow 1 reads this format ("V2", since TF 0.12) by the same names.
     """
+    import_quickly()
+    import tensorflow as tf
+
+    names = sorted(weights)
     with scratch_folder(folder, ".") as temporary_folder:
-        data, index = (temporary_folder / name for name in TENSORFLOW1_FILES)
-        write_tensor_bundle(data, index, weights)
+        tf.raw_ops.SaveV2(
+            prefix=f"{temporary_folder}/{TENSORFLOW1}",
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[tf.constant(weights[name]) for name in names],
+        )
         for name in TENSORFLOW1_FILES:
             with atomic_path(folder / name) as temporary:
                 os.replace(temporary_folder / name, temporary)
