@@ -135,6 +135,23 @@ def test_only_a_second_ctrl_c_does_not_wait() -> None:
             send(signal.SIGINT)
 
 
+def test_another_sigterm_while_it_ends_does_not_hide_what_is_saved() -> None:
+    """A preempted machine sends one by its notice, and one by its power button."""
+
+    def ends() -> None:
+        try:
+            termination.end(7)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert termination.asked_by == "SIGTERM"
+
+    with Termination() as termination:
+        with termination.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StoppedError, match="ended by SIGTERM, step 7 is saved"):
+            ends()
+
+
 def test_a_loss_that_is_not_finite_names_its_shards_and_leaves_the_checkpoint(
     undisturbed: TrainingJob, tmp_path: Path
 ) -> None:

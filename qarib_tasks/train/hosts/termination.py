@@ -20,13 +20,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Termination:
     """A context in which a signal raises StoppedError, at once or, while `held`, when `end` is called.
 
-    A second Ctrl-C does not wait. Outside the main thread, where Python handles no signals, the context does
-    nothing.
+    A second Ctrl-C does not wait. Once the training ends, another SIGTERM does nothing: a machine that is
+    preempted sends more than one, and the first has said what is saved. Outside the main thread, where Python
+    handles no signals, the context does nothing.
     """
 
     def __init__(self) -> None:
         self.asked_by: str | None = None
-        self._held = False
+        self._held = self._ending = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Termination:
@@ -56,6 +57,7 @@ class Termination:
         Raises:
             StoppedError: always; this process or another rank has received a signal.
         """
+        self._ending = True
         saved = "" if step is None else f", step {step} is saved"
         raise StoppedError(
             f"ended by {self.asked_by or 'a signal to another rank'}{saved}",
@@ -63,6 +65,8 @@ class Termination:
         )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._ending and number == signal.SIGTERM:
+            return
         again = self.asked_by is not None
         self.asked_by = signal.Signals(number).name
         if not self._held or (again and number == signal.SIGINT):
