@@ -62,7 +62,7 @@ def test_a_limit_that_the_run_would_exceed(tmp_path: Path, capfd: pytest.Capture
         begin = "No run starts with these limits: the upper end of the "
         found = [line for line in capfd.readouterr().out.splitlines() if line.startswith(begin)]
         both = [
-            f"{begin}cost, 26.54 US dollars, is above max_cost 1.00.",
+            f"{begin}cost, 26.51 US dollars, is above max_cost 1.00.",
             f"{begin}hours, 13.5, is above running_hours 13.5.",
         ]
         assert found == (both if "hours" in limits else [])

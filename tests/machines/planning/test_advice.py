@@ -57,7 +57,7 @@ def test_less_than_an_hour_is_minutes() -> None:
     long = config(accelerator_type="v5litepod-8")
     (cheaper,) = (one for one in advice(long, plan(long)) if one.startswith("The same training"))
     assert cheaper.endswith(
-        "2.65 to 2.99 US dollars and 4.9 to 5.5 hours, not 16.79 to 26.54 and 8.6 to 13.5."
+        "2.65 to 2.99 US dollars and 4.9 to 5.5 hours, not 16.79 to 26.51 and 8.6 to 13.5."
     )
 
 

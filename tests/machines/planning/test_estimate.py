@@ -132,8 +132,8 @@ def test_what_is_not_a_step() -> None:
     # A hundred forward steps of a third of 3.67 ms, then a minute of tasks; ten times.
     assert found.evaluation_hours.low == pytest.approx(10 * 100 * 3.67e-3 / 3 / 3600, rel=0.02)
     assert found.evaluation_hours.high == pytest.approx(10 * (100 * 3.67e-3 / 3 + 60) / 3600, rel=0.02)
-    assert found.startup_hours == Range(180 / 3600, 600 / 3600)
-    total = found.steps_hours.high + found.checkpoint_hours.high + found.evaluation_hours.high + 600 / 3600
+    assert found.startup_hours == Range(180 / 3600, 540 / 3600)
+    total = found.steps_hours.high + found.checkpoint_hours.high + found.evaluation_hours.high + 540 / 3600
     assert found.hours.high == pytest.approx(total)
     # On spot, $0.245 for each of eight chips.
     assert found.cost.high == pytest.approx(total * 8 * 0.245)

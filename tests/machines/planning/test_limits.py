@@ -22,10 +22,10 @@ def exceeded(**limits: float) -> list[str]:
 
 
 def test_limits_are_compared_with_the_upper_ends() -> None:
-    # 8.6 to 13.5 hours, 16.79 to 26.54 US dollars.
+    # 8.6 to 13.5 hours, 16.79 to 26.51 US dollars.
     assert exceeded(max_cost=26.55, running_hours=13.6) == []
-    assert exceeded(max_cost=26.53, running_hours=13.5) == [
-        "the upper end of the cost, 26.54 US dollars, is above max_cost 26.53",
+    assert exceeded(max_cost=26.50, running_hours=13.5) == [
+        "the upper end of the cost, 26.51 US dollars, is above max_cost 26.50",
         "the upper end of the hours, 13.5, is above running_hours 13.5",
     ]
 
