@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,19 +23,30 @@ def test_the_next_run_makes_the_same(
     # The seeds first: they break what the other one imports.
     code = "from tests.support.faults import seeds, points; points.main()"
     command = [sys.executable, "-c", code, str(tmp_path / "points"), how, str(MOST)]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    first, *points = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert len(points) >= MOST
-    assert first["operations"] > 150
-    for point in points:
-        assert point["again"] == "", point
-        assert point["made"] == first["made"], point
-        if how == "killed":
-            assert point["status"] == -9
-        else:
-            assert point["status"] == 0
-            assert f"{tmp_path}/points/work" in point["said"]
-            assert "No space left on device. Free disk space on the disk of" in point["said"]
-            assert "\n" not in point["said"]
-    record_property("tried", len(points))
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            first = json.loads(process.stdout.readline())
+            assert first["operations"] > 150
+            tried = 0
+            for line in process.stdout:
+                require(json.loads(line), how, first["made"], f"{tmp_path}/points/work")
+                tried += 1
+            assert process.wait() == 0
+        finally:
+            process.kill()
+    assert tried >= MOST
+    record_property("tried", tried)
+
+
+def require(point: dict[str, Any], how: str, made: dict[str, Any], work: str) -> None:
+    """Require that the process ended as it was to, and that the next one made the same."""
+    assert point["again"] == "", point
+    assert point["made"] == made, point
+    if how == "killed":
+        assert point["status"] == -9
+    else:
+        assert point["status"] == 0
+        assert work in point["said"]
+        assert "No space left on device. Free disk space on the disk of" in point["said"]
+        assert "\n" not in point["said"]

@@ -16,7 +16,7 @@ from qarib_tasks.config.training.job import TrainingJob
 from tests.support.training_examples import make_job
 
 KILLS = 20
-STEPS = 4_000
+STEPS = 1_600
 # A life goes on for so long after its first steps: some lives see a checkpoint written, some do not.
 SECONDS = 1.5
 
@@ -65,8 +65,8 @@ def kill_soon(job: TrainingJob, chance: random.Random) -> bool:
 def test_killed_again_and_again_it_ends_with_the_same_files(tmp_path: Path) -> None:
     # With what a step draws and what its rate depends on: masks, and a schedule with a checkpoint of its own.
     recipe = {"masking": "dynamic", "bias_correction": True, "schedule": "wsd", "decay_share": 0.25}
-    job = make_job(tmp_path, train_steps=STEPS, save_checkpoints_steps=800, keep_checkpoint_max=2, **recipe)
-    job = replace(job, model=replace(job.model, hidden_dropout_prob=0.1, num_hidden_layers=2))
+    job = make_job(tmp_path, train_steps=STEPS, save_checkpoints_steps=320, keep_checkpoint_max=2, **recipe)
+    job = replace(job, model=replace(job.model, hidden_dropout_prob=0.1, num_hidden_layers=1))
     undisturbed = replace(job, output=str(tmp_path / "undisturbed" / "small"))
     # A recovery checkpoint every half second: many kills meet one that is being written.
     killed = replace(job, train=replace(job.train, recovery_minutes=0.5 / 60))

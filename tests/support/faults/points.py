@@ -3,7 +3,8 @@
     python -m tests.support.faults.points FOLDER killed|full MOST
 
 It prints one JSON line for each of some MOST operations: how the process ended, and what the next one made.
-All is imported once; each dataset is made in a fork of the process.
+A dataset is made first, elsewhere: what it imports, compiles and reads is there in the forks of the process,
+each of which makes one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -126,11 +128,15 @@ def main() -> None:
     lines = text().splitlines(keepends=True)
     documents = ["".join(lines[start : start + 6]) for start in range(0, len(lines), 6)]
 
-    def new() -> None:
+    def new(folder: Path = folder) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         (folder / "a.txt").write_text("\n".join(documents), encoding="utf-8")
 
+    first = folder.with_name("first")
+    new(first)
+    make(first)
+    assert threading.active_count() == 1
     new()
     operations = json.loads(forked(lambda: json.dumps(counted(folder)))[1])
     print(json.dumps({"operations": len(operations), "made": made(folder)}), flush=True)
