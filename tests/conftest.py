@@ -48,18 +48,28 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 
 
-# Minutes each. They start first, so that with several processes the last ones end at about the same time.
+# The longest first, of the fast and the slow tests, so that with several processes the last ones end at about
+# the same time.
 LONG = (
     "tests/end_to_end/",
     "tests/train/hosts/test_hosts.py",
+    "tests/security/test_other_user.py",
     "tests/train/test_kill.py",
+    "tests/corpus/test_collect_memory.py",
     "tests/train/model/test_steps.py",
     "tests/train/test_loop.py",
+    "tests/scripts/test_campaign.py",
+    "tests/plugins/page/test_trial.py",
+    "tests/tracking/test_mlflow.py",
+    "tests/train/model/test_tpu_compile.py",
+    "tests/train/results/test_export.py",
+    "tests/plugins/tpu/test_operators.py",
+    "tests/train/test_stop.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    items.sort(key=lambda item: [not item.nodeid.startswith(file) for file in LONG])
 
 
 @pytest.hookimpl(wrapper=True)
