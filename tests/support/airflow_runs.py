@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,22 @@ def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str,
         stack.api("PATCH", f"dags/{demo.DAG}", json={"is_paused": False})
         time.sleep(0.3)
     return run_id, stack.task_instances(demo.DAG, run_id)
+
+
+def create_backfill(stack: LocalStack, dag: str, *options: str) -> None:
+    """Run the command of docs/retraining.md, and again while another process writes to SQLite.
+
+    The DAG is paused meanwhile: a command that finds the database locked deletes the runs that it has made,
+    and Airflow's scheduler ends if it has begun with one of them.
+    """
+    command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", dag, *options]
+    stack.api("PATCH", f"dags/{dag}", json={"is_paused": True})
+    for _ in range(100):
+        created = subprocess.run(command, env=stack.environment, capture_output=True, text=True)
+        if "database is locked" not in created.stderr:
+            break
+    assert created.returncode == 0, created.stderr
+    stack.api("PATCH", f"dags/{dag}", json={"is_paused": False})
 
 
 SKIPPED = ("finetune", "finetuning_table")  # in a run without labelled tasks

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,22 +15,11 @@ from local_stack import LocalStack
 from qarib_tasks.dataset.ledger import read_plan
 from qarib_tasks.registry.promotion import promoted_model, record_of
 from qarib_tasks.runs.run import run_of_dataset
-from tests.support.airflow_runs import MONTH
+from tests.support.airflow_runs import MONTH, create_backfill
 from tests.support.datasets import write_documents
 
 RETRAIN = "qarib_retrain"
 DATES = ("--from-date", "2025-02-01T00:00:00+03:00", "--to-date", "2025-03-01T00:00:00+03:00")
-CREATE = (
-    sys.executable,
-    "-m",
-    "airflow",
-    "backfill",
-    "create",
-    "--dag-id",
-    RETRAIN,
-    "--max-active-runs",
-    "1",
-)
 
 
 @pytest.fixture
@@ -65,15 +52,6 @@ def wait(stack: LocalStack, dag: str, **which: str) -> list[dict[str, Any]]:
         time.sleep(0.5)
 
 
-def create_backfill(stack: LocalStack) -> None:
-    """Run the command; and again while another process writes to SQLite (docs/retraining.md)."""
-    for _ in range(100):
-        created = subprocess.run([*CREATE, *DATES], env=stack.environment, capture_output=True, text=True)
-        if "database is locked" not in created.stderr:
-            break
-    assert created.returncode == 0, created.stderr
-
-
 @pytest.mark.slow
 def test_a_backfill_takes_the_files_of_each_month(stack: LocalStack) -> None:
     text = stack.workspace / "text"
@@ -87,7 +65,7 @@ def test_a_backfill_takes_the_files_of_each_month(stack: LocalStack) -> None:
         stack, stack.task_instances(demo.DAG, pretrained["dag_run_id"])
     )
 
-    create_backfill(stack)
+    create_backfill(stack, RETRAIN, "--max-active-runs", "1", *DATES)
     runs = wait(stack, RETRAIN, run_type="backfill")
     assert [run["state"] for run in runs] == ["success", "success"]
     starts = sorted(run["data_interval_start"] for run in runs)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -25,7 +23,7 @@ from qarib_tasks.registry.month import Month
 from qarib_tasks.registry.promotion import promoted_model, record_of
 from qarib_tasks.runs.run import Run, run_of_dataset
 from qarib_tasks.storage.manifest import Manifest
-from tests.support.airflow_runs import MONTH
+from tests.support.airflow_runs import MONTH, create_backfill
 from tests.support.datasets import write_documents
 
 RETRAIN = "qarib_retrain"
@@ -129,15 +127,9 @@ def chain(stack: LocalStack) -> list[Run]:
 
 
 def backfill(stack: LocalStack, first: Month, last: Month) -> None:
-    """Ask for the months again, with the command of docs/retraining.md; again while SQLite is locked."""
-    command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", RETRAIN]
-    command += ["--max-active-runs", "1000"]
-    command += ["--from-date", f"{first}-01", "--to-date", f"{last}-28", "--reprocess-behavior", "completed"]
-    for _ in range(100):
-        created = subprocess.run(command, env=stack.environment, capture_output=True, text=True)
-        if "database is locked" not in created.stderr:
-            break
-    assert created.returncode == 0, created.stderr
+    """Ask for the months again."""
+    dates = ("--from-date", f"{first}-01", "--to-date", f"{last}-28")
+    create_backfill(stack, RETRAIN, "--max-active-runs", "1000", *dates, "--reprocess-behavior", "completed")
 
 
 @pytest.mark.slow
