@@ -45,6 +45,8 @@ COMPONENTS = {
     "execution-api": ("api-server", "--apps", "execution"),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+# At its end, Python looks for garbage among the objects of all libraries: in each component, for seconds.
+RUN = "import atexit, gc, runpy; atexit.register(gc.freeze); runpy.run_module('airflow', run_name='__main__')"
 TERM_SECONDS = 5.0
 # How long a writer waits for another one: SQLite allows one at a time, and its default of 5 s is too short
 # for a busy laptop.
@@ -87,8 +89,7 @@ class LocalStack(AirflowApi):
     ) -> None:
         self.home, self.bucket = home.resolve(), bucket
         self.workspace, self.logs = self.home / "workspace", self.home / "logs"
-        self.user = "admin"
-        self.marker = secrets.token_hex(16)
+        self.user, self.marker = "admin", secrets.token_hex(16)
         self._more, self._database, self._wanted_port = environment or {}, database, ui_port
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._exit = ExitStack()
@@ -144,9 +145,8 @@ class LocalStack(AirflowApi):
     def _prepare_database(self) -> None:
         if self._database and not self._database_file.exists():
             shutil.copyfile(self._database, self._database_file)
-            (
-                self.home / "airflow"
-            ).mkdir()  # Else, Airflow's processes each make a configuration, with other keys.
+            # Else, Airflow's processes each make a configuration, with other keys.
+            (self.home / "airflow").mkdir()
             shutil.copy(self._database.with_suffix(".cfg"), self.home / "airflow" / "airflow.cfg")
         elif self._airflow("db", "migrate").wait() != 0:
             raise StackError(f"Airflow could not create its database, see {self.logs / 'db.log'}")
@@ -299,7 +299,7 @@ class LocalStack(AirflowApi):
     def _airflow(self, *arguments: str, log_name: str = "", given: Given = None) -> subprocess.Popen[bytes]:
         with (self.logs / f"{log_name or arguments[0]}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "airflow", *arguments],
+                [sys.executable, "-c", RUN, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
