@@ -325,6 +325,8 @@ def blocks(path: Path) -> Iterator[Block]:
             # A document that is longer is cut at the end of a line, and never inside a separator.
             end = rest.rfind(b"\n\n") + 2
             is_cut = end < 2
+            if is_cut and len(rest) < BLOCK:
+                continue  # The last document of the file ends without a blank line.
             if is_cut:
                 end = rest.rfind(b"\n", 0, -1) + 1
             if not end:

@@ -177,6 +177,16 @@ def test_documents_of_blocks_are_those_of_the_file(tmp_path: Path, monkeypatch: 
     assert list(blocks(tmp_path / "empty.txt")) == []
 
 
+def test_the_last_document_is_not_cut(tmp_path: Path) -> None:
+    """A short text is searched for as a document: a line of one is none."""
+    path = tmp_path / "a.txt"
+    for text in ("سلام\nمرحبا", "سلام\nمرحبا\n", "عليكم\n\nسلام\nمرحبا\n"):
+        path.write_text(text, encoding="utf-8")
+        documents = [document for block in blocks(path) for document in block.documents]
+        assert documents[-1].split() == ["سلام", "مرحبا"]
+        assert not any(block.is_cut for block in blocks(path))
+
+
 def test_of_an_extremely_long_text_the_beginning_decides(tmp_path: Path) -> None:
     chance = random.Random(5)
     text = " ".join(chance.choices(WORDS, k=3000))
