@@ -20,6 +20,7 @@ from qarib_tasks.errors import ConfigError, InputError
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 LARGEST = 2**63 - 1
+_MOST_BYTES = 64 << 20  # of a file
 MOST_SHOWN = 100  # characters of a wrong value
 
 T = TypeVar("T")
@@ -199,11 +200,15 @@ def load_yaml_value(path: Path) -> Any:
     if path.exists() and not (path.is_file() or path.is_dir() or opened):
         raise InputError("is not a regular file", where=path, do="Use a YAML file")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
     except FileNotFoundError:
         raise InputError("no such file", where=path, do="Correct the path") from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path, do="Use a YAML file") from None
+    if len(data) > _MOST_BYTES:
+        what = f"larger than {_MOST_BYTES >> 20} MiB"
+        raise ConfigError(what, where=path, do="Check that this is the file with the settings")
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         return _parsed(data.decode(encoding), path)

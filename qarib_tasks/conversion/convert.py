@@ -38,6 +38,7 @@ from qarib_tasks.storage.checked_file import watched
 from qarib_tasks.storage.files import RunningChecksums, crc32c_of
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, lists_all, manifest_of
 from qarib_tasks.storage.ownership import Earlier, Staged, check_outputs, owned, recorded_name
+from qarib_tasks.storage.regular_files import read_settings_text
 from qarib_tasks.storage.system_errors import remedy
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, load_vocab
 
@@ -171,8 +172,8 @@ def check_lengths(vocab: Path, config: ConvertConfig) -> None:
     if not path.is_file():
         return
     try:
-        positions = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
-    except (ValueError, AttributeError, RecursionError):
+        positions = json.loads(read_settings_text(path)).get("max_position_embeddings")
+    except (ValueError, AttributeError, RecursionError, CorruptError):
         return  # It only has the name of a model's config.
     if isinstance(positions, int) and config.max_seq_length > positions:
         raise ConfigError(

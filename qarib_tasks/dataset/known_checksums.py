@@ -7,9 +7,11 @@ import logging
 import time
 from pathlib import Path
 
-from qarib_tasks.errors import StorageError
+from qarib_tasks.errors import QaribError, StorageError
 from qarib_tasks.layout import CHECKSUMS, DatasetLayout
 from qarib_tasks.storage.files import crc32c_of, write_text
+from qarib_tasks.storage.records.read import LARGEST
+from qarib_tasks.storage.regular_files import read_regular
 
 log = logging.getLogger(__name__)
 # A file that was written so shortly before it is read can change again without another time.
@@ -84,8 +86,8 @@ class KnownChecksums:
 def _read(path: Path) -> dict[str, list[int | str]]:
     """Return what is stored; nothing for a file that does not exist or is damaged."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values = json.loads(read_regular(path, LARGEST))
+    except (OSError, ValueError, RecursionError, QaribError):
         return {}
     if not isinstance(values, dict):
         return {}

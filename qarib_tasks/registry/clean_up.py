@@ -24,8 +24,9 @@ from qarib_tasks.registry.promotion import record_of
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import DAY
 from qarib_tasks.storage.recognition import MOVE_SHARED
-from qarib_tasks.storage.records.read import fault_of
+from qarib_tasks.storage.records.read import LARGEST, fault_of
 from qarib_tasks.storage.records.schemas import PromotedModels
+from qarib_tasks.storage.regular_files import read_regular
 from qarib_tasks.storage.working_folder import MARKER, remove_folder
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def _add_from_workspace(workspace: Path, made: dict[str, Artifact], address: str
             one.bytes += sum(path.stat().st_size for path in ours)
             for file in REFERENCING_FILES:
                 if (folder / file).is_file():
-                    _note(one, (folder / file).read_text("utf-8", "replace"))
+                    _note(one, read_regular(folder / file, LARGEST).decode("utf-8", "replace"))
             other = _publishes_to(folder / SETTINGS, one.name)
             if other and other != address:
                 one.kept = f"publishes to {other}"

@@ -63,6 +63,7 @@ from qarib_tasks.storage.recognition import (
     is_training_job,
     json_with,
 )
+from qarib_tasks.storage.regular_files import read_settings_text
 from qarib_tasks.storage.working_folder import is_our_folder
 
 _LARGE = 64 << 20  # bytes; of larger files only the size is compared
@@ -130,7 +131,7 @@ def split_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """The files below a folder that are ours, and those that are not; both sorted."""
     files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     settings = folder / SETTINGS
-    known = _Folders.of(settings.read_text("utf-8", "replace") if settings.is_file() else "")
+    known = _Folders.of(read_settings_text(settings) if settings.is_file() else "")
     ours = set(_listed(folder, known, files))
     for path in files:
         if path not in ours and _shows(folder, known, path):

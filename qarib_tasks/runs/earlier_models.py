@@ -21,6 +21,7 @@ from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import ID, LAUNCH, MANIFEST, MODELS, PROGRESS, SETTINGS
 from qarib_tasks.runs.names import actual_values, later_weight_settings, model_name, weight_settings
 from qarib_tasks.storage.bucket import Bucket, refused
+from qarib_tasks.storage.regular_files import SETTINGS_BYTES, read_regular
 
 log = logging.getLogger(__name__)
 _READ_AT_ONCE = 16  # objects
@@ -138,8 +139,8 @@ class _Models:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_regular(path, SETTINGS_BYTES).decode("utf-8")
+    except (OSError, UnicodeDecodeError, QaribError):
         return None
 
 

@@ -24,6 +24,7 @@ from qarib_tasks.storage.files import write_text
 from qarib_tasks.storage.recognition import is_run_config, is_training_job, require_ours
 from qarib_tasks.storage.records.aside import keep_aside
 from qarib_tasks.storage.records.settings import WRITTEN, digest, is_edited, read_settings
+from qarib_tasks.storage.regular_files import read_settings_text
 from qarib_tasks.storage.shared_record import SharedRecord
 
 FirstStep = Literal["collect", "convert", "train"]
@@ -111,7 +112,7 @@ def write_settings(path: Path, config: RunConfig | TrainingJob) -> None:
         if from_dict(type(config), load_yaml(path)) == config:
             return
     require_ours(path, is_training_job if isinstance(config, TrainingJob) else is_run_config)
-    if path.exists() and is_edited(path.read_text("utf-8", "replace")):
+    if path.exists() and is_edited(read_settings_text(path)):
         keep_aside(path)
     text = dump_yaml(config)
     write_text(path, f"{WRITTEN}{digest(text)}\n{text}")

@@ -55,7 +55,8 @@ class StopRequests:
     def made(self) -> str | None:
         """Return who asked for a stop, in a sentence's words; None without a request."""
         if self._path.is_file():
-            return _words(self._path.read_bytes()[: 10 * MOST_CHARACTERS])
+            with self._path.open("rb") as file:
+                return _words(file.read(10 * MOST_CHARACTERS))
         if self._bucket and self._clock() >= self._next:
             self._next = self._clock() + BUCKET_SECONDS
             try:

@@ -38,7 +38,7 @@ from qarib_tasks.layout import (
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.records.settings import WRITTEN
-from qarib_tasks.storage.regular_files import read_regular
+from qarib_tasks.storage.regular_files import read_regular, read_settings_text
 
 Kind = Literal["checkpoint", "tensorflow1", "hugging_face"]
 MOST_BYTES = 64 << 20  # of a JSON file that describes a model
@@ -156,7 +156,7 @@ def steps_trained(found: Pretrained) -> int:
         text = Bucket(parent + "/").read_text(SETTINGS) if parent.count("/") > 2 else None
     else:
         path = Path(parent) / SETTINGS
-        text = path.read_text("utf-8", "replace") if path.is_file() else None
+        text = read_settings_text(path) if path.is_file() else None
     try:
         job = read_yaml(text or "")
     except (yaml.YAMLError, ValueError):

@@ -124,7 +124,7 @@ def is_finetuning_table(head: bytes) -> bool:
     """Whether it is the table of a model's fine-tunings; other programs have files of this name too."""
     try:
         values = json.loads(head)
-    except ValueError:
+    except (ValueError, RecursionError):
         return head.startswith(b'{\n "tasks": [\n  {\n   "name":')  # cut off
     tasks = values.get("tasks") if isinstance(values, dict) and len(values) == 1 else None
     return isinstance(tasks, list) and all(

@@ -14,6 +14,7 @@ from pathlib import Path
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.files import shown
 
+SETTINGS_BYTES = 64 << 20  # of a file of settings
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -72,6 +73,16 @@ def read_regular(path: Path, most: int, within: Path | None = None) -> bytes:
     if len(data) > most:
         raise CorruptError(f"larger than {most:,} bytes", where=shown(str(path)), do="Check what wrote it")
     return data
+
+
+def read_settings_text(path: Path) -> str:
+    """The text of a file of settings, as `Path.read_text`, with a mark for each byte that is not UTF-8.
+
+    Raises:
+        OSError, InputError: see `open_regular`. CorruptError: it is too large.
+    """
+    text = read_regular(path, SETTINGS_BYTES).decode("utf-8", "replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _not_regular(path: Path) -> InputError:

@@ -9,8 +9,10 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qarib_tasks.errors import QaribError
 from qarib_tasks.layout import TOKENIZER_CONFIG
 from qarib_tasks.storage.files import require_file
+from qarib_tasks.storage.regular_files import read_settings_text
 from qarib_tasks.storage.side_files import tokenizer_files_of
 from qarib_tasks.vocabulary.file import SPECIAL_TOKENS, ids_of, load_vocab
 from qarib_tasks.vocabulary.words import LONGEST_WORD, count_words, split
@@ -145,8 +147,8 @@ def lower_case_of(vocab: Path) -> bool | None:
     if not path.is_file():
         path = vocab.with_name(TOKENIZER_CONFIG)
     try:
-        value = json.loads(path.read_text(encoding="utf-8")).get("do_lower_case")
-    except (FileNotFoundError, ValueError, AttributeError):
+        value = json.loads(read_settings_text(path)).get("do_lower_case")
+    except (OSError, ValueError, AttributeError, RecursionError, QaribError):
         return None
     return value if isinstance(value, bool) else None
 

@@ -97,6 +97,13 @@ def test_errors_speak_of_yaml(section: str, message: str) -> None:
     assert "datetime" not in str(error.value)
 
 
+def test_a_huge_file_is_no_file_of_settings(tmp_path: Path) -> None:
+    with (tmp_path / "c.yaml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigError, match=r"c\.yaml: larger than 64 MiB"):
+        load_yaml(tmp_path / "c.yaml")
+
+
 def test_a_pipe_is_no_file_of_settings(tmp_path: Path) -> None:
     """The command waited for a writer, without end."""
     os.mkfifo(tmp_path / "c.yaml")

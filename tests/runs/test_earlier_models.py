@@ -182,6 +182,17 @@ def test_files_of_other_programs_are_ignored(workspace: Path, text: bytes) -> No
         assert made_before(settings, DATASET, "", None) == MODEL
 
 
+def test_files_without_an_end_are_ignored(workspace: Path) -> None:
+    pipe, huge = (workspace / "models" / name / "config.yaml" for name in ("pipe", "huge"))
+    pipe.parent.mkdir()
+    huge.parent.mkdir()
+    os.mkfifo(pipe)
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+    settings = request(workspace, train={"keep_checkpoint_max": 7}).config
+    assert made_before(settings, DATASET, "", None) == MODEL
+
+
 @pytest.mark.parametrize(
     ("name", "setting"), [("exp", ""), ("demo-0123456789", "random_seed: 99"), ("demo-0123456789", "")]
 )

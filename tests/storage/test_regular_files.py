@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qarib_tasks.errors import CorruptError, InputError
-from qarib_tasks.storage.regular_files import read_regular
+from qarib_tasks.storage.regular_files import read_regular, read_settings_text
 
 
 def test_a_regular_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
@@ -18,6 +18,16 @@ def test_a_regular_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
     assert read_regular(path, 5, within=tmp_path) == b"12345"
     with pytest.raises(CorruptError, match=r"a\.json: larger than 4 bytes"):
         read_regular(path, 4)
+
+
+def test_the_text_of_settings(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"a: 1\r\nb: \xff\rc: 2\n")
+    assert read_settings_text(path) == path.read_text("utf-8", "replace") == "a: 1\nb: \ufffd\nc: 2\n"
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CorruptError, match=r"config\.yaml: larger than"):
+        read_settings_text(path)
 
 
 def test_what_has_no_end_is_not_opened(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tokenizers import Tokenizer
 
 from qarib_tasks.vocabulary.build import SPECIAL_TOKENS
 from qarib_tasks.vocabulary.file import load_vocab
-from qarib_tasks.vocabulary.report import dead_entries, report, wordpieces
+from qarib_tasks.vocabulary.report import dead_entries, lower_case_of, report, wordpieces
 from tests.support.vocabularies import counted
 
 
@@ -46,6 +47,16 @@ def test_the_report_knows_dead_unused_and_unknown(corpus: Path, tmp_path: Path) 
     assert found.never_used == ["##ال", "##ق", "never", "##b"]
     cased = report(vocab, text, do_lower_case=False)
     assert cased.dead == ["a.b", "##."]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"do_lower_case": 1}', "", None])
+def test_settings_of_a_tokenizer_that_say_nothing(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "tokenizer_config.json"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    assert lower_case_of(tmp_path / "vocab.txt") is None
 
 
 def test_an_entry_that_a_longer_one_always_hides_is_dead(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from qarib_tasks.doctor.bug_report.allowed import ALLOWED
-from qarib_tasks.errors import is_secret_name
+from qarib_tasks.errors import QaribError, is_secret_name
+from qarib_tasks.storage.regular_files import read_settings_text
 
 LEAST = 4  # characters of a secret: a shorter one is in every text
 KEY_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -106,7 +107,7 @@ def _of_key_file(path: str) -> Iterator[str]:
     if not path:
         return
     try:
-        tree = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        tree = json.loads(read_settings_text(Path(path)))
+    except (OSError, ValueError, RecursionError, QaribError):
         return
     yield from _leaves(tree, True, _PLAIN_OF_KEY)

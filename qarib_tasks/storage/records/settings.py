@@ -11,6 +11,7 @@ from qarib_tasks.config.loading import load_yaml
 from qarib_tasks.config.yaml_text import read_yaml
 from qarib_tasks.errors import ConfigError, CorruptError
 from qarib_tasks.storage.files import checksums_of
+from qarib_tasks.storage.regular_files import read_settings_text
 
 # Begins the file, before a digest of the rest.
 WRITTEN = "# Written by qarib. If you edit this file, it is kept when it is written again. "
@@ -32,7 +33,7 @@ def read_settings(path: Path, *names: str) -> dict[str, Any]:
         raise CorruptError(f"is damaged: {error.what}", where=error.where, do=_DO) from None
     if missing := [name for name in names if name not in values]:
         raise CorruptError(f"is damaged: has no {missing[0]}", where=path, do=_DO)
-    text = path.read_text("utf-8", "replace")
+    text = read_settings_text(path)
     if text.startswith(WRITTEN) and not text.endswith("\n"):
         raise CorruptError("is damaged: the end is missing", where=path, do=_DO)
     return values

@@ -28,7 +28,7 @@ from qarib_tasks.layout import (
 from qarib_tasks.storage.bucket import Bucket, same
 from qarib_tasks.storage.files import atomic_path, open_to_readers, remove, temporary_of, write_text
 from qarib_tasks.storage.manifest import FileRecord, Manifest, finished, lists_all
-from qarib_tasks.storage.model_files import EXPORTED
+from qarib_tasks.storage.model_files import EXPORTED, read_json
 from qarib_tasks.storage.ownership import Earlier, Staged, is_one_of
 from qarib_tasks.storage.recognition import NOT_OURS
 from qarib_tasks.storage.records.read import fault_of
@@ -142,8 +142,8 @@ def refresh_model_card(job: TrainingJob) -> None:
     with output.locked(), Staged(output.manifest) as staged:
         manifest, earlier = Manifest.complete(output.manifest), Earlier.read(output.manifest)
         card = output.export / MODEL_CARD
-        config = json.loads((output.export / HUGGING_FACE_CONFIG).read_text(encoding="utf-8"))
-        text = model_card(job, config["vocab_size"], manifest.statistics, read_table(output.layout))
+        size = _vocabulary_size(output.export / HUGGING_FACE_CONFIG)
+        text = model_card(job, size, manifest.statistics, read_table(output.layout))
         staged.path(card).write_text(text, encoding="utf-8", newline="\n")
         records = _checked(staged, earlier, {card: staged.record(card)}, card)
         cards = {output.name(card), output.name(card.with_name(NEW_MODEL_CARD))}
@@ -151,6 +151,18 @@ def refresh_model_card(job: TrainingJob) -> None:
         if outputs != list(manifest.outputs):
             manifest = staged.commit(replace(manifest, outputs=outputs))
         _publish(output, manifest)
+
+
+def _vocabulary_size(path: Path) -> int:
+    """The number of entries of an exported model's vocabulary.
+
+    Raises:
+        CorruptError: its `config.json` is damaged.
+    """
+    size = read_json(path).get("vocab_size")
+    if not isinstance(size, int):
+        raise CorruptError("has no vocab_size", where=path, do="Export the model again")
+    return size
 
 
 def _put_in_place(staged: Staged, output: Output, evaluation: FileRecord, manifest: Manifest) -> Manifest:

@@ -19,7 +19,7 @@ choose_backend()
 
 from qarib_tasks.config.evaluation import TaskConfig
 from qarib_tasks.config.training.job import TrainingJob
-from qarib_tasks.errors import ConfigError, InputError, TrainingError
+from qarib_tasks.errors import ConfigError, CorruptError, InputError, TrainingError
 from qarib_tasks.labelled.baselines import baselines
 from qarib_tasks.labelled.task import LabelledTask
 from qarib_tasks.layout import ModelLayout
@@ -229,6 +229,14 @@ def test_a_model_card_that_was_edited_stays(job: TrainingJob, layout: ModelLayou
     assert "## Fine-tuning" in new.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"vocab_size": "all"}'])
+def test_an_exported_config_that_is_damaged(job: TrainingJob, layout: ModelLayout, content: str) -> None:
+    path = layout.export / "config.json"
+    path.write_text(content)
+    with pytest.raises(CorruptError, match=r"export/config\.json: .*xport (the model|it) again"):
+        refresh_model_card(job)
+
+
 def test_files_of_others_stay(job: TrainingJob, layout: ModelLayout) -> None:
     found = tuning(job, names=["kinds"])
     for path, run in (
@@ -261,6 +269,7 @@ def test_a_table_that_was_cut_off_is_ours(job: TrainingJob, layout: ModelLayout)
     data = layout.finetuning_table.read_bytes()
     assert is_finetuning_table(data)
     assert is_finetuning_table(data[:100])
+    assert not is_finetuning_table(b"[" * 100_000)
     layout.finetuning_table.write_bytes(data[:100])
     found.table([1])
     assert layout.finetuning_table.read_bytes() == data
