@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,8 @@ from tests.support.browser.site import Site, browsing, undisturbed
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with browsing(tmp_path_factory.mktemp("stack")) as site:
+def site(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> Iterator[Site]:
+    with browsing(tmp_path_factory.mktemp("stack"), airflow_database) as site:
         yield site
 
 

@@ -54,6 +54,8 @@ FORM = {
 
 
 def test_an_empty_installation(site: Site) -> None:
+    script = site.context.request.get(f"{site.stack.url}/qarib/static/js/main.js")
+    assert script.headers["content-encoding"] == "gzip"  # As the size of the script is counted.
     for view in VIEWS:
         page = site.open(view)
         expect(page.get_by_text("No runs yet")).to_be_visible()
@@ -84,9 +86,7 @@ def choose(page: Page, name: str, value: str) -> None:
 
 def test_the_form_refuses_a_bad_value_and_starts_a_run(site: Site) -> None:
     """The run's end is seen in `test_after_the_training`."""
-    page = site.context.new_page()
-    page.set_default_timeout(SECONDS)
-    page.goto(f"{site.stack.url}/dags/{demo.DAG}")
+    page = site.airflow(f"dags/{demo.DAG}")
     page.get_by_role("button", name="Trigger", exact=False).first.click()
     dialog = page.get_by_role("dialog")
     page.locator("#element_preset").wait_for()
@@ -132,9 +132,7 @@ SHARDS = "shards/shard_0003\nheldout/shards/shard_0000"
     ],
 )
 def test_the_other_forms_take_what_is_typed(site: Site, dag: str, typed: dict[str, str]) -> None:
-    page = site.context.new_page()
-    page.set_default_timeout(SECONDS)
-    page.goto(f"{site.stack.url}/dags/{dag}")
+    page = site.airflow(f"dags/{dag}")
     page.get_by_role("button", name="Trigger", exact=False).first.click()
     for key, value in typed.items():
         page.locator(f"#element_{key}").fill("")
@@ -260,9 +258,7 @@ def test_every_figure_is_that_of_the_run_s_files(site: Site) -> None:
 
 def test_within_airflow(site: Site) -> None:
     """From the navigation and from the run; a shard's log opens around the frame."""
-    page = site.context.new_page()
-    page.set_default_timeout(SECONDS)
-    page.goto(site.stack.url)
+    page = site.airflow()
     # Links with the names of DAGs and assets can come before the navigation.
     page.locator("a[href$='plugin/qarib']").first.click()
     frame = page.frame_locator("iframe")

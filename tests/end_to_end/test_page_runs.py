@@ -21,13 +21,14 @@ pytestmark = pytest.mark.slow
 RUNS = 60
 LONG_RUN, LINES = 8, 20_000  # the ninth run has a long history
 BEST, BASELINE = "run-0000", "run-0058"
+Shown = tuple[PageStack, Site]
 FAILURE = "× train failed: the disk is full\nLog: http://localhost/"
 NOTE = "<img src=x onerror=\"document.title='taken'\">\n#baseline #قرآن\n[Look](javascript:alert(1))\nOf Ana."
 
 
 @pytest.fixture(scope="module")
-def page_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PageStack, Site]]:
-    with showing(tmp_path_factory.mktemp("stack")) as (stack, site):
+def page_site(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> Iterator[Shown]:
+    with showing(tmp_path_factory.mktemp("stack"), airflow_database) as (stack, site):
         runs = many_runs(make_run(stack.workspace, 2), RUNS)
         noted = [run for run in runs if run.record.run_id == BASELINE]
         for number, run in enumerate(runs[: LONG_RUN + 1]):
@@ -45,7 +46,7 @@ def page_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PageSt
 
 
 @pytest.fixture
-def site(page_site: tuple[PageStack, Site]) -> Iterator[Site]:
+def site(page_site: Shown) -> Iterator[Site]:
     with undisturbed(page_site[1]):
         yield page_site[1]
 
@@ -148,7 +149,7 @@ def test_the_table_is_accessible_and_fits(site: Site, width: int) -> None:
     page.close()
 
 
-def test_a_name_is_given_and_what_others_write_is_kept(page_site: tuple[PageStack, Site], site: Site) -> None:
+def test_a_name_is_given_and_what_others_write_is_kept(page_site: Shown, site: Site) -> None:
     stack, _ = page_site
     address = f"dags/qarib_pretrain/dagRuns/{BASELINE}"
 

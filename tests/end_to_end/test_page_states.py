@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,8 +34,10 @@ HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 
 
 @pytest.fixture(scope="module")
-def page_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PageStack, Site]]:
-    with showing(tmp_path_factory.mktemp("stack")) as made:
+def page_site(
+    tmp_path_factory: pytest.TempPathFactory, airflow_database: Path
+) -> Iterator[tuple[PageStack, Site]]:
+    with showing(tmp_path_factory.mktemp("stack"), airflow_database) as made:
         yield made
 
 

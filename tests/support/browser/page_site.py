@@ -39,10 +39,10 @@ class PageStack(LocalStack):
 
 
 @contextmanager
-def showing(home: Path) -> Iterator[tuple[PageStack, Site]]:
+def showing(home: Path, database: Path) -> Iterator[tuple[PageStack, Site]]:
     """Start an API server, with an admin and a guest, and a browser that is signed in as the admin."""
     users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"admin:admin,{GUEST}:viewer"}
-    stack = PageStack(home, environment=users)
+    stack = PageStack(home, environment=users, database=database)
     stack.passwords.write_text(json.dumps({"admin": "a-password", GUEST: "a-password"}))
     with stack, looking_at(stack) as site:
         yield stack, site

@@ -65,6 +65,14 @@ class Site:
             drawn.wait_for()
         return page
 
+    def airflow(self, address: str = "", *, width: int = 1280) -> Page:
+        """A page of Airflow's own."""
+        page = self.context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(f"{self.stack.url}/{address}")
+        return page
+
     def as_guest(self, view: str, run_id: str | None = None) -> Page:
         """A view as `GUEST` sees it, in a browser context of its own."""
         browser = self.signed_out.browser
@@ -84,10 +92,10 @@ class Site:
 
 
 @contextmanager
-def browsing(home: Path) -> Iterator[Site]:
+def browsing(home: Path, database: Path) -> Iterator[Site]:
     """Start an Airflow, with an admin and a guest, and a browser that is signed in as the admin."""
     users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"admin:admin,{GUEST}:viewer"}
-    stack = LocalStack(home, environment=users)
+    stack = LocalStack(home, environment=users, database=database)
     stack.passwords.write_text(json.dumps({"admin": "a-password", GUEST: "a-password"}))
     with stack, looking_at(stack) as site:
         yield site
