@@ -72,6 +72,7 @@ class GoogleApis:
         from urllib3.util import Retry
 
         self.base = base
+        self._credentials = credentials
         self._session: Any = AuthorizedSession(credentials) if credentials else requests.Session()
         again = Retry(
             total=3,
@@ -103,6 +104,11 @@ class GoogleApis:
             token = page.get("nextPageToken", "")
             if not token:
                 return
+
+    @property
+    def token(self) -> str:
+        """The access token of the last call."""
+        return str(getattr(self._credentials, "token", None) or "")
 
     def skew(self) -> float:
         """By how many seconds this machine's clock is ahead of Google's.

@@ -16,6 +16,7 @@ from qarib_tasks.config.yaml_text import read_mapping
 from qarib_tasks.doctor.apis import SCOPE, refused_credentials
 from qarib_tasks.storage.bucket import default_client
 from qarib_tasks.tpu.api.client import Backoff, CloudTpuClient, is_emulator
+from qarib_tasks.tpu.gke.client import EMULATOR_ENVIRONMENT
 
 STORAGE_EMULATOR = "STORAGE_EMULATOR_HOST"
 # For the doctor: a service that does not answer at once is a finding.
@@ -52,6 +53,15 @@ class Deployment:
     @property
     def on_tpu(self) -> bool:
         return self.tpu.machine == "cloud_tpu"
+
+    @property
+    def on_cluster(self) -> bool:
+        return self.tpu.machine == "gke"
+
+    @property
+    def emulates_cluster(self) -> bool:
+        """Whether the API server is a stand-in; there is none for Google's API of clusters."""
+        return bool(self.environment.get(EMULATOR_ENVIRONMENT))
 
 
 def of_environment(config: Path | None) -> Deployment:

@@ -8,12 +8,17 @@ from typing import Any
 
 from qarib_tasks.doctor.apis import CredentialsError, GoogleApis, UnreachableError, stand_in
 from qarib_tasks.doctor.bucket import check_bucket, check_emulated_bucket, check_machine
+from qarib_tasks.doctor.cluster.kubernetes import check_kubernetes, cluster_api
+from qarib_tasks.doctor.cluster.nodes import check_cluster
 from qarib_tasks.doctor.connection import check_clock, check_credentials, member
 from qarib_tasks.doctor.deployment import Deployment
+from qarib_tasks.doctor.image import check_image
 from qarib_tasks.doctor.machine import check_disk, check_versions
 from qarib_tasks.doctor.network import check_network
 from qarib_tasks.doctor.project import (
     COMPUTE,
+    CONTAINER,
+    REGISTRY,
     STORAGE,
     TPU,
     check_project,
@@ -44,7 +49,7 @@ def examine(deployment: Deployment) -> Iterator[Result]:
     versions = check_versions(lock, deployment.on_tpu)
     yield from versions
     yield from check_disk(deployment.workspace, deployment.run)
-    if deployment.on_tpu:
+    if deployment.on_tpu and not deployment.tpu.image:
         tpu_lock = Path(deployment.environment.get("QARIB_TPU_REQUIREMENTS") or FOLDER / "tpu.txt")
         yield from check_wheelhouse(
             tpu_lock, MACHINE_PYTHON, not deployment.tpu.external_ips, deployment.environment
@@ -68,8 +73,9 @@ def _of_google(deployment: Deployment) -> Iterator[Result]:
         return
     asks_tpu = deployment.on_tpu and (bool(base) or not deployment.emulates_tpu)
     asks_storage = bool(base) or not deployment.emulates_storage
+    asks_cluster = deployment.on_cluster and (bool(base) or not deployment.emulates_cluster)
     credentials, project = None, "emulator"
-    if asks_tpu or asks_storage:
+    if asks_tpu or asks_storage or asks_cluster:
         try:
             credentials, project, lines = _connect(deployment, base)
         except QaribError as error:
@@ -79,7 +85,13 @@ def _of_google(deployment: Deployment) -> Iterator[Result]:
         if credentials is None:
             return
         apis = GoogleApis(credentials, base)
-        yield from _ask(deployment, apis, project, member(credentials), asks_tpu, asks_storage)
+        asked = {"tpu": asks_tpu, "storage": asks_storage, "cluster": asks_cluster}
+        yield from _ask(deployment, apis, project, member(credentials), **asked)
+    if deployment.on_cluster and not asks_cluster:
+        what = "not checked, because the stand-in for Kubernetes has none: project, image, cluster, nodes"
+        yield warning("emulators", what, do="Unset GKE_EMULATOR_HOST to check a cluster of Google's")
+        api = cluster_api({}, "", deployment.environment)
+        yield from check_kubernetes(api, deployment.tpu, "serviceAccount:emulator")
     if not asks_storage:
         yield from check_emulated_bucket(deployment.bucket, deployment.prefix, deployment.storage_client())
     if deployment.on_tpu:
@@ -110,9 +122,16 @@ def _connect(deployment: Deployment, base: str) -> tuple[Any, str, list[Result]]
 
 
 def _ask(
-    deployment: Deployment, apis: GoogleApis, project: str, member: str, tpu: bool, storage: bool
+    deployment: Deployment,
+    apis: GoogleApis,
+    project: str,
+    member: str,
+    *,
+    tpu: bool,
+    storage: bool,
+    cluster: bool,
 ) -> Iterator[Result]:
-    zones = deployment.tpu.zones if deployment.on_tpu else ()
+    zones = deployment.tpu.zones if deployment.on_tpu or cluster else ()
     settings = deployment.tpu
     try:
         results, number = check_project(apis, project, member)
@@ -120,6 +139,8 @@ def _ask(
         if is_broken(results):
             return
         needed = [*([STORAGE] if storage else []), *([TPU, COMPUTE] if tpu else [])]
+        needed += [CONTAINER] if cluster else []
+        needed += [REGISTRY] if settings.image and (tpu or cluster) else []
         yield from check_services(apis, project, number, member, needed)
         if storage:
             yield from check_bucket(apis, deployment.bucket, project, number, member, zones)
@@ -133,6 +154,15 @@ def _ask(
             if settings.external_ips:
                 yield from check_addresses(apis, project, member, settings)
             yield from check_quota(apis, project, number, member, settings)
+            if settings.image:
+                yield from check_image(apis, settings.image, member, machine)
+        if cluster:
+            yield from check_image(apis, settings.image, member, "")
+            results, found = check_cluster(apis, settings, member)
+            yield from results
+            if found:
+                api = cluster_api(found, apis.token, deployment.environment)
+                yield from check_kubernetes(api, settings, member)
     except UnreachableError as error:
         yield of_error("route", error)
     except QaribError as error:

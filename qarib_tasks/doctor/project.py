@@ -10,6 +10,7 @@ from qarib_tasks.doctor.apis import GoogleApis, RefusedError
 from qarib_tasks.doctor.result import Result, fault, ok, warning
 
 STORAGE, TPU, COMPUTE = "storage.googleapis.com", "tpu.googleapis.com", "compute.googleapis.com"
+CONTAINER, REGISTRY = "container.googleapis.com", "artifactregistry.googleapis.com"
 # What only the doctor asks.
 ASKED = ("cloudresourcemanager.googleapis.com", "iam.googleapis.com")
 TPU_PERMISSIONS = (

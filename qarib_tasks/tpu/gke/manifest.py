@@ -159,7 +159,7 @@ def _selector(request: GkeRequest, number: int, chip: Chip) -> dict[str, str]:
         selector["cloud.google.com/gke-accelerator"] = chip.name
     elif chip.name in _NODES:
         selector["cloud.google.com/gke-tpu-accelerator"] = _NODES[chip.name]
-        selector["cloud.google.com/gke-tpu-topology"] = _topology(number, chip)
+        selector["cloud.google.com/gke-tpu-topology"] = topology(number, chip)
     else:
         raise ConfigError(
             f"GKE has no nodes with {chip.name}",
@@ -173,7 +173,7 @@ def _selector(request: GkeRequest, number: int, chip: Chip) -> dict[str, str]:
     return selector
 
 
-def _topology(number: int, chip: Chip) -> str:
+def topology(number: int, chip: Chip) -> str:
     """GKE's name of the grid of chips: with as many sides as the generation has axes."""
     if number & (number - 1):
         raise ConfigError(

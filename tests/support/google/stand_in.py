@@ -28,6 +28,8 @@ DOCUMENTS = {
     "serviceusage beta": "serviceusage.v1beta1",
     "iam": "iam.v1",
     "compute": "compute.v1",
+    "artifactregistry": "artifactregistry.v1",
+    "container": "container.v1",
     "storage": "storage.v1",
 }
 ACCOUNT = "qarib-airflow@my-project.iam.gserviceaccount.com"
@@ -36,6 +38,7 @@ OBJECTS = {f"storage.objects.{what}" for what in ("create", "delete", "get", "li
 TPU = {f"tpu.nodes.{what}" for what in ("create", "delete", "get", "list")} | {
     *("tpu.acceleratortypes.list", "tpu.runtimeversions.list", "tpu.operations.get")
 }
+IMAGE = f"us-central1-docker.pkg.dev/my-project/images/qarib@sha256:{'0' * 64}"
 SPOT = "tpu.googleapis.com/tpu-v5s-litepod-serving-preemptible"
 
 
@@ -62,7 +65,10 @@ class World:
     services: set[str] = field(
         default_factory=lambda: {
             f"{name}.googleapis.com"
-            for name in ("tpu", "compute", "storage", "iam", "cloudresourcemanager", "serviceusage")
+            for name in (
+                *("tpu", "compute", "storage", "iam", "cloudresourcemanager", "serviceusage"),
+                *("artifactregistry", "container"),
+            )
         }
     )
     permissions: set[str] = field(default_factory=lambda: set(TPU))
@@ -86,6 +92,10 @@ class World:
     private_access: bool = False
     addresses: tuple[float, float] = (1.0, 8.0)  # used, and the limit
     writers: list[str] = field(default_factory=lambda: [f"serviceAccount:{MACHINE}"])  # of each bucket
+    images: set[str] = field(default_factory=lambda: {IMAGE})
+    readers: list[str] = field(default_factory=lambda: [f"serviceAccount:{MACHINE}"])  # of the images
+    # By name below the project: what `clusters.get` answers.
+    clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
     denied: set[str] = field(default_factory=set)  # Names of methods, such as compute.networks.get.
     ahead: float = 0.0  # Seconds of Google's clock.
     asked: list[str] = field(default_factory=list)
@@ -361,6 +371,23 @@ def _subnetwork(world: World, project: str, region: str, name: str, **_: Any) ->
     return {"name": name, "privateIpGoogleAccess": world.private_access}
 
 
+def _image(world: World, project: str, location: str, repository: str, name: str, **_: Any) -> Any:
+    address = f"{location}-docker.pkg.dev/{project}/{repository}/{name}"
+    if address not in world.images:
+        raise Answer(404, "Requested entity was not found.")
+    return {"uri": address, "imageSizeBytes": "2500000000"}
+
+
+def _image_policy(world: World, *_: str, **__: Any) -> Any:
+    return {"bindings": [{"role": "roles/artifactregistry.reader", "members": world.readers}]}
+
+
+def _cluster(world: World, project: str, location: str, name: str, **_: Any) -> Any:
+    if name not in world.clusters:
+        raise Answer(404, f"Not found: projects/{project}/locations/{location}/clusters/{name}.")
+    return {"name": name, **world.clusters[name]}
+
+
 ANSWERS: dict[str, Callable[..., Any]] = {
     "cloudresourcemanager.projects.get": _project,
     "cloudresourcemanager.projects.testIamPermissions": _allowed,
@@ -375,4 +402,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "compute.networks.get": _network,
     "compute.routes.list": _routes,
     "compute.subnetworks.get": _subnetwork,
+    "artifactregistry.projects.locations.repositories.dockerImages.get": _image,
+    "artifactregistry.projects.locations.repositories.getIamPolicy": _image_policy,
+    "container.projects.locations.clusters.get": _cluster,
 }

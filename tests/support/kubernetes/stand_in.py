@@ -1,7 +1,7 @@
 """A local stand-in for the Kubernetes API of a GKE cluster: Jobs, JobSets, pods, and spot nodes that go.
 
-It has what the client calls. Pods are processes that run the container's command, if `environment` is set. It
-does not check manifests.
+It has what the client and the doctor call. Pods are processes that run the container's command, if
+`environment` is set. It does not check manifests.
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ class StandIn:
     pods: dict[str, Pod] = field(default_factory=dict)
     faults: list[dict[str, Any]] = field(default_factory=list)
     bills: list[float] = field(default_factory=list)
+    namespaces: set[str] = field(default_factory=lambda: {"default"})
+    groups: set[str] = field(default_factory=lambda: {"batch", "jobset.x-k8s.io", "kueue.x-k8s.io"})
+    accounts: set[str] = field(default_factory=lambda: {"default", "qarib"})
+    queues: set[str] = field(default_factory=lambda: {"training"})
+    denied: set[tuple[str, str]] = field(default_factory=set)  # Verbs and resources.
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     def __enter__(self) -> Self:
@@ -259,6 +264,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _served(self, path: str, query: Mapping[str, list[str]], body: Any) -> tuple[int, Any]:
         cluster, parts = self.cluster, path.strip("/").split("/")
+        if (answer := self._about(path, parts, body)) is not None:
+            return answer
         after = parts[parts.index("namespaces") + 2 :]
         kind, name = after[0], after[1] if len(after) > 1 else ""
         labels = dict(one.split("=") for one in query.get("labelSelector", [""])[0].split(",") if one)
@@ -272,6 +279,31 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "DELETE":
             cluster.delete(name)
         return 200, found[0]
+
+    def _about(self, path: str, parts: list[str], body: Any) -> tuple[int, Any] | None:
+        """What the doctor asks."""
+        cluster = self.cluster
+        if path == "/version":
+            return 200, {"gitVersion": "v1.33.4-gke.1"}
+        if path == "/apis":
+            groups = [
+                {"name": one, "preferredVersion": {"groupVersion": f"{one}/v1"}}
+                for one in sorted(cluster.groups)
+            ]
+            return 200, {"kind": "APIGroupList", "groups": groups}
+        if parts[-1] == "selfsubjectaccessreviews":
+            asked = body["spec"]["resourceAttributes"]
+            return 201, body | {
+                "status": {"allowed": (asked["verb"], asked["resource"]) not in cluster.denied}
+            }
+        kind, name = parts[-2], parts[-1]
+        known = {"namespaces": cluster.namespaces, "serviceaccounts": cluster.accounts}
+        known["localqueues"] = cluster.queues
+        if kind not in known:
+            return None
+        if name not in known[kind]:
+            return 404, _status(404, f'{kind} "{name}" not found')
+        return 200, {"metadata": {"name": name}, "status": {}}
 
     def _answer(self, code: int, body: Any) -> None:
         data = json.dumps(body).encode()
