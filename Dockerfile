@@ -1,6 +1,7 @@
 # One image for every part of the deployment. Targets:
 #   full     all steps, including training on the worker (TensorFlow, JAX)
 #   airflow  without TensorFlow and JAX: runs all tasks except evaluate, export, and train on a worker
+#   tpu      without Airflow: what a TPU's machine or a GKE node runs (`tpu.image`), with JAX for TPUs
 #
 #   DOCKER_BUILDKIT=1 docker build --target full --tag qarib --build-arg QARIB_CODE_VERSION=$(git rev-parse HEAD) .
 #
@@ -8,7 +9,7 @@
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:34386ef0cb081344d7ec1c103ba398e6e9f64e9ab3a1509accc92a4e24a07258
 
 # hadolint ignore=DL3006
-FROM ${PYTHON_IMAGE} AS build
+FROM ${PYTHON_IMAGE} AS installer
 ENV VIRTUAL_ENV=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_CACHE_DIR=/var/cache/uv PIP_CACHE_DIR=/var/cache/pip
 COPY qarib_tasks/tpu/machine/uv.txt requirements/ /requirements/
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
@@ -20,6 +21,8 @@ RUN --mount=type=cache,target=/var/cache/pip --mount=type=cache,target=/var/cach
     && uv venv /opt/sbom \
     && uv pip install --python /opt/sbom/bin/python --require-hashes --only-binary :all: \
       --requirement /requirements/sbom.txt
+
+FROM installer AS build
 # Removes test suites, which nothing imports.
 RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --require-hashes --only-binary :all: --requirement /requirements/airflow.txt \
@@ -36,6 +39,13 @@ RUN --mount=type=cache,target=/var/cache/uv \
 # Nothing at run time uses the compiler's library, the installer or ray's Java part: saves 0.1 GB.
 RUN uv pip uninstall libclang pip && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/ray/jars \
     && $SBOM /opt/venv/bin/python
+
+FROM installer AS build-tpu
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv pip install --require-hashes --only-binary :all: --requirement /requirements/tpu.txt \
+    && rm -rf "$VIRTUAL_ENV"/lib/python3*/site-packages/tensorflow/include \
+    && uv pip uninstall libclang pip
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --output-file /opt/venv/sbom.json /opt/venv/bin/python
 
 FROM build AS project
 WORKDIR /opt/qarib
@@ -81,6 +91,22 @@ COPY --from=project /opt/qarib /opt/qarib
 ARG QARIB_CODE_VERSION=""
 ENV QARIB_CODE_VERSION=${QARIB_CODE_VERSION}
 USER 50000:0
+
+# The machine starts it as root, for the TPU's devices, and in the folder of the training.
+# hadolint ignore=DL3006
+FROM ${PYTHON_IMAGE} AS tpu
+LABEL org.opencontainers.image.title="qarib-tpu" org.opencontainers.image.licenses="Apache-2.0"
+# A pod of GKE runs the startup script itself, which uses curl.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends curl && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/qarib qarib
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/qarib PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+COPY --from=build-tpu /opt/venv /opt/venv
+COPY --from=project /opt/qarib/qarib_tasks /opt/qarib/qarib_tasks
+ARG QARIB_CODE_VERSION=""
+ENV QARIB_CODE_VERSION=${QARIB_CODE_VERSION}
+USER 50000:0
+CMD ["python", "-m", "qarib_tasks.cli", "--help"]
 
 FROM base AS full
 # The machines of the emulated Cloud TPU run the real startup script, which uses curl.

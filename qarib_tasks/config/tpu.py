@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from qarib_tasks.config.identity import neither
@@ -15,6 +15,20 @@ Zone = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
 KUBERNETES_NAME = r"^[a-z0-9]+(-+[a-z0-9]+)*$"
 
 MACHINE = neither("changes where and how long a training runs, not what it computes")
+
+
+def with_digest(address: Any) -> Any:
+    """Return the address of an image if it has a digest.
+
+    Raises:
+        ValueError: it has none: its tag could become another image's while a run replaces its machine.
+    """
+    if isinstance(address, str) and address and "@sha256:" not in address:
+        raise ValueError(
+            f"needs the image's digest, NAME@sha256:…; gcloud artifacts docker images describe {address} "
+            "--format='value(image_summary.fully_qualified_digest)' shows it"
+        )
+    return address
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -104,11 +118,13 @@ class TpuConfig(Settings):
     ] = ""
     image: Annotated[
         str,
+        BeforeValidator(with_digest),
         Field(
             pattern=r"^$|^[^\s@]+@sha256:[0-9a-f]{64}$",
             title="Image",
-            description="The project's image that a GKE node runs, with its digest: "
-            "REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME@sha256:…",
+            description="The project's image that the TPU's machine runs, with its digest: "
+            "REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME@sha256:… Empty: the machine of a Cloud TPU "
+            "installs the packages; gke needs an image.",
         ),
         MACHINE,
     ] = ""

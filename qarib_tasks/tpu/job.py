@@ -123,6 +123,8 @@ class TpuJob:
             return GkeRequest(
                 name=memory.name, zone=zone, tpu=tpu, launch=launch, labels=labels, deadline=lifetime
             )
+        if tpu.image:
+            launch = replace(launch, wheelhouse=None, image=tpu.image)
         request = TpuRequest(
             name=memory.name,
             zone=zone,

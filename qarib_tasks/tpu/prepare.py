@@ -77,14 +77,15 @@ def prepare_job(run: Run, run_id: str, owner: str, client: Any = None) -> TpuJob
         replace(_upload(bucket, path), path=run.model.name_of(path))
         for path in (run.model.task(task.name) for task in training.tasks)
     ]
-    wheelhouse = None
+    wheelhouse, machine = None, run.config.tpu
     if os.environ.get("QARIB_TPU_WHEELHOUSE"):
         wheelhouse = _upload(bucket, _deployed("QARIB_TPU_WHEELHOUSE"))
-    elif not run.config.tpu.external_ips and run.config.tpu.machine == "cloud_tpu":
+    elif machine.machine == "cloud_tpu" and not machine.external_ips and not machine.image:
         raise ConfigError(
             "machines without external addresses need a wheelhouse",
             where="external_ips",
-            do="Run qarib wheelhouse -o wheelhouse.tar, and set QARIB_TPU_WHEELHOUSE for the Airflow workers",
+            do="Run qarib wheelhouse -o wheelhouse.tar, and set QARIB_TPU_WHEELHOUSE for the Airflow "
+            "workers; or set image",
         )
     asked = run.config
     rates = estimate(shape_of(run), asked.train, asked.evaluate, asked.tpu).examples_per_second

@@ -33,6 +33,9 @@ from qarib_tasks.runs.run import Run
         ({"poll_seconds": 0}, "poll_seconds"),
         ({"running_hours": 0}, "running_hours"),
         ({"machine": "gpu"}, "machine"),
+        ({"image": "us-docker.pkg.dev/p/r/qarib:1"}, "docker images describe us-docker.pkg.dev/p/r/qarib:1 "),
+        ({"image": "us-docker.pkg.dev/p/r/qarib@sha256:12"}, "image"),
+        ({"image": f"two words@sha256:{'0' * 64}"}, "image"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(values: dict[str, Any], message: str) -> None:

@@ -43,7 +43,7 @@ def test_what_is_installed_from_a_lock_is_compared_with_its_checksums() -> None:
         text = (REPOSITORY / name).read_text(encoding="utf-8").replace("\\\n", " ")
         commands += re.findall(r"pip install[^&\n]*", text)
     from_locks = [command for command in commands if ".txt" in command or "$(FILE_uv)" in command]
-    assert len(from_locks) == 8
+    assert len(from_locks) == 9
     assert all("--require-hashes" in command for command in from_locks), from_locks
     # The others: this project without its dependencies, and wheels for slow tests, which differ by machine.
     others = {re.sub(r"\s+", " ", command) for command in commands if command not in from_locks}

@@ -23,6 +23,7 @@ from qarib_tasks.layout import ModelLayout
 from qarib_tasks.storage.bucket import Bucket
 from qarib_tasks.storage.files import checksums
 from qarib_tasks.storage.model_files import find
+from qarib_tasks.tpu.api.request import TpuRequest
 from qarib_tasks.tpu.job import TpuJob
 from qarib_tasks.tpu.lifecycle import Memory
 from qarib_tasks.tpu.prepare import REQUIREMENTS
@@ -131,6 +132,21 @@ def test_machines_without_a_way_out_need_a_wheelhouse(
     values = prepare_tpu(run, "r", "o", CONNECTION)
     assert values is not None
     assert values["wheelhouse"]["name"].endswith("/wheelhouse.tar")
+
+
+def test_machines_with_an_image_need_none_and_run_it(bucket_name: str, tmp_path: Path) -> None:
+    image = f"us-docker.pkg.dev/p/images/qarib@sha256:{'0' * 64}"
+    run = tpu_run(tmp_path, bucket_name, external_ips=False, image=image)
+    values = prepare_tpu(run, "r", "o", CONNECTION)
+    assert values is not None
+    assert values["wheelhouse"] is None
+    job = TpuJob.from_dict(values)
+    request = job.request(Memory(run_id=job.run_id, since=1_800_000_000.0), "us-west4-a")
+    assert isinstance(request, TpuRequest)
+    assert f"\nIMAGE={image}\n" in request.startup_script
+    # Neither is fetched: the image has the project and its packages.
+    assert f"{job.wheel.sha256}" not in request.startup_script
+    assert f"{job.requirements.sha256}" not in request.startup_script
 
 
 def test_the_requirements_are_pinned_with_checksums() -> None:

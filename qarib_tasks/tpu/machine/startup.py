@@ -1,9 +1,10 @@
 """The startup script of a TPU machine: from a bare image to a running command.
 
-It installs its own Python, because the images' Python is too old: uv makes an environment from pinned
-requirements and installs the project's wheel. The files are from the bucket or, without a wheelhouse there,
-from the package index that pip and uv use, and are checked against the SHA-256 in the script. The script runs
-at every boot and on every worker of a slice, and repeats only what is missing.
+With an image, the machine's Docker runs it. Without one, it installs its own Python, because the machines'
+Python is too old: uv makes an environment from pinned requirements and installs the project's wheel. The
+files are from the bucket or, without a wheelhouse there, from the package index that pip and uv use, and are
+checked against the SHA-256 in the script. The script runs at every boot and on every worker of a slice, and
+repeats only what is missing.
 
 Text that a user typed is never part of the script's own code: values are single-quoted assignments before
 `startup.sh`, which is the same for all launches and expands them in double quotes only. The script holds no
@@ -69,6 +70,8 @@ class Launch:
         files: other files to download.
         wheelhouse: a tar of `uv`, of wheels and of `python/` (a mirror of uv's Python releases), for machines
             without internet access.
+        image: address and digest of an image that has the environment and the project; the machine's Docker
+            runs it, and the machine installs nothing. Empty: without one.
         python: the version that uv finds or downloads.
         uv: pip's requirements that install uv, with a version and checksums. The default is `uv.txt`.
         expires: seconds since 1970. The work is then asked to stop, and ten minutes later the machine deletes
@@ -87,6 +90,7 @@ class Launch:
     requirements: BucketFile
     files: Sequence[BucketFile] = ()
     wheelhouse: BucketFile | None = None
+    image: str = ""
     python: str = "3.12"
     uv: str = field(default_factory=lambda: UV.read_text(encoding="utf-8"))
     report_every: float = 15.0
@@ -111,7 +115,7 @@ def render(launch: Launch, *, before: str = "") -> str:
             where=launch.reports,
             do=f"Use gs://{launch.bucket}/",
         )
-    files = [launch.wheel, launch.requirements, *launch.files]
+    files = [*([] if launch.image else [launch.wheel, launch.requirements]), *launch.files]
     files += [launch.wheelhouse] if launch.wheelhouse else []
     for file in files:
         if file.local.startswith("/") or ".." in file.local.split("/") or not file.local:
@@ -131,6 +135,7 @@ def render(launch: Launch, *, before: str = "") -> str:
         "WHEEL": launch.wheel.local,
         "REQUIREMENTS": launch.requirements.local,
         "WHEELHOUSE": launch.wheelhouse.local if launch.wheelhouse else "",
+        "IMAGE": launch.image,
     }
     lists = {
         "OBJECTS": [quote(file.name, safe="") for file in files],

@@ -2,7 +2,7 @@
 # The startup script of a TPU machine: from a bare image to a running command.
 #
 # It is the same for every launch. startup.py puts the launch's values before it, as assignments quoted for the shell:
-# NAME BUCKET REPORTS STOP EVERY EXPIRES LINGER PYTHON_VERSION UV WHEEL REQUIREMENTS WHEELHOUSE, and the lists
+# NAME BUCKET REPORTS STOP EVERY EXPIRES LINGER PYTHON_VERSION UV WHEEL REQUIREMENTS WHEELHOUSE IMAGE, and the lists
 # OBJECTS PATHS SUMS ARGUMENTS. Expand them in double quotes only.
 #
 # A real machine doesn't set STORAGE_EMULATOR_HOST, GCE_METADATA_HOST and CLOUD_TPU_EMULATOR_REST, nor QARIB_PYTHON,
@@ -144,11 +144,52 @@ environment() {
   touch environment/complete
 }
 
+has_image() { docker image inspect "$IMAGE" > /dev/null 2>&1; }
+
+pull() {  # The engine compares the image with the digest in its address.
+  local registry="${IMAGE%%/*}" i
+  command -v docker > /dev/null || { echo "qarib: this runtime version has no Docker; unset image"; return 1; }
+  for i in {1..60}; do if docker info > /dev/null 2>&1; then break; fi; sleep 2; done
+  if has_image; then return; fi
+  # Nothing else gets the account's token, and the disk does not keep it.
+  export DOCKER_CONFIG="$WORK/.docker"
+  case "$registry" in
+    *.pkg.dev | gcr.io | *.gcr.io)
+      metadata instance/service-accounts/default/token | sed -n 's/.*"access_token" *: *"\([^"]*\)".*/\1/p' |
+        docker login --username oauth2accesstoken --password-stdin "https://$registry" > .answer 2>&1 ||
+        cat .answer
+      ;;
+  esac
+  for i in {1..4}; do if docker pull --quiet "$IMAGE"; then break; fi; sleep 5; done
+  rm -rf "$DOCKER_CONFIG"
+  has_image || {
+    echo "qarib: Docker can't pull $IMAGE as $(metadata instance/service-accounts/default/email); see the lines" \
+      "before this one. The account needs roles/artifactregistry.reader on the repository"
+    return 1
+  }
+}
+
+run_image() {  # Becomes the container's client, which passes a TERM on and has the work's exit status.
+  local options=(--rm --init --name "$NAME" --user 0:0 --privileged --network host --ipc host --log-driver none)
+  # A machine that shuts down gives containers this long to save.
+  options+=(--stop-timeout 25 --volume "$WORK:$WORK" --workdir "$WORK" --env "HOME=$WORK" --entrypoint python)
+  local variable code
+  for variable in JAX_PLATFORMS PYTHONUNBUFFERED "${!QARIB_TPU_@}" GCE_METADATA_HOST STORAGE_EMULATOR_HOST; do
+    if [ -n "${!variable:-}" ]; then options+=(--env "$variable"); fi
+  done
+  # Of the boot before this one, or of a script that was killed.
+  docker rm --force "$NAME" > /dev/null 2>&1 || true
+  code=$(docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$IMAGE" |
+    sed -n 's/^QARIB_CODE_VERSION=//p')
+  echo "qarib: image $IMAGE, code ${code:-unknown}"
+  exec docker run "${options[@]}" "$IMAGE" "${ARGUMENTS[@]}"
+}
+
 work() {
   echo "qarib: $NAME, worker $WORKER, $(date -u +%Y-%m-%dT%H:%M:%SZ)"
   local i
   for i in "${!OBJECTS[@]}"; do fetch "${OBJECTS[$i]}" "${PATHS[$i]}" "${SUMS[$i]}"; done
-  environment
+  if [ -n "$IMAGE" ]; then pull; else environment; fi
   # Without its TPU the training must fail, not continue on the CPU. Only an emulated machine has no TPU.
   if [ -z "${GCE_METADATA_HOST:-}" ]; then export JAX_PLATFORMS=tpu; fi
   echo "qarib: JAX_PLATFORMS=${JAX_PLATFORMS:-}"
@@ -159,6 +200,7 @@ work() {
   export QARIB_TPU_WORKERS="${#endpoints[@]}"
   QARIB_TPU_COORDINATOR="$(cut -d: -f3 <<< "${endpoints[0]:-}"):8476"
   export QARIB_TPU_COORDINATOR
+  if [ -n "$IMAGE" ]; then run_image; fi
   exec "$PYTHON" "${ARGUMENTS[@]}"
 }
 

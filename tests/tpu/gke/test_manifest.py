@@ -116,8 +116,6 @@ def test_what_gke_does_not_have() -> None:
         TpuConfig(machine="gke")
     with pytest.raises(ValueError, match="Cloud TPU has no nvidia-l4-1"):
         TpuConfig(accelerator_type="nvidia-l4-1")
-    with pytest.raises(ValueError, match="image"):
-        TpuConfig(image="us-docker.pkg.dev/p/r/qarib:latest")
 
 
 def test_the_pod_runs_the_startup_script() -> None:
