@@ -1,7 +1,9 @@
 """A GKE cluster: absent, refused, without nodes of the type, without rights, JobSet, or Kueue.
 
 Against stand-ins: for Google's APIs, whose answers have the fields of its discovery documents, and for the
-Kubernetes API. Covers qarib_tasks/doctor/cluster/.
+Kubernetes API.
+
+Covers qarib_tasks/doctor/cluster/kubernetes.py, qarib_tasks/doctor/cluster/nodes.py.
 """
 
 from __future__ import annotations

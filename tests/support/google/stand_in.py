@@ -32,6 +32,7 @@ DOCUMENTS = {
     "container": "container.v1",
     "storage": "storage.v1",
 }
+SERVICES = {f"{name}.googleapis.com" for name in ("tpu", *DOCUMENTS) if " " not in name}
 ACCOUNT = "qarib-airflow@my-project.iam.gserviceaccount.com"
 MACHINE = "qarib-tpu@my-project.iam.gserviceaccount.com"
 OBJECTS = {f"storage.objects.{what}" for what in ("create", "delete", "get", "list")}
@@ -62,15 +63,7 @@ class World:
 
     number: str = "123456789012"
     state: str = "ACTIVE"
-    services: set[str] = field(
-        default_factory=lambda: {
-            f"{name}.googleapis.com"
-            for name in (
-                *("tpu", "compute", "storage", "iam", "cloudresourcemanager", "serviceusage"),
-                *("artifactregistry", "container"),
-            )
-        }
-    )
+    services: set[str] = field(default_factory=lambda: set(SERVICES))
     permissions: set[str] = field(default_factory=lambda: set(TPU))
     accounts: dict[str, dict[str, Any]] = field(default_factory=lambda: {MACHINE: {"acting": True}})
     # By name: `permissions`, and what `buckets.get` answers; None: it is denied.
@@ -94,8 +87,7 @@ class World:
     writers: list[str] = field(default_factory=lambda: [f"serviceAccount:{MACHINE}"])  # of each bucket
     images: set[str] = field(default_factory=lambda: {IMAGE})
     readers: list[str] = field(default_factory=lambda: [f"serviceAccount:{MACHINE}"])  # of the images
-    # By name below the project: what `clusters.get` answers.
-    clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    clusters: dict[str, dict[str, Any]] = field(default_factory=dict)  # answers of clusters.get
     denied: set[str] = field(default_factory=set)  # Names of methods, such as compute.networks.get.
     ahead: float = 0.0  # Seconds of Google's clock.
     asked: list[str] = field(default_factory=list)
@@ -371,8 +363,8 @@ def _subnetwork(world: World, project: str, region: str, name: str, **_: Any) ->
     return {"name": name, "privateIpGoogleAccess": world.private_access}
 
 
-def _image(world: World, project: str, location: str, repository: str, name: str, **_: Any) -> Any:
-    address = f"{location}-docker.pkg.dev/{project}/{repository}/{name}"
+def _image(world: World, *place: str, **_: Any) -> Any:
+    address = "{1}-docker.pkg.dev/{0}/{2}/{3}".format(*place)
     if address not in world.images:
         raise Answer(404, "Requested entity was not found.")
     return {"uri": address, "imageSizeBytes": "2500000000"}
