@@ -85,7 +85,8 @@ def test_the_end_of_the_work_is_seen_though_its_line_is_lost(tmp_path: Path) -> 
 def test_only_an_emulated_machine_trains_without_its_tpu(host: str, platforms: str) -> None:
     """Its variable is what the emulator sets; a real machine has none for its metadata server."""
     script = (Path(startup.__file__).parent / "startup.sh").read_text(encoding="utf-8")
-    lines = [line for line in script.splitlines() if "JAX_PLATFORMS" in line]
+    work = script[script.index("\nwork() {") :]
+    lines = [line for line in work.splitlines() if "JAX_PLATFORMS" in line]
     environment = {"GCE_METADATA_HOST": host, "JAX_PLATFORMS": "cpu"}
     code = "set -u\n" + "\n".join(lines)
     done = subprocess.run(["bash", "-c", code], env=environment, capture_output=True, text=True, check=True)
