@@ -24,7 +24,7 @@ from playwright.sync_api import (
 )
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
-SECONDS = 60_000  # of patience, in milliseconds: the machine may be busy
+SECONDS = 180_000  # of patience, in milliseconds: the machine may be busy
 GUEST = "guest"  # may look at everything and start nothing
 
 
