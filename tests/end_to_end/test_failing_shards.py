@@ -82,7 +82,7 @@ def stack(
 def wait(stack: LocalStack, dag: str, run_id: str) -> dict[str, dict[str, Any]]:
     """The task instances by name and shard, once the run is over."""
     while stack.run(dag, run_id)["state"] not in ("success", "failed"):
-        time.sleep(0.5)
+        time.sleep(1)
     tasks = stack.task_instances(dag, run_id)
     return {f"{t['task_id']} {label(t)}": t for t in tasks}
 

@@ -58,7 +58,7 @@ def state(stack: LocalStack, run_id: str, task_id: str) -> str:
 def finish(stack: LocalStack, run_id: str) -> str:
     while (reached := stack.run(demo.DAG, run_id)["state"]) not in ("success", "failed"):
         stack.check()
-        time.sleep(0.5)
+        time.sleep(1)
     return str(reached)
 
 

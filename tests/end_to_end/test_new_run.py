@@ -151,7 +151,7 @@ def test_a_viewer_can_plan_but_not_start(site: Site) -> None:
 def test_a_training_is_stopped_from_the_page_and_goes_on(site: Site) -> None:
     stack = site.stack
     while stack.run(demo.DAG, site.run_id)["state"] not in ("success", "failed"):
-        time.sleep(0.5)
+        time.sleep(1)
     known = stack.run(demo.DAG, site.run_id)["conf"]
     long = {"train_steps": 1_000_000, "save_checkpoints_steps": 500_000, "num_warmup_steps": 5}
     run_id = stack.trigger(demo.DAG, known | long)
@@ -180,7 +180,7 @@ def test_a_training_is_stopped_from_the_page_and_goes_on(site: Site) -> None:
     stack.api("POST", f"dags/{demo.DAG}/clearTaskInstances", json=clear)
     expect(page.locator("#notices")).to_be_empty(timeout=4 * SECONDS)
     while saved not in (json.loads(run.model.progress.read_text()).get("resumed") or []):
-        time.sleep(0.5)
+        time.sleep(1)
     page.close()
 
 

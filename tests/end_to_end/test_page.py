@@ -213,7 +213,7 @@ def test_after_the_training(site: Site) -> None:
     page = site.context.new_page()
     page.goto(run)
     while (state := site.stack.run(demo.DAG, site.run_id)["state"]) not in ("success", "failed"):
-        time.sleep(0.5)
+        time.sleep(1)
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     assert state == "success", demo.failure(site.stack, site.stack.task_instances(demo.DAG, site.run_id))
     page.close()

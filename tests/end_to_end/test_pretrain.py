@@ -211,7 +211,7 @@ def require_bytes_of_undisturbed(stack: LocalStack, hold: Path, workspace: Path)
                 os.kill(process, signal.SIGKILL)
                 killed.add(step)
         stack.check()
-        time.sleep(0.01)
+        time.sleep(0.1)
     database.close()
     tasks = stack.task_instances(demo.DAG, run_id)
     require_success(stack, tasks)
@@ -247,7 +247,7 @@ def test_a_training_marked_failed_is_stopped(stack: LocalStack) -> None:
     run_id = stack.trigger(demo.DAG, LOCAL | {"train_steps": 1_000_000})
     while not (progress := sorted(stack.workspace.glob("models/*/progress.json"))):
         assert stack.run(demo.DAG, run_id)["state"] in ("queued", "running")
-        time.sleep(0.5)
+        time.sleep(1)
     work = Work("train", (), progress[0].parent)
     backend = LocalProcessBackend()
     assert backend.status(work).state == "running"
@@ -258,7 +258,7 @@ def test_a_training_marked_failed_is_stopped(stack: LocalStack) -> None:
     # Ended from outside, and not for want of a follower: this test is one.
     assert backend.status(work).state == "lost"
     while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
-        time.sleep(0.5)
+        time.sleep(1)
     states = {t["task_id"]: t["state"] for t in stack.task_instances(demo.DAG, run_id)}
     assert states["train"] == "failed"
     assert states["evaluate"] == "upstream_failed"

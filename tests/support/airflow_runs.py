@@ -59,7 +59,7 @@ def finish(stack: LocalStack, conf: dict[str, Any]) -> tuple[str, list[dict[str,
     run_id = stack.trigger(demo.DAG, conf)
     while stack.run(demo.DAG, run_id)["state"] not in ("success", "failed"):
         stack.api("PATCH", f"dags/{demo.DAG}", json={"is_paused": False})
-        time.sleep(0.3)
+        time.sleep(1)
     return run_id, stack.task_instances(demo.DAG, run_id)
 
 

@@ -64,7 +64,7 @@ def set_up(stack: LocalStack, chips: int) -> list[str]:
 def wait(stack: LocalStack, reached: Callable[[], Any]) -> Any:
     while not (result := reached()):
         stack.check()
-        time.sleep(0.3)
+        time.sleep(1)
     return result
 
 

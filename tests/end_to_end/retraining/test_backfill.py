@@ -49,7 +49,7 @@ def wait(stack: LocalStack, dag: str, **which: str) -> list[dict[str, Any]]:
         runs: list[dict[str, Any]] = stack.api("GET", f"dags/{dag}/dagRuns", params=which)["dag_runs"]
         if runs and all(run["state"] in ("success", "failed") for run in runs):
             return runs
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 @pytest.mark.slow

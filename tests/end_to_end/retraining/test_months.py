@@ -78,7 +78,7 @@ def wait_until(stack: LocalStack, what: str, is_so: Callable[[], Any]) -> None:
             if run["state"] == "failed":
                 pytest.fail(demo.failure(stack, stack.task_instances(RETRAIN, run["dag_run_id"])))
         assert time.monotonic() < deadline, f"{what}: {runs}"
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def runs_by_month(stack: LocalStack) -> dict[str, list[dict[str, Any]]]:

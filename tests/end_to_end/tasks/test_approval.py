@@ -57,13 +57,13 @@ def until(stack: LocalStack, run_id: str, task_id: str, *states: str) -> None:
         run = stack.run(demo.DAG, run_id)["state"]
         assert run in ("queued", "running"), demo.failure(stack, stack.task_instances(demo.DAG, run_id))
         assert task["state"] not in ("failed", "upstream_failed"), stack.task_log(task)
-        time.sleep(0.3)
+        time.sleep(1)
 
 
 def end(stack: LocalStack, run_id: str) -> tuple[str, dict[str, str], str]:
     """A run's state, those of its tasks, and its note."""
     while (run := stack.run(demo.DAG, run_id))["state"] not in ("success", "failed"):
-        time.sleep(0.3)
+        time.sleep(1)
     states = {t["task_id"]: t["state"] for t in stack.task_instances(demo.DAG, run_id)}
     return run["state"], states, run["note"] or ""
 
@@ -81,7 +81,7 @@ def question(stack: LocalStack, run_id: str, task_id: str) -> dict[str, Any]:
     parts = (f"task_id={task_id}", f"run_id={run_id}", "state=awaiting_input", f"try_number={number}")
     while not any(all(f" {part}," in line for part in parts) for line in ended_processes(stack)):
         stack.check()
-        time.sleep(0.1)
+        time.sleep(0.3)
     assert stack.api("GET", "pools/default_pool")["occupied_slots"] == 0
     return dict(stack.api("GET", path(run_id, task_id)))
 

@@ -95,13 +95,13 @@ def task_of(stack: LocalStack, run_id: str, task_id: str) -> dict[str, Any]:
 def until(stack: LocalStack, run_id: str, task_id: str, *states: str) -> None:
     while (task := task_of(stack, run_id, task_id))["state"] not in states:
         assert stack.run(demo.DAG, run_id)["state"] in ("queued", "running"), stack.task_log(task)
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def end(stack: LocalStack, run_id: str) -> str:
     """Wait for a run that fails, and return its note."""
     while (run := stack.run(demo.DAG, run_id))["state"] not in ("success", "failed"):
-        time.sleep(0.3)
+        time.sleep(1)
     assert run["state"] == "failed"
     return str(run["note"])
 
