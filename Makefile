@@ -122,8 +122,7 @@ $(MLFLOW)/.installed: requirements/mlflow.txt | install
 test-slow: install $(MLFLOW)/.installed ## Run the slow tests: servers, browsers, kill tests, torch, the TPU compiler
 	scripts/system_packages
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.in -r requirements/tpu_compile.in
-	$(BIN)/pytest -m slow --durations=20 -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/end_to_end
-	$(BIN)/pytest -m slow --durations=20 tests/end_to_end
+	$(BIN)/pytest -m slow --durations=20 -n 2 --dist loadfile --no-loadscope-reorder
 
 demo: install ## Run all steps on the sample corpus, in Airflow (DETACH=1: stop at the end; PUBLISHED=1: published recipe)
 	@$(BIN)/python scripts/demo.py $(if $(DETACH),--detach) $(if $(PUBLISHED),--published)
