@@ -37,6 +37,7 @@ for name in [name for name in os.environ if name.startswith(("AIRFLOW", "QARIB")
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="qarib-airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(REPOSITORY / "dags")
+os.environ["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] = "300"  # a busy machine is not an error of a DAG
 # A program of the tests runs for milliseconds. Without these, XLA compiles it for seconds.
 os.environ["XLA_FLAGS"] = " ".join(
     (
