@@ -20,7 +20,7 @@ from qarib_tasks.errors import ConfigError, InputError
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 LARGEST = 2**63 - 1
-_MOST_BYTES = 64 << 20  # of a file
+SETTINGS_BYTES = 64 << 20  # of a file at most
 MOST_SHOWN = 100  # characters of a wrong value
 
 T = TypeVar("T")
@@ -201,13 +201,13 @@ def load_yaml_value(path: Path) -> Any:
         raise InputError("is not a regular file", where=path, do="Use a YAML file")
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+            data = file.read(SETTINGS_BYTES + 1)
     except FileNotFoundError:
         raise InputError("no such file", where=path, do="Correct the path") from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path, do="Use a YAML file") from None
-    if len(data) > _MOST_BYTES:
-        what = f"larger than {_MOST_BYTES >> 20} MiB"
+    if len(data) > SETTINGS_BYTES:
+        what = f"larger than {SETTINGS_BYTES >> 20} MiB"
         raise ConfigError(what, where=path, do="Check that this is the file with the settings")
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:

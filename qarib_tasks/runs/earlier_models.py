@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from qarib_tasks.config.loading import from_dict
+from qarib_tasks.config.loading import SETTINGS_BYTES, from_dict
 from qarib_tasks.config.run import RunConfig
 from qarib_tasks.config.training.job import TrainingJob
 from qarib_tasks.config.yaml_text import read_yaml
@@ -21,7 +21,7 @@ from qarib_tasks.errors import CorruptError, QaribError
 from qarib_tasks.layout import ID, LAUNCH, MANIFEST, MODELS, PROGRESS, SETTINGS
 from qarib_tasks.runs.names import actual_values, later_weight_settings, model_name, weight_settings
 from qarib_tasks.storage.bucket import Bucket, refused
-from qarib_tasks.storage.regular_files import SETTINGS_BYTES, read_regular
+from qarib_tasks.storage.regular_files import read_regular
 
 log = logging.getLogger(__name__)
 _READ_AT_ONCE = 16  # objects

@@ -11,10 +11,10 @@ import os
 import stat
 from pathlib import Path
 
+from qarib_tasks.config.loading import SETTINGS_BYTES
 from qarib_tasks.errors import CorruptError, InputError
 from qarib_tasks.storage.files import shown
 
-SETTINGS_BYTES = 64 << 20  # of a file of settings
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 

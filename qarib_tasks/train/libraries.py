@@ -15,7 +15,7 @@ LIBRARIES = ("keras", "tensorflow")
 
 
 def import_quickly() -> None:
-    """Make the import of TensorFlow and Keras take about half of its time. Call this before it.
+    """Make the import of TensorFlow and Keras take less time. Call this before it.
 
     If scikit-learn is installed, Keras imports it for wrappers of models that nothing here uses; if JAX is,
     TensorFlow imports it to convert models for phones. The import also makes a million objects, none of which

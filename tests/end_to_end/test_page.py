@@ -165,13 +165,13 @@ def step_at(plot: Locator, share: float) -> int:
 def test_while_it_trains(site: Site) -> None:
     page = site.open("training")
     steps = page.get_by_text(re.compile(f" of {STEPS:,} steps"))
-    expect(steps).to_be_visible(timeout=SECONDS)
+    expect(steps).to_be_visible(timeout=2 * SECONDS)
     first = number(steps)
     # Without a reload: the page asks again by itself.
     expect(steps).not_to_have_text(steps.inner_text())
     assert number(steps) > first
     expect(page.get_by_role("img", name=re.compile("^Masked-LM loss: training .* at step"))).to_be_visible()
-    expect(page.locator(".chart").first.get_by_text("like parity")).to_be_visible(timeout=SECONDS)
+    expect(page.locator(".chart").first.get_by_text("like parity")).to_be_visible(timeout=2 * SECONDS)
     expect(page.locator("canvas").nth(3)).to_be_attached()
     # What is unfolded and what is zoomed into stay so when there is news.
     page.get_by_text(re.compile(r"^Evaluations \(")).click(timeout=SECONDS)
